@@ -1,0 +1,43 @@
+"""monai_inn: calibrated posteriors and out-of-distribution guards for inverse problems in medical imaging.
+
+Everything is loaded when it is first used: ``import monai_inn`` costs neither MONAI nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.bundles import load
+    from monai_inn.inferers import FittedPosterior
+    from monai_inn.training import fit
+
+__version__ = "0.1.0"
+
+__all__ = ["FittedPosterior", "__version__", "fit", "load"]
+
+_SUBPACKAGES = (
+    "bundles",
+    "inferers",
+    "metrics",
+    "networks",
+    "physics",
+    "problems",
+    "reports",
+    "training",
+    "transforms",
+)
+_HOMES = {"FittedPosterior": "inferers", "fit": "training", "load": "bundles"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, *_SUBPACKAGES))
