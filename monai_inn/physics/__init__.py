@@ -1,0 +1,1 @@
+"""Forward models: chromophores, layered media, cameras. Plain functions on arrays, no networks."""
