@@ -1,0 +1,141 @@
+"""The one idea of the package: an inverse problem is a prior, a forward model and noise."""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from monai_inn.problems.parameters import Parameter, ParameterSpace
+
+__all__ = ["BLOCK", "FlatPrior", "InverseProblem"]
+
+# Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
+# whatever the chunk size, the number of workers or the total asked for.
+BLOCK = 1024
+
+
+class FlatPrior(Distribution):
+    """Independent prior that is flat on each parameter's own scale; event shape ``(D,)``."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+
+    def __init__(self, space: ParameterSpace) -> None:
+        self.space = space
+        super().__init__(torch.Size(), torch.Size([len(space)]), validate_args=False)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw parameters in physical units, shape ``(*sample_shape, D)``."""
+        shape = torch.Size(sample_shape)
+        return self.space.sample_prior(shape.numel()).reshape(*shape, len(self.space))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats in physical units, ``-inf`` outside the bounds, shape ``(…)``."""
+        latent, log_det = self.space.forward(value)
+        normal = -0.5 * latent.square().sum(-1) - 0.5 * len(self.space) * math.log(2 * math.pi)
+        return torch.where(self.space.contains(value), normal + log_det, -torch.inf)
+
+
+class InverseProblem(abc.ABC):
+    """Prior, forward model and noise of one measurement; everything else in the package works from these.
+
+    A subclass sets ``name``, ``parameters`` and ``observation_names`` and writes ``forward`` and ``noise``.
+    ``targets`` names the parameters that maps show (they come first in ``parameters``); the others are
+    nuisances of the forward model, inferred as well so that posterior samples can be simulated again.
+    """
+
+    name: ClassVar[str]
+    parameters: tuple[Parameter, ...]
+    observation_names: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Bijection between the physical parameters and the flow's space."""
+        return ParameterSpace(self.parameters)
+
+    @property
+    def prior(self) -> Distribution:
+        """Prior over the parameters in physical units, event shape ``(D,)``."""
+        return FlatPrior(self.space)
+
+    @abc.abstractmethod
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return the noise-free observation ``(…, C)`` of parameters ``(…, D)`` in physical units."""
+
+    @abc.abstractmethod
+    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return noisy copies of noise-free observations ``(…, C)``, same shape."""
+
+    def features(self, y: Tensor) -> Tensor:
+        """Return what the posterior is conditioned on, ``(…, F)``; the observations ``(…, C)`` here."""
+        return y
+
+    def density_features(self, y: Tensor) -> Tensor:
+        """Return what the out-of-distribution density sees of observations ``(…, C)``; ``features`` here."""
+        return self.features(y)
+
+    def is_valid(self, y: Tensor) -> Tensor:
+        """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""
+        return torch.isfinite(y).all(-1)
+
+    def simulate(self, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Draw parameters from the prior and their noisy observations.
+
+        Args:
+            n: number of pairs.
+            seed: the same seed gives the same pairs; a larger ``n`` only appends.
+
+        Returns:
+            ``theta`` of shape ``(n, D)`` in physical units and ``y`` of shape ``(n, C)``, both float32.
+
+        Raises:
+            ValueError: if ``n`` is not positive.
+        """
+        theta, clean = self.simulate_clean(n, seed)
+        # The noise, too, is drawn for whole blocks, so that a row does not depend on how many follow it.
+        whole = torch.cat([clean, clean[-1:].expand(-n % BLOCK, -1)])
+        noisy = [self.noise(rows, _stream(seed, i, "noise")) for i, rows in enumerate(whole.split(BLOCK))]
+        return theta, torch.cat(noisy)[:n]
+
+    def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
+        """Draw ``n`` parameters and their noise-free observations, from block ``first_block`` on."""
+        if n < 1:
+            raise ValueError(f"n = {n} simulations asked for; give a positive number.")
+        blocks = range(first_block, first_block + math.ceil(n / BLOCK))
+        theta = torch.cat([self._draw(_stream(seed, i, "prior")) for i in blocks])[:n]
+        return theta, self.forward(theta)
+
+    def _draw(self, generator: torch.Generator) -> Tensor:
+        """One block of prior draws, shape ``(BLOCK, D)``."""
+        return self.space.sample_prior(BLOCK, generator)
+
+    def reference_posterior(self, y: Tensor) -> Distribution:
+        """Return the exact posterior of observations ``(…, C)``, where the problem has one.
+
+        Raises:
+            NotImplementedError: if it has none.
+        """
+        raise NotImplementedError(f"the problem {self.name!r} has no reference posterior.")
+
+    @abc.abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """Return keyword arguments, JSON-ready, from which the class makes an equal problem."""
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.parameters)} parameters: {', '.join(self.space.names)}; "
+            f"{len(self.observation_names)} observations)"
+        )
+
+
+def _stream(seed: int, block: int, purpose: str) -> torch.Generator:
+    """Random stream of one block, independent of every other block and purpose."""
+    entropy = np.random.SeedSequence([seed, block, *purpose.encode()]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(entropy) % 2**63)

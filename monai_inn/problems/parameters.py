@@ -1,0 +1,190 @@
+"""Named physical parameters and the bijection between their bounds and the space a flow works in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Parameter", "ParameterSpace"]
+
+_SCALES = ("linear", "log", "square")
+# The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
+_TAIL = 1e-6
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One hidden quantity: its name, unit, support and the scale on which its prior is flat.
+
+    Args:
+        name: identifier used in files, on the command line and in figures.
+        unit: unit as shown to people, ``"1"`` for a pure number.
+        low: lower bound in ``unit``; ``-inf`` with ``high=inf`` for an unbounded quantity.
+        high: upper bound in ``unit``.
+        description: what the quantity is, in one phrase.
+        scale: ``"linear"`` (uniform), ``"log"`` (log-uniform, needs ``low > 0``) or ``"square"``
+            (the square of a uniform number, for quantities that are mostly near ``low``).
+
+    Raises:
+        ValueError: if the bounds are not ordered, or do not fit the scale.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    description: str = ""
+    scale: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.scale not in _SCALES:
+            raise ValueError(f"parameter {self.name!r}: scale is {self.scale!r}, expected one of {_SCALES}.")
+        if not self.low < self.high:
+            raise ValueError(
+                f"parameter {self.name!r}: low = {self.low} must be below high = {self.high}; "
+                "fix a known quantity in the forward model instead of giving it a prior."
+            )
+        if math.isinf(self.low) != math.isinf(self.high):
+            raise ValueError(
+                f"parameter {self.name!r}: give two finite bounds or none, got {self.low}, {self.high}."
+            )
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"parameter {self.name!r}: a log scale needs low > 0, got {self.low}.")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the parameter has finite bounds."""
+        return math.isfinite(self.low)
+
+
+class ParameterSpace:
+    """Bijection between bounded physical parameters and the flow's space, one axis at a time.
+
+    Bounded parameters go through ``z = Φ⁻¹(F(x))`` with ``F`` the cumulative distribution of their flat
+    prior: the prior becomes a standard normal, so that a parameter that the data say nothing about needs
+    no work from the flow, and samples can never leave the bounds. Unbounded parameters pass unchanged.
+
+    Example:
+        >>> space = ParameterSpace([Parameter("sao2", "1", 0.0, 1.0)])
+        >>> space.to_latent(torch.tensor([[0.5]]))
+        tensor([[0.]])
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self.parameters = tuple(parameters)
+        names = [p.name for p in self.parameters]
+        if len(set(names)) != len(names) or not names:
+            raise ValueError(f"parameter names must be unique and at least one, got {names}.")
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameter names in the order of the last axis."""
+        return tuple(p.name for p in self.parameters)
+
+    @property
+    def low(self) -> Tensor:
+        """Lower bounds, shape ``(D,)``, float64."""
+        return torch.tensor([p.low for p in self.parameters], dtype=torch.float64)
+
+    @property
+    def high(self) -> Tensor:
+        """Upper bounds, shape ``(D,)``, float64."""
+        return torch.tensor([p.high for p in self.parameters], dtype=torch.float64)
+
+    def subset(self, names: Sequence[str]) -> ParameterSpace:
+        """Return the space of some of the parameters, in the order asked for."""
+        return ParameterSpace([self.parameters[self.index(name)] for name in names])
+
+    def index(self, name: str) -> int:
+        """Return the position of a parameter on the last axis.
+
+        Raises:
+            ValueError: if there is no such parameter; the message lists those that exist.
+        """
+        if name not in self.names:
+            raise ValueError(f"unknown parameter {name!r}; this problem has {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    def contains(self, theta: Tensor) -> Tensor:
+        """Whether parameters ``(…, D)`` lie inside all bounds, shape ``(…)``."""
+        low, high = self.low.to(theta), self.high.to(theta)
+        return ((theta >= low) & (theta <= high)).all(-1)
+
+    def to_latent(self, theta: Tensor) -> Tensor:
+        """Map physical parameters ``(…, D)`` to the flow's space, same shape; values outside are clamped."""
+        return self.forward(theta)[0]
+
+    def forward(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Map physical parameters ``(…, D)`` to the flow's space.
+
+        Returns:
+            The latent parameters, same shape, and ``log |d latent / d theta|`` in nats, shape ``(…)``.
+        """
+        latent, log_det = [], torch.zeros(theta.shape[:-1], dtype=theta.dtype, device=theta.device)
+        for p, x in zip(self.parameters, theta.unbind(-1), strict=True):
+            if not p.is_bounded:
+                latent.append(x)
+                continue
+            u, log_density = _cumulative(p, x)
+            z = torch.special.ndtri(u)
+            log_det = log_det + log_density + 0.5 * z.square() + 0.5 * math.log(2 * math.pi)
+            latent.append(z)
+        return torch.stack(latent, -1), log_det
+
+    def inverse(self, latent: Tensor) -> Tensor:
+        """Map the flow's space ``(…, D)`` back to physical parameters, always inside the bounds."""
+        theta = [
+            _quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL)) if p.is_bounded else z
+            for p, z in zip(self.parameters, latent.unbind(-1), strict=True)
+        ]
+        return torch.stack(theta, -1)
+
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``n`` independent parameters from the flat priors, shape ``(n, D)``, float32.
+
+        Unbounded parameters are drawn from a standard normal.
+        """
+        latent = torch.randn(n, len(self), generator=generator, dtype=torch.float64)
+        return self.inverse(latent).float()
+
+    def to_config(self) -> list[dict[str, Any]]:
+        """Return a JSON-ready description, from which ``from_config`` makes an equal space."""
+        return [asdict(p) for p in self.parameters]
+
+    @classmethod
+    def from_config(cls, config: Sequence[dict[str, Any]]) -> ParameterSpace:
+        """Build the space that ``to_config`` described."""
+        return cls([Parameter(**entry) for entry in config])
+
+
+def _cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Prior cumulative probability of ``x`` and its log density, both elementwise."""
+    width = p.high - p.low
+    if p.scale == "log":
+        ratio = math.log(p.high / p.low)
+        u = (x / p.low).clamp_min(1e-30).log() / ratio
+        log_density = -x.clamp_min(p.low * 1e-6).log() - math.log(ratio)
+    elif p.scale == "square":
+        u = ((x - p.low) / width).clamp_min(0).sqrt()
+        log_density = -(2 * u.clamp_min(_TAIL)).log() - math.log(width)
+    else:
+        u = (x - p.low) / width
+        log_density = torch.full_like(x, -math.log(width))
+    return u.clamp(_TAIL, 1 - _TAIL), log_density
+
+
+def _quantile(p: Parameter, u: Tensor) -> Tensor:
+    """Inverse of the prior's cumulative distribution."""
+    if p.scale == "log":
+        return p.low * (u * math.log(p.high / p.low)).exp()
+    if p.scale == "square":
+        u = u.square()
+    return p.low + (p.high - p.low) * u
