@@ -1,0 +1,144 @@
+"""Two-sided coupling blocks whose subnets pay for the condition once per pixel, not once per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform, member_linear
+
+__all__ = ["Context", "CouplingBlock", "Subnet"]
+
+
+@dataclass
+class Context:
+    """What the subnets of a chunk share: the condition of each pixel, and which rows belong to it.
+
+    Args:
+        condition: shape ``(M, F, pixels)``, or ``None`` for an unconditional flow.
+        repeats: rows per pixel; rows are ordered pixel by pixel.
+    """
+
+    condition: Tensor | None
+    repeats: int = 1
+
+
+class Subnet(nn.Module):
+    """Fully connected network of one coupling, for all members at once.
+
+    The first layer is split, ``W [x, c] + b = W_x x + (W_c c + b)``: the bracket is computed once per pixel.
+    The last layer starts at zero, so that a new flow is the identity up to its mixing layers.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        condition_channels: int,
+        hidden_channels: Sequence[int],
+        out_channels: int,
+        members: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        sizes = [in_channels + condition_channels, *hidden_channels]
+        self.in_channels = in_channels
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for fan_in, fan_out in zip(sizes, [*hidden_channels, out_channels], strict=True):
+            bound = (6 / max(fan_in, 1)) ** 0.5
+            weight = torch.rand(members, fan_out, fan_in, generator=generator) * 2 * bound - bound
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(members, fan_out, 1)))
+        nn.init.zeros_(self.weights[-1])
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """Map ``(M, in_channels, rows)`` to ``(M, out_channels, rows)``."""
+        hidden = self._first(x, context)
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            hidden = member_linear(bias, weight, hidden.relu_())
+        return hidden.to(x.dtype)
+
+    def _first(self, x: Tensor, context: Context) -> Tensor:
+        weight, shared = self.weights[0], self.biases[0]
+        weight_x = weight[:, :, : self.in_channels]
+        if context.condition is None:
+            return member_linear(shared, weight_x, x)
+        shared = member_linear(shared, weight[:, :, self.in_channels :], context.condition)
+        if context.repeats == 1:
+            return member_linear(shared, weight_x, x)
+        hidden = (weight_x @ x).unflatten(-1, (-1, context.repeats))
+        return (hidden + shared.unsqueeze(-1)).flatten(-2)
+
+
+class CouplingBlock(nn.Module):
+    """Mixing, then each half transformed given the other half, the condition and the passive channels.
+
+    Args:
+        channels: number of channels that the block transforms.
+        passive_channels: channels of earlier groups that the subnets see and the block leaves alone.
+        condition_channels: channels of the condition, 0 for none.
+        hidden_channels: widths of the subnets' hidden layers.
+        transform: element-wise transform with parameters from the subnets.
+        members: number of ensemble members.
+        generator: source of the initial weights.
+        num_sides: 2 transforms both halves, 1 only the second.
+        split: channels of the first half; the lower half by default.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        passive_channels: int,
+        condition_channels: int,
+        hidden_channels: Sequence[int],
+        transform: AffineTransform | SplineTransform,
+        members: int,
+        generator: torch.Generator,
+        num_sides: int = 2,
+        split: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.split = channels // 2 if split is None else split
+        self.transform = transform
+        self.mixing = Mixing(channels, members, generator)
+        halves = (self.split, channels - self.split)
+
+        def subnet(seen: int, moved: int) -> Subnet:
+            out = moved * transform.parameters_per_channel
+            seen += passive_channels
+            return Subnet(seen, condition_channels, hidden_channels, out, members, generator)
+
+        self.second_given_first = subnet(halves[0], halves[1])
+        # With one channel there is no first half to move: the block is an element-wise conditional map.
+        has_first = num_sides == 2 and halves[0] > 0
+        self.first_given_second = subnet(halves[1], halves[0]) if has_first else None
+
+    def forward(self, x: Tensor, passive: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
+        """Data to latent: ``(M, channels, rows)`` and the log-determinant ``(M, rows)``."""
+        x, log_det = self.mixing(x)
+        first, second = x[:, : self.split], x[:, self.split :]
+        if self.first_given_second is not None:
+            raw = self.first_given_second(_join(second, passive), context)
+            first, change = self.transform.forward(first, raw)
+            log_det = log_det + change
+        raw = self.second_given_first(_join(first, passive), context)
+        second, change = self.transform.forward(second, raw)
+        return torch.cat([first, second], 1), log_det + change
+
+    def inverse(self, z: Tensor, passive: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
+        """Latent to data, and the log-determinant of that direction."""
+        first, second = z[:, : self.split], z[:, self.split :]
+        raw = self.second_given_first(_join(first, passive), context)
+        second, log_det = self.transform.inverse(second, raw)
+        if self.first_given_second is not None:
+            raw = self.first_given_second(_join(second, passive), context)
+            first, change = self.transform.inverse(first, raw)
+            log_det = log_det + change
+        x, change = self.mixing.inverse(torch.cat([first, second], 1))
+        return x, log_det + change
+
+
+def _join(half: Tensor, passive: Tensor | None) -> Tensor:
+    return half if passive is None else torch.cat([half, passive], 1)

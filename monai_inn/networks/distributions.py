@@ -1,0 +1,150 @@
+"""Distributions of flows: fast on many pixels because they choose their own chunks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from typing_extensions import Self
+
+from monai_inn.networks.chunks import ChunkFunction, is_recorded, map_chunks, rows_per_chunk
+from monai_inn.networks.couplings import Context
+from monai_inn.networks.plans import Plan
+
+if TYPE_CHECKING:
+    from monai_inn.networks.flows import FlowStack
+
+__all__ = ["EnsembleDistribution", "FlowDistribution"]
+
+
+class FlowDistribution(Distribution):
+    """Density of a flow for a batch of conditions; ``batch_shape`` is that of the condition.
+
+    ``sample`` and ``log_prob`` without gradients walk through the pixels in chunks whose activations stay in
+    the processor's cache, on all threads; with gradients everything is one differentiable pass.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, stack: FlowStack, condition: Tensor | None, channels: int | None = None) -> None:
+        self._stack, self._condition = stack, condition
+        self._channels = sum(stack.groups) if channels is None else channels
+        batch = torch.Size() if condition is None else condition.shape[:-1]
+        super().__init__(batch, torch.Size([self._channels]), validate_args=False)
+
+    def leading(self, channels: int) -> Self:
+        """Return the exact marginal of the first channels, which must be whole groups of the flow."""
+        sizes = [sum(self._stack.groups[: i + 1]) for i in range(len(self._stack.groups))]
+        if channels not in sizes:
+            raise ValueError(
+                f"the marginal of {channels} channels is not available; this flow has those of {sizes}."
+            )
+        return type(self)(self._stack, self._condition, channels)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw samples of shape ``(*sample_shape, *batch_shape, D)``, without gradients."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw samples that gradients flow through."""
+        shape = torch.Size(sample_shape)
+        device = next(self._stack.parameters()).device
+        latent = torch.randn(
+            shape.numel(), self._rows, self._channels, device=device, dtype=self._stack.dtype
+        )
+        samples = self.push(latent)
+        return samples.reshape(*shape, *samples.shape[1:-2], *self.batch_shape, self._channels)
+
+    def push(self, latent: Tensor) -> Tensor:
+        """Return the samples that belong to given latents.
+
+        Args:
+            latent: shape ``(S, N, D)`` with ``N`` the number of conditions, or ``(S, 1, D)`` for one latent
+                per sample index that all conditions share.
+
+        Returns:
+            Samples of shape ``(S, N, D)``; those of an ensemble ``(S, M, N, D)``, members sharing latents.
+        """
+        samples = self._walk("inverse", latent.expand(-1, self._rows, -1), (self._channels,))
+        return self._arrange(samples)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats of values that broadcast with ``(…, *batch_shape, D)``.
+
+        That of an ensemble has its members first, ``(M, …)``.
+        """
+        if value.shape[-1] != self._channels:
+            raise ValueError(
+                f"values have {value.shape[-1]} channels on the last axis, expected {self._channels}."
+            )
+        shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        rows = value.to(self._stack.dtype).expand(*shape, -1)
+        # Without a condition all values share the one density, so they are rows of one sample.
+        samples = 1 if self._condition is None else shape[: len(shape) - len(self.batch_shape)].numel()
+        density = self._walk("log_prob", rows.reshape(samples, -1, self._channels), ())
+        return density.permute(2, 0, 1).reshape((*self._member_shape, *shape))
+
+    @property
+    def _rows(self) -> int:
+        return math.prod(self.batch_shape)  # unlike numel(), stays symbolic when exported
+
+    @property
+    def _member_shape(self) -> tuple[int, ...]:
+        return ()
+
+    def _arrange(self, samples: Tensor) -> Tensor:
+        """``(S, n, 1, D)`` to ``(S, n, D)``."""
+        return samples.squeeze(2)
+
+    def _walk(self, direction: str, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Run ``inverse`` or ``log_prob`` on rows ``(S, n, D)``; the result has shape ``(S, n, M, *shape)``.
+
+        In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by a plan.
+        """
+        condition = None if self._condition is None else self._condition.reshape(self._rows, -1).to(rows)
+        function: ChunkFunction = self._inverse if direction == "inverse" else self._log_prob
+        if torch.is_grad_enabled() or is_recorded():
+            return function(rows, condition)
+        if rows.device.type == "cpu":
+            function = getattr(Plan(self._stack, self._channels), direction)
+        limit = rows_per_chunk(self._stack.widest, self._stack.members, rows.device, rows.element_size())
+        return map_chunks(function, rows, condition, (self._stack.members, *shape), limit)
+
+    def _inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """Samples ``(S, n, M, D)`` of latents ``(S, n, D)``."""
+        value, _ = self._stack.inverse(self._columns(latent), self._context(latent, condition))
+        return value.reshape(len(value), self._channels, latent.shape[1], -1).permute(3, 2, 0, 1)
+
+    def _log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
+        """Log densities ``(S, n, M)`` of values ``(S, n, D)``."""
+        log_prob = self._stack.log_prob(self._columns(value), self._context(value, condition))
+        return log_prob.reshape(len(log_prob), value.shape[1], -1).permute(2, 1, 0)
+
+    def _columns(self, rows: Tensor) -> Tensor:
+        """``(S, n, D)`` to ``(M, D, n·S)``, pixel by pixel."""
+        columns = rows.permute(2, 1, 0).reshape(1, rows.shape[2], -1)
+        return columns.expand(self._stack.members, -1, -1)
+
+    def _context(self, rows: Tensor, condition: Tensor | None) -> Context:
+        if condition is None:
+            return Context(None)
+        columns = condition.T.expand(self._stack.members, -1, -1)
+        return Context(columns, repeats=rows.shape[0])
+
+
+class EnsembleDistribution(FlowDistribution):
+    """Densities of all members for the same conditions; the member axis comes right before the batch axes."""
+
+    @property
+    def _member_shape(self) -> tuple[int, ...]:
+        return (self._stack.members,)
+
+    def _arrange(self, samples: Tensor) -> Tensor:
+        """``(S, n, M, D)`` to ``(S, M, n, D)``."""
+        return samples.transpose(1, 2)

@@ -1,0 +1,177 @@
+"""A flow made ready for many rows on a CPU: no gradients, no copies, activations that stay in the cache.
+
+The modules in ``couplings`` define the arithmetic and are what training and GPUs run. A plan does the same
+arithmetic for one member at a time, with matrices merged beforehand and buffers that each thread keeps.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform
+from monai_inn.networks.couplings import CouplingBlock, Subnet
+
+if TYPE_CHECKING:
+    from monai_inn.networks.flows import FlowStack
+
+__all__ = ["Plan"]
+
+
+class _Subnet(NamedTuple):
+    """Weights of one member: those that see values, those that see the condition, the later layers."""
+
+    seen: Tensor
+    condition: Tensor
+    bias: Tensor
+    later: list[tuple[Tensor, Tensor]]
+
+
+class _Block(NamedTuple):
+    """One coupling block of one member; the mixing as a matrix, a shift and a log-determinant."""
+
+    split: int
+    transform: AffineTransform | SplineTransform
+    second_given_first: _Subnet
+    first_given_second: _Subnet | None
+    to_latent: Tensor
+    to_data: Tensor
+    shift: Tensor
+    log_det: Tensor
+
+
+class Plan:
+    """All members of a flow, prepared for the leading ``channels``; safe to share between threads.
+
+    Args:
+        stack: the flow.
+        channels: leading channels, whole groups of the flow.
+    """
+
+    def __init__(self, stack: FlowStack, channels: int) -> None:
+        with torch.no_grad():
+            self._members = [
+                [(start, stop, [_block(block, m) for block in blocks]) for start, stop, blocks in spans]
+                for m in range(stack.members)
+                for spans in [list(stack.spans(channels))]
+            ]
+        self._buffers = threading.local()
+
+    def inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """Samples ``(S, n, M, D)`` of latents ``(S, n, D)`` under conditions ``(n, F)``."""
+        size, pixels, channels = latent.shape
+        columns = latent.permute(2, 1, 0).reshape(channels, -1)
+        out = latent.new_empty(len(self._members), channels, pixels, size)
+        for member, groups in enumerate(self._members):
+            done = out[member].view(channels, -1)
+            for start, stop, blocks in groups:
+                value = columns[start:stop].clone()
+                for block in reversed(blocks):
+                    value = self._block_inverse(block, value, done[:start], condition, size)
+                done[start:stop] = value
+        return out.permute(3, 2, 0, 1)
+
+    def log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
+        """Log densities ``(S, n, M)`` in nats of values ``(S, n, D)`` under conditions ``(n, F)``."""
+        size, pixels, channels = value.shape
+        columns = value.permute(2, 1, 0).reshape(channels, -1)
+        out = value.new_empty(len(self._members), pixels, size)
+        for member, groups in enumerate(self._members):
+            total = columns.new_full((pixels * size,), -0.5 * math.log(2 * math.pi) * channels)
+            for start, stop, blocks in groups:
+                latent = columns[start:stop]
+                for block in blocks:
+                    latent = self._block_forward(block, latent, columns[:start], condition, size, total)
+                total.sub_(latent.square().sum(0), alpha=0.5)
+            out[member] = total.view(pixels, size)
+        return out.permute(2, 1, 0)
+
+    def _block_inverse(
+        self, block: _Block, value: Tensor, passive: Tensor, condition: Tensor | None, size: int
+    ) -> Tensor:
+        """Undo one block; ``value (channels, rows)`` is overwritten."""
+        first, second = value[: block.split], value[block.split :]
+        raw = self._subnet(block.second_given_first, first, passive, condition, size)
+        block.transform.inverse_(second, raw)
+        if block.first_given_second is not None:
+            raw = self._subnet(block.first_given_second, second, passive, condition, size)
+            block.transform.inverse_(first, raw)
+        return torch.mm(block.to_data, value).add_(block.shift)
+
+    def _block_forward(
+        self,
+        block: _Block,
+        value: Tensor,
+        passive: Tensor,
+        condition: Tensor | None,
+        size: int,
+        total: Tensor,
+    ) -> Tensor:
+        """Apply one block to ``(channels, rows)``, adding its log-determinant to ``total (rows)``."""
+        value = torch.mm(block.to_latent, value - block.shift)
+        first, second = value[: block.split], value[block.split :]
+        total.add_(block.log_det)
+        if block.first_given_second is not None:
+            raw = self._subnet(block.first_given_second, second, passive, condition, size)
+            moved, change = block.transform.forward(first.unsqueeze(0), raw.unsqueeze(0))
+            first.copy_(moved[0])
+            total.add_(change[0])
+        raw = self._subnet(block.second_given_first, first, passive, condition, size)
+        moved, change = block.transform.forward(second.unsqueeze(0), raw.unsqueeze(0))
+        second.copy_(moved[0])
+        total.add_(change[0])
+        return value
+
+    def _subnet(
+        self, net: _Subnet, half: Tensor, passive: Tensor, condition: Tensor | None, size: int
+    ) -> Tensor:
+        """Outputs ``(out, rows)`` of a subnet; they live in a buffer of this thread until the next call."""
+        seen = torch.cat([half, passive]) if len(passive) else half
+        hidden = torch.mm(net.seen, seen, out=self._buffer(0, net.seen, seen))
+        if condition is None:
+            hidden.add_(net.bias)
+        else:
+            shared = torch.addmm(net.bias, net.condition, condition.T)
+            hidden.view(len(hidden), len(condition), size).add_(shared.unsqueeze(2))
+        for index, (weight, bias) in enumerate(net.later):
+            hidden.relu_()
+            hidden = torch.mm(weight, hidden, out=self._buffer(index + 1, weight, hidden)).add_(bias)
+        return hidden
+
+    def _buffer(self, index: int, weight: Tensor, seen: Tensor) -> Tensor:
+        """A tensor ``(out, rows)`` that this thread keeps, so that the allocator is left alone."""
+        shape = (len(weight), seen.shape[1])
+        # The first layer has one of its own; the later ones take turns, so that none overwrites its input.
+        name = "first" if index == 0 else f"later {index % 2}"
+        kept: Tensor | None = self._buffers.__dict__.get(name)
+        if kept is None or kept.numel() < math.prod(shape) or kept.dtype != seen.dtype:
+            kept = self._buffers.__dict__[name] = seen.new_empty(math.prod(shape))
+        return kept[: math.prod(shape)].view(shape)
+
+
+def _block(block: CouplingBlock, member: int) -> _Block:
+    mixing: Mixing = block.mixing
+    rotation = mixing.orthogonal(mixing.shift.dtype)[member]
+    scale = mixing.log_scale[member].exp()
+    first = block.first_given_second
+    return _Block(
+        block.split,
+        block.transform,
+        _subnet(block.second_given_first, member),
+        None if first is None else _subnet(first, member),
+        rotation * scale.T,
+        rotation.T / scale,
+        mixing.shift[member],
+        mixing.log_scale[member].sum(),
+    )
+
+
+def _subnet(net: Subnet, member: int) -> _Subnet:
+    first = net.weights[0][member]
+    later = [(w[member], b[member]) for w, b in zip(net.weights[1:], net.biases[1:], strict=True)]
+    seen, condition = first[:, : net.in_channels], first[:, net.in_channels :]
+    return _Subnet(seen.contiguous(), condition.contiguous(), net.biases[0][member], later)

@@ -1,0 +1,136 @@
+"""The network of one inverse problem: encoder, posterior flow, density of the observations, preview head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from monai_inn.networks.distributions import FlowDistribution
+from monai_inn.networks.encoders import ConditionEncoder, QuantileHead, Whitening
+from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
+from monai_inn.problems.parameters import ParameterSpace
+
+__all__ = ["ParameterPosterior", "PosteriorNetwork"]
+
+
+class ParameterPosterior(Distribution):
+    """Posterior over physical parameters: a flow's density seen through the parameters' bounds.
+
+    ``batch_shape`` is that of the observations, ``event_shape`` is ``(D,)``; log densities are in nats in
+    physical units, ``-inf`` outside the bounds.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, base: FlowDistribution, space: ParameterSpace) -> None:
+        self.base, self.space = base, space
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw parameters in physical units, shape ``(*sample_shape, *batch_shape, D)``."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw parameters that gradients flow through."""
+        return self.space.inverse(self.base.rsample(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats of physical parameters ``(…, D)``."""
+        latent, log_det = self.space.forward(value)
+        return torch.where(self.space.contains(value), self.base.log_prob(latent) + log_det, -torch.inf)
+
+
+class PosteriorNetwork(nn.Module):
+    """All that is trained for one inverse problem; sizes only, no physics.
+
+    The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted.
+
+    Args:
+        num_features: features ``F`` of an observation that the posterior is conditioned on.
+        num_density_features: features ``K`` of an observation that the density is over.
+        groups: sizes of the parameter groups; the first group holds the parameters that maps show.
+        condition_channels: channels between encoder and flow.
+        encoder_width: width of the encoder.
+        num_blocks: coupling blocks for each group.
+        hidden_channels: hidden layers of the couplings' subnets.
+        coupling: ``"spline"`` or ``"affine"``.
+        members: flows in the density ensemble.
+        density_blocks: coupling blocks of each of them.
+        density_hidden: hidden layers of their subnets.
+        num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
+        seed: seed of the initial weights.
+    """
+
+    ood_scores: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        num_density_features: int,
+        groups: Sequence[int],
+        *,
+        condition_channels: int = 32,
+        encoder_width: int = 128,
+        num_blocks: int = 4,
+        hidden_channels: Sequence[int] = (64, 64),
+        coupling: str = "spline",
+        members: int = 5,
+        density_blocks: int = 6,
+        density_hidden: Sequence[int] = (64, 64),
+        num_ood_scores: int = 4000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "num_features": num_features,
+            "num_density_features": num_density_features,
+            "groups": list(groups),
+            "condition_channels": condition_channels,
+            "encoder_width": encoder_width,
+            "num_blocks": num_blocks,
+            "hidden_channels": list(hidden_channels),
+            "coupling": coupling,
+            "members": members,
+            "density_blocks": density_blocks,
+            "density_hidden": list(density_hidden),
+            "num_ood_scores": num_ood_scores,
+            "seed": seed,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.whitening = Whitening(num_features)
+            self.density_whitening = Whitening(num_density_features)
+            self.encoder = ConditionEncoder(num_features, condition_channels, encoder_width)
+            self.preview = QuantileHead(num_features, groups[0])
+        self.flow = ConditionalFlow(
+            sum(groups), condition_channels, num_blocks, hidden_channels, coupling, groups=groups, seed=seed
+        )
+        self.density = FlowEnsemble(
+            members,
+            in_channels=num_density_features,
+            num_blocks=density_blocks,
+            hidden_channels=density_hidden,
+            coupling="affine",
+            seed=seed + 1,
+        )
+
+        self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
+
+    def posterior(self, features: Tensor) -> FlowDistribution:
+        """Return the posterior in the flow's space given features ``(*batch, F)``."""
+        return self.flow(self.encoder(self.whitening(features)))
+
+    def observation_log_prob(self, features: Tensor) -> Tensor:
+        """Log density in nats of density features ``(…, K)`` under every member, shape ``(M, …)``."""
+        return self.density().log_prob(self.density_whitening(features)) + self.density_whitening.log_det
+
+    def preview_quantiles(self, features: Tensor) -> Tensor:
+        """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space."""
+        return self.preview(self.whitening(features))
