@@ -1,0 +1,152 @@
+"""Calibration of posterior intervals: do central q intervals hold the truth in a share q of the cases?"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from scipy.stats import beta
+from torch import Tensor
+
+from monai_inn.metrics.sbc import rank_counts, sbc_ranks
+
+__all__ = [
+    "CalibrationCurve",
+    "NoiseFloor",
+    "calibration_curve",
+    "calibration_error",
+    "calibration_noise_floor",
+    "coverage_interval",
+    "curve_of_counts",
+]
+
+
+class CalibrationCurve(NamedTuple):
+    """Coverage of central posterior intervals.
+
+    Attributes:
+        level: nominal coverage of the intervals, shape ``(Q,)``.
+        coverage: share of cases whose truth lies inside, shape ``(Q, D)``; below ``level`` = over-confident.
+    """
+
+    level: Tensor
+    coverage: Tensor
+
+    @property
+    def error(self) -> Tensor:
+        """Median over the levels of ``|coverage − level|``, shape ``(D,)``."""
+        # The mean of the two middle values, which torch's own median does not take.
+        return (self.coverage - self.level[:, None]).abs().quantile(0.5, dim=0)
+
+
+class NoiseFloor(NamedTuple):
+    """Calibration error that a *perfect* posterior shows on finitely many cases.
+
+    Attributes:
+        mean: its expectation.
+        upper: the value that it stays below in 95 % of the repetitions.
+    """
+
+    mean: float
+    upper: float
+
+
+def calibration_curve(
+    samples: Tensor, truth: Tensor, mask: Tensor | None = None, level: Tensor | None = None
+) -> CalibrationCurve:
+    """Return the coverage of central posterior intervals at many levels.
+
+    Args:
+        samples: posterior samples, shape ``(S, N, D)``.
+        truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
+        mask: cases to count, boolean, shape ``(N,)``.
+        level: nominal coverages between 0 and 1, shape ``(Q,)``; 1, 2, …, 99 % by default.
+
+    Returns:
+        The levels and, per parameter, the coverage. The intervals lie between order statistics of the
+        samples, so that no interpolated quantile makes a correct posterior look over-confident.
+
+    Raises:
+        ValueError: if the shapes do not belong together, no case counts, or a level is outside (0, 1).
+
+    Source: Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019, section 4.2.
+    """
+    return curve_of_counts(rank_counts(sbc_ranks(samples, truth, mask), samples.shape[0]), level)
+
+
+def curve_of_counts(counts: Tensor, level: Tensor | None = None) -> CalibrationCurve:
+    """Return the calibration curve from rank histograms ``(D, S + 1)``, which may be sums over batches.
+
+    The interval between order statistics ``k`` and ``S + 1 − k`` covers exactly ``1 − 2k / (S + 1)``; the
+    coverage at a level between two such values is the mixture of both intervals that has that level.
+    """
+    cases = counts[0].sum()
+    if int(cases) < 1:
+        raise ValueError("no case to measure calibration on; the mask leaves none, or there were none.")
+    if level is None:
+        level = torch.arange(1, 100, dtype=torch.float64) / 100
+    level = torch.as_tensor(level, dtype=torch.float64, device=counts.device)
+    if not bool(((level > 0) & (level < 1)).all()):
+        raise ValueError(
+            f"levels span {float(level.min())} to {float(level.max())}, expected numbers inside (0, 1)."
+        )
+    cumulative = torch.nn.functional.pad(counts.double().cumsum(1) / cases, (1, 0))
+    coverage = _interpolate(cumulative, 0.5 + level / 2) - _interpolate(cumulative, 0.5 - level / 2)
+    return CalibrationCurve(level, coverage)
+
+
+def calibration_error(samples: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the median over the levels 1…99 % of ``|coverage − level|``, per parameter, shape ``(D,)``.
+
+    A perfect posterior does not reach zero: compare with ``calibration_noise_floor``. The prior is perfectly
+    calibrated too, so never show this figure without the width of the posterior beside it.
+
+    Args:
+        samples: posterior samples, shape ``(S, N, D)``.
+        truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
+        mask: cases to count, boolean, shape ``(N,)``.
+
+    Raises:
+        ValueError: as for ``calibration_curve``.
+    """
+    return calibration_curve(samples, truth, mask).error
+
+
+def calibration_noise_floor(n: int) -> NoiseFloor:
+    """Return the calibration error that an exact posterior shows on ``n`` independent cases.
+
+    Raises:
+        ValueError: if ``n`` is not positive.
+
+    Source: simulation of uniform ranks, repeated by the tests.
+    """
+    if n < 1:
+        raise ValueError(f"n = {n} cases; give a positive number.")
+    return NoiseFloor(mean=0.29 / math.sqrt(n), upper=0.60 / math.sqrt(n))
+
+
+def coverage_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a rate of which ``hits`` of ``n`` independent cases were seen.
+
+    Raises:
+        ValueError: if not ``0 ≤ hits ≤ n`` and ``n ≥ 1``, or the confidence is not between 0 and 1.
+
+    Source: Clopper and Pearson, The use of confidence or fiducial limits, 1934.
+    """
+    if not 0 <= hits <= n or n < 1:
+        raise ValueError(f"{hits} hits in {n} cases; expected 0 ≤ hits ≤ n and n ≥ 1.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}; give a number between 0 and 1.")
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+def _interpolate(cumulative: Tensor, u: Tensor) -> Tensor:
+    """Value at ``u (Q,)`` of functions given at equal steps on [0, 1], ``(D, K)`` → ``(Q, D)``."""
+    position = u * (cumulative.shape[1] - 1)
+    left = position.floor().long().clamp(0, cumulative.shape[1] - 2)
+    weight = position - left
+    return (cumulative[:, left] * (1 - weight) + cumulative[:, left + 1] * weight).T
