@@ -1,0 +1,194 @@
+"""Masks of unusable pixels, cameras that match, and whole chains inside Compose."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms import Compose, Flipd
+
+import monai_inn.transforms as mit
+from monai_inn.transforms import (
+    CalibrateReflectance,
+    CalibrateReflectanced,
+    LoadMultispectral,
+    LoadMultispectrald,
+    MarkInvalidPixels,
+    MarkInvalidPixelsd,
+    MatchCamera,
+    MatchCamerad,
+    NormaliseSpectrum,
+    NormaliseSpectrumd,
+    SelectBands,
+    SelectBandsd,
+)
+
+AFFINE = torch.tensor([[-2.0, 0, 0, 5], [0, 3, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1]], dtype=torch.float64)
+CAMERA = SimpleNamespace(
+    name="three", band_names=("a", "b", "c"), centre_nm=torch.tensor([500.0, 510.0, 520.0])
+)
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])]
+
+
+def an_image(values=None, **meta):
+    """A MetaTensor (3, 2, 4) with an affine and band labels."""
+    if values is None:
+        values = torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0)) + 0.1
+    labels = {"wavelength_nm": (500.0, 510.0, 520.0), "band_names": ("a", "b", "c")} | meta
+    return MetaTensor(torch.as_tensor(values), affine=AFFINE.clone(), meta=labels)
+
+
+def test_mark_invalid_pixels():
+    good, none, negative = [0.1, 0.2, 0.3, 0.4], [0.0] * 4, [-0.1, -0.1, 0.3, 0.4]
+    edge, missing, infinite = [-0.1, 0.2, 0.3, 0.4], [0.1, torch.nan, 0.3, 0.4], [0.1, 0.2, torch.inf, 0.4]
+    spectra = torch.tensor([good, none, negative, edge, missing, infinite]).T[:, None]
+    image = MetaTensor(spectra, affine=AFFINE)
+    out = MarkInvalidPixels()(image)
+    assert out.meta["valid"].tolist() == [[[True, False, False, True, False, False]]]
+    assert out.meta["valid"].dtype == torch.bool
+    np.testing.assert_array_equal(out, spectra)
+    assert "valid" not in image.meta
+    user = torch.tensor([[0, 1, 1, 1, 1, 1]])
+    assert MarkInvalidPixels(mask=user).valid(image).tolist() == [[[False, False, False, True, False, False]]]
+    assert MarkInvalidPixels(negative_fraction=0.0).valid(image).sum() == 1
+    assert MarkInvalidPixels(saturation=0.4).valid(image).sum() == 0
+
+
+def test_saturation_from_the_record_or_the_limit():
+    image = torch.tensor([[[255.0, 1.0, 254.0]]])
+    assert MarkInvalidPixels().valid(MetaTensor(image, meta={"saturation": 255.0})).tolist() == [
+        [[False, True, True]]
+    ]
+    recorded = MetaTensor(
+        image, meta={"saturation": 255.0, "saturated": torch.tensor([[[False, True, False]]])}
+    )
+    assert MarkInvalidPixels().valid(recorded).tolist() == [[[True, False, True]]]
+    cropped = MetaTensor(image[..., :2], meta=recorded.meta)
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 3\), expected \(1, 1, 2\); mark .* before cropping"):
+        MarkInvalidPixels().valid(cropped)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])
+def test_negative_fraction_is_a_share(fraction):
+    with pytest.raises(ValueError, match="expected a share in"):
+        MarkInvalidPixels(negative_fraction=fraction)
+
+
+def test_match_camera_accepts_and_fills_in():
+    image = an_image(wavelength_nm=(502.0, 507.0, 525.0))
+    assert MatchCamera(camera=CAMERA)(image) is image
+    bare = MetaTensor(torch.zeros(3, 2, 2), affine=AFFINE)
+    out = MatchCamera(camera=CAMERA)(bare)
+    assert out.meta["wavelength_nm"] == (500.0, 510.0, 520.0)
+    assert out.meta["band_names"] == ("a", "b", "c")
+    assert "wavelength_nm" not in bare.meta
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            torch.zeros(25, 2, 2),
+            r'^image has 25 bands, but camera "three" has 3; pass an image of that camera',
+        ),
+        (
+            an_image(wavelength_nm=(500.0, 516.0, 530.0)),
+            r'"three" differ by more than 5 nm in 2 of 3 bands: band 1 at 516 nm instead of 510 nm, ',
+        ),
+        (
+            an_image(wavelength_nm=(520.0, 510.0, 500.0)),
+            r"the same in another order: use SelectBands\(wavelength_nm",
+        ),
+    ],
+)
+def test_match_camera_says_what_differs(image, message):
+    with pytest.raises(ValueError, match=message):
+        MatchCamera(camera=CAMERA)(image)
+
+
+def test_arrays_in_compose(tmp_path):
+    cube = np.random.default_rng(0).integers(1, 4000, (3, 4, 5)).astype(np.uint16)
+    np.savez(tmp_path / "image.npz", image=cube, affine=AFFINE.numpy(), wavelength_nm=[500, 510, 520])
+    chain = Compose(
+        [
+            LoadMultispectral(),
+            MarkInvalidPixels(),
+            MatchCamera(camera=CAMERA),
+            SelectBands(indices=[0, 2]),
+            CalibrateReflectance(white=4000.0, dark=10.0),
+            NormaliseSpectrum(),
+        ]
+    )
+    out = chain(tmp_path / "image.npz")
+    reflectance = (cube[[0, 2]] - 10.0) / 3990.0
+    np.testing.assert_allclose(out, reflectance / np.abs(reflectance).sum(0), rtol=1e-5)
+    torch.testing.assert_close(out.affine, AFFINE)
+    assert out.meta["wavelength_nm"] == (500.0, 520.0)
+    assert out.meta["valid"].shape == (1, 4, 5)
+
+
+def test_dictionaries_in_compose_invert_and_follow_flips(tmp_path):
+    cube = np.random.default_rng(0).integers(1, 4000, (3, 4, 5)).astype(np.uint16)
+    cube[1, 2, 3] = 65535
+    np.savez(tmp_path / "image.npz", image=cube, affine=AFFINE.numpy(), wavelength_nm=[500, 510, 520])
+    chain = Compose(
+        [
+            LoadMultispectrald("image"),
+            MarkInvalidPixelsd("image", valid_keys="valid"),
+            MatchCamerad("image", camera=CAMERA),
+            CalibrateReflectanced("image", white=4000.0, dark=10.0),
+            Flipd(["image", "valid"], spatial_axis=1),
+            NormaliseSpectrumd("image"),
+        ]
+    )
+    item = chain({"image": tmp_path / "image.npz", "other": 1})
+    assert item["other"] == 1
+    assert (~item["valid"]).nonzero().tolist() == [[0, 2, 1]]
+    torch.testing.assert_close(item["valid"].affine, item["image"].affine)
+    loader = DataLoader(Dataset([{"image": tmp_path / "image.npz"}] * 2, chain), batch_size=2)
+    batch = next(iter(loader))
+    np.testing.assert_array_equal(batch["image"][1], item["image"])
+    back = Compose(chain.transforms[3:]).inverse({"image": item["image"], "valid": item["valid"]})
+    np.testing.assert_allclose(back["image"], cube.astype(np.float32), rtol=1e-6)
+    torch.testing.assert_close(back["image"].affine, AFFINE)
+    assert back["image"].meta["saturation"] == 65535.0
+
+
+def test_dictionary_forms_with_several_and_missing_keys():
+    data = {"a": an_image(), "b": an_image() * 2, "mask": torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])}
+    out = MarkInvalidPixelsd(["a", "b"], valid_keys=["va", "vb"], mask_key="mask")(data)
+    assert out["va"].sum() == out["vb"].sum() == 7
+    assert SelectBandsd(["a", "c"], names=["b"], allow_missing_keys=True)(data)["a"].shape == (1, 2, 4)
+    with pytest.raises(KeyError):
+        SelectBandsd(["a", "c"], names=["b"])(data)
+    with pytest.raises(ValueError, match="2 keys but 1 valid_keys"):
+        MarkInvalidPixelsd(["a", "b"])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_stays_on_the_device(device):
+    image = an_image().to(device)
+    chain = [CalibrateReflectance(white=[2.0, 3.0, 4.0]), NormaliseSpectrum(), SelectBands(indices=[0])]
+    for transform in chain:
+        image = transform(image)
+        assert image.device.type == device
+    assert MarkInvalidPixels(mask=np.ones((2, 4)))(image).meta["valid"].device.type == device
+
+
+@pytest.mark.parametrize(
+    "transform", [SelectBands(indices=[0]), NormaliseSpectrum(), CalibrateReflectance(white=2.0)]
+)
+def test_wrong_kinds_of_images(transform):
+    with pytest.raises(ValueError, match=r"expected \(bands, \*spatial\)"):
+        transform(torch.zeros(3))
+    with pytest.raises(ValueError, match="expected real numbers"):
+        transform(torch.zeros(3, 2, 2, dtype=torch.complex64))
+
+
+def test_no_name_is_one_of_monai():
+    import monai.transforms
+
+    assert not set(mit.__all__) & set(dir(monai.transforms))

@@ -1,0 +1,188 @@
+"""What ``fit`` returns and a bundle holds: a problem with its trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from typing import Any
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+
+from monai_inn.inferers.posterior import PosteriorInferer
+from monai_inn.metrics.ood import ConformalThreshold, waic
+from monai_inn.networks import ParameterPosterior, PosteriorNetwork
+from monai_inn.problems import InverseProblem
+
+__all__ = ["FittedPosterior"]
+
+
+class FittedPosterior:
+    """A trained posterior: ask it for distributions, maps of images, and whether to trust them.
+
+    Args:
+        problem: the inverse problem.
+        network: its trained network.
+        card: what was measured at the end of training, JSON-ready; becomes the bundle's model card.
+    """
+
+    def __init__(self, problem: InverseProblem, network: PosteriorNetwork, card: Mapping[str, Any]) -> None:
+        self.problem, self.network, self.card = problem, network.eval(), dict(card)
+
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.network.parameters())
+        return f"FittedPosterior({self.problem!r}, {weights:,} weights)"
+
+    def to(self, device: str | torch.device) -> FittedPosterior:
+        """Move the network to a device.
+
+        Raises:
+            RuntimeError: if a CUDA device is asked for and there is none.
+        """
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(
+                f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".'
+            )
+        self.network.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return self.network.ood_scores.device
+
+    @property
+    def guard(self) -> ConformalThreshold:
+        """Thresholds on WAIC with known false-alarm rates."""
+        return ConformalThreshold(self.network.ood_scores)
+
+    def posterior(self, observation: Tensor) -> ParameterPosterior:
+        """Return the joint posterior of all parameters for observations ``(*batch, C)``, physical units."""
+        base = self.network.posterior(self._features(observation))
+        return ParameterPosterior(base, self.problem.space)
+
+    def target_posterior(self, observation: Tensor) -> ParameterPosterior:
+        """Return the exact marginal posterior of ``problem.targets``, much faster than the joint one."""
+        targets = self.problem.targets
+        base = self.network.posterior(self._features(observation)).leading(len(targets))
+        return ParameterPosterior(base, self.problem.space.subset(targets))
+
+    @torch.no_grad()
+    def density_log_prob(self, observation: Tensor) -> Tensor:
+        """Log density in nats of the features of observations ``(…, C)`` under every member, ``(M, …)``."""
+        return self.network.observation_log_prob(self.problem.density_features(self._checked(observation)))
+
+    def waic(self, observation: Tensor) -> Tensor:
+        """Return WAIC in nats of observations ``(…, C)``, shape ``(…)``; HIGH = out of distribution."""
+        return waic(self.density_log_prob(observation))
+
+    def posterior_width(self, observation: Tensor, samples: int = 64) -> Tensor:
+        """Return the posterior standard deviation over the prior's, mean over the targets, shape ``(…)``."""
+        targets = len(self.problem.targets)
+        with torch.no_grad():
+            latent = self.network.posterior(self._features(observation)).leading(targets).sample((samples,))
+        return latent.std(0).mean(-1)
+
+    def maps(
+        self,
+        image: Tensor,
+        *,
+        samples: int = 64,
+        interval: float = 0.95,
+        below: Mapping[str, float] | None = None,
+        false_alarm: float = 0.05,
+        seed: int = 0,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> dict[str, MetaTensor]:
+        """Return maps of the posterior of an image.
+
+        Args:
+            image: shape ``(B, C, *spatial)`` or ``(C, *spatial)``; geometry is kept if it is a MetaTensor.
+            samples: posterior samples per pixel.
+            interval: probability inside the reported interval.
+            below: thresholds by parameter name, for ``probability_below``.
+            false_alarm: share of in-distribution pixels that ``ood`` may flag.
+            seed: seed of the latents.
+            progress: called with the share of the pixels that are done.
+
+        Returns:
+            Maps of shape ``(B, D or 1, *spatial)``, without ``B`` if the image had none;
+            ``meta["channel_names"]`` and ``meta["units"]`` say what the channels are. The keys are
+            those of ``PosteriorInferer``.
+        """
+        inferer = PosteriorInferer(
+            self.problem, samples=samples, interval=interval, below=below, false_alarm=false_alarm, seed=seed
+        )
+        batched, has_batch = self._batched(image)
+        maps: dict[str, Tensor] = {}
+        for share, current in inferer.stream(batched, self.network):
+            maps = current
+            progress(share)
+        return self.with_meta(maps if has_batch else {k: v[0] for k, v in maps.items()}, image, below)
+
+    def trust(self, image: Tensor, *, false_alarm: float = 0.05) -> dict[str, MetaTensor]:
+        """Return the maps ``waic``, ``ood``, ``p_value`` and ``valid`` of an image, without the posterior."""
+        inferer = PosteriorInferer(self.problem, false_alarm=false_alarm)
+        batched, has_batch = self._batched(image)
+        maps = inferer.trust(batched, self.network)
+        return self.with_meta(maps if has_batch else {k: v[0] for k, v in maps.items()}, image)
+
+    def draw(self, image: Tensor, samples: int, *, seed: int = 0) -> Iterator[MetaTensor]:
+        """Yield coherent posterior samples of an image one by one, each ``(D, *spatial)``, physical units.
+
+        One latent per sample serves all pixels, so that neighbouring pixels of a sample agree.
+        """
+        batched, has_batch = self._batched(image)
+        for sample in PosteriorInferer(self.problem, seed=seed).draw(batched, self.network, samples):
+            yield self.with_meta({"sample": sample if has_batch else sample[0]}, image)["sample"]
+
+    def with_meta(
+        self, maps: Mapping[str, Tensor], image: Tensor, below: Mapping[str, float] | None = None
+    ) -> dict[str, MetaTensor]:
+        """Attach the image's geometry and the names and units of the channels to maps of it."""
+        affine = image.affine if isinstance(image, MetaTensor) else None
+        space = self.problem.space.subset(self.problem.targets)
+        result = {}
+        for name, value in maps.items():
+            units = [p.unit for p in space.parameters]
+            names = list(space.names)
+            if name == "probability_below":
+                names = [f"{key} < {threshold:g}" for key, threshold in (below or {}).items()]
+                units = ["1"] * len(names)
+            elif name == "mode_count":
+                units = ["1"] * len(names)
+            elif name in ("waic", "ood", "p_value", "valid"):
+                names, units = [name], ["nat" if name == "waic" else "1"]
+            result[name] = MetaTensor(
+                value, affine=affine, meta={"channel_names": names, "units": units, "map": name}
+            )
+        return result
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a MONAI bundle folder, which ``monai_inn.load`` and ``python -m monai.bundle`` read."""
+        from monai_inn.bundles import save
+
+        save(self, path)
+
+    def _features(self, observation: Tensor) -> Tensor:
+        return self.problem.features(self._checked(observation))
+
+    def _checked(self, observation: Tensor) -> Tensor:
+        channels = len(self.problem.observation_names)
+        if observation.shape[-1] != channels:
+            raise ValueError(
+                f"observations have {observation.shape[-1]} channels on the last axis, expected {channels}."
+            )
+        return observation.to(self.device, torch.float32)
+
+    def _batched(self, image: Tensor) -> tuple[Tensor, bool]:
+        """The image with a batch axis, and whether it came with one."""
+        channels = len(self.problem.observation_names)
+        image = torch.as_tensor(image).to(self.device)
+        has_batch = image.ndim >= 2 and image.shape[1] == channels
+        if has_batch and image.ndim == 3 and image.shape[0] == channels:
+            has_batch = (
+                False  # (C, H, W) with H = C is far more likely than a batch of C one-dimensional images
+            )
+        return (image, True) if has_batch else (image.unsqueeze(0), False)

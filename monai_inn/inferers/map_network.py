@@ -1,0 +1,101 @@
+"""The posterior as an ordinary image-to-image module, for MONAI's bundle tools and for export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.utils.type_conversion import convert_to_dst_type
+from torch import Tensor, nn
+
+from monai_inn.inferers.posterior import PosteriorInferer
+from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
+from monai_inn.metrics.ood import ConformalThreshold
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.chunks import is_recorded
+from monai_inn.problems import create
+
+__all__ = ["MapNetwork"]
+
+
+class MapNetwork(nn.Module):
+    """Image in, one tensor of posterior maps out: medians, interval widths, WAIC and the OoD mask.
+
+    The latents are fixed by ``seed``, so that the module is deterministic. The full posterior stays within
+    reach as ``module.network``.
+
+    Args:
+        problem: ``{"name": …, **arguments}`` of ``monai_inn.problems.create``.
+        network: arguments of ``PosteriorNetwork``.
+        samples: posterior samples per pixel.
+        interval: probability inside the interval.
+        false_alarm: share of in-distribution pixels that the OoD mask may flag.
+        seed: seed of the latents.
+    """
+
+    latents: Tensor
+
+    def __init__(
+        self,
+        problem: dict[str, Any],
+        network: dict[str, Any],
+        samples: int = 64,
+        interval: float = 0.95,
+        false_alarm: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.problem = create(**problem)
+        self.network = PosteriorNetwork(**network)
+        self.samples, self.interval, self.false_alarm, self.seed = samples, interval, false_alarm, seed
+        self.register_buffer(
+            "latents", shared_latents(samples, len(self.problem.targets), seed), persistent=False
+        )
+        # Of the numbers 0, 1, … the threshold is its own position, known before any weights are loaded.
+        self._threshold_rank = int(
+            ConformalThreshold(torch.arange(len(self.network.ood_scores))).threshold(false_alarm)
+        )
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the output channels."""
+        return (
+            *(f"median {name}" for name in self.problem.targets),
+            *(f"interval width {name}" for name in self.problem.targets),
+            "waic",
+            "ood",
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map an image ``(B, C, *spatial)`` to ``(B, 2 D + 2, *spatial)``; invalid pixels are NaN."""
+        if is_recorded():
+            return self._plain(image)
+        inferer = PosteriorInferer(
+            self.problem,
+            samples=self.samples,
+            interval=self.interval,
+            false_alarm=self.false_alarm,
+            seed=self.seed,
+        )
+        maps = inferer(image, self.network)
+        stacked = torch.cat([maps[name] for name in ("median", "interval_width", "waic", "ood")], 1)
+        return convert_to_dst_type(stacked, image)[0]  # keeps the geometry that writers need
+
+    def _plain(self, image: Tensor) -> Tensor:
+        """The same maps in tensor operations alone, for tools that record them."""
+        rows = image.movedim(1, -1).float()
+        valid = self.problem.is_valid(rows).unsqueeze(-1)
+        observation = torch.where(valid, rows, torch.ones_like(rows)).flatten(0, -2)
+        features = self.problem.features(observation)
+        targets = len(self.problem.targets)
+        condition = self.network.encoder(self.network.whitening(features))
+        samples = self.network.flow(condition).leading(targets).push(self.latents)
+        levels = ((1 - self.interval) / 2, 0.5, (1 + self.interval) / 2)
+        space = self.problem.space.subset(self.problem.targets)
+        low, median, high = space.inverse(quantiles(sort_samples(samples), levels))
+        log_prob = self.network.observation_log_prob(self.problem.density_features(observation))
+        score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)
+        threshold = self.network.ood_scores.sort().values[self._threshold_rank]
+        maps = torch.cat([median, high - low, score, (score > threshold).float()], -1)
+        maps = torch.where(valid, maps.unflatten(0, rows.shape[:-1]), torch.nan)
+        return maps.movedim(-1, 1)

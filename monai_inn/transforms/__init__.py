@@ -1,0 +1,50 @@
+"""MONAI transforms for multispectral images, and reading and writing them.
+
+Importing this subpackage imports MONAI; ``import monai_inn`` alone does not.
+"""
+
+from monai_inn.transforms.array import (
+    CalibrateReflectance,
+    LoadMultispectral,
+    NormaliseSpectrum,
+    SelectBands,
+)
+from monai_inn.transforms.checks import MarkInvalidPixels, MatchCamera
+from monai_inn.transforms.dictionary import (
+    CalibrateReflectanced,
+    LoadMultispectrald,
+    MarkInvalidPixelsd,
+    MatchCamerad,
+    NormaliseSpectrumd,
+    SelectBandsd,
+)
+from monai_inn.transforms.posterior import (
+    OutOfDistributionMask,
+    OutOfDistributionMaskd,
+    PosteriorMaps,
+    PosteriorMapsd,
+)
+from monai_inn.transforms.readers import READABLE, read_multispectral
+from monai_inn.transforms.writers import write_map
+
+__all__ = [
+    "READABLE",
+    "CalibrateReflectance",
+    "CalibrateReflectanced",
+    "LoadMultispectral",
+    "LoadMultispectrald",
+    "MarkInvalidPixels",
+    "MarkInvalidPixelsd",
+    "MatchCamera",
+    "MatchCamerad",
+    "NormaliseSpectrum",
+    "NormaliseSpectrumd",
+    "OutOfDistributionMask",
+    "OutOfDistributionMaskd",
+    "PosteriorMaps",
+    "PosteriorMapsd",
+    "SelectBands",
+    "SelectBandsd",
+    "read_multispectral",
+    "write_map",
+]

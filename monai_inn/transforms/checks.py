@@ -1,0 +1,143 @@
+"""MONAI transforms that check an image: pixels without a usable spectrum, and the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.transform import Transform
+from monai.utils.enums import TransformBackends
+from torch import Tensor
+
+from monai_inn.transforms.images import as_image, broadcast_mask, metadata, plain_tensor
+
+__all__ = ["CameraLike", "MarkInvalidPixels", "MatchCamera"]
+
+# Camera files round their centres; a difference within the rounding is none.
+_ROUNDING_NM = 1e-3
+
+
+class CameraLike(Protocol):
+    """What ``MatchCamera`` needs of a camera."""
+
+    name: str
+    band_names: Sequence[str]
+    centre_nm: Any
+
+
+class MarkInvalidPixels(Transform):
+    """Find the pixels that carry no usable spectrum; the mask goes to ``meta["valid"]``.
+
+    Invalid are pixels with a value that is not finite, with all bands zero, with too many bands at or below
+    zero, with a saturated band, and those outside the user's mask. Use it before cropping or resampling: the
+    record of saturated pixels in the metadata belongs to the image as it was read.
+
+    Args:
+        negative_fraction: largest share of bands at or below zero that a usable spectrum may have.
+        saturation: value at and above which a band counts as saturated; by default what the file's type says.
+        mask: True where the user wants results, shape ``(1, *spatial)`` or ``spatial``.
+
+    Raises:
+        ValueError: if a mask does not have the image's spatial shape.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        negative_fraction: float = 0.25,
+        saturation: float | None = None,
+        mask: NdarrayOrTensor | None = None,
+    ) -> None:
+        if not 0 <= negative_fraction < 1:
+            raise ValueError(f"negative_fraction = {negative_fraction}, expected a share in [0, 1).")
+        self.negative_fraction, self.saturation, self.mask = negative_fraction, saturation, mask
+
+    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> Tensor:
+        """Return the image with ``meta["valid"]``, boolean, shape ``(1, *spatial)``."""
+        image = as_image(img)
+        out = image if isinstance(image, MetaTensor) else MetaTensor(image)
+        out = out.clone()
+        out.meta["valid"] = self.valid(image, mask)
+        return out
+
+    def valid(self, img: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> Tensor:
+        """Return where an image ``(bands, *spatial)`` is usable, boolean, shape ``(1, *spatial)``."""
+        image = as_image(img)
+        plain, meta = plain_tensor(image), metadata(image)
+        low = (plain <= 0).sum(0, keepdim=True)
+        valid = plain.isfinite().all(0, keepdim=True) & (low <= self.negative_fraction * len(plain))
+        valid &= (plain != 0).any(0, keepdim=True)
+        if self.saturation is not None:
+            valid &= ~(plain >= self.saturation).any(0, keepdim=True)
+        elif "saturated" in meta:
+            valid &= ~broadcast_mask(
+                meta["saturated"], plain, "saturated pixels, recorded when the file was read, have"
+            )
+        elif "saturation" in meta:
+            valid &= ~(plain >= meta["saturation"]).any(0, keepdim=True)
+        for wanted in (self.mask, mask):
+            if wanted is not None:
+                valid &= broadcast_mask(wanted, plain, "mask has")
+        return valid
+
+
+class MatchCamera(Transform):
+    """Check that an image was taken with the camera that a network was trained for.
+
+    Args:
+        camera: object with ``name``, ``band_names`` and ``centre_nm`` of shape ``(bands,)``.
+        tolerance_nm: largest difference of a band's wavelength; by default half the median band spacing.
+
+    Raises:
+        ValueError: if the number of bands or a wavelength differs.
+    """
+
+    def __init__(self, *, camera: CameraLike, tolerance_nm: float | None = None) -> None:
+        self.camera = camera
+        self.centre_nm = np.asarray(camera.centre_nm, np.float64).reshape(-1)
+        if tolerance_nm is None:
+            spacing = np.diff(np.sort(self.centre_nm))
+            tolerance_nm = float(np.median(spacing)) / 2 if len(spacing) else 10.0
+        self.tolerance_nm = tolerance_nm
+
+    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+        """Return the image; if it has no wavelengths it takes those of the camera."""
+        image = as_image(img)
+        count, name = len(self.centre_nm), self.camera.name
+        if len(image) != count:
+            raise ValueError(
+                f'image has {len(image)} bands, but camera "{name}" has {count}; '
+                "pass an image of that camera, or fit a bundle for yours."
+            )
+        meta = metadata(image)
+        if "wavelength_nm" in meta:
+            self._compare(np.asarray(meta["wavelength_nm"], np.float64))
+        elif isinstance(image, MetaTensor):
+            image = image.clone()
+            image.meta["wavelength_nm"] = tuple(self.centre_nm.tolist())
+            image.meta.setdefault("band_names", tuple(self.camera.band_names))
+        return image
+
+    def _compare(self, given: np.ndarray) -> None:
+        """Raise if a wavelength is too far from the camera's."""
+        limit = self.tolerance_nm + _ROUNDING_NM
+        wrong = np.flatnonzero(np.abs(given - self.centre_nm) > limit)
+        if not len(wrong):
+            return
+        first = ", ".join(
+            f"band {i} at {given[i]:g} nm instead of {self.centre_nm[i]:g} nm" for i in wrong[:3]
+        )
+        advice = "pass an image of that camera, or fit a bundle for yours."
+        if np.all(np.abs(np.sort(given) - np.sort(self.centre_nm)) <= limit):
+            advice = (
+                "the bands are the same in another order: use SelectBands(wavelength_nm=camera.centre_nm)."
+            )
+        raise ValueError(
+            f'image and camera "{self.camera.name}" differ by more than {self.tolerance_nm:g} nm '
+            f"in {len(wrong)} of {len(given)} bands: {first}; {advice}"
+        )

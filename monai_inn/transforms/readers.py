@@ -1,0 +1,216 @@
+"""Reading multispectral images of many file formats into one form."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.utils.enums import SpaceKeys
+from numpy.typing import NDArray
+
+from monai_inn.transforms import formats, volumes
+from monai_inn.transforms.formats import BadImageError, StoredImage
+
+__all__ = ["READABLE", "read_multispectral"]
+
+_Reader = Callable[[Path], StoredImage]
+_FORMATS: dict[str, tuple[_Reader, tuple[str, ...]]] = {
+    "ENVI": (formats.read_envi, (".hdr", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip")),
+    "TIFF": (formats.read_tiff, (".tif", ".tiff")),
+    "NIfTI": (volumes.read_nifti, (".nii", ".nii.gz")),
+    "NRRD": (volumes.read_nrrd, (".nrrd", ".nhdr")),
+    "NPZ": (formats.read_npz, (".npz",)),
+    "PNG": (formats.read_photo, (".png",)),
+    "JPEG": (formats.read_photo, (".jpg", ".jpeg")),
+}
+READABLE: tuple[str, ...] = tuple(ending for _, endings in _FORMATS.values() for ending in endings)
+"""File name endings that ``read_multispectral`` takes."""
+
+# First bytes of each format; ENVI data files have none.
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"ENVI", "ENVI"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"NRRD", "NRRD"),
+    (b"PK\x03\x04", "NPZ"),
+    (b"PK\x05\x06", "NPZ"),
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x1f\x8b", "gzip"),
+)
+_NIFTI_HEADER_SIZES = (348, 540)
+
+
+def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | None = None) -> MetaTensor:
+    """Read an image of any supported format as float32, bands first.
+
+    Spatial axes are ``(x, y[, z])`` for NIfTI and NRRD, as MONAI's own loader gives them, and
+    ``(rows, columns)`` or ``(depth, rows, columns)`` for ENVI, TIFF, NPZ, PNG and JPEG. A file
+    ``<name>.json`` beside the image may hold ``wavelength_nm``, ``fwhm_nm``, ``band_names`` and ``units``
+    for formats that have no place for them.
+
+    Args:
+        path: image file; for ENVI either the header or the data file.
+        bands: indices or names of the bands to keep, in this order; all by default.
+
+    Returns:
+        Image of shape ``(bands, *spatial)``. Its ``meta`` has ``affine`` (RAS, mm), ``filename_or_obj`` and,
+        where known, ``wavelength_nm``, ``fwhm_nm``, ``band_names`` (tuples), ``units`` and ``transfer``.
+        Files of integers also give ``saturation`` (the largest number of the file's type, in the units of
+        the image) and ``saturated`` (boolean, shape ``(1, *spatial)``), taken before any conversion.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, empty, of unknown or wrong format, or does not hold real numbers.
+        ImportError: if the library for the format is missing.
+    """
+    source = Path(path)
+    name = _format_of(source)
+    try:
+        stored = _FORMATS[name][0](source)
+        _check(source, stored.array)
+    except (BadImageError, ImportError):
+        raise
+    except Exception as error:  # on a damaged file each library raises types of its own
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadImageError(
+            f"{source}: cannot be read as {name} ({reason[-1].strip()}); "
+            "the file is damaged or truncated. Copy it again."
+        ) from error
+    labels = _labels(source, stored)
+    if bands is not None:
+        chosen = _indices(source, bands, len(stored.array), labels.get("band_names"))
+        stored.array = stored.array[chosen]
+        labels = {k: tuple(v[i] for i in chosen) if isinstance(v, tuple) else v for k, v in labels.items()}
+    return _to_tensor(source, stored, labels)
+
+
+def _format_of(path: Path) -> str:
+    """Format by the file's ending, checked against its first bytes."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; check the path.")
+    if not path.is_file():
+        raise BadImageError(f"{path}: is a folder, expected an image file ({', '.join(READABLE)}).")
+    lower = path.name.lower()
+    name = next((n for n, (_, endings) in _FORMATS.items() if lower.endswith(endings)), None)
+    if name is None:
+        raise BadImageError(f"{path}: unknown ending {path.suffix!r}, expected one of {', '.join(READABLE)}.")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not start:
+        raise BadImageError(f"{path}: the file is empty (0 bytes). Copy it again.")
+    content = _content(start)
+    if lower.endswith(".hdr") and content == "NIfTI":
+        return "NIfTI"
+    if name == "ENVI" and not lower.endswith(".hdr"):
+        return name
+    expected = "gzip" if lower.endswith(".gz") else name
+    if content != expected:
+        raise BadImageError(
+            f"{path}: the name says {expected}, but the content is {content or 'something else'}; "
+            "give the file the ending of its format, or copy it again."
+        )
+    return name
+
+
+def _content(start: bytes) -> str | None:
+    """Format that the first bytes of a file belong to."""
+    for magic, name in _MAGIC:
+        if start.startswith(magic):
+            return name
+    if len(start) >= 4 and any(struct.unpack(f"{o}i", start[:4])[0] in _NIFTI_HEADER_SIZES for o in "<>"):
+        return "NIfTI"
+    return None
+
+
+def _check(path: Path, array: NDArray[Any]) -> None:
+    """Refuse arrays without pixels and dtypes that are not real numbers."""
+    if array.dtype.kind not in "biuf":
+        raise BadImageError(
+            f"{path}: holds values of type {array.dtype}, expected real numbers (integer or float)."
+        )
+    if array.size == 0:
+        raise BadImageError(f"{path}: the image is empty, shape {array.shape} (bands, *spatial).")
+
+
+def _labels(path: Path, stored: StoredImage) -> dict[str, Any]:
+    """Band labels from the file and from the JSON file beside it, as tuples of the right length."""
+    given = dict(stored.labels)
+    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+    sidecar = path.with_name(f"{stem}.json")
+    if sidecar.is_file():
+        try:
+            described = json.loads(sidecar.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise BadImageError(f"{sidecar}: is not valid JSON ({error}); mend or remove it.") from error
+        given.update(described if isinstance(described, Mapping) else {})
+    labels: dict[str, Any] = {k: str(given[k]) for k in ("units", "transfer") if k in given}
+    for key in ("wavelength_nm", "fwhm_nm", "band_names", "channel_names"):
+        if key not in given:
+            continue
+        values = tuple(float(x) if key.endswith("_nm") else str(x) for x in given[key])
+        if len(values) != len(stored.array):
+            raise BadImageError(
+                f"{path}: {len(values)} entries of {key}, but {len(stored.array)} bands in the image."
+            )
+        labels[key] = values
+    return labels
+
+
+def _indices(path: Path, bands: Sequence[int | str], count: int, names: tuple[str, ...] | None) -> list[int]:
+    """Positions of bands given by index or name."""
+    chosen = []
+    for band in bands:
+        if isinstance(band, str):
+            if names is None or band not in names:
+                raise ValueError(
+                    f"{path}: no band {band!r}; it has {', '.join(names) if names else 'no band names'}."
+                )
+            chosen.append(names.index(band))
+        elif not -count <= band < count:
+            raise ValueError(
+                f"{path}: band {band} asked for, but the image has {count} bands, counted from 0."
+            )
+        else:
+            chosen.append(int(band) % count)
+    if not chosen:
+        raise ValueError(f"{path}: bands is empty; name at least one band, or leave it out to keep all.")
+    return chosen
+
+
+def _to_tensor(path: Path, stored: StoredImage, labels: dict[str, Any]) -> MetaTensor:
+    """Convert stored numbers band by band, so that the double-precision copy stays small."""
+    array = stored.array
+    meta: dict[str, Any] = {
+        **labels,
+        "filename_or_obj": str(path),
+        "space": SpaceKeys.RAS,
+        "original_channel_dim": 0,
+    }
+    meta["original_affine"] = torch.as_tensor(stored.affine, dtype=torch.float64).clone()
+    if array.dtype.kind in "iu":
+        largest = np.iinfo(array.dtype).max
+        meta["saturation"] = float(_value(stored, np.asarray(largest, array.dtype)))
+        meta["saturated"] = torch.from_numpy((array == largest).any(0, keepdims=True))
+    image = np.empty(array.shape, np.float32)
+    for band, target in zip(array, image, strict=True):
+        target[...] = _value(stored, band)
+        if stored.ignore_value is not None:
+            target[band == stored.ignore_value] = np.nan
+    return MetaTensor(torch.from_numpy(image), affine=meta["original_affine"].clone(), meta=meta)
+
+
+def _value(stored: StoredImage, numbers: NDArray[Any]) -> NDArray[np.float64]:
+    """Image values of stored numbers."""
+    if stored.transfer is not None:
+        return stored.transfer(numbers)
+    return numbers.astype(np.float64) * stored.slope + stored.intercept
