@@ -1,0 +1,179 @@
+"""The optimisation loop that every part of the network is trained with."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Checkpoint", "Progress", "Stage", "run_stage"]
+
+_WARM_UP = 0.02
+_AVERAGING = 0.05  # the weight average looks back over this share of the steps
+_LAST_RATE = 0.01
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told while training: stage, share of it done, held-out loss in nats, seconds left."""
+
+    stage: str
+    share: float
+    loss: float
+    seconds_left: float
+
+
+@dataclass
+class Stage:
+    """One part of the network and how it is trained.
+
+    Args:
+        name: shown to people and stored in checkpoints.
+        module: the part whose weights are trained.
+        batches: ``batches(first, last)`` yields the batch of every step.
+        loss: mean loss of a batch, in nats where it is a likelihood.
+        held_out: loss on held-out simulations.
+        steps: number of steps.
+        rate: peak learning rate.
+    """
+
+    name: str
+    module: nn.Module
+    batches: Callable[[int, int], Iterator[Any]]
+    loss: Callable[[Any], Tensor]
+    held_out: Callable[[], Tensor]
+    steps: int
+    rate: float
+
+
+class Checkpoint:
+    """Training state on disk, replaced atomically; tensors and numbers only, so loading cannot run code.
+
+    Args:
+        folder: where ``state.pt`` lives; ``None`` keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.file = None if folder is None else folder / "state.pt"
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace the stored state."""
+        if self.file is not None:
+            temporary = self.file.with_suffix(".tmp")
+            torch.save(state, temporary)
+            os.replace(temporary, self.file)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the stored state, or ``None`` if there is none."""
+        if self.file is None or not self.file.exists():
+            return None
+        return torch.load(self.file, map_location="cpu", weights_only=True)
+
+
+def run_stage(
+    stage: Stage,
+    *,
+    resumed: dict[str, Any] | None,
+    save: Callable[[dict[str, Any]], None],
+    tell: Callable[[Progress], None],
+    deadline: float = math.inf,
+    patience: int = 10,
+    num_evaluations: int = 25,
+) -> float:
+    """Train one stage with Adam, warm-up and cosine decay, clipped gradients and averaged weights.
+
+    The module ends with the averaged weights of the best held-out loss. Training stops early when the loss
+    has not improved for ``patience`` evaluations, or at ``deadline`` (``time.monotonic()``).
+
+    Returns:
+        The best held-out loss.
+    """
+    parameters = [p for p in stage.module.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=stage.rate, betas=(0.9, 0.99), fused=True)
+    average = [p.detach().clone() for p in parameters]
+    best, best_average, first, stale = math.inf, average, 0, 0
+    if resumed is not None:
+        first, best, stale = resumed["step"], resumed["best"], resumed["stale"]
+        optimiser.load_state_dict(resumed["optimiser"])
+        average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
+        best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
+    every = max(1, stage.steps // num_evaluations)
+    decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
+    started = time.monotonic()
+    for step, batch in zip(range(first, stage.steps), stage.batches(first, stage.steps), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = stage.rate * _schedule(step / stage.steps)
+        optimiser.zero_grad(set_to_none=True)
+        loss = stage.loss(batch)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, 5.0)
+        if torch.isfinite(norm):  # one absurd batch must not end a long training
+            optimiser.step()
+        # Early on the average must not remember the initial weights.
+        with torch.no_grad():
+            torch._foreach_lerp_(average, list[Tensor](parameters), 1 - min(decay, (1 + step) / (10 + step)))
+        if (step + 1) % every and step + 1 < stage.steps:
+            continue
+        current = _with_weights(parameters, average, stage.held_out)
+        if current < best:
+            best, best_average, stale = current, [a.clone() for a in average], 0
+        else:
+            stale += 1
+        elapsed = time.monotonic() - started
+        tell(
+            Progress(
+                stage.name,
+                (step + 1) / stage.steps,
+                current,
+                elapsed / (step + 1 - first) * (stage.steps - step - 1),
+            )
+        )
+        save(
+            {
+                "step": step + 1,
+                "best": best,
+                "stale": stale,
+                "optimiser": optimiser.state_dict(),
+                "average": average,
+                "best_average": best_average,
+            }
+        )
+        if stale >= patience or time.monotonic() > deadline:
+            break
+    _copy(parameters, best_average)
+    return best
+
+
+def _schedule(share: float) -> float:
+    """Learning rate relative to its peak: linear warm-up, then half a cosine."""
+    if share < _WARM_UP:
+        return max(share / _WARM_UP, 0.01)
+    progress = (share - _WARM_UP) / (1 - _WARM_UP)
+    return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def _copy(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+@torch.no_grad()
+def _with_weights(
+    parameters: list[nn.Parameter], values: list[Tensor], function: Callable[[], Tensor]
+) -> float:
+    """Evaluate a function with other weights in place."""
+    kept = [p.detach().clone() for p in parameters]
+    _copy(parameters, values)
+    result = float(function())
+    _copy(parameters, kept)
+    return result if math.isfinite(result) else math.inf

@@ -1,0 +1,266 @@
+"""From an inverse problem to a trained, measured posterior in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_inn.inferers import FittedPosterior
+from monai_inn.metrics.ood import waic
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.problems import InverseProblem
+from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage
+from monai_inn.training.measure import measure, valid_simulations
+from monai_inn.training.pool import SimulationPool
+from monai_inn.training.simulation import open_simulations
+from monai_inn.training.stages import Recipe, density_stage, posterior_stage, preview_stage
+
+__all__ = ["fit"]
+
+_STAGES = (posterior_stage, density_stage, preview_stage)
+
+# Held-out data come from seeds far from any that a user would count up to.
+_HELD_OUT, _GUARD, _MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
+# Shares of a time budget; the rest is for measuring.
+_SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
+
+
+def fit(
+    problem: InverseProblem,
+    *,
+    minutes: float | None = None,
+    seed: int = 0,
+    members: int = 5,
+    coupling: str = "spline",
+    recipe: Recipe | None = None,
+    network: dict[str, Any] | None = None,
+    simulations: str | PathLike[str] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+    progress: Callable[[Progress], None] | None = None,
+) -> FittedPosterior:
+    """Train the posterior, the density of the observations and the preview of a problem, and measure them.
+
+    Args:
+        problem: the inverse problem.
+        minutes: time budget for everything; the recipe's sizes are scaled to it.
+        seed: seed of simulations, noise and weights; the same seed and recipe give the same network.
+        members: flows in the density ensemble that WAIC is made from.
+        coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow.
+        recipe: sizes; ``Recipe()`` if neither it nor ``minutes`` is given.
+        network: further arguments of ``PosteriorNetwork``.
+        simulations: Zarr store of ``simulate_to_zarr``; simulated now if not given.
+        checkpoint: folder for the training state; needed for ``resume``.
+        resume: continue from the state in ``checkpoint``, to the same weights as without the interruption.
+        device: where to train.
+        progress: called with a ``Progress`` at every evaluation.
+
+    Returns:
+        The fitted posterior; its ``card`` holds the calibration and out-of-distribution figures measured on
+        fresh simulations.
+
+    Raises:
+        ValueError: if the budget is not positive, or ``resume`` finds no checkpoint or another run's.
+        RuntimeError: if ``device`` is a CUDA device and there is none.
+    """
+    started = time.monotonic()
+    if minutes is not None and minutes <= 0:
+        raise ValueError(f"minutes = {minutes}; give a positive time budget, or none for the default recipe.")
+    target = torch.device(device)
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
+    options = {"members": members, "coupling": coupling, "seed": seed, **(network or {})}
+    run = _Run(problem, seed, options, checkpoint, progress or (lambda _: None), target)
+    state = run.resumable() if resume else None
+    if state is not None:
+        recipe = Recipe(**state["recipe"])
+    elif minutes is not None:
+        recipe = run.scaled(recipe or Recipe(), minutes, has_simulations=simulations is not None)
+    deadline = float("inf") if minutes is None else started + 60 * minutes * sum(_SHARES.values())
+    fitted, about = run.train(recipe or Recipe(), simulations, state, deadline)
+    card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
+    fitted.card = card | {"training": about | {"minutes": round((time.monotonic() - started) / 60, 2)}}
+    return fitted
+
+
+class _Run:
+    """One call of ``fit``: what all its stages share."""
+
+    def __init__(
+        self,
+        problem: InverseProblem,
+        seed: int,
+        options: dict[str, Any],
+        checkpoint: str | PathLike[str] | None,
+        tell: Callable[[Progress], None],
+        device: torch.device,
+    ) -> None:
+        self.problem, self.seed, self.options = problem, seed, options
+        self.tell, self.device = tell, device
+        self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
+        self.identity = {"problem": repr(problem), "seed": seed, "options": repr(sorted(options.items()))}
+
+    def resumable(self) -> dict[str, Any]:
+        """The stored state, if it belongs to this run."""
+        state = self.store.read()
+        if state is None:
+            where = self.store.file.parent if self.store.file else "no folder (checkpoint=None)"
+            raise ValueError(f"resume was asked for, but {where} holds no checkpoint; start without resume.")
+        differing = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
+        if differing:
+            raise ValueError(
+                f"the checkpoint in {self.store.file} is of another run: {', '.join(differing)} differ; "
+                "resume with the same arguments, or choose another folder."
+            )
+        return state
+
+    def scaled(self, recipe: Recipe, minutes: float, *, has_simulations: bool) -> Recipe:
+        """The recipe that fits into a time budget on this machine, from a short trial of every stage."""
+        seconds = 60 * minutes
+        began = time.monotonic()
+        trial = SimulationPool.simulate(self.problem, 4096, self.seed, self.device)
+        per_simulation = (time.monotonic() - began) / 4096
+        share = _SHARES["simulate"] * seconds
+        num = recipe.num_simulations if has_simulations else int(share / per_simulation)
+        num = min(max(num // 4096, 2) * 4096, 2_000_000)
+        net = self._network(trial)
+        steps = {}
+        small = replace(recipe, preview_observations=2048)
+        with _single_thread(self.device):
+            for build in _STAGES:
+                stage = build(net, trial, trial, small, self.seed)
+                steps[f"{stage.name}_steps"] = max(
+                    50, int(_SHARES[stage.name] * seconds / _step_seconds(stage))
+                )
+        observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))
+        measured = int(min(recipe.measured, 500 + 10 * seconds))
+        return replace(
+            recipe, num_simulations=num, preview_observations=observations, measured=measured, **steps
+        )
+
+    def train(
+        self,
+        recipe: Recipe,
+        simulations: str | PathLike[str] | None,
+        state: dict[str, Any] | None,
+        deadline: float,
+    ) -> tuple[FittedPosterior, dict[str, Any]]:
+        """Simulate, train all stages, set the guard's scores."""
+        pool = self._pool(recipe, simulations)
+        held_out = SimulationPool.simulate(self.problem, 8 * 1024, self.seed + _HELD_OUT, self.device)
+        net = self._network(pool)
+        losses: dict[str, float] = {} if state is None else dict(state["losses"])
+        for index, build in enumerate(_STAGES):
+            if state is not None and state["stage"] > index:
+                continue
+            engine = None
+            if state is not None:
+                net.load_state_dict(state["network"])
+            stage = build(net, pool, held_out, recipe, self.seed)
+            if state is not None and state["engine"] is not None:
+                # Building the stage has initialised what was already trained.
+                net.load_state_dict(state["network"])
+                engine = state["engine"]
+            state = None
+            self._stage(index, stage, net, recipe, losses, engine, deadline)
+        if state is not None:
+            net.load_state_dict(state["network"])
+        self._guard(net)
+        about = {
+            "seed": self.seed,
+            "simulations": len(pool),
+            "held_out_loss": losses,
+            "recipe": asdict(recipe),
+        }
+        return FittedPosterior(self.problem, net, {}), about
+
+    def _stage(
+        self,
+        index: int,
+        stage: Stage,
+        net: PosteriorNetwork,
+        recipe: Recipe,
+        losses: dict[str, float],
+        engine: dict[str, Any] | None,
+        deadline: float,
+    ) -> None:
+        """Train one stage, saving as it goes; ``losses`` gets its best held-out loss."""
+
+        def save(engine: dict[str, Any] | None, next_stage: int = index) -> None:
+            state = {
+                "identity": self.identity,
+                "recipe": asdict(recipe),
+                "stage": next_stage,
+                "losses": losses,
+            }
+            self.store.write(state | {"engine": engine, "network": net.state_dict()})
+
+        with _single_thread(self.device):
+            losses[stage.name] = run_stage(
+                stage, resumed=engine, save=save, tell=self.tell, deadline=deadline
+            )
+        save(None, index + 1)
+
+    def _network(self, pool: SimulationPool) -> PosteriorNetwork:
+        """A new network with the sizes of the problem, whitened."""
+        batch = pool.batch(20_000, self.seed, "whitening", 0)
+        targets, total = len(self.problem.targets), len(self.problem.parameters)
+        groups = (targets, total - targets) if total > targets else (total,)
+        sizes = (batch.features.shape[-1], batch.density_features.shape[-1])
+        net = PosteriorNetwork(*sizes, groups, **self.options).to(self.device)
+        net.whitening.fit(batch.features)
+        net.density_whitening.fit(batch.density_features)
+        return net
+
+    def _guard(self, net: PosteriorNetwork) -> None:
+        """Score held-out in-distribution observations for the conformal thresholds."""
+        size = len(net.ood_scores)
+        y = valid_simulations(self.problem, size, self.seed + _GUARD)[1]
+        with torch.no_grad():
+            scores = waic(net.observation_log_prob(self.problem.density_features(y).to(self.device)))
+        net.ood_scores.copy_(scores.sort().values)
+
+    def _pool(self, recipe: Recipe, simulations: str | PathLike[str] | None) -> SimulationPool:
+        """The training pool, from a store or simulated now."""
+        if simulations is not None:
+            opened = open_simulations(simulations)
+            theta, clean = torch.from_numpy(opened.theta[:]), torch.from_numpy(opened.y[:])
+            return SimulationPool(self.problem, theta, clean, self.device)
+        began = time.monotonic()
+
+        def report(share: float) -> None:
+            left = (time.monotonic() - began) * (1 / share - 1)
+            self.tell(Progress("simulate", share, float("nan"), left))
+
+        return SimulationPool.simulate(self.problem, recipe.num_simulations, self.seed, self.device, report)
+
+
+@contextlib.contextmanager
+def _single_thread(device: torch.device) -> Iterator[None]:
+    """Train on one thread: small steps run several times slower when cores wait for one another."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _step_seconds(stage: Stage, steps: int = 6) -> float:
+    """Time of one step, gradients included and weights untouched."""
+    batches = list(stage.batches(0, steps + 1))
+    stage.loss(batches[0]).backward()
+    began = time.monotonic()
+    for batch in batches[1:]:
+        stage.module.zero_grad()
+        stage.loss(batch).backward()
+    return 1.1 * (time.monotonic() - began) / steps

@@ -1,0 +1,100 @@
+"""The stream of training batches: a pool of noise-free simulations that gets fresh noise at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_inn.problems import InverseProblem
+from monai_inn.problems.base import BLOCK
+
+__all__ = ["Batch", "SimulationPool", "prefetched"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch on the device.
+
+    Args:
+        latent: parameters in the flow's space, shape ``(N, D)``.
+        features: features of the noisy observations, shape ``(N, F)``.
+        density_features: what the density of the observations is over, shape ``(N, K)``.
+    """
+
+    latent: Tensor
+    features: Tensor
+    density_features: Tensor
+
+
+class SimulationPool:
+    """Noise-free simulations in memory; a batch is a function of the seed, its purpose and its step alone.
+
+    That is what makes a resumed run equal to an uninterrupted one, without any state to save.
+
+    Args:
+        problem: the inverse problem.
+        theta: parameters in physical units, shape ``(n, D)``.
+        clean: noise-free observations, shape ``(n, C)``.
+        device: where batches are put.
+    """
+
+    def __init__(self, problem: InverseProblem, theta: Tensor, clean: Tensor, device: torch.device) -> None:
+        self.problem, self.device = problem, device
+        self.latent, self.clean = problem.space.to_latent(theta), clean
+
+    @classmethod
+    def simulate(
+        cls,
+        problem: InverseProblem,
+        n: int,
+        seed: int,
+        device: torch.device,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> SimulationPool:
+        """Simulate ``n`` pairs, rounded up to whole blocks, reporting the share done."""
+        step, parts = 8 * BLOCK, []
+        for start in range(0, n, step):
+            parts.append(problem.simulate_clean(min(step, n - start), seed, first_block=start // BLOCK))
+            progress(min(1.0, (start + step) / n))
+        theta, clean = (torch.cat(column) for column in zip(*parts, strict=True))
+        return cls(problem, theta, clean, device)
+
+    def __len__(self) -> int:
+        return len(self.latent)
+
+    def batch(self, size: int, seed: int, purpose: str, step: int, rows: range | None = None) -> Batch:
+        """Return the batch of one step: random rows of the pool (or of a part of it) with fresh noise."""
+        entropy = np.random.SeedSequence([seed, step, *purpose.encode()]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(entropy) % 2**63)
+        rows = rows or range(len(self))
+        index = torch.randint(rows.start, rows.stop, (size,), generator=generator)
+        y = self.problem.noise(self.clean[index], generator)
+        valid = self.problem.is_valid(y)
+        if not valid.all():  # too dark to be used; a neighbour takes the place, so that the size stays
+            keep = torch.nonzero(valid).squeeze(1)
+            chosen = keep[torch.arange(size) % max(len(keep), 1)]
+            index, y = index[chosen], y[chosen]
+        columns = (self.latent[index], self.problem.features(y), self.problem.density_features(y))
+        return Batch(*(column.to(self.device, torch.float32) for column in columns))
+
+
+def prefetched(make: Callable[[int], T]) -> Callable[[int, int], Iterator[T]]:
+    """Return ``batches(first, last)``: batches made in the background while the one before is used."""
+
+    def batches(first: int, last: int) -> Iterator[T]:
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as ahead:
+            pending = ahead.submit(make, first)
+            for step in range(first, last):
+                batch = pending.result()
+                pending = ahead.submit(make, step + 1)
+                yield batch
+
+    return batches

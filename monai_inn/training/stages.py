@@ -1,0 +1,146 @@
+"""The three things that are trained: the posterior, the density of the observations, the preview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.chunks import on_all_threads
+from monai_inn.networks.couplings import Context
+from monai_inn.training.engine import Stage
+from monai_inn.training.pool import Batch, SimulationPool, prefetched
+
+__all__ = ["Recipe", "density_stage", "posterior_stage", "preview_stage"]
+
+_HELD_OUT_ROWS = 4096
+_PREVIEW_SAMPLES = 256
+_FIRST_BATCH = 2**31 - 1  # a step that no training reaches
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything.
+
+    Args:
+        num_simulations: noise-free simulations in the training pool.
+        posterior_steps: steps of encoder and posterior flow.
+        density_steps: steps of the density ensemble.
+        preview_steps: steps of the preview head.
+        preview_observations: observations whose flow quantiles the preview learns.
+        batch_size: simulations in a step.
+        rate: peak learning rate of Adam.
+        measured: fresh simulations on which the result is measured.
+    """
+
+    num_simulations: int = 200_000
+    posterior_steps: int = 20_000
+    density_steps: int = 6_000
+    preview_steps: int = 4_000
+    preview_observations: int = 30_000
+    batch_size: int = 1024
+    rate: float = 2e-3
+    measured: int = 4_000
+
+
+def posterior_stage(
+    net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
+) -> Stage:
+    """Maximum likelihood of the parameters given the features, in nats (flow's space)."""
+    fixed = held_out.batch(_HELD_OUT_ROWS, seed, "held out", 0)
+
+    def nll(batch: Batch) -> Tensor:
+        with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=batch.features.is_cuda):
+            return -net.posterior(batch.features).log_prob(batch.latent).mean()
+
+    def make(step: int) -> Batch:
+        return pool.batch(recipe.batch_size, seed, "posterior", step)
+
+    with torch.no_grad():
+        first = make(_FIRST_BATCH)
+        condition = net.encoder(net.whitening(first.features)).T.unsqueeze(0)
+        net.flow.stack.initialise(first.latent.T.unsqueeze(0), Context(condition))
+    module = nn.ModuleList([net.encoder, net.flow])
+    steps = recipe.posterior_steps
+    return Stage("posterior", module, prefetched(make), nll, lambda: nll(fixed), steps, recipe.rate)
+
+
+def density_stage(
+    net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
+) -> Stage:
+    """Maximum likelihood of the features under every member; each member sees its own share of the pool.
+
+    Members that saw the same data would agree everywhere, and WAIC would be no more than a likelihood.
+    """
+    members, size = net.density.members, max(64, recipe.batch_size // 2)
+    share = len(pool) // members
+    fixed = held_out.batch(_HELD_OUT_ROWS, seed, "held out density", 0).density_features
+
+    def make(step: int) -> Tensor:
+        parts = [
+            pool.batch(size, seed, f"density {m}", step, range(m * share, (m + 1) * share)).density_features
+            for m in range(members)
+        ]
+        return torch.stack(parts)
+
+    def nll(features: Tensor) -> Tensor:
+        """Mean negative log density in nats of ``(M, N, K)``."""
+        columns = net.density_whitening(features).transpose(1, 2)
+        return -(net.density.stack.log_prob(columns, Context(None)).mean() + net.density_whitening.log_det)
+
+    with torch.no_grad():
+        net.density.stack.initialise(net.density_whitening(make(_FIRST_BATCH)).transpose(1, 2), Context(None))
+    return Stage(
+        "density",
+        net.density,
+        prefetched(make),
+        nll,
+        lambda: nll(fixed.expand(members, -1, -1)),
+        recipe.density_steps,
+        recipe.rate / 2,
+    )
+
+
+def preview_stage(
+    net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
+) -> Stage:
+    """Regression of the preview's quantiles on those of the trained flow, in posterior standard deviations.
+
+    The flow's quantiles carry none of the sampling noise that a pinball loss on single simulations has.
+    """
+    train = _flow_quantiles(net, pool.batch(recipe.preview_observations, seed, "preview", 0).features)
+    fixed = _flow_quantiles(net, held_out.batch(_HELD_OUT_ROWS, seed, "held out preview", 0).features)
+
+    def error(data: tuple[Tensor, Tensor]) -> Tensor:
+        features, target = data
+        spread = (target[..., -2] - target[..., 1]).unsqueeze(-1) / 2  # half of the central 68 %
+        difference = (net.preview_quantiles(features) - target) / spread.clamp_min(1e-2)
+        return nn.functional.smooth_l1_loss(difference, torch.zeros_like(difference), beta=0.2)
+
+    def batches(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for step in range(first, last):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            index = torch.randint(len(train[0]), (recipe.batch_size,), generator=generator)
+            yield train[0][index], train[1][index]
+
+    return Stage(
+        "preview", net.preview, batches, error, lambda: error(fixed), recipe.preview_steps, recipe.rate
+    )
+
+
+def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and the flow's marginal quantiles ``(N, D, levels)`` of the first group."""
+    channels = net.preview.num_parameters
+    latents = shared_latents(_PREVIEW_SAMPLES, channels, seed=0).to(features.device)
+    levels = net.preview.levels.tolist()
+
+    def task(part: Tensor) -> Tensor:
+        with torch.no_grad():
+            samples = net.posterior(part).leading(channels).push(latents)
+            return quantiles(sort_samples(samples), levels).movedim(0, -1)
+
+    return features, torch.cat(list(on_all_threads(task, features.split(1024), features.device)))
