@@ -1,0 +1,407 @@
+"""The command line: what each verb leaves behind, and one clear line on bad input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+import monai_inn as mi
+from monai_inn.bundles.commands import fit_bundle
+from monai_inn.cli import main
+
+PYTHON = [sys.executable, "-W", "ignore", "-m", "monai_inn"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments):
+    return main([str(a) for a in arguments])
+
+
+def refused(capsys, *arguments):
+    """Run a command that must fail on its input and return its one line."""
+    try:
+        code = run(*arguments)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("monai-inn: ")
+    return lines[0]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
+    bundle, image_file, image, out, capsys
+):
+    assert run("infer", bundle, image_file, "-o", out, "--below", "sao2=0.6", "--samples", 16, "--json") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""  # no progress bar where there is no terminal
+    printed = json.loads(captured.out)
+    record = json.loads((out / "result.json").read_text())
+    assert printed == {"out": str(out)} | record
+    named = {entry["file"] for entry in record["files"]}
+    assert {p.name for p in out.iterdir()} == named | {"result.json", "maps.png"}
+    maps = mi.load(bundle).maps(image, samples=16, below={"sao2": 0.6})
+    names = ("sao2", "vhb", "a_mie", "b_mie")
+    expected = {
+        f"{k}_{n}": maps[k][d]
+        for k in ("median", "interval_width", "mode_count")
+        for d, n in enumerate(names)
+    }
+    expected |= {k: maps[k][0] for k in ("waic", "ood", "valid")}
+    expected["probability_below_sao2_0.6"] = maps["probability_below"][0]
+    assert named == {f"{stem}.nii.gz" for stem in expected}
+    for stem, value in expected.items():
+        written = nibabel.load(out / f"{stem}.nii.gz")
+        np.testing.assert_allclose(written.affine, np.diag([0.5, 0.25, 2.0, 1.0]))
+        np.testing.assert_allclose(
+            written.get_fdata()[..., 0], value.as_tensor().numpy(), rtol=1e-5, err_msg=stem
+        )
+    units = {entry["file"]: entry["unit"] for entry in record["files"]}
+    assert (units["median_a_mie.nii.gz"], units["median_sao2.nii.gz"]) == ("1/cm", "1")
+    assert units["waic.nii.gz"] == "nat"
+
+
+def test_result_says_what_is_needed_to_repeat_it(bundle, image_file, out):
+    import hashlib
+
+    run("infer", bundle, image_file, "-o", out, "--samples", 8, "--seed", 3, "--interval", 0.9)
+    record = json.loads((out / "result.json").read_text())
+    assert record["settings"]["seed"] == 3
+    assert record["settings"]["interval"] == 0.9
+    assert record["image"]["sha256"] == {"tissue.npz": hashlib.sha256(image_file.read_bytes()).hexdigest()}
+    weights = (bundle / "models/model.safetensors").read_bytes()
+    assert record["bundle"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["summary"]["pixels"] == record["summary"]["valid_pixels"] == 42
+    assert set(record["summary"]["trusted_pixels"]) == {"sao2", "vhb", "a_mie", "b_mie"}
+
+
+def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):
+    for name, extra in (("a", ["--save-samples", "3"]), ("b", []), ("a", [])):
+        assert run("infer", bundle, image_file, "-o", tmp_path / name, "--samples", 8, *extra) == 0
+    (first, second) = ({p.name for p in (tmp_path / n).iterdir()} for n in ("a", "b"))
+    assert first == second
+    for name in first - {"result.json", "maps.png"}:
+        values = [nibabel.load(tmp_path / n / name).get_fdata() for n in ("a", "b")]
+        np.testing.assert_array_equal(*values)
+
+
+def test_saved_samples_are_those_of_the_api(bundle, image_file, image, out):
+    run("infer", bundle, image_file, "-o", out, "--samples", 8, "--save-samples", 3, "--seed", 5)
+    written = nibabel.load(out / "samples_vhb.nii.gz").get_fdata().squeeze(2)
+    drawn = torch.stack(list(mi.load(bundle).draw(image, 3, seed=5)))[:, 1]
+    np.testing.assert_allclose(np.moveaxis(written, -1, 0), drawn.numpy(), rtol=1e-5)
+
+
+def test_unusable_and_masked_pixels_are_nan(bundle, image, tmp_path, out):
+    image[:, 0, 0] = 0
+    image[4, 1, 1] = torch.nan
+    mask = np.ones((1, 6, 7), np.float32)
+    mask[0, 5] = 0
+    np.savez(tmp_path / "image.npz", image=image.numpy())
+    np.savez(tmp_path / "mask.npz", image=mask)
+    arguments = (
+        "infer",
+        bundle,
+        tmp_path / "image.npz",
+        "-o",
+        out,
+        "--samples",
+        8,
+        "--mask",
+        tmp_path / "mask.npz",
+    )
+    assert run(*arguments) == 0
+    lost = np.zeros((6, 7), bool)
+    lost[[0, 1], [0, 1]], lost[5] = True, True
+    np.testing.assert_array_equal(
+        np.isnan(nibabel.load(out / "median_sao2.nii.gz").get_fdata()[..., 0]), lost
+    )
+    np.testing.assert_array_equal(nibabel.load(out / "valid.nii.gz").get_fdata()[..., 0] == 0, lost)
+
+
+def test_saturated_pixels_of_integer_images_are_invalid(bundle, image, tmp_path, out):
+    counts = (image / image.max() * 60_000).numpy().astype(np.uint16)
+    counts[3, 2, 4] = 65_535
+    np.savez(tmp_path / "image.npz", image=counts)
+    assert run("infer", bundle, tmp_path / "image.npz", "-o", out, "--samples", 8) == 0
+    valid = nibabel.load(out / "valid.nii.gz").get_fdata()[..., 0]
+    assert [tuple(int(i) for i in at) for at in np.argwhere(valid == 0)] == [(2, 4)]
+
+
+def test_white_and_dark_references_undo_the_camera(bundle, image, tmp_path):
+    white = np.linspace(500, 900, 16, dtype=np.float32)[:, None, None]
+    signal = image.numpy() * (white - 100) + 100
+    np.savez(tmp_path / "raw.npz", image=signal)
+    np.savez(tmp_path / "plain.npz", image=image.numpy())
+    np.savez(tmp_path / "white.npz", image=np.broadcast_to(white, (16, 3, 3)))
+    options = ("--samples", 8, "--white", tmp_path / "white.npz", "--dark", 100)
+    assert run("infer", bundle, tmp_path / "raw.npz", "-o", tmp_path / "a", *options) == 0
+    assert run("infer", bundle, tmp_path / "plain.npz", "-o", tmp_path / "b", "--samples", 8) == 0
+    found = [nibabel.load(tmp_path / n / "median_sao2.nii.gz").get_fdata() for n in ("a", "b")]
+    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-3)
+
+
+def test_shrink_averages_and_keeps_the_field_of_view(bundle, image_file, out):
+    assert run("infer", bundle, image_file, "-o", out, "--samples", 8, "--shrink", 3) == 0
+    written = nibabel.load(out / "median_sao2.nii.gz")
+    assert written.shape[:2] == (2, 2)
+    corner = np.array([-0.5, -0.5, 0, 1])
+    np.testing.assert_allclose((written.affine @ corner)[:2], (np.diag([0.5, 0.25, 2, 1]) @ corner)[:2])
+    np.testing.assert_allclose(written.header.get_zooms()[:2], (1.5, 0.75))
+
+
+def test_ood_writes_only_trust_and_agrees_with_infer(bundle, image_file, tmp_path):
+    assert run("ood", bundle, image_file, "-o", tmp_path / "a", "--false-alarm", 0.1) == 0
+    assert run("infer", bundle, image_file, "-o", tmp_path / "b", "--samples", 8, "--false-alarm", 0.1) == 0
+    names = {p.name for p in (tmp_path / "a").iterdir()}
+    assert names == {"waic.nii.gz", "ood.nii.gz", "p_value.nii.gz", "valid.nii.gz", "result.json"}
+    for name in ("waic.nii.gz", "ood.nii.gz"):
+        first, second = (nibabel.load(tmp_path / n / name).get_fdata() for n in ("a", "b"))
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-3)
+
+
+def test_problems_lists_what_can_be_asked(capsys):
+    assert run("problems", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed["problems"]) == set(mi.problems.names())
+    first = listed["problems"]["oximetry"]["parameters"][0]
+    assert (first["name"], first["unit"], first["low"], first["high"], first["target"]) == (
+        "sao2",
+        "1",
+        0,
+        1,
+        True,
+    )
+    assert run("problems") == 0
+    text = capsys.readouterr().out
+    assert "imec_ssm4x4_470_620" in text
+    assert "1/cm" in text
+
+
+def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
+    from monai_inn.training import Recipe
+
+    store, bundle = tmp_path / "data.zarr", tmp_path / "bundle"
+    assert run("simulate", "linear_gaussian", "-n", 3000, "-o", store, "--seed", 4) == 0
+    assert run("simulate", "linear_gaussian", "-n", 3000, "-o", store, "--seed", 4) == 0
+    capsys.readouterr()
+    tiny = Recipe(4096, 20, 20, 20, 256, 128, measured=200)
+    fit = mi.fit
+    small = {"recipe": tiny, "network": {"encoder_width": 8, "hidden_channels": (8,), "density_hidden": (8,)}}
+    monkeypatch.setattr("monai_inn.training.fit", lambda problem, **options: fit(problem, **options, **small))
+    assert run("fit", "linear_gaussian", "-o", bundle, "--simulations", store, "--members", 2, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["measured"]["training"]["simulations"] == 3000
+    assert {p.name for p in tmp_path.iterdir()} == {"data.zarr", "bundle"}
+    np.savez(tmp_path / "y.npz", image=np.ones((3, 2, 2), np.float32))
+    assert run("infer", bundle, tmp_path / "y.npz", "-o", tmp_path / "out", "--samples", 8) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: VERB"),
+        (["validate"], "invalid choice: 'validate'"),
+        (["infer", "{bundle}", "{image}"], "required: -o/--out"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--samples", "many"], "invalid int value"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--seed", "-1"], "is negative"),
+        (["infer", "{tmp}/none", "{image}", "-o", "{out}"], "no such bundle"),
+        (["infer", "{tmp}", "{image}", "-o", "{out}"], "is no bundle"),
+        (["infer", "{bundle}", "{tmp}/none.tif", "-o", "{out}"], "no such file"),
+        (
+            ["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "oxygen=0.6"],
+            "unknown parameter 'oxygen'.*sao2",
+        ),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "sao2"], "not NAME=VALUE"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "sao2=60"], "between 0 and 1"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--interval", "95"], "interval = 95"),
+        (
+            ["infer", "{bundle}", "{image}", "-o", "{out}", "--false-alarm", "0.001"],
+            "cannot be held with 400",
+        ),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--save-samples", "-1"], "save_samples = -1"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--shrink", "9"], "shrink = 9.*1 to 6"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--dark", "1"], "give --white too"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--white", "{tmp}/none.tif"], "no such file"),
+        (["infer", "{bundle}", "{image}", "-o", "{out}", "--device", "warp"], "'warp' is unknown"),
+        (["infer", "{bundle}", "{image}", "-o", "{image}/out"], "choose a folder that you may write to"),
+        (["infer", "{bundle}", "{image}", "-o", "{bundle}"], "is no result of inference"),
+        (["simulate", "tomography", "-n", "10", "-o", "{out}"], "unknown problem 'tomography'"),
+        (["simulate", "linear_gaussian", "-n", "0", "-o", "{out}"], "n = 0"),
+        (["simulate", "linear_gaussian", "-n", "9", "-o", "{out}", "--camera", "tivita"], "has no camera"),
+        (["simulate", "oximetry", "-n", "9", "-o", "{out}", "--camera", "nikon"], "unknown camera 'nikon'"),
+        (["fit", "linear_gaussian", "-o", "{out}", "--minutes", "0"], "positive time budget"),
+        (["fit", "linear_gaussian", "-o", "{out}", "--resume"], "no checkpoint"),
+        (["fit", "linear_gaussian", "-o", "{image}/bundle"], "choose a folder that you may write to"),
+    ],
+)
+def test_bad_input_is_one_clear_line(bundle, image_file, tmp_path, capsys, arguments, message):
+    import re
+
+    filled = [
+        a.format(bundle=bundle, image=image_file, tmp=tmp_path, out=tmp_path / "out") for a in arguments
+    ]
+    assert re.search(message, refused(capsys, *filled))
+    left = {p.name for p in tmp_path.iterdir()} - {"bundle", "tissue.npz"}
+    assert left == set()
+
+
+def test_wrong_number_of_bands_names_both_counts_and_the_camera(bundle, tmp_path, out, capsys):
+    np.savez(tmp_path / "three.npz", image=np.ones((3, 4, 4), np.float32))
+    line = refused(capsys, "infer", bundle, tmp_path / "three.npz", "-o", out)
+    assert all(part in line for part in ("3 bands", "imec_ssm4x4_470_620", "16"))
+    assert not out.exists()
+
+
+def test_mask_of_another_size_is_refused(bundle, image_file, tmp_path, out, capsys):
+    np.savez(tmp_path / "mask.npz", image=np.ones((1, 3, 3), np.float32))
+    line = refused(capsys, "infer", bundle, image_file, "-o", out, "--mask", tmp_path / "mask.npz")
+    assert "(3, 3), expected (6, 7)" in line
+
+
+def test_tampered_weights_and_a_newer_format_are_refused(bundle, image_file, out, capsys):
+    weights = bundle / "models/model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "weights were changed" in refused(capsys, "infer", bundle, image_file, "-o", out)
+    metadata = bundle / "configs/metadata.json"
+    metadata.write_text(metadata.read_text().replace('"format_version": 1', '"format_version": 7'))
+    assert "format version 7" in refused(capsys, "ood", bundle, image_file, "-o", out)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("verb", ["infer", "ood", "fit"])
+def test_cuda_without_a_gpu_is_said(bundle, image_file, out, capsys, verb):
+    what = ["linear_gaussian"] if verb == "fit" else [bundle, image_file]
+    line = refused(capsys, verb, *what, "-o", out, "--device", "cuda")
+    assert "no CUDA GPU" in line
+    assert "--device cpu" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder(bundle, image_file, tmp_path, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert "cannot be written" in refused(capsys, "infer", bundle, image_file, "-o", locked / "out")
+
+
+def test_full_disk_leaves_nothing(bundle, image_file, out, capsys, monkeypatch):
+    calls = []
+
+    def full(image, path):
+        calls.append(path)
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(nibabel, "save", full)
+    assert "No space left on device" in refused(
+        capsys, "infer", bundle, image_file, "-o", out, "--samples", 8
+    )
+    assert calls
+    assert {p.name for p in out.parent.iterdir()} == {"bundle", "tissue.npz"}
+
+
+def test_an_error_of_ours_keeps_its_traceback(bundle, image_file, out, monkeypatch):
+    def broken(*args, **kwargs):
+        return torch.zeros(2) @ torch.zeros(3)
+
+    monkeypatch.setattr("monai_inn.inferers.posterior.summarise", broken)
+    with pytest.raises(RuntimeError, match="size"):
+        run("infer", bundle, image_file, "-o", out)
+    assert not out.exists()
+
+
+def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, monkeypatch):
+    from monai_inn.reports import demo
+
+    monkeypatch.setattr(demo, "shipped", tuple)
+    assert "no trained bundle" in refused(capsys, "demo", "-o", tmp_path / "demo")
+    if not mi.bundles.shipped():
+        pytest.skip("no bundle is shipped yet")
+    monkeypatch.undo()
+    started = time.monotonic()
+    assert run("demo", "-o", tmp_path / "demo") == 0
+    assert time.monotonic() - started < 120  # 60 s are promised on an idle machine
+    for line in capsys.readouterr().out.partition("Pictures:\n")[2].split():
+        assert Path(line).stat().st_size > 10_000
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; from monai_inn.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'monai', 'numpy', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def interrupted(arguments, folder, ready):
+    """Start a command, send Ctrl-C once ``ready(folder)``, and return its exit code and standard error."""
+    process = subprocess.Popen(
+        [*PYTHON, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    deadline = time.monotonic() + 90
+    while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
+    _, y = camera_fit.problem.simulate(4096, seed=2)
+    np.savez(tmp_path / "large.npz", image=y.T.reshape(16, 64, 64).repeat(1, 20, 20).numpy())
+    before = {p.name for p in tmp_path.iterdir()}
+    code, errors = interrupted(
+        ["infer", bundle, tmp_path / "large.npz", "-o", out],
+        tmp_path,
+        lambda folder: any(p.name.startswith(".out.") for p in folder.iterdir()),
+    )
+    assert code == 130
+    assert errors.splitlines() == ["monai-inn: interrupted; nothing half-written is left."]
+    assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_ctrl_c_in_fit_leaves_a_state_to_resume_and_no_bundle(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    assert run("simulate", "linear_gaussian", "-n", 4096, "-o", tmp_path / "data.zarr") == 0
+    options = ["--members", "2", "--minutes", "0.2", "--simulations", tmp_path / "data.zarr"]
+    code, errors = interrupted(
+        ["fit", "linear_gaussian", "-o", folder / "bundle", *options],
+        folder,
+        lambda folder: (folder / "bundle.training/state.pt").exists(),
+    )
+    assert code == 130
+    assert "--resume" in errors
+    assert {p.name for p in folder.iterdir()} == {"bundle.training"}
+    assert (folder / "bundle.training/state.pt").stat().st_size > 0
+    with pytest.raises(ValueError, match=r"interrupted training.*--resume"):
+        fit_bundle(mi.problems.LinearGaussian(), folder / "bundle")

@@ -1,0 +1,84 @@
+"""Small networks that nobody trained, for everything that does not depend on the weights being good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from monai_inn.inferers import FittedPosterior
+    from monai_inn.problems import InverseProblem
+
+NUM_SCORES = 400
+TINY = {
+    "num_blocks": 2,
+    "hidden_channels": (8,),
+    "members": 3,
+    "density_blocks": 2,
+    "density_hidden": (8,),
+    "encoder_width": 16,
+    "condition_channels": 8,
+    "num_ood_scores": NUM_SCORES,
+}
+
+
+def untrained(problem: InverseProblem) -> FittedPosterior:
+    """A network with random weights that depend on the observation, and honest scores of simulations."""
+    import torch
+
+    from monai_inn.inferers import FittedPosterior
+    from monai_inn.networks import PosteriorNetwork
+
+    _, y = problem.simulate(NUM_SCORES, seed=1)
+    features, density = problem.features(y), problem.density_features(y)
+    targets, total = len(problem.targets), len(problem.parameters)
+    groups = (targets, total - targets) if total > targets else (total,)
+    network = PosteriorNetwork(features.shape[-1], density.shape[-1], groups, **TINY)
+    network.whitening.fit(features)
+    network.density_whitening.fit(density)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+        fitted = FittedPosterior(problem, network, {})
+        network.ood_scores.copy_(fitted.waic(y).sort().values)
+    return fitted
+
+
+@pytest.fixture(scope="session")
+def camera_fit() -> FittedPosterior:
+    from monai_inn.problems import Oximetry
+
+    return untrained(Oximetry("imec_ssm4x4_470_620"))
+
+
+@pytest.fixture(scope="session")
+def gaussian_fit() -> FittedPosterior:
+    from monai_inn.problems import LinearGaussian
+
+    return untrained(LinearGaussian())
+
+
+@pytest.fixture
+def image(camera_fit: FittedPosterior):
+    """An image of 16 bands, (16, 6, 7), whose pixels are simulations."""
+    _, y = camera_fit.problem.simulate(6 * 7, seed=5)
+    return y.T.reshape(-1, 6, 7).clone()
+
+
+@pytest.fixture
+def bundle(camera_fit: FittedPosterior, tmp_path: Path) -> Path:
+    camera_fit.save(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def image_file(image, tmp_path: Path) -> Path:
+    import numpy as np
+
+    path = tmp_path / "tissue.npz"
+    np.savez(path, image=image.numpy(), affine=np.diag([0.5, 0.25, 2.0, 1.0]))
+    return path

@@ -1,0 +1,44 @@
+"""MONAI bundles: the folders in which a trained posterior is shipped, loaded and run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.bundles.reading import load, shipped
+    from monai_inn.bundles.retraining import BundleTrainer, TrainingSet
+    from monai_inn.bundles.workflows import BundleEvaluator, BundleExporter, image_items, map_network
+    from monai_inn.bundles.writing import save
+
+__all__ = [
+    "BundleEvaluator",
+    "BundleExporter",
+    "BundleTrainer",
+    "TrainingSet",
+    "image_items",
+    "load",
+    "map_network",
+    "save",
+    "shipped",
+]
+
+_HOMES = {
+    "BundleEvaluator": "workflows",
+    "BundleExporter": "workflows",
+    "BundleTrainer": "retraining",
+    "TrainingSet": "retraining",
+    "image_items": "workflows",
+    "load": "reading",
+    "map_network": "workflows",
+    "save": "writing",
+    "shipped": "reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The command line asks for the names of shipped bundles, which must not cost an import of MONAI.
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""The model card of a bundle, written from what was measured, not by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["model_card"]
+
+_NOT_MEASURED = "Not measured: this network was not trained by `fit`."
+
+
+def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
+    """Return the bundle's ``docs/README.md`` in Markdown.
+
+    Args:
+        fitted: the trained posterior with its card.
+        metadata: the bundle's ``metadata.json``.
+    """
+    sections = (
+        f"# {metadata['name']}\n\n{metadata['description']}\n\n**{metadata['intended_use']}**",
+        _use(),
+        _data(fitted, metadata),
+        _prior(fitted),
+        _calibration(fitted.card),
+        _trust(fitted.card),
+        _limits(fitted),
+        "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _use() -> str:
+    return (
+        "## Use\n\n```\n"
+        "monai-inn infer . IMAGE -o OUT\n"
+        "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json "
+        "--bundle_root . --dataset_dir IMAGE\n"
+        "python -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file "
+        "models/model.pt "
+        "--meta_file configs/metadata.json --config_file configs/inference.json --use_trace True "
+        '--input_shape "[1, BANDS, 64, 64]"\n'
+        "python -m monai.bundle run --config_file configs/export.json --bundle_root .\n"
+        "```\n\n"
+        "The last two lines export the maps as TorchScript (needs `models/model.pt`) and as a program of "
+        "`torch.export`, `models/model.pt2`. "
+        "`monai-inn` reads the tensors and JSON of this folder and evaluates no expression. MONAI "
+        "evaluates the "
+        "expressions in `configs/`: run them only from a source that you trust."
+    )
+
+
+def _data(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
+    training = fitted.card.get("training")
+    camera = getattr(fitted.problem, "camera", None)
+    seen = f"Camera: `{camera.name}`, {camera.num_bands} bands.\n" if camera is not None else ""
+    trained = "Not trained.\n"
+    if training is not None:
+        trained = (
+            f"Training simulations: {_number(training.get('simulations'))}, seed "
+            f"{_number(training.get('seed'))}, "
+            f"{_number(training.get('minutes'))} minutes."
+        )
+    return f"## Data\n\n{metadata['data_source']}\n{seen}{trained}"
+
+
+def _prior(fitted: FittedPosterior) -> str:
+    targets = fitted.problem.targets
+    rows = (
+        (
+            p.name,
+            p.description,
+            p.unit,
+            f"{p.low:g}",
+            f"{p.high:g}",
+            p.scale,
+            "yes" if p.name in targets else "no",
+        )
+        for p in fitted.problem.parameters
+    )
+    head = ("parameter", "meaning", "unit", "low", "high", "scale", "mapped")
+    text = "## Prior\n\nAnswers outside these bounds cannot come out, whatever the image."
+    return f"{text}\n\n{_table(head, rows)}"
+
+
+def _calibration(card: dict[str, Any]) -> str:
+    if "measured_on" not in card:
+        return f"## Measured calibration\n\n{_NOT_MEASURED}"
+    measured = card["measured_on"]
+    rows = (
+        (
+            name,
+            _number(row.get("calibration_error")),
+            _number(row.get("sbc_p")),
+            _number(row.get("contraction")),
+        )
+        for name, row in card.get("parameters", {}).items()
+    )
+    head = ("parameter", "calibration error", "SBC p-value", "contraction")
+    return (
+        "## Measured calibration\n\n"
+        f"On {_number(measured.get('simulations'))} fresh simulations (seed "
+        f"{_number(measured.get('seed'))}). "
+        f"Held-out negative log-likelihood: {_number(card.get('nll'))} nat, all parameters, physical units. "
+        "Calibration error: median over the levels of |coverage − level|; an exact posterior stays below "
+        f"{_number(card.get('calibration_noise_floor_95'))} in 95 % of such measurements. "
+        "Contraction: 1 − posterior "
+        "over prior variance; near 0 the image says nothing about the parameter.\n\n"
+        f"{_table(head, rows)}"
+    )
+
+
+def _trust(card: dict[str, Any]) -> str:
+    ood = card.get("ood")
+    if ood is None:
+        return f"## Measured trust\n\n{_NOT_MEASURED}"
+    return (
+        "## Measured trust\n\n"
+        f"False alarms on fresh simulations at a nominal {_number(ood.get('false_alarm_nominal'))}: "
+        f"{_number(ood.get('false_alarm_measured'))}. AUROC of simulations with shuffled channels: "
+        f"{_number(ood.get('auroc_shuffled_channels'))}."
+    )
+
+
+def _limits(fitted: FittedPosterior) -> str:
+    lines = [
+        "Calibration holds on average over the prior, for data like the simulations; it says "
+        "nothing about an "
+        "image that the forward model cannot produce.",
+        "The out-of-distribution mask does not see every deviation: an unmasked pixel is not proven right.",
+        "Pixels are inferred one by one; neighbours do not help each other.",
+        "No evaluation on patients has been made.",
+    ]
+    if hasattr(fitted.problem, "camera"):
+        lines.insert(0, "Only images of the camera above, linear in light and relative to a white reference.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, tuple("---" for _ in head), *rows))
+
+
+def _number(value: Any) -> str:
+    return "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,92 @@
+"""From a problem to a bundle on disk, able to continue after an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_inn.bundles.folders import check_target
+from monai_inn.bundles.layout import METADATA
+
+if TYPE_CHECKING:
+    from monai_inn.problems import InverseProblem
+    from monai_inn.training import Progress
+
+__all__ = ["fit_bundle"]
+
+
+def fit_bundle(
+    problem: InverseProblem,
+    out: str | PathLike[str],
+    *,
+    minutes: float | None = None,
+    seed: int = 0,
+    members: int = 5,
+    simulations: str | PathLike[str] | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Callable[[float, str], None] = lambda share, text: None,
+) -> dict[str, Any]:
+    """Fit a problem and write its bundle; the training state lies in ``OUT.training`` until that is done.
+
+    Args:
+        problem: the inverse problem.
+        out: bundle folder to write.
+        minutes: time budget; the full recipe without it.
+        seed: seed of simulations, noise and weights.
+        members: flows in the density ensemble.
+        simulations: Zarr store of ``simulate_to_zarr`` to train on.
+        resume: continue from ``OUT.training``.
+        device: where to train.
+        progress: called with the share of the current stage and a text.
+
+    Returns:
+        Path of the bundle and what was measured, JSON-ready.
+
+    Raises:
+        ValueError: if an argument is not usable, or there is nothing to resume.
+        OSError: if the bundle cannot be written; checked before training starts.
+    """
+    from monai_inn.bundles.writing import save
+    from monai_inn.training import fit
+
+    check_target(out, METADATA, "bundle")
+    target = Path(out).absolute()
+    state = target.with_name(f"{target.name}.training")
+
+    def tell(report: Progress) -> None:
+        loss = "" if report.loss != report.loss else f", held-out {report.loss:.3f}"
+        progress(report.share, f"{report.stage}{loss}, {_time(report.seconds_left)} left")
+
+    if state.exists() and not resume:
+        raise ValueError(
+            f"{state} holds an interrupted training; continue it with --resume (resume=True), "
+            "or delete the folder."
+        )
+    try:
+        fitted = fit(
+            problem,
+            minutes=minutes,
+            seed=seed,
+            members=members,
+            simulations=simulations,
+            checkpoint=state,
+            resume=resume,
+            device=device,
+            progress=tell,
+        )
+    finally:
+        # Of a run that never got to its first checkpoint nothing is worth keeping.
+        with contextlib.suppress(OSError):
+            state.rmdir()
+    save(fitted, target)
+    shutil.rmtree(state, ignore_errors=True)
+    return {"out": str(out), "measured": fitted.card}
+
+
+def _time(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

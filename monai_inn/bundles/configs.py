@@ -1,0 +1,144 @@
+"""The configs of a bundle that ``python -m monai.bundle`` runs.
+
+Components are named by their full public path, because a short name would resolve to MONAI's own class first.
+The description of problem and network is not repeated here: it lies in the header of the weights file, from
+which ``map_network`` reads it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["evaluate", "export", "inference", "train"]
+
+_DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
+
+
+def inference(fitted: FittedPosterior) -> dict[str, Any]:
+    """Return the content of ``inference.json``: maps of every image in ``dataset_dir`` as NIfTI files."""
+    load: list[dict[str, Any]] = [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
+    if hasattr(fitted.problem, "camera"):
+        camera = "$@network_def.problem.camera"
+        load += [
+            {"_target_": "monai_inn.transforms.MatchCamerad", "keys": "image", "camera": camera},
+            {"_target_": "monai_inn.transforms.MarkInvalidPixelsd", "keys": "image", "valid_keys": "valid"},
+            # The network answers a pixel of zeros with NaN.
+            {"_target_": "monai.transforms.MaskIntensityd", "keys": "image", "mask_key": "valid"},
+        ]
+    save = {
+        "_target_": "monai.transforms.SaveImaged",
+        "keys": "pred",
+        "output_dir": "@output_dir",
+        "output_postfix": "maps",
+        "resample": False,
+    }
+    return {
+        "bundle_root": ".",
+        "dataset_dir": "",
+        "output_dir": "$@bundle_root + '/eval'",
+        "device": _DEVICE,
+        "samples": 64,
+        "interval": 0.95,
+        "false_alarm": 0.05,
+        "seed": 0,
+        "network_def": {
+            "_target_": "monai_inn.bundles.map_network",
+            "bundle": "@bundle_root",
+            "samples": "@samples",
+            "interval": "@interval",
+            "false_alarm": "@false_alarm",
+            "seed": "@seed",
+        },
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {"_target_": "monai.transforms.Compose", "transforms": load},
+        "dataset": {
+            "_target_": "monai.data.Dataset",
+            "data": {"_target_": "monai_inn.bundles.image_items", "path": "@dataset_dir"},
+            "transform": "@preprocessing",
+        },
+        "dataloader": {
+            "_target_": "monai.data.DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
+        "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+        "postprocessing": {"_target_": "monai.transforms.Compose", "transforms": [save]},
+        "evaluator": {
+            "_target_": "monai.engines.SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def train(fitted: FittedPosterior) -> dict[str, Any]:
+    """Return the content of ``train.json``: fit the bundle's problem anew and write a new bundle."""
+    recipe = fitted.card.get("training", {}).get("recipe", {})
+    return {
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/training_set.zarr'",
+        "output_dir": "$@bundle_root + '/retrained'",
+        "device": _DEVICE,
+        "seed": 0,
+        "network_def": {"_target_": "monai_inn.bundles.map_network", "bundle": "@bundle_root"},
+        "train": {
+            "dataset": {
+                "_target_": "monai_inn.bundles.TrainingSet",
+                "bundle": "@bundle_root",
+                "folder": "@dataset_dir",
+                "num_simulations": recipe.get("num_simulations", 200_000),
+                "seed": "@seed",
+            },
+            "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+            "trainer": {
+                "_target_": "monai_inn.bundles.BundleTrainer",
+                "dataset": "@train::dataset",
+                "max_epochs": 100,
+                "members": fitted.network.config["members"],
+                "output": "@output_dir",
+                "device": "@device",
+                "seed": "@seed",
+            },
+        },
+        "run": ["$@train::trainer.run()"],
+    }
+
+
+def evaluate() -> dict[str, Any]:
+    """Return the content of ``evaluate.json``: calibration on fresh simulations, written as JSON."""
+    return {
+        "bundle_root": ".",
+        "output_dir": "$@bundle_root + '/eval'",
+        "device": _DEVICE,
+        "evaluator": {
+            "_target_": "monai_inn.bundles.BundleEvaluator",
+            "bundle": "@bundle_root",
+            "output_dir": "@output_dir",
+            "cases": 4000,
+            "seed": 0,
+            "device": "@device",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def export() -> dict[str, Any]:
+    """Return the content of ``export.json``: the map network as a program of ``torch.export``."""
+    return {
+        "bundle_root": ".",
+        "exporter": {
+            "_target_": "monai_inn.bundles.BundleExporter",
+            "bundle": "@bundle_root",
+            "path": "$@bundle_root + '/models/model.pt2'",
+        },
+        "run": ["$@exporter.run()"],
+    }

@@ -1,0 +1,71 @@
+"""Where things are in a bundle, and the description that travels inside its weights file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "CONFIGS",
+    "FORMAT_VERSION",
+    "METADATA",
+    "PRETRAINED",
+    "README",
+    "SECTION",
+    "STATE_DICT",
+    "WEIGHTS",
+    "check_fields",
+    "sha256",
+]
+
+# Raised when an older release could no longer read what a newer one writes.
+FORMAT_VERSION = 1
+
+CONFIGS = "configs"
+METADATA = "configs/metadata.json"
+WEIGHTS = "models/model.safetensors"
+STATE_DICT = "models/model.pt"
+README = "docs/README.md"
+SECTION = "monai_inn"
+"""Our own section of metadata.json, and the key of the description in the header of the weights file."""
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""Folder of the bundles that come with the package."""
+
+_PIECE = 1 << 20
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 checksum of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def check_fields(where: str, value: Any, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """Return a JSON object once it has the fields it must have, each of the right type.
+
+    Raises:
+        ValueError: naming the place, the field and what is wrong with it.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{where}: expected a JSON object, found {type(value).__name__}; the bundle is damaged."
+        )
+    for name, kinds in fields.items():
+        if name not in value:
+            raise ValueError(
+                f"{where}: the field {name!r} is missing; the bundle is damaged or was made by "
+                "other software."
+            )
+        # In Python True is an int, in JSON it is not.
+        if not isinstance(value[name], kinds) or (isinstance(value[name], bool) and kinds is int):
+            kind = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            raise ValueError(
+                f"{where}: {name!r} is {type(value[name]).__name__}, expected {kind}; the bundle is damaged."
+            )
+    return value

@@ -1,0 +1,150 @@
+"""What ``train.json`` of a bundle names as ``_target_``: its training set and the run that fits it anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from monai_inn.bundles.reading import describe, find, read_weights
+from monai_inn.bundles.writing import save
+from monai_inn.problems import InverseProblem, create
+
+if TYPE_CHECKING:
+    from monai_inn.training.simulation_store import Simulations
+
+__all__ = ["BundleTrainer", "TrainingSet"]
+
+# What a new training takes over from a bundle; the rest comes with the problem and the run.
+_ARCHITECTURE = (
+    "condition_channels",
+    "encoder_width",
+    "num_blocks",
+    "hidden_channels",
+    "coupling",
+    "density_blocks",
+    "density_hidden",
+    "num_ood_scores",
+)
+
+
+class TrainingSet(Dataset):
+    """Simulations of a bundle's problem on disk, made when they are first needed and then kept.
+
+    ``network`` holds the bundle's architecture, for ``BundleTrainer``.
+
+    Items are ``{"parameters": (D,), "observation": (C,)}`` in physical units, the observation without noise.
+
+    Args:
+        bundle: folder of the bundle whose problem is simulated.
+        folder: Zarr store; continued if it is not finished.
+        num_simulations: number of items.
+        seed: seed of the prior draws.
+        workers: processes that simulate.
+    """
+
+    def __init__(
+        self,
+        bundle: str | PathLike[str],
+        folder: str | PathLike[str],
+        num_simulations: int = 200_000,
+        seed: int = 0,
+        workers: int = 1,
+    ) -> None:
+        header, _ = read_weights(find(bundle), describe(find(bundle)))
+        self.problem: InverseProblem = create(header["problem"]["name"], **header["problem"]["config"])
+        self.network = {name: header["network"][name] for name in _ARCHITECTURE if name in header["network"]}
+        self.folder, self.num_simulations, self.seed, self.workers = (
+            Path(folder),
+            num_simulations,
+            seed,
+            workers,
+        )
+
+    def make(self) -> Simulations:
+        """Return the store, simulated now if it is not complete."""
+        from monai_inn.training import simulate_to_zarr
+
+        return simulate_to_zarr(self.problem, self.num_simulations, self.folder, self.seed, self.workers)
+
+    @cached_property
+    def _stored(self) -> Simulations:
+        return self.make()
+
+    def __len__(self) -> int:
+        return self.num_simulations
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        stored = self._stored
+        return {
+            "parameters": torch.from_numpy(stored.theta[index]),
+            "observation": torch.from_numpy(stored.y[index]),
+        }
+
+
+class BundleTrainer:
+    """Fit the problem of a training set and write the result as a bundle.
+
+    Args:
+        dataset: what to train on.
+        max_epochs: passes of the posterior over the training set.
+        output: folder of the new bundle; training state is kept beside it until it is finished, so that a
+            killed run continues.
+        members: flows in the density ensemble.
+        device: where to train.
+        seed: seed of noise and weights.
+        recipe: other sizes of ``monai_inn.training.Recipe`` than the default.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainingSet,
+        max_epochs: int,
+        output: str | PathLike[str],
+        members: int = 5,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        recipe: Mapping[str, int] | None = None,
+    ) -> None:
+        if max_epochs < 1:
+            raise ValueError(f"max_epochs = {max_epochs}; give at least 1.")
+        self.dataset, self.max_epochs, self.output = dataset, max_epochs, Path(output)
+        self.members, self.device, self.seed, self.recipe = members, device, seed, dict(recipe or {})
+
+    def run(self) -> None:
+        """Train and write the bundle."""
+        from monai_inn.training import Recipe, fit
+
+        default = Recipe(**self.recipe)
+        steps = max(1, self.max_epochs * len(self.dataset) // default.batch_size)
+        share = steps / default.posterior_steps
+        recipe = dataclasses.replace(
+            default,
+            num_simulations=len(self.dataset),
+            posterior_steps=steps,
+            density_steps=max(1, round(default.density_steps * share)),
+            preview_steps=max(1, round(default.preview_steps * share)),
+        )
+        state = self.output.with_name(f"{self.output.name}.training")
+        self.dataset.make()
+        fitted = fit(
+            self.dataset.problem,
+            seed=self.seed,
+            members=self.members,
+            network=self.dataset.network,
+            recipe=recipe,
+            simulations=self.dataset.folder,
+            checkpoint=state,
+            resume=(state / "state.pt").exists(),
+            device=self.device,
+        )
+        save(fitted, self.output)
+        shutil.rmtree(state, ignore_errors=True)

@@ -1,0 +1,146 @@
+"""What configs of a bundle name as ``_target_`` to infer, evaluate and export."""
+
+from __future__ import annotations
+
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from monai_inn.bundles.reading import describe, find, load, read_weights
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import MapNetwork
+
+__all__ = ["BundleEvaluator", "BundleExporter", "image_items", "map_network"]
+
+_NO_BANDS = (".dat", ".img", ".raw", ".bsq", ".bil", ".bip")  # read through their header
+
+
+def map_network(
+    bundle: str | PathLike[str],
+    samples: int = 64,
+    interval: float = 0.95,
+    false_alarm: float = 0.05,
+    seed: int = 0,
+) -> MapNetwork:
+    """Return a bundle's network as an image-to-image module with its weights loaded.
+
+    Args:
+        bundle: folder of the bundle.
+        samples: posterior samples per pixel.
+        interval: probability inside the interval.
+        false_alarm: share of in-distribution pixels that the out-of-distribution map may flag.
+        seed: seed of the latents.
+
+    Raises:
+        ValueError: as for ``load``.
+    """
+    from monai_inn.inferers import MapNetwork
+
+    folder = find(bundle)
+    header, tensors = read_weights(folder, describe(folder))
+    problem = {"name": header["problem"]["name"], **header["problem"]["config"]}
+    network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
+    network.network.load_state_dict(tensors)
+    return network.eval()
+
+
+def image_items(path: str | PathLike[str]) -> list[dict[str, str]]:
+    """Return ``{"image": file}`` for an image file, or for every image of a folder, in order of the names.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if no path is given, or a folder holds no image of a known format.
+    """
+    from monai_inn.transforms import READABLE
+
+    if not str(path):
+        raise ValueError(
+            "dataset_dir is empty; give an image file or a folder of images: --dataset_dir PATH."
+        )
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder; check dataset_dir.")
+    if source.is_file():
+        return [{"image": str(source)}]
+    endings = tuple(e for e in READABLE if e not in _NO_BANDS)
+    files = sorted(f for f in source.iterdir() if f.is_file() and f.name.lower().endswith(endings))
+    if not files:
+        raise ValueError(f"{source}: holds no image; expected files that end in {', '.join(endings)}.")
+    return [{"image": str(file)} for file in files]
+
+
+class BundleEvaluator:
+    """Measure a bundle on fresh simulations: calibration, SBC, likelihood, false alarms.
+
+    Args:
+        bundle: folder of the bundle.
+        output_dir: where ``evaluation.json`` is written.
+        cases: fresh simulations.
+        seed: their seed.
+        device: where to evaluate.
+    """
+
+    def __init__(
+        self,
+        bundle: str | PathLike[str],
+        output_dir: str | PathLike[str],
+        cases: int = 4000,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.bundle, self.output_dir = bundle, Path(output_dir)
+        self.cases, self.seed, self.device = cases, seed, device
+
+    def run(self) -> dict[str, Any]:
+        """Measure, write ``evaluation.json`` and return its content."""
+        from monai_inn.training.measure import measure
+
+        result = measure(load(self.bundle, str(self.device)), self.cases, self.seed)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        target = self.output_dir / "evaluation.json"
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, target)
+        return result
+
+
+class BundleExporter:
+    """Write a bundle's map network as a program of ``torch.export``, which runs without this package.
+
+    Args:
+        bundle: folder of the bundle.
+        path: file to write, by convention ending in ``.pt2``.
+        samples: posterior samples per pixel.
+    """
+
+    def __init__(self, bundle: str | PathLike[str], path: str | PathLike[str], samples: int = 64) -> None:
+        self.bundle, self.path, self.samples = bundle, Path(path), samples
+
+    def run(self) -> Path:
+        """Export for images ``(1, C, rows, columns)`` of any size, check it, and return the path.
+
+        Raises:
+            RuntimeError: if the exported program gives other maps.
+        """
+        network = map_network(self.bundle, self.samples)
+        _, y = network.problem.simulate(12 * 9, seed=0)
+        image = y.T.reshape(1, -1, 12, 9)
+        free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+        with torch.no_grad():
+            program = torch.export.export(network, (image,), dynamic_shapes=(free,))
+            smaller = image[:, :, :5, :7]
+            found, expected = program.module()(smaller), network(smaller)
+        if not torch.allclose(found, expected, rtol=1e-3, atol=1e-2, equal_nan=True):
+            raise RuntimeError("the exported program does not give the maps of the network; do not use it.")
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.pt2")
+        try:
+            torch.export.save(program, draft)
+            os.replace(draft, self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return self.path

@@ -1,0 +1,81 @@
+"""Writing a bundle: complete under a temporary name first, so that there is never half of one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_inn.bundles import configs
+from monai_inn.bundles.card import model_card
+from monai_inn.bundles.folders import new_folder
+from monai_inn.bundles.layout import CONFIGS, METADATA, README, SECTION, STATE_DICT, WEIGHTS, sha256
+from monai_inn.bundles.metadata import metadata
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["save"]
+
+_LICENSE = Path(__file__).parent / "LICENSE"
+
+
+def save(fitted: FittedPosterior, path: str | PathLike[str], *, monai_weights: bool = True) -> None:
+    """Write a trained posterior as a MONAI bundle.
+
+    An existing bundle is replaced once the new one is complete; files that are not part of a bundle, such as
+    ``eval/``, stay. After an error the folder is what it was before.
+
+    The package ships its bundles without ``models/model.pt``, which holds the same weights again.
+
+    Args:
+        fitted: what ``fit`` returned.
+        path: folder to write.
+        monai_weights: also write ``models/model.pt``, a plain state dict, which only ``monai.bundle
+            ckpt_export`` reads; everything else takes ``models/model.safetensors``.
+
+    Raises:
+        ValueError: if the folder exists and is no bundle.
+        OSError: if it cannot be written.
+    """
+    with new_folder(path, METADATA, "bundle") as draft:
+        _fill(draft, fitted, Path(path).absolute().name, monai_weights)
+
+
+def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool) -> None:
+    """Write every file of a bundle into an empty folder."""
+    for part in (CONFIGS, "models", "docs"):
+        (folder / part).mkdir()
+    shutil.copyfile(_LICENSE, folder / "LICENSE")
+    _write_weights(folder, fitted, monai_weights)
+    weights = folder / WEIGHTS
+    description = metadata(fitted, name, sha256(weights), weights.stat().st_size)
+    files = {
+        "metadata": description,
+        "inference": configs.inference(fitted),
+        "train": configs.train(fitted),
+        "evaluate": configs.evaluate(),
+        "export": configs.export(),
+    }
+    for stem, content in files.items():
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / README).write_text(model_card(fitted, description), encoding="utf-8")
+
+
+def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
+    header: dict[str, Any] = {
+        "problem": {"name": fitted.problem.name, "config": fitted.problem.to_config()},
+        "network": fitted.network.config,
+    }
+    save_file(
+        state, folder / WEIGHTS, metadata={"format": "pt", SECTION: json.dumps(header, allow_nan=False)}
+    )
+    if monai_weights:
+        torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)

@@ -1,0 +1,158 @@
+"""The command ``monai-inn``: parses, calls, prints; heavy imports happen inside the verbs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from monai_inn import __version__, verbs
+
+__all__ = ["main"]
+
+_BAD_INPUT, _INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; those of the process by default.
+
+    Returns:
+        0, or 2 for bad input (one line on standard error says what), or 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        result: dict[str, Any] = arguments.run(arguments)
+    except KeyboardInterrupt as stop:
+        print(f"monai-inn: interrupted; {str(stop) or 'nothing half-written is left.'}", file=sys.stderr)
+        return _INTERRUPTED
+    except (ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
+        if not _is_expected(error):
+            raise
+        print(f"monai-inn: {' '.join(_message(error).split())}", file=sys.stderr)
+        return _BAD_INPUT
+    print(json.dumps(result, indent=2) if arguments.json else verbs.plain(arguments.verb, result))
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with the exit code of bad input."""
+        print(f"monai-inn: {message}; see `{self.prog} --help`.", file=sys.stderr)
+        sys.exit(_BAD_INPUT)
+
+
+def _is_expected(error: BaseException) -> bool:
+    """Whether an error is about the input: the system's, or one that this package raises on purpose."""
+    if isinstance(error, OSError):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals.get("__name__", "").startswith("monai_inn")
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="monai-inn",
+        description="Calibrated posteriors and trust maps for inverse problems in medical imaging. "
+        "Research only.",
+    )
+    parser.add_argument("--version", action="version", version=f"monai-inn {__version__}")
+    commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(
+        name: str, run: Callable[[argparse.Namespace], dict[str, Any]], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        sub.add_argument("--seed", type=_seed, default=0, help="seed of everything random (0)")
+        return sub
+
+    verb(
+        "problems",
+        verbs.problems,
+        "list the inverse problems, their parameters and units, cameras and shipped bundles",
+    )
+
+    sub = verb(
+        "simulate",
+        verbs.simulate,
+        "draw parameters and observations into a Zarr store; an interrupted run continues",
+    )
+    _add_problem(sub)
+    sub.add_argument("-n", type=int, required=True, help="number of simulations")
+    sub.add_argument("-o", "--out", required=True, metavar="ZARR", help="folder to write or continue")
+    sub.add_argument("--workers", type=int, default=1, help="processes (1)")
+
+    sub = verb("fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle")
+    _add_problem(sub)
+    sub.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="bundle folder to write")
+    sub.add_argument(
+        "--members", type=int, default=5, help="flows in the density ensemble behind the trust score (5)"
+    )
+    sub.add_argument("--minutes", type=float, help="time budget; without it the full recipe is trained")
+    sub.add_argument("--simulations", metavar="ZARR", help="train on what `simulate` wrote")
+    sub.add_argument("--resume", action="store_true", help="continue an interrupted run into the same BUNDLE")
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
+    sub = verb("infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json")
+    _add_image(sub)
+    sub.add_argument("--samples", type=int, default=64, help="posterior samples per pixel (64)")
+    sub.add_argument(
+        "--interval", type=float, default=0.95, help="probability inside the mapped interval (0.95)"
+    )
+    sub.add_argument("--below", action="append", default=[], metavar="NAME=VALUE",
+                     help="map the probability of a value below, e.g. sao2=0.6; may be repeated")  # fmt: skip
+    sub.add_argument(
+        "--save-samples", type=int, default=0, metavar="N", help="write N coherent posterior samples too"
+    )
+
+    sub = verb("ood", verbs.ood, "only the trust maps of an image: WAIC, p-value, untrusted pixels")
+    _add_image(sub)
+
+    sub = verb("demo", verbs.demo, "infer the shipped example images; no training")
+    sub.add_argument(
+        "-o", "--out", default="monai_inn_demo", metavar="DIR", help="folder to write (monai_inn_demo)"
+    )
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    return parser
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative, give 0 or a positive number")
+    return value
+
+
+def _add_problem(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("problem", metavar="PROBLEM", help="name of a problem, see `monai-inn problems`")
+    sub.add_argument(
+        "--camera", help="name of a shipped camera, or CSV of band responses: wavelength in nm, then bands"
+    )
+
+
+def _add_image(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the name of a shipped bundle")
+    sub.add_argument("image", metavar="IMAGE", help="ENVI, TIFF, NIfTI, NRRD, NPZ, PNG or JPEG image")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument("--false-alarm", type=float, default=0.05,
+                     help="share of in-distribution pixels that may be called untrusted (0.05)")  # fmt: skip
+    sub.add_argument("--shrink", type=int, default=1, metavar="N", help="average N by N pixels first (1)")
+    sub.add_argument("--mask", help="image that is not zero where results are wanted")
+    sub.add_argument("--white", help="white reference: image or number")
+    sub.add_argument("--dark", help="dark reference: image or number")
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")

@@ -1,0 +1,27 @@
+"""Figures and files of results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.reports.figures import calibration_figure, map_figure
+    from monai_inn.reports.results import infer_image, trust_image
+
+__all__ = ["calibration_figure", "infer_image", "map_figure", "trust_image"]
+
+_HOMES = {
+    "calibration_figure": "figures",
+    "infer_image": "results",
+    "map_figure": "figures",
+    "trust_image": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Numbers must not cost an import of matplotlib.
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,117 @@
+"""The shipped bundles on the shipped example images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from monai_inn.bundles.reading import shipped
+from monai_inn.reports.results import infer_image
+
+__all__ = ["Example", "examples_folder", "run_demo"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example image.
+
+    Attributes:
+        image: file name.
+        bundle: shipped bundle that fits its camera.
+        shrink: block size that keeps the demo below a minute on a laptop.
+        note: what to see.
+    """
+
+    image: str
+    bundle: str
+    shrink: int
+    note: str
+
+
+_EXAMPLES = (
+    Example(
+        "organ_mosaic.hdr",
+        "oximetry",
+        1,
+        "organ_mosaic: measured in-vivo spectra of pigs in a drawn layout (not a photograph). "
+        "Organs should be trusted; "
+        "the dye-stained kidney, the phantom, glare and the dark corner should not.",
+    ),
+    Example(
+        "retina_fundus.hdr",
+        "oximetry_rgb",
+        4,
+        "retina_fundus: a real photograph of unknown exposure and colour balance, taken as a "
+        "three-band image. Three "
+        "bands cannot tell the saturation: wide intervals and a large untrusted area are the right answer.",
+    ),
+)
+
+
+def examples_folder() -> Path:
+    """Return the folder of the example images: inside an installed package, or beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: if there is neither.
+    """
+    package = Path(__file__).parent.parent
+    for folder in (package / "examples", package.parent / "Resources"):
+        if (folder / _EXAMPLES[0].image).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"the example images are missing from {package}; install monai_inn again, or run from a "
+        "full checkout."
+    )
+
+
+def run_demo(
+    out: str | PathLike[str],
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Infer every example image whose bundle is shipped.
+
+    Args:
+        out: folder that gets one result folder for each image.
+        device: where to compute.
+        seed: seed of the posterior samples.
+        progress: called with the share that is done.
+
+    Returns:
+        Notes, paths of the pictures and summaries, JSON-ready.
+
+    Raises:
+        FileNotFoundError: if no bundle or no image is shipped.
+    """
+    folder = examples_folder()
+    usable = [example for example in _EXAMPLES if example.bundle in shipped()]
+    if not usable:
+        raise FileNotFoundError(
+            "this installation has no trained bundle; run `monai-inn fit oximetry -o BUNDLE` first."
+        )
+    notes, pictures, summaries = [], [], {}
+    for done, example in enumerate(usable):
+
+        def report(share: float, before: int = done) -> None:
+            progress((before + share) / len(usable))
+
+        target = Path(out) / Path(example.image).stem
+        record = infer_image(
+            example.bundle,
+            folder / example.image,
+            target,
+            below={"sao2": 0.6},
+            shrink=example.shrink,
+            device=device,
+            seed=seed,
+            progress=report,
+        )
+        notes.append(example.note)
+        summaries[target.name] = record["summary"] | {"seconds": record["seconds"]}
+        pictures += [str(target / name) for name in record["pictures"]]
+    return {"out": str(out), "notes": notes, "pictures": pictures, "summaries": summaries}

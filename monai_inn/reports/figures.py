@@ -1,0 +1,218 @@
+"""Figures for people: maps with units and colour bars, and calibration curves."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from monai_inn.metrics.calibration import CalibrationCurve, coverage_interval
+from monai_inn.problems import Parameter, ParameterSpace
+from monai_inn.reports.pictures import Picture, colour_rendering, plane, stripes
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["calibration_figure", "map_figure"]
+
+_DPI = 130
+_PANEL_IN = 3.1
+_INVALID = "#c8c8c8"
+_UNTRUSTED = (0.85, 0.0, 0.45)  # no colour of cividis, viridis or grey
+_PRIOR_TAILS = 1.959964  # standard deviations of the central 95 % of the prior in the flow's space
+_NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
+
+
+def map_figure(
+    maps: Mapping[str, Tensor],
+    image: Tensor,
+    path: str | PathLike[str],
+    fitted: FittedPosterior,
+    caption: str = "",
+    title: str = "",
+) -> Path:
+    """Draw one PNG of an image's posterior: input, trust, and for every target its median and interval width.
+
+    Colour scales depend on the prior's bounds alone, so that two figures can be compared. Untrusted pixels
+    are faded and striped, invalid ones grey.
+
+    Args:
+        maps: maps of one image as ``FittedPosterior.maps`` returns them, each ``(D or 1, *spatial)``.
+        image: the image ``(C, *spatial)``.
+        path: PNG file to write.
+        fitted: whose maps they are.
+        caption: how they were made, shown at the bottom.
+        title: heading.
+
+    Returns:
+        The path written.
+    """
+    space = fitted.problem.space.subset(fitted.problem.targets)
+    meta = dict(getattr(image, "meta", {}))
+    camera = getattr(fitted.problem, "camera", None)
+    picture = colour_rendering(image, meta, None if camera is None else camera.centre_nm)
+    untrusted = plane(maps["ood"][0], meta) > 0.5
+    below = maps.get("probability_below", image.new_zeros(0))
+    columns = max(len(space), 3 + len(below))
+    aspect = picture.shape[0] / max(picture.shape[1], 1)
+    figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
+
+    _show_picture(axes[0][0], picture, "input, colours of the bands")
+    _show_picture(axes[0][1], picture, f"untrusted: {_share(maps, untrusted, meta):.0%} of the valid pixels")
+    _stripe(axes[0][1], untrusted, picture.shape[:2])
+    scores = fitted.network.ood_scores.detach().cpu().numpy()
+    low, high = np.quantile(scores, [0.01, 0.999])
+    norm = Normalize(low, high + (high - low))
+    _show(
+        axes[0][2],
+        plane(maps["waic"][0], meta),
+        "WAIC, high = unlike the training data",
+        "nat",
+        norm,
+        "magma",
+        "both",
+    )
+    for k in range(len(below)):
+        label = getattr(below, "meta", {}).get("channel_names", [f"threshold {k + 1}"] * (k + 1))[k]
+        axis = axes[0][3 + k]
+        _show(axis, plane(below[k], meta), f"probability of {label}", "1", Normalize(0, 1), "cividis")
+        _stripe(axis, untrusted, picture.shape[:2])
+    for d, parameter in enumerate(space.parameters):
+        norm, width_norm = _norms(parameter)
+        _show(
+            axes[1][d],
+            plane(maps["median"][d], meta),
+            f"{parameter.name}: median",
+            parameter.unit,
+            norm,
+            "viridis",
+        )
+        width = plane(maps["interval_width"][d], meta)
+        _show(axes[2][d], width, f"{parameter.name}: interval width", parameter.unit, width_norm, "cividis")
+        for row in (1, 2):
+            _stripe(axes[row][d], untrusted, picture.shape[:2])
+    meaning = "; ".join(f"{p.name} = {p.description}" for p in space.parameters if p.description)
+    notes = "Faded and striped: do not trust. Grey: no usable pixel. Colour scales span the prior."
+    return _save(figure, path, title or "Posterior maps", f"{_NOTICE} {notes} {caption}\n{meaning}.")
+
+
+def calibration_figure(
+    curve: CalibrationCurve, names: Sequence[str], cases: int, path: str | PathLike[str]
+) -> Path:
+    """Draw how often central posterior intervals hold the truth, minus how often they should.
+
+    Args:
+        curve: levels ``(Q,)`` and coverage ``(Q, D)``.
+        names: parameter names, ``D`` of them.
+        cases: number of simulations behind the coverage; gives the band in which an exact posterior stays.
+        path: PNG file to write.
+
+    Raises:
+        ValueError: if there are not as many names as parameters.
+    """
+    if len(names) != curve.coverage.shape[1]:
+        raise ValueError(f"{len(names)} names for {curve.coverage.shape[1]} parameters; give one for each.")
+    figure = Figure(figsize=(7, 5), layout="constrained", dpi=_DPI)
+    axis = figure.add_subplot()
+    level = curve.level.numpy()
+    band = np.array([coverage_interval(round(q * cases), cases) for q in level])
+    axis.fill_between(
+        level, band[:, 0] - level, band[:, 1] - level, color="0.85", label="exact posterior, 95 % per level"
+    )
+    for d, name in enumerate(names):
+        colour = _cividis(d / max(len(names) - 1, 1) * 0.8)
+        style = ("-", "--", "-.", ":")[d % 4]
+        axis.plot(level, curve.coverage[:, d].numpy() - level, style, color=colour, label=name)
+    axis.axhline(0, color="0.4", linewidth=0.8)
+    axis.set(
+        xlabel="nominal coverage of the interval, 1", ylabel="measured − nominal coverage, 1", xlim=(0, 1)
+    )
+    axis.legend(fontsize=8, ncols=2)
+    return _save(figure, path, f"Calibration on {cases:,} simulations", _NOTICE)
+
+
+def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of equal panels, all switched off until something is shown in them."""
+    height = rows * (_PANEL_IN * aspect * 0.85 + 0.45) + 1.3
+    figure = Figure(figsize=(_PANEL_IN * columns + 0.4, height), layout="constrained", dpi=_DPI)
+    axes = [
+        [figure.add_subplot(rows, columns, r * columns + c + 1) for c in range(columns)] for r in range(rows)
+    ]
+    for axis in (a for row in axes for a in row):
+        axis.set_axis_off()
+    return figure, axes
+
+
+def _show_picture(axis: Axes, picture: Picture, title: str) -> None:
+    axis.imshow(picture, interpolation="nearest", extent=_extent(picture.shape[:2]))
+    axis.set_title(title, fontsize=10)
+
+
+def _show(
+    axis: Axes, values: Picture, title: str, unit: str, norm: Normalize, colours: str, extend: str = "neither"
+) -> None:
+    """One map with its colour bar; NaN is grey."""
+    import matplotlib
+
+    colour_map = matplotlib.colormaps[colours].with_extremes(bad=_INVALID)
+    drawn = axis.imshow(
+        np.ma.masked_invalid(values),
+        norm=norm,
+        cmap=colour_map,
+        interpolation="nearest",
+        extent=_extent(values.shape),
+    )
+    axis.set_title(title, fontsize=10)
+    bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.02, extend=extend)
+    bar.set_label(f"[{unit}]", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _stripe(axis: Axes, mask: Any, shape: tuple[int, ...]) -> None:
+    axis.imshow(stripes(mask, _UNTRUSTED), interpolation="nearest", extent=_extent(shape))
+
+
+def _extent(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    return (0.0, float(shape[1]), float(shape[0]), 0.0)
+
+
+def _norms(parameter: Parameter) -> tuple[Normalize, Normalize]:
+    """Colour scales of a parameter's values and of its interval widths, from the prior alone."""
+    space = ParameterSpace([parameter])
+    edge = torch.tensor([[-_PRIOR_TAILS], [_PRIOR_TAILS]], dtype=torch.float64)
+    tails = space.inverse(edge).flatten()
+    low, high = (parameter.low, parameter.high) if parameter.is_bounded else (1.5 * float(t) for t in tails)
+    width = float(tails[1] - tails[0])
+    return (LogNorm if parameter.scale == "log" else Normalize)(low, high), Normalize(0, width)
+
+
+def _share(maps: Mapping[str, Tensor], untrusted: Any, meta: dict[str, Any]) -> float:
+    valid = plane(maps["valid"][0], meta) > 0.5
+    return float(untrusted[valid].mean()) if valid.any() else 0.0
+
+
+def _cividis(position: float) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["cividis"](position)
+
+
+def _save(figure: Figure, path: str | PathLike[str], title: str, caption: str) -> Path:
+    """Add heading and caption and write the PNG."""
+    figure.suptitle(title, fontsize=13, fontweight="bold")
+    width = int(figure.get_size_inches()[0] * 15)
+    text = "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, width))
+    figure.supxlabel(text, fontsize=8.5, color="0.25", x=0.01, ha="left")
+    target = Path(path)
+    FigureCanvasAgg(figure).print_png(target, metadata={"Software": "monai_inn", "Description": _NOTICE})
+    return target

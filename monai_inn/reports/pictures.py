@@ -1,0 +1,74 @@
+"""Images as pictures: the slice that is shown, a colour rendering, stripes over untrusted pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["colour_rendering", "plane", "stripes"]
+
+Picture = NDArray[np.float64]
+
+_X_FIRST = (".nii", ".nii.gz", ".nrrd", ".nhdr")
+_RGB_NM = (620.0, 550.0, 470.0)
+_GAMMA = 1 / 2.2
+_LONG_SIDE = 480
+# In pixels of the enlarged picture.
+_PERIOD, _STRIPE = 16, 3
+_FADE = 0.55
+
+
+def plane(channel: Tensor, meta: dict[str, Any]) -> Picture:
+    """Return the plane of a map ``spatial`` that a figure shows, ``(rows, columns)``.
+
+    Volumes give their middle slice, profiles one row. Arrays whose first axis is x are turned upright.
+    """
+    array = torch.as_tensor(channel).as_subclass(Tensor).detach().cpu().double().numpy()
+    while array.ndim > 2:
+        x_first = _is_x_first(meta)
+        array = array[..., array.shape[-1] // 2] if x_first else array[array.shape[0] // 2]
+    array = np.atleast_2d(array)
+    return array.T if _is_x_first(meta) else array
+
+
+def _is_x_first(meta: dict[str, Any]) -> bool:
+    return str(meta.get("filename_or_obj", "")).lower().endswith(_X_FIRST)
+
+
+def colour_rendering(
+    image: Tensor, meta: dict[str, Any], centre_nm: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return an RGB picture ``(rows, columns, 3)`` in [0, 1] of an image ``(C, *spatial)``.
+
+    Red, green and blue are the bands nearest to 620, 550 and 470 nm; bands without wavelengths are averaged.
+    One scale for all three, so that the colours are those of the measurement.
+    """
+    if centre_nm is None or len(centre_nm) < 3:
+        channels = [image.float().mean(0)] * 3
+    else:
+        nearest = [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
+        channels = [image[i] for i in nearest]
+    rgb = np.stack([plane(channel, meta) for channel in channels], -1)
+    finite = rgb[np.isfinite(rgb)]
+    white = float(np.quantile(finite, 0.99)) if finite.size else 1.0
+    shown = np.clip(rgb / (white if white > 0 else 1.0), 0, 1) ** _GAMMA
+    return np.where(np.isfinite(shown), shown, 0.5)
+
+
+def stripes(mask: NDArray[np.bool_], colour: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Return an RGBA picture that fades and stripes what lies below it where the mask is true.
+
+    Fading keeps colours of untrusted values from being read off the colour bar. The picture has more pixels
+    than the mask ``(rows, columns)``, so that stripes stay thin; draw both on the same extent.
+    """
+    factor = max(1, -(-_LONG_SIDE // max(*mask.shape, 1)))
+    large = mask.repeat(factor, 0).repeat(factor, 1)
+    rows, columns = np.indices(large.shape)
+    striped = large & ((rows + columns) % _PERIOD < _STRIPE)
+    overlay = np.where(striped[..., None], (*colour, 1.0), (1.0, 1.0, 1.0, _FADE))
+    overlay[..., 3] *= large
+    return overlay

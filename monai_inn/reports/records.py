@@ -1,0 +1,92 @@
+"""What ``result.json`` says: settings, versions, checksums, files and a few numbers."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from monai_inn.bundles.layout import SECTION, sha256
+from monai_inn.bundles.reading import describe, find
+from monai_inn.reports.preparing import image_files
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["record", "summary", "trust_summary"]
+
+FORMAT_VERSION = 1
+_PACKAGES = ("monai_inn", "monai", "numpy", "torch")
+
+
+def record(
+    command: str,
+    bundle: str | PathLike[str],
+    image: str | PathLike[str],
+    settings: dict[str, Any],
+    loaded: MetaTensor,
+    files: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return settings, versions, checksums and the list of files."""
+    folder = find(bundle)
+    metadata = describe(folder)
+    return {
+        "format_version": FORMAT_VERSION,
+        "command": command,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "intended_use": metadata.get("intended_use", "Research only."),
+        "settings": settings,
+        "versions": {"python": platform.python_version()}
+        | {p: importlib.metadata.version(p) for p in _PACKAGES},
+        "bundle": {
+            "path": str(folder.resolve()),
+            "name": metadata.get("name", folder.name),
+            "version": metadata["version"],
+            "weights_sha256": metadata[SECTION]["weights_sha256"],
+        },
+        "image": {
+            "path": str(Path(image).resolve()),
+            "shape": list(loaded.shape),
+            "sha256": {file.name: sha256(file) for file in image_files(image)},
+        },
+        "files": files,
+    }
+
+
+def summary(fitted: FittedPosterior, maps: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return a few numbers over the valid pixels that were called trustworthy."""
+    trusted = (maps["valid"][0] > 0.5) & (maps["ood"][0] < 0.5)
+    parameters = {}
+    for d, name in enumerate(fitted.problem.targets):
+        found = {k: _median(maps[k][d][trusted]) for k in ("median", "interval_width")}
+        multimodal = (maps["mode_count"][d][trusted] > 1).float().mean()
+        parameters[name] = {
+            "unit": fitted.problem.parameters[fitted.problem.space.index(name)].unit,
+            "median_of_medians": found["median"],
+            "median_interval_width": found["interval_width"],
+            "share_multimodal": None if multimodal.isnan() else round(float(multimodal), 4),
+        }
+    return trust_summary(maps) | {"trusted_pixels": parameters}
+
+
+def trust_summary(maps: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return how many pixels there are, how many are valid, and what share of these is untrusted."""
+    valid = maps["valid"][0] > 0.5
+    ood = maps["ood"][0][valid]
+    return {
+        "pixels": valid.numel(),
+        "valid_pixels": int(valid.sum()),
+        "share_untrusted": round(float(ood.mean()), 4) if ood.numel() else None,
+    }
+
+
+def _median(values: Tensor) -> float | None:
+    return float(f"{float(values.median()):.5g}") if values.numel() else None

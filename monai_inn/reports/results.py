@@ -1,0 +1,199 @@
+"""The folder that inference leaves: NIfTI maps, a picture, and a JSON file that says what they are."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from monai_inn.bundles.folders import new_folder
+from monai_inn.bundles.reading import load
+from monai_inn.reports.preparing import read_image
+from monai_inn.reports.records import record, summary, trust_summary
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["RESULT", "infer_image", "trust_image"]
+
+RESULT = "result.json"
+_WRITTEN = ("median", "interval_width", "mode_count", "probability_below", "waic", "ood", "p_value", "valid")
+
+
+def infer_image(
+    bundle: str | PathLike[str],
+    image: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    samples: int = 64,
+    interval: float = 0.95,
+    below: Mapping[str, float] | None = None,
+    false_alarm: float = 0.05,
+    save_samples: int = 0,
+    mask: str | None = None,
+    white: str | None = None,
+    dark: str | None = None,
+    shrink: int = 1,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Infer the posterior of an image file and write maps, a picture and ``result.json`` into a folder.
+
+    Args:
+        bundle: folder of a bundle, or the name of a shipped one.
+        image: image file.
+        out: folder to write; appears complete or not at all.
+        samples: posterior samples per pixel.
+        interval: probability inside the interval whose width is mapped.
+        below: thresholds by parameter name.
+        false_alarm: share of in-distribution pixels that may be called untrusted.
+        save_samples: coherent posterior samples to write as well.
+        mask: image that is not zero where results are wanted.
+        white: white reference, file or number.
+        dark: dark reference, file or number.
+        shrink: average blocks of so many pixels along each axis first.
+        device: where to compute.
+        seed: seed of the samples.
+        progress: called with the share of the pixels that are done.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        ValueError: if bundle, image or an argument is not usable.
+        OSError: if a file cannot be read or written.
+    """
+    options: dict[str, Any] = {
+        "samples": samples,
+        "interval": interval,
+        "below": dict(below or {}),
+        "false_alarm": false_alarm,
+    }
+    settings = {
+        **options,
+        "save_samples": save_samples,
+        "mask": mask,
+        "white": white,
+        "dark": dark,
+        "shrink": shrink,
+        "seed": seed,
+    }
+    if save_samples < 0:
+        raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
+    fitted = load(bundle, device)
+    with new_folder(out, RESULT, "result of inference", _written) as draft:
+        loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
+        started = time.monotonic()
+        maps = _on_cpu(fitted.maps(loaded, **options, seed=seed, progress=progress))
+        seconds = time.monotonic() - started
+        files = [*_write_maps(draft, maps), *_write_samples(draft, fitted, loaded, save_samples, seed)]
+        result = record("infer", bundle, image, settings | {"device": device}, loaded, files)
+        result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
+        caption = (
+            f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "
+            f"untrusted at {false_alarm:.0%} false alarms."
+        )
+        from monai_inn.reports.figures import map_figure
+
+        title = f"Posterior maps of {Path(image).name}"
+        map_figure(maps, loaded.cpu(), draft / "maps.png", fitted, caption, title)
+        _write_json(draft / RESULT, result)
+    return result
+
+
+def trust_image(
+    bundle: str | PathLike[str],
+    image: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    false_alarm: float = 0.05,
+    mask: str | None = None,
+    white: str | None = None,
+    dark: str | None = None,
+    shrink: int = 1,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Write only the maps that tell where an image may be trusted, and ``result.json``.
+
+    Arguments, result and errors are those of ``infer_image``.
+    """
+    settings = {
+        "false_alarm": false_alarm,
+        "mask": mask,
+        "white": white,
+        "dark": dark,
+        "shrink": shrink,
+        "device": device,
+    }
+    fitted = load(bundle, device)
+    with new_folder(out, RESULT, "result of inference", _written) as draft:
+        loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
+        maps = _on_cpu(fitted.trust(loaded, false_alarm=false_alarm))
+        result = record("ood", bundle, image, settings, loaded, list(_write_maps(draft, maps)))
+        result |= {"summary": trust_summary(maps), "pictures": []}
+        _write_json(draft / RESULT, result)
+    return result
+
+
+def _written(folder: Path) -> set[str]:
+    """Names of the files that an older result consists of; its maps must not be mistaken for new ones."""
+    try:
+        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return {entry["file"] for entry in record["files"]} | set(record["pictures"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()  # whatever it was, it was not written by us and is left alone
+
+
+def _write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[str, Any]]:
+    """Write one NIfTI file for each channel of each map and yield what it holds."""
+    from monai_inn.transforms import write_map
+
+    for kind in (k for k in _WRITTEN if k in maps):
+        stacked = maps[kind]
+        for channel, name, unit in zip(
+            stacked, stacked.meta["channel_names"], stacked.meta["units"], strict=True
+        ):
+            stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_')}"
+            values = channel.bool() if kind == "valid" else channel
+            meta = {"affine": stacked.affine, "channel_names": [name], "units": unit}
+            write_map(folder / f"{stem}.nii.gz", _two_axes(values.as_tensor()[None]), meta)
+            yield {"file": f"{stem}.nii.gz", "map": kind, "parameter": name, "unit": unit}
+
+
+def _write_samples(
+    folder: Path, fitted: FittedPosterior, image: MetaTensor, number: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Write coherent posterior samples, one NIfTI file a parameter with the samples along the last axis."""
+    from monai_inn.transforms import write_map
+
+    if number == 0:
+        return
+    drawn = [cast("MetaTensor", sample.cpu()) for sample in fitted.draw(image, number, seed=seed)]
+    for d, name in enumerate(drawn[0].meta["channel_names"]):
+        stack, unit = torch.stack([sample.as_tensor()[d] for sample in drawn]), drawn[0].meta["units"][d]
+        labels = [f"{name}, sample {i + 1}" for i in range(number)]
+        meta = {"affine": drawn[0].affine, "channel_names": labels, "units": unit}
+        write_map(folder / f"samples_{name}.nii.gz", _two_axes(stack), meta)
+        yield {"file": f"samples_{name}.nii.gz", "map": "samples", "parameter": name, "unit": unit}
+
+
+def _two_axes(values: Tensor) -> Tensor:
+    """Profiles ``(channels, n)`` as images of one row, the least that NIfTI can hold."""
+    return values.unsqueeze(1) if values.ndim == 2 else values
+
+
+def _on_cpu(maps: Mapping[str, MetaTensor]) -> dict[str, MetaTensor]:
+    return {name: cast("MetaTensor", value.cpu()) for name, value in maps.items()}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,218 @@
+"""What each verb of the command line does: turns arguments into one call and its result into text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.problems import InverseProblem
+
+__all__ = ["demo", "fit", "infer", "ood", "plain", "problems", "simulate"]
+
+
+def plain(verb: str, result: Mapping[str, Any]) -> str:
+    """Return the result of a verb as text for people."""
+    if verb == "problems":
+        return _plain_problems(result)
+    if verb in ("infer", "ood"):
+        return _plain_maps(result)
+    if verb == "demo":
+        return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
+    return "\n".join(f"{key}: {value}" for key, value in result.items())
+
+
+def _plain_problems(result: Mapping[str, Any]) -> str:
+    lines = []
+    for name, problem in result["problems"].items():
+        lines += [f"{name}: {problem['description']}"]
+        for row in problem["parameters"]:
+            bounds = "unbounded" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
+            mark = "*" if row["target"] else " "
+            lines.append(f"  {mark} {row['name']:<14}{row['unit']:<6}{bounds:<20}{row['description']}")
+    lines += [
+        "",
+        "* shown in maps; the others are inferred as well.",
+        f"cameras: {', '.join(result['cameras'])}",
+    ]
+    return "\n".join([*lines, f"shipped bundles: {', '.join(result['bundles']) or 'none'}"])
+
+
+def _plain_maps(result: Mapping[str, Any]) -> str:
+    summary, out = result["summary"], result["out"]
+    untrusted = summary["share_untrusted"]
+    lines = [
+        f"{summary['valid_pixels']} of {summary['pixels']} pixels valid, "
+        f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them untrusted",
+    ]
+    for name, row in summary.get("trusted_pixels", {}).items():
+        if row["median_of_medians"] is not None:
+            unit = "" if row["unit"] == "1" else f" {row['unit']}"
+            lines.append(
+                f"  {name}: {row['median_of_medians']:g}{unit}, interval width "
+                f"{row['median_interval_width']:g}{unit}"
+            )
+    lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
+    lines += [f"picture: {out}/{name}" for name in result["pictures"]]
+    return "\n".join([*lines, result["intended_use"]])
+
+
+def _problem(arguments: argparse.Namespace) -> InverseProblem:
+    from monai_inn.problems import create
+
+    if arguments.camera is None:
+        return create(arguments.problem)
+    if arguments.problem != "oximetry":
+        raise ValueError(
+            f"--camera was given, but the problem {arguments.problem!r} has no camera; leave it out."
+        )
+    return create(arguments.problem, camera=arguments.camera)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name!r} is unknown; give cpu, cuda or auto.") from error
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RuntimeError(f"--device {name} was asked for, but torch finds no CUDA GPU; use --device cpu.")
+    return name
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[..., None]]:
+    """Progress on a terminal, nothing in a pipe: gives a function of the share done."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=1.0, desc=label, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining}"
+    ) as bar:
+
+        def show(share: float, text: str = label) -> None:
+            bar.n = share
+            bar.set_description_str(text)
+
+        yield show
+
+
+@contextmanager
+def _continuable(advice: str) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(advice) from stop
+
+
+def _thresholds(given: Sequence[str]) -> dict[str, float]:
+    result = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        try:
+            result[name.strip()] = float(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--below {text!r} is not NAME=VALUE; write for example --below sao2=0.6."
+            ) from error
+        if not sign or not name.strip():
+            raise ValueError(f"--below {text!r} is not NAME=VALUE; write for example --below sao2=0.6.")
+    return result
+
+
+def problems(_: argparse.Namespace) -> dict[str, Any]:
+    """List problems, cameras and shipped bundles."""
+    from monai_inn import bundles
+    from monai_inn.physics import cameras
+    from monai_inn.problems import create, names
+
+    listed = {}
+    for name in names():
+        problem = create(name)
+        rows = problem.space.to_config()
+        for row in rows:
+            row["target"] = row["name"] in problem.targets
+            row |= {edge: None if abs(row[edge]) == float("inf") else row[edge] for edge in ("low", "high")}
+        listed[name] = {
+            "description": (type(problem).__doc__ or "").strip().splitlines()[0].replace("``", ""),
+            "parameters": rows,
+        }
+    return {"problems": listed, "cameras": list(cameras.names()), "bundles": list(bundles.shipped())}
+
+
+def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write simulations into a Zarr store."""
+    from monai_inn.training import simulate_to_zarr
+
+    problem = _problem(arguments)
+    with _bar("simulate") as show, _continuable("run the same command again to continue."):
+        stored = simulate_to_zarr(
+            problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
+            progress=lambda done, total: show(done / total),
+        )  # fmt: skip
+    return {"out": arguments.out, "simulations": len(stored), "problem": problem.name, "seed": arguments.seed}
+
+
+def fit(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train a bundle."""
+    from monai_inn.bundles.commands import fit_bundle
+
+    problem, device = _problem(arguments), _device(arguments.device)
+    with _bar("fit") as show, _continuable("run the same command with --resume to continue."):
+        return fit_bundle(
+            problem,
+            arguments.out,
+            minutes=arguments.minutes,
+            seed=arguments.seed,
+            members=arguments.members,
+            simulations=arguments.simulations,
+            resume=arguments.resume,
+            device=device,
+            progress=show,
+        )
+
+
+def _image_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("false_alarm", "mask", "white", "dark", "shrink")
+    return {name: getattr(arguments, name) for name in names} | {"device": _device(arguments.device)}
+
+
+def infer(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write posterior maps of an image."""
+    from monai_inn.reports import infer_image
+
+    with _bar("infer") as show:
+        return {"out": arguments.out} | infer_image(
+            arguments.bundle,
+            arguments.image,
+            arguments.out,
+            samples=arguments.samples,
+            interval=arguments.interval,
+            below=_thresholds(arguments.below),
+            save_samples=arguments.save_samples,
+            seed=arguments.seed,
+            progress=show,
+            **_image_options(arguments),
+        )
+
+
+def ood(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write trust maps of an image."""
+    from monai_inn.reports import trust_image
+
+    return {"out": arguments.out} | trust_image(
+        arguments.bundle, arguments.image, arguments.out, **_image_options(arguments)
+    )
+
+
+def demo(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Infer the example images."""
+    from monai_inn.reports.demo import run_demo
+
+    with _bar("demo") as show:
+        return run_demo(arguments.out, device=_device(arguments.device), seed=arguments.seed, progress=show)
