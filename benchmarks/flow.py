@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from flow_parts import affine, ensemble, spline
 from flow_sobol import sobol
+from flow_training import maps, preview, training
 from flow_work import Report, Work
 
 # A part takes the work and the number of rounds, and returns a JSON-ready dictionary.
@@ -28,6 +29,9 @@ PARTS: dict[str, Callable[[Work, int], Report]] = {
     "spline": spline,
     "ensemble": ensemble,
     "sobol": sobol,
+    "training": training,
+    "maps": maps,
+    "preview": preview,
 }
 _PACKAGES = ("torch", "FrEIA", "zuko", "monai_inn")
 

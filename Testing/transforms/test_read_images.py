@@ -13,7 +13,7 @@ from monai.transforms import LoadImage
 from PIL import Image
 from spectral.io import envi
 
-from monai_inn.transforms import read_multispectral, write_map
+from monai_inn.transforms import formats, read_multispectral, write_map
 
 WAVELENGTH = (500.0, 550.5, 601.0)
 AFFINE = np.array([[-0.5, 0.1, 0, 10], [0, 0.6, 0, -20], [0, 0, 2.0, 5], [0, 0, 0, 1.0]])
@@ -64,7 +64,7 @@ def test_envi_by_header_or_data_file(tmp_path, cube, interleave, byteorder):
         assert image.meta["fwhm_nm"] == (5.0, 6.0, 7.0)
         assert image.meta["band_names"] == ("a", "b", "c")
         assert image.meta["filename_or_obj"] == str(path)
-        np.testing.assert_array_equal(image.affine, np.eye(4))
+        np.testing.assert_array_equal(image.affine, formats.PICTURE_AFFINE)
 
 
 @pytest.mark.parametrize(
@@ -277,3 +277,14 @@ def test_maps_do_not_take_the_labels_of_other_bands(tmp_path):
     back = read_multispectral(write_map(tmp_path / "map.nii", torch.zeros(1, 2, 2, 2), image))
     assert "wavelength_nm" not in back.meta
     assert back.meta["channel_names"] == ("sao2",)
+
+
+def test_a_picture_lies_where_itk_puts_it(tmp_path):
+    """Rows down, columns to the right: the world position of a pixel is the one SimpleITK gives a PNG."""
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "photo.png")
+    x, y = sitk.ReadImage(str(tmp_path / "photo.png")).TransformIndexToPhysicalPoint((5, 2))
+    ours = read_multispectral(tmp_path / "photo.png").affine @ torch.tensor(
+        [2.0, 5, 0, 1], dtype=torch.float64
+    )
+    assert ours[:2].tolist() == [-x, -y]  # ITK counts millimetres to the left and to the back
+    assert np.linalg.det(formats.PICTURE_AFFINE) == 1

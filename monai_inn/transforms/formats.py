@@ -25,6 +25,11 @@ __all__ = [
 _ENVI_DATA = (".dat", ".img", ".raw", ".bsq", ".bil", ".bip")
 
 
+# Where a picture without geometry lies: rows run down and columns to the right on screen, as in ITK's
+# reading of a PNG. Indices are (row, column, slice); the determinant is +1.
+PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])
+
+
 class BadImageError(ValueError):
     """A file that cannot be used; the message names the file and says how to mend it."""
 
@@ -35,7 +40,7 @@ class StoredImage:
 
     Args:
         array: numbers in the dtype of the file, shape ``(bands, *spatial)``.
-        affine: index to RAS millimetres, shape ``(4, 4)``; the identity where the file has no geometry.
+        affine: index to RAS millimetres, shape ``(4, 4)``; ``PICTURE_AFFINE`` where the file has no geometry.
         slope: factor that turns stored numbers into image values.
         intercept: added after ``slope``.
         transfer: non-linear curve applied to stored numbers in place of ``slope`` and ``intercept``.
@@ -44,7 +49,7 @@ class StoredImage:
     """
 
     array: NDArray[Any]
-    affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    affine: NDArray[np.float64] = field(default_factory=lambda: PICTURE_AFFINE.copy())
     slope: float = 1.0
     intercept: float = 0.0
     transfer: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
@@ -170,10 +175,12 @@ def read_npz(path: Path) -> StoredImage:
                 "of shape (bands, rows, columns). Save it with numpy.savez(path, image=...)."
             )
         array = archive["image"]
-        affine = np.asarray(archive["affine"], np.float64) if "affine" in archive else np.eye(4)
+        affine = np.asarray(archive["affine"], np.float64) if "affine" in archive else None
         labels = {k: archive[k] for k in ("wavelength_nm", "fwhm_nm", "band_names") if k in archive}
     if array.ndim not in (3, 4):
         raise BadImageError(f"{path}: 'image' has shape {array.shape}, expected (C, H, W) or (C, D, H, W).")
+    if affine is None:
+        affine = PICTURE_AFFINE.copy() if array.ndim == 3 else np.eye(4)
     if affine.shape != (4, 4):
         raise BadImageError(
             f"{path}: 'affine' has shape {affine.shape}, expected (4, 4), index to RAS millimetres."
