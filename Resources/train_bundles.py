@@ -16,8 +16,27 @@ import monai_inn
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 
 RECIPES = {
-    "oximetry": ("tivita", Recipe(1_000_000, 24_000, 8_000, 6_000, 40_000, 1024, measured=10_000)),
-    "oximetry_rgb": ("rgb_nikon_d5100", Recipe(400_000, 6_000, 3_000, 4_000, 30_000, 1024, measured=10_000)),
+    "oximetry": (
+        "tivita",
+        Recipe(
+            num_simulations=1_000_000,
+            posterior_steps=20_000,
+            density_steps=3_000,
+            preview_steps=5_000,
+            preview_observations=50_000,
+            measured=10_000,
+        ),
+    ),
+    "oximetry_rgb": (
+        "rgb_nikon_d5100",
+        Recipe(
+            num_simulations=400_000,
+            posterior_steps=6_000,
+            density_steps=3_000,
+            density_smoothing=0.3,
+            measured=10_000,
+        ),
+    ),
 }
 
 
@@ -45,7 +64,7 @@ def train(name: str, folder: Path) -> None:
         resume=(checkpoint / "state.pt").exists(),
         progress=tell,
     )
-    fitted.save(folder / name)
+    monai_inn.bundles.save(fitted, folder / name, monai_weights=False)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def imports_at_module_level(path: Path) -> set[str]:
     found = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if node.module != "monai_inn" else [f"monai_inn.{a.name}" for a in node.names]
+            names = (
+                [node.module] if node.module != "monai_inn" else [f"monai_inn.{a.name}" for a in node.names]
+            )
             found.update(names)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -69,7 +71,13 @@ def test_heavy_packages_load_when_used(code, absent):
 
 def test_public_names():
     assert set(monai_inn.__all__) == {"FittedPosterior", "__version__", "fit", "load"}
-    assert set(monai_inn.problems.__all__) >= {"InverseProblem", "Oximetry", "Parameter", "ParameterSpace", "names"}
+    assert set(monai_inn.problems.__all__) >= {
+        "InverseProblem",
+        "Oximetry",
+        "Parameter",
+        "ParameterSpace",
+        "names",
+    }
     assert set(monai_inn.networks.__all__) >= {"ConditionalFlow", "FlowEnsemble"}
     for name in (*monai_inn.__all__, *dir(monai_inn)):
         assert getattr(monai_inn, name) is not None

@@ -92,7 +92,7 @@ def _train(contestant: Contestant, whitening: Whitening, pool: SimulationPool) -
         with torch.no_grad():
             condition = contestant.module["encoder"](whitening(first.features))
         flow.stack.initialise(first.latent.T[None], Context(condition.T[None]))
-    weights = list(contestant.module.parameters())
+    weights = [w for w in contestant.module.parameters() if w.requires_grad]
     average = [w.detach().clone() for w in weights]
     optimiser = torch.optim.Adam(weights, lr=_RATE, betas=(0.9, 0.99), fused=True)
     spent, step = 0.0, 0

@@ -185,14 +185,22 @@ def test_gradients_reach_every_weight():
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in flow.parameters())
 
 
-@pytest.mark.parametrize("coupling", COUPLINGS)
-def test_initialised_flow_whitens_its_first_batch(coupling):
-    flow = ConditionalFlow(2, 0, 2, (8,), coupling)
-    x = torch.randn(4000, 2) @ torch.tensor([[3.0, 0.0], [0.0, 0.2]]) + 7
-    flow.stack.initialise(columns(x), Context(None))
-    z, _ = flow.stack(columns(x), Context(None))
-    assert z.mean(-1).abs().max() < 0.1
-    assert (z.std(-1) - 1).abs().max() < 0.1
+def test_initialised_flow_whitens_what_its_blocks_see():
+    flow = ConditionalFlow(2, 0, 2, (8,), "affine")
+    x = columns(torch.randn(4000, 2) @ torch.tensor([[3.0, 0.0], [0.0, 0.2]]) + 7)
+    flow.stack.initialise(x, Context(None))
+    for block in flow.stack.blocks[0]:
+        mixed, _ = block.mixing(x)
+        assert mixed.mean(-1).abs().max() < 1e-3
+        assert (mixed.std(-1) - 1).abs().max() < 1e-3
+        x, _ = block(x, None, Context(None))
+
+
+@pytest.mark.parametrize("mixing", ["permutation", "rotation"])
+def test_mixing_matrices_are_orthogonal(mixing):
+    matrix = ConditionalFlow(6, 0, 1, (8,), mixing=mixing).stack.blocks[0][0].mixing.rotation[0]
+    assert torch.allclose(matrix @ matrix.T, torch.eye(6), atol=1e-6)
+    assert (matrix.abs() > 1e-6).sum(0).eq(1).all() == (mixing == "permutation")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +209,7 @@ def test_initialised_flow_whitens_its_first_batch(coupling):
         ({"coupling": "cubic"}, "cubic"),
         ({"groups": (2, 2)}, "add up to in_channels = 5"),
         ({"spatial_dims": 2}, "spatial_dims = 2"),
+        ({"mixing": "none"}, "mixing is 'none'"),
     ],
 )
 def test_bad_sizes_are_named(options, message):

@@ -24,9 +24,10 @@ def member_linear(bias: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         x: shape ``(M, in, rows)``.
     """
     # A plain product is faster than a batch of one, and adding in place is faster than addmm, which first
-    # writes the broadcast bias out.
-    product = torch.mm(weight[0], x[0]).unsqueeze(0) if weight.shape[0] == 1 else torch.bmm(weight, x)
-    return product.add_(bias)
+    # writes the broadcast bias out. Squeezing, unlike indexing, costs nothing in the backward pass.
+    if weight.shape[0] == 1:
+        return torch.mm(weight.squeeze(0), x.squeeze(0)).unsqueeze(0).add_(bias)
+    return torch.bmm(weight, x).add_(bias)
 
 
 class Mixing(nn.Module):
@@ -34,18 +35,32 @@ class Mixing(nn.Module):
 
     ``initialise`` sets ``g`` and ``b`` from a first batch so that ``y`` starts with zero mean and unit
     variance (Kingma and Dhariwal, Glow, 2018); ``Q`` is drawn once and never trained.
+
+    Args:
+        channels: number of channels.
+        members: number of ensemble members.
+        generator: source of the matrix.
+        kind: ``"permutation"`` keeps the axes apart, for parameters that the data inform to very different
+            degrees (after 900 steps of oximetry 0.2 nats better); ``"rotation"`` mixes them.
     """
 
     log_scale: Tensor
     shift: Tensor
     rotation: Tensor
 
-    def __init__(self, channels: int, members: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, channels: int, members: int, generator: torch.Generator, kind: str = "rotation"
+    ) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(members, channels, 1))
         self.shift = nn.Parameter(torch.zeros(members, channels, 1))
-        gaussian = torch.randn(members, channels, channels, generator=generator, dtype=torch.float64)
-        self.register_buffer("rotation", torch.linalg.qr(gaussian)[0].float())
+        if kind == "permutation":
+            orders = [torch.randperm(channels, generator=generator) for _ in range(members)]
+            matrix = torch.stack([torch.eye(channels)[order] for order in orders])
+        else:
+            gaussian = torch.randn(members, channels, channels, generator=generator, dtype=torch.float64)
+            matrix = torch.linalg.qr(gaussian)[0].float()
+        self.register_buffer("rotation", matrix)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

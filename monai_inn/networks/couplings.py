@@ -30,7 +30,8 @@ class Subnet(nn.Module):
     """Fully connected network of one coupling, for all members at once.
 
     The first layer is split, ``W [x, c] + b = W_x x + (W_c c + b)``: the bracket is computed once per pixel.
-    The last layer starts at zero, so that a new flow is the identity up to its mixing layers.
+    Weights start as in ``torch.nn.Linear``. A last layer of zeros, which would make a new flow the identity,
+    trains more slowly.
     """
 
     def __init__(
@@ -47,11 +48,10 @@ class Subnet(nn.Module):
         self.in_channels = in_channels
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in zip(sizes, [*hidden_channels, out_channels], strict=True):
-            bound = (6 / max(fan_in, 1)) ** 0.5
-            weight = torch.rand(members, fan_out, fan_in, generator=generator) * 2 * bound - bound
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(members, fan_out, 1)))
-        nn.init.zeros_(self.weights[-1])
+            bound = max(fan_in, 1) ** -0.5  # that of torch.nn.Linear
+            for store, columns in ((self.weights, fan_in), (self.biases, 1)):
+                uniform = torch.rand(members, fan_out, columns, generator=generator)
+                store.append(nn.Parameter((2 * uniform - 1) * bound))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Map ``(M, in_channels, rows)`` to ``(M, out_channels, rows)``."""
@@ -62,13 +62,12 @@ class Subnet(nn.Module):
 
     def _first(self, x: Tensor, context: Context) -> Tensor:
         weight, shared = self.weights[0], self.biases[0]
-        weight_x = weight[:, :, : self.in_channels]
         if context.condition is None:
-            return member_linear(shared, weight_x, x)
+            return member_linear(shared, weight[:, :, : self.in_channels], x)
+        if context.repeats == 1:  # as in training: nothing to share, so one product is cheaper than two
+            return member_linear(shared, weight, torch.cat([x, context.condition], 1))
         shared = member_linear(shared, weight[:, :, self.in_channels :], context.condition)
-        if context.repeats == 1:
-            return member_linear(shared, weight_x, x)
-        hidden = (weight_x @ x).unflatten(-1, (-1, context.repeats))
+        hidden = (weight[:, :, : self.in_channels] @ x).unflatten(-1, (-1, context.repeats))
         return (hidden + shared.unsqueeze(-1)).flatten(-2)
 
 
@@ -85,6 +84,7 @@ class CouplingBlock(nn.Module):
         generator: source of the initial weights.
         num_sides: 2 transforms both halves, 1 only the second.
         split: channels of the first half; the lower half by default.
+        mixing: kind of the mixing matrix, see ``Mixing``.
     """
 
     def __init__(
@@ -98,11 +98,12 @@ class CouplingBlock(nn.Module):
         generator: torch.Generator,
         num_sides: int = 2,
         split: int | None = None,
+        mixing: str = "rotation",
     ) -> None:
         super().__init__()
         self.split = channels // 2 if split is None else split
         self.transform = transform
-        self.mixing = Mixing(channels, members, generator)
+        self.mixing = Mixing(channels, members, generator, mixing)
         halves = (self.split, channels - self.split)
 
         def subnet(seen: int, moved: int) -> Subnet:

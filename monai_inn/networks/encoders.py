@@ -93,12 +93,12 @@ class ConditionEncoder(nn.Module):
 
 
 class QuantileHead(nn.Module):
-    """One-pass answer for live previews: marginal posterior quantiles straight from the features.
+    """One-pass answer for live previews: marginal posterior quantiles straight from the condition.
 
     Quantiles are built as a median plus positive steps, so that they can never cross.
 
     Args:
-        in_channels: number of features.
+        in_channels: channels of the condition.
         num_parameters: parameters ``D`` with a preview.
         levels: increasing quantile levels, symmetric about .5.
         hidden_channels: widths of the hidden layers.
@@ -118,9 +118,9 @@ class QuantileHead(nn.Module):
         self.register_buffer("levels", torch.tensor(levels))
         self.net = perceptron(in_channels, hidden_channels, num_parameters * len(levels))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map whitened features ``(…, F)`` to quantiles ``(…, D, levels)`` in the flow's space."""
-        raw = self.net(features).unflatten(-1, (self.num_parameters, -1))
+    def forward(self, condition: Tensor) -> Tensor:
+        """Map a condition ``(…, F)`` to quantiles ``(…, D, levels)`` in the flow's space."""
+        raw = self.net(condition).unflatten(-1, (self.num_parameters, -1))
         middle = raw.shape[-1] // 2
         step = nn.functional.softplus(raw)
         below = step[..., :middle].flip(-1).cumsum(-1).flip(-1)

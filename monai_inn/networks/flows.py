@@ -37,6 +37,7 @@ class FlowStack(nn.Module):
         seed: int,
         num_bins: int,
         clamp: float,
+        mixing: str,
     ) -> None:
         super().__init__()
         if sum(groups) != in_channels or min(groups) < 1:
@@ -45,6 +46,8 @@ class FlowStack(nn.Module):
             )
         if coupling not in ("affine", "spline"):
             raise ValueError(f'coupling is {coupling!r}, expected "affine" or "spline".')
+        if mixing not in ("permutation", "rotation"):
+            raise ValueError(f'mixing is {mixing!r}, expected "permutation" or "rotation".')
         self.groups, self.members = tuple(groups), members
         transform = AffineTransform(clamp) if coupling == "affine" else SplineTransform(num_bins)
         generator = torch.Generator().manual_seed(seed)
@@ -52,7 +55,14 @@ class FlowStack(nn.Module):
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 CouplingBlock(
-                    size, before, condition_channels, hidden_channels, transform, members, generator
+                    size,
+                    before,
+                    condition_channels,
+                    hidden_channels,
+                    transform,
+                    members,
+                    generator,
+                    mixing=mixing,
                 )
                 for _ in range(num_blocks)
             )
@@ -130,6 +140,8 @@ class ConditionalFlow(nn.Module):
             the exact marginal ``q.leading(n)`` at the cost of their own blocks. One group by default.
         num_bins: bins of the spline.
         clamp: bound of the affine log-scale.
+        mixing: the fixed orthogonal matrices between blocks: ``"permutation"`` for parameters, which the
+            data inform to very different degrees; ``"rotation"`` for features of one kind.
         spatial_dims: 0, a vector for each pixel or image.
         seed: seed of the initial weights and mixing matrices.
 
@@ -156,6 +168,7 @@ class ConditionalFlow(nn.Module):
         groups: Sequence[int] | None = None,
         num_bins: int = 8,
         clamp: float = 2.0,
+        mixing: str = "permutation",
         spatial_dims: int = 0,
         seed: int = 0,
     ) -> None:
@@ -216,6 +229,7 @@ _CONFIG = {
     "groups",
     "num_bins",
     "clamp",
+    "mixing",
     "seed",
 }
 

@@ -82,7 +82,7 @@ class PosteriorNetwork(nn.Module):
         hidden_channels: Sequence[int] = (64, 64),
         coupling: str = "spline",
         members: int = 5,
-        density_blocks: int = 6,
+        density_blocks: int = 2,
         density_hidden: Sequence[int] = (64, 64),
         num_ood_scores: int = 4000,
         seed: int = 0,
@@ -108,7 +108,7 @@ class PosteriorNetwork(nn.Module):
             self.whitening = Whitening(num_features)
             self.density_whitening = Whitening(num_density_features)
             self.encoder = ConditionEncoder(num_features, condition_channels, encoder_width)
-            self.preview = QuantileHead(num_features, groups[0])
+            self.preview = QuantileHead(condition_channels, groups[0])
         self.flow = ConditionalFlow(
             sum(groups), condition_channels, num_blocks, hidden_channels, coupling, groups=groups, seed=seed
         )
@@ -117,7 +117,9 @@ class PosteriorNetwork(nn.Module):
             in_channels=num_density_features,
             num_blocks=density_blocks,
             hidden_channels=density_hidden,
-            coupling="affine",
+            # Affine couplings grow without bound off the data, and members then disagree about anything.
+            coupling="spline",
+            mixing="rotation",
             seed=seed + 1,
         )
 
@@ -133,4 +135,4 @@ class PosteriorNetwork(nn.Module):
 
     def preview_quantiles(self, features: Tensor) -> Tensor:
         """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space."""
-        return self.preview(self.whitening(features))
+        return self.preview(self.encoder(self.whitening(features)))

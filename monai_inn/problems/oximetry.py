@@ -253,8 +253,9 @@ class Oximetry(InverseProblem):
         spectra of phantoms, which have least of it, would look more ordinary than tissue. One group is
         dropped, since the squares add up to a constant and a density over all of them would not exist.
         """
-        groups = (y @ self._groups.to(y).T).clamp_min(1e-9)
-        return (groups / groups.mean(-1, keepdim=True)).sqrt()[..., :-1]
+        groups = y @ self._groups.to(y).T
+        share = groups / groups.mean(-1, keepdim=True).clamp_min(1e-9)
+        return share.clamp_min(1e-8).sqrt()[..., :-1]
 
     def features(self, y: Tensor) -> Tensor:
         """Return the isometric log-ratios ``(…, C - 1)`` of band values ``(…, C)``."""

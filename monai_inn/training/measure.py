@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
 from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
 from monai_inn.metrics.detection import auroc
 from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
@@ -17,6 +18,7 @@ __all__ = ["measure", "valid_simulations"]
 
 _DRAWS = 255  # 256 possible ranks, divisible by every power-of-two number of bins
 _FALSE_ALARM = 0.05
+_PREVIEW_ROWS, _PREVIEW_DRAWS = 500, 2048
 
 
 def valid_simulations(problem: InverseProblem, n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -33,7 +35,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         ``nll`` in nats (physical units), and for each parameter calibration error, SBC p-value, contraction
         (1 − posterior over prior variance, in the flow's space); the noise floor for this ``n``; the measured
         false-alarm rate at 5 % and the AUROC of simulations with shuffled observation channels; the preview's
-        median deviation from the flow in posterior standard deviations.
+        deviation from the flow in posterior standard deviations.
     """
     problem = fitted.problem
     theta, y = valid_simulations(problem, n, seed)
@@ -78,13 +80,13 @@ def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
 
 
 def _preview_error(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
-    """Deviation of the preview's median from the flow's, in posterior standard deviations, per target."""
-    targets = len(fitted.problem.targets)
-    rows = y[:1000].to(fitted.device)
-    with torch.no_grad():
-        features = fitted.problem.features(rows)
-        samples = fitted.network.posterior(features).leading(targets).sample((1024,))
-        quick = fitted.network.preview_quantiles(features)
-    difference = (quick[..., quick.shape[-1] // 2] - samples.median(0).values) / samples.std(0)
+    """Deviation of the preview's median from the flow's, RMS in posterior standard deviations."""
     names = fitted.problem.targets
+    latents = shared_latents(_PREVIEW_DRAWS, len(names), seed=1).to(fitted.device)
+    with torch.no_grad():
+        features = fitted.problem.features(y[:_PREVIEW_ROWS].to(fitted.device))
+        samples = fitted.network.posterior(features).leading(len(names)).push(latents)
+        quick = fitted.network.preview_quantiles(features)
+    median = quantiles(sort_samples(samples), [0.5])[0]
+    difference = (quick[..., quick.shape[-1] // 2] - median) / samples.std(0)
     return {name: round(float(difference[:, d].square().mean().sqrt()), 4) for d, name in enumerate(names)}

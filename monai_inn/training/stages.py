@@ -18,7 +18,7 @@ from monai_inn.training.pool import Batch, SimulationPool, prefetched
 __all__ = ["Recipe", "density_stage", "posterior_stage", "preview_stage"]
 
 _HELD_OUT_ROWS = 4096
-_PREVIEW_SAMPLES = 256
+_PREVIEW_SAMPLES = 512
 _FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 
 
@@ -34,6 +34,7 @@ class Recipe:
         preview_observations: observations whose flow quantiles the preview learns.
         batch_size: simulations in a step.
         rate: peak learning rate of Adam.
+        density_smoothing: noise on the whitened features of the density, in their standard deviations.
         measured: fresh simulations on which the result is measured.
     """
 
@@ -44,6 +45,7 @@ class Recipe:
     preview_observations: int = 30_000
     batch_size: int = 1024
     rate: float = 2e-3
+    density_smoothing: float = 1.0
     measured: int = 4_000
 
 
@@ -72,28 +74,36 @@ def posterior_stage(
 def density_stage(
     net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
 ) -> Stage:
-    """Maximum likelihood of the features under every member; each member sees its own share of the pool.
+    """Maximum likelihood of the smoothed features under every member, each on its own share of the pool.
 
     Members that saw the same data would agree everywhere, and WAIC would be no more than a likelihood.
+    Smoothing keeps the density from hugging a manifold that real tissue misses by more than its noise.
     """
     members, size = net.density.members, max(64, recipe.batch_size // 2)
     share = len(pool) // members
-    fixed = held_out.batch(_HELD_OUT_ROWS, seed, "held out density", 0).density_features
+    reference = held_out.batch(_HELD_OUT_ROWS, seed, "held out density", 0).density_features
 
     def make(step: int) -> Tensor:
         parts = [
             pool.batch(size, seed, f"density {m}", step, range(m * share, (m + 1) * share)).density_features
             for m in range(members)
         ]
-        return torch.stack(parts)
+        return smoothed(torch.stack(parts), step)
 
-    def nll(features: Tensor) -> Tensor:
-        """Mean negative log density in nats of ``(M, N, K)``."""
-        columns = net.density_whitening(features).transpose(1, 2)
+    def smoothed(features: Tensor, step: int) -> Tensor:
+        """Whitened features with the smoothing noise of one step, members and channels first."""
+        whitened = net.density_whitening(features).transpose(-1, -2)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        noise = torch.randn(whitened.shape, generator=generator).to(whitened)
+        return whitened + recipe.density_smoothing * noise
+
+    def nll(columns: Tensor) -> Tensor:
+        """Mean negative log density in nats of whitened features ``(M, K, N)``."""
         return -(net.density.stack.log_prob(columns, Context(None)).mean() + net.density_whitening.log_det)
 
+    fixed = smoothed(reference, _FIRST_BATCH)
     with torch.no_grad():
-        net.density.stack.initialise(net.density_whitening(make(_FIRST_BATCH)).transpose(1, 2), Context(None))
+        net.density.stack.initialise(make(_FIRST_BATCH), Context(None))
     return Stage(
         "density",
         net.density,
@@ -110,15 +120,16 @@ def preview_stage(
 ) -> Stage:
     """Regression of the preview's quantiles on those of the trained flow, in posterior standard deviations.
 
-    The flow's quantiles carry none of the sampling noise that a pinball loss on single simulations has.
+    The flow's quantiles are a function of the condition alone and carry none of the sampling noise that a
+    pinball loss on single simulations has.
     """
     train = _flow_quantiles(net, pool.batch(recipe.preview_observations, seed, "preview", 0).features)
     fixed = _flow_quantiles(net, held_out.batch(_HELD_OUT_ROWS, seed, "held out preview", 0).features)
 
     def error(data: tuple[Tensor, Tensor]) -> Tensor:
-        features, target = data
+        condition, target = data
         spread = (target[..., -2] - target[..., 1]).unsqueeze(-1) / 2  # half of the central 68 %
-        difference = (net.preview_quantiles(features) - target) / spread.clamp_min(1e-2)
+        difference = (net.preview(condition) - target) / spread.clamp_min(1e-2)
         return nn.functional.smooth_l1_loss(difference, torch.zeros_like(difference), beta=0.2)
 
     def batches(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -127,20 +138,21 @@ def preview_stage(
             index = torch.randint(len(train[0]), (recipe.batch_size,), generator=generator)
             yield train[0][index], train[1][index]
 
-    return Stage(
-        "preview", net.preview, batches, error, lambda: error(fixed), recipe.preview_steps, recipe.rate
-    )
+    steps = recipe.preview_steps
+    return Stage("preview", net.preview, batches, error, lambda: error(fixed), steps, recipe.rate)
 
 
 def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Features and the flow's marginal quantiles ``(N, D, levels)`` of the first group."""
+    """Conditions and the flow's marginal quantiles ``(N, D, levels)`` of the first group."""
     channels = net.preview.num_parameters
     latents = shared_latents(_PREVIEW_SAMPLES, channels, seed=0).to(features.device)
     levels = net.preview.levels.tolist()
+    with torch.no_grad():
+        condition = net.encoder(net.whitening(features))
 
     def task(part: Tensor) -> Tensor:
         with torch.no_grad():
-            samples = net.posterior(part).leading(channels).push(latents)
+            samples = net.flow(part).leading(channels).push(latents)
             return quantiles(sort_samples(samples), levels).movedim(0, -1)
 
-    return features, torch.cat(list(on_all_threads(task, features.split(1024), features.device)))
+    return condition, torch.cat(list(on_all_threads(task, condition.split(1024), features.device)))
