@@ -1,5 +1,28 @@
-"""Thin shim for tools that still call setup.py; everything is declared in pyproject.toml."""
+"""Puts the example images into the package; everything else is declared in pyproject.toml."""
+
+import shutil
+from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
-setup()
+# They live in Resources/, where 3D Slicer and people look for them; `monai-inn demo` needs them when installed.
+EXAMPLES = ("*.hdr", "*.dat", "README.md", "organ_mosaic_labels.*")
+
+
+class BuildWithExamples(build_py):
+    """Copies the example images to ``monai_inn/examples`` of what is built."""
+
+    def run(self) -> None:
+        """Build the package, then add the images."""
+        super().run()
+        if self.editable_mode:
+            return  # a checkout has Resources/ beside the package
+        target = Path(self.build_lib) / "monai_inn" / "examples"
+        target.mkdir(parents=True, exist_ok=True)
+        for pattern in EXAMPLES:
+            for source in Path("Resources").glob(pattern):
+                shutil.copy(source, target)
+
+
+setup(cmdclass={"build_py": BuildWithExamples})
