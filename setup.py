@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# They live in Resources/, where 3D Slicer and people look for them; `monai-inn demo` needs them when installed.
+# They live in Resources/, where 3D Slicer and people look for them; the installed demo needs them too.
 EXAMPLES = ("*.hdr", "*.dat", "README.md", "organ_mosaic_labels.*")
 
 

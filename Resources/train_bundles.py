@@ -21,9 +21,9 @@ RECIPES = {
         Recipe(
             num_simulations=1_000_000,
             posterior_steps=20_000,
-            density_steps=3_000,
-            preview_steps=5_000,
-            preview_observations=50_000,
+            density_steps=1_500,
+            preview_steps=3_000,
+            preview_observations=30_000,
             measured=10_000,
         ),
     ),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Small layers run several times slower on threads that wait for one another, above all on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from typing import TYPE_CHECKING
 
 import pytest
