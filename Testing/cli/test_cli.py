@@ -366,6 +366,8 @@ def interrupted(arguments, folder, ready):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        # A test run started in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 90
     while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
