@@ -39,7 +39,7 @@ _EXAMPLES = (
         "organ_mosaic: measured in-vivo spectra of pigs in a drawn layout (not a photograph). "
         "Organs should be trusted; "
         "the dark corner and the phantom's inclusion should not. The dye-stained kidney scores further out than "
-        "every organ, but not beyond the 5 % threshold: it is not flagged."
+        "every organ, but not beyond the 5 % threshold: it is not flagged.",
     ),
     Example(
         "retina_fundus.hdr",
