@@ -37,9 +37,8 @@ _EXAMPLES = (
         "oximetry",
         1,
         "organ_mosaic: measured in-vivo spectra of pigs in a drawn layout (not a photograph). "
-        "Organs should be trusted; "
-        "the dark corner and the phantom's inclusion should not. The dye-stained kidney scores further out than "
-        "every organ, but not beyond the 5 % threshold: it is not flagged.",
+        "Organs should be trusted; the dark corner and the phantom's inclusion should not. The dye-stained "
+        "kidney scores further out than every organ, but within the 5 % threshold: it is not flagged.",
     ),
     Example(
         "retina_fundus.hdr",
