@@ -226,7 +226,7 @@ class SplineTransform:
 
     def _slopes(self, raw: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes at both ends of the bin; softplus is taken of the two that are needed, not of all."""
-        # softplus(offset) + minimum = 1, so that a zero-initialised network starts as the identity.
+        # softplus(offset) + minimum = 1, so that parameters of zero give the identity.
         offset = math.log(math.expm1(1 - self.minimum))
         ends = raw.new_full(raw[:, :1].shape, offset)
         padded = torch.cat([ends, raw + offset, ends], 1)
