@@ -5,8 +5,9 @@ Everything is loaded when it is first used: ``import monai_inn`` costs neither M
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from monai_inn.bundles import load
@@ -31,12 +32,7 @@ _SUBPACKAGES = (
 _HOMES = {"FittedPosterior": "inferers", "fit": "training", "load": "bundles"}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_attributes(__name__, _HOMES, _SUBPACKAGES)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,9 @@
-"""The command line: what each verb leaves behind, and one clear line on bad input."""
+"""The command line: what each verb leaves behind."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,39 +11,13 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import pytest
 import torch
+from cli_commands import refused, run
 
 import monai_inn as mi
-from monai_inn.bundles.commands import fit_bundle
-from monai_inn.cli import main
 
 PYTHON = [sys.executable, "-W", "ignore", "-m", "monai_inn"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def run(*arguments):
-    return main([str(a) for a in arguments])
-
-
-def refused(capsys, *arguments):
-    """Run a command that must fail on its input and return its one line."""
-    try:
-        code = run(*arguments)
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    assert code == 2
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("monai-inn: ")
-    return lines[0]
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
@@ -216,121 +188,6 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
     assert run("infer", bundle, tmp_path / "y.npz", "-o", tmp_path / "out", "--samples", 8) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "required: VERB"),
-        (["validate"], "invalid choice: 'validate'"),
-        (["infer", "{bundle}", "{image}"], "required: -o/--out"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--samples", "many"], "invalid int value"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--seed", "-1"], "is negative"),
-        (["infer", "{tmp}/none", "{image}", "-o", "{out}"], "no such bundle"),
-        (["infer", "{tmp}", "{image}", "-o", "{out}"], "is no bundle"),
-        (["infer", "{bundle}", "{tmp}/none.tif", "-o", "{out}"], "no such file"),
-        (
-            ["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "oxygen=0.6"],
-            "unknown parameter 'oxygen'.*sao2",
-        ),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "sao2"], "not NAME=VALUE"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "sao2=60"], "between 0 and 1"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--interval", "95"], "interval = 95"),
-        (
-            ["infer", "{bundle}", "{image}", "-o", "{out}", "--false-alarm", "0.001"],
-            "cannot be held with 400",
-        ),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--save-samples", "-1"], "save_samples = -1"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--shrink", "9"], "shrink = 9.*1 to 6"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--dark", "1"], "give --white too"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--white", "{tmp}/none.tif"], "no such file"),
-        (["infer", "{bundle}", "{image}", "-o", "{out}", "--device", "warp"], "'warp' is unknown"),
-        (["infer", "{bundle}", "{image}", "-o", "{image}/out"], "choose a folder that you may write to"),
-        (["infer", "{bundle}", "{image}", "-o", "{bundle}"], "is no result of inference"),
-        (["simulate", "tomography", "-n", "10", "-o", "{out}"], "unknown problem 'tomography'"),
-        (["simulate", "linear_gaussian", "-n", "0", "-o", "{out}"], "n = 0"),
-        (["simulate", "linear_gaussian", "-n", "9", "-o", "{out}", "--camera", "tivita"], "has no camera"),
-        (["simulate", "oximetry", "-n", "9", "-o", "{out}", "--camera", "nikon"], "unknown camera 'nikon'"),
-        (["fit", "linear_gaussian", "-o", "{out}", "--minutes", "0"], "positive time budget"),
-        (["fit", "linear_gaussian", "-o", "{out}", "--resume"], "no checkpoint"),
-        (["fit", "linear_gaussian", "-o", "{image}/bundle"], "choose a folder that you may write to"),
-    ],
-)
-def test_bad_input_is_one_clear_line(bundle, image_file, tmp_path, capsys, arguments, message):
-    import re
-
-    filled = [
-        a.format(bundle=bundle, image=image_file, tmp=tmp_path, out=tmp_path / "out") for a in arguments
-    ]
-    assert re.search(message, refused(capsys, *filled))
-    left = {p.name for p in tmp_path.iterdir()} - {"bundle", "tissue.npz"}
-    assert left == set()
-
-
-def test_wrong_number_of_bands_names_both_counts_and_the_camera(bundle, tmp_path, out, capsys):
-    np.savez(tmp_path / "three.npz", image=np.ones((3, 4, 4), np.float32))
-    line = refused(capsys, "infer", bundle, tmp_path / "three.npz", "-o", out)
-    assert all(part in line for part in ("3 bands", "imec_ssm4x4_470_620", "16"))
-    assert not out.exists()
-
-
-def test_mask_of_another_size_is_refused(bundle, image_file, tmp_path, out, capsys):
-    np.savez(tmp_path / "mask.npz", image=np.ones((1, 3, 3), np.float32))
-    line = refused(capsys, "infer", bundle, image_file, "-o", out, "--mask", tmp_path / "mask.npz")
-    assert "(3, 3), expected (6, 7)" in line
-
-
-def test_tampered_weights_and_a_newer_format_are_refused(bundle, image_file, out, capsys):
-    weights = bundle / "models/model.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert "weights were changed" in refused(capsys, "infer", bundle, image_file, "-o", out)
-    metadata = bundle / "configs/metadata.json"
-    metadata.write_text(metadata.read_text().replace('"format_version": 1', '"format_version": 7'))
-    assert "format version 7" in refused(capsys, "ood", bundle, image_file, "-o", out)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("verb", ["infer", "ood", "fit"])
-def test_cuda_without_a_gpu_is_said(bundle, image_file, out, capsys, verb):
-    what = ["linear_gaussian"] if verb == "fit" else [bundle, image_file]
-    line = refused(capsys, verb, *what, "-o", out, "--device", "cuda")
-    assert "no CUDA GPU" in line
-    assert "--device cpu" in line
-
-
-def test_unwritable_folder(bundle, image_file, tmp_path, capsys):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    if os.geteuid() == 0:  # root may write everywhere but where the kernel lets nobody
-        locked = Path("/sys")
-    assert "cannot be written" in refused(capsys, "infer", bundle, image_file, "-o", locked / "out")
-
-
-def test_full_disk_leaves_nothing(bundle, image_file, out, capsys, monkeypatch):
-    calls = []
-
-    def full(image, path):
-        calls.append(path)
-        Path(path).write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(nibabel, "save", full)
-    assert "No space left on device" in refused(
-        capsys, "infer", bundle, image_file, "-o", out, "--samples", 8
-    )
-    assert calls
-    assert {p.name for p in out.parent.iterdir()} == {"bundle", "tissue.npz"}
-
-
-def test_an_error_of_ours_keeps_its_traceback(bundle, image_file, out, monkeypatch):
-    def broken(*args, **kwargs):
-        return torch.zeros(2) @ torch.zeros(3)
-
-    monkeypatch.setattr("monai_inn.inferers.posterior.summarise", broken)
-    with pytest.raises(RuntimeError, match="size"):
-        run("infer", bundle, image_file, "-o", out)
-    assert not out.exists()
-
-
 def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, monkeypatch):
     from monai_inn.reports import demo
 
@@ -355,55 +212,3 @@ def test_help_is_quick_and_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-def interrupted(arguments, folder, ready):
-    """Start a command, send Ctrl-C once ``ready(folder)``, and return its exit code and standard error."""
-    process = subprocess.Popen(
-        [*PYTHON, *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        # A test run started in the background ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 90
-    while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
-
-
-def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
-    _, y = camera_fit.problem.simulate(4096, seed=2)
-    np.savez(tmp_path / "large.npz", image=y.T.reshape(16, 64, 64).repeat(1, 20, 20).numpy())
-    before = {p.name for p in tmp_path.iterdir()}
-    code, errors = interrupted(
-        ["infer", bundle, tmp_path / "large.npz", "-o", out],
-        tmp_path,
-        lambda folder: any(p.name.startswith(".out.") for p in folder.iterdir()),
-    )
-    assert code == 130
-    assert errors.splitlines() == ["monai-inn: interrupted; nothing half-written is left."]
-    assert {p.name for p in tmp_path.iterdir()} == before
-
-
-def test_ctrl_c_in_fit_leaves_a_state_to_resume_and_no_bundle(tmp_path):
-    folder = tmp_path / "work"
-    folder.mkdir()
-    assert run("simulate", "linear_gaussian", "-n", 4096, "-o", tmp_path / "data.zarr") == 0
-    options = ["--members", "2", "--minutes", "0.2", "--simulations", tmp_path / "data.zarr"]
-    code, errors = interrupted(
-        ["fit", "linear_gaussian", "-o", folder / "bundle", *options],
-        folder,
-        lambda folder: (folder / "bundle.training/state.pt").exists(),
-    )
-    assert code == 130
-    assert "--resume" in errors
-    assert {p.name for p in folder.iterdir()} == {"bundle.training"}
-    assert (folder / "bundle.training/state.pt").stat().st_size > 0
-    with pytest.raises(ValueError, match=r"interrupted training.*--resume"):
-        fit_bundle(mi.problems.LinearGaussian(), folder / "bundle")

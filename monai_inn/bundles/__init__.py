@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from monai_inn.bundles.reading import load, shipped
@@ -34,11 +36,5 @@ _HOMES = {
     "shipped": "reading",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # The command line asks for the names of shipped bundles, which must not cost an import of MONAI.
-    if name in _HOMES:
-        import importlib
-
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The command line asks for the names of shipped bundles, which must not cost an import of MONAI.
+__getattr__ = lazy_attributes(__name__, _HOMES)

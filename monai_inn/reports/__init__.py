@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from monai_inn.reports.figures import calibration_figure, map_figure
@@ -17,11 +19,5 @@ _HOMES = {
     "trust_image": "results",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # Numbers must not cost an import of matplotlib.
-    if name in _HOMES:
-        import importlib
-
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Numbers must not cost an import of matplotlib.
+__getattr__ = lazy_attributes(__name__, _HOMES)
