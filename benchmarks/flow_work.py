@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_inn.networks.products import linear
+
 Run = Callable[[], object]
 Report = dict[str, Any]
 FREIA_CHUNKS = (1, 2, 4, 8, 16, 32, 64)
@@ -122,20 +124,21 @@ def floor_runs(
     threads: int,
     prefix: str = "floor",
 ) -> dict[str, Run]:
-    """The products alone, outputs kept: both orders, several chunks, by Python threads and by torch's own."""
+    """The products alone: both orders and oneDNN, several chunks, by Python threads and by torch's own."""
     runs: dict[str, Run] = {}
     for size in chunk_rows:
         chunks = -(-rows // size)
-        for is_channels_first in (True, False):
-            order = "channels first" if is_channels_first else "rows first"
-            once = [_products(shapes, size, is_channels_first) for _ in range(threads)]
+        for order in ("channels first", "rows first", "oneDNN"):
+            once = [_products(shapes, size, order) for _ in range(threads)]
             runs[f"{prefix}, {order}, {size} rows"] = _split(once, chunks)
             if threads > 1:
                 runs[f"{prefix}, {order}, {size} rows, torch threads"] = _split(once[:1], chunks)
     return runs
 
 
-def _products(shapes: Sequence[tuple[int, int]], rows: int, is_channels_first: bool) -> Run:
+def _products(shapes: Sequence[tuple[int, int]], rows: int, order: str) -> Run:
+    is_channels_first = order == "channels first"
+
     def random(*size: int) -> Tensor:
         return torch.randn(size if is_channels_first else size[::-1])
 
@@ -148,8 +151,10 @@ def _products(shapes: Sequence[tuple[int, int]], rows: int, is_channels_first: b
         for weight, value, out in steps:
             if is_channels_first:
                 torch.mm(weight, value, out=out)
-            else:
+            elif order == "rows first":
                 torch.mm(value, weight, out=out)
+            else:
+                linear(value, weight.T)
 
     return run
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform, member_linear
+from monai_inn.networks.products import is_fast, linear, linear_columns
 
 __all__ = ["Context", "CouplingBlock", "Subnet"]
 
@@ -55,10 +56,31 @@ class Subnet(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Map ``(M, in_channels, rows)`` to ``(M, out_channels, rows)``."""
+        if is_fast(x):
+            return self._members(x, context)
         hidden = self._first(x, context)
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             hidden = member_linear(bias, weight, hidden.relu_())
         return hidden.to(x.dtype)
+
+    def _members(self, x: Tensor, context: Context) -> Tensor:
+        """The same, one member after the other through the faster kernel."""
+        if context.condition is not None:
+            condition = context.condition
+            if context.repeats > 1:
+                condition = condition.repeat_interleave(context.repeats, -1)
+            x = torch.cat([x, condition], 1)
+        layers = [
+            zip(_unbound(w), _unbound(b.squeeze(-1)), strict=True)
+            for w, b in zip(self.weights, self.biases, strict=True)
+        ]
+        outputs = []
+        for hidden, *member in zip(_unbound(x), *layers, strict=True):
+            rows = hidden.T
+            for weight, bias in member[:-1]:
+                rows = linear(rows, weight, bias, rectify=True)
+            outputs.append(linear_columns(rows, *member[-1]))
+        return outputs[0].unsqueeze(0) if len(outputs) == 1 else torch.stack(outputs)
 
     def _first(self, x: Tensor, context: Context) -> Tensor:
         weight, shared = self.weights[0], self.biases[0]
@@ -69,6 +91,11 @@ class Subnet(nn.Module):
         shared = member_linear(shared, weight[:, :, self.in_channels :], context.condition)
         hidden = (weight[:, :, : self.in_channels] @ x).unflatten(-1, (-1, context.repeats))
         return (hidden + shared.unsqueeze(-1)).flatten(-2)
+
+
+def _unbound(stacked: Tensor) -> tuple[Tensor, ...]:
+    """Members of a tensor; squeezing, unlike selecting, costs nothing in the backward pass."""
+    return (stacked.squeeze(0),) if len(stacked) == 1 else stacked.unbind(0)
 
 
 class CouplingBlock(nn.Module):

@@ -7,16 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConditionEncoder", "QuantileHead", "Whitening", "perceptron"]
+from monai_inn.networks.products import Linear
 
-
-def perceptron(in_channels: int, hidden_channels: Sequence[int], out_channels: int) -> nn.Sequential:
-    """Return a fully connected network with SiLU activations on the last axis."""
-    layers: list[nn.Module] = []
-    for width in hidden_channels:
-        layers += [nn.Linear(in_channels, width), nn.SiLU()]
-        in_channels = width
-    return nn.Sequential(*layers, nn.Linear(in_channels, out_channels))
+__all__ = ["ConditionEncoder", "QuantileHead", "Whitening"]
 
 
 class Whitening(nn.Module):
@@ -66,7 +59,7 @@ class Whitening(nn.Module):
 
 
 class ConditionEncoder(nn.Module):
-    """Residual fully connected network from whitened features to the condition of a flow.
+    """Residual fully connected network, from whitened features to the condition of a flow.
 
     Args:
         in_channels: number of features.
@@ -77,12 +70,12 @@ class ConditionEncoder(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, width: int = 128, num_blocks: int = 2) -> None:
         super().__init__()
-        self.inlet = nn.Linear(in_channels, width)
+        self.inlet = Linear(in_channels, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            nn.Sequential(nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, width))
             for _ in range(num_blocks)
         )
-        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, out_channels))
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), Linear(width, out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map whitened features ``(…, F)`` to a condition ``(…, out_channels)``."""
@@ -101,7 +94,8 @@ class QuantileHead(nn.Module):
         in_channels: channels of the condition.
         num_parameters: parameters ``D`` with a preview.
         levels: increasing quantile levels, symmetric about .5.
-        hidden_channels: widths of the hidden layers.
+        width: channels of its residual network.
+        num_blocks: residual blocks of it.
     """
 
     levels: Tensor
@@ -111,12 +105,13 @@ class QuantileHead(nn.Module):
         in_channels: int,
         num_parameters: int,
         levels: Sequence[float] = (0.025, 0.16, 0.5, 0.84, 0.975),
-        hidden_channels: Sequence[int] = (128, 128, 128),
+        width: int = 128,
+        num_blocks: int = 3,
     ) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.register_buffer("levels", torch.tensor(levels))
-        self.net = perceptron(in_channels, hidden_channels, num_parameters * len(levels))
+        self.net = ConditionEncoder(in_channels, num_parameters * len(levels), width, num_blocks)
 
     def forward(self, condition: Tensor) -> Tensor:
         """Map a condition ``(…, F)`` to quantiles ``(…, D, levels)`` in the flow's space."""

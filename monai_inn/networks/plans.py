@@ -1,13 +1,12 @@
 """A flow made ready for many rows on a CPU: no gradients, no copies, activations that stay in the cache.
 
 The modules in ``couplings`` define the arithmetic and are what training and GPUs run. A plan does the same
-arithmetic for one member at a time, with matrices merged beforehand and buffers that each thread keeps.
+arithmetic for one member at a time, with matrices merged beforehand.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform
 from monai_inn.networks.couplings import CouplingBlock, Subnet
+from monai_inn.networks.products import linear, linear_columns
 
 if TYPE_CHECKING:
     from monai_inn.networks.flows import FlowStack
@@ -59,7 +59,6 @@ class Plan:
                 for m in range(stack.members)
                 for spans in [list(stack.spans(channels))]
             ]
-        self._buffers = threading.local()
 
     def inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
         """Samples ``(S, n, M, D)`` of latents ``(S, n, D)`` under conditions ``(n, F)``."""
@@ -129,28 +128,20 @@ class Plan:
     def _subnet(
         self, net: _Subnet, half: Tensor, passive: Tensor, condition: Tensor | None, size: int
     ) -> Tensor:
-        """Outputs ``(out, rows)`` of a subnet; they live in a buffer of this thread until the next call."""
-        seen = torch.cat([half, passive]) if len(passive) else half
-        hidden = torch.mm(net.seen, seen, out=self._buffer(0, net.seen, seen))
+        """Outputs ``(out, rows)`` of a subnet."""
+        seen = (torch.cat([half, passive]) if len(passive) else half).T
         if condition is None:
-            hidden.add_(net.bias)
+            hidden = linear(seen, net.seen, net.bias)
         else:
-            shared = torch.addmm(net.bias, net.condition, condition.T)
-            hidden.view(len(hidden), len(condition), size).add_(shared.unsqueeze(2))
-        for index, (weight, bias) in enumerate(net.later):
-            hidden.relu_()
-            hidden = torch.mm(weight, hidden, out=self._buffer(index + 1, weight, hidden)).add_(bias)
-        return hidden
-
-    def _buffer(self, index: int, weight: Tensor, seen: Tensor) -> Tensor:
-        """A tensor ``(out, rows)`` that this thread keeps, so that the allocator is left alone."""
-        shape = (len(weight), seen.shape[1])
-        # The first layer has one of its own; the later ones take turns, so that none overwrites its input.
-        name = "first" if index == 0 else f"later {index % 2}"
-        kept: Tensor | None = self._buffers.__dict__.get(name)
-        if kept is None or kept.numel() < math.prod(shape) or kept.dtype != seen.dtype:
-            kept = self._buffers.__dict__[name] = seen.new_empty(math.prod(shape))
-        return kept[: math.prod(shape)].view(shape)
+            hidden = linear(seen, net.seen)
+            shared = linear(condition, net.condition, net.bias)
+            hidden.view(len(condition), size, -1).add_(shared.unsqueeze(1))
+        if not net.later:
+            return hidden.T.contiguous()
+        hidden.relu_()
+        for weight, bias in net.later[:-1]:
+            hidden = linear(hidden, weight, bias, rectify=True)
+        return linear_columns(hidden, *net.later[-1])
 
 
 def _block(block: CouplingBlock, member: int) -> _Block:
@@ -172,6 +163,6 @@ def _block(block: CouplingBlock, member: int) -> _Block:
 
 def _subnet(net: Subnet, member: int) -> _Subnet:
     first = net.weights[0][member]
-    later = [(w[member], b[member]) for w, b in zip(net.weights[1:], net.biases[1:], strict=True)]
+    later = [(w[member], b[member, :, 0]) for w, b in zip(net.weights[1:], net.biases[1:], strict=True)]
     seen, condition = first[:, : net.in_channels], first[:, net.in_channels :]
-    return _Subnet(seen.contiguous(), condition.contiguous(), net.biases[0][member], later)
+    return _Subnet(seen.contiguous(), condition.contiguous(), net.biases[0][member, :, 0], later)
