@@ -6,11 +6,12 @@ the faster order on a CPU. The leading axis holds the members of an ensemble; a 
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from monai_inn.networks.chunks import is_recorded
+from monai_inn.networks.splines import MINIMUM, OFFSET, Grid, solve_bin, spline_forward, spline_inverse_
 
 __all__ = ["AffineTransform", "Mixing", "SplineTransform", "member_linear"]
 
@@ -136,17 +137,17 @@ class SplineTransform:
         bound: half width of the square in which the spline acts.
     """
 
-    minimum = 1e-3  # of bin width, bin height and slope, as in the source
-
     def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
         if bins < 2:
             raise ValueError(f"a spline needs at least 2 bins, got {bins}.")
-        self.bins, self.bound = bins, bound
+        self.grid = Grid(bins, bound)
         self.parameters_per_channel = 3 * bins - 1
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Transform ``x (M, channels, rows)`` by ``raw (M, (3 bins − 1) channels, rows)``."""
-        return self._apply(x, raw, is_inverse=False)
+        if is_recorded() or torch.compiler.is_compiling():
+            return self._apply(x, raw, is_inverse=False)
+        return spline_forward(x, raw, self.grid)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
@@ -154,53 +155,22 @@ class SplineTransform:
 
     def inverse_(self, y: Tensor, raw: Tensor) -> None:
         """Undo ``forward`` in place, without members and log-determinant; ``raw`` is overwritten."""
-        k, bound = self.bins, self.bound
-        values = y.reshape(-1)
-        raw = raw.view(3 * k - 1, -1)
-        inside = values.clamp(-bound, bound)
-        knots_x, knots_y = self._knot_table(raw[: 2 * k].view(2, k, -1))
-        # The sum of a float mask is vectorised, that of a boolean one is not.
-        mask = torch.le(knots_y[1:k], inside, out=raw[: k - 1])
-        index = mask.sum(0, keepdim=True).long()
-        right = index + 1
-        x0, y0 = knots_x.gather(0, index)[0], knots_y.gather(0, index)[0]
-        width, height = knots_x.gather(0, right)[0].sub_(x0), knots_y.gather(0, right)[0].sub_(y0)
-        offset = math.log(math.expm1(1 - self.minimum))
-        knots_x[0], knots_x[k] = offset, offset  # the table is free now: it takes the slopes
-        torch.add(raw[2 * k :], offset, out=knots_x[1:k])
-        slope0 = F.softplus(knots_x.gather(0, index)[0]).add_(self.minimum)
-        slope1 = F.softplus(knots_x.gather(0, right)[0]).add_(self.minimum)
-        mean_slope, share = height / width, inside.sub_(y0).div_(height)
-        bend = slope1.add_(slope0).sub_(mean_slope, alpha=2)
-        moved = torch.addcmul(x0, _solve_bin(share, mean_slope, slope0, bend), width)
-        y.copy_(torch.where(values.abs() < bound, moved, values).view_as(y))
-
-    def _knot_table(self, raw: Tensor) -> Tensor:
-        """All knots ``(2, bins + 1, n)`` of widths and heights ``(2, bins, n)``, which are overwritten."""
-        k, bound = self.bins, self.bound
-        raw.sub_(raw.amax(1, keepdim=True)).exp_()
-        for j in range(1, k):  # a cumulative sum along a strided axis is slower than these additions
-            raw[:, j].add_(raw[:, j - 1])
-        scale = raw[:, k - 1 :].reciprocal().mul_((1 - self.minimum * k) * 2 * bound)
-        table = raw.new_empty(2, k + 1, raw.shape[2])
-        steps = torch.arange(1, k + 1, dtype=raw.dtype, device=raw.device)[None, :, None]
-        torch.addcmul(2 * bound * self.minimum * steps - bound, raw, scale, out=table[:, 1:])
-        table[:, 0], table[:, k] = -bound, bound
-        return table
+        spline_inverse_(y, raw, self.grid)
 
     def _knots(self, raw: Tensor) -> Tensor:
         """Cumulative positions of the ``bins − 1`` inner knots, axis 1, without the two ends."""
-        share = self.minimum + (1 - self.minimum * self.bins) * torch.softmax(raw, 1)
-        return 2 * self.bound * share[:, :-1].cumsum(1) - self.bound
+        share = MINIMUM + (1 - MINIMUM * self.grid.bins) * torch.softmax(raw, 1)
+        return 2 * self.grid.bound * share[:, :-1].cumsum(1) - self.grid.bound
 
     def _apply(self, value: Tensor, raw: Tensor, *, is_inverse: bool) -> tuple[Tensor, Tensor]:
+        """Both directions in operations that autograd and exports can follow."""
         members, channels, rows = value.shape
-        k = self.bins
+        k = self.grid.bins
         raw = raw.view(members, 3 * k - 1, channels, rows)
-        edge = raw.new_full((members, 1, channels, rows), self.bound)
+        edge = raw.new_full((members, 1, channels, rows), self.grid.bound)
         knots_x = torch.cat([-edge, self._knots(raw[:, :k]), edge], 1)
         knots_y = torch.cat([-edge, self._knots(raw[:, k : 2 * k]), edge], 1)
-        inside = value.abs() < self.bound
+        inside = value.abs() < self.grid.bound
         v = torch.where(inside, value, torch.zeros_like(value)).unsqueeze(1)
         knots = knots_y if is_inverse else knots_x
         index = (v >= knots[:, 1:-1]).sum(1, keepdim=True)
@@ -212,7 +182,7 @@ class SplineTransform:
         bend = slope0 + slope1 - 2 * mean_slope
         xi = (v - y0) / height if is_inverse else (v - x0) / width
         if is_inverse:
-            xi = _solve_bin(xi, mean_slope, slope0, bend)
+            xi = solve_bin(xi, mean_slope, slope0, bend)
         xi_rest = xi * (1 - xi)
         denominator = mean_slope + bend * xi_rest
         top = slope1 * xi.square() + 2 * mean_slope * xi_rest + slope0 * (1 - xi).square()
@@ -226,18 +196,7 @@ class SplineTransform:
 
     def _slopes(self, raw: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes at both ends of the bin; softplus is taken of the two that are needed, not of all."""
-        # softplus(offset) + minimum = 1, so that parameters of zero give the identity.
-        offset = math.log(math.expm1(1 - self.minimum))
-        ends = raw.new_full(raw[:, :1].shape, offset)
-        padded = torch.cat([ends, raw + offset, ends], 1)
+        ends = raw.new_full(raw[:, :1].shape, OFFSET)
+        padded = torch.cat([ends, raw + OFFSET, ends], 1)
         left, right = padded.gather(1, index), padded.gather(1, index + 1)
-        return F.softplus(left) + self.minimum, F.softplus(right) + self.minimum
-
-
-def _solve_bin(y: Tensor, mean_slope: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
-    """Position in the bin whose height fraction is ``y``: the stable root of a quadratic."""
-    a = mean_slope - slope + y * bend
-    b = slope - y * bend
-    c = -mean_slope * y
-    discriminant = (b.square() - 4 * a * c).clamp_min(0)
-    return 2 * c / (-b - discriminant.sqrt())
+        return F.softplus(left) + MINIMUM, F.softplus(right) + MINIMUM
