@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -162,6 +163,19 @@ def test_leading_group_is_the_exact_marginal(coupling):
         q.leading(2)
 
 
+def test_groups_may_differ_in_size():
+    sizes = {"groups": (2, 3), "num_blocks": (1, 2), "hidden_channels": ((8,), (16, 12))}
+    flow = make_flow("spline", **sizes).double()
+    assert [len(blocks) for blocks in flow.stack.blocks] == [1, 2]
+    assert [len(blocks[0].second_given_first.weights) for blocks in flow.stack.blocks] == [2, 3]
+    again = ConditionalFlow(**json.loads(json.dumps(flow.config))).double()
+    again.load_state_dict(flow.state_dict())
+    condition, latent = torch.randn(7, 3, dtype=torch.float64), torch.randn(4, 7, 5, dtype=torch.float64)
+    samples = again(condition).push(latent)
+    assert torch.equal(samples, flow(condition).push(latent))
+    assert torch.allclose(samples[..., :2], again(condition).leading(2).push(latent[..., :2]), atol=1e-12)
+
+
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_ensemble_is_its_members(coupling):
     options = {"in_channels": 4, "condition_channels": 2, "num_blocks": 2, "hidden_channels": (8, 8)}
@@ -211,6 +225,8 @@ def test_mixing_matrices_are_orthogonal(mixing):
     [
         ({"coupling": "cubic"}, "cubic"),
         ({"groups": (2, 2)}, "add up to in_channels = 5"),
+        ({"groups": (2, 3), "num_blocks": (1, 2, 3)}, "do not fit 2 groups"),
+        ({"groups": (2, 3), "hidden_channels": ((8,),)}, "do not fit 2 groups"),
         ({"spatial_dims": 2}, "spatial_dims = 2"),
         ({"mixing": "none"}, "mixing is 'none'"),
     ],

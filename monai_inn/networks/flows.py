@@ -29,8 +29,8 @@ class FlowStack(nn.Module):
         *,
         in_channels: int,
         condition_channels: int,
-        num_blocks: int,
-        hidden_channels: Sequence[int],
+        num_blocks: int | Sequence[int],
+        hidden_channels: Sequence[int] | Sequence[Sequence[int]],
         coupling: str,
         groups: Sequence[int],
         members: int,
@@ -52,21 +52,22 @@ class FlowStack(nn.Module):
         transform = AffineTransform(clamp) if coupling == "affine" else SplineTransform(num_bins)
         generator = torch.Generator().manual_seed(seed)
         passive = itertools.accumulate(self.groups, initial=0)
+        depths, widths = _per_group(num_blocks, hidden_channels, len(self.groups))
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 CouplingBlock(
                     size,
                     before,
                     condition_channels,
-                    hidden_channels,
+                    hidden,
                     transform,
                     members,
                     generator,
                     mixing=mixing,
                 )
-                for _ in range(num_blocks)
+                for _ in range(depth)
             )
-            for size, before in zip(self.groups, passive, strict=False)
+            for size, before, depth, hidden in zip(self.groups, passive, depths, widths, strict=False)
         )
 
     @torch.no_grad()
@@ -133,8 +134,8 @@ class ConditionalFlow(nn.Module):
     Args:
         in_channels: number of dimensions ``D`` of the density.
         condition_channels: number of channels ``F`` of the condition; 0 for an unconditional flow.
-        num_blocks: coupling blocks for each group of channels.
-        hidden_channels: widths of the hidden layers of every subnet.
+        num_blocks: coupling blocks for each group of channels, one number or one for each group.
+        hidden_channels: widths of the hidden layers of every subnet, or one such tuple for each group.
         coupling: ``"affine"`` (fast) or ``"spline"`` (separates modes; rational-quadratic).
         groups: sizes of channel groups, leading first; the density of the leading groups is available as
             the exact marginal ``q.leading(n)`` at the cost of their own blocks. One group by default.
@@ -161,8 +162,8 @@ class ConditionalFlow(nn.Module):
         self,
         in_channels: int,
         condition_channels: int = 0,
-        num_blocks: int = 6,
-        hidden_channels: Sequence[int] = (64, 64),
+        num_blocks: int | Sequence[int] = 6,
+        hidden_channels: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
         coupling: str = "spline",
         *,
         groups: Sequence[int] | None = None,
@@ -237,9 +238,27 @@ _CONFIG = {
 def _config(arguments: dict[str, Any]) -> dict[str, Any]:
     """Constructor arguments in a form that JSON keeps."""
     config = {name: value for name, value in arguments.items() if name in _CONFIG}
-    config["hidden_channels"] = list(config["hidden_channels"])
+    config["hidden_channels"] = [h if isinstance(h, int) else list(h) for h in config["hidden_channels"]]
+    if not isinstance(config["num_blocks"], int):
+        config["num_blocks"] = list(config["num_blocks"])
     config["groups"] = list(config["groups"] or [config["in_channels"]])
     return config
+
+
+def _per_group(
+    num_blocks: int | Sequence[int], hidden_channels: Sequence[int] | Sequence[Sequence[int]], groups: int
+) -> tuple[list[int], list[list[int]]]:
+    """Blocks and hidden layers of each group."""
+    depths = [num_blocks] * groups if isinstance(num_blocks, int) else list(num_blocks)
+    is_shared = all(isinstance(h, int) for h in hidden_channels)
+    each = [hidden_channels] * groups if is_shared else list(hidden_channels)
+    widths = [list(cast("Sequence[int]", layers)) for layers in each]
+    if len(depths) != groups or len(widths) != groups:
+        raise ValueError(
+            f"num_blocks = {num_blocks} and hidden_channels = {hidden_channels} do not fit {groups} groups; "
+            "give one for all or one for each group."
+        )
+    return depths, widths
 
 
 def _stack(config: dict[str, Any], members: int) -> FlowStack:

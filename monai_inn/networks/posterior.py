@@ -58,8 +58,8 @@ class PosteriorNetwork(nn.Module):
         groups: sizes of the parameter groups; the first group holds the parameters that maps show.
         condition_channels: channels between encoder and flow.
         encoder_width: width of the encoder.
-        num_blocks: coupling blocks for each group.
-        hidden_channels: hidden layers of the couplings' subnets.
+        num_blocks: coupling blocks for each group, one number or one for each.
+        hidden_channels: hidden layers of the couplings' subnets, one tuple or one for each group.
         coupling: ``"spline"`` or ``"affine"``.
         members: flows in the density ensemble.
         density_blocks: coupling blocks of each of them.
@@ -78,8 +78,8 @@ class PosteriorNetwork(nn.Module):
         *,
         condition_channels: int = 32,
         encoder_width: int = 128,
-        num_blocks: int = 4,
-        hidden_channels: Sequence[int] = (64, 64),
+        num_blocks: int | Sequence[int] = 4,
+        hidden_channels: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
         coupling: str = "spline",
         members: int = 5,
         density_blocks: int = 2,
@@ -88,21 +88,6 @@ class PosteriorNetwork(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.config = {
-            "num_features": num_features,
-            "num_density_features": num_density_features,
-            "groups": list(groups),
-            "condition_channels": condition_channels,
-            "encoder_width": encoder_width,
-            "num_blocks": num_blocks,
-            "hidden_channels": list(hidden_channels),
-            "coupling": coupling,
-            "members": members,
-            "density_blocks": density_blocks,
-            "density_hidden": list(density_hidden),
-            "num_ood_scores": num_ood_scores,
-            "seed": seed,
-        }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.whitening = Whitening(num_features)
@@ -122,7 +107,21 @@ class PosteriorNetwork(nn.Module):
             mixing="rotation",
             seed=seed + 1,
         )
-
+        self.config = {
+            "num_features": num_features,
+            "num_density_features": num_density_features,
+            "groups": list(groups),
+            "condition_channels": condition_channels,
+            "encoder_width": encoder_width,
+            "num_blocks": self.flow.config["num_blocks"],
+            "hidden_channels": self.flow.config["hidden_channels"],
+            "coupling": coupling,
+            "members": members,
+            "density_blocks": density_blocks,
+            "density_hidden": list(density_hidden),
+            "num_ood_scores": num_ood_scores,
+            "seed": seed,
+        }
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
 
     def posterior(self, features: Tensor) -> FlowDistribution:
