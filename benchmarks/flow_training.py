@@ -17,10 +17,13 @@ import monai_inn
 from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
 from monai_inn.networks import ConditionalFlow, ConditionEncoder, Whitening
 from monai_inn.networks.couplings import Context
+from monai_inn.training import Recipe
+from monai_inn.training.optimiser import optimisers
 from monai_inn.training.pool import SimulationPool
 
 MINUTES = float(os.environ.get("BENCHMARK_MINUTES", "4"))
-_SIMULATIONS, _HELD_OUT, _BATCH, _RATE = 131_072, 4096, 1024, 2e-3
+_SIMULATIONS, _HELD_OUT, _BATCH = 131_072, 4096, 1024
+_RATE, _ADAM_RATE = Recipe().rate, 2e-3
 _LEVELS = (0.025, 0.5, 0.975)
 
 
@@ -30,11 +33,14 @@ class Contestant:
 
     module: nn.ModuleDict
     nll: Callable[[Tensor, Tensor], Tensor]
+    is_adam: bool = False  # for all weights, as the peer's users train
     steps: int = 0
     held_out: float = math.inf
 
 
-def _ours(problem: monai_inn.problems.InverseProblem, features: int, **options: object) -> Contestant:
+def _ours(
+    problem: monai_inn.problems.InverseProblem, features: int, is_adam: bool = False, **options: object
+) -> Contestant:
     channels = len(problem.parameters)
     flow = ConditionalFlow(channels, 32, **options)
     module = nn.ModuleDict({"encoder": ConditionEncoder(features, 32), "flow": flow})
@@ -42,7 +48,7 @@ def _ours(problem: monai_inn.problems.InverseProblem, features: int, **options: 
     def nll(x: Tensor, theta: Tensor) -> Tensor:
         return -flow(module["encoder"](x)).log_prob(theta).mean()
 
-    return Contestant(module, nll)
+    return Contestant(module, nll, is_adam)
 
 
 def _freia(problem: monai_inn.problems.InverseProblem, features: int) -> Contestant:
@@ -54,7 +60,7 @@ def _freia(problem: monai_inn.problems.InverseProblem, features: int) -> Contest
         z, log_det = net(theta, c=[module["encoder"](x)])
         return (0.5 * z.square().sum(1) - log_det).mean() + 0.5 * math.log(2 * math.pi) * z.shape[1]
 
-    return Contestant(module, nll)
+    return Contestant(module, nll, is_adam=True)
 
 
 @functools.cache
@@ -69,11 +75,13 @@ def trained() -> tuple[dict[str, Contestant], Whitening, SimulationPool]:
     groups = (targets, len(problem.parameters) - targets)
     torch.manual_seed(0)
     size = whitening.mean.numel()
+    targets_small = {"num_blocks": (4, 6), "hidden_channels": ((64, 64), (128, 128))}
     same = {"num_blocks": 8, "hidden_channels": (128, 128), "coupling": "affine"}
     contestants = {
         "FrEIA": _freia(problem, size),
+        "same size, Adam": _ours(problem, size, is_adam=True, **same),
         "same size": _ours(problem, size, **same),
-        "default": _ours(problem, size, num_blocks=4, hidden_channels=(64, 64), groups=groups),
+        "as shipped": _ours(problem, size, groups=groups, **targets_small),
     }
     with torch_threads(1):
         for contestant in contestants.values():
@@ -85,7 +93,7 @@ def trained() -> tuple[dict[str, Contestant], Whitening, SimulationPool]:
 
 
 def _train(contestant: Contestant, whitening: Whitening, pool: SimulationPool) -> None:
-    """Adam with warm-up and cosine over the budget, clipped gradients, averaged weights: the same for all."""
+    """Warm-up and cosine over the budget, clipped gradients, averaged weights: the same for all."""
     first = pool.batch(_BATCH, 0, "first", 0)
     flow = contestant.module["flow"]
     if isinstance(flow, ConditionalFlow):
@@ -94,20 +102,22 @@ def _train(contestant: Contestant, whitening: Whitening, pool: SimulationPool) -
         flow.stack.initialise(first.latent.T[None], Context(condition.T[None]))
     weights = [w for w in contestant.module.parameters() if w.requires_grad]
     average = [w.detach().clone() for w in weights]
-    optimiser = torch.optim.Adam(weights, lr=_RATE, betas=(0.9, 0.99), fused=True)
+    adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
+    chosen = [adam(weights, lr=_ADAM_RATE)] if contestant.is_adam else optimisers(weights, _RATE)
+    peaks = [optimiser.param_groups[0]["lr"] for optimiser in chosen]
     spent, step = 0.0, 0
     while (share := spent / (60 * MINUTES)) < 1:
         batch = pool.batch(_BATCH, 0, "training", step)
         features = whitening(batch.features)
         began = time.process_time()
-        for group in optimiser.param_groups:
-            group["lr"] = (
-                _RATE * min(1.0, 50 * share + 0.01) * (0.01 + 0.495 * (1 + math.cos(math.pi * share)))
-            )
-        optimiser.zero_grad()
+        rate = min(1.0, 50 * share + 0.01) * (0.01 + 0.495 * (1 + math.cos(math.pi * share)))
+        for optimiser, peak in zip(chosen, peaks, strict=True):
+            optimiser.param_groups[0]["lr"] = peak * rate
+            optimiser.zero_grad()
         contestant.nll(features, batch.latent).backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
-        optimiser.step()
+        for optimiser in chosen:
+            optimiser.step()
         with torch.no_grad():
             torch._foreach_lerp_(average, weights, 1 - min(0.995, (1 + step) / (10 + step)))
         spent += time.process_time() - began
@@ -123,7 +133,8 @@ def training(work: Work, repeats: int) -> Report:
     contestants, _, _ = trained()
     report: Report = {name: {"nll_nats": c.held_out, "steps": c.steps} for name, c in contestants.items()}
     gains = {
-        name: contestants["FrEIA"].held_out - contestants[name].held_out for name in ("same size", "default")
+        name: contestants["FrEIA"].held_out - contestants[name].held_out
+        for name in ("same size", "as shipped")
     }
     named = {f"nats below FrEIA, {name}": value for name, value in gains.items()}
     return report | {"minutes_each": MINUTES, "goals": goals_met(named, dict.fromkeys(named, 0.0))}
@@ -138,7 +149,7 @@ def maps(work: Work, repeats: int) -> Report:
     contestants, whitening, held_out = trained()
     targets = len(held_out.problem.targets)
     features = whitening(held_out.batch(work.pixels, 0, "maps", 0).features)
-    flow, net = contestants["default"].module, contestants["FrEIA"].module
+    flow, net = contestants["as shipped"].module, contestants["FrEIA"].module
 
     def ours(samples: int, seed: int = 0) -> Tensor:
         q = flow["flow"](flow["encoder"](features)).leading(targets)

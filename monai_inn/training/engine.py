@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_inn.training.optimiser import optimisers
+
 __all__ = ["Checkpoint", "Progress", "Stage", "run_stage"]
 
 _WARM_UP = 0.02
@@ -41,7 +43,7 @@ class Stage:
         loss: mean loss of a batch, in nats where it is a likelihood.
         held_out: loss on held-out simulations.
         steps: number of steps.
-        rate: peak learning rate.
+        rate: peak learning rate, see ``optimisers``.
     """
 
     name: str
@@ -89,7 +91,7 @@ def run_stage(
     patience: int = 10,
     num_evaluations: int = 25,
 ) -> float:
-    """Train one stage with Adam, warm-up and cosine decay, clipped gradients and averaged weights.
+    """Train one stage with warm-up and cosine decay, clipped gradients and averaged weights.
 
     The module ends with the averaged weights of the best held-out loss. Training stops early when the loss
     has not improved for ``patience`` evaluations, or at ``deadline`` (``time.monotonic()``).
@@ -98,26 +100,29 @@ def run_stage(
         The best held-out loss.
     """
     parameters = [p for p in stage.module.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=stage.rate, betas=(0.9, 0.99), fused=True)
+    chosen = optimisers(parameters, stage.rate)
+    peaks = [optimiser.param_groups[0]["lr"] for optimiser in chosen]
     average = [p.detach().clone() for p in parameters]
     best, best_average, first, stale = math.inf, average, 0, 0
     if resumed is not None:
         first, best, stale = resumed["step"], resumed["best"], resumed["stale"]
-        optimiser.load_state_dict(resumed["optimiser"])
+        for optimiser, state in zip(chosen, resumed["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
         best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
     every = max(1, stage.steps // num_evaluations)
     decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
     started = time.monotonic()
     for step, batch in zip(range(first, stage.steps), stage.batches(first, stage.steps), strict=True):
-        for group in optimiser.param_groups:
-            group["lr"] = stage.rate * _schedule(step / stage.steps)
-        optimiser.zero_grad(set_to_none=True)
+        for optimiser, peak in zip(chosen, peaks, strict=True):
+            optimiser.param_groups[0]["lr"] = peak * _schedule(step / stage.steps)
+            optimiser.zero_grad(set_to_none=True)
         loss = stage.loss(batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, 5.0)
         if torch.isfinite(norm):  # one absurd batch must not end a long training
-            optimiser.step()
+            for optimiser in chosen:
+                optimiser.step()
         # Early on the average must not remember the initial weights.
         with torch.no_grad():
             torch._foreach_lerp_(average, list[Tensor](parameters), 1 - min(decay, (1 + step) / (10 + step)))
@@ -142,7 +147,7 @@ def run_stage(
                 "step": step + 1,
                 "best": best,
                 "stale": stale,
-                "optimiser": optimiser.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in chosen],
                 "average": average,
                 "best_average": best_average,
             }

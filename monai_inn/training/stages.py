@@ -33,7 +33,7 @@ class Recipe:
         preview_steps: steps of the preview head.
         preview_observations: observations whose flow quantiles the preview learns.
         batch_size: simulations in a step.
-        rate: peak learning rate of Adam.
+        rate: peak learning rate of vectors; that of matrices follows, see ``optimisers``.
         density_smoothing: noise on the whitened features of the density, in their standard deviations.
         measured: fresh simulations on which the result is measured.
     """
@@ -44,7 +44,7 @@ class Recipe:
     preview_steps: int = 4_000
     preview_observations: int = 30_000
     batch_size: int = 1024
-    rate: float = 2e-3
+    rate: float = 4e-3
     density_smoothing: float = 1.0
     measured: int = 4_000
 
