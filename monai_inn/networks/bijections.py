@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_inn.networks.chunks import is_recorded
-from monai_inn.networks.splines import MINIMUM, OFFSET, Grid, solve_bin, spline_forward, spline_inverse_
+from monai_inn.networks.splines import (
+    MINIMUM,
+    OFFSET,
+    Grid,
+    solve_bin,
+    spline_forward,
+    spline_inverse,
+    spline_inverse_,
+)
 
 __all__ = ["AffineTransform", "Mixing", "SplineTransform", "member_linear"]
 
@@ -151,7 +159,10 @@ class SplineTransform:
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
-        return self._apply(y, raw, is_inverse=True)
+        has_gradient = torch.is_grad_enabled() and (y.requires_grad or raw.requires_grad)
+        if has_gradient or is_recorded() or torch.compiler.is_compiling():
+            return self._apply(y, raw, is_inverse=True)
+        return spline_inverse(y, raw, self.grid)
 
     def inverse_(self, y: Tensor, raw: Tensor) -> None:
         """Undo ``forward`` in place, without members and log-determinant; ``raw`` is overwritten."""

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["MINIMUM", "OFFSET", "Grid", "solve_bin", "spline_forward", "spline_inverse_"]
+__all__ = ["MINIMUM", "OFFSET", "Grid", "solve_bin", "spline_forward", "spline_inverse", "spline_inverse_"]
 
 MINIMUM = 1e-3  # of a bin's share of width and height and of slopes, as in the source
 OFFSET = math.log(math.expm1(1 - MINIMUM))  # softplus(OFFSET) + MINIMUM = 1: zeros give the identity
@@ -82,19 +82,40 @@ def spline_forward(x: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     return _forward(x, raw, grid, keep=False)[:2]
 
 
+def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Latent to data without gradients: the result and its log-determinant; shapes as in ``spline_forward``.
+
+    Both directions share the arithmetic of the knots, so that a round trip ends where it began.
+    """
+    raw = _elements_last(raw, grid)
+    share = torch.softmax(raw[: 2 * grid.bins].view(2, grid.bins, -1), 1)
+    x, u, found, is_inside = _inverse(y.reshape(-1), share, raw[2 * grid.bins :], grid)
+    (width, height), (left, right) = found.size.unbind(), found.slopes.unbind()
+    mean_slope = height / width
+    a, b = torch.lerp(right, mean_slope, u), torch.lerp(mean_slope, left, u)
+    slope = torch.lerp(a, b, u).mul_(mean_slope.div_(torch.lerp(b, a, u)).square_())
+    one = _constants(grid, y.dtype, y.device).one
+    return x.view_as(y), -torch.lerp(one, slope, is_inside).log().view_as(y).sum(1)
+
+
 def spline_inverse_(y: Tensor, raw: Tensor, grid: Grid) -> None:
     """Latent to data in place, for ``y (channels, rows)``; ``raw ((3 bins − 1) channels, rows)`` is lost."""
-    k, value, raw = grid.bins, y.reshape(-1), raw.view(3 * grid.bins - 1, -1)
+    k, raw = grid.bins, raw.view(3 * grid.bins - 1, -1)
     logits = raw[: 2 * k].view(2, k, -1)
     share = torch.softmax(logits, 1, out=logits)
+    y.copy_(_inverse(y.reshape(-1), share, raw[2 * k :], grid)[0].view_as(y))
+
+
+def _inverse(value: Tensor, share: Tensor, inner: Tensor, grid: Grid) -> tuple[Tensor, Tensor, _Bins, Tensor]:
+    """Result, position in the bin, bins, and 1 where the value was inside; ``share`` is lost."""
     inside, is_inside = _clamped(value, grid.bound)
-    found = _find(inside, share, raw[2 * k :], share, grid, axis=1)
+    found = _find(inside, share, inner, share, grid, axis=1)
     (width, height), (x1, y1), (left, right) = found.size.unbind(), found.end.unbind(), found.slopes.unbind()
     mean_slope = height / width
     bend = torch.add(left, right).sub_(mean_slope, alpha=2)
     u = solve_bin(y1.sub_(inside).div_(height), mean_slope, right, bend)
     moved = torch.addcmul(x1, u, width, value=-1)
-    y.copy_(_merged(moved, value, inside, is_inside).view_as(y))
+    return _merged(moved, value, inside, is_inside), u, found, is_inside
 
 
 def solve_bin(y: Tensor, mean_slope: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
@@ -147,6 +168,12 @@ def _find(value: Tensor, share: Tensor, inner: Tensor, spare: Tensor, grid: Grid
     return _Bins(passed, size, pick(ends), raw_slopes, slopes)
 
 
+def _elements_last(raw: Tensor, grid: Grid) -> Tensor:
+    """Parameters ``(M, (3 bins − 1) channels, rows)`` as ``(3 bins − 1, M channels rows)``."""
+    each = 3 * grid.bins - 1
+    return raw.view(len(raw), each, -1).transpose(0, 1).reshape(each, -1)
+
+
 def _clamped(value: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """Values brought within the bound, and 1 where they were, 0 elsewhere."""
     inside = value.clamp(-bound, bound)
@@ -161,7 +188,7 @@ def _merged(moved: Tensor, value: Tensor, inside: Tensor, is_inside: Tensor) -> 
 def _forward(x: Tensor, raw: Tensor, grid: Grid, *, keep: bool) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Result, log-determinant, and what the gradient needs if that is to be kept."""
     k, value = grid.bins, x.reshape(-1)
-    raw = raw.view(len(raw), 3 * k - 1, -1).transpose(0, 1).reshape(3 * k - 1, -1)
+    raw = _elements_last(raw, grid)
     share = torch.softmax(raw[: 2 * k].view(2, k, -1), 1)
     inside, is_inside = _clamped(value, grid.bound)
     spare = torch.empty_like(share) if keep else share

@@ -88,7 +88,7 @@ def fit(
     deadline = float("inf") if minutes is None else started + 60 * minutes * sum(_SHARES.values())
     fitted, about = run.train(recipe or Recipe(), simulations, state, deadline)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
-    fitted.card = card | {"training": about | {"minutes": round((time.monotonic() - started) / 60, 2)}}
+    fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted
 
 
@@ -106,8 +106,13 @@ class _Run:
     ) -> None:
         self.problem, self.seed, self.options = problem, seed, options
         self.tell, self.device = tell, device
+        self.started, self.minutes_before = time.monotonic(), 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
         self.identity = {"problem": repr(problem), "seed": seed, "options": repr(sorted(options.items()))}
+
+    def minutes(self) -> float:
+        """Minutes spent so far, those before an interruption included."""
+        return self.minutes_before + (time.monotonic() - self.started) / 60
 
     def resumable(self) -> dict[str, Any]:
         """The stored state, if it belongs to this run."""
@@ -121,6 +126,7 @@ class _Run:
                 f"the checkpoint in {self.store.file} is of another run: {', '.join(differing)} differ; "
                 "resume with the same arguments, or choose another folder."
             )
+        self.minutes_before = state["minutes"]
         return state
 
     def scaled(self, recipe: Recipe, minutes: float, *, has_simulations: bool) -> Recipe:
@@ -201,6 +207,7 @@ class _Run:
                 "recipe": asdict(recipe),
                 "stage": next_stage,
                 "losses": losses,
+                "minutes": self.minutes(),
             }
             self.store.write(state | {"engine": engine, "network": net.state_dict()})
 
