@@ -23,8 +23,9 @@ __all__ = ["Plan"]
 
 
 class _Subnet(NamedTuple):
-    """Weights of one member: those that see values, those that see the condition, the later layers."""
+    """Weights of one member: the first layer, its parts for values and condition, the later layers."""
 
+    first: Tensor
     seen: Tensor
     condition: Tensor
     bias: Tensor
@@ -129,16 +130,18 @@ class Plan:
         self, net: _Subnet, half: Tensor, passive: Tensor, condition: Tensor | None, size: int
     ) -> Tensor:
         """Outputs ``(out, rows)`` of a subnet."""
-        seen = (torch.cat([half, passive]) if len(passive) else half).T
-        if condition is None:
-            hidden = linear(seen, net.seen, net.bias)
+        rectify = bool(net.later)
+        if condition is None or size == 1:
+            # With one row a pixel nothing is shared, and one product is cheaper than two.
+            given = () if condition is None else (condition.T,)
+            hidden = linear(torch.cat([half, passive, *given]).T, net.first, net.bias, rectify=rectify)
         else:
-            hidden = linear(seen, net.seen)
+            hidden = linear(torch.cat([half, passive]).T, net.seen)
             shared = linear(condition, net.condition, net.bias)
             hidden.view(len(condition), size, -1).add_(shared.unsqueeze(1))
+            hidden = hidden.relu_() if rectify else hidden
         if not net.later:
             return hidden.T.contiguous()
-        hidden.relu_()
         for weight, bias in net.later[:-1]:
             hidden = linear(hidden, weight, bias, rectify=True)
         return linear_columns(hidden, *net.later[-1])
@@ -165,4 +168,4 @@ def _subnet(net: Subnet, member: int) -> _Subnet:
     first = net.weights[0][member]
     later = [(w[member], b[member, :, 0]) for w, b in zip(net.weights[1:], net.biases[1:], strict=True)]
     seen, condition = first[:, : net.in_channels], first[:, net.in_channels :]
-    return _Subnet(seen.contiguous(), condition.contiguous(), net.biases[0][member, :, 0], later)
+    return _Subnet(first, seen.contiguous(), condition.contiguous(), net.biases[0][member, :, 0], later)
