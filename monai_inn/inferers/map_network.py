@@ -34,6 +34,7 @@ class MapNetwork(nn.Module):
     """
 
     latents: Tensor
+    invalid: Tensor
 
     def __init__(
         self,
@@ -51,6 +52,8 @@ class MapNetwork(nn.Module):
         self.register_buffer(
             "latents", shared_latents(samples, len(self.problem.targets), seed), persistent=False
         )
+        # As a buffer, because torch 2.8 cannot store a program that holds NaN as a number.
+        self.register_buffer("invalid", torch.tensor(torch.nan), persistent=False)
         # Of the numbers 0, 1, … the threshold is its own position, known before any weights are loaded.
         self._threshold_rank = int(
             ConformalThreshold(torch.arange(len(self.network.ood_scores))).threshold(false_alarm)
@@ -97,5 +100,5 @@ class MapNetwork(nn.Module):
         score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)
         threshold = self.network.ood_scores.sort().values[self._threshold_rank]
         maps = torch.cat([median, high - low, score, (score > threshold).float()], -1)
-        maps = torch.where(valid, maps.unflatten(0, rows.shape[:-1]), torch.nan)
+        maps = torch.where(valid, maps.unflatten(0, rows.shape[:-1]), self.invalid)
         return maps.movedim(-1, 1)
