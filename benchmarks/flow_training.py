@@ -71,17 +71,16 @@ def trained() -> tuple[dict[str, Contestant], Whitening, SimulationPool]:
     held_out = SimulationPool.simulate(problem, _HELD_OUT, 99, torch.device("cpu"))
     whitening = Whitening(len(problem.observation_names) - 1)
     whitening.fit(pool.batch(20_000, 0, "whitening", 0).features)
-    targets = len(problem.targets)
-    groups = (targets, len(problem.parameters) - targets)
+    config = monai_inn.load("oximetry").network.config
+    shipped = {name: config[name] for name in ("groups", "num_blocks", "hidden_channels", "coupling")}
     torch.manual_seed(0)
     size = whitening.mean.numel()
-    targets_small = {"num_blocks": (4, 6), "hidden_channels": ((64, 64), (128, 128))}
     same = {"num_blocks": 8, "hidden_channels": (128, 128), "coupling": "affine"}
     contestants = {
         "FrEIA": _freia(problem, size),
         "same size, Adam": _ours(problem, size, is_adam=True, **same),
         "same size": _ours(problem, size, **same),
-        "as shipped": _ours(problem, size, groups=groups, **targets_small),
+        "as shipped": _ours(problem, size, **shipped),
     }
     with torch_threads(1):
         for contestant in contestants.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,9 +14,6 @@ import torch
 from cli_commands import refused, run
 
 import monai_inn as mi
-
-PYTHON = [sys.executable, "-W", "ignore", "-m", "monai_inn"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(

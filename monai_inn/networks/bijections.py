@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import is_recorded
+from monai_inn.networks.chunks import is_traced
 from monai_inn.networks.splines import (
     MINIMUM,
     OFFSET,
@@ -153,14 +153,14 @@ class SplineTransform:
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Transform ``x (M, channels, rows)`` by ``raw (M, (3 bins − 1) channels, rows)``."""
-        if is_recorded() or torch.compiler.is_compiling():
+        if is_traced():
             return self._apply(x, raw, is_inverse=False)
         return spline_forward(x, raw, self.grid)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
         has_gradient = torch.is_grad_enabled() and (y.requires_grad or raw.requires_grad)
-        if has_gradient or is_recorded() or torch.compiler.is_compiling():
+        if has_gradient or is_traced():
             return self._apply(y, raw, is_inverse=True)
         return spline_inverse(y, raw, self.grid)
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["is_recorded", "map_chunks", "on_all_threads", "rows_per_chunk"]
+__all__ = ["is_recorded", "is_traced", "map_chunks", "on_all_threads", "rows_per_chunk"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ def l2_bytes() -> int:
 
 
 def rows_per_chunk(channels: int, members: int, device: torch.device, item_bytes: int = 4) -> int:
-    """Rows whose widest activation fits: one member's into a core's L2 cache, all into 256 MB of a GPU."""
+    """Rows whose widest activation fits: one member's about a core's L2 cache, all into 256 MB of a GPU."""
     if device.type == "cpu":
         return max(32, int(_L2_SHARE * l2_bytes() / (channels * item_bytes)))
     return max(32, _GPU_BYTES // (channels * members * item_bytes))
@@ -47,6 +47,11 @@ def rows_per_chunk(channels: int, members: int, device: torch.device, item_bytes
 def is_recorded() -> bool:
     """Whether torch is recording the operations for export, which can follow neither threads nor chunks."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+
+
+def is_traced() -> bool:
+    """Whether torch follows the operations to export or compile them, which it cannot in kernels by hand."""
+    return torch.compiler.is_compiling() or is_recorded()
 
 
 def map_chunks(

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from monai_inn.networks.chunks import is_traced
+
 __all__ = ["Linear", "is_fast", "linear", "linear_columns"]
 
 
@@ -36,8 +38,7 @@ def is_fast(x: Tensor) -> bool:
         and x.dtype == torch.float32
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not is_traced()
     )
 
 

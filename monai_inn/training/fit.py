@@ -72,7 +72,6 @@ def fit(
         ValueError: if the budget is not positive, or ``resume`` finds no checkpoint or another run's.
         RuntimeError: if ``device`` is a CUDA device and there is none.
     """
-    started = time.monotonic()
     if minutes is not None and minutes <= 0:
         raise ValueError(f"minutes = {minutes}; give a positive time budget, or none for the default recipe.")
     target = torch.device(device)
@@ -85,7 +84,7 @@ def fit(
         recipe = Recipe(**state["recipe"])
     elif minutes is not None:
         recipe = run.scaled(recipe or Recipe(), minutes, has_simulations=simulations is not None)
-    deadline = float("inf") if minutes is None else started + 60 * minutes * sum(_SHARES.values())
+    deadline = float("inf") if minutes is None else run.started + 60 * minutes * sum(_SHARES.values())
     fitted, about = run.train(recipe or Recipe(), simulations, state, deadline)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
@@ -267,11 +266,15 @@ def _step_seconds(stage: Stage, steps: int = 6) -> float:
     """Time of one step; a learning rate of zero leaves the weights as they are."""
     batches = list(stage.batches(0, steps + 1))
     chosen = optimisers([p for p in stage.module.parameters() if p.requires_grad], 0.0)
-    for index, batch in enumerate(batches):
-        if index == 1:  # the first has warmed up
-            began = time.monotonic()
+
+    def step(batch: Any) -> None:
         stage.module.zero_grad()
         stage.loss(batch).backward()
         for optimiser in chosen:
             optimiser.step()
+
+    step(batches[0])
+    began = time.monotonic()
+    for batch in batches[1:]:
+        step(batch)
     return 1.1 * (time.monotonic() - began) / steps
