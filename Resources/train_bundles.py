@@ -23,7 +23,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], Recipe]] = {
         {"num_blocks": (4, 6), "hidden_channels": ((64, 64), (128, 128))},
         Recipe(
             num_simulations=1_000_000,
-            posterior_steps=16_000,
+            posterior_steps=12_000,
             density_steps=1_500,
             preview_steps=12_000,
             preview_observations=120_000,

@@ -18,12 +18,13 @@ from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
 from monai_inn.networks import ConditionalFlow, ConditionEncoder, Whitening
 from monai_inn.networks.couplings import Context
 from monai_inn.training import Recipe
-from monai_inn.training.optimiser import optimisers
+from monai_inn.training.engine import denormals_flushed
+from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 
 MINUTES = float(os.environ.get("BENCHMARK_MINUTES", "4"))
-_SIMULATIONS, _HELD_OUT, _BATCH = 131_072, 4096, 1024
-_RATE, _ADAM_RATE = Recipe().rate, 2e-3
+_SIMULATIONS, _HELD_OUT, _BATCH = 1_000_000, 16_384, 1024
+_RECIPE, _ADAM_RATE = Recipe(), 2e-3
 _LEVELS = (0.025, 0.5, 0.975)
 
 
@@ -82,7 +83,7 @@ def trained() -> tuple[dict[str, Contestant], Whitening, SimulationPool]:
         "same size": _ours(problem, size, **same),
         "as shipped": _ours(problem, size, **shipped),
     }
-    with torch_threads(1):
+    with torch_threads(1), denormals_flushed():
         for contestant in contestants.values():
             _train(contestant, whitening, pool)
             batch = held_out.batch(_HELD_OUT, 0, "held out", 0)
@@ -101,22 +102,26 @@ def _train(contestant: Contestant, whitening: Whitening, pool: SimulationPool) -
         flow.stack.initialise(first.latent.T[None], Context(condition.T[None]))
     weights = [w for w in contestant.module.parameters() if w.requires_grad]
     average = [w.detach().clone() for w in weights]
-    adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
-    chosen = [adam(weights, lr=_ADAM_RATE)] if contestant.is_adam else optimisers(weights, _RATE)
-    peaks = [optimiser.param_groups[0]["lr"] for optimiser in chosen]
+    if contestant.is_adam:
+        adam = torch.optim.Adam(weights, lr=_ADAM_RATE, betas=(0.9, 0.99), fused=True)
+    else:
+        ours = Optimiser(weights, _RECIPE.rate)
     spent, step = 0.0, 0
     while (share := spent / (60 * MINUTES)) < 1:
         batch = pool.batch(_BATCH, 0, "training", step)
         features = whitening(batch.features)
         began = time.process_time()
         rate = min(1.0, 50 * share + 0.01) * (0.01 + 0.495 * (1 + math.cos(math.pi * share)))
-        for optimiser, peak in zip(chosen, peaks, strict=True):
-            optimiser.param_groups[0]["lr"] = peak * rate
-            optimiser.zero_grad()
+        for weight in weights:
+            weight.grad = None
         contestant.nll(features, batch.latent).backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
-        for optimiser in chosen:
-            optimiser.step()
+        if contestant.is_adam:
+            adam.param_groups[0]["lr"] = _ADAM_RATE * rate
+            adam.step()
+        else:
+            steps = int(step / share) if step else 2**31  # that the budget seems to allow
+            ours.step(rate * _RECIPE.peak_rate(steps) / _RECIPE.rate)
         with torch.no_grad():
             torch._foreach_lerp_(average, weights, 1 - min(0.995, (1 + step) / (10 + step)))
         spent += time.process_time() - began

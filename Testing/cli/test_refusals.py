@@ -91,7 +91,7 @@ def test_tampered_weights_and_a_newer_format_are_refused(bundle, image_file, out
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert "weights were changed" in refused(capsys, "infer", bundle, image_file, "-o", out)
     metadata = bundle / "configs/metadata.json"
-    metadata.write_text(metadata.read_text().replace('"format_version": 1', '"format_version": 7'))
+    metadata.write_text(metadata.read_text().replace('"format_version": 2', '"format_version": 7'))
     assert "format version 7" in refused(capsys, "ood", bundle, image_file, "-o", out)
 
 

@@ -9,6 +9,15 @@ import torch.nn.functional as F
 from monai_inn.networks import products
 
 
+@pytest.fixture(params=["oneDNN", "MKL for transposed", "no oneDNN"])
+def library(request, monkeypatch):
+    """The three ways a product can go; which one is taken elsewhere depends on the processor."""
+    monkeypatch.setattr(products, "_MKL_IS_FAST", request.param != "oneDNN")
+    if request.param == "no oneDNN":
+        monkeypatch.setattr(products, "_KERNEL", None)
+
+
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize(("rows", "seen", "out"), [(1, 1, 1), (7, 45, 128), (300, 128, 12)])
 def test_values_and_gradients_are_those_of_torch(rows, seen, out, rectify):
@@ -53,6 +62,7 @@ def test_double_precision_and_empty_input_take_the_ordinary_operators():
     assert products.linear(torch.randn(0, 3), torch.randn(2, 3)).shape == (0, 2)
 
 
+@pytest.mark.usefixtures("library")
 def test_expanded_inputs_and_gradients_are_taken():
     row = torch.randn(1, 3, requires_grad=True)
     weight = torch.randn(2, 3, requires_grad=True)

@@ -20,8 +20,8 @@ __all__ = [
     "sha256",
 ]
 
-# Raised when an older release could no longer read what a newer one writes.
-FORMAT_VERSION = 1
+# Raised when one release cannot run what another writes; 2: flows centre by the condition.
+FORMAT_VERSION = 2
 
 CONFIGS = "configs"
 METADATA = "configs/metadata.json"

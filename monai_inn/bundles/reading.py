@@ -69,7 +69,7 @@ def describe(folder: Path) -> Description:
     """Return the checked ``metadata.json`` of a bundle.
 
     Raises:
-        ValueError: if it is damaged, lacks a mandatory field, or has a newer format than this release knows.
+        ValueError: if it is damaged, lacks a mandatory field, or has a format that this release does not run.
     """
     where = str(folder / METADATA)
     try:
@@ -82,6 +82,11 @@ def describe(folder: Path) -> Description:
         raise ValueError(
             f"{folder}: the bundle has format version {section['format_version']}, this release reads up to "
             f"{FORMAT_VERSION}; update with pip install -U monai_inn."
+        )
+    if section["format_version"] < FORMAT_VERSION:
+        raise ValueError(
+            f"{folder}: the bundle has format version {section['format_version']}, whose networks this "
+            f"release does not run (it reads {FORMAT_VERSION}); train it again with `monai-inn fit`."
         )
     check_fields(f"{where}, {SECTION}", section, {"weights_sha256": str, "weights_bytes": int, "card": dict})
     return metadata
@@ -138,7 +143,7 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
 
     Raises:
         FileNotFoundError: if there is no such bundle or a file of it is missing.
-        ValueError: if the bundle is damaged, was changed after it was written, or has a newer format.
+        ValueError: if the bundle is damaged, was changed after it was written, or has another format.
         RuntimeError: if a CUDA device is asked for and there is none.
     """
     from monai_inn.inferers import FittedPosterior

@@ -1,4 +1,4 @@
-"""Two-sided coupling blocks whose subnets pay for the condition once per pixel, not once per sample."""
+"""Layers that see the condition, centring and couplings; they pay for it once per pixel, not per sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform, member_linear
 from monai_inn.networks.products import is_fast, linear, linear_columns
 
-__all__ = ["Context", "CouplingBlock", "Subnet"]
+__all__ = ["Centring", "Context", "CouplingBlock", "Subnet"]
 
 
 @dataclass
@@ -25,6 +25,48 @@ class Context:
 
     condition: Tensor | None
     repeats: int = 1
+
+
+class Centring(nn.Module):
+    """Shift and scale of every channel, linear in the condition: ``y = (x − m(c)) e^{s(c)}``.
+
+    It carries what a regression tells, mean and width, and leaves the shape to the couplings. A new one is
+    the identity.
+
+    Args:
+        channels: number of channels.
+        condition_channels: number of channels of the condition.
+        members: number of ensemble members.
+    """
+
+    def __init__(self, channels: int, condition_channels: int, members: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(members, 2 * channels, condition_channels))
+        self.bias = nn.Parameter(torch.zeros(members, 2 * channels, 1))
+
+    def of(self, condition: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+        """``m`` and ``s`` of the leading channels, ``(M, channels, pixels)``, for ``(M, F, pixels)``."""
+        with torch.autocast(condition.device.type, enabled=False):  # a mean needs all its digits
+            m, s = member_linear(self.bias, self.weight, condition.to(self.weight)).chunk(2, 1)
+        return m[:, :channels], s[:, :channels]
+
+    def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Centre all or the leading channels, ``(M, channels, rows)``; log-determinant ``(M, rows)``."""
+        m, s = self._rows(x, context)
+        return (x - m) * s.exp(), s.sum(1)
+
+    def inverse(self, y: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Undo ``forward``."""
+        m, s = self._rows(y, context)
+        return y * torch.exp(-s) + m, -s.sum(1)
+
+    def _rows(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        if context.condition is None:
+            raise ValueError("a conditional flow needs a condition.")
+        m, s = self.of(context.condition, x.shape[1])
+        if context.repeats > 1:
+            m, s = (value.repeat_interleave(context.repeats, -1) for value in (m, s))
+        return m, s
 
 
 class Subnet(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.bijections import AffineTransform, SplineTransform
-from monai_inn.networks.couplings import Context, CouplingBlock
+from monai_inn.networks.couplings import Centring, Context, CouplingBlock
 from monai_inn.networks.distributions import EnsembleDistribution, FlowDistribution
 
 __all__ = ["ConditionalFlow", "FlowEnsemble", "FlowStack"]
@@ -52,6 +52,7 @@ class FlowStack(nn.Module):
         transform = AffineTransform(clamp) if coupling == "affine" else SplineTransform(num_bins)
         generator = torch.Generator().manual_seed(seed)
         passive = itertools.accumulate(self.groups, initial=0)
+        self.centring = Centring(in_channels, condition_channels, members) if condition_channels else None
         depths, widths = _per_group(num_blocks, hidden_channels, len(self.groups))
         self.blocks = nn.ModuleList(
             nn.ModuleList(
@@ -73,6 +74,8 @@ class FlowStack(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Context) -> None:
         """Set every ActNorm from a first batch ``(M, channels, rows)``, so that training starts whitened."""
+        if self.centring is not None:
+            x, _ = self.centring(x, context)
         for start, stop, blocks in self.spans(x.shape[1]):
             value, passive = x[:, start:stop], x[:, :start] if start else None
             for block in blocks:
@@ -82,6 +85,8 @@ class FlowStack(nn.Module):
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Data to latent. ``x`` may hold only the leading groups. Log-determinant of shape ``(M, rows)``."""
         latents, log_det = [], x.new_zeros(len(x), 1)
+        if self.centring is not None:
+            x, log_det = self.centring(x, context)
         for start, stop, blocks in self.spans(x.shape[1]):
             value, passive = x[:, start:stop], x[:, :start] if start else None
             for block in blocks:
@@ -99,6 +104,9 @@ class FlowStack(nn.Module):
                 value, change = block.inverse(value, done if start else None, context)
                 log_det = log_det + change
             done = torch.cat([done, value], 1)
+        if self.centring is not None:
+            done, change = self.centring.inverse(done, context)
+            log_det = log_det + change
         return done, log_det
 
     def spans(self, channels: int) -> Iterator[tuple[int, int, list[CouplingBlock]]]:
@@ -128,8 +136,9 @@ class FlowStack(nn.Module):
 class ConditionalFlow(nn.Module):
     """Normalizing flow whose density depends on a condition.
 
-    Blocks of ActNorm, a fixed orthogonal mixing and two-sided couplings. Calling the flow with a condition
-    gives a distribution; everything else is the vocabulary of ``torch.distributions``.
+    A shift and scale by the condition, then blocks of ActNorm, a fixed orthogonal mixing and two-sided
+    couplings. Calling the flow with a condition gives a distribution; everything else is the vocabulary of
+    ``torch.distributions``.
 
     Args:
         in_channels: number of dimensions ``D`` of the density.

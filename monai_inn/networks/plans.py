@@ -54,6 +54,7 @@ class Plan:
     """
 
     def __init__(self, stack: FlowStack, channels: int) -> None:
+        self._centring = stack.centring
         with torch.no_grad():
             self._members = [
                 [(start, stop, [_block(block, m) for block in blocks]) for start, stop, blocks in spans]
@@ -73,22 +74,37 @@ class Plan:
                 for block in reversed(blocks):
                     value = self._block_inverse(block, value, done[:start], condition, size)
                 done[start:stop] = value
+        centring = self._shift_and_scale(condition, channels)
+        if centring is not None:
+            m, s = (part.unsqueeze(-1) for part in centring)
+            out.mul_(torch.exp(-s)).add_(m)
         return out.permute(3, 2, 0, 1)
 
     def log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
         """Log densities ``(S, n, M)`` in nats of values ``(S, n, D)`` under conditions ``(n, F)``."""
         size, pixels, channels = value.shape
-        columns = value.permute(2, 1, 0).reshape(channels, -1)
-        out = value.new_empty(len(self._members), pixels, size)
+        columns = value.permute(2, 1, 0).reshape(channels, pixels, size)
+        out = value.new_full((len(self._members), pixels, size), -0.5 * math.log(2 * math.pi) * channels)
+        centring = self._shift_and_scale(condition, channels)
         for member, groups in enumerate(self._members):
-            total = columns.new_full((pixels * size,), -0.5 * math.log(2 * math.pi) * channels)
+            seen, total = columns, out[member].view(-1)
+            if centring is not None:
+                m, s = (part[member].unsqueeze(-1) for part in centring)
+                seen = (columns - m).mul_(s.exp())
+                out[member] += s.sum(0)
+            seen = seen.reshape(channels, -1)
             for start, stop, blocks in groups:
-                latent = columns[start:stop]
+                latent = seen[start:stop]
                 for block in blocks:
-                    latent = self._block_forward(block, latent, columns[:start], condition, size, total)
+                    latent = self._block_forward(block, latent, seen[:start], condition, size, total)
                 total.sub_(latent.square().sum(0), alpha=0.5)
-            out[member] = total.view(pixels, size)
         return out.permute(2, 1, 0)
+
+    def _shift_and_scale(self, condition: Tensor | None, channels: int) -> tuple[Tensor, Tensor] | None:
+        """Those of the centring, each ``(M, channels, n)``; none without a condition."""
+        if self._centring is None or condition is None:
+            return None
+        return self._centring.of(condition.T.expand(len(self._members), -1, -1), channels)
 
     def _block_inverse(
         self, block: _Block, value: Tensor, passive: Tensor, condition: Tensor | None, size: int

@@ -1,12 +1,15 @@
-"""Fully connected layers through oneDNN on a CPU, with bias and rectifier in the same pass.
+"""Fully connected layers of a CPU, rows first, by the faster of two libraries.
 
-``torch.mm`` goes to MKL, which on AMD processors runs at half the speed of oneDNN's kernels or less; on other
-processors the two are level. The result is full ``float32`` either way. Everything else (other devices and
-number formats, exports, compilation) takes torch's ordinary operators.
+``torch.mm`` goes to MKL, which on AMD processors runs at half the speed of oneDNN's kernels or less. On Intel
+the two are level until a matrix is transposed, as in every backward pass: oneDNN then copies it first. The
+result is full ``float32`` either way. Everything else (other devices and number formats, exports,
+compilation) takes torch's ordinary operators.
 """
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,17 +28,24 @@ def _find_kernel() -> Any:
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
+def _is_intel() -> bool:
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "Intel" in platform.processor()
+
+
 _KERNEL = _find_kernel()
+_MKL_IS_FAST = torch.backends.mkl.is_available() and _is_intel()
 # One large block, allocated and freed at once, tells the C library to keep memory of that size for the next
 # activation instead of returning it page by page to the system: measured, 7–30 % of a flow's time.
 torch.empty(2**25 - 4096, dtype=torch.uint8)
 
 
 def is_fast(x: Tensor) -> bool:
-    """Whether products of ``x`` go through oneDNN."""
+    """Whether products of ``x`` take the ways of this file."""
     return (
-        _KERNEL is not None
-        and x.dtype == torch.float32
+        x.dtype == torch.float32
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
         and not is_traced()
@@ -84,6 +94,9 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, rectify: bool = F
     if not a.numel() or not b.numel():  # which the kernel refuses
         y = F.linear(a, b, bias)
         return y.relu() if rectify else y
+    if _KERNEL is None or (_MKL_IS_FAST and not (a.is_contiguous() and b.is_contiguous())):
+        y = a @ b.mT if bias is None else torch.addmm(bias, a, b.mT)
+        return y.relu_() if rectify else y
     # The kernel takes transposed matrices, but not every stride: an expanded gradient, for one, it refuses.
     a, b = (m if m.is_contiguous() or m.mT.is_contiguous() else m.contiguous() for m in (a, b))
     return _KERNEL(a, b, bias, "relu" if rectify else "none", [], "")

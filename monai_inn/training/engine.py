@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_inn.training.optimiser import optimisers
+from monai_inn.training.optimiser import Optimiser
 
-__all__ = ["Checkpoint", "Progress", "Stage", "run_stage"]
+__all__ = ["Checkpoint", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
 
 _WARM_UP = 0.02
 _AVERAGING = 0.05  # the weight average looks back over this share of the steps
@@ -43,7 +44,7 @@ class Stage:
         loss: mean loss of a batch, in nats where it is a likelihood.
         held_out: loss on held-out simulations.
         steps: number of steps.
-        rate: peak learning rate, see ``optimisers``.
+        rate: peak learning rate, see ``Optimiser``.
     """
 
     name: str
@@ -81,6 +82,34 @@ class Checkpoint:
         return torch.load(self.file, map_location="cpu", weights_only=True)
 
 
+@contextlib.contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Round denormal numbers to zero inside.
+
+    Momenta of weights whose gradient has vanished decay to denormal numbers and stay there; some processors
+    multiply those a hundred times more slowly, so that a long training would slow down more and more.
+    """
+    before = float(torch.tensor(1e-40) * 1.0) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+@contextlib.contextmanager
+def single_thread(device: torch.device) -> Iterator[None]:
+    """Train on one thread: small steps run several times slower when cores wait for one another."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@denormals_flushed()
 def run_stage(
     stage: Stage,
     *,
@@ -100,29 +129,24 @@ def run_stage(
         The best held-out loss.
     """
     parameters = [p for p in stage.module.parameters() if p.requires_grad]
-    chosen = optimisers(parameters, stage.rate)
-    peaks = [optimiser.param_groups[0]["lr"] for optimiser in chosen]
+    optimiser = Optimiser(parameters, stage.rate)
     average = [p.detach().clone() for p in parameters]
     best, best_average, first, stale = math.inf, average, 0, 0
     if resumed is not None:
         first, best, stale = resumed["step"], resumed["best"], resumed["stale"]
-        for optimiser, state in zip(chosen, resumed["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
+        optimiser.load(resumed["optimiser"])
         average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
         best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
     every = max(1, stage.steps // num_evaluations)
     decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
     started = time.monotonic()
     for step, batch in zip(range(first, stage.steps), stage.batches(first, stage.steps), strict=True):
-        for optimiser, peak in zip(chosen, peaks, strict=True):
-            optimiser.param_groups[0]["lr"] = peak * _schedule(step / stage.steps)
-            optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss = stage.loss(batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, 5.0)
         if torch.isfinite(norm):  # one absurd batch must not end a long training
-            for optimiser in chosen:
-                optimiser.step()
+            optimiser.step(_schedule(step / stage.steps))
         # Early on the average must not remember the initial weights.
         with torch.no_grad():
             torch._foreach_lerp_(average, list[Tensor](parameters), 1 - min(decay, (1 + step) / (10 + step)))
@@ -147,7 +171,7 @@ def run_stage(
                 "step": step + 1,
                 "best": best,
                 "stale": stale,
-                "optimisers": [optimiser.state_dict() for optimiser in chosen],
+                "optimiser": optimiser.state(),
                 "average": average,
                 "best_average": best_average,
             }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,17 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
-from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage
+from monai_inn.training.budget import SHARES, scaled
+from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage, single_thread
 from monai_inn.training.measure import measure, valid_simulations
-from monai_inn.training.optimiser import optimisers
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.simulation import open_simulations
-from monai_inn.training.stages import Recipe, density_stage, posterior_stage, preview_stage
+from monai_inn.training.stages import STAGES, Recipe
 
 __all__ = ["fit"]
 
-_STAGES = (posterior_stage, density_stage, preview_stage)
-
 # Held-out data come from seeds far from any that a user would count up to.
 _HELD_OUT, _GUARD, _MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
-# Shares of a time budget; the rest is for measuring.
-_SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
 
 
 def fit(
@@ -83,8 +78,11 @@ def fit(
     if state is not None:
         recipe = Recipe(**state["recipe"])
     elif minutes is not None:
-        recipe = run.scaled(recipe or Recipe(), minutes, has_simulations=simulations is not None)
-    deadline = float("inf") if minutes is None else run.started + 60 * minutes * sum(_SHARES.values())
+        has_simulations = simulations is not None
+        recipe = scaled(
+            recipe or Recipe(), minutes, problem, run.network, seed, target, has_simulations=has_simulations
+        )
+    deadline = float("inf") if minutes is None else run.started + 60 * minutes * sum(SHARES.values())
     fitted, about = run.train(recipe or Recipe(), simulations, state, deadline)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
@@ -128,30 +126,6 @@ class _Run:
         self.minutes_before = state["minutes"]
         return state
 
-    def scaled(self, recipe: Recipe, minutes: float, *, has_simulations: bool) -> Recipe:
-        """The recipe that fits into a time budget on this machine, from a short trial of every stage."""
-        seconds = 60 * minutes
-        began = time.monotonic()
-        trial = SimulationPool.simulate(self.problem, 4096, self.seed, self.device)
-        per_simulation = (time.monotonic() - began) / 4096
-        share = _SHARES["simulate"] * seconds
-        num = recipe.num_simulations if has_simulations else int(share / per_simulation)
-        num = min(max(num // 4096, 2) * 4096, 2_000_000)
-        net = self._network(trial)
-        steps = {}
-        small = replace(recipe, preview_observations=2048)
-        with _single_thread(self.device):
-            for build in _STAGES:
-                stage = build(net, trial, trial, small, self.seed)
-                steps[f"{stage.name}_steps"] = max(
-                    50, int(_SHARES[stage.name] * seconds / _step_seconds(stage))
-                )
-        observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))
-        measured = int(min(recipe.measured, 500 + 10 * seconds))
-        return replace(
-            recipe, num_simulations=num, preview_observations=observations, measured=measured, **steps
-        )
-
     def train(
         self,
         recipe: Recipe,
@@ -162,9 +136,9 @@ class _Run:
         """Simulate, train all stages, set the guard's scores."""
         pool = self._pool(recipe, simulations)
         held_out = SimulationPool.simulate(self.problem, 8 * 1024, self.seed + _HELD_OUT, self.device)
-        net = self._network(pool)
+        net = self.network(pool)
         losses: dict[str, float] = {} if state is None else dict(state["losses"])
-        for index, build in enumerate(_STAGES):
+        for index, build in enumerate(STAGES):
             if state is not None and state["stage"] > index:
                 continue
             engine = None
@@ -210,13 +184,13 @@ class _Run:
             }
             self.store.write(state | {"engine": engine, "network": net.state_dict()})
 
-        with _single_thread(self.device):
+        with single_thread(self.device):
             losses[stage.name] = run_stage(
                 stage, resumed=engine, save=save, tell=self.tell, deadline=deadline
             )
         save(None, index + 1)
 
-    def _network(self, pool: SimulationPool) -> PosteriorNetwork:
+    def network(self, pool: SimulationPool) -> PosteriorNetwork:
         """A new network with the sizes of the problem, whitened."""
         batch = pool.batch(20_000, self.seed, "whitening", 0)
         targets, total = len(self.problem.targets), len(self.problem.parameters)
@@ -248,33 +222,3 @@ class _Run:
             self.tell(Progress("simulate", share, float("nan"), left))
 
         return SimulationPool.simulate(self.problem, recipe.num_simulations, self.seed, self.device, report)
-
-
-@contextlib.contextmanager
-def _single_thread(device: torch.device) -> Iterator[None]:
-    """Train on one thread: small steps run several times slower when cores wait for one another."""
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _step_seconds(stage: Stage, steps: int = 6) -> float:
-    """Time of one step; a learning rate of zero leaves the weights as they are."""
-    batches = list(stage.batches(0, steps + 1))
-    chosen = optimisers([p for p in stage.module.parameters() if p.requires_grad], 0.0)
-
-    def step(batch: Any) -> None:
-        stage.module.zero_grad()
-        stage.loss(batch).backward()
-        for optimiser in chosen:
-            optimiser.step()
-
-    step(batches[0])
-    began = time.monotonic()
-    for batch in batches[1:]:
-        step(batch)
-    return 1.1 * (time.monotonic() - began) / steps

@@ -1,9 +1,7 @@
-"""The optimiser: orthogonalised momentum for matrices, Adam for everything else.
+"""The optimiser: Adam in the eigenbasis of the gradients for matrices, plain Adam for everything else.
 
 A spectrum of a hundred bands carries a few directions of large variance and many of small, and gradients of
-the weights inherit that. Orthogonalising a matrix's momentum gives all its directions equal steps. Measured
-on oximetry with four blocks of width 64 it reaches in 4,000 steps the likelihood that Adam alone reaches in
-20,000; what it gains shrinks in long trainings, see docs/performance.md.
+the weights inherit that; Adam scales entries, not directions. How much it gains: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -14,92 +12,135 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MatrixMomentum", "optimisers"]
+__all__ = ["Optimiser", "Soap"]
 
-# A step has unit spectral norm, one of Adam unit entries. After 1,500 steps of oximetry half the rate costs
-# .04 nats, twice the rate .2.
-_MATRIX_RATE = 5.0
-# Quintic whose iteration drives singular values from (0, 1] into about (.7, 1.2) in a few rounds.
-_A, _B, _C = 3.4445, -4.7750, 2.0315
-_ROUNDS = 3
+_BETAS = (0.9, 0.99)
+_EPSILON = 1e-8
+_BASIS_DECAY = 0.95
+# The covariances change slowly: they take in every second gradient, and a basis holds for twenty steps.
+_TRACK_EVERY, _TURN_EVERY = 2, 20
+_FIRST_TURNS = (2, 5, 10)
 
 
-class MatrixMomentum(torch.optim.Optimizer):
-    """Momentum whose updates are orthogonalised and normalised by output.
+class Soap(torch.optim.Optimizer):
+    """Adam in the eigenbasis of the gradients' covariance.
 
-    Source: Jordan et al., Muon, 2024 (orthogonalisation by a Newton–Schulz iteration); Li et al., NorMuon,
-    2025 (second moments of the rows of the update).
+    All matrices of one shape are stepped in one batch, which makes small ones cheap. The first call only
+    measures the covariance.
+
+    Source: Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, 2024.
 
     Args:
         parameters: weights of shape ``(…, out, in)``; leading axes are separate matrices.
-        lr: learning rate, in units of the spectral norm.
-        momentum: decay of the momentum.
-        row_decay: decay of the rows' second moments.
+        lr: learning rate, that of Adam.
     """
 
-    def __init__(
-        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.9, row_decay: float = 0.95
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "row_decay": row_decay})
-        for group in self.param_groups:
-            for p in group["params"]:
-                self.state[p] = {"momentum": torch.zeros_like(p), "rows": torch.zeros_like(p[..., :1])}
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        by_shape: dict[tuple[int, int], list[Tensor]] = {}
+        for p in parameters:
+            by_shape.setdefault((p.shape[-2], p.shape[-1]), []).append(p)
+        super().__init__([{"params": same} for same in by_shape.values()], {"lr": lr})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step; every parameter needs a gradient."""
         for group in self.param_groups:
-            by_shape: dict[tuple[int, int], list[Tensor]] = {}
-            for p in group["params"]:
-                by_shape.setdefault((p.shape[-2], p.shape[-1]), []).append(p)
-            for parameters in by_shape.values():
-                self._step(parameters, group)
-
-    def _step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Step of all matrices of one shape, in one batch."""
-        momenta = [self.state[p]["momentum"] for p in parameters]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
-        out, seen = parameters[0].shape[-2:]
-        update = orthogonalised(torch.cat([a.reshape(-1, out, seen) for a in ahead]))
-        rows = [self.state[p]["rows"] for p in parameters]
-        sizes = [p.numel() // (out * seen) for p in parameters]
-        mean_square = update.square().mean(-1, keepdim=True)
-        squares = [m.view_as(r) for m, r in zip(mean_square.split(sizes), rows, strict=True)]
-        torch._foreach_lerp_(rows, squares, 1 - group["row_decay"])
-        scaled = update / (torch.cat([r.reshape(-1, out, 1) for r in rows]).sqrt() + 1e-8)
-        # Rows are balanced, the size of the whole step is kept.
-        norms = update.norm(dim=(1, 2), keepdim=True) / scaled.norm(dim=(1, 2), keepdim=True).clamp_min(1e-8)
-        scaled *= norms * max(1.0, out / seen) ** 0.5
-        steps = [s.view_as(p) for s, p in zip(scaled.split(sizes), parameters, strict=True)]
-        torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+            parameters = group["params"]
+            shape = parameters[0].shape[-2:]
+            gradient = torch.cat([p.grad.reshape(-1, *shape) for p in parameters])
+            state = self.state[parameters[0]]
+            if not state:
+                state.update(_started(gradient))
+                continue
+            steps = _rotated_step(state, gradient).split([p.numel() // shape.numel() for p in parameters])
+            changes = [step.view_as(p) for step, p in zip(steps, parameters, strict=True)]
+            torch._foreach_add_(parameters, changes, alpha=-group["lr"])
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """Return matrices ``(N, out, in)`` with all singular values brought near one."""
-    is_tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if is_tall else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    for _ in range(_ROUNDS):
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=_B, alpha=_C), x, beta=_A)
-    return x.mT if is_tall else x
+def _started(gradient: Tensor) -> dict[str, Any]:
+    """State after a first gradient ``(N, out, in)``; both moments are those in the basis."""
+    left, right = gradient @ gradient.mT, gradient.mT @ gradient
+    return {
+        "step": 0,
+        "momentum": torch.zeros_like(gradient),
+        "square": torch.zeros_like(gradient),
+        "left_covariance": left,
+        "right_covariance": right,
+        "left": torch.linalg.eigh(left)[1].flip(-1),
+        "right": torch.linalg.eigh(right)[1].flip(-1),
+    }
 
 
-def optimisers(parameters: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
-    """The optimisers of a module's weights.
+def _rotated_step(state: dict[str, Any], gradient: Tensor) -> Tensor:
+    """Adam's step ``(N, out, in)`` in the basis, turned back; updates the state."""
+    state["step"] += 1
+    left, right = state["left"], state["right"]
+    rotated = left.mT @ gradient @ right
+    state["momentum"].lerp_(rotated, 1 - _BETAS[0])
+    state["square"].lerp_(rotated.square(), 1 - _BETAS[1])
+    momentum = state["momentum"] / (1 - _BETAS[0] ** state["step"])
+    square = state["square"] / (1 - _BETAS[1] ** state["step"])
+    step = left @ (momentum / square.sqrt().add_(_EPSILON)) @ right.mT
+    if state["step"] % _TRACK_EVERY == 0:
+        weight = 1 - _BASIS_DECAY**_TRACK_EVERY
+        state["left_covariance"].lerp_(gradient @ gradient.mT, weight)
+        state["right_covariance"].lerp_(gradient.mT @ gradient, weight)
+    if state["step"] % _TURN_EVERY == 0 or state["step"] in _FIRST_TURNS:
+        _turn(state)
+    return step
+
+
+def _turn(state: dict[str, Any]) -> None:
+    """Move both bases closer to the eigenvectors, by a power iteration, and the moments with them."""
+    momentum = state["left"] @ state["momentum"] @ state["right"].mT
+    for side, axis in (("left", 1), ("right", 2)):
+        covariance, basis = state[f"{side}_covariance"], state[side]
+        image = covariance @ basis
+        order = (basis * image).sum(1).argsort(-1, descending=True)  # by eigenvalue
+        state[side] = torch.linalg.qr(image.gather(2, order.unsqueeze(1).expand_as(image)))[0]
+        # Squares do not turn: each stays with its eigenvector.
+        order = order.unsqueeze(3 - axis).expand_as(state["square"])
+        state["square"] = state["square"].gather(axis, order)
+    state["momentum"] = state["left"].mT @ momentum @ state["right"]
+
+
+class Optimiser:
+    """Both kinds of steps for all weights of a module.
 
     Args:
         parameters: all weights that are trained.
-        rate: learning rate of Adam; that of the matrices follows from it.
+        rate: peak learning rate.
     """
-    matrices = [p for p in parameters if p.dim() > 1 and min(p.shape[-2:]) > 1]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in parameters if id(p) not in chosen]
-    made: list[torch.optim.Optimizer] = []
-    if matrices:
-        made.append(MatrixMomentum(matrices, _MATRIX_RATE * rate))
-    if others:
-        made.append(torch.optim.Adam(others, lr=rate, betas=(0.9, 0.99), fused=True))
-    return made
+
+    def __init__(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
+        weights = list(parameters)
+        matrices = [p for p in weights if p.dim() > 1 and min(p.shape[-2:]) > 1]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in weights if id(p) not in chosen]
+        self.rate = rate
+        self._parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            self._parts.append(Soap(matrices, rate))
+        if others:
+            self._parts.append(torch.optim.Adam(others, lr=rate, betas=_BETAS, eps=_EPSILON, fused=True))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self, share: float = 1.0) -> None:
+        """Take one step at a share of the peak learning rate."""
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = self.rate * share
+            part.step()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Moments and bases, for a checkpoint."""
+        return [part.state_dict() for part in self._parts]
+
+    def load(self, state: list[dict[str, Any]]) -> None:
+        """Restore what ``state`` gave."""
+        for part, stored in zip(self._parts, state, strict=True):
+            part.load_state_dict(stored)

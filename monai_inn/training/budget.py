@@ -1,0 +1,79 @@
+"""How much training fits into a time budget on this machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.problems import InverseProblem
+from monai_inn.training.engine import Stage, single_thread
+from monai_inn.training.optimiser import Optimiser
+from monai_inn.training.pool import SimulationPool
+from monai_inn.training.stages import STAGES, Recipe
+
+__all__ = ["SHARES", "scaled"]
+
+# Of the budget; the rest is for measuring.
+SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
+_TRIAL = 4096
+
+
+def scaled(
+    recipe: Recipe,
+    minutes: float,
+    problem: InverseProblem,
+    network: Callable[[SimulationPool], PosteriorNetwork],
+    seed: int,
+    device: torch.device,
+    *,
+    has_simulations: bool,
+) -> Recipe:
+    """Return the recipe that fits into a time budget on this machine, from a short trial of every stage.
+
+    Args:
+        recipe: what is kept where the budget allows it.
+        minutes: the budget.
+        problem: the inverse problem.
+        network: makes the network that is to be trained, from simulations.
+        seed: seed of the trial.
+        device: where to train.
+        has_simulations: whether the simulations exist already.
+    """
+    seconds = 60 * minutes
+    began = time.monotonic()
+    trial = SimulationPool.simulate(problem, _TRIAL, seed, device)
+    per_simulation = (time.monotonic() - began) / _TRIAL
+    num = recipe.num_simulations if has_simulations else int(SHARES["simulate"] * seconds / per_simulation)
+    num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000)
+    net, steps = network(trial), {}
+    small = replace(recipe, preview_observations=2048)
+    with single_thread(device):
+        for build in STAGES:
+            stage = build(net, trial, trial, small, seed)
+            steps[f"{stage.name}_steps"] = max(50, int(SHARES[stage.name] * seconds / _step_seconds(stage)))
+    observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))
+    measured = int(min(recipe.measured, 500 + 10 * seconds))
+    return replace(recipe, num_simulations=num, preview_observations=observations, measured=measured, **steps)
+
+
+def _step_seconds(stage: Stage, steps: int = 9) -> float:
+    """Time of one step; a learning rate of zero leaves the weights as they are."""
+    optimiser = Optimiser((p for p in stage.module.parameters() if p.requires_grad), 0.0)
+
+    def step(batch: Any) -> None:
+        optimiser.zero_grad()
+        stage.loss(batch).backward()
+        optimiser.step()
+
+    seconds = []
+    for batch in list(stage.batches(0, steps)):
+        began = time.monotonic()
+        step(batch)
+        seconds.append(time.monotonic() - began)
+    return 1.1 * statistics.median(seconds)  # the first steps of an optimiser have work of their own
