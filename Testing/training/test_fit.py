@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import torch
 import monai_inn as mi
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
+from monai_inn.training.budget import deadlines
 from monai_inn.training.engine import Stage, run_stage
 from monai_inn.training.pool import SimulationPool
 
@@ -77,6 +79,7 @@ import sys, monai_inn as mi
 sys.path.insert(0, {folder!r})
 from test_fit import SMALL
 from monai_inn.training import Recipe
+from monai_inn.training.budget import deadlines
 recipe = Recipe(4096, 75, 50, 25, 256, 64, measured=300)
 fitted = mi.fit(
     mi.problems.LinearGaussian(2, 1),
@@ -122,6 +125,14 @@ def test_resume_refuses_nothing_and_another_run(tmp_path):
     mi.fit(problem, recipe=TINY, network=SMALL, checkpoint=tmp_path)
     with pytest.raises(ValueError, match="seed, options differ"):
         mi.fit(problem, recipe=TINY, network=SMALL, checkpoint=tmp_path, resume=True, seed=5)
+
+
+def test_every_stage_has_a_deadline_of_its_own_within_the_budget():
+    ends = list(deadlines(started=100.0, minutes=10).items())
+    assert [name for name, _ in ends] == ["simulate", "posterior", "density", "preview"]
+    times = [100.0, *(end for _, end in ends)]
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+    assert times[-1] < 100 + 600  # measuring takes the rest
 
 
 def test_time_budget_is_kept():

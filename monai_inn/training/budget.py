@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -17,11 +18,17 @@ from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.stages import STAGES, Recipe
 
-__all__ = ["SHARES", "scaled"]
+__all__ = ["deadlines", "scaled"]
 
 # Of the budget; the rest is for measuring.
-SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
+_SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
 _TRIAL = 4096
+
+
+def deadlines(started: float, minutes: float) -> dict[str, float]:
+    """When each stage must end, as ``time.monotonic()``: a slow one must not starve those after it."""
+    shares = itertools.accumulate(_SHARES.values())
+    return {name: started + 60 * minutes * share for name, share in zip(_SHARES, shares, strict=True)}
 
 
 def scaled(
@@ -45,18 +52,19 @@ def scaled(
         device: where to train.
         has_simulations: whether the simulations exist already.
     """
-    seconds = 60 * minutes
     began = time.monotonic()
     trial = SimulationPool.simulate(problem, _TRIAL, seed, device)
     per_simulation = (time.monotonic() - began) / _TRIAL
-    num = recipe.num_simulations if has_simulations else int(SHARES["simulate"] * seconds / per_simulation)
-    num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000)
-    net, steps = network(trial), {}
+    net, per_step = network(trial), {}
     small = replace(recipe, preview_observations=2048)
     with single_thread(device):
         for build in STAGES:
             stage = build(net, trial, trial, small, seed)
-            steps[f"{stage.name}_steps"] = max(50, int(SHARES[stage.name] * seconds / _step_seconds(stage)))
+            per_step[stage.name] = _step_seconds(stage)
+    seconds = 60 * minutes - (time.monotonic() - began)
+    steps = {f"{name}_steps": max(50, int(_SHARES[name] * seconds / s)) for name, s in per_step.items()}
+    num = recipe.num_simulations if has_simulations else int(_SHARES["simulate"] * seconds / per_simulation)
+    num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000)
     observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))
     measured = int(min(recipe.measured, 500 + 10 * seconds))
     return replace(recipe, num_simulations=num, preview_observations=observations, measured=measured, **steps)

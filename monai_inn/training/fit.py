@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
-from monai_inn.training.budget import SHARES, scaled
+from monai_inn.training.budget import deadlines, scaled
 from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage, single_thread
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.training.pool import SimulationPool
@@ -82,8 +83,8 @@ def fit(
         recipe = scaled(
             recipe or Recipe(), minutes, problem, run.network, seed, target, has_simulations=has_simulations
         )
-    deadline = float("inf") if minutes is None else run.started + 60 * minutes * sum(SHARES.values())
-    fitted, about = run.train(recipe or Recipe(), simulations, state, deadline)
+    limits = {} if minutes is None else deadlines(run.started, minutes)
+    fitted, about = run.train(recipe or Recipe(), simulations, state, limits)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted
@@ -131,7 +132,7 @@ class _Run:
         recipe: Recipe,
         simulations: str | PathLike[str] | None,
         state: dict[str, Any] | None,
-        deadline: float,
+        limits: dict[str, float],
     ) -> tuple[FittedPosterior, dict[str, Any]]:
         """Simulate, train all stages, set the guard's scores."""
         pool = self._pool(recipe, simulations)
@@ -150,7 +151,7 @@ class _Run:
                 net.load_state_dict(state["network"])
                 engine = state["engine"]
             state = None
-            self._stage(index, stage, net, recipe, losses, engine, deadline)
+            self._stage(index, stage, net, recipe, losses, engine, limits.get(stage.name, math.inf))
         if state is not None:
             net.load_state_dict(state["network"])
         self._guard(net)
