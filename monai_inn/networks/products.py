@@ -8,15 +8,13 @@ compilation) takes torch's ordinary operators.
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import is_traced
+from monai_inn.networks.chunks import is_mkl_fast, is_traced
 
 __all__ = ["Linear", "is_fast", "linear", "linear_columns"]
 
@@ -28,15 +26,8 @@ def _find_kernel() -> Any:
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
-def _is_intel() -> bool:
-    try:
-        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "Intel" in platform.processor()
-
-
 _KERNEL = _find_kernel()
-_MKL_IS_FAST = torch.backends.mkl.is_available() and _is_intel()
+_MKL_IS_FAST = is_mkl_fast()
 # One large block, allocated and freed at once, tells the C library to keep memory of that size for the next
 # activation instead of returning it page by page to the system: measured, 7–30 % of a flow's time.
 torch.empty(2**25 - 4096, dtype=torch.uint8)
