@@ -106,7 +106,12 @@ class _Run:
         self.tell, self.device = tell, device
         self.started, self.minutes_before = time.monotonic(), 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
-        self.identity = {"problem": repr(problem), "seed": seed, "options": repr(sorted(options.items()))}
+        self.identity = {
+            "checkpoint format": 2,
+            "problem": repr(problem),
+            "seed": seed,
+            "options": repr(sorted(options.items())),
+        }
 
     def minutes(self) -> float:
         """Minutes spent so far, those before an interruption included."""
