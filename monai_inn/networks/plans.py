@@ -176,7 +176,7 @@ def _channels_first(net: _Subnet, seen: Tensor, condition: Tensor | None, size: 
     else:
         hidden = torch.mm(net.seen, seen)
         shared = torch.addmm(net.bias, condition, net.condition.T)
-        hidden.view(len(hidden), -1, size).add_(shared.T.unsqueeze(-1))
+        hidden.view(len(hidden), len(condition), size).add_(shared.T.unsqueeze(-1))
     for weight, bias in net.later:
         hidden = torch.mm(weight, hidden.clamp_min_(0)).add_(bias.unsqueeze(1))
     return hidden
