@@ -112,8 +112,7 @@ def _train(contestant: Contestant, whitening: Whitening, pool: SimulationPool) -
         features = whitening(batch.features)
         began = time.process_time()
         rate = min(1.0, 50 * share + 0.01) * (0.01 + 0.495 * (1 + math.cos(math.pi * share)))
-        for weight in weights:
-            weight.grad = None
+        contestant.module.zero_grad()
         contestant.nll(features, batch.latent).backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
         if contestant.is_adam:

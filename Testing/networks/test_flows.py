@@ -89,7 +89,7 @@ def test_density_integrates_to_one(coupling):
 @pytest.mark.parametrize("rows", [1, 3, 40, 500])
 @pytest.mark.parametrize("is_channels_first", [False, True])
 def test_chunks_and_threads_do_not_change_the_answer(coupling, rows, is_channels_first, monkeypatch):
-    monkeypatch.setattr("monai_inn.networks.plans._CHANNELS_FIRST", is_channels_first)
+    monkeypatch.setattr("monai_inn.networks.plans.is_mkl_fast", lambda: is_channels_first)
     flow = make_flow(coupling).double()
     condition = torch.randn(rows, 3, dtype=torch.float64)
     latent = torch.randn(17, rows, 5, dtype=torch.float64)

@@ -12,7 +12,7 @@ from monai_inn.networks import products
 @pytest.fixture(params=["oneDNN", "MKL for transposed", "no oneDNN"])
 def library(request, monkeypatch):
     """The three ways a product can go; which one is taken elsewhere depends on the processor."""
-    monkeypatch.setattr(products, "_MKL_IS_FAST", request.param != "oneDNN")
+    monkeypatch.setattr(products, "is_mkl_fast", lambda: request.param != "oneDNN")
     if request.param == "no oneDNN":
         monkeypatch.setattr(products, "_KERNEL", None)
 

@@ -79,7 +79,6 @@ import sys, monai_inn as mi
 sys.path.insert(0, {folder!r})
 from test_fit import SMALL
 from monai_inn.training import Recipe
-from monai_inn.training.budget import deadlines
 recipe = Recipe(4096, 75, 50, 25, 256, 64, measured=300)
 fitted = mi.fit(
     mi.problems.LinearGaussian(2, 1),

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan"]
 
-_CHANNELS_FIRST = is_mkl_fast()
-
 
 class _Subnet(NamedTuple):
     """Weights of one member: the first layer, its parts for values and condition, the later layers."""
@@ -114,10 +112,10 @@ class Plan:
     ) -> Tensor:
         """Undo one block; ``value (channels, rows)`` is overwritten."""
         first, second = value[: block.split], value[block.split :]
-        raw = self._subnet(block.second_given_first, first, passive, condition, size)
+        raw = _outputs(block.second_given_first, first, passive, condition, size)
         block.transform.inverse_(second, raw)
         if block.first_given_second is not None:
-            raw = self._subnet(block.first_given_second, second, passive, condition, size)
+            raw = _outputs(block.first_given_second, second, passive, condition, size)
             block.transform.inverse_(first, raw)
         return torch.mm(block.to_data, value).add_(block.shift)
 
@@ -135,44 +133,48 @@ class Plan:
         first, second = value[: block.split], value[block.split :]
         total.add_(block.log_det)
         if block.first_given_second is not None:
-            raw = self._subnet(block.first_given_second, second, passive, condition, size)
+            raw = _outputs(block.first_given_second, second, passive, condition, size)
             moved, change = block.transform.forward(first.unsqueeze(0), raw.unsqueeze(0))
             first.copy_(moved[0])
             total.add_(change[0])
-        raw = self._subnet(block.second_given_first, first, passive, condition, size)
+        raw = _outputs(block.second_given_first, first, passive, condition, size)
         moved, change = block.transform.forward(second.unsqueeze(0), raw.unsqueeze(0))
         second.copy_(moved[0])
         total.add_(change[0])
         return value
 
-    def _subnet(
-        self, net: _Subnet, half: Tensor, passive: Tensor, condition: Tensor | None, size: int
-    ) -> Tensor:
-        """Outputs ``(out, rows)`` of a subnet."""
-        if _CHANNELS_FIRST:
-            return _channels_first(net, torch.cat([half, passive]), condition, size)
-        rectify = bool(net.later)
-        if condition is None or size == 1:
-            # With one row a pixel nothing is shared, and one product is cheaper than two.
-            given = () if condition is None else (condition.T,)
-            hidden = linear(torch.cat([half, passive, *given]).T, net.first, net.bias, rectify=rectify)
-        else:
-            hidden = linear(torch.cat([half, passive]).T, net.seen)
-            shared = linear(condition, net.condition, net.bias)
-            hidden.view(len(condition), size, -1).add_(shared.unsqueeze(1))
-            hidden = hidden.relu_() if rectify else hidden
-        if not net.later:
-            return hidden.T.contiguous()
-        for weight, bias in net.later[:-1]:
-            hidden = linear(hidden, weight, bias, rectify=True)
-        return linear_columns(hidden, *net.later[-1])
+
+def _outputs(net: _Subnet, half: Tensor, passive: Tensor, condition: Tensor | None, size: int) -> Tensor:
+    """Outputs ``(out, rows)`` of a subnet."""
+    given: tuple[Tensor, ...] = ()
+    if condition is not None and size == 1:
+        # With one row a pixel nothing is shared, and one product is cheaper than two.
+        given, condition = (condition.T,), None
+    run = _channels_first if is_mkl_fast() else _rows_first
+    return run(net, torch.cat([half, passive, *given]), condition, size)
+
+
+def _rows_first(net: _Subnet, seen: Tensor, condition: Tensor | None, size: int) -> Tensor:
+    """A subnet by oneDNN, bias and rectifier inside its products; ``condition`` if it is not in ``seen``."""
+    rectify = bool(net.later)
+    if condition is None:
+        hidden = linear(seen.T, net.first, net.bias, rectify=rectify)
+    else:
+        hidden = linear(seen.T, net.seen)
+        shared = linear(condition, net.condition, net.bias)
+        hidden.view(len(condition), size, -1).add_(shared.unsqueeze(1))
+        hidden = hidden.relu_() if rectify else hidden
+    if not net.later:
+        return hidden.T.contiguous()
+    for weight, bias in net.later[:-1]:
+        hidden = linear(hidden, weight, bias, rectify=True)
+    return linear_columns(hidden, *net.later[-1])
 
 
 def _channels_first(net: _Subnet, seen: Tensor, condition: Tensor | None, size: int) -> Tensor:
-    """A subnet by MKL: nothing is transposed, and a bias added in place is faster than ``addmm``."""
-    if condition is None or size == 1:
-        given = seen if condition is None else torch.cat([seen, condition.T])
-        hidden = torch.mm(net.first, given).add_(net.bias.unsqueeze(1))
+    """The same by MKL: nothing is transposed, and a bias added in place is faster than ``addmm``."""
+    if condition is None:
+        hidden = torch.mm(net.first, seen).add_(net.bias.unsqueeze(1))
     else:
         hidden = torch.mm(net.seen, seen)
         shared = torch.addmm(net.bias, condition, net.condition.T)

@@ -27,7 +27,6 @@ def _find_kernel() -> Any:
 
 
 _KERNEL = _find_kernel()
-_MKL_IS_FAST = is_mkl_fast()
 # One large block, allocated and freed at once, tells the C library to keep memory of that size for the next
 # activation instead of returning it page by page to the system: measured, 7–30 % of a flow's time.
 torch.empty(2**25 - 4096, dtype=torch.uint8)
@@ -85,7 +84,7 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, rectify: bool = F
     if not a.numel() or not b.numel():  # which the kernel refuses
         y = F.linear(a, b, bias)
         return y.relu() if rectify else y
-    if _KERNEL is None or (_MKL_IS_FAST and not (a.is_contiguous() and b.is_contiguous())):
+    if _KERNEL is None or (is_mkl_fast() and not (a.is_contiguous() and b.is_contiguous())):
         y = a @ b.mT if bias is None else torch.addmm(bias, a, b.mT)
         return y.relu_() if rectify else y
     # The kernel takes transposed matrices, but not every stride: an expanded gradient, for one, it refuses.

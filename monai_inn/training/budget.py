@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -73,15 +72,11 @@ def scaled(
 def _step_seconds(stage: Stage, steps: int = 9) -> float:
     """Time of one step; a learning rate of zero leaves the weights as they are."""
     optimiser = Optimiser((p for p in stage.module.parameters() if p.requires_grad), 0.0)
-
-    def step(batch: Any) -> None:
-        optimiser.zero_grad()
-        stage.loss(batch).backward()
-        optimiser.step()
-
     seconds = []
     for batch in list(stage.batches(0, steps)):
         began = time.monotonic()
-        step(batch)
+        optimiser.zero_grad()
+        stage.loss(batch).backward()
+        optimiser.step()
         seconds.append(time.monotonic() - began)
     return 1.1 * statistics.median(seconds)  # the first steps of an optimiser have work of their own
