@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_inn.networks import ConditionalFlow, FlowEnsemble
-from monai_inn.networks.chunks import map_chunks
+from monai_inn.networks.chunks import map_chunks, on_all_threads
 from monai_inn.networks.couplings import Context
 
 COUPLINGS = ("affine", "spline")
@@ -89,17 +89,34 @@ def test_density_integrates_to_one(coupling):
 @pytest.mark.parametrize("rows", [1, 3, 40, 500])
 @pytest.mark.parametrize("is_channels_first", [False, True])
 def test_chunks_and_threads_do_not_change_the_answer(coupling, rows, is_channels_first, monkeypatch):
-    monkeypatch.setattr("monai_inn.networks.plans.is_mkl_fast", lambda: is_channels_first)
-    flow = make_flow(coupling).double()
+    monkeypatch.setattr("monai_inn.networks.plan_parts.is_mkl_fast", lambda: is_channels_first)
+    flow = make_flow(coupling, groups=(2, 3)).double()
     condition = torch.randn(rows, 3, dtype=torch.float64)
     latent = torch.randn(17, rows, 5, dtype=torch.float64)
     q = flow(condition)
     whole, density = q.push(latent), q.log_prob(latent)  # gradients on: one pass
-    for limit in (8, 64, 1000):
+    # Strips shorter than the samples of a pixel, of one pixel, of several, and of too many to tell apart.
+    for limit, strip in ((8, 100), (64, 5), (1000, 20), (1000, 55), (300, 40), (1000, 1000)):
         monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_, limit=limit: limit)
+        monkeypatch.setattr("monai_inn.networks.plan_parts.rows_per_strip", lambda *_, strip=strip: strip)
         with torch.no_grad():
             assert torch.allclose(q.push(latent), whole, atol=1e-12)
             assert torch.allclose(q.log_prob(latent), density, atol=1e-11)
+
+
+@pytest.mark.parametrize("condition_channels", [0, 3])
+def test_members_in_chunks_are_those_of_one_pass(condition_channels, monkeypatch):
+    ensemble = FlowEnsemble(
+        3, in_channels=4, condition_channels=condition_channels, num_blocks=2, hidden_channels=(8, 8)
+    ).double()
+    condition = torch.randn(31, 3, dtype=torch.float64) if condition_channels else None
+    q, x = ensemble(condition), torch.randn(31, 4, dtype=torch.float64)
+    whole = q.log_prob(x)
+    for limit, strip in ((1000, 1000), (10, 7), (20, 64)):
+        monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_, limit=limit: limit)
+        monkeypatch.setattr("monai_inn.networks.plan_parts.rows_per_strip", lambda *_, strip=strip: strip)
+        with torch.no_grad():
+            assert torch.allclose(q.log_prob(x), whole, atol=1e-11)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -108,7 +125,10 @@ def test_chunk_walk_covers_every_row_once_and_restores_the_thread_setting(thread
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     for limit in (1, 5, 7, 20, 100):
-        assert torch.equal(map_chunks(lambda r, _: r * 2, rows, None, (1,), limit), rows * 2)
+        both = map_chunks([lambda r, _: r * 2, lambda r, _: r * 3], rows, None, (1,), limit)
+        assert torch.equal(both, torch.stack([rows * 2, rows * 3], 2))
+        inside = on_all_threads(lambda _: torch.get_num_threads(), range(4), rows.device)
+        assert set(inside) == {1}
     assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
 

@@ -147,7 +147,7 @@ def test_graph_with_several_conditions_is_read_in_order():
 
 @pytest.mark.parametrize("is_channels_first", [False, True])
 def test_imported_flow_is_rebuilt_from_its_config_and_samples_in_chunks(is_channels_first, monkeypatch):
-    monkeypatch.setattr("monai_inn.networks.plans.is_mkl_fast", lambda: is_channels_first)
+    monkeypatch.setattr("monai_inn.networks.plan_parts.is_mkl_fast", lambda: is_channels_first)
     torch.manual_seed(1)
     flow = load_freia_state(build("mixed", 5, 2).state_dict(), condition_channels=2)
     copy = FreiaFlow(**flow.config)

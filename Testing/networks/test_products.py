@@ -77,3 +77,15 @@ def test_layer_takes_any_leading_axes(shape):
     layer = products.Linear(3, 2)
     x = torch.randn(shape)
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("is_in_torch", [False, True])
+def test_rectified_product_fills_the_place_it_is_given(is_in_torch, monkeypatch):
+    if not is_in_torch:
+        monkeypatch.setattr(products, "_RECTIFIED", None)
+    a, b = torch.randn(6, 5), torch.randn(5, 9)
+    place = torch.full((7, 12), torch.nan)
+    products.rectified_product(a, b, place[:6, 2:11])
+    torch.testing.assert_close(place[:6, 2:11], (a @ b).relu())
+    assert place[6].isnan().all()
+    assert place[:, [0, 1, 11]].isnan().all()

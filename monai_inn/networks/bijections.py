@@ -127,12 +127,23 @@ class AffineTransform:
         s, t = self._scale_shift(raw)
         return (y - t) * torch.exp(-s), -s.sum(1)
 
+    def forward_(self, x: Tensor, raw: Tensor) -> Tensor:
+        """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``; ``raw`` is overwritten."""
+        s, t = self._scale_shift_(raw, 1)
+        log_det = s.sum(0)
+        x.mul_(s.exp_()).add_(t)
+        return log_det
+
     def inverse_(self, y: Tensor, raw: Tensor) -> None:
-        """Undo ``forward`` in place, without members and log-determinant; ``raw`` is overwritten."""
+        """Undo ``forward_``, without the log-determinant."""
+        s, t = self._scale_shift_(raw, -1)
+        y.sub_(t).mul_(s.exp_())
+
+    def _scale_shift_(self, raw: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         s, t = raw.chunk(2)
         factor = self.clamp if self.activation == "tanh" else 0.636 * self.clamp
         s = s.tanh_() if self.activation == "tanh" else s.atan_()
-        y.sub_(t).mul_(s.mul_(-factor).exp_())
+        return s.mul_(sign * factor), t
 
 
 class SplineTransform:
@@ -164,8 +175,14 @@ class SplineTransform:
             return self._apply(y, raw, is_inverse=True)
         return spline_inverse(y, raw, self.grid)
 
+    def forward_(self, x: Tensor, raw: Tensor) -> Tensor:
+        """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``."""
+        moved, log_det = spline_forward(x.unsqueeze(0), raw.unsqueeze(0), self.grid)
+        x.copy_(moved.squeeze(0))
+        return log_det.squeeze(0)
+
     def inverse_(self, y: Tensor, raw: Tensor) -> None:
-        """Undo ``forward`` in place, without members and log-determinant; ``raw`` is overwritten."""
+        """Undo ``forward_``, without the log-determinant; ``raw`` is overwritten."""
         spline_inverse_(y, raw, self.grid)
 
     def _knots(self, raw: Tensor) -> Tensor:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import os
 import platform
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,15 +16,25 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["is_mkl_fast", "is_recorded", "is_traced", "map_chunks", "on_all_threads", "rows_per_chunk"]
+__all__ = [
+    "is_mkl_fast",
+    "is_recorded",
+    "is_traced",
+    "map_chunks",
+    "on_all_threads",
+    "rows_per_chunk",
+    "rows_per_strip",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _DEFAULT_L2 = 1 << 20
-# An activation in shares of the L2 cache. Products are blocked, so that some excess costs nothing: measured,
-# throughput rises up to about 2 and falls again above.
-_L2_SHARE = 1.6
+# In shares of the L2 cache, measured. What a strip reads and writes stays in it; oneDNN blocks its products
+# itself. A chunk's values are few beside that and may be larger: what is done once a chunk costs less then.
+_STRIP_SHARE = {"MKL": 0.2, "oneDNN": 1.6}
+_CHUNK_SHARE = 8.0
+_LEAST_SHARE = 1 / 32  # of a chunk, below which it is not cut for the sake of more threads
 _GPU_BYTES = 256 << 20
 
 ChunkFunction = Callable[[Tensor, Tensor | None], Tensor]
@@ -50,10 +63,16 @@ def l2_bytes() -> int:
 
 
 def rows_per_chunk(channels: int, members: int, device: torch.device, item_bytes: int = 4) -> int:
-    """Rows whose widest activation fits: one member's about a core's L2 cache, all into 256 MB of a GPU."""
+    """Rows of a chunk by its widest activation: a CPU's L2 cache decides, on a GPU 256 MB for all members."""
     if device.type == "cpu":
-        return max(32, int(_L2_SHARE * l2_bytes() / (channels * item_bytes)))
+        return max(32, int(_CHUNK_SHARE * l2_bytes() / (channels * item_bytes)))
     return max(32, _GPU_BYTES // (channels * members * item_bytes))
+
+
+def rows_per_strip(channels: int, item_bytes: int = 4) -> int:
+    """Rows of a CPU's chunk that go through a subnet together: their input and output stay in the cache."""
+    share = _STRIP_SHARE["MKL" if is_mkl_fast() else "oneDNN"]
+    return max(32, int(share * l2_bytes() / (channels * item_bytes)))
 
 
 def is_recorded() -> bool:
@@ -67,38 +86,39 @@ def is_traced() -> bool:
 
 
 def map_chunks(
-    function: ChunkFunction, rows: Tensor, condition: Tensor | None, shape: tuple[int, ...], limit: int
+    functions: Sequence[ChunkFunction],
+    rows: Tensor,
+    condition: Tensor | None,
+    shape: tuple[int, ...],
+    limit: int,
 ) -> Tensor:
-    """Apply a function to pieces of ``rows`` and put the results together, without gradients.
+    """Apply each function to pieces of ``rows`` and put the results together, without gradients.
 
     On a CPU every thread takes whole pieces of its own: that keeps a piece in one core's cache and costs no
-    synchronisation inside the layers. The result does not depend on the number of threads.
+    synchronisation inside the layers.
 
     Args:
-        function: maps ``(s, n, K)`` and the condition ``(n, F)`` to ``(s, n, …)``.
+        functions: each maps ``(s, n, K)`` and the condition ``(n, F)`` to ``(s, n, *shape)``.
         rows: shape ``(S, N, K)``.
         condition: shape ``(N, F)``, or ``None``.
-        shape: ``…``, the shape of what the function gives for one row.
-        limit: most rows ``s × n`` in a piece.
+        shape: shape of what a function gives for one row.
+        limit: most rows ``s × n`` in a piece, about.
 
     Returns:
-        Shape ``(S, N, …)``.
+        Shape ``(S, N, len(functions), *shape)``.
     """
-    pieces = list(_pieces(rows.shape[0], rows.shape[1], limit))
+    threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
+    pieces = _pieces(rows.shape[0], rows.shape[1], limit, -(-threads // len(functions)))
+    tasks = list(itertools.product(range(len(functions)), pieces))
+    out = rows.new_empty(*rows.shape[:2], len(functions), *shape)
 
-    def run(piece: tuple[slice, slice]) -> Tensor:
-        samples, pixels = piece
+    def run(task: tuple[int, tuple[slice, slice]]) -> None:
+        number, (samples, pixels) = task
         with torch.no_grad():
-            return function(rows[samples, pixels], None if condition is None else condition[pixels])
+            given = None if condition is None else condition[pixels]
+            out[samples, pixels, number] = functions[number](rows[samples, pixels], given)
 
-    if len(pieces) == 1:
-        return run(pieces[0])
-    out = rows.new_empty(*rows.shape[:2], *shape)
-
-    def store(piece: tuple[slice, slice]) -> None:
-        out[piece] = run(piece)
-
-    for _ in on_all_threads(store, pieces, rows.device):
+    for _ in on_all_threads(run, tasks, rows.device):
         pass
     return out
 
@@ -113,16 +133,35 @@ def on_all_threads(function: Callable[[T], R], tasks: Sequence[T], device: torch
     if device.type != "cpu" or threads == 1 or len(tasks) == 1:
         yield from map(function, tasks)
         return
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from pool.map(function, tasks)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # the workers' setting becomes the default of later threads
+    yield from _pool(threads, os.getpid()).map(function, tasks)
 
 
-def _pieces(samples: int, pixels: int, limit: int) -> Iterator[tuple[slice, slice]]:
-    per_piece = max(1, limit // max(samples, 1))
+@functools.lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Workers kept for the next call, since the first products of a new thread take milliseconds.
+
+    Those of a parent process do not live on in a fork, hence one pool for each ``process``.
+    """
+    del process
+    barrier = threading.Barrier(threads)
+
+    def single_threaded() -> None:
+        torch.get_num_threads()  # a thread's first use copies the setting of all, so it comes first
+        torch.set_num_threads(1)
+        barrier.wait()
+
+    pool = ThreadPoolExecutor(threads, "monai_inn", initializer=single_threaded)
+    list(pool.map(str, range(threads)))  # starts all
+    torch.set_num_threads(threads)  # what a worker sets becomes the default of later threads
+    return pool
+
+
+def _pieces(samples: int, pixels: int, limit: int, threads: int) -> Iterator[tuple[slice, slice]]:
+    """Pieces of about equal size, whole pixels if they fit, a multiple of the threads if they are large."""
+    total = samples * pixels
+    count = threads * -(-total // (limit * threads))
+    limit = max(int(_LEAST_SHARE * limit), -(-total // max(count, 1)), 1)
+    per_piece = max(1, -(-pixels // max(-(-total // limit), 1)))
     step = min(samples, limit)
     for start in range(0, pixels, per_piece):
         for first in range(0, samples, step):

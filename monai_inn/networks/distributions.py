@@ -105,16 +105,18 @@ class FlowDistribution(Distribution):
     def _walk(self, direction: str, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Run ``inverse`` or ``log_prob`` on rows ``(S, n, D)``; the result has shape ``(S, n, M, *shape)``.
 
-        In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by a plan.
+        In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans.
         """
         condition = None if self._condition is None else self._condition.reshape(self._rows, -1).to(rows)
-        function: ChunkFunction = self._inverse if direction == "inverse" else self._log_prob
+        members, device = self._stack.members, rows.device
+        together: ChunkFunction = self._inverse if direction == "inverse" else self._log_prob
         if torch.is_grad_enabled() or is_recorded():
-            return function(rows, condition)
-        if rows.device.type == "cpu":
-            function = getattr(Plan(self._stack, self._channels), direction)
-        limit = rows_per_chunk(self._stack.widest, self._stack.members, rows.device, rows.element_size())
-        return map_chunks(function, rows, condition, (self._stack.members, *shape), limit)
+            return together(rows, condition)
+        limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
+        if device.type != "cpu":
+            return map_chunks([together], rows, condition, (members, *shape), limit).squeeze(2)
+        plans = Plan.of_members(self._stack, self._channels, min(len(rows), limit))
+        return map_chunks([getattr(plan, direction) for plan in plans], rows, condition, shape, limit)
 
     def _inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
         """Samples ``(S, n, M, D)`` of latents ``(S, n, D)``."""

@@ -48,7 +48,7 @@ class FlowStack(nn.Module):
             raise ValueError(f'coupling is {coupling!r}, expected "affine" or "spline".')
         if mixing not in ("permutation", "rotation"):
             raise ValueError(f'mixing is {mixing!r}, expected "permutation" or "rotation".')
-        self.groups, self.members = tuple(groups), members
+        self.groups, self.members, self.condition_channels = tuple(groups), members, condition_channels
         transform = AffineTransform(clamp) if coupling == "affine" else SplineTransform(num_bins)
         generator = torch.Generator().manual_seed(seed)
         passive = itertools.accumulate(self.groups, initial=0)

@@ -6,16 +6,16 @@ arithmetic for one member at a time, with matrices merged beforehand.
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform
-from monai_inn.networks.chunks import is_mkl_fast
-from monai_inn.networks.couplings import CouplingBlock, Subnet
-from monai_inn.networks.products import linear, linear_columns
+from monai_inn.networks.bijections import Mixing
+from monai_inn.networks.couplings import CouplingBlock
+from monai_inn.networks.plan_parts import Chunk, PreparedSubnet, Sharing
 
 if TYPE_CHECKING:
     from monai_inn.networks.flows import FlowStack
@@ -23,186 +23,190 @@ if TYPE_CHECKING:
 __all__ = ["Plan"]
 
 
-class _Subnet(NamedTuple):
-    """Weights of one member: the first layer, its parts for values and condition, the later layers."""
-
-    first: Tensor
-    seen: Tensor
-    condition: Tensor
-    bias: Tensor
-    later: list[tuple[Tensor, Tensor]]
-
-
-class _Block(NamedTuple):
-    """One coupling block of one member; the mixing as a matrix, a shift and a log-determinant."""
-
-    split: int
-    transform: AffineTransform | SplineTransform
-    second_given_first: _Subnet
-    first_given_second: _Subnet | None
-    to_latent: Tensor
-    to_data: Tensor
-    shift: Tensor
-    log_det: Tensor
-
-
 class Plan:
-    """All members of a flow, prepared for the leading ``channels``; safe to share between threads.
+    """One member of a flow, prepared for the leading ``channels``; safe to share between threads.
 
     Args:
         stack: the flow.
+        member: which of its members.
         channels: leading channels, whole groups of the flow.
+        sharing: how its subnets get the condition.
     """
 
-    def __init__(self, stack: FlowStack, channels: int) -> None:
-        self._centring = stack.centring
+    def __init__(self, stack: FlowStack, member: int, channels: int, sharing: Sharing) -> None:
+        self._sharing = sharing
         with torch.no_grad():
-            self._members = [
-                [(start, stop, [_block(block, m) for block in blocks]) for start, stop, blocks in spans]
-                for m in range(stack.members)
-                for spans in [list(stack.spans(channels))]
+            centring = stack.centring
+            self._centring = None if centring is None else (centring.bias[member], centring.weight[member])
+            self._groups = [
+                _Group(start, stop, blocks, member, sharing) for start, stop, blocks in stack.spans(channels)
             ]
 
+    @classmethod
+    def of_members(cls, stack: FlowStack, channels: int, size: int) -> list[Plan]:
+        """One for every member, for chunks with ``size`` rows a pixel."""
+        sharing = Sharing.of(size, stack.condition_channels, stack.widest, stack.dtype.itemsize)
+        return [cls(stack, member, channels, sharing) for member in range(stack.members)]
+
     def inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
-        """Samples ``(S, n, M, D)`` of latents ``(S, n, D)`` under conditions ``(n, F)``."""
+        """Samples ``(S, n, D)`` of latents ``(S, n, D)`` under conditions ``(n, F)``."""
         size, pixels, channels = latent.shape
         columns = latent.permute(2, 1, 0).reshape(channels, -1)
-        out = latent.new_empty(len(self._members), channels, pixels, size)
-        for member, groups in enumerate(self._members):
-            done = out[member].view(channels, -1)
-            for start, stop, blocks in groups:
-                value = columns[start:stop].clone()
-                for block in reversed(blocks):
-                    value = self._block_inverse(block, value, done[:start], condition, size)
-                done[start:stop] = value
-        centring = self._shift_and_scale(condition, channels)
-        if centring is not None:
-            m, s = (part.unsqueeze(-1) for part in centring)
+        chunk = Chunk(condition, latent, self._sharing)
+        out = torch.empty_like(columns)
+        for group in self._groups:
+            group.inverse(columns, chunk, out)
+        out = out.view(channels, pixels, size)
+        if self._centring is not None and condition is not None:
+            m, s = _shift_and_scale(*self._centring, condition, channels)
             out.mul_(torch.exp(-s)).add_(m)
-        return out.permute(3, 2, 0, 1)
-
-    def log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
-        """Log densities ``(S, n, M)`` in nats of values ``(S, n, D)`` under conditions ``(n, F)``."""
-        size, pixels, channels = value.shape
-        columns = value.permute(2, 1, 0).reshape(channels, pixels, size)
-        out = value.new_full((len(self._members), pixels, size), -0.5 * math.log(2 * math.pi) * channels)
-        centring = self._shift_and_scale(condition, channels)
-        for member, groups in enumerate(self._members):
-            seen, total = columns, out[member].view(-1)
-            if centring is not None:
-                m, s = (part[member].unsqueeze(-1) for part in centring)
-                seen = (columns - m).mul_(s.exp())
-                out[member] += s.sum(0)
-            seen = seen.reshape(channels, -1)
-            for start, stop, blocks in groups:
-                latent = seen[start:stop]
-                for block in blocks:
-                    latent = self._block_forward(block, latent, seen[:start], condition, size, total)
-                total.sub_(latent.square().sum(0), alpha=0.5)
         return out.permute(2, 1, 0)
 
-    def _shift_and_scale(self, condition: Tensor | None, channels: int) -> tuple[Tensor, Tensor] | None:
-        """Those of the centring, each ``(M, channels, n)``; none without a condition."""
-        if self._centring is None or condition is None:
-            return None
-        return self._centring.of(condition.T.expand(len(self._members), -1, -1), channels)
-
-    def _block_inverse(
-        self, block: _Block, value: Tensor, passive: Tensor, condition: Tensor | None, size: int
-    ) -> Tensor:
-        """Undo one block; ``value (channels, rows)`` is overwritten."""
-        first, second = value[: block.split], value[block.split :]
-        raw = _outputs(block.second_given_first, first, passive, condition, size)
-        block.transform.inverse_(second, raw)
-        if block.first_given_second is not None:
-            raw = _outputs(block.first_given_second, second, passive, condition, size)
-            block.transform.inverse_(first, raw)
-        return torch.mm(block.to_data, value).add_(block.shift)
-
-    def _block_forward(
-        self,
-        block: _Block,
-        value: Tensor,
-        passive: Tensor,
-        condition: Tensor | None,
-        size: int,
-        total: Tensor,
-    ) -> Tensor:
-        """Apply one block to ``(channels, rows)``, adding its log-determinant to ``total (rows)``."""
-        value = torch.mm(block.to_latent, value - block.shift)
-        first, second = value[: block.split], value[block.split :]
-        total.add_(block.log_det)
-        if block.first_given_second is not None:
-            raw = _outputs(block.first_given_second, second, passive, condition, size)
-            moved, change = block.transform.forward(first.unsqueeze(0), raw.unsqueeze(0))
-            first.copy_(moved[0])
-            total.add_(change[0])
-        raw = _outputs(block.second_given_first, first, passive, condition, size)
-        moved, change = block.transform.forward(second.unsqueeze(0), raw.unsqueeze(0))
-        second.copy_(moved[0])
-        total.add_(change[0])
-        return value
+    def log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
+        """Log densities ``(S, n)`` in nats of values ``(S, n, D)`` under conditions ``(n, F)``."""
+        size, pixels, channels = value.shape
+        columns = value.permute(2, 1, 0).reshape(channels, pixels, size)
+        chunk = Chunk(condition, value, self._sharing)
+        out = value.new_full((pixels, size), -0.5 * math.log(2 * math.pi) * channels)
+        if self._centring is not None and condition is not None:
+            m, s = _shift_and_scale(*self._centring, condition, channels)
+            columns = (columns - m).mul_(s.exp())
+            out += s.sum(0)
+        for group in self._groups:
+            group.add_log_prob(columns.reshape(channels, -1), chunk, out.view(-1))
+        return out.T
 
 
-def _outputs(net: _Subnet, half: Tensor, passive: Tensor, condition: Tensor | None, size: int) -> Tensor:
-    """Outputs ``(out, rows)`` of a subnet."""
-    given: tuple[Tensor, ...] = ()
-    if condition is not None and size == 1:
-        # With one row a pixel nothing is shared, and one product is cheaper than two.
-        given, condition = (condition.T,), None
-    run = _channels_first if is_mkl_fast() else _rows_first
-    return run(net, torch.cat([half, passive, *given]), condition, size)
+def _shift_and_scale(bias: Tensor, weight: Tensor, condition: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Those of a centring, each ``(channels, n, 1)``."""
+    m, s = torch.addmm(bias, weight, condition.T).unsqueeze(-1).chunk(2)
+    return m[:channels], s[:channels]
 
 
-def _rows_first(net: _Subnet, seen: Tensor, condition: Tensor | None, size: int) -> Tensor:
-    """A subnet by oneDNN, bias and rectifier inside its products; ``condition`` if it is not in ``seen``."""
-    rectify = bool(net.later)
-    if condition is None:
-        hidden = linear(seen.T, net.first, net.bias, rectify=rectify)
-    else:
-        hidden = linear(seen.T, net.seen)
-        shared = linear(condition, net.condition, net.bias)
-        hidden.view(len(condition), size, -1).add_(shared.unsqueeze(1))
-        hidden = hidden.relu_() if rectify else hidden
-    if not net.later:
-        return hidden.T.contiguous()
-    for weight, bias in net.later[:-1]:
-        hidden = linear(hidden, weight, bias, rectify=True)
-    return linear_columns(hidden, *net.later[-1])
+class _Group:
+    """The blocks of one member on channels ``start`` to ``stop``."""
+
+    def __init__(
+        self, start: int, stop: int, blocks: list[CouplingBlock], member: int, sharing: Sharing
+    ) -> None:
+        self._start, self._stop = start, stop
+        self._blocks = [_Block(block, member, sharing) for block in blocks]
+        gap = sharing.channels + start
+        self._to_data = [block.in_order(block.to_data, gap) for block in self._blocks]
+        self._to_latent = [self._blocks[0].to_latent]
+        for before, block in itertools.pairwise(self._blocks):
+            self._to_latent.append(before.in_order(block.to_latent, gap))
+
+    def inverse(self, latent: Tensor, chunk: Chunk, out: Tensor) -> None:
+        """Fill the group's channels of ``out (D, rows)``, of which those before are done."""
+        buffers = _Buffers(self._stop - self._start, torch.cat([chunk.shared, out[: self._start]]))
+        values = buffers.following(self._blocks[-1].split)
+        values.put(latent[self._start : self._stop])
+        for number in reversed(range(len(self._blocks))):
+            block, source = self._blocks[number], values
+            block.inverse_(source, chunk)
+            if number:
+                values = buffers.following(self._blocks[number - 1].split)
+                _map(self._to_data[number], block.shift, source.whole, values.second, values.first)
+        torch.addmm(block.shift, self._to_data[0], source.whole, out=out[self._start : self._stop])
+
+    def add_log_prob(self, value: Tensor, chunk: Chunk, total: Tensor) -> None:
+        """Add the group's log density of ``value (D, rows)``, less a constant, to ``total (rows)``."""
+        buffers = _Buffers(self._stop - self._start, torch.cat([chunk.shared, value[: self._start]]))
+        source = value[self._start : self._stop]
+        for block, matrix in zip(self._blocks, self._to_latent, strict=True):
+            values = buffers.following(block.split)
+            _map(matrix, block.offset, source, values.second, values.first)
+            block.forward_(values, chunk, total)
+            source = values.whole
+        for half in (values.second, values.first):
+            total.sub_(half.square_().sum(0), alpha=0.5)
 
 
-def _channels_first(net: _Subnet, seen: Tensor, condition: Tensor | None, size: int) -> Tensor:
-    """The same by MKL: nothing is transposed, and a bias added in place is faster than ``addmm``."""
-    if condition is None:
-        hidden = torch.mm(net.first, seen).add_(net.bias.unsqueeze(1))
-    else:
-        hidden = torch.mm(net.seen, seen)
-        shared = torch.addmm(net.bias, condition, net.condition.T)
-        hidden.view(len(hidden), len(condition), size).add_(shared.T.unsqueeze(-1))
-    for weight, bias in net.later:
-        hidden = torch.mm(weight, hidden.clamp_min_(0)).add_(bias.unsqueeze(1))
-    return hidden
+def _map(matrix: Tensor, offset: Tensor, value: Tensor, second: Tensor, first: Tensor) -> None:
+    """Write ``matrix @ value + offset`` to two halves."""
+    split = len(first)
+    torch.addmm(offset[split:], matrix[split:], value, out=second)
+    torch.addmm(offset[:split], matrix[:split], value, out=first)
 
 
-def _block(block: CouplingBlock, member: int) -> _Block:
-    mixing: Mixing = block.mixing
-    rotation = mixing.orthogonal(mixing.shift.dtype)[member]
-    scale = mixing.log_scale[member].exp()
-    first = block.first_given_second
-    return _Block(
-        block.split,
-        block.transform,
-        _subnet(block.second_given_first, member),
-        None if first is None else _subnet(first, member),
-        rotation * scale.T,
-        rotation.T / scale,
-        mixing.shift[member],
-        mixing.log_scale[member].sum(),
-    )
+class _Values:
+    """Values of a group as ``[second half, shared, passive, first half]``.
+
+    So what each subnet reads lies in one piece: that before the first half, or that after the second.
+    """
+
+    def __init__(self, channels: int, split: int, middle: Tensor) -> None:
+        rest = channels - split
+        self.whole = middle.new_empty(channels + len(middle), middle.shape[1])
+        self.second, self.first = self.whole[:rest], self.whole[rest + len(middle) :]
+        self.after_second, self.before_first = self.whole[rest:], self.whole[: rest + len(middle)]
+        self.whole[rest : rest + len(middle)] = middle
+
+    def put(self, value: Tensor) -> None:
+        """Copy values ``(channels, rows)`` to the halves."""
+        self.first.copy_(value[: len(self.first)])
+        self.second.copy_(value[len(self.first) :])
 
 
-def _subnet(net: Subnet, member: int) -> _Subnet:
-    first = net.weights[0][member]
-    later = [(w[member], b[member, :, 0]) for w, b in zip(net.weights[1:], net.biases[1:], strict=True)]
-    seen, condition = first[:, : net.in_channels], first[:, net.in_channels :]
-    return _Subnet(first, seen.contiguous(), condition.contiguous(), net.biases[0][member, :, 0], later)
+class _Buffers:
+    """Two buffers for values, to be read and written in turn, made anew only for another split."""
+
+    def __init__(self, channels: int, middle: Tensor) -> None:
+        self._channels, self._middle = channels, middle
+        self._values: dict[tuple[int, int], _Values] = {}
+        self._turn = 0
+
+    def following(self, split: int) -> _Values:
+        """The buffer that was not given last."""
+        self._turn = 1 - self._turn
+        key = split, self._turn
+        if key not in self._values:
+            self._values[key] = _Values(self._channels, split, self._middle)
+        return self._values[key]
+
+
+class _Block:
+    """One coupling block of one member; the mixing as a matrix and an offset for each direction."""
+
+    def __init__(self, block: CouplingBlock, member: int, sharing: Sharing) -> None:
+        mixing: Mixing = block.mixing
+        rotation = mixing.orthogonal(mixing.shift.dtype)[member]
+        scale = mixing.log_scale[member].exp()
+        self.split, self.transform = block.split, block.transform
+        self.to_latent, self.to_data = rotation * scale.T, rotation.T / scale
+        self.shift = mixing.shift[member]
+        self.offset = -self.to_latent @ self.shift
+        self.log_det = mixing.log_scale[member].sum()
+        first, rest = block.first_given_second, len(rotation) - self.split
+        self._second_given_first = PreparedSubnet(
+            block.second_given_first, member, self.split, is_half_last=True, sharing=sharing
+        )
+        self._first_given_second = None
+        if first is not None:
+            self._first_given_second = PreparedSubnet(
+                first, member, rest, is_half_last=False, sharing=sharing
+            )
+
+    def in_order(self, matrix: Tensor, gap: int) -> Tensor:
+        """A matrix on the channels as one on values with ``gap`` shared and passive rows."""
+        return torch.cat(
+            [matrix[:, self.split :], matrix.new_zeros(len(matrix), gap), matrix[:, : self.split]], 1
+        )
+
+    def inverse_(self, values: _Values, chunk: Chunk) -> None:
+        """Undo the couplings in place."""
+        raw = self._second_given_first.outputs(values.after_second, chunk)
+        self.transform.inverse_(values.second, raw)
+        if self._first_given_second is not None:
+            raw = self._first_given_second.outputs(values.before_first, chunk)
+            self.transform.inverse_(values.first, raw)
+
+    def forward_(self, values: _Values, chunk: Chunk, total: Tensor) -> None:
+        """Apply the couplings in place, adding the log-determinant of the block to ``total (rows)``."""
+        total.add_(self.log_det)
+        if self._first_given_second is not None:
+            raw = self._first_given_second.outputs(values.before_first, chunk)
+            total.add_(self.transform.forward_(values.first, raw))
+        raw = self._second_given_first.outputs(values.after_second, chunk)
+        total.add_(self.transform.forward_(values.second, raw))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from monai_inn.networks.chunks import is_mkl_fast, is_traced
 
-__all__ = ["Linear", "is_fast", "linear", "linear_columns"]
+__all__ = ["Linear", "is_fast", "linear", "linear_columns", "rectified_product"]
 
 
 def _find_kernel() -> Any:
@@ -27,6 +27,7 @@ def _find_kernel() -> Any:
 
 
 _KERNEL = _find_kernel()
+_RECTIFIED = getattr(torch, "_addmm_activation", None)
 # One large block, allocated and freed at once, tells the C library to keep memory of that size for the next
 # activation instead of returning it page by page to the system: measured, 7–30 % of a flow's time.
 torch.empty(2**25 - 4096, dtype=torch.uint8)
@@ -66,6 +67,17 @@ def linear_columns(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return _LinearColumns.apply(x, weight, bias)
     return _product(weight, x).add_(bias.unsqueeze(1))
+
+
+def rectified_product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Write ``a @ b`` with negative values set to zero to ``out``, by MKL where torch has it.
+
+    In one call: every call takes Python's lock once more, for which another thread may have to wait.
+    """
+    if _RECTIFIED is None:
+        torch.mm(a, b, out=out).clamp_min_(0)
+    else:
+        _RECTIFIED(out, a, b, beta=0, out=out)
 
 
 class Linear(nn.Linear):
