@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -115,8 +116,9 @@ class FlowDistribution(Distribution):
         limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
         if device.type != "cpu":
             return map_chunks([together], rows, condition, (members, *shape), limit).squeeze(2)
-        plans = Plan.of_members(self._stack, self._channels, min(len(rows), limit))
-        return map_chunks([getattr(plan, direction) for plan in plans], rows, condition, shape, limit)
+        plan = Plan(self._stack, self._channels, min(len(rows), limit))
+        each = [functools.partial(getattr(plan, direction), member) for member in range(members)]
+        return map_chunks(each, rows, condition, shape, limit)
 
     def _inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
         """Samples ``(S, n, M, D)`` of latents ``(S, n, D)``."""

@@ -7,7 +7,8 @@ is one for the samples of a pixel, else zero, takes what the condition adds for 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +45,10 @@ class Sharing(NamedTuple):
 
 
 class Chunk:
-    """What all members share on one chunk of rows, ordered pixel by pixel.
+    """One member's work on some rows, ordered pixel by pixel.
 
     Args:
+        member: number of the member.
         condition: shape ``(pixels, F)``, or ``None``.
         like: shape ``(size, pixels, channels)``, the values; for device and number format.
         sharing: how the condition is handed on.
@@ -58,7 +60,8 @@ class Chunk:
         strips: first and last row of each strip, and the number of its columns.
     """
 
-    def __init__(self, condition: Tensor | None, like: Tensor, sharing: Sharing) -> None:
+    def __init__(self, member: int, condition: Tensor | None, like: Tensor, sharing: Sharing) -> None:
+        self.member = member
         size, pixels, _ = like.shape
         rows, together = size * pixels, sharing.pixels
         given = like.new_ones(1, pixels)
@@ -94,68 +97,77 @@ class Chunk:
 
 
 class PreparedSubnet:
-    """One member of a subnet, reading ``[shared, passive, half]`` or ``[half, shared, passive]``.
+    """All members of a subnet, reading ``[shared, passive, half]`` or ``[half, shared, passive]``.
 
     Args:
         net: the subnet.
-        member: which of its members.
         half: channels of the half that it reads.
         is_half_last: which of the two orders.
         sharing: how the condition is handed on.
     """
 
-    def __init__(self, net: Subnet, member: int, half: int, is_half_last: bool, sharing: Sharing) -> None:
-        layers = [(w[member], b[member]) for w, b in zip(net.weights, net.biases, strict=True)]
-        (weight, bias), *later = layers
+    def __init__(self, net: Subnet, half: int, is_half_last: bool, sharing: Sharing) -> None:
+        (weight, bias), *later = zip(net.weights, net.biases, strict=True)
         passive = net.in_channels - half
-        seen, before, condition = weight.split([half, passive, weight.shape[1] - net.in_channels], 1)
-        self._given = torch.cat([condition, bias], 1)
-        shared = weight.new_zeros(len(weight), sharing.channels) if sharing.pixels else self._given
-        self._first = torch.cat([shared, before, seen] if is_half_last else [seen, shared, before], 1)
+        seen, before, condition = weight.split([half, passive, weight.shape[2] - net.in_channels], 2)
+        given = torch.cat([condition, bias], 2)
+        shared = weight.new_zeros(*weight.shape[:2], sharing.channels) if sharing.pixels else given
+        first = torch.cat([shared, before, seen] if is_half_last else [seen, shared, before], 2)
+        self._given, self._first = given.unbind(), first.unbind()
         self._place = 0 if is_half_last else half
-        self._pixels, self._out = sharing.pixels, len(layers[-1][0])
-        self._later, self._is_channels_first = later, is_mkl_fast()
-        self._joined = [torch.cat(layer, 1) for layer in later] if self._is_channels_first else []
+        self._pixels, self._out = sharing.pixels, net.weights[-1].shape[1]
+        self._is_channels_first = is_mkl_fast()
+        self._later: list[Sequence[Any]]
+        if self._is_channels_first:
+            self._later = [torch.cat(layer, 2).unbind() for layer in later]
+        else:
+            self._later = [tuple(zip(w, b, strict=True)) for w, b in later]
 
     def outputs(self, seen: Tensor, chunk: Chunk) -> Tensor:
         """Outputs ``(out, rows)`` for what it reads, ``(in, rows)``."""
-        firsts = self._firsts(chunk.given)
+        firsts = self._firsts(chunk)
+        later = [layer[chunk.member] for layer in self._later]
         out = seen.new_empty(self._out, seen.shape[1])
         strips = zip(chunk.numbers, seen.split(chunk.lengths, 1), out.split(chunk.lengths, 1), strict=True)
         for number, source, target in strips:
-            if not self._later:
+            if not later:
                 torch.mm(firsts[number], source, out=target)
             elif self._is_channels_first:
-                self._channels_first(firsts[number], source, chunk, target)
+                _channels_first(firsts[number], later, source, chunk, target)
             else:
-                self._rows_first(firsts[number], source, target)
+                _rows_first(firsts[number], later, source, target)
         return out
 
-    def _firsts(self, given: Tensor | None) -> tuple[Tensor, ...] | list[Tensor]:
+    def _firsts(self, chunk: Chunk) -> Sequence[Tensor]:
         """The first layer for every strip."""
-        if given is None:
-            return [self._first]
-        columns = torch.mm(self._given, given).unflatten(1, (-1, self._pixels)).transpose(0, 1)
-        firsts = self._first.expand(len(columns), -1, -1).clone()
+        first = self._first[chunk.member]
+        if chunk.given is None:
+            return [first]
+        columns = (
+            torch.mm(self._given[chunk.member], chunk.given).unflatten(1, (-1, self._pixels)).transpose(0, 1)
+        )
+        firsts = first.expand(len(columns), -1, -1).clone()
         firsts[:, :, self._place : self._place + self._pixels] = columns
         return firsts.unbind()
 
-    def _channels_first(self, first: Tensor, seen: Tensor, chunk: Chunk, out: Tensor) -> None:
-        """By MKL: nothing is transposed, and biases come from rows of ones."""
-        rows = seen.shape[1]
-        active, hidden = chunk.hidden(len(first), rows, 0)
-        rectified_product(first, seen, active)
-        *between, last = self._joined
-        for turn, weight in enumerate(between, start=1):
-            before = hidden
-            active, hidden = chunk.hidden(len(weight), rows, turn % 2)
-            rectified_product(weight, before, active)
-        torch.mm(last, hidden, out=out)
 
-    def _rows_first(self, first: Tensor, seen: Tensor, out: Tensor) -> None:
-        """By oneDNN, which adds biases and rectifies inside its products."""
-        hidden = linear(seen.T, first, rectify=True)
-        *between, (last, last_bias) = self._later
-        for weight, bias in between:
-            hidden = linear(hidden, weight, bias.squeeze(1), rectify=True)
-        torch.add(linear(last, hidden), last_bias, out=out)
+def _channels_first(first: Tensor, later: Sequence[Tensor], seen: Tensor, chunk: Chunk, out: Tensor) -> None:
+    """A strip by MKL: nothing is transposed, and biases come from rows of ones."""
+    rows = seen.shape[1]
+    active, hidden = chunk.hidden(len(first), rows, 0)
+    rectified_product(first, seen, active)
+    *between, last = later
+    for turn, weight in enumerate(between, start=1):
+        before = hidden
+        active, hidden = chunk.hidden(len(weight), rows, turn % 2)
+        rectified_product(weight, before, active)
+    torch.mm(last, hidden, out=out)
+
+
+def _rows_first(first: Tensor, later: Sequence[tuple[Tensor, Tensor]], seen: Tensor, out: Tensor) -> None:
+    """A strip by oneDNN, which adds biases and rectifies inside its products."""
+    hidden = linear(seen.T, first, rectify=True)
+    *between, (last, last_bias) = later
+    for weight, bias in between:
+        hidden = linear(hidden, weight, bias.squeeze(1), rectify=True)
+    torch.add(linear(last, hidden), last_bias, out=out)

@@ -6,7 +6,6 @@ arithmetic for one member at a time, with matrices merged beforehand.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.networks.bijections import Mixing
-from monai_inn.networks.couplings import CouplingBlock
+from monai_inn.networks.couplings import Centring, CouplingBlock
 from monai_inn.networks.plan_parts import Chunk, PreparedSubnet, Sharing
 
 if TYPE_CHECKING:
@@ -24,52 +23,42 @@ __all__ = ["Plan"]
 
 
 class Plan:
-    """One member of a flow, prepared for the leading ``channels``; safe to share between threads.
+    """A flow prepared for its leading ``channels``; safe to share between threads.
 
     Args:
         stack: the flow.
-        member: which of its members.
         channels: leading channels, whole groups of the flow.
-        sharing: how its subnets get the condition.
+        size: rows of a pixel in a chunk.
     """
 
-    def __init__(self, stack: FlowStack, member: int, channels: int, sharing: Sharing) -> None:
-        self._sharing = sharing
+    def __init__(self, stack: FlowStack, channels: int, size: int) -> None:
+        self._sharing = Sharing.of(size, stack.condition_channels, stack.widest, stack.dtype.itemsize)
+        self._centring = stack.centring
         with torch.no_grad():
-            centring = stack.centring
-            self._centring = None if centring is None else (centring.bias[member], centring.weight[member])
-            self._groups = [
-                _Group(start, stop, blocks, member, sharing) for start, stop, blocks in stack.spans(channels)
-            ]
+            self._groups = [_Group(*span, self._sharing) for span in stack.spans(channels)]
 
-    @classmethod
-    def of_members(cls, stack: FlowStack, channels: int, size: int) -> list[Plan]:
-        """One for every member, for chunks with ``size`` rows a pixel."""
-        sharing = Sharing.of(size, stack.condition_channels, stack.widest, stack.dtype.itemsize)
-        return [cls(stack, member, channels, sharing) for member in range(stack.members)]
-
-    def inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
-        """Samples ``(S, n, D)`` of latents ``(S, n, D)`` under conditions ``(n, F)``."""
+    def inverse(self, member: int, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """A member's samples ``(S, n, D)`` of latents ``(S, n, D)`` under conditions ``(n, F)``."""
         size, pixels, channels = latent.shape
         columns = latent.permute(2, 1, 0).reshape(channels, -1)
-        chunk = Chunk(condition, latent, self._sharing)
+        chunk = Chunk(member, condition, latent, self._sharing)
         out = torch.empty_like(columns)
         for group in self._groups:
             group.inverse(columns, chunk, out)
         out = out.view(channels, pixels, size)
         if self._centring is not None and condition is not None:
-            m, s = _shift_and_scale(*self._centring, condition, channels)
+            m, s = _shift_and_scale(self._centring, member, condition, channels)
             out.mul_(torch.exp(-s)).add_(m)
         return out.permute(2, 1, 0)
 
-    def log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
-        """Log densities ``(S, n)`` in nats of values ``(S, n, D)`` under conditions ``(n, F)``."""
+    def log_prob(self, member: int, value: Tensor, condition: Tensor | None) -> Tensor:
+        """A member's log densities ``(S, n)`` in nats of ``(S, n, D)`` under conditions ``(n, F)``."""
         size, pixels, channels = value.shape
         columns = value.permute(2, 1, 0).reshape(channels, pixels, size)
-        chunk = Chunk(condition, value, self._sharing)
+        chunk = Chunk(member, condition, value, self._sharing)
         out = value.new_full((pixels, size), -0.5 * math.log(2 * math.pi) * channels)
         if self._centring is not None and condition is not None:
-            m, s = _shift_and_scale(*self._centring, condition, channels)
+            m, s = _shift_and_scale(self._centring, member, condition, channels)
             columns = (columns - m).mul_(s.exp())
             out += s.sum(0)
         for group in self._groups:
@@ -77,25 +66,35 @@ class Plan:
         return out.T
 
 
-def _shift_and_scale(bias: Tensor, weight: Tensor, condition: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Those of a centring, each ``(channels, n, 1)``."""
-    m, s = torch.addmm(bias, weight, condition.T).unsqueeze(-1).chunk(2)
+def _shift_and_scale(
+    centring: Centring, member: int, condition: Tensor, channels: int
+) -> tuple[Tensor, Tensor]:
+    """Those of a member's centring, each ``(channels, n, 1)``."""
+    both = torch.addmm(centring.bias[member], centring.weight[member], condition.T)
+    m, s = both.unsqueeze(-1).chunk(2)
     return m[:channels], s[:channels]
 
 
-class _Group:
-    """The blocks of one member on channels ``start`` to ``stop``."""
+_Maps = tuple[tuple[Tensor, Tensor], ...]  # matrix and offset of every member
 
-    def __init__(
-        self, start: int, stop: int, blocks: list[CouplingBlock], member: int, sharing: Sharing
-    ) -> None:
+
+class _Group:
+    """The blocks on channels ``start`` to ``stop``."""
+
+    def __init__(self, start: int, stop: int, blocks: list[CouplingBlock], sharing: Sharing) -> None:
         self._start, self._stop = start, stop
-        self._blocks = [_Block(block, member, sharing) for block in blocks]
-        gap = sharing.channels + start
-        self._to_data = [block.in_order(block.to_data, gap) for block in self._blocks]
-        self._to_latent = [self._blocks[0].to_latent]
-        for before, block in itertools.pairwise(self._blocks):
-            self._to_latent.append(before.in_order(block.to_latent, gap))
+        self._blocks = [_Block(block, sharing) for block in blocks]
+        self._to_data: list[_Maps] = []
+        self._to_latent: list[_Maps] = []
+        gap, before = sharing.channels + start, None
+        for block in blocks:
+            matrix, offset = _to_data(block.mixing)
+            self._to_data.append(_members(_of_buffer(matrix, block.split, gap), offset))
+            matrix, offset = _to_latent(block.mixing)
+            if before is not None:
+                matrix = _of_buffer(matrix, before.split, gap)
+            self._to_latent.append(_members(matrix, offset))
+            before = block
 
     def inverse(self, latent: Tensor, chunk: Chunk, out: Tensor) -> None:
         """Fill the group's channels of ``out (D, rows)``, of which those before are done."""
@@ -103,35 +102,56 @@ class _Group:
         values = buffers.following(self._blocks[-1].split)
         values.put(latent[self._start : self._stop])
         for number in reversed(range(len(self._blocks))):
-            block, source = self._blocks[number], values
-            block.inverse_(source, chunk)
+            self._blocks[number].inverse_(values, chunk)
+            source, (matrix, offset) = values.whole, self._to_data[number][chunk.member]
             if number:
                 values = buffers.following(self._blocks[number - 1].split)
-                _map(self._to_data[number], block.shift, source.whole, values.second, values.first)
-        torch.addmm(block.shift, self._to_data[0], source.whole, out=out[self._start : self._stop])
+                _map(matrix, offset, source, values)
+        torch.addmm(offset, matrix, source, out=out[self._start : self._stop])
 
     def add_log_prob(self, value: Tensor, chunk: Chunk, total: Tensor) -> None:
         """Add the group's log density of ``value (D, rows)``, less a constant, to ``total (rows)``."""
         buffers = _Buffers(self._stop - self._start, torch.cat([chunk.shared, value[: self._start]]))
         source = value[self._start : self._stop]
-        for block, matrix in zip(self._blocks, self._to_latent, strict=True):
+        for block, maps in zip(self._blocks, self._to_latent, strict=True):
             values = buffers.following(block.split)
-            _map(matrix, block.offset, source, values.second, values.first)
+            _map(*maps[chunk.member], source, values)
             block.forward_(values, chunk, total)
             source = values.whole
         for half in (values.second, values.first):
             total.sub_(half.square_().sum(0), alpha=0.5)
 
 
-def _map(matrix: Tensor, offset: Tensor, value: Tensor, second: Tensor, first: Tensor) -> None:
-    """Write ``matrix @ value + offset`` to two halves."""
-    split = len(first)
-    torch.addmm(offset[split:], matrix[split:], value, out=second)
-    torch.addmm(offset[:split], matrix[:split], value, out=first)
+def _to_latent(mixing: Mixing) -> tuple[Tensor, Tensor]:
+    """Matrix and offset of the forward direction."""
+    matrix = mixing.orthogonal(mixing.shift.dtype) * mixing.log_scale.exp().mT
+    return matrix, -matrix @ mixing.shift
+
+
+def _to_data(mixing: Mixing) -> tuple[Tensor, Tensor]:
+    """Matrix and offset of the inverse."""
+    return mixing.orthogonal(mixing.shift.dtype).mT / mixing.log_scale.exp(), mixing.shift
+
+
+def _of_buffer(matrix: Tensor, split: int, gap: int) -> Tensor:
+    """A matrix on channels as one on a buffer, whose middle has ``gap`` rows."""
+    nothing = matrix.new_zeros(*matrix.shape[:2], gap)
+    return torch.cat([matrix[:, :, split:], nothing, matrix[:, :, :split]], 2)
+
+
+def _members(matrix: Tensor, offset: Tensor) -> _Maps:
+    return tuple(zip(matrix.unbind(), offset.unbind(), strict=True))
+
+
+def _map(matrix: Tensor, offset: Tensor, source: Tensor, values: _Values) -> None:
+    """Write ``matrix @ source + offset`` to the halves of a buffer."""
+    split = len(values.first)
+    torch.addmm(offset[split:], matrix[split:], source, out=values.second)
+    torch.addmm(offset[:split], matrix[:split], source, out=values.first)
 
 
 class _Values:
-    """Values of a group as ``[second half, shared, passive, first half]``.
+    """A buffer of values, ``[second half, shared, passive, first half]``.
 
     So what each subnet reads lies in one piece: that before the first half, or that after the second.
     """
@@ -150,7 +170,7 @@ class _Values:
 
 
 class _Buffers:
-    """Two buffers for values, to be read and written in turn, made anew only for another split."""
+    """Two buffers of values, to be read and written in turn, made anew only for another split."""
 
     def __init__(self, channels: int, middle: Tensor) -> None:
         self._channels, self._middle = channels, middle
@@ -167,32 +187,14 @@ class _Buffers:
 
 
 class _Block:
-    """One coupling block of one member; the mixing as a matrix and an offset for each direction."""
+    """One coupling block; its mixing is part of the group's maps, but for the log-determinant."""
 
-    def __init__(self, block: CouplingBlock, member: int, sharing: Sharing) -> None:
-        mixing: Mixing = block.mixing
-        rotation = mixing.orthogonal(mixing.shift.dtype)[member]
-        scale = mixing.log_scale[member].exp()
+    def __init__(self, block: CouplingBlock, sharing: Sharing) -> None:
         self.split, self.transform = block.split, block.transform
-        self.to_latent, self.to_data = rotation * scale.T, rotation.T / scale
-        self.shift = mixing.shift[member]
-        self.offset = -self.to_latent @ self.shift
-        self.log_det = mixing.log_scale[member].sum()
-        first, rest = block.first_given_second, len(rotation) - self.split
-        self._second_given_first = PreparedSubnet(
-            block.second_given_first, member, self.split, is_half_last=True, sharing=sharing
-        )
-        self._first_given_second = None
-        if first is not None:
-            self._first_given_second = PreparedSubnet(
-                first, member, rest, is_half_last=False, sharing=sharing
-            )
-
-    def in_order(self, matrix: Tensor, gap: int) -> Tensor:
-        """A matrix on the channels as one on values with ``gap`` shared and passive rows."""
-        return torch.cat(
-            [matrix[:, self.split :], matrix.new_zeros(len(matrix), gap), matrix[:, : self.split]], 1
-        )
+        self._log_det = block.mixing.log_scale.sum((1, 2)).unbind()
+        first, rest = block.first_given_second, len(block.mixing.shift[0]) - self.split
+        self._second_given_first = PreparedSubnet(block.second_given_first, self.split, True, sharing)
+        self._first_given_second = None if first is None else PreparedSubnet(first, rest, False, sharing)
 
     def inverse_(self, values: _Values, chunk: Chunk) -> None:
         """Undo the couplings in place."""
@@ -204,7 +206,7 @@ class _Block:
 
     def forward_(self, values: _Values, chunk: Chunk, total: Tensor) -> None:
         """Apply the couplings in place, adding the log-determinant of the block to ``total (rows)``."""
-        total.add_(self.log_det)
+        total.add_(self._log_det[chunk.member])
         if self._first_given_second is not None:
             raw = self._first_given_second.outputs(values.before_first, chunk)
             total.add_(self.transform.forward_(values.first, raw))
