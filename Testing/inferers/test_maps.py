@@ -14,6 +14,16 @@ from monai_inn.inferers import MapNetwork, PosteriorInferer
 from monai_inn.inferers.summaries import count_modes, quantiles, shared_latents, sort_samples
 
 
+def assert_same_map(name, value, expected):
+    """Equal but for rounding, which depends on how a processor's products group the pixels.
+
+    WAIC is a variance, of untrained members here: two units in the last place of the image move it by up to
+    7e-4 of itself, the other maps by 1e-5.
+    """
+    rtol = 5e-3 if name == "waic" else 1e-4
+    torch.testing.assert_close(value.as_tensor(), expected.as_tensor(), rtol=rtol, atol=1e-4, msg=name)
+
+
 def test_every_map_has_its_shape_unit_and_geometry(camera_fit, image):
     affine = torch.diag(torch.tensor([0.5, 0.25, 2.0, 1.0], dtype=torch.float64))
     maps = camera_fit.maps(MetaTensor(image, affine=affine), samples=16, below={"sao2": 0.6, "vhb": 0.05})
@@ -52,9 +62,7 @@ def test_unusable_pixels_are_nan_in_every_map_and_leave_the_others_alone(camera_
             assert torch.equal(value[0].as_tensor() == 0, lost)
             continue
         assert value[:, lost].isnan().all(), name
-        torch.testing.assert_close(
-            value[:, ~lost].as_tensor(), whole[name][:, ~lost].as_tensor(), rtol=1e-4, atol=1e-4
-        )
+        assert_same_map(name, value[:, ~lost], whole[name][:, ~lost])
 
 
 def test_an_image_without_a_valid_pixel_has_every_map_and_no_value(camera_fit, image):
@@ -70,7 +78,7 @@ def test_maps_do_not_depend_on_the_chunk(camera_fit, image, monkeypatch):
     whole = camera_fit.maps(image, samples=16)
     monkeypatch.setattr(walk, "_PIXELS", 5)
     for name, value in camera_fit.maps(image, samples=16).items():
-        torch.testing.assert_close(value.as_tensor(), whole[name].as_tensor(), rtol=1e-4, atol=1e-4, msg=name)
+        assert_same_map(name, value, whole[name])
 
 
 def test_same_seed_same_maps_and_another_seed_other_maps(camera_fit, image):
