@@ -1,9 +1,9 @@
 """Fully connected layers of a CPU, rows first, by the faster of two libraries.
 
-``torch.mm`` goes to MKL, which on AMD processors runs at half the speed of oneDNN's kernels or less. On Intel
-the two are level until a matrix is transposed, as in every backward pass: oneDNN then copies it first. The
-result is full ``float32`` either way. Everything else (other devices and number formats, exports,
-compilation) takes torch's ordinary operators.
+``torch.mm`` goes to MKL, which on AMD processors since Zen 5 runs at half the speed of oneDNN's kernels or
+less. Elsewhere the two are level until a matrix is transposed, as in every backward pass: oneDNN then copies
+it first. The result is full ``float32`` either way. Everything else (other devices and number formats,
+exports, compilation) takes torch's ordinary operators.
 """
 
 from __future__ import annotations
