@@ -8,6 +8,8 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
+from monai_inn.metrics.cases import check_cases, unwrap
+
 __all__ = ["SbcUniformity", "rank_counts", "sbc_ranks", "sbc_uniformity", "uniformity_of_counts"]
 
 # χ² is trusted from this many expected cases per bin on; more than 20 bins only dilute smooth deviations.
@@ -31,7 +33,13 @@ class SbcUniformity(NamedTuple):
     num_bins: int
 
 
-def sbc_ranks(samples: Tensor, truth: Tensor, mask: Tensor | None = None, seed: int = 0) -> Tensor:
+def sbc_ranks(
+    samples: Tensor,
+    truth: Tensor,
+    mask: Tensor | None = None,
+    seed: int = 0,
+    period: Tensor | None = None,
+) -> Tensor:
     """Return how many posterior samples lie below the truth; uniform on ``0…S`` for an exact posterior.
 
     Args:
@@ -39,17 +47,18 @@ def sbc_ranks(samples: Tensor, truth: Tensor, mask: Tensor | None = None, seed: 
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
         seed: seed by which ties (parameters on a bound) are broken at random, as uniformity demands.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
 
     Returns:
         Ranks of the counted cases, shape ``(number of true in mask, D)``, int64.
 
     Raises:
         TypeError: if the mask is not boolean.
-        ValueError: if the shapes do not belong together, or a counted value is NaN.
+        ValueError: as for ``check_cases``.
 
     Source: Talts et al., Validating Bayesian inference algorithms with simulation-based calibration, 2018.
     """
-    samples, truth = _checked(samples, truth, mask)
+    samples, truth = unwrap(*check_cases(samples, truth, mask, period), period)
     below = torch.zeros_like(truth, dtype=torch.int64)
     equal = torch.zeros_like(below)
     for sample in samples:
@@ -114,26 +123,3 @@ def uniformity_of_counts(counts: Tensor) -> SbcUniformity:
     statistic = ((observed - expected).square() / expected).sum(1)
     p_value = torch.as_tensor(chi2.sf(statistic.cpu().numpy(), num_bins - 1))
     return SbcUniformity(statistic, p_value, (num_parameters * p_value).clamp_max(1.0), num_bins)
-
-
-def _checked(samples: Tensor, truth: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The counted cases of samples and truth, when their shapes belong together."""
-    if samples.ndim != 3 or truth.ndim != 2 or samples.shape[1:] != truth.shape or samples.shape[0] < 1:
-        raise ValueError(
-            f"samples have shape {tuple(samples.shape)} and truth {tuple(truth.shape)}, expected "
-            "(samples, cases, parameters) and (cases, parameters) with equal cases and parameters."
-        )
-    if mask is not None:
-        if mask.dtype != torch.bool:
-            raise TypeError(
-                f"mask is {mask.dtype}, expected a boolean tensor that is true for cases to count."
-            )
-        if mask.shape != truth.shape[:1]:
-            raise ValueError(
-                f"mask has shape {tuple(mask.shape)}, expected one entry per case, {(truth.shape[0],)}."
-            )
-        samples, truth = samples[:, mask], truth[mask]
-    broken = int(samples.isnan().any(0).logical_or(truth.isnan()).any(-1).sum())
-    if broken:
-        raise ValueError(f"{broken} of {truth.shape[0]} cases hold NaN; leave them out with mask=.")
-    return samples, truth

@@ -29,6 +29,7 @@ class Parameter:
         description: what the quantity is, in one phrase.
         scale: ``"linear"`` (uniform), ``"log"`` (log-uniform, needs ``low > 0``) or ``"square"``
             (the square of a uniform number, for quantities that are mostly near ``low``).
+        is_periodic: whether ``low`` and ``high`` are the same, as for an angle on the full circle.
 
     Raises:
         ValueError: if the bounds are not ordered, or do not fit the scale.
@@ -40,6 +41,7 @@ class Parameter:
     high: float
     description: str = ""
     scale: str = "linear"
+    is_periodic: bool = False
 
     def __post_init__(self) -> None:
         if self.scale not in _SCALES:
@@ -55,6 +57,8 @@ class Parameter:
             )
         if self.scale == "log" and self.low <= 0:
             raise ValueError(f"parameter {self.name!r}: a log scale needs low > 0, got {self.low}.")
+        if self.is_periodic and (math.isinf(self.low) or self.scale != "linear"):
+            raise ValueError(f"parameter {self.name!r}: if periodic, give finite bounds and a linear scale.")
 
     @property
     def is_bounded(self) -> bool:
@@ -98,6 +102,12 @@ class ParameterSpace:
     def high(self) -> Tensor:
         """Upper bounds, shape ``(D,)``, float64."""
         return torch.tensor([p.high for p in self.parameters], dtype=torch.float64)
+
+    @property
+    def period(self) -> Tensor:
+        """Length of a turn of each periodic parameter, ``inf`` for the others, shape ``(D,)``, float64."""
+        turns = [p.high - p.low if p.is_periodic else math.inf for p in self.parameters]
+        return torch.tensor(turns, dtype=torch.float64)
 
     def subset(self, names: Sequence[str]) -> ParameterSpace:
         """Return the space of some of the parameters, in the order asked for."""

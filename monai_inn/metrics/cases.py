@@ -1,0 +1,128 @@
+"""What all metrics of posterior samples ask of their input, and how angles are compared."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_cases", "embed", "unwrap"]
+
+# Angles may be a turn off (−π…π or 0…2π); values that span more turns than this are in another unit.
+_MOST_PERIODS = 3.0
+
+
+def check_cases(
+    samples: Tensor,
+    truth: Tensor,
+    mask: Tensor | None = None,
+    period: Tensor | None = None,
+    least_samples: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Return the counted cases of posterior samples and truth.
+
+    Args:
+        samples: posterior samples, shape ``(S, N, D)``.
+        truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
+        mask: cases to count, boolean, shape ``(N,)``; all of them by default.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        least_samples: samples per case that the caller needs.
+
+    Returns:
+        Samples ``(S, M, D)`` and truth ``(M, D)`` of the ``M`` cases that count.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if the shapes do not belong together, a counted value is NaN or infinite, there are too
+            few samples, or angles span so many turns that they must be in another unit than their period.
+    """
+    if samples.ndim != 3 or truth.ndim != 2 or samples.shape[1:] != truth.shape or samples.shape[0] < 1:
+        raise ValueError(
+            f"samples have shape {tuple(samples.shape)} and truth {tuple(truth.shape)}, expected "
+            "(samples, cases, parameters) and (cases, parameters) with equal cases and parameters."
+        )
+    if samples.shape[0] < least_samples:
+        raise ValueError(
+            f"{samples.shape[0]} posterior sample(s) per case; draw at least {least_samples} to measure this."
+        )
+    if mask is not None:
+        if mask.dtype != torch.bool:
+            raise TypeError(
+                f"mask is {mask.dtype}, expected a boolean tensor that is true for cases to count."
+            )
+        if mask.shape != truth.shape[:1]:
+            raise ValueError(
+                f"mask has shape {tuple(mask.shape)}, expected one entry per case, {(truth.shape[0],)}."
+            )
+        samples, truth = samples[:, mask], truth[mask]
+    # A sum is finite if all its terms are, and needs no array of the samples' size.
+    finite = samples.sum(0, dtype=torch.float64).isfinite() & truth.isfinite()
+    broken = int((~finite).any(-1).sum())
+    if broken:
+        raise ValueError(
+            f"{broken} of {truth.shape[0]} cases hold NaN or infinite values; leave them out with mask=."
+        )
+    if period is not None:
+        _check_period(samples, truth, period)
+    return samples, truth
+
+
+def unwrap(samples: Tensor, truth: Tensor, period: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Cut every circle opposite the circular mean of truth and samples together, as ranks need.
+
+    Truth and samples of an exact posterior are exchangeable, and the cut treats them alike: ranks and
+    coverage after it are exact. Parameters with an infinite period stay as they are.
+
+    Args:
+        samples: shape ``(S, N, D)``.
+        truth: shape ``(N, D)``.
+        period: shape ``(D,)``; ``None`` for no angles.
+
+    Returns:
+        Samples and truth, those of angles within half a turn of the mean.
+    """
+    if period is None or not bool(period.isfinite().any()):
+        return samples, truth
+    samples, truth = samples.clone(), truth.clone()
+    for d in torch.nonzero(period.isfinite()).flatten().tolist():
+        turn = float(period[d])
+        angle = torch.cat([samples[..., d], truth[None, :, d]]) * (2 * math.pi / turn)
+        mean = torch.atan2(angle.sin().mean(0), angle.cos().mean(0)) * (turn / (2 * math.pi))
+        for values in (samples, truth):
+            values[..., d] = torch.remainder(values[..., d] - mean + turn / 2, turn) + mean - turn / 2
+    return samples, truth
+
+
+def embed(values: Tensor, period: Tensor | None) -> Tensor:
+    """Put angles on circles of the right circumference, so that Euclidean distances respect the turn.
+
+    Args:
+        values: shape ``(…, D)``.
+        period: shape ``(D,)``; ``None`` for no angles.
+
+    Returns:
+        Shape ``(…, D + number of angles)``: the linear parameters, then cosines, then sines.
+    """
+    if period is None or not bool(period.isfinite().any()):
+        return values
+    is_angle = period.isfinite().to(values.device)
+    radius = (period[period.isfinite()] / (2 * math.pi)).to(values)
+    angle = values[..., is_angle] / radius
+    return torch.cat([values[..., ~is_angle], radius * angle.cos(), radius * angle.sin()], -1)
+
+
+def _check_period(samples: Tensor, truth: Tensor, period: Tensor) -> None:
+    if period.shape != truth.shape[-1:] or not bool((period > 0).all()):
+        raise ValueError(
+            f"period is {period.tolist()}, expected a positive number per parameter ({truth.shape[-1]}), "
+            "inf for those that are no angles."
+        )
+    for d in torch.nonzero(period.isfinite()).flatten().tolist():
+        for name, values in (("truth", truth[:, d]), ("samples", samples[..., d])):
+            span = float(values.max() - values.min()) if values.numel() else 0.0
+            if span > _MOST_PERIODS * float(period[d]):
+                raise ValueError(
+                    f"{name} of parameter {d} spans {span:.4g}, but a turn is {float(period[d]):.4g}: degrees "
+                    "where radians are expected? Convert them, or give the period in their unit."
+                )
