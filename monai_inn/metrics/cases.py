@@ -123,6 +123,6 @@ def _check_period(samples: Tensor, truth: Tensor, period: Tensor) -> None:
             span = float(values.max() - values.min()) if values.numel() else 0.0
             if span > _MOST_PERIODS * float(period[d]):
                 raise ValueError(
-                    f"{name} of parameter {d} spans {span:.4g}, but a turn is {float(period[d]):.4g}: degrees "
-                    "where radians are expected? Convert them, or give the period in their unit."
+                    f"{name} of parameter {d} spans {span:.4g}, but a turn is {float(period[d]):.4g}: degrees"
+                    " where radians are expected? Convert them, or give the period in their unit."
                 )
