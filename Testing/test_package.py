@@ -24,6 +24,7 @@ LAYERS = (
     {"inferers", "transforms"},
     {"training"},
     {"bundles", "reports"},
+    {"validation"},
     {"verbs"},
     {"cli"},
     {"__main__", "__init__"},

@@ -28,6 +28,7 @@ _SUBPACKAGES = (
     "reports",
     "training",
     "transforms",
+    "validation",
 )
 _HOMES = {"FittedPosterior": "inferers", "fit": "training", "load": "bundles"}
 

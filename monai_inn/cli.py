@@ -123,6 +123,24 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb("ood", verbs.ood, "only the trust maps of an image: WAIC, p-value, untrusted pixels")
     _add_image(sub)
 
+    sub = verb("validate", verbs.validate, "test whether posteriors hold what they promise; write a report")
+    sub.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="bundle folder, or name of a shipped one, tested on fresh simulations; or posterior samples: "
+        "NPZ, Zarr, CSV, or folder of `infer --save-samples`",
+    )
+    sub.add_argument("-o", "--out", required=True, metavar="REPORT", help="folder to write")
+    sub.add_argument("-n", type=int, default=4000, help="simulations, for a bundle (4000)")
+    sub.add_argument("--samples", type=int, default=255, help="posterior samples of each (255)")
+    sub.add_argument("--truth", metavar="FILE", help="true values of CSV or NIfTI samples")
+    sub.add_argument("--parameters", metavar="JSON", help="names, units and periods of foreign samples")
+    sub.add_argument("--tolerance-width", type=float, default=0.1, metavar="SHARE",
+                     help="share by which intervals may be too narrow or wide (0.1)")  # fmt: skip
+    sub.add_argument("--tolerance-shift", type=float, default=0.1, metavar="SD",
+                     help="posterior standard deviations by which values may be off (0.1)")  # fmt: skip
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
     sub = verb("demo", verbs.demo, "infer the shipped example images; no training")
     sub.add_argument(
         "-o", "--out", default="monai_inn_demo", metavar="DIR", help="folder to write (monai_inn_demo)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
 
-__all__ = ["demo", "fit", "infer", "ood", "plain", "problems", "simulate"]
+__all__ = ["demo", "fit", "infer", "ood", "plain", "problems", "simulate", "validate"]
 
 
 def plain(verb: str, result: Mapping[str, Any]) -> str:
@@ -19,6 +19,8 @@ def plain(verb: str, result: Mapping[str, Any]) -> str:
         return _plain_problems(result)
     if verb in ("infer", "ood"):
         return _plain_maps(result)
+    if verb == "validate":
+        return _plain_report(result)
     if verb == "demo":
         return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
     return "\n".join(f"{key}: {value}" for key, value in result.items())
@@ -57,6 +59,12 @@ def _plain_maps(result: Mapping[str, Any]) -> str:
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])
+
+
+def _plain_report(result: Mapping[str, Any]) -> str:
+    targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
+    lines = [f"{result['title']}: {result['status']}", *(f"  {entry['verdict']}" for entry in targets)]
+    return "\n".join([*lines, f"report: {result['out']}/report.html"])
 
 
 def _problem(arguments: argparse.Namespace) -> InverseProblem:
@@ -208,6 +216,27 @@ def ood(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | trust_image(
         arguments.bundle, arguments.image, arguments.out, **_image_options(arguments)
     )
+
+
+def validate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Test whether posteriors hold what they promise."""
+    from monai_inn.validation import Tolerance
+    from monai_inn.validation.commands import validate_source
+
+    with _bar("validate") as show:
+        report = validate_source(
+            arguments.source,
+            arguments.out,
+            truth=arguments.truth,
+            parameters=arguments.parameters,
+            n=arguments.n,
+            samples=arguments.samples,
+            tolerance=Tolerance(arguments.tolerance_width, arguments.tolerance_shift),
+            device=_device(arguments.device),
+            seed=arguments.seed,
+            progress=show,
+        )
+    return {"out": arguments.out} | report
 
 
 def demo(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,17 +1,24 @@
-"""Calibration, out-of-distribution scores and detection; the MONAI metric class loads when asked for."""
+"""Calibration, scores, modes, out-of-distribution detection; the MONAI metric classes load when asked for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from monai_inn.lazy import lazy_attributes
 from monai_inn.metrics.calibration import (
     CalibrationCurve,
     NoiseFloor,
     calibration_curve,
     calibration_error,
     calibration_noise_floor,
-    coverage_interval,
     curve_of_counts,
+)
+from monai_inn.metrics.coverage import (
+    Coverage,
+    coverage,
+    coverage_interval,
+    coverage_of_counts,
+    needed_cases,
 )
 from monai_inn.metrics.detection import (
     RocCurve,
@@ -21,6 +28,23 @@ from monai_inn.metrics.detection import (
     fpr_at_tpr,
     roc_curve,
 )
+from monai_inn.metrics.ecdf import (
+    EcdfDifference,
+    EcdfEnvelope,
+    ecdf_difference,
+    ecdf_envelope,
+)
+from monai_inn.metrics.grid import (
+    GridComparison,
+    grid_divergence,
+    posterior_grid,
+)
+from monai_inn.metrics.normal_scores import (
+    WidthShift,
+    needed_cases_for_shift,
+    needed_cases_for_width,
+    width_and_shift,
+)
 from monai_inn.metrics.ood import (
     ConformalThreshold,
     WaicTerms,
@@ -29,49 +53,179 @@ from monai_inn.metrics.ood import (
     waic,
     waic_terms,
 )
+from monai_inn.metrics.resimulation import (
+    ResimulationTest,
+    noise_sd_of,
+    resimulation_error,
+    resimulation_test,
+)
 from monai_inn.metrics.sbc import (
     SbcUniformity,
+    pit,
     rank_counts,
     sbc_ranks,
     sbc_uniformity,
     uniformity_of_counts,
 )
+from monai_inn.metrics.scores import (
+    LogScores,
+    crps,
+    energy_score,
+    log_score,
+)
+from monai_inn.metrics.sharpness import (
+    Contraction,
+    contraction,
+    hds_length,
+    interval_width,
+    posterior_sd,
+)
+from monai_inn.metrics.strata import (
+    Strata,
+    StratifiedMetric,
+    bins_of,
+    by_stratum,
+)
+from monai_inn.metrics.tarp import (
+    TarpResult,
+    other_truths,
+    prior_scale,
+    tarp,
+    tarp_fractions,
+    tarp_of_fractions,
+)
+from monai_inn.metrics.two_sample import (
+    C2stResult,
+    MmdResult,
+    c2st,
+    mmd,
+    mmd_loss,
+)
 
 if TYPE_CHECKING:
-    from monai_inn.metrics.posterior_calibration import PosteriorCalibration
+    from monai_inn.metrics.posterior_calibration import (
+        PosteriorCalibration,
+    )
+    from monai_inn.metrics.rank_metrics import (
+        Pit,
+        PosteriorCoverage,
+        SbcEcdf,
+        Tarp,
+    )
+    from monai_inn.metrics.score_metrics import (
+        Crps,
+        EnergyScore,
+        GridDivergence,
+        HighestDensityLength,
+        LogScore,
+        ResimulationError,
+        Sharpness,
+    )
+    from monai_inn.metrics.two_sample_metrics import (
+        ClassifierTwoSample,
+        MaximumMeanDiscrepancy,
+    )
 
 __all__ = [
+    "C2stResult",
     "CalibrationCurve",
+    "ClassifierTwoSample",
     "ConformalThreshold",
+    "Contraction",
+    "Coverage",
+    "Crps",
+    "EcdfDifference",
+    "EcdfEnvelope",
+    "EnergyScore",
+    "GridComparison",
+    "GridDivergence",
+    "HighestDensityLength",
+    "LogScore",
+    "LogScores",
+    "MaximumMeanDiscrepancy",
+    "MmdResult",
     "NoiseFloor",
+    "Pit",
     "PosteriorCalibration",
+    "PosteriorCoverage",
+    "ResimulationError",
+    "ResimulationTest",
     "RocCurve",
+    "SbcEcdf",
     "SbcUniformity",
+    "Sharpness",
+    "Strata",
+    "StratifiedMetric",
+    "Tarp",
+    "TarpResult",
     "WaicTerms",
+    "WidthShift",
     "auroc",
     "average_precision",
     "benjamini_hochberg",
+    "bins_of",
     "bootstrap_interval",
+    "by_stratum",
+    "c2st",
     "calibration_curve",
     "calibration_error",
     "calibration_noise_floor",
+    "contraction",
+    "coverage",
     "coverage_interval",
+    "coverage_of_counts",
+    "crps",
     "curve_of_counts",
+    "ecdf_difference",
+    "ecdf_envelope",
+    "energy_score",
     "fpr_at_tpr",
+    "grid_divergence",
+    "hds_length",
+    "interval_width",
+    "log_score",
+    "mmd",
+    "mmd_loss",
+    "needed_cases",
+    "needed_cases_for_shift",
+    "needed_cases_for_width",
+    "noise_sd_of",
+    "other_truths",
+    "pit",
+    "posterior_grid",
+    "posterior_sd",
+    "prior_scale",
     "rank_counts",
+    "resimulation_error",
+    "resimulation_test",
     "roc_curve",
     "sbc_ranks",
     "sbc_uniformity",
+    "tarp",
+    "tarp_fractions",
+    "tarp_of_fractions",
     "typicality",
     "uniformity_of_counts",
     "waic",
     "waic_terms",
+    "width_and_shift",
 ]
 
+_HOMES = {
+    "PosteriorCalibration": "posterior_calibration",
+    "Pit": "rank_metrics",
+    "PosteriorCoverage": "rank_metrics",
+    "SbcEcdf": "rank_metrics",
+    "Tarp": "rank_metrics",
+    "Crps": "score_metrics",
+    "EnergyScore": "score_metrics",
+    "GridDivergence": "score_metrics",
+    "HighestDensityLength": "score_metrics",
+    "LogScore": "score_metrics",
+    "ResimulationError": "score_metrics",
+    "Sharpness": "score_metrics",
+    "ClassifierTwoSample": "two_sample_metrics",
+    "MaximumMeanDiscrepancy": "two_sample_metrics",
+}
 
-def __getattr__(name: str) -> Any:
-    if name == "PosteriorCalibration":
-        from monai_inn.metrics.posterior_calibration import PosteriorCalibration
-
-        return PosteriorCalibration
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_attributes(__name__, _HOMES)

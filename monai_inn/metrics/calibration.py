@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.stats import beta
 from torch import Tensor
 
 from monai_inn.metrics.sbc import rank_counts, sbc_ranks
@@ -17,7 +16,6 @@ __all__ = [
     "calibration_curve",
     "calibration_error",
     "calibration_noise_floor",
-    "coverage_interval",
     "curve_of_counts",
 ]
 
@@ -53,7 +51,11 @@ class NoiseFloor(NamedTuple):
 
 
 def calibration_curve(
-    samples: Tensor, truth: Tensor, mask: Tensor | None = None, level: Tensor | None = None
+    samples: Tensor,
+    truth: Tensor,
+    mask: Tensor | None = None,
+    level: Tensor | None = None,
+    period: Tensor | None = None,
 ) -> CalibrationCurve:
     """Return the coverage of central posterior intervals at many levels.
 
@@ -62,6 +64,7 @@ def calibration_curve(
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``.
         level: nominal coverages between 0 and 1, shape ``(Q,)``; 1, 2, …, 99 % by default.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
 
     Returns:
         The levels and, per parameter, the coverage. The intervals lie between order statistics of the
@@ -72,7 +75,8 @@ def calibration_curve(
 
     Source: Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019, section 4.2.
     """
-    return curve_of_counts(rank_counts(sbc_ranks(samples, truth, mask), samples.shape[0]), level)
+    ranks = sbc_ranks(samples, truth, mask, period=period)
+    return curve_of_counts(rank_counts(ranks, samples.shape[0]), level)
 
 
 def curve_of_counts(counts: Tensor, level: Tensor | None = None) -> CalibrationCurve:
@@ -96,7 +100,9 @@ def curve_of_counts(counts: Tensor, level: Tensor | None = None) -> CalibrationC
     return CalibrationCurve(level, coverage)
 
 
-def calibration_error(samples: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def calibration_error(
+    samples: Tensor, truth: Tensor, mask: Tensor | None = None, period: Tensor | None = None
+) -> Tensor:
     """Return the median over the levels 1…99 % of ``|coverage − level|``, per parameter, shape ``(D,)``.
 
     A perfect posterior does not reach zero: compare with ``calibration_noise_floor``. The prior is perfectly
@@ -106,11 +112,12 @@ def calibration_error(samples: Tensor, truth: Tensor, mask: Tensor | None = None
         samples: posterior samples, shape ``(S, N, D)``.
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
 
     Raises:
         ValueError: as for ``calibration_curve``.
     """
-    return calibration_curve(samples, truth, mask).error
+    return calibration_curve(samples, truth, mask, period=period).error
 
 
 def calibration_noise_floor(n: int) -> NoiseFloor:
@@ -124,24 +131,6 @@ def calibration_noise_floor(n: int) -> NoiseFloor:
     if n < 1:
         raise ValueError(f"n = {n} cases; give a positive number.")
     return NoiseFloor(mean=0.29 / math.sqrt(n), upper=0.60 / math.sqrt(n))
-
-
-def coverage_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a rate of which ``hits`` of ``n`` independent cases were seen.
-
-    Raises:
-        ValueError: if not ``0 ≤ hits ≤ n`` and ``n ≥ 1``, or the confidence is not between 0 and 1.
-
-    Source: Clopper and Pearson, The use of confidence or fiducial limits, 1934.
-    """
-    if not 0 <= hits <= n or n < 1:
-        raise ValueError(f"{hits} hits in {n} cases; expected 0 ≤ hits ≤ n and n ≥ 1.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}; give a number between 0 and 1.")
-    tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
-    return low, high
 
 
 def _interpolate(cumulative: Tensor, u: Tensor) -> Tensor:

@@ -56,13 +56,7 @@ def check_cases(
                 f"mask has shape {tuple(mask.shape)}, expected one entry per case, {(truth.shape[0],)}."
             )
         samples, truth = samples[:, mask], truth[mask]
-    # A sum is finite if all its terms are, and needs no array of the samples' size.
-    finite = samples.sum(0, dtype=torch.float64).isfinite() & truth.isfinite()
-    broken = int((~finite).any(-1).sum())
-    if broken:
-        raise ValueError(
-            f"{broken} of {truth.shape[0]} cases hold NaN or infinite values; leave them out with mask=."
-        )
+    _check_finite(samples, truth)
     if period is not None:
         _check_period(samples, truth, period)
     return samples, truth
@@ -107,9 +101,19 @@ def embed(values: Tensor, period: Tensor | None) -> Tensor:
     if period is None or not bool(period.isfinite().any()):
         return values
     is_angle = period.isfinite().to(values.device)
-    radius = (period[period.isfinite()] / (2 * math.pi)).to(values)
+    radius = (period[period.isfinite()].double() / (2 * math.pi)).to(values)
     angle = values[..., is_angle] / radius
     return torch.cat([values[..., ~is_angle], radius * angle.cos(), radius * angle.sin()], -1)
+
+
+def _check_finite(samples: Tensor, truth: Tensor) -> None:
+    # The extremes are finite if all values are, and need no array of the samples' size.
+    if all(bool(torch.stack(v.aminmax()).isfinite().all()) for v in (samples, truth) if v.numel()):
+        return
+    broken = int((~(samples.isfinite().all(0) & truth.isfinite())).any(-1).sum())
+    raise ValueError(
+        f"{broken} of {truth.shape[0]} cases hold NaN or infinite values; leave them out with mask=."
+    )
 
 
 def _check_period(samples: Tensor, truth: Tensor, period: Tensor) -> None:

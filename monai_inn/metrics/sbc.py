@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases, unwrap
 
-__all__ = ["SbcUniformity", "rank_counts", "sbc_ranks", "sbc_uniformity", "uniformity_of_counts"]
+__all__ = [
+    "SbcUniformity",
+    "below_and_equal",
+    "pit",
+    "rank_counts",
+    "sbc_ranks",
+    "sbc_uniformity",
+    "uniformity_of_counts",
+]
 
 # χ² is trusted from this many expected cases per bin on; more than 20 bins only dilute smooth deviations.
 _CASES_PER_BIN = 20
 _MAX_BINS = 20
+
+# Values compared at a time: a megabyte or two, so that what is made of them stays in the cache.
+_CHUNK = 2**18
 
 
 class SbcUniformity(NamedTuple):
@@ -58,17 +71,94 @@ def sbc_ranks(
 
     Source: Talts et al., Validating Bayesian inference algorithms with simulation-based calibration, 2018.
     """
-    samples, truth = unwrap(*check_cases(samples, truth, mask, period), period)
-    below = torch.zeros_like(truth, dtype=torch.int64)
-    equal = torch.zeros_like(below)
-    for sample in samples:
-        below += sample < truth
-        equal += sample == truth
-    if bool(equal.any()):
-        generator = torch.Generator().manual_seed(seed)
-        uniform = torch.rand(equal.shape, generator=generator, dtype=torch.float64).to(equal.device)
-        below += (uniform * (equal + 1)).long()
-    return below
+    return break_ties(*below_and_equal(samples, truth, mask, period), seed).long()
+
+
+def pit(
+    samples: Tensor,
+    truth: Tensor,
+    mask: Tensor | None = None,
+    period: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Return the probability integral transform of the truth; uniform on (0, 1) for an exact posterior.
+
+    The posterior is known by its samples only, so the rank among them is spread over its share of the unit
+    interval at random: ``(rank + U) / (S + 1)``. Uniformity is exact for any number of samples.
+
+    Args:
+        samples: posterior samples, shape ``(S, N, D)``.
+        truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
+        mask: cases to count, boolean, shape ``(N,)``; all of them by default.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        seed: seed of the spreading and of ties; the same seed gives ``sbc_ranks`` these values rounded down.
+
+    Returns:
+        Shape ``(number of true in mask, D)``, float64, strictly between 0 and 1.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: as for ``check_cases``.
+
+    Source: Dawid, Statistical theory: the prequential approach, 1984; randomised for samples.
+    """
+    spread = break_ties(*below_and_equal(samples, truth, mask, period), seed)
+    return unit_share(spread, samples.shape[0])
+
+
+def below_and_equal(
+    samples: Tensor, truth: Tensor, mask: Tensor | None = None, period: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return how many samples lie below the truth and how many equal it, two of ``(N, D)``, int64.
+
+    All that ranks need, before chance enters. Arguments and errors as for ``sbc_ranks``.
+    """
+    samples, truth = check_cases(samples, truth, mask, period)
+    below = torch.empty(truth.shape, dtype=torch.int64, device=truth.device)
+    equal = torch.empty_like(below)
+    for cases in chunks_of_cases(samples):
+        drawn, true = unwrap(samples[:, cases], truth[cases], period)
+        below[cases], equal[cases] = count_below_and_equal(drawn, true)
+    return below, equal
+
+
+def chunks_of_cases(samples: Tensor) -> Iterator[slice]:
+    """Slices of the cases of samples ``(S, N, D)``, small enough for the cache of a processor."""
+    width = max(1, _CHUNK * samples.shape[1] // max(1, samples.numel()))
+    for start in range(0, samples.shape[1], width):
+        yield slice(start, start + width)
+
+
+def count_below_and_equal(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Count the samples ``(S, …)`` below and equal to the truth ``(…)``."""
+    # Summed as bytes: torch widens a boolean array to int64 before it adds.
+    below = (samples < truth).view(torch.uint8).sum(0, dtype=torch.int32)
+    return below, (samples == truth).view(torch.uint8).sum(0, dtype=torch.int32)
+
+
+def break_ties(below: Tensor, equal: Tensor, seed: int) -> Tensor:
+    """Spread ranks at random over those that ties leave open and on to the next rank, float64.
+
+    The whole part is a rank of ``0…S``, each as likely as the other if truth and samples are exchangeable;
+    the rest is uniform and independent of it.
+    """
+    uniform = torch.rand(below.shape, generator=stream(seed, "ties"), dtype=torch.float64)
+    return below + uniform.to(below.device) * (equal + 1)
+
+
+def stream(seed: int, purpose: str) -> torch.Generator:
+    """Random stream of one purpose, independent of the others and of what the same seed gives elsewhere.
+
+    Samples are often drawn after ``torch.manual_seed(0)``; a generator of seed 0 would repeat their numbers.
+    """
+    entropy = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(entropy) % 2**63)
+
+
+def unit_share(spread: Tensor, num_samples: int | Tensor) -> Tensor:
+    """Scale the output of ``break_ties`` to (0, 1), both ends excluded."""
+    eps = torch.finfo(torch.float64).eps
+    return (spread / (num_samples + 1)).clamp(eps, 1 - eps)
 
 
 def rank_counts(ranks: Tensor, num_samples: int) -> Tensor:

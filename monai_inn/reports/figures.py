@@ -16,7 +16,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from monai_inn.metrics.calibration import CalibrationCurve, coverage_interval
+from monai_inn.metrics.calibration import CalibrationCurve
+from monai_inn.metrics.coverage import coverage_interval
 from monai_inn.problems import Parameter, ParameterSpace
 from monai_inn.reports.pictures import Picture, colour_rendering, plane, stripes
 

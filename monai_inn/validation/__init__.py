@@ -1,0 +1,41 @@
+"""Validation of posteriors, ours or anybody's: cases in, a report with verdicts out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monai_inn.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from monai_inn.validation.assess import validate
+    from monai_inn.validation.cases import Cases, Images
+    from monai_inn.validation.readers import read_cases, read_parameters
+    from monai_inn.validation.report import check_report, write_report
+    from monai_inn.validation.simulated import simulated_cases
+    from monai_inn.validation.verdicts import Tolerance
+
+__all__ = [
+    "Cases",
+    "Images",
+    "Tolerance",
+    "check_report",
+    "read_cases",
+    "read_parameters",
+    "simulated_cases",
+    "validate",
+    "write_report",
+]
+
+_HOMES = {
+    "Cases": "cases",
+    "Images": "cases",
+    "Tolerance": "verdicts",
+    "check_report": "report",
+    "read_cases": "readers",
+    "read_parameters": "readers",
+    "simulated_cases": "simulated",
+    "write_report": "report",
+    "validate": "assess",
+}
+
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -1,0 +1,231 @@
+"""From posterior samples and truth to a report: figures with bounds, statuses, sentences; JSON-ready."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import math
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_inn.metrics.calibration import calibration_noise_floor, curve_of_counts
+from monai_inn.metrics.coverage import coverage_of_counts
+from monai_inn.metrics.ecdf import ecdf_difference
+from monai_inn.metrics.normal_scores import WidthShift, width_and_shift
+from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
+from monai_inn.validation.cases import Cases
+from monai_inn.validation.joint import joint_figures
+from monai_inn.validation.measures import CaseFigures, measure_cases
+from monai_inn.validation.verdicts import Tolerance, holm, overall, status_of, verdict
+
+__all__ = ["SCHEMA", "validate"]
+
+SCHEMA = "monai_inn validation 1"
+_LEVELS = (0.5, 0.68, 0.9, 0.95)
+_PACKAGES = ("monai_inn", "torch", "monai", "numpy", "scipy", "scikit-learn")
+_FEWEST_IN_BIN = 100
+
+
+def validate(
+    cases: Cases,
+    *,
+    tolerance: Tolerance | None = None,
+    bins: int = 5,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> tuple[dict[str, Any], CaseFigures]:
+    """Measure whether posteriors hold what they promise, and say it in words.
+
+    Every test is exact for an exact posterior; p-values are corrected for their number (Holm) over all
+    parameters. Cases are sorted into bins by the *estimate* (the median of truth and samples together): that
+    leaves an exact posterior exact in every bin, while bins of the true value would not.
+
+    Args:
+        cases: posterior samples and truth.
+        tolerance: deviations that do not matter; 10 % of the width and 0.1 posterior standard deviations.
+        bins: bins of each target's estimate, equally filled; fewer if a bin would get less than 100 cases.
+        seed: seed of ties, bootstrap and reference points.
+        progress: called with the share that is done.
+
+    Returns:
+        The report, which follows ``schema.json``, and the figures of every case for maps and plots.
+    """
+    tolerance = tolerance or Tolerance()
+    figures = measure_cases(cases, seed, progress)
+    pit = _pit(figures.rank, cases.samples.shape[0], seed)
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "source": dict(cases.source),
+        "seed": seed,
+        "cases": len(cases),
+        "samples_per_case": cases.samples.shape[0],
+        "tolerance": {"width": tolerance.width, "shift": tolerance.shift},
+        "needed_cases": tolerance.needed_cases(),
+        "targets": list(cases.targets),
+        "parameters": _parameters(cases, figures, pit, tolerance),
+        "conditional": _conditional(cases, figures, pit, tolerance, bins),
+        "joint": joint_figures(cases, pit, seed),
+        "trust": None if cases.trust is None else dict(cases.trust),
+        "notes": _notes(cases),
+    }
+    targets = [entry for entry in report["parameters"] if entry["name"] in cases.targets]
+    report["status"] = overall([entry["status"] for entry in targets])
+    report["summary"] = _summary(report, targets)
+    return report, figures
+
+
+def _pit(rank: Tensor, num_samples: int, seed: int) -> Tensor:
+    """Uniform numbers strictly inside (0, 1) from ranks."""
+    generator = torch.Generator().manual_seed(seed)
+    u = torch.rand(rank.shape, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+    return (rank.cpu() + u) / (num_samples + 1)
+
+
+def _parameters(
+    cases: Cases, figures: CaseFigures, pit: Tensor, tolerance: Tolerance
+) -> list[dict[str, Any]]:
+    num_samples, n = cases.samples.shape[0], len(cases)
+    counts = rank_counts(figures.rank, num_samples)
+    error = curve_of_counts(counts).error
+    uniformity, ecdf = uniformity_of_counts(counts), ecdf_difference(counts)
+    cover = coverage_of_counts(counts, _LEVELS)
+    both = width_and_shift(pit)
+    corrected = holm(torch.stack([both.width_p, both.shift_p]).cpu())
+    prior_sd = cases.truth.std(0)
+    entries = []
+    for d, p in enumerate(cases.parameters):
+        entry = {
+            "name": p.name,
+            "unit": p.unit,
+            "description": p.description,
+            "is_periodic": p.is_periodic,
+            "cases": n,
+            **_width_shift(both, d, corrected),
+            "coverage": [
+                {"level": level, "coverage": _round(cover.coverage[q, d]), "low": _round(cover.low[q, d]),
+                 "high": _round(cover.high[q, d])}
+                for q, level in enumerate(_LEVELS)
+            ],
+            "calibration_error": _round(error[d]),
+            "calibration_error_noise_floor": _round(calibration_noise_floor(n).upper),
+            "sbc_p": _round(uniformity.p_value[d]),
+            "sbc_inside_envelope": bool(ecdf.is_inside[d]),
+            "crps": _round(figures.crps[:, d].mean()),
+            "median_absolute_error": _round((figures.median[:, d] - cases.truth[:, d]).abs().median()),
+            "interval_width_95": _round(figures.width[:, d].median()),
+            "posterior_over_prior_sd": _round(figures.spread[:, d].square().mean().sqrt() / prior_sd[d]),
+            "share_multimodal": _round((figures.modes[:, d] > 1).float().mean()),
+        }  # fmt: skip
+        entry["status"] = status_of(entry, tolerance)
+        entry["verdict"] = f"{p.name}: {verdict(entry, entry['status'], tolerance)}"
+        entries.append(entry)
+    return entries
+
+
+def _width_shift(both: WidthShift, d: int, corrected: Any) -> dict[str, Any]:
+    return {
+        name: {
+            "value": _round(value[d]),
+            "low": _round(low[d]),
+            "high": _round(high[d]),
+            "p": _round(p[d]),
+            "p_corrected": _round(corrected[row, d]),
+        }
+        for row, (name, value, low, high, p) in enumerate(
+            (
+                ("width", both.width, both.width_low, both.width_high, both.width_p),
+                ("shift", both.shift, both.shift_low, both.shift_high, both.shift_p),
+            )
+        )
+    }
+
+
+def _conditional(
+    cases: Cases, figures: CaseFigures, pit: Tensor, tolerance: Tolerance, bins: int
+) -> list[dict[str, Any]]:
+    """Width and shift of every parameter in bins of every target's estimate."""
+    bins = min(bins, len(cases) // _FEWEST_IN_BIN)
+    if bins < 2:
+        return []
+    entries: list[dict[str, Any]] = []
+    names = cases.space.names
+    for by in (names.index(name) for name in cases.targets):
+        centre = figures.centre[:, by].double()
+        edges = centre.quantile(torch.linspace(0, 1, bins + 1, dtype=torch.float64))
+        label = torch.bucketize(centre, edges[1:-1], right=True)
+        for k in range(bins):
+            inside = label == k
+            if int(inside.sum()) < _FEWEST_IN_BIN // 2:
+                continue  # many equal estimates: the neighbouring bin holds them
+            both = width_and_shift(pit[inside])
+            for d, name in enumerate(names):
+                entries.append(
+                    {"parameter": name, "by": names[by], "unit": cases.parameters[by].unit, "bin": k,
+                     "low": _round(edges[k]), "high": _round(edges[k + 1]), "is_first": k == 0,
+                     "is_last": k == bins - 1, "cases": both.cases}
+                    | _width_shift(both, d, torch.zeros(2, len(names)))
+                )  # fmt: skip
+    corrected = holm([[entry["width"]["p"], entry["shift"]["p"]] for entry in entries])
+    for entry, (width_p, shift_p) in zip(entries, corrected, strict=True):
+        entry["width"]["p_corrected"], entry["shift"]["p_corrected"] = _round(width_p), _round(shift_p)
+        entry["status"] = status_of(entry, tolerance)
+        words = verdict(entry, entry["status"], tolerance)
+        entry["verdict"] = f"{entry['parameter']}: {words} {_where(entry)}"
+    return entries
+
+
+def _where(entry: dict[str, Any]) -> str:
+    unit = "" if entry["unit"] == "1" else f" {entry['unit']}"
+    if entry["is_first"]:
+        return f"where {entry['by']} is estimated below {entry['high']:.3g}{unit}"
+    if entry["is_last"]:
+        return f"where {entry['by']} is estimated above {entry['low']:.3g}{unit}"
+    return f"where {entry['by']} is estimated from {entry['low']:.3g} to {entry['high']:.3g}{unit}"
+
+
+def _notes(cases: Cases) -> list[str]:
+    notes = []
+    if cases.images is not None:
+        notes.append(
+            f"The cases are pixels of {cases.images.shape[0]} image(s). Neighbours are not independent, but "
+            "the bounds are those of independent cases and too narrow here; look at the maps as well."
+        )
+    if cases.residuals is None:
+        notes.append("No forward model at hand: resimulation was not tested.")
+    if cases.log_prob is None:
+        notes.append("No density at hand: no log score.")
+    return notes
+
+
+def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
+    n = f"{report['cases']:,} cases with {report['samples_per_case']:,} posterior samples each"
+    failing = [entry["verdict"] for entry in targets if entry["status"] == "miscalibrated"]
+    worst = [
+        entry for entry in report["conditional"]
+        if entry["parameter"] in report["targets"] and entry["status"] == "miscalibrated"
+    ]  # fmt: skip
+    needed = f"{report['needed_cases']:,}"
+    text = {
+        "calibrated": "All targets are calibrated within the tolerance",
+        "small deviation": "All targets are calibrated within the tolerance; measurable deviations are small",
+        "undecided": f"No deviation was seen, but only about {needed} cases would exclude one",
+        "miscalibrated": "Miscalibrated: " + "; ".join(failing),
+    }[report["status"]]
+    text = f"{text} ({n})."
+    if worst:
+        worst.sort(key=lambda entry: -abs(math.log(entry["width"]["value"])) - abs(entry["shift"]["value"]))
+        text += f" Worst region: {worst[0]['verdict']}."
+    return text
+
+
+def _round(value: Any) -> float | None:
+    """Six significant digits, ``None`` for what is not finite."""
+    number = float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None

@@ -1,0 +1,79 @@
+"""What ``monai-inn validate`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from monai_inn.bundles.folders import check_target
+from monai_inn.bundles.layout import METADATA
+from monai_inn.bundles.reading import load, shipped
+from monai_inn.validation.readers import read_cases
+from monai_inn.validation.report import REPORT, write_report
+from monai_inn.validation.simulated import simulated_cases
+from monai_inn.validation.verdicts import Tolerance
+
+__all__ = ["validate_source"]
+
+_SIMULATING = 0.8  # share of the work on a bundle
+
+
+def validate_source(
+    source: str,
+    out: str | PathLike[str],
+    *,
+    truth: str | None = None,
+    parameters: str | None = None,
+    n: int = 4000,
+    samples: int = 255,
+    tolerance: Tolerance | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Validate a bundle on fresh simulations, or samples and truth from files, and write a report.
+
+    Args:
+        source: folder of a bundle, name of a shipped one, or what ``read_cases`` takes.
+        out: folder to write.
+        truth: true values, where the samples' file does not hold them.
+        parameters: JSON file that describes the parameters of foreign samples.
+        n: simulations, for a bundle.
+        samples: posterior samples for each of them.
+        tolerance: deviations that do not matter.
+        device: where a bundle's network runs.
+        seed: seed of simulations and samples.
+        progress: called with the share that is done.
+
+    Returns:
+        The content of ``report.json``.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if the source, a file or an option is not usable.
+    """
+    check_target(out, REPORT, "report")
+    is_bundle = source in shipped() or (Path(source) / METADATA).is_file()
+    if is_bundle:
+        if truth is not None or parameters is not None:
+            raise ValueError(
+                f"{source} is a bundle and is validated on its own simulations; --truth and --parameters go "
+                "with samples. Write those of a measured image with `monai-inn infer --save-samples`."
+            )
+        cases = simulated_cases(
+            load(source, device), n, samples, seed=seed, progress=lambda share: progress(_SIMULATING * share)
+        )
+        cases.source = {"kind": "bundle", "bundle": Path(source).name, **cases.source}
+    else:
+        cases = read_cases(source, truth, parameters)
+    started = _SIMULATING if is_bundle else 0.0
+    return write_report(
+        cases,
+        out,
+        title=Path(source).name,
+        tolerance=tolerance,
+        seed=seed,
+        progress=lambda share: progress(started + (1 - started) * share),
+    )

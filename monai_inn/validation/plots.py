@@ -1,0 +1,193 @@
+"""The plots of a report as SVG text that a page can hold."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from monai_inn.metrics.ecdf import EcdfDifference
+
+__all__ = ["conditional_plot", "coverage_plot", "ecdf_plot", "image_plots", "svg", "tarp_plot", "width_plot"]
+
+_GOOD, _BAND, _INK = "#dfeee6", "0.87", "0.25"
+STATUS_COLOURS = {
+    "calibrated": "#1b7f4d",
+    "small deviation": "#6a7f1b",
+    "undecided": "#8a6d00",
+    "miscalibrated": "#b3261e",
+}
+_FONT: dict[Any, Any] = {
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "svg.hashsalt": "monai_inn",
+    "svg.fonttype": "path",
+}
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as the text of an ``<svg>`` element; the same figure always gives the same text."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_FONT):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    return text[text.index("<svg") :]
+
+
+def _figure(width: float, height: float) -> Figure:
+    with matplotlib.rc_context(_FONT):
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+def width_plot(report: dict[str, Any]) -> str:
+    """Draw width and shift of every parameter with their bounds, over the tolerance."""
+    entries, tolerance = report["parameters"], report["tolerance"]
+    with matplotlib.rc_context(_FONT):
+        figure = _figure(9.5, 0.9 + 0.3 * len(entries))
+        axes = figure.subplots(1, 2, sharey=True)
+        rows = np.arange(len(entries))[::-1]
+        blocks = (
+            ("width", 100.0, -1.0, tolerance["width"], "interval width against the right one, %"),
+            ("shift", 1.0, 0.0, tolerance["shift"], "values against the truth, posterior sd"),
+        )
+        for axis, (name, factor, offset, limit, label) in zip(axes, blocks, strict=True):
+            axis.axvspan(-limit * factor, limit * factor, color=_GOOD, label="tolerance")
+            axis.axvline(0, color=_INK, linewidth=0.8)
+            for row, entry in zip(rows, entries, strict=True):
+                low, value, high = (factor * (entry[name][k] + offset) for k in ("low", "value", "high"))
+                colour = STATUS_COLOURS[entry["status"]]
+                axis.plot([low, high], [row, row], color=colour, linewidth=2)
+                axis.plot([value], [row], "o", color=colour, markersize=4.5)
+            axis.set_xlabel(label)
+            axis.grid(axis="x", color="0.92")
+            axis.set_axisbelow(True)
+        axes[0].set_yticks(rows, [entry["name"] for entry in entries])
+        axes[0].text(0.01, 1.01, "too narrow", transform=axes[0].transAxes, fontsize=8, va="bottom")
+        axes[0].text(0.99, 1.01, "too wide", transform=axes[0].transAxes, fontsize=8, va="bottom", ha="right")
+        axes[1].text(0.01, 1.01, "too low", transform=axes[1].transAxes, fontsize=8, va="bottom")
+        axes[1].text(0.99, 1.01, "too high", transform=axes[1].transAxes, fontsize=8, va="bottom", ha="right")
+        return svg(figure)
+
+
+def _panels(count: int, height: float = 2.1) -> tuple[Figure, list[Any]]:
+    columns = min(4, count)
+    rows = -(-count // columns)
+    figure = _figure(2.4 * columns + 0.3, height * rows + 0.3)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    flat = list(axes.ravel())
+    for axis in flat[count:]:
+        axis.set_axis_off()
+    for axis in flat[max(0, count - columns) : count]:
+        axis.tick_params(labelbottom=True)
+    return figure, flat[:count]
+
+
+def coverage_plot(
+    names: list[str],
+    level: NDArray[np.float64],
+    coverage: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> str:
+    """Draw measured minus nominal coverage ``(Q, D)`` over the level, with the band of an exact posterior."""
+    with matplotlib.rc_context(_FONT):
+        figure, axes = _panels(len(names))
+        for d, (axis, name) in enumerate(zip(axes, names, strict=True)):
+            axis.fill_between(100 * level, 100 * (low - level), 100 * (high - level), color=_BAND)
+            axis.plot(100 * level, 100 * (coverage[:, d] - level), color="#00508c", linewidth=1.3)
+            axis.axhline(0, color=_INK, linewidth=0.6)
+            axis.set_title(name, fontsize=9)
+            axis.set_xlim(0, 100)
+        figure.supxlabel("nominal coverage of the interval, %", fontsize=9)
+        figure.supylabel("measured − nominal, %", fontsize=9)
+        return svg(figure)
+
+
+def ecdf_plot(names: list[str], ecdf: EcdfDifference) -> str:
+    """Draw the distribution function of the truth's ranks minus the uniform one, with its 95 % envelope."""
+    z, difference, low, high = (np.asarray(v.cpu()) for v in ecdf[:4])
+    with matplotlib.rc_context(_FONT):
+        figure, axes = _panels(len(names))
+        for d, (axis, name) in enumerate(zip(axes, names, strict=True)):
+            axis.fill_between(z, low, high, color=_BAND, step="mid")
+            axis.plot(z, difference[d], color="#00508c", linewidth=1.1)
+            axis.axhline(0, color=_INK, linewidth=0.6)
+            axis.set_title(name, fontsize=9)
+            axis.set_xlim(0, 1)
+        figure.supxlabel("rank of the truth among the samples, share", fontsize=9)
+        figure.supylabel("ECDF − uniform", fontsize=9)
+        return svg(figure)
+
+
+def tarp_plot(block: dict[str, Any]) -> str:
+    """Draw the expected coverage of the joint posterior with bootstrap bounds."""
+    level = 100 * np.array(block["level"])
+    with matplotlib.rc_context(_FONT):
+        figure = _figure(3.9, 3.4)
+        axis = figure.subplots()
+        axis.fill_between(level, 100 * np.array(block["low"]), 100 * np.array(block["high"]), color=_BAND)
+        axis.plot(level, 100 * np.array(block["coverage"]), color="#00508c", linewidth=1.3)
+        axis.plot([0, 100], [0, 100], color=_INK, linewidth=0.8, linestyle="--")
+        axis.set(xlim=(0, 100), ylim=(0, 100), xlabel="nominal coverage, %", ylabel="measured coverage, %")
+        return svg(figure)
+
+
+def conditional_plot(entries: list[dict[str, Any]], names: list[str], by: str) -> str:
+    """Draw the width of every parameter in bins of one target's estimate; a dot marks what is no accident."""
+    chosen = [entry for entry in entries if entry["by"] == by]
+    bins = sorted({entry["bin"] for entry in chosen})
+    values = np.full((2, len(names), len(bins)), np.nan)
+    marks = np.zeros(values.shape, bool)
+    for entry in chosen:
+        row, column = names.index(entry["parameter"]), bins.index(entry["bin"])
+        values[:, row, column] = 100 * (entry["width"]["value"] - 1), entry["shift"]["value"]
+        marks[:, row, column] = [entry[name]["p_corrected"] < 0.05 for name in ("width", "shift")]
+    edges = [next(e for e in chosen if e["bin"] == k) for k in bins]
+    labels = [f"{edges[0]['low']:.3g}", *(f"{edge['high']:.3g}" for edge in edges)]
+    with matplotlib.rc_context(_FONT):
+        figure = _figure(9.5, 1.1 + 0.27 * len(names))
+        axes = figure.subplots(1, 2, sharey=True)
+        kinds = (
+            ("interval width − right width, %", 30.0),
+            ("values too high, posterior sd", 0.3),
+        )
+        for axis, picture, mark, (label, limit) in zip(axes, values, marks, kinds, strict=True):
+            drawn = axis.imshow(picture, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
+            marked = np.nonzero(mark)
+            axis.plot(marked[1], marked[0], "o", color="black", markersize=3)
+            axis.set_xticks(np.arange(len(bins) + 1) - 0.5, labels)
+            unit = edges[0]["unit"]
+            axis.set_xlabel(f"estimate of {by}" + ("" if unit == "1" else f", {unit}"))
+            bar = figure.colorbar(drawn, ax=axis, extend="both", pad=0.02)
+            bar.set_label(label, fontsize=8)
+        axes[0].set_yticks(np.arange(len(names)), names)
+        return svg(figure)
+
+
+def image_plots(maps: list[tuple[str, str, NDArray[np.float64], float | None]]) -> str:
+    """Draw maps of one parameter beside one another.
+
+    Args:
+        maps: title, unit, image ``(rows, columns)`` with NaN outside, and half the range of a symmetric scale
+            (``None``: from the values).
+    """
+    with matplotlib.rc_context(_FONT):
+        figure = _figure(3.2 * len(maps), 3.0)
+        for axis, (title, unit, image, limit) in zip(
+            figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True
+        ):
+            colours = matplotlib.colormaps["viridis" if limit is None else "PuOr"]
+            colours = colours.with_extremes(bad="#c8c8c8")
+            scale = {} if limit is None else {"vmin": -limit, "vmax": limit}
+            drawn = axis.imshow(np.ma.masked_invalid(image), cmap=colours, interpolation="nearest", **scale)
+            axis.set_title(title, fontsize=9)
+            axis.set_axis_off()
+            figure.colorbar(drawn, ax=axis, shrink=0.85).set_label(unit, fontsize=8)
+        return svg(figure)

@@ -1,0 +1,139 @@
+"""Reading posterior samples and truth that others made: NPZ, Zarr, CSV tables, NIfTI images."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_inn.problems import Parameter
+from monai_inn.validation.cases import Cases, describe, pixel_cases
+from monai_inn.validation.images import image_cases
+from monai_inn.validation.tables import table_cases
+
+__all__ = ["read_cases", "read_parameters"]
+
+
+def read_cases(
+    samples: str | PathLike[str],
+    truth: str | PathLike[str] | None = None,
+    parameters: str | PathLike[str] | None = None,
+) -> Cases:
+    """Read posterior samples and truth.
+
+    Formats of ``samples``:
+
+    - NPZ file or Zarr group with arrays ``samples (S, N, D)`` and ``truth (N, D)``, and optionally
+      ``names``, ``units`` (text, ``D`` each) and ``log_prob (N,)``; with image axes behind, ``samples
+      (S, B, D, *spatial)`` and ``truth (B, D, *spatial)``, every pixel whose truth is no NaN is a case;
+    - CSV table with a column ``case`` and one column a parameter, one row a posterior sample; the truth is a
+      second CSV table with one row a case;
+    - folder that ``monai-inn infer --save-samples`` wrote (``samples_NAME.nii.gz``); the truth is a NIfTI
+      file with one channel a parameter, or a folder of files ``NAME.nii.gz``, NaN where nothing is known.
+
+    Args:
+        samples: where the samples are.
+        truth: where the truth is, unless beside the samples.
+        parameters: JSON file with a list of parameters (``name``, ``unit``, and optionally ``low``, ``high``,
+            ``is_periodic``, ``description``), whose names select and order columns.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged, or shapes, names or units do not belong together.
+    """
+    path = Path(samples)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; check the path.")
+    given = None if parameters is None else read_parameters(parameters)
+    source = {"kind": "files", "samples": path.name, "truth": None if truth is None else Path(truth).name}
+    if path.suffix.lower() == ".csv":
+        return table_cases(path, _needed(truth, path), given, source)
+    if path.is_dir() and any(path.glob("samples_*.nii.gz")):
+        return image_cases(path, _needed(truth, path), given, source)
+    if path.suffix.lower() == ".npz" or path.is_dir():
+        return _from_arrays(_open_arrays(path), given, source, path)
+    raise ValueError(
+        f"{path}: expected an NPZ file, a Zarr group, a CSV table or a result folder with samples_*.nii.gz."
+    )
+
+
+def read_parameters(path: str | PathLike[str]) -> tuple[Parameter, ...]:
+    """Read names, units and bounds of parameters from a JSON file.
+
+    Raises:
+        ValueError: if the file is not such a list.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        return tuple(Parameter(**{"low": -math.inf, "high": math.inf} | _given(entry)) for entry in entries)
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(
+            f'{path}: expected a JSON list such as [{{"name": "alpha", "unit": "rad"}}] ({error}).'
+        ) from error
+
+
+def _given(entry: Any) -> dict[str, Any]:
+    """What an entry of the description says; ``null`` says nothing."""
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{entry!r} is no object")
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _needed(truth: str | PathLike[str] | None, path: Path) -> Path:
+    if truth is None:
+        raise ValueError(f"{path} holds samples only; give the true values with --truth FILE.")
+    if not Path(truth).exists():
+        raise FileNotFoundError(f"{truth}: no such file; check the path.")
+    return Path(truth)
+
+
+def _open_arrays(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        import zarr
+
+        group = zarr.open_group(path, mode="r")
+        return {name: np.asarray(array[...]) for name, array in group.arrays()}
+    except Exception as error:  # on a damaged file each library raises types of its own
+        raise ValueError(f"{path}: cannot be read ({error}); the file is damaged or truncated.") from error
+
+
+def _from_arrays(
+    arrays: Mapping[str, Any], given: tuple[Parameter, ...] | None, source: dict[str, Any], path: Path
+) -> Cases:
+    missing = [name for name in ("samples", "truth") if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path}: has {', '.join(sorted(arrays)) or 'no arrays'}, but no {' and no '.join(missing)}."
+        )
+    samples, truth = (torch.as_tensor(np.asarray(arrays[name])) for name in ("samples", "truth"))
+    if samples.ndim != truth.ndim + 1 or samples.shape[1:] != truth.shape or truth.ndim < 2:
+        raise ValueError(
+            f"{path}: samples have shape {tuple(samples.shape)} and truth {tuple(truth.shape)}, expected "
+            "(samples, cases, parameters[, *spatial]) and (cases, parameters[, *spatial])."
+        )
+    names = _labels(arrays, "names", truth.shape[1], path) or [f"theta{i + 1}" for i in range(truth.shape[1])]
+    units = _labels(arrays, "units", truth.shape[1], path) or ["1"] * truth.shape[1]
+    described = describe(names, units, given, path)
+    columns = [names.index(p.name) for p in described]
+    log_prob = torch.as_tensor(np.asarray(arrays["log_prob"])) if "log_prob" in arrays else None
+    if truth.ndim == 2:
+        return Cases(samples[..., columns], truth[:, columns], described, source, log_prob=log_prob)
+    return pixel_cases(samples[:, :, columns], truth[:, columns], described, source)
+
+
+def _labels(arrays: Mapping[str, Any], key: str, count: int, path: Path) -> list[str] | None:
+    if key not in arrays:
+        return None
+    labels = [str(value) for value in np.asarray(arrays[key]).ravel()]
+    if len(labels) != count:
+        raise ValueError(f"{path}: {len(labels)} {key} for {count} parameters; give one for each.")
+    return labels
