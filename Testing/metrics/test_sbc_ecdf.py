@@ -12,8 +12,7 @@ from scipy.stats import binom, kstest, multinomial
 
 from monai_inn.metrics.cases import unwrap
 from monai_inn.metrics.ecdf import ecdf_difference, ecdf_envelope
-from monai_inn.metrics.posterior_calibration import PosteriorCalibration
-from monai_inn.metrics.rank_metrics import Pit, SbcEcdf
+from monai_inn.metrics.rank_metrics import Pit, PosteriorCalibration, SbcEcdf
 from monai_inn.metrics.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity
 from monai_inn.problems.gaussian import LinearGaussian
 

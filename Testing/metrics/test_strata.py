@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from monai_inn.metrics.calibration import calibration_error
 from monai_inn.metrics.coverage import coverage
-from monai_inn.metrics.posterior_calibration import PosteriorCalibration
-from monai_inn.metrics.rank_metrics import Pit
+from monai_inn.metrics.rank_metrics import Pit, PosteriorCalibration
 from monai_inn.metrics.sbc import pit, sbc_ranks
 from monai_inn.metrics.strata import StratifiedMetric, bins_of, by_stratum
 from monai_inn.metrics.tarp import tarp_fractions

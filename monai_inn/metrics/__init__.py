@@ -103,11 +103,9 @@ from monai_inn.metrics.two_sample import (
 )
 
 if TYPE_CHECKING:
-    from monai_inn.metrics.posterior_calibration import (
-        PosteriorCalibration,
-    )
     from monai_inn.metrics.rank_metrics import (
         Pit,
+        PosteriorCalibration,
         PosteriorCoverage,
         SbcEcdf,
         Tarp,
@@ -212,8 +210,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PosteriorCalibration": "posterior_calibration",
     "Pit": "rank_metrics",
+    "PosteriorCalibration": "rank_metrics",
     "PosteriorCoverage": "rank_metrics",
     "SbcEcdf": "rank_metrics",
     "Tarp": "rank_metrics",

@@ -9,13 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_inn.metrics.calibration import CalibrationCurve, curve_of_counts
 from monai_inn.metrics.coverage import LEVELS, Coverage, coverage_of_counts
 from monai_inn.metrics.cumulative import PosteriorMetric
 from monai_inn.metrics.ecdf import EcdfDifference, ecdf_difference
-from monai_inn.metrics.sbc import below_and_equal, break_ties, rank_counts, sbc_ranks, stream, unit_share
+from monai_inn.metrics.sbc import (
+    SbcUniformity,
+    below_and_equal,
+    break_ties,
+    rank_counts,
+    sbc_ranks,
+    stream,
+    uniformity_of_counts,
+    unit_share,
+)
 from monai_inn.metrics.tarp import TarpResult, closer_and_equal, prior_scale, tarp_of_fractions
 
-__all__ = ["Pit", "PosteriorCoverage", "SbcEcdf", "Tarp"]
+__all__ = ["Pit", "PosteriorCalibration", "PosteriorCoverage", "SbcEcdf", "Tarp"]
 
 
 class _RankHistogram(PosteriorMetric):
@@ -47,6 +57,38 @@ class _RankHistogram(PosteriorMetric):
         process = torch.distributed.get_rank() if is_shared else 0
         self._calls += 1
         return int(np.random.SeedSequence([self.seed, process, self._calls]).generate_state(1)[0])
+
+
+class PosteriorCalibration(_RankHistogram):
+    """Calibration error and simulation-based calibration, called as ``PosteriorMetric`` says.
+
+    Args:
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        seed: seed by which ties are broken.
+
+    Example:
+        >>> import torch
+        >>> metric = PosteriorCalibration()
+        >>> _ = metric(y_pred=torch.randn(99, 500, 2), y=torch.randn(500, 2))
+        >>> metric.aggregate().shape
+        torch.Size([2])
+    """
+
+    def aggregate(self) -> Tensor:
+        """Return the calibration error over everything seen, per parameter, shape ``(D,)``.
+
+        Raises:
+            RuntimeError: if the metric has not seen anything yet.
+        """
+        return self.curve().error
+
+    def curve(self) -> CalibrationCurve:
+        """Return the calibration curve over everything seen."""
+        return curve_of_counts(self.counts())
+
+    def uniformity(self) -> SbcUniformity:
+        """Return the test of uniform ranks over everything seen."""
+        return uniformity_of_counts(self.counts())
 
 
 class PosteriorCoverage(_RankHistogram):

@@ -107,6 +107,8 @@ class StratifiedMetric:
         make_metric: returns a new metric, such as ``PosteriorCalibration``.
 
     Example:
+        >>> import torch
+        >>> from monai_inn.metrics import PosteriorCalibration
         >>> metric = StratifiedMetric(PosteriorCalibration)
         >>> metric(torch.randn(99, 500, 2), torch.randn(500, 2), strata=torch.randint(3, (500, 1)))
         >>> sorted(metric.aggregate())
