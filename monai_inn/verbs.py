@@ -64,6 +64,9 @@ def _plain_maps(result: Mapping[str, Any]) -> str:
 def _plain_report(result: Mapping[str, Any]) -> str:
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
     lines = [f"{result['title']}: {result['status']}", *(f"  {entry['verdict']}" for entry in targets)]
+    if "recalibration" in result:
+        about = result["recalibration"]
+        lines.append(f"recalibration: {about['status']}; bundle: {about['bundle']}")
     return "\n".join([*lines, f"report: {result['out']}/report.html"])
 
 
@@ -232,6 +235,7 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
             n=arguments.n,
             samples=arguments.samples,
             tolerance=Tolerance(arguments.tolerance_width, arguments.tolerance_shift),
+            recalibrated=arguments.recalibrate,
             device=_device(arguments.device),
             seed=arguments.seed,
             progress=show,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from known_cases import SEED, described, gaussian_cases
 
+from monai_inn.bundles import load
 from monai_inn.cli import main
 from monai_inn.validation import Cases, Images, check_report, simulated_cases, write_report
 
@@ -90,6 +91,11 @@ def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys)
     out = tmp_path / "report"
     assert main(["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "100", "--samples", "31"]) == 0
     assert "bundle: miscalibrated" in capsys.readouterr().out
+    repaired = tmp_path / "repaired"
+    arguments = ["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "1000", "--samples", "31"]
+    assert main([*arguments, "--recalibrate", str(repaired)]) == 0
+    assert f"recalibration: repaired; bundle: {repaired}" in capsys.readouterr().out
+    assert load(repaired).card["recalibration"]["status"] == "repaired"
     truth = np.random.default_rng(SEED).normal(size=(300, 1))
     np.savez(tmp_path / "cases.npz", samples=np.random.default_rng(1).normal(size=(63, 300, 1)), truth=truth)
     assert main(["validate", str(tmp_path / "cases.npz"), "-o", str(out), "--json"]) == 0
@@ -103,6 +109,7 @@ def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys)
         (["{bundle}", "-o", "{tmp}/r", "--samples", "1"], "1 posterior sample"),
         (["{bundle}", "-o", "{tmp}/r", "--truth", "x.csv"], "is a bundle and is validated on its own"),
         (["{tmp}/none.npz", "-o", "{tmp}/r"], "no such file"),
+        (["{tmp}/none.npz", "-o", "{tmp}/r", "--recalibrate", "{tmp}/b"], "repairs bundles only"),
         (["{bundle}", "-o", "{tmp}/bundle"], "exists and is no report"),
         (["{bundle}", "-o", "{tmp}/r", "--tolerance-width", "0"], "give a share between 0 and 1"),
     ],

@@ -26,6 +26,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         _data(fitted, metadata),
         _prior(fitted),
         _calibration(fitted.card),
+        *_recalibration(fitted.card),
         _trust(fitted.card),
         _limits(fitted),
         "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]),
@@ -111,6 +112,48 @@ def _calibration(card: dict[str, Any]) -> str:
         "over prior variance; near 0 the image says nothing about the parameter.\n\n"
         f"{_table(head, rows)}"
     )
+
+
+def _recalibration(card: dict[str, Any]) -> list[str]:
+    """The section on recalibration, if one was asked for."""
+    about = card.get("recalibration")
+    if about is None:
+        return []
+    if about["status"] == "none needed":
+        return [f"## Recalibration\n\nNone needed. {about['statement']}"]
+    groups = (
+        (
+            ", ".join(entry["parameters"]),
+            _number(entry["spread"]),
+            _number(entry["latent_p_before"]),
+            _number(entry["latent_p_after"]),
+        )
+        for entry in about["groups"]
+    )
+    errors = (
+        (
+            name,
+            _number(before),
+            _number(about["calibration_error_after"][name]),
+            _number(about["targets"][name]["coverage_after"]) if name in about["targets"] else "not mapped",
+        )
+        for name, before in about["calibration_error_before"].items()
+    )
+    left = [", ".join(entry["parameters"]) for entry in about["groups"] if not entry["is_repaired"]]
+    rest = f"Measurable deviations remain after the repair in {'; '.join(left)}.\n\n" if left else ""
+    group_head = ("parameters", "samples spread by", "p-value of latents before", "after")
+    head = ("parameter", "calibration error before", "after", f"coverage at {about['interval']:g} after")
+    return [
+        "## Recalibration\n\n"
+        f"Repaired with sets of {_number(about['simulations'])} held-out simulations each (seeds "
+        f"{', '.join(map(str, about['seeds'].values()))}; the last set only measures). Held-out negative "
+        f"log-likelihood: {_number(about['nll_before'])} nat before, {_number(about['nll_after'])} after. "
+        "All other figures of this card are those after the repair. The quick preview follows it only "
+        f"approximately.\n\n{rest}{_table(group_head, groups)}\n\n{_table(head, errors)}\n\n"
+        f"Joint region of the mapped parameters, coverage at {about['interval']:g}: "
+        f"{_number(about['region_coverage_after'])}.\n\n"
+        f"**Guaranteed.** {about['guarantee']}\n\n**Not guaranteed.** {about['not_guaranteed']}"
+    ]
 
 
 def _trust(card: dict[str, Any]) -> str:

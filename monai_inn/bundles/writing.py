@@ -74,8 +74,7 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
         "problem": {"name": fitted.problem.name, "config": fitted.problem.to_config()},
         "network": fitted.network.config,
     }
-    save_file(
-        state, folder / WEIGHTS, metadata={"format": "pt", SECTION: json.dumps(header, allow_nan=False)}
-    )
+    # One entry: several would come in any order, and the same network would give different files.
+    save_file(state, folder / WEIGHTS, metadata={SECTION: json.dumps(header, allow_nan=False)})
     if monai_weights:
         torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from typing import Any
 
 import torch
 from monai.data.meta_tensor import MetaTensor
+from scipy.stats import chi
 from torch import Tensor
 
 from monai_inn.inferers.posterior import PosteriorInferer
@@ -67,6 +69,45 @@ class FittedPosterior:
         targets = self.problem.targets
         base = self.network.posterior(self._features(observation)).leading(len(targets))
         return ParameterPosterior(base, self.problem.space.subset(targets))
+
+    def region_radius(self, level: float) -> float:
+        """Return the latent radius of the joint region of the targets that holds the truth with ``level``.
+
+        Of a recalibrated posterior it is a conformal quantile of the radii of ``n`` held-out simulations: a
+        further exchangeable truth lies inside with a probability between ``level`` and
+        ``level + 1 / (n + 1)``. It is infinite where ``n`` is too small for the level. Without recalibration
+        it is what holds if the posterior is exact.
+
+        Raises:
+            ValueError: if the level is not inside (0, 1).
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level = {level} is no probability; give e.g. 0.95.")
+        radii = self.network.region_radii
+        if radii is None:
+            return float(chi.ppf(level, len(self.problem.targets)))
+        rank = math.ceil((len(radii) + 1) * level - 1e-9)
+        return float(radii[rank - 1]) if rank <= len(radii) else math.inf
+
+    @torch.no_grad()
+    def is_inside(self, theta: Tensor, observation: Tensor, level: float = 0.95) -> Tensor:
+        """Whether targets lie in the joint region of ``level`` that an observation leaves.
+
+        Args:
+            theta: values of ``problem.targets``, physical units, broadcasts with ``(…, *batch, D)``.
+            observation: shape ``(*batch, C)``.
+            level: probability of the region, see ``region_radius``.
+
+        Returns:
+            Boolean, shape ``(…, *batch)``; false outside the parameters' bounds.
+
+        Raises:
+            ValueError: if the level is not inside (0, 1), or shapes do not fit.
+        """
+        radius, q = self.region_radius(level), self.target_posterior(observation)
+        value = theta.to(self.device, torch.float32)
+        latent = q.base.latent(q.space.to_latent(value))
+        return (latent.norm(dim=-1) <= radius) & q.space.contains(value)
 
     @torch.no_grad()
     def density_log_prob(self, observation: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from monai.utils.type_conversion import convert_to_dst_type
 from torch import Tensor, nn
 
+from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.posterior import PosteriorInferer
-from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
+from monai_inn.inferers.summaries import interval_ends, shared_latents, sort_samples
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.chunks import is_recorded
@@ -91,11 +92,10 @@ class MapNetwork(nn.Module):
         observation = torch.where(valid, rows, torch.ones_like(rows)).flatten(0, -2)
         features = self.problem.features(observation)
         targets = len(self.problem.targets)
-        condition = self.network.encoder(self.network.whitening(features))
-        samples = self.network.flow(condition).leading(targets).push(self.latents)
-        levels = ((1 - self.interval) / 2, 0.5, (1 + self.interval) / 2)
+        samples = self.network.posterior(features).leading(targets).push(self.latents)
+        levels = QuantileLevels.of(self.network)
         space = self.problem.space.subset(self.problem.targets)
-        low, median, high = space.inverse(quantiles(sort_samples(samples), levels))
+        low, median, high = space.inverse(interval_ends(sort_samples(samples), self.interval, levels))
         log_prob = self.network.observation_log_prob(self.problem.density_features(observation))
         score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)
         threshold = self.network.ood_scores.sort().values[self._threshold_rank]

@@ -9,6 +9,7 @@ import torch
 from monai.inferers.inferer import Inferer
 from torch import Tensor
 
+from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.summaries import shared_latents, summarise
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
@@ -117,12 +118,13 @@ class PosteriorInferer(Inferer):
         rows, valid, shape = self._rows(inputs)
         guard = ConformalThreshold(network.ood_scores)
         latents = shared_latents(self.samples, len(self.space), self.seed).to(rows.device)
+        levels = QuantileLevels.of(network)
 
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
                 features = self.problem.features(observation)
                 samples = network.posterior(features).leading(len(self.space)).push(latents)
-                maps = summarise(samples, self.space, self.interval, self.below)
+                maps = summarise(samples, self.space, self.interval, self.below, levels)
                 score = self._score(self.problem.density_features(observation), network)
                 return maps | {"waic": score, "ood": guard.is_out(score, self.false_alarm).float()}
 

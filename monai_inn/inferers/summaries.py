@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.chunks import is_recorded
 from monai_inn.problems.parameters import ParameterSpace
 
-__all__ = ["count_modes", "quantiles", "shared_latents", "sort_samples", "summarise"]
+__all__ = ["count_modes", "interval_ends", "quantiles", "shared_latents", "sort_samples", "summarise"]
 
 _BINS = 48
 # A dip counts as a gap between two modes when the density falls below this share of the lower peak.
@@ -53,6 +54,22 @@ def quantiles(ordered: Tensor, levels: Sequence[float]) -> Tensor:
         high = min(low + 1, size - 1)
         result.append(torch.lerp(ordered[..., low], ordered[..., high], position - low))
     return torch.stack(result)
+
+
+def interval_ends(ordered: Tensor, interval: float, levels: QuantileLevels | None) -> Tensor:
+    """Return low end, median and high end, ``(3, n, D)``, of ordered samples ``(n, D, S)``.
+
+    With ``levels`` quantiles are taken where held-out cases say, each parameter at levels of its own.
+    """
+    nominal = ((1 - interval) / 2, 0.5, (1 + interval) / 2)
+    if levels is None:
+        return quantiles(ordered, nominal)
+    size = ordered.shape[-1]
+    position = (levels.at(nominal) * size - 0.5).clamp(0, size - 1).T.expand(ordered.shape[0], -1, -1)
+    low = position.floor().clamp_max(size - 2)
+    index = low.long()
+    ends = torch.lerp(ordered.gather(-1, index), ordered.gather(-1, index + 1), (position - low).to(ordered))
+    return ends.movedim(-1, 0)
 
 
 def count_modes(ordered: Tensor) -> Tensor:
@@ -106,7 +123,11 @@ def _scan_peaks(density: Tensor, floor: Tensor) -> Tensor:
 
 
 def summarise(
-    samples: Tensor, space: ParameterSpace, interval: float, below: Mapping[str, float]
+    samples: Tensor,
+    space: ParameterSpace,
+    interval: float,
+    below: Mapping[str, float],
+    levels: QuantileLevels | None = None,
 ) -> dict[str, Tensor]:
     """Summarise latent posterior samples of many pixels in physical units.
 
@@ -117,13 +138,14 @@ def summarise(
         space: bijection to physical parameters, ``D`` of them.
         interval: probability inside the reported central interval.
         below: thresholds in physical units, by parameter name.
+        levels: those of a recalibrated network; median, interval and probabilities follow them.
 
     Returns:
         ``median``, ``mean``, ``interval_low``, ``interval_high``, ``interval_width``, ``mode_count`` of shape
         ``(n, D)``, and ``probability_below`` of shape ``(n, len(below))`` if thresholds were given.
     """
     ordered = sort_samples(samples)
-    low, median, high = space.inverse(quantiles(ordered, ((1 - interval) / 2, 0.5, (1 + interval) / 2)))
+    low, median, high = space.inverse(interval_ends(ordered, interval, levels))
     maps = {
         "median": median,
         "mean": space.inverse(ordered.transpose(-1, -2)).mean(-2),
@@ -137,6 +159,7 @@ def summarise(
         for name, threshold in below.items():
             column = space.index(name)
             latent = space.subset([name]).to_latent(samples.new_full((1, 1), threshold)).squeeze()
-            shares.append((ordered[:, column] < latent).to(median.dtype).mean(-1))
+            share = (ordered[:, column] < latent).to(median.dtype).mean(-1)
+            shares.append(share if levels is None else levels.probability(share, column))
         maps["probability_below"] = torch.stack(shares, -1)
     return maps

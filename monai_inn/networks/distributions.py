@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from typing_extensions import Self
 
+from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.chunks import ChunkFunction, is_recorded, map_chunks, rows_per_chunk
 from monai_inn.networks.couplings import Context
 from monai_inn.networks.plans import Plan
@@ -26,14 +27,26 @@ class FlowDistribution(Distribution):
 
     ``sample`` and ``log_prob`` without gradients walk through the pixels in chunks whose activations stay in
     the processor's cache, on all threads; with gradients everything is one differentiable pass.
+
+    Args:
+        stack: layers of the flow.
+        condition: shape ``(*batch, F)``, or ``None``.
+        channels: leading channels that the density is over; all by default.
+        base: density of the latents if it is not the standard normal.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, stack: FlowStack, condition: Tensor | None, channels: int | None = None) -> None:
-        self._stack, self._condition = stack, condition
+    def __init__(
+        self,
+        stack: FlowStack,
+        condition: Tensor | None,
+        channels: int | None = None,
+        base: AdjustedNormal | None = None,
+    ) -> None:
+        self._stack, self._condition, self._base = stack, condition, base
         self._channels = sum(stack.groups) if channels is None else channels
         batch = torch.Size() if condition is None else condition.shape[:-1]
         super().__init__(batch, torch.Size([self._channels]), validate_args=False)
@@ -45,7 +58,11 @@ class FlowDistribution(Distribution):
             raise ValueError(
                 f"the marginal of {channels} channels is not available; this flow has those of {sizes}."
             )
-        return type(self)(self._stack, self._condition, channels)
+        return type(self)(self._stack, self._condition, channels, self._base)
+
+    def with_base(self, base: AdjustedNormal | None) -> Self:
+        """Return the density that the same flow makes of another base."""
+        return type(self)(self._stack, self._condition, self._channels, base)
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw samples of shape ``(*sample_shape, *batch_shape, D)``, without gradients."""
@@ -63,7 +80,7 @@ class FlowDistribution(Distribution):
         return samples.reshape(*shape, *samples.shape[1:-2], *self.batch_shape, self._channels)
 
     def push(self, latent: Tensor) -> Tensor:
-        """Return the samples that belong to given latents.
+        """Return the samples that belong to given standard normal latents.
 
         Args:
             latent: shape ``(S, N, D)`` with ``N`` the number of conditions, or ``(S, 1, D)`` for one latent
@@ -72,6 +89,8 @@ class FlowDistribution(Distribution):
         Returns:
             Samples of shape ``(S, N, D)``; those of an ensemble ``(S, M, N, D)``, members sharing latents.
         """
+        if self._base is not None:
+            latent = self._base.push(latent)
         samples = self._walk("inverse", latent.expand(-1, self._rows, -1), (self._channels,))
         return self._arrange(samples)
 
@@ -80,6 +99,21 @@ class FlowDistribution(Distribution):
 
         That of an ensemble has its members first, ``(M, …)``.
         """
+        rows, shape = self._broadcast(value)
+        density = self._walk("log_prob", rows, ())
+        return density.permute(2, 0, 1).reshape((*self._member_shape, *shape))
+
+    def latent(self, value: Tensor) -> Tensor:
+        """Return the standard normal latents of values that broadcast with ``(…, *batch_shape, D)``.
+
+        The inverse of ``push``; of the same shape as the values, an ensemble's with its members first.
+        """
+        rows, shape = self._broadcast(value)
+        latent = self._walk("latent", rows, (self._channels,))
+        return latent.permute(2, 0, 1, 3).reshape((*self._member_shape, *shape, self._channels))
+
+    def _broadcast(self, value: Tensor) -> tuple[Tensor, torch.Size]:
+        """Values as rows ``(S, n, D)``, and the shape that they stand for, without ``D``."""
         if value.shape[-1] != self._channels:
             raise ValueError(
                 f"values have {value.shape[-1]} channels on the last axis, expected {self._channels}."
@@ -88,8 +122,7 @@ class FlowDistribution(Distribution):
         rows = value.to(self._stack.dtype).expand(*shape, -1)
         # Without a condition all values share the one density, so they are rows of one sample.
         samples = 1 if self._condition is None else shape[: len(shape) - len(self.batch_shape)].numel()
-        density = self._walk("log_prob", rows.reshape(samples, -1, self._channels), ())
-        return density.permute(2, 0, 1).reshape((*self._member_shape, *shape))
+        return rows.reshape(samples, -1, self._channels), torch.Size(shape)
 
     @property
     def _rows(self) -> int:
@@ -104,19 +137,19 @@ class FlowDistribution(Distribution):
         return samples.squeeze(2)
 
     def _walk(self, direction: str, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Run ``inverse`` or ``log_prob`` on rows ``(S, n, D)``; the result has shape ``(S, n, M, *shape)``.
+        """Run ``inverse``, ``log_prob`` or ``latent`` on rows ``(S, n, D)``, to ``(S, n, M, *shape)``.
 
         In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans.
         """
         condition = None if self._condition is None else self._condition.reshape(self._rows, -1).to(rows)
         members, device = self._stack.members, rows.device
-        together: ChunkFunction = self._inverse if direction == "inverse" else self._log_prob
+        together: ChunkFunction = getattr(self, f"_{direction}")
         if torch.is_grad_enabled() or is_recorded():
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
-        if device.type != "cpu":
+        if device.type != "cpu" or direction == "latent":
             return map_chunks([together], rows, condition, (members, *shape), limit).squeeze(2)
-        plan = Plan(self._stack, self._channels, min(len(rows), limit))
+        plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]
         return map_chunks(each, rows, condition, shape, limit)
 
@@ -127,8 +160,21 @@ class FlowDistribution(Distribution):
 
     def _log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
         """Log densities ``(S, n, M)`` of values ``(S, n, D)``."""
-        log_prob = self._stack.log_prob(self._columns(value), self._context(value, condition))
+        columns, context = self._columns(value), self._context(value, condition)
+        if self._base is None:
+            log_prob = self._stack.log_prob(columns, context)
+        else:
+            latent, log_det = self._stack(columns, context)
+            log_prob = log_det - 0.5 * math.log(2 * math.pi) * latent.shape[1]
+            for group, (start, stop) in self._base.spans(latent.shape[1]):
+                log_prob = log_prob + self._base.log_density(group, latent[:, start:stop])
         return log_prob.reshape(len(log_prob), value.shape[1], -1).permute(2, 1, 0)
+
+    def _latent(self, value: Tensor, condition: Tensor | None) -> Tensor:
+        """Standard normal latents ``(S, n, M, D)`` of values ``(S, n, D)``."""
+        latent, _ = self._stack(self._columns(value), self._context(value, condition))
+        latent = latent.reshape(len(latent), self._channels, value.shape[1], -1).permute(3, 2, 0, 1)
+        return latent if self._base is None else self._base.pull(latent)
 
     def _columns(self, rows: Tensor) -> Tensor:
         """``(S, n, D)`` to ``(M, D, n·S)``, pixel by pixel."""

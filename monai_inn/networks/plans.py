@@ -6,12 +6,15 @@ arithmetic for one member at a time, with matrices merged beforehand.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.bijections import Mixing
 from monai_inn.networks.couplings import Centring, CouplingBlock
 from monai_inn.networks.plan_parts import Chunk, PreparedSubnet, Sharing
@@ -29,9 +32,13 @@ class Plan:
         stack: the flow.
         channels: leading channels, whole groups of the flow.
         size: rows of a pixel in a chunk.
+        base: density of the latents if it is not the standard normal; ``inverse`` takes latents of it.
     """
 
-    def __init__(self, stack: FlowStack, channels: int, size: int) -> None:
+    def __init__(
+        self, stack: FlowStack, channels: int, size: int, base: AdjustedNormal | None = None
+    ) -> None:
+        self._base = base
         self._sharing = Sharing.of(size, stack.condition_channels, stack.widest, stack.dtype.itemsize)
         self._centring = stack.centring
         with torch.no_grad():
@@ -61,8 +68,9 @@ class Plan:
             m, s = _shift_and_scale(self._centring, member, condition, channels)
             columns = (columns - m).mul_(s.exp())
             out += s.sum(0)
-        for group in self._groups:
-            group.add_log_prob(columns.reshape(channels, -1), chunk, out.view(-1))
+        for number, group in enumerate(self._groups):
+            of_latent = None if self._base is None else functools.partial(self._base.log_density, number)
+            group.add_log_prob(columns.reshape(channels, -1), chunk, out.view(-1), of_latent)
         return out.T
 
 
@@ -109,8 +117,17 @@ class _Group:
                 _map(matrix, offset, source, values)
         torch.addmm(offset, matrix, source, out=out[self._start : self._stop])
 
-    def add_log_prob(self, value: Tensor, chunk: Chunk, total: Tensor) -> None:
-        """Add the group's log density of ``value (D, rows)``, less a constant, to ``total (rows)``."""
+    def add_log_prob(
+        self,
+        value: Tensor,
+        chunk: Chunk,
+        total: Tensor,
+        of_latent: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Add the group's log density of ``value (D, rows)``, less a constant, to ``total (rows)``.
+
+        ``of_latent`` gives that of the latents ``(size, rows)`` if they are not standard normal.
+        """
         buffers = _Buffers(self._stop - self._start, torch.cat([chunk.shared, value[: self._start]]))
         source = value[self._start : self._stop]
         for block, maps in zip(self._blocks, self._to_latent, strict=True):
@@ -118,6 +135,9 @@ class _Group:
             _map(*maps[chunk.member], source, values)
             block.forward_(values, chunk, total)
             source = values.whole
+        if of_latent is not None:
+            total.add_(of_latent(torch.cat([values.first, values.second])))
+            return
         for half in (values.second, values.first):
             total.sub_(half.square_().sum(0), alpha=0.5)
 

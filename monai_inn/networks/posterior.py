@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.distributions import FlowDistribution
 from monai_inn.networks.encoders import ConditionEncoder, QuantileHead, Whitening
 from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
@@ -52,6 +54,10 @@ class PosteriorNetwork(nn.Module):
 
     The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted.
 
+    A recalibrated network has a ``base`` that adjusts the latents of its posterior, and two sorted buffers
+    of held-out simulations: ``level_scores (D, n)``, at which quantile level the truth of each parameter of
+    the first group lay, and ``region_radii (n,)``, the radius of the truth's latent in that group.
+
     Args:
         num_features: features ``F`` of an observation that the posterior is conditioned on.
         num_density_features: features ``K`` of an observation that the density is over.
@@ -66,9 +72,14 @@ class PosteriorNetwork(nn.Module):
         density_hidden: hidden layers of their subnets.
         num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
         seed: seed of the initial weights.
+        recalibration_knots: knots of the adjusted latent radius; 0 for a standard normal base.
+        recalibration_cases: held-out simulations behind conformal quantile levels; 0 for none.
     """
 
     ood_scores: Tensor
+    base: AdjustedNormal | None
+    level_scores: Tensor | None
+    region_radii: Tensor | None
 
     def __init__(
         self,
@@ -86,6 +97,8 @@ class PosteriorNetwork(nn.Module):
         density_hidden: Sequence[int] = (64, 64),
         num_ood_scores: int = 4000,
         seed: int = 0,
+        recalibration_knots: int = 0,
+        recalibration_cases: int = 0,
     ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -123,15 +136,54 @@ class PosteriorNetwork(nn.Module):
             "seed": seed,
         }
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
+        self._hold(
+            AdjustedNormal(groups, recalibration_knots) if recalibration_knots else None,
+            torch.zeros(groups[0], recalibration_cases) if recalibration_cases else None,
+            torch.zeros(recalibration_cases) if recalibration_cases else None,
+        )
+
+    def recalibrated(
+        self, base: AdjustedNormal | None, level_scores: Tensor | None, region_radii: Tensor | None
+    ) -> PosteriorNetwork:
+        """Return a copy with that recalibration in the place of its own, ``None`` for none."""
+        other = copy.deepcopy(self)
+        device = self.ood_scores.device
+        other._hold(
+            None if base is None else base.to(device),
+            None if level_scores is None else level_scores.to(device, torch.float32),
+            None if region_radii is None else region_radii.to(device, torch.float32),
+        )
+        return other
+
+    def _hold(self, base: AdjustedNormal | None, scores: Tensor | None, radii: Tensor | None) -> None:
+        self.base = base
+        self.register_buffer("level_scores", scores)
+        self.register_buffer("region_radii", radii)
+        sizes = {
+            "recalibration_knots": 0 if base is None else base.knots,
+            "recalibration_cases": 0 if scores is None else scores.shape[1],
+        }
+        # Left out where there is none, so that such a network stays readable by releases without it.
+        config = {name: value for name, value in self.config.items() if name not in sizes}
+        self.config = config | {name: size for name, size in sizes.items() if size}
 
     def posterior(self, features: Tensor) -> FlowDistribution:
         """Return the posterior in the flow's space given features ``(*batch, F)``."""
-        return self.flow(self.encoder(self.whitening(features)))
+        q = self.flow(self.encoder(self.whitening(features)))
+        return q if self.base is None else q.with_base(self.base)
 
     def observation_log_prob(self, features: Tensor) -> Tensor:
         """Log density in nats of density features ``(…, K)`` under every member, shape ``(M, …)``."""
         return self.density().log_prob(self.density_whitening(features)) + self.density_whitening.log_det
 
     def preview_quantiles(self, features: Tensor) -> Tensor:
-        """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space."""
-        return self.preview(self.encoder(self.whitening(features)))
+        """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space.
+
+        After a recalibration their distances from the median are scaled as typical latents are, which is
+        right for a posterior that is too narrow or too wide everywhere, and else approximate.
+        """
+        quick = self.preview(self.encoder(self.whitening(features)))
+        if self.base is None:
+            return quick
+        middle = quick.shape[-1] // 2
+        return torch.lerp(quick[..., middle : middle + 1], quick, self.base.spread(0))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from monai_inn.validation.assess import validate
     from monai_inn.validation.cases import Cases, Images
     from monai_inn.validation.readers import read_cases, read_parameters
+    from monai_inn.validation.recalibration import recalibrate, recalibrate_bundle
     from monai_inn.validation.report import check_report, write_report
     from monai_inn.validation.simulated import simulated_cases
     from monai_inn.validation.verdicts import Tolerance
@@ -21,6 +22,8 @@ __all__ = [
     "check_report",
     "read_cases",
     "read_parameters",
+    "recalibrate",
+    "recalibrate_bundle",
     "simulated_cases",
     "validate",
     "write_report",
@@ -33,6 +36,8 @@ _HOMES = {
     "check_report": "report",
     "read_cases": "readers",
     "read_parameters": "readers",
+    "recalibrate": "recalibration",
+    "recalibrate_bundle": "recalibration",
     "simulated_cases": "simulated",
     "write_report": "report",
     "validate": "assess",

@@ -11,6 +11,7 @@ from monai_inn.bundles.folders import check_target
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load, shipped
 from monai_inn.validation.readers import read_cases
+from monai_inn.validation.recalibration import recalibrate_bundle
 from monai_inn.validation.report import REPORT, write_report
 from monai_inn.validation.simulated import simulated_cases
 from monai_inn.validation.verdicts import Tolerance
@@ -29,6 +30,7 @@ def validate_source(
     n: int = 4000,
     samples: int = 255,
     tolerance: Tolerance | None = None,
+    recalibrated: str | None = None,
     device: str = "cpu",
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
@@ -43,18 +45,21 @@ def validate_source(
         n: simulations, for a bundle.
         samples: posterior samples for each of them.
         tolerance: deviations that do not matter.
+        recalibrated: folder for a recalibrated copy of the bundle, see ``recalibrate``.
         device: where a bundle's network runs.
         seed: seed of simulations and samples.
         progress: called with the share that is done.
 
     Returns:
-        The content of ``report.json``.
+        The content of ``report.json``, and what was done under ``"recalibration"``, if it was asked for.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the source, a file or an option is not usable.
     """
     check_target(out, REPORT, "report")
+    if recalibrated is not None:
+        check_target(recalibrated, METADATA, "bundle")
     is_bundle = source in shipped() or (Path(source) / METADATA).is_file()
     if is_bundle:
         if truth is not None or parameters is not None:
@@ -66,10 +71,12 @@ def validate_source(
             load(source, device), n, samples, seed=seed, progress=lambda share: progress(_SIMULATING * share)
         )
         cases.source = {"kind": "bundle", "bundle": Path(source).name, **cases.source}
+    elif recalibrated is not None:
+        raise ValueError(f"{source} is no bundle; --recalibrate repairs bundles only.")
     else:
         cases = read_cases(source, truth, parameters)
     started = _SIMULATING if is_bundle else 0.0
-    return write_report(
+    report = write_report(
         cases,
         out,
         title=Path(source).name,
@@ -77,3 +84,7 @@ def validate_source(
         seed=seed,
         progress=lambda share: progress(started + (1 - started) * share),
     )
+    if recalibrated is None:
+        return report
+    about = recalibrate_bundle(source, recalibrated, n=max(n, 1000), seed=seed, device=device)
+    return report | {"recalibration": {"bundle": recalibrated, **about}}
