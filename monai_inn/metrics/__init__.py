@@ -39,6 +39,27 @@ from monai_inn.metrics.grid import (
     grid_divergence,
     posterior_grid,
 )
+from monai_inn.metrics.mode_matching import (
+    Matching,
+    assign,
+    interval_distance,
+    match,
+    mode_distance,
+    region_distance,
+)
+from monai_inn.metrics.mode_scores import (
+    ModeScores,
+    mode_scores,
+)
+from monai_inn.metrics.mode_space import (
+    ModeSpace,
+    Pose,
+)
+from monai_inn.metrics.modes import (
+    Mode,
+    find_modes,
+    find_modes_batch,
+)
 from monai_inn.metrics.normal_scores import (
     WidthShift,
     needed_cases_for_shift,
@@ -52,6 +73,11 @@ from monai_inn.metrics.ood import (
     typicality,
     waic,
     waic_terms,
+)
+from monai_inn.metrics.recommend import (
+    Application,
+    Recommendation,
+    recommend,
 )
 from monai_inn.metrics.resimulation import (
     ResimulationTest,
@@ -103,6 +129,10 @@ from monai_inn.metrics.two_sample import (
 )
 
 if TYPE_CHECKING:
+    from monai_inn.metrics.posterior_modes import (
+        ModeSummary,
+        PosteriorModes,
+    )
     from monai_inn.metrics.rank_metrics import (
         Pit,
         PosteriorCalibration,
@@ -125,6 +155,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Application",
     "C2stResult",
     "CalibrationCurve",
     "ClassifierTwoSample",
@@ -140,12 +171,20 @@ __all__ = [
     "HighestDensityLength",
     "LogScore",
     "LogScores",
+    "Matching",
     "MaximumMeanDiscrepancy",
     "MmdResult",
+    "Mode",
+    "ModeScores",
+    "ModeSpace",
+    "ModeSummary",
     "NoiseFloor",
     "Pit",
+    "Pose",
     "PosteriorCalibration",
     "PosteriorCoverage",
+    "PosteriorModes",
+    "Recommendation",
     "ResimulationError",
     "ResimulationTest",
     "RocCurve",
@@ -158,6 +197,7 @@ __all__ = [
     "TarpResult",
     "WaicTerms",
     "WidthShift",
+    "assign",
     "auroc",
     "average_precision",
     "benjamini_hochberg",
@@ -177,13 +217,19 @@ __all__ = [
     "ecdf_difference",
     "ecdf_envelope",
     "energy_score",
+    "find_modes",
+    "find_modes_batch",
     "fpr_at_tpr",
     "grid_divergence",
     "hds_length",
+    "interval_distance",
     "interval_width",
     "log_score",
+    "match",
     "mmd",
     "mmd_loss",
+    "mode_distance",
+    "mode_scores",
     "needed_cases",
     "needed_cases_for_shift",
     "needed_cases_for_width",
@@ -194,6 +240,8 @@ __all__ = [
     "posterior_sd",
     "prior_scale",
     "rank_counts",
+    "recommend",
+    "region_distance",
     "resimulation_error",
     "resimulation_test",
     "roc_curve",
@@ -210,6 +258,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ModeSummary": "posterior_modes",
+    "PosteriorModes": "posterior_modes",
     "Pit": "rank_metrics",
     "PosteriorCalibration": "rank_metrics",
     "PosteriorCoverage": "rank_metrics",

@@ -4,14 +4,52 @@ from __future__ import annotations
 
 from typing import Any
 
+from monai_inn.problems.ballistics import InverseBallistics
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.problems.gaussian_uniform import GaussianUniform
+from monai_inn.problems.kinematics import InverseKinematics
+from monai_inn.problems.mixture import EightModes
 from monai_inn.problems.oximetry import Oximetry
 from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.problems.roots import ComplexRoots
+from monai_inn.problems.sir import Epidemic
+from monai_inn.problems.slcp import SimpleLikelihood
+from monai_inn.problems.two_moons import TwoMoons
 
-__all__ = ["InverseProblem", "LinearGaussian", "Oximetry", "Parameter", "ParameterSpace", "create", "names"]
+__all__ = [
+    "ComplexRoots",
+    "EightModes",
+    "Epidemic",
+    "GaussianUniform",
+    "InverseBallistics",
+    "InverseKinematics",
+    "InverseProblem",
+    "LinearGaussian",
+    "Oximetry",
+    "Parameter",
+    "ParameterSpace",
+    "SimpleLikelihood",
+    "TwoMoons",
+    "create",
+    "names",
+]
 
-_PROBLEMS: dict[str, type[InverseProblem]] = {cls.name: cls for cls in (LinearGaussian, Oximetry)}
+_PROBLEMS: dict[str, type[InverseProblem]] = {
+    cls.name: cls
+    for cls in (
+        ComplexRoots,
+        EightModes,
+        Epidemic,
+        GaussianUniform,
+        InverseBallistics,
+        InverseKinematics,
+        LinearGaussian,
+        Oximetry,
+        SimpleLikelihood,
+        TwoMoons,
+    )
+}
 
 
 def names() -> tuple[str, ...]:

@@ -12,24 +12,30 @@ from torch import Tensor
 
 __all__ = ["Parameter", "ParameterSpace"]
 
-_SCALES = ("linear", "log", "square")
+_SCALES = ("linear", "log", "square", "lognormal")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
 _TAIL = 1e-6
+# The standard normal's quantile there.
+_MOST_SDS = 4.7534
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One hidden quantity: its name, unit, support and the scale on which its prior is flat.
+    """One hidden quantity: its name, unit, support and the scale on which its prior is flat, or a Gaussian.
 
     Args:
         name: identifier used in files, on the command line and in figures.
         unit: unit as shown to people, ``"1"`` for a pure number.
-        low: lower bound in ``unit``; ``-inf`` with ``high=inf`` for an unbounded quantity.
+        low: lower bound in ``unit``; ``-inf`` with ``high=inf`` for an unbounded quantity, whose prior is
+            Gaussian.
         high: upper bound in ``unit``.
         description: what the quantity is, in one phrase.
-        scale: ``"linear"`` (uniform), ``"log"`` (log-uniform, needs ``low > 0``) or ``"square"``
-            (the square of a uniform number, for quantities that are mostly near ``low``).
+        scale: ``"linear"`` (uniform), ``"log"`` (log-uniform, needs ``low > 0``), ``"square"`` (the square
+            of a uniform number, for quantities that are mostly near ``low``) or ``"lognormal"`` (a Gaussian
+            logarithm; the bounds only cut its tails and are at least 4.8 ``sd`` from its ``mean``).
         is_periodic: whether ``low`` and ``high`` are the same, as for an angle on the full circle.
+        mean: mean of the Gaussian prior of an unbounded quantity, or of the logarithm of a log-normal one.
+        sd: standard deviation of the same.
 
     Raises:
         ValueError: if the bounds are not ordered, or do not fit the scale.
@@ -42,6 +48,8 @@ class Parameter:
     description: str = ""
     scale: str = "linear"
     is_periodic: bool = False
+    mean: float = 0.0
+    sd: float = 1.0
 
     def __post_init__(self) -> None:
         if self.scale not in _SCALES:
@@ -55,23 +63,47 @@ class Parameter:
             raise ValueError(
                 f"parameter {self.name!r}: give two finite bounds or none, got {self.low}, {self.high}."
             )
-        if self.scale == "log" and self.low <= 0:
+        if self.scale in ("log", "lognormal") and not 0 < self.low < math.inf:
             raise ValueError(f"parameter {self.name!r}: a log scale needs low > 0, got {self.low}.")
         if self.is_periodic and (math.isinf(self.low) or self.scale != "linear"):
             raise ValueError(f"parameter {self.name!r}: if periodic, give finite bounds and a linear scale.")
+        self._check_gaussian()
+
+    def _check_gaussian(self) -> None:
+        if not self.is_gaussian and (self.mean, self.sd) != (0.0, 1.0):
+            raise ValueError(
+                f"parameter {self.name!r}: mean and sd belong to unbounded and log-normal parameters; leave "
+                f"them out, or give infinite bounds instead of {self.low}, {self.high}."
+            )
+        if not (math.isfinite(self.mean) and 0 < self.sd < math.inf):
+            raise ValueError(
+                f"parameter {self.name!r}: mean = {self.mean}, sd = {self.sd}; give finite numbers, sd > 0."
+            )
+        if self.scale == "lognormal":
+            reach = [abs(math.log(edge) - self.mean) / self.sd for edge in (self.low, self.high)]
+            if not math.log(self.low) < self.mean < math.log(self.high) or min(reach) < _MOST_SDS:
+                raise ValueError(
+                    f"parameter {self.name!r}: the bounds {self.low}, {self.high} must be at least 4.8 sd "
+                    f"from exp(mean) = {math.exp(self.mean):g} on the log scale, sd = {self.sd}."
+                )
 
     @property
     def is_bounded(self) -> bool:
         """Whether the parameter has finite bounds."""
         return math.isfinite(self.low)
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the prior is a Gaussian of ``mean`` and ``sd``, of the quantity or of its logarithm."""
+        return not self.is_bounded or self.scale == "lognormal"
+
 
 class ParameterSpace:
     """Bijection between bounded physical parameters and the flow's space, one axis at a time.
 
-    Bounded parameters go through ``z = Φ⁻¹(F(x))`` with ``F`` the cumulative distribution of their flat
-    prior: the prior becomes a standard normal, so that a parameter that the data say nothing about needs
-    no work from the flow, and samples can never leave the bounds. Unbounded parameters pass unchanged.
+    Every parameter goes through ``z = Φ⁻¹(F(x))`` with ``F`` the cumulative distribution of its prior: the
+    prior becomes a standard normal, so that a parameter that the data say nothing about needs no work from
+    the flow, and samples can never leave the bounds. For a Gaussian prior this is ``z = (x − mean) / sd``.
 
     Example:
         >>> space = ParameterSpace([Parameter("sao2", "1", 0.0, 1.0)])
@@ -140,8 +172,10 @@ class ParameterSpace:
         """
         latent, log_det = [], torch.zeros(theta.shape[:-1], dtype=theta.dtype, device=theta.device)
         for p, x in zip(self.parameters, theta.unbind(-1), strict=True):
-            if not p.is_bounded:
-                latent.append(x)
+            if p.is_gaussian:
+                log_x = x.clamp_min(1e-30).log() if p.scale == "lognormal" else None
+                latent.append(((x if log_x is None else log_x) - p.mean) / p.sd)
+                log_det = log_det - math.log(p.sd) - (0.0 if log_x is None else log_x)
                 continue
             u, log_density = _cumulative(p, x)
             z = torch.special.ndtri(u)
@@ -151,17 +185,12 @@ class ParameterSpace:
 
     def inverse(self, latent: Tensor) -> Tensor:
         """Map the flow's space ``(…, D)`` back to physical parameters, always inside the bounds."""
-        theta = [
-            _quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL)) if p.is_bounded else z
-            for p, z in zip(self.parameters, latent.unbind(-1), strict=True)
-        ]
-        return torch.stack(theta, -1)
+        return torch.stack(
+            [_of_normal(p, z) for p, z in zip(self.parameters, latent.unbind(-1), strict=True)], -1
+        )
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``n`` independent parameters from the flat priors, shape ``(n, D)``, float32.
-
-        Unbounded parameters are drawn from a standard normal.
-        """
+        """Draw ``n`` independent parameters from their priors, shape ``(n, D)``, float32."""
         latent = torch.randn(n, len(self), generator=generator, dtype=torch.float64)
         return self.inverse(latent).float()
 
@@ -189,6 +218,15 @@ def _cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
         u = (x - p.low) / width
         log_density = torch.full_like(x, -math.log(width))
     return u.clamp(_TAIL, 1 - _TAIL), log_density
+
+
+def _of_normal(p: Parameter, z: Tensor) -> Tensor:
+    """Parameter of a standard normal number."""
+    if p.scale == "lognormal":
+        return (p.mean + p.sd * z.clamp(-_MOST_SDS, _MOST_SDS)).exp()
+    if not p.is_bounded:
+        return p.mean + p.sd * z
+    return _quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL))
 
 
 def _quantile(p: Parameter, u: Tensor) -> Tensor:

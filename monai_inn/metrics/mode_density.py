@@ -1,0 +1,122 @@
+"""Density of samples in several dimensions, and the clusters that it, or scikit-learn, proposes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from monai_inn.metrics.mode_valleys import FEWEST
+
+__all__ = ["METHODS", "Between", "Density", "absorb", "candidates"]
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+# Smallest density between pairs of samples (indices), in the density's own unit.
+Between = Callable[[Labels, Labels], Array]
+
+METHODS = ("hdbscan", "mean_shift", "density")
+# A kernel is half as wide as the typical ball around a sample that holds this share of all of them.
+_SHARE = 0.05
+# Samples whose balls are looked at.
+_SOME = 100
+# No finer structure than this, in units of the tolerance, is resolved.
+_FINEST = 0.2
+# A cluster that is separate has its own samples as neighbours, down to the fewest that can be a mode.
+_NEIGHBOURS = FEWEST - 1
+
+
+class Density:
+    """Kernel density of points ``(S, E)`` and their neighbours; ``fine`` is that of a narrower kernel.
+
+    Args:
+        points: embedded samples, shape ``(S, E)``, in units of the tolerance.
+        columns: the same with arcs in place of circles, shape ``(S, C)``.
+        turns: lengths of these circles, ``inf`` for the other columns, shape ``(C,)``.
+        log_density: the flow's own log density at the samples, which replaces the kernel's where given.
+        between: the flow's own density between samples, where it can be asked for it.
+    """
+
+    def __init__(
+        self,
+        points: Array,
+        columns: Array,
+        turns: Array,
+        log_density: Array | None = None,
+        between: Between | None = None,
+    ) -> None:
+        self.points, self.columns, self.turns = points, columns, turns
+        # Products of these are −½ of squared distances, several times as fast as subtracting; the centre
+        # keeps their rounding small.
+        centred = points - points.mean(0)
+        half = np.square(centred).sum(1, keepdims=True) / -2
+        left, right = (
+            np.hstack([centred, half, np.ones_like(half)]),
+            np.hstack([centred, np.ones_like(half), half]),
+        )
+        rank = min(len(points) - 1, max(FEWEST, round(_SHARE * len(points))))
+        some = left[:: max(1, len(points) // _SOME)] @ right.T
+        near = np.partition(some, -1 - rank, axis=1)[:, -1 - rank]
+        self.width = max(_FINEST, math.sqrt(max(0.0, -2 * float(np.median(near)))) / 2)
+        if log_density is None:
+            kernel = np.exp((left / self.width**2 @ right.T).astype(np.float32))
+            # Without a sample's own share, which is most of the density where there is little.
+            self.value = kernel.sum(1, dtype=np.float64) - 1
+            # The fourth power of a kernel is one of half the width.
+            np.square(kernel, out=kernel)
+            self.fine = np.einsum("ij,ij->i", kernel, kernel).astype(np.float64) - 1
+        else:
+            self.value = self.fine = np.exp(log_density - log_density.max())
+        self._between = between
+        self.is_exact = between is not None
+        self.neighbours = KDTree(points).query(points, min(_NEIGHBOURS + 1, len(points)))[1]
+
+    def between(self, first: Labels, second: Labels) -> Array:
+        """Smallest density at two samples, and between them where that is known, for pairs of indices."""
+        ends = np.minimum(self.value[first], self.value[second])
+        return ends if self._between is None else np.minimum(ends, self._between(first, second))
+
+
+def candidates(density: Density, method: str, fewest: int) -> Labels:
+    """Return labels ``0…`` of candidate clusters by one of ``METHODS``; every sample belongs to one."""
+    if method == "density":
+        labels = _climb(density)
+    elif method == "hdbscan":
+        from sklearn.cluster import HDBSCAN
+
+        model = HDBSCAN(min_cluster_size=fewest, min_samples=FEWEST, copy=True)
+        labels = model.fit_predict(density.points)
+    else:
+        from sklearn.cluster import MeanShift
+
+        starts = density.points[:: max(1, len(density.points) // 100)]
+        model = MeanShift(bandwidth=2 * density.width, seeds=starts, max_iter=50)
+        labels = model.fit_predict(density.points)
+    return absorb(density.points, labels, FEWEST)
+
+
+def absorb(points: Array, labels: Labels, fewest: int) -> Labels:
+    """Give samples without a cluster (label < 0) or in one of fewer than ``fewest`` the nearest label."""
+    sizes = np.bincount(np.maximum(labels, 0))
+    small = (labels < 0) | (sizes[np.maximum(labels, 0)] < fewest)
+    if small.all():
+        return np.zeros(len(labels), np.int64)
+    if small.any():
+        labels = labels.copy()
+        nearest = KDTree(points[~small]).query(points[small])[1]
+        labels[small] = labels[~small][nearest]
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _climb(density: Density) -> Labels:
+    """Cluster every sample with the local maximum that steps to the densest neighbour lead to."""
+    height = density.value[density.neighbours]
+    up = density.neighbours[np.arange(len(height)), height.argmax(1)]
+    # A sample is among its own neighbours but need not come first; equal heights must not lead in a ring.
+    up = np.where(density.value[up] > density.value, up, np.arange(len(up)))
+    while (up[up] != up).any():
+        up = up[up]
+    return up.astype(np.int64)
