@@ -139,6 +139,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="share by which intervals may be too narrow or wide (0.1)")  # fmt: skip
     sub.add_argument("--tolerance-shift", type=float, default=0.1, metavar="SD",
                      help="posterior standard deviations by which values may be off (0.1)")  # fmt: skip
+    sub.add_argument("--mode", action="append", default=[], metavar="NAME=TOLERANCE",
+                     help="compare modes with the truth, e.g. sao2=0.05; repeat for joint modes")  # fmt: skip
     sub.add_argument("--recalibrate", metavar="BUNDLE", help="write a repaired copy of the bundle here")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 

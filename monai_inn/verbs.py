@@ -121,18 +121,17 @@ def _continuable(advice: str) -> Iterator[None]:
         raise KeyboardInterrupt(advice) from stop
 
 
-def _thresholds(given: Sequence[str]) -> dict[str, float]:
+def _values(option: str, example: str, given: Sequence[str]) -> dict[str, float]:
+    """``NAME=VALUE`` arguments of an option that may be repeated."""
     result = {}
     for text in given:
         name, sign, value = text.partition("=")
         try:
             result[name.strip()] = float(value)
-        except ValueError as error:
-            raise ValueError(
-                f"--below {text!r} is not NAME=VALUE; write for example --below sao2=0.6."
-            ) from error
+        except ValueError:
+            sign = ""
         if not sign or not name.strip():
-            raise ValueError(f"--below {text!r} is not NAME=VALUE; write for example --below sao2=0.6.")
+            raise ValueError(f"{option} {text!r} is not NAME=VALUE; write for example {option} {example}.")
     return result
 
 
@@ -204,7 +203,7 @@ def infer(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.out,
             samples=arguments.samples,
             interval=arguments.interval,
-            below=_thresholds(arguments.below),
+            below=_values("--below", "sao2=0.6", arguments.below),
             save_samples=arguments.save_samples,
             seed=arguments.seed,
             progress=show,
@@ -235,6 +234,7 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
             n=arguments.n,
             samples=arguments.samples,
             tolerance=Tolerance(arguments.tolerance_width, arguments.tolerance_shift),
+            mode_tolerance=_values("--mode", "sao2=0.05", arguments.mode),
             recalibrated=arguments.recalibrate,
             device=_device(arguments.device),
             seed=arguments.seed,

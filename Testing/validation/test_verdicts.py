@@ -165,3 +165,26 @@ def test_degrees_instead_of_radians_are_refused():
 def test_tolerances_must_be_positive(tolerance):
     with pytest.raises(ValueError, match="give a share between 0 and 1"):
         Tolerance(*tolerance)
+
+
+def test_modes_are_compared_with_the_truth():
+    generator = torch.Generator().manual_seed(SEED)
+    n, side = 300, 3.0
+
+    def draw(*shape):
+        sign = torch.randint(2, shape, generator=generator) * 2 - 1
+        return side * sign + 0.3 * torch.randn(*shape, generator=generator)
+
+    truth, samples = draw(n, 1), draw(400, n, 1)
+    exact = report_of(Cases(samples, truth, described("x")), mode_tolerance={"x": 1.0})["modes"]
+    assert exact["cases"] == 200
+    # 0.3 around the mode: one in a thousand truths lies farther than the tolerance.
+    assert exact["recall"]["value"] >= 0.98
+    assert exact["recall_of_heaviest"]["low"] < 0.5 < exact["recall_of_heaviest"]["high"]
+    assert exact["share_with_several"]["value"] == 1
+    assert exact["modes_per_case"] == 2
+    half = report_of(Cases(samples.abs(), truth, described("x")), mode_tolerance={"x": 1.0})["modes"]
+    assert half["recall"]["low"] < 0.5 < half["recall"]["high"]
+    assert half["modes_per_case"] == 1
+    with pytest.raises(ValueError, match="unknown parameter 'y'"):
+        report_of(Cases(samples, truth, described("x")), mode_tolerance={"y": 1.0})

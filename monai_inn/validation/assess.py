@@ -6,7 +6,7 @@ import datetime
 import importlib.metadata
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.joint import joint_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
+from monai_inn.validation.modes import mode_figures
 from monai_inn.validation.verdicts import Tolerance, holm, overall, status_of, verdict
 
 __all__ = ["SCHEMA", "validate"]
@@ -35,6 +36,7 @@ def validate(
     *,
     tolerance: Tolerance | None = None,
     bins: int = 5,
+    mode_tolerance: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[dict[str, Any], CaseFigures]:
@@ -48,6 +50,7 @@ def validate(
         cases: posterior samples and truth.
         tolerance: deviations that do not matter; 10 % of the width and 0.1 posterior standard deviations.
         bins: bins of each target's estimate, equally filled; fewer if a bin would get less than 100 cases.
+        mode_tolerance: parameters whose joint modes are compared with the truth, see ``mode_figures``.
         seed: seed of ties, bootstrap and reference points.
         progress: called with the share that is done.
 
@@ -71,7 +74,8 @@ def validate(
         "targets": list(cases.targets),
         "parameters": _parameters(cases, figures, pit, tolerance),
         "conditional": _conditional(cases, figures, pit, tolerance, bins),
-        "joint": joint_figures(cases, pit, seed),
+        "joint": joint_figures(cases, seed),
+        "modes": mode_figures(cases, mode_tolerance or {}, seed),
         "trust": None if cases.trust is None else dict(cases.trust),
         "notes": _notes(cases),
     }

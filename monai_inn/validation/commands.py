@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ def validate_source(
     n: int = 4000,
     samples: int = 255,
     tolerance: Tolerance | None = None,
+    mode_tolerance: Mapping[str, float] | None = None,
     recalibrated: str | None = None,
     device: str = "cpu",
     seed: int = 0,
@@ -45,6 +46,7 @@ def validate_source(
         n: simulations, for a bundle.
         samples: posterior samples for each of them.
         tolerance: deviations that do not matter.
+        mode_tolerance: parameters whose modes are compared with the truth, see ``mode_figures``.
         recalibrated: folder for a recalibrated copy of the bundle, see ``recalibrate``.
         device: where a bundle's network runs.
         seed: seed of simulations and samples.
@@ -81,6 +83,7 @@ def validate_source(
         out,
         title=Path(source).name,
         tolerance=tolerance,
+        mode_tolerance=mode_tolerance,
         seed=seed,
         progress=lambda share: progress(started + (1 - started) * share),
     )

@@ -18,7 +18,7 @@ _CURVE_POINTS = 50
 _ENERGY_SAMPLES = 64  # the cases vary far more than the estimate of one of them
 
 
-def joint_figures(cases: Cases, pit: Tensor, seed: int) -> dict[str, Any]:
+def joint_figures(cases: Cases, seed: int) -> dict[str, Any]:
     """Return the figures of the joint posterior, JSON-ready; ``None`` where something is not at hand."""
     result = tarp(cases.samples, cases.truth, period=cases.period, seed=seed)
     score = energy_score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from os import PathLike
 from typing import Any
@@ -35,6 +35,7 @@ def write_report(
     *,
     title: str,
     tolerance: Tolerance | None = None,
+    mode_tolerance: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def write_report(
         path: folder to write; appears complete or not at all. An older report in it is replaced.
         title: what was validated, for people.
         tolerance: deviations that do not matter, see ``validate``.
+        mode_tolerance: parameters whose modes are compared with the truth, see ``mode_figures``.
         seed: seed of everything random.
         progress: called with the share that is done.
 
@@ -56,7 +58,9 @@ def write_report(
         OSError: if it cannot be written.
     """
     check_target(path, REPORT, "report")
-    report, figures = validate(cases, tolerance=tolerance, seed=seed, progress=progress)
+    report, figures = validate(
+        cases, tolerance=tolerance, mode_tolerance=mode_tolerance, seed=seed, progress=progress
+    )
     report["title"] = title
     check_report(report)
     with new_folder(path, REPORT, "report") as draft:
