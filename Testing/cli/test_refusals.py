@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
     ("arguments", "message"),
     [
         ([], "required: VERB"),
-        (["validate"], "invalid choice: 'divine'"),
+        (["divine"], "invalid choice: 'divine'"),
         (["infer", "{bundle}", "{image}"], "required: -o/--out"),
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--samples", "many"], "invalid int value"),
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--seed", "-1"], "is negative"),

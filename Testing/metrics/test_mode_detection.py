@@ -146,8 +146,8 @@ def test_eight_modes_their_places_and_masses(method):
         assert sum(mode.mass for mode in modes) == pytest.approx(1)
         for mode in modes:
             nearest = np.linalg.norm(centres - mode.parameters.numpy(), axis=1).argmin()
-            # The modes are 10 sd apart: their masses are counts, their spread has 125 samples.
-            assert mode.mass == pytest.approx((which == nearest).mean(), abs=1e-9)
+            # The modes are 10 sd apart: masses are counts (but for a stray sample), spreads have 125 samples.
+            assert mode.mass == pytest.approx((which == nearest).mean(), abs=1.5 / number)
             assert abs(mode.mass - 1 / 8) < 2 / math.sqrt(number)
             np.testing.assert_allclose(mode.spread, 0.2, rtol=4 / math.sqrt(2 * 100))
             # The maximum of a kernel density has twice the error of a mean; four of those.

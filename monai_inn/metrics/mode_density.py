@@ -6,12 +6,16 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+from torch import Tensor
 
+from monai_inn.metrics.mode_space import ModeSpace
 from monai_inn.metrics.mode_valleys import FEWEST
 
-__all__ = ["METHODS", "Between", "Density", "absorb", "candidates"]
+__all__ = ["METHODS", "Between", "Density", "absorb", "candidates", "densest", "spread_ties"]
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -27,6 +31,9 @@ _SOME = 100
 _FINEST = 0.2
 # A cluster that is separate has its own samples as neighbours, down to the fewest that can be a mode.
 _NEIGHBOURS = FEWEST - 1
+# Half a tolerance, over which equal values are spread, and a variance that is rounding.
+_FINEST_CELL, _NO_SPREAD = 0.5, 1e-12
+_STARTS, _CLIMB_STEPS, _CLIMBED = 50, 100, 3e-3
 
 
 class Density:
@@ -120,3 +127,52 @@ def _climb(density: Density) -> Labels:
     while (up[up] != up).any():
         up = up[up]
     return up.astype(np.int64)
+
+
+def densest(points: Array, dimension: int) -> Array:
+    """Return the maximum of the kernel density of points ``(n, E)``, found by mean shift from its best sample.
+
+    The kernel has the shape of the mode, in its ``dimension`` widest directions: across a curved space there
+    is spread, but no freedom.
+    """
+    centred = points - points.mean(0)
+    variance, axes = np.linalg.eigh(centred.T @ centred / len(points))
+    kept = np.flatnonzero(variance > _NO_SPREAD * max(1.0, float(variance[-1])))[-dimension:]
+    if not kept.size:
+        return points[0]
+    # The width that serves the maximum of a density best, in standard deviations.
+    width = 1.06 * len(points) ** (-1 / (dimension + 6))
+    scaled = centred @ axes[:, kept] / (np.sqrt(variance[kept]) * width)
+    some = scaled[:: max(1, len(scaled) // _STARTS)]
+    place = some[int(np.exp(-0.5 * cdist(some, scaled, "sqeuclidean")).sum(1).argmax())]
+    for _ in range(_CLIMB_STEPS):
+        weight = np.exp(-0.5 * np.square(scaled - place).sum(1))
+        moved = weight @ scaled / weight.sum()
+        step, place = float(np.abs(moved - place).max()), moved
+        if step < _CLIMBED:
+            break
+    weight = np.exp(-0.5 * np.square(scaled - place).sum(1))
+    return weight @ points / weight.sum()
+
+
+def spread_ties(samples: Tensor, space: ModeSpace) -> Tensor:
+    """Spread equal values over the cells between them, up to half a tolerance to either side.
+
+    Parameters that are integers, or clamped to a bound, would otherwise show valleys between any two values.
+    """
+    result = samples.clone()
+    for column in range(len(space)):
+        if column in space.pose_columns:
+            continue
+        value, index, number = np.unique(samples[:, column].numpy(), return_inverse=True, return_counts=True)
+        if len(value) in (1, len(samples)):
+            continue
+        half = np.minimum(np.diff(value) / 2, _FINEST_CELL * float(space.scale[column]))
+        below, above = np.append(half[0], half), np.append(half, half[-1])
+        # A fixed shuffle within each cell, so that columns do not come to depend on one another.
+        order = np.lexsort((np.random.default_rng(column).random(len(index)), index))
+        place = np.empty(len(index))
+        place[order] = np.arange(len(index)) - np.repeat(number.cumsum() - number, number) + 0.5
+        moved = value[index] - below[index] + place / number[index] * (below + above)[index]
+        result[:, column] = torch.as_tensor(np.where(number[index] > 1, moved, value[index]))
+    return result

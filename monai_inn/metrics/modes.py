@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from monai_inn.metrics.mode_clusters import separate
-from monai_inn.metrics.mode_density import METHODS, Between, Density, candidates
+from monai_inn.metrics.mode_density import METHODS, Between, Density, candidates, densest, spread_ties
 from monai_inn.metrics.mode_space import ModeSpace
 from monai_inn.metrics.mode_valleys import FEWEST, cut_line, open_circle
 
@@ -32,9 +31,6 @@ _MOST_SAMPLES = 2000
 _SEGMENT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 # Kernels differ by chance, and more if there are fewer samples.
 _SAME_SCALE = 0.6
-# Half a tolerance, over which equal values are spread, and a variance that is rounding.
-_FINEST_CELL, _NO_SPREAD = 0.5, 1e-12
-_STARTS, _CLIMB_STEPS, _CLIMBED = 50, 100, 3e-3
 
 
 class Mode(NamedTuple):
@@ -103,7 +99,7 @@ def find_modes(
     # A fixed order, so that the order of the samples cannot matter.
     order = np.lexsort(space.embed(samples).numpy().T[::-1])
     samples, heights = samples[order], None if heights is None else heights[order]
-    spread = _spread_ties(samples, space)
+    spread = spread_ties(samples, space)
     points = space.embed(spread).numpy()
     fewest = max(FEWEST, math.ceil(min_mass * min(len(points), _MOST_SAMPLES)))
     if len(space) == 1 and not space.poses and not callable(log_prob):
@@ -227,59 +223,10 @@ def _mode(samples: Tensor, space: ModeSpace, heights: Array | None, own: NDArray
     mass, samples = float(own.mean()), samples[own]
     if heights is None:
         points = space.embed(samples)
-        place = torch.as_tensor(_densest(points.numpy(), space.dimension))
+        place = torch.as_tensor(densest(points.numpy(), space.dimension))
         nearest = samples[int((points - place).square().sum(1).argmin())]
         peak, value = space.align(space.restore(place), nearest), None
     else:
         best = int(heights[own].argmax())
         peak, value = samples[best], float(heights[own][best])
     return Mode(peak, mass, space.difference(samples, peak).std(0, correction=0), value)
-
-
-def _densest(points: Array, dimension: int) -> Array:
-    """Maximum of the kernel density of points ``(n, E)``, found by mean shift from its best sample.
-
-    The kernel has the shape of the mode, in its ``dimension`` widest directions: across a curved space there
-    is spread, but no freedom.
-    """
-    centred = points - points.mean(0)
-    variance, axes = np.linalg.eigh(centred.T @ centred / len(points))
-    kept = np.flatnonzero(variance > _NO_SPREAD * max(1.0, float(variance[-1])))[-dimension:]
-    if not kept.size:
-        return points[0]
-    # The width that serves the maximum of a density best, in standard deviations.
-    width = 1.06 * len(points) ** (-1 / (dimension + 6))
-    scaled = centred @ axes[:, kept] / (np.sqrt(variance[kept]) * width)
-    some = scaled[:: max(1, len(scaled) // _STARTS)]
-    place = some[int(np.exp(-0.5 * cdist(some, scaled, "sqeuclidean")).sum(1).argmax())]
-    for _ in range(_CLIMB_STEPS):
-        weight = np.exp(-0.5 * np.square(scaled - place).sum(1))
-        moved = weight @ scaled / weight.sum()
-        step, place = float(np.abs(moved - place).max()), moved
-        if step < _CLIMBED:
-            break
-    weight = np.exp(-0.5 * np.square(scaled - place).sum(1))
-    return weight @ points / weight.sum()
-
-
-def _spread_ties(samples: Tensor, space: ModeSpace) -> Tensor:
-    """Spread equal values over the cells between them, up to half a tolerance to either side.
-
-    Parameters that are integers, or clamped to a bound, would otherwise show valleys between any two values.
-    """
-    result = samples.clone()
-    for column in range(len(space)):
-        if column in space.pose_columns:
-            continue
-        value, index, number = np.unique(samples[:, column].numpy(), return_inverse=True, return_counts=True)
-        if len(value) in (1, len(samples)):
-            continue
-        half = np.minimum(np.diff(value) / 2, _FINEST_CELL * float(space.scale[column]))
-        below, above = np.append(half[0], half), np.append(half, half[-1])
-        # A fixed shuffle within each cell, so that columns do not come to depend on one another.
-        order = np.lexsort((np.random.default_rng(column).random(len(index)), index))
-        place = np.empty(len(index))
-        place[order] = np.arange(len(index)) - np.repeat(number.cumsum() - number, number) + 0.5
-        moved = value[index] - below[index] + place / number[index] * (below + above)[index]
-        result[:, column] = torch.as_tensor(np.where(number[index] > 1, moved, value[index]))
-    return result
