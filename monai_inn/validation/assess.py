@@ -220,7 +220,7 @@ def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
         "calibrated": "All targets are calibrated within the tolerance",
         "small deviation": "All targets are calibrated within the tolerance; measurable deviations are small",
         "undecided": f"No deviation was seen, but only about {needed} cases would exclude one",
-        "miscalibrated": "Miscalibrated: " + "; ".join(failing),
+        "miscalibrated": "; ".join(failing),
     }[report["status"]]
     text = f"{text} ({n})."
     if worst:

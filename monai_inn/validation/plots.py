@@ -79,7 +79,7 @@ def width_plot(report: dict[str, Any]) -> str:
 def _panels(count: int, height: float = 2.1) -> tuple[Figure, list[Any]]:
     columns = min(4, count)
     rows = -(-count // columns)
-    figure = _figure(2.4 * columns + 0.3, height * rows + 0.3)
+    figure = _figure(max(2.4 * columns + 0.3, 4.0), height * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     flat = list(axes.ravel())
     for axis in flat[count:]:
@@ -152,7 +152,7 @@ def conditional_plot(entries: list[dict[str, Any]], names: list[str], by: str) -
     edges = [next(e for e in chosen if e["bin"] == k) for k in bins]
     labels = [f"{edges[0]['low']:.3g}", *(f"{edge['high']:.3g}" for edge in edges)]
     with matplotlib.rc_context(_FONT):
-        figure = _figure(9.5, 1.1 + 0.27 * len(names))
+        figure = _figure(9.5, max(1.1 + 0.27 * len(names), 2.6))
         axes = figure.subplots(1, 2, sharey=True)
         kinds = (
             ("interval width − right width, %", 30.0),
@@ -161,7 +161,7 @@ def conditional_plot(entries: list[dict[str, Any]], names: list[str], by: str) -
         for axis, picture, mark, (label, limit) in zip(axes, values, marks, kinds, strict=True):
             drawn = axis.imshow(picture, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
             marked = np.nonzero(mark)
-            axis.plot(marked[1], marked[0], "o", color="black", markersize=3)
+            axis.plot(marked[1], marked[0], "o", color="black", markeredgecolor="white", markersize=4.5)
             axis.set_xticks(np.arange(len(bins) + 1) - 0.5, labels)
             unit = edges[0]["unit"]
             axis.set_xlabel(f"estimate of {by}" + ("" if unit == "1" else f", {unit}"))
