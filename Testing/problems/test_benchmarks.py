@@ -275,3 +275,4 @@ def test_reference_posterior_refuses_what_it_cannot_answer():
         posterior.log_prob(torch.zeros(2, 5))
     empty = ReferencePosterior(torch.zeros(0, 8), 5, lambda y, n: torch.zeros(n, 5))
     assert empty.sample((4,)).shape == (4, 0, 5)
+    assert SimpleLikelihood().reference_posterior(torch.randn(2, 8)).sample((0,)).shape == (0, 2, 5)

@@ -123,7 +123,7 @@ def rejection_sample(
     """
     kept: list[Tensor] = []
     accepted = proposed = 0
-    while accepted < n:
+    while accepted < n or not kept:
         rate = (accepted + 0.5) / (proposed + 8)
         count = min(_CHUNK, math.ceil(1.2 * (n - accepted) / rate) + 16)
         rows = propose(count)
