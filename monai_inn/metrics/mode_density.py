@@ -33,7 +33,7 @@ _FINEST = 0.2
 _NEIGHBOURS = FEWEST - 1
 # Half a tolerance, over which equal values are spread, and a variance that is rounding.
 _FINEST_CELL, _NO_SPREAD = 0.5, 1e-12
-_STARTS, _CLIMB_STEPS, _CLIMBED = 50, 100, 3e-3
+_STARTS, _CLIMB_STEPS, _CLIMBED = 50, 200, 1e-3
 
 
 class Density:
@@ -130,7 +130,7 @@ def _climb(density: Density) -> Labels:
 
 
 def densest(points: Array, dimension: int) -> Array:
-    """Return the maximum of the kernel density of points ``(n, E)``, found by mean shift from its best sample.
+    """Return the maximum of the kernel density of points ``(n, E)``, by mean shift from the best sample.
 
     The kernel has the shape of the mode, in its ``dimension`` widest directions: across a curved space there
     is spread, but no freedom.
@@ -143,7 +143,9 @@ def densest(points: Array, dimension: int) -> Array:
     # The width that serves the maximum of a density best, in standard deviations.
     width = 1.06 * len(points) ** (-1 / (dimension + 6))
     scaled = centred @ axes[:, kept] / (np.sqrt(variance[kept]) * width)
-    some = scaled[:: max(1, len(scaled) // _STARTS)]
+    # Starts along the widest direction, which do not depend on where the origin is.
+    along = scaled[np.argsort(scaled[:, -1], kind="stable")]
+    some = along[np.linspace(0, len(along) - 1, min(_STARTS, len(along))).round().astype(int)]
     place = some[int(np.exp(-0.5 * cdist(some, scaled, "sqeuclidean")).sum(1).argmax())]
     for _ in range(_CLIMB_STEPS):
         weight = np.exp(-0.5 * np.square(scaled - place).sum(1))

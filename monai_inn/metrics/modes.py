@@ -61,9 +61,9 @@ def find_modes(
     Candidates are merged until a valley separates any two: the density between them falls below 0.7 of the
     lower peak, and the fall is more than noise of the sample. So a broad posterior, a ridge or a banana is
     one mode. What lies closer than about half a tolerance is not told apart. One parameter is cut at its
-    valleys directly, whatever the method. The sample sets limits: with 1,000 draws of one or two parameters,
-    normal modes of equal mass are told apart from 3.5 standard deviations on and one of 10 % from 5 on; with
-    four parameters a minor mode needs one standard deviation more.
+    valleys directly, whatever the method. The sample sets limits: with 1,000 draws of up to four
+    parameters, normal modes of equal mass are told apart from 4 standard deviations on, one of 30 % from 5
+    and one of 10 % from 6 on.
 
     Args:
         samples: posterior samples of one case, shape ``(S, D)``, physical units.
