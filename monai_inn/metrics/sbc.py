@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases, unwrap
+from monai_inn.networks.chunks import on_all_threads
 
 __all__ = [
     "SbcUniformity",
@@ -116,9 +117,14 @@ def below_and_equal(
     samples, truth = check_cases(samples, truth, mask, period)
     below = torch.empty(truth.shape, dtype=torch.int64, device=truth.device)
     equal = torch.empty_like(below)
-    for cases in chunks_of_cases(samples):
-        drawn, true = unwrap(samples[:, cases], truth[cases], period)
-        below[cases], equal[cases] = count_below_and_equal(drawn, true)
+    chunks = list(chunks_of_cases(samples))
+
+    def count(cases: slice) -> tuple[Tensor, Tensor]:
+        return count_below_and_equal(*unwrap(samples[:, cases], truth[cases], period))
+
+    # A chunk is too small to share between threads.
+    for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
+        below[cases], equal[cases] = counts
     return below, equal
 
 
