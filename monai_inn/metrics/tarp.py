@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases
 from monai_inn.metrics.sbc import break_ties, chunks_of_cases, count_below_and_equal, stream, unit_share
+from monai_inn.networks.chunks import on_all_threads
 
 __all__ = ["TarpResult", "other_truths", "prior_scale", "tarp", "tarp_fractions", "tarp_of_fractions"]
 
@@ -216,13 +217,18 @@ def closer_and_equal(
     weight = (1 / _checked_scale(scale, truth, period)).to(samples)
     below = torch.empty(truth.shape[0], dtype=torch.int64, device=truth.device)
     equal = torch.empty_like(below)
-    for cases in chunks_of_cases(samples):
+    chunks = list(chunks_of_cases(samples))
+
+    def count(cases: slice) -> tuple[Tensor, Tensor]:
         # Truth and samples go through the same arithmetic: what is equal stays equal.
         drawn, true = (
             _squared_distance(points, references[cases], weight, period)
             for points in (samples[:, cases], truth[None, cases])
         )
-        below[cases], equal[cases] = count_below_and_equal(drawn, true[0])
+        return count_below_and_equal(drawn, true[0])
+
+    for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
+        below[cases], equal[cases] = counts
     return below, equal
 
 
