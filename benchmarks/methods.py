@@ -75,7 +75,6 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     names = ("minutes", "simulations", "observations", "samples", "seed")
     settings = {name: getattr(options, name) for name in names}
     results = {key: _results(key, options.methods, settings, options.out) for key in options.problems}
@@ -94,25 +93,30 @@ def _results(key: str, methods: list[str], settings: Report, out: Path) -> dict[
     """Stored and new results of one problem by the methods' names."""
     folder = out / key
     folder.mkdir(parents=True, exist_ok=True)
-    found = {name: _stored(folder / f"{name}.json", settings) for name in methods}
+    case = CASES[key]
+    possible = [name for name in methods if name != "exact" or case.has_reference]
+    found = {name: _stored(folder / f"{name}.json", settings) for name in possible}
     missing = [name for name, report in found.items() if report is None]
     if missing:
-        case, problem = CASES[key], CASES[key].make()
+        problem = case.make()
         _tell(f"{key}: simulating {settings['simulations']:,} pairs")
         pool = Pool(problem, settings["simulations"])
         truth = Truth.of(case, problem, settings["observations"], settings["samples"])
         for name in missing:
-            if name == "exact" and truth.exact is None:
-                found[name] = {"note": "no reference"}
-                continue
-            try:
-                found[name] = _run(name, key, pool, truth, settings, folder)
-            except ImportError:
-                found[name] = {"note": "not installed"}
-            except Exception as error:  # one peer's trouble must not cost an hour of the others' results
-                found[name] = {"note": f"failed: {type(error).__name__}: {str(error).splitlines()[0][:80]}"}
-            _tell(f"{key}, {name}: {found[name].get('note', 'done')}")
+            found[name] = report = _tried(name, key, pool, truth, settings, folder)
+            _tell(f"{key}, {name}: {report.get('note', 'done')}")
     return {METHODS[name].name: report for name, report in found.items() if report is not None}
+
+
+def _tried(name: str, key: str, pool: Pool, truth: Truth, settings: Report, folder: Path) -> Report:
+    """A method's result, or why there is none: one peer's trouble must not cost the others' hour."""
+    try:
+        return _run(name, key, pool, truth, settings, folder)
+    except ImportError:
+        return {"note": "not installed"}
+    except Exception as error:
+        line = (str(error).splitlines() or [""])[0]
+        return {"note": f"failed: {type(error).__name__}: {line[:80]}"}
 
 
 def _run(name: str, key: str, pool: Pool, truth: Truth, settings: Report, folder: Path) -> Report:

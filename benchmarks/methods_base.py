@@ -77,8 +77,9 @@ class Method(abc.ABC):
     def log_prob(self, theta: Tensor, y: Tensor) -> Tensor | None:
         """Log density in nats of physical parameters ``(S, N, D)``, shape ``(S, N)``; ``None`` if none."""
         latent, log_det = self.pool.space.forward(theta)
-        found = self._log_prob(latent.float(), self.pool.condition(y))
-        return None if found is None else found.detach() + log_det
+        with torch.no_grad():
+            found = self._log_prob(latent.float(), self.pool.condition(y))
+        return None if found is None else found + log_det
 
     def num_weights(self) -> int | None:
         """Number of trained numbers."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from methods_base import Method, train_stage
 from torch import Tensor, nn
 
@@ -40,8 +39,7 @@ class SplineCinn(Method):
         return self.net.flow(self.net.encoder(condition)).sample((samples,))
 
     def _log_prob(self, latent: Tensor, condition: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.net.flow(self.net.encoder(condition)).log_prob(latent)
+        return self.net.flow(self.net.encoder(condition)).log_prob(latent)
 
 
 class AffineCinn(SplineCinn):

@@ -12,8 +12,8 @@ from methods_problems import Case, Truth
 from torch import Tensor
 
 from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
-from monai_inn.metrics.resimulation import noise_sd_of, resimulation_error
-from monai_inn.metrics.scores import crps, energy_score
+from monai_inn.metrics.resimulation import resimulation_error
+from monai_inn.metrics.scores import crps, energy_score, log_score
 from monai_inn.metrics.tarp import tarp
 from monai_inn.metrics.two_sample import c2st, mmd
 from monai_inn.problems import InverseProblem
@@ -47,6 +47,7 @@ def measure(method: Method, case: Case, pool: Pool, truth: Truth, samples: int) 
         "energy_score": float(energy_score(drawn, truth.theta, scale).mean()),
         "crps_prior_sd": float((crps(drawn, truth.theta) / scale).mean()),
         "resimulation": resimulation(pool.problem, drawn[:_RESIMULATED], truth),
+        "log_score": log_score_of(method, truth),
         "nll_gap": nll_gap(method, truth),
         "branches": None,
         "c2st": None,
@@ -89,6 +90,15 @@ def branches(found: Tensor, wanted: Tensor) -> Report:
     }
 
 
+def log_score_of(method: Method, truth: Truth) -> Report | None:
+    """Negative log density of the true parameters in nats, physical units; lower is better."""
+    found = method.log_prob(truth.theta[None], truth.y)
+    if found is None:
+        return None
+    score = log_score(found[0])
+    return {"nats": score.mean, "standard_error": score.standard_error}
+
+
 def nll_gap(method: Method, truth: Truth) -> Report | None:
     """Kullback-Leibler divergence of the method from the exact posterior, mean over observations, in nats."""
     if truth.exact is None or truth.log_prob is None:
@@ -103,19 +113,25 @@ def nll_gap(method: Method, truth: Truth) -> Report | None:
 def resimulation(problem: InverseProblem, drawn: Tensor, truth: Truth) -> Report:
     """Resimulation error in units of that of the truth, mean and median over samples and observations.
 
-    The truth's comes from many noisy copies, which also takes out the bias of an estimated noise.
+    In the features, for what they leave out (the brightness of a spectrum) no posterior can know. The truth's
+    error comes from many noisy copies, which also takes out the bias of an estimated noise.
     """
-    error = resimulation_error(*_with_noise(problem, problem.forward(drawn), truth.y))
-    clean = problem.forward(truth.theta)
-    generator = torch.Generator().manual_seed(_SEED)
-    copies = [problem.noise(clean, generator) for _ in range(_RESIMULATED)]
-    sd = noise_sd_of(problem, clean, _NOISE_DRAWS)
-    own = torch.cat([resimulation_error(clean[None], y, sd) for y in copies])
+    clean, observed = problem.forward(drawn), problem.features(truth.y)
+    error = resimulation_error(problem.features(clean), observed, _feature_noise(problem, clean))
+    clean, generator = problem.forward(truth.theta), torch.Generator().manual_seed(_SEED)
+    sd, features = _feature_noise(problem, clean), problem.features(clean)[None]
+    copies = [problem.features(problem.noise(clean, generator)) for _ in range(_RESIMULATED)]
+    own = torch.cat([resimulation_error(features, copy, sd) for copy in copies])
     return {
         "mean": float(error.mean() / own.mean()),
         "median": float(error.quantile(0.5) / own.quantile(0.5)),
     }
 
 
-def _with_noise(problem: InverseProblem, clean: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return clean, y, noise_sd_of(problem, clean, _NOISE_DRAWS)
+def _feature_noise(problem: InverseProblem, clean: Tensor) -> Tensor:
+    """Standard deviation of the features' noise at noise-free observations ``(…, C)``, shape ``(…, F)``."""
+    generator, without = torch.Generator().manual_seed(_SEED + 1), problem.features(clean)
+    square = torch.zeros_like(without)
+    for _ in range(_NOISE_DRAWS):
+        square += (problem.features(problem.noise(clean, generator)) - without).square()
+    return (square / _NOISE_DRAWS).sqrt()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,12 +17,17 @@ from monai_inn.problems import InverseProblem
 from monai_inn.problems.parameters import ParameterSpace
 
 Samples = NDArray[np.float64]
-Draw = Callable[[Axes, Samples, NDArray[np.float64]], None]
 
 _ARMS_M = (0.5, 0.5, 1.0)
 _SHOWN_ARMS, _COLUMNS = 100, 5
 _PLANES = {"ballistics": ("angle", "speed"), "oximetry": ("vhb", "sao2")}
-_UP, _DOWN, _POINT, _TARGET = "#2166ac", "#d6604d", "#2166ac", "#111111"
+_UP, _DOWN, _TARGET = "#2166ac", "#d6604d", "#111111"
+_STYLE: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 def draw(
@@ -38,34 +44,32 @@ def draw(
         file: where to write.
     """
     rows = -(-len(samples) // _COLUMNS)
-    with mpl.rc_context(
-        {"font.size": 8, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
-    ):
+    with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(2.3 * _COLUMNS, 2.15 * rows + 0.5), layout="constrained")
         axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-        for axis, (name, values) in zip(axes.flat, samples.items(), strict=False):
+        for axis, (name, values) in zip(axes.flat[: len(samples)], samples.items(), strict=True):
             axis.set_title(name)
             if key == "kinematics":
                 _arms(axis, values, shown)
             else:
                 _scatter(axis, values, problem.space, _PLANES[key])
-        for axis in axes.flat[len(samples) :]:
-            axis.set_visible(False)
-        labels = _labels(key, problem)
-        for axis in axes[:, 0]:
-            axis.set_ylabel(labels[1])
-        for column in range(_COLUMNS):
-            lowest = (
-                max(i for i in range(len(samples)) if i % _COLUMNS == column) if column < len(samples) else 0
-            )
-            bottom = axes.flat[lowest]
-            bottom.set_xlabel(labels[0])
-            bottom.tick_params(labelbottom=True)
-        observed = ", ".join(
-            f"{n} = {v:.3g} m" for n, v in zip(problem.observation_names, shown, strict=True)
-        )
-        figure.suptitle(f"{title}\n{observed}" if len(shown) < 3 else title, fontsize=10)
+        _label(axes, len(samples), _labels(key, problem))
+        if len(shown) < 3:
+            named = zip(problem.observation_names, shown, strict=True)
+            title += "\n" + ", ".join(f"{name} = {value:.3g} m" for name, value in named)
+        figure.suptitle(title, fontsize=10)
         figure.savefig(file, dpi=110)
+
+
+def _label(axes: NDArray[Any], used: int, labels: tuple[str, str]) -> None:
+    """Labels at the left, and below the lowest panel of each column; unused panels vanish."""
+    for axis in axes.flat[used:]:
+        axis.set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(labels[1])
+    for axis in axes.flat[max(0, used - _COLUMNS) : used]:
+        axis.set_xlabel(labels[0])
+        axis.tick_params(labelbottom=True)
 
 
 def _labels(key: str, problem: InverseProblem) -> tuple[str, str]:
@@ -92,16 +96,16 @@ def _arms(axis: Axes, samples: Samples, hand: Samples) -> None:
 
 
 def _scatter(axis: Axes, samples: Samples, space: ParameterSpace, plane: tuple[str, str]) -> None:
-    """Two parameters against each other."""
+    """Two parameters against each other, each on the scale of its prior."""
     values = []
-    for name, setter in zip(plane, (axis.set_xlim, axis.set_ylim), strict=True):
+    for side, name in zip("xy", plane, strict=True):
         index = space.index(name)
-        parameter, factor = space.parameters[index], 1.0
-        if parameter.unit == "rad":
-            factor = 180 / math.pi
+        parameter = space.parameters[index]
+        factor = 180 / math.pi if parameter.unit == "rad" else 1.0
+        low, high = parameter.low, parameter.high
+        if not parameter.is_bounded:
+            low, high = (parameter.mean + k * parameter.sd for k in (-4, 4))
+        scale = "log" if parameter.scale == "log" else "linear"
+        axis.set(**{f"{side}scale": scale, f"{side}lim": (low * factor, high * factor)})
         values.append(samples[:, index] * factor)
-        if parameter.is_bounded:
-            setter(parameter.low * factor, parameter.high * factor)
-        else:
-            setter(parameter.mean - 4 * parameter.sd, parameter.mean + 4 * parameter.sd)
-    axis.plot(*values, ".", color=_POINT, alpha=0.25, markersize=3, markeredgewidth=0)
+    axis.plot(*values, ".", color=_UP, alpha=0.45, markersize=4, markeredgewidth=0)

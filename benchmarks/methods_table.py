@@ -7,12 +7,15 @@ from typing import Any
 
 Report = dict[str, Any]
 
+_UNKNOWN = "no reference"
+
 _COLUMNS: dict[str, Callable[[Report], str]] = {
     "calibration error": lambda r: f"{r['calibration_error']:.3f}",
     "TARP": lambda r: f"{r['tarp_distance']:.3f}",
     "C2ST": lambda r: _known(r["c2st"], lambda v: f"{v['median']:.3f}"),
     "MMD² × 1000": lambda r: _known(r["mmd_squared"], lambda v: f"{1000 * v['median']:.2f}"),
-    "NLL gap, nats": lambda r: _gap(r),
+    "log score, nats": lambda r: "no density" if r["log_score"] is None else f"{r['log_score']['nats']:.3f}",
+    "KL from exact, nats": lambda r: _gap(r),
     "resimulation, mean / median": lambda r: (
         f"{_short(r['resimulation']['mean'])} / {_short(r['resimulation']['median'])}"
     ),
@@ -35,6 +38,12 @@ def table(title: str, results: Mapping[str, Report]) -> str:
         results: for each method's name its report, or ``{"note": why there is none}``.
     """
     reports = [report for report in results.values() if "note" not in report]
+    # A problem without a reference has nothing to say in some columns.
+    columns = {
+        heading: cell
+        for heading, cell in _COLUMNS.items()
+        if any(cell(report) != _UNKNOWN for report in reports)
+    }
     lines = [f"### {title}", ""]
     if reports:
         r = reports[0]
@@ -45,23 +54,23 @@ def table(title: str, results: Mapping[str, Report]) -> str:
             "resimulation 1 / 1.",
             "",
         ]
-    lines.append("| method | " + " | ".join(_COLUMNS) + " |")
-    lines.append("|---|" + "---:|" * len(_COLUMNS))
+    lines.append("| method | " + " | ".join(columns) + " |")
+    lines.append("|---|" + "---:|" * len(columns))
     for name, report in results.items():
         if "note" in report:
-            lines.append(f"| {name} | {report['note']} |" + " |" * (len(_COLUMNS) - 1))
+            lines.append(f"| {name} | {report['note']} |" + " |" * (len(columns) - 1))
         else:
-            lines.append(f"| {name} | " + " | ".join(cell(report) for cell in _COLUMNS.values()) + " |")
+            lines.append(f"| {name} | " + " | ".join(cell(report) for cell in columns.values()) + " |")
     return "\n".join(lines)
 
 
 def _known(value: Any, shown: Callable[[Any], str]) -> str:
-    return "no reference" if value is None else shown(value)
+    return _UNKNOWN if value is None else shown(value)
 
 
 def _gap(report: Report) -> str:
     if report["nll_gap"] is None:
-        return "no reference" if report["c2st"] is None else "no density"
+        return _UNKNOWN if report["c2st"] is None else "no density"
     return f"{report['nll_gap']['nats']:.3f} ± {report['nll_gap']['standard_error']:.3f}"
 
 
