@@ -2,7 +2,9 @@
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10,$(shell $(p) -c 'import sys; print(sys.executable) if sys.version_info >= (3, 10) else sys.exit(1)' 2>/dev/null)))
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint slow benchmarks
+# What the tests of the Slicer module and of the viewer draw with; without it they are skipped and say so.
+DRAWING := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri
+.PHONY: help demo test lint slow benchmarks screenshots
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -17,7 +19,13 @@ help:  ## this list
 demo: .venv/.ready  ## posterior and trust maps of the shipped images
 	$(PY) -m monai_inn demo -o demo
 
-test: .venv/.ready lint  ## lint, types and the whole test suite (no long trainings)
+.venv/.drawing: .venv/.ready
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -q && apt-get install -yq --no-install-recommends $(DRAWING); } \
+	  || echo "Some tests will be skipped; for them: apt-get install $(DRAWING)"
+	@touch .venv/.drawing
+
+test: .venv/.drawing lint  ## lint, types and the whole test suite (no long trainings)
 	$(PY) -m pytest -q -m "not slow"
 
 lint: .venv/.ready
@@ -27,6 +35,9 @@ lint: .venv/.ready
 
 slow: .venv/.ready  ## the trainings that take minutes
 	$(PY) -m pytest -q -m slow
+
+screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer in docs/images
+	INN_SCREENSHOTS=docs/images $(PY) -m pytest -q Testing/slicer/test_screenshots.py Testing/web -k screenshot
 
 benchmarks: .venv/.ready  ## timings and figures against peers, JSON on standard output
 	$(PY) benchmarks/optics.py --json && $(PY) benchmarks/flow.py --json && $(PY) benchmarks/ood.py --json

@@ -1,9 +1,9 @@
-"""Puts the example images into the package; everything else is declared in pyproject.toml."""
+"""Puts example images and the display library of the Slicer module into the package."""
 
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 # They live in Resources/, where 3D Slicer and people look for them; the installed demo needs them too.
@@ -25,4 +25,11 @@ class BuildWithExamples(build_py):
                 shutil.copy(source, target)
 
 
-setup(cmdclass={"build_py": BuildWithExamples})
+# 3D Slicer finds its part beside the module that it belongs to; the viewer finds the same files by this name.
+DISPLAY = {"monai_inn.viewer.display": "SlicerINN/INNUncertainty/INNDisplayLib"}
+
+setup(
+    packages=[*find_packages(include=["monai_inn*"]), *DISPLAY],
+    package_dir=DISPLAY,
+    cmdclass={"build_py": BuildWithExamples},
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 # Small layers run several times slower on threads that wait for one another, above all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,8 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
@@ -28,6 +28,12 @@ TINY = {
     "condition_channels": 8,
     "num_ood_scores": NUM_SCORES,
 }
+
+
+def pytest_collection_finish() -> None:
+    """Take this folder off the path: `slicer` imports every file of a folder of its own name there."""
+    here = Path(__file__).parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
 
 
 def untrained(problem: InverseProblem) -> FittedPosterior:

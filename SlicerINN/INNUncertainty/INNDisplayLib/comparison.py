@@ -1,0 +1,108 @@
+"""Two runs against each other: where medians differ, and where intervals contradict each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+
+from .marks import matrix_of, place
+from .result import Shown
+from .run import Run
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comes of comparing two runs.
+
+    Args:
+        volume: median of the other run minus that of the run, NaN where either is withheld.
+        parameter: what was compared.
+        median: median of the absolute difference.
+        contradicting: share of the voxels compared whose intervals do not overlap.
+        voxels: how many were compared.
+        is_resampled: whether the other run lies on another grid.
+    """
+
+    volume: slicer.vtkMRMLScalarVolumeNode
+    parameter: Shown
+    median: float
+    contradicting: float
+    voxels: int
+    is_resampled: bool
+
+    @property
+    def text(self) -> str:
+        """The result in words, with units."""
+        shown = self.parameter
+        text = (
+            f"{shown.name}: medians differ by {shown.text(self.median)} (median over {self.voxels:,} "
+            f"voxels); intervals contradict each other in {self.contradicting:.1%}."
+        )
+        return text + (" The other run was resampled to this one's grid." if self.is_resampled else "")
+
+
+def compare(run: Run, other: Run, parameter: str) -> Comparison:
+    """Compare a parameter of two runs voxel by voxel, on the grid of the first.
+
+    Raises:
+        ValueError: if the other run does not have the parameter in the same unit, or nothing can be compared.
+    """
+    shown = next(p for p in run.parameters if p.name == parameter)
+    if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
+        raise ValueError(f"{other.name} has no {parameter} in the unit {shown.unit}; select another result.")
+    if run.quantiles(parameter) is None or other.quantiles(parameter) is None:
+        raise ValueError("Both results need stored quantiles; apply the bundles again.")
+    like = run.find("median", parameter)
+    index, is_resampled = _other_voxels(run, other, like)
+    low, middle, high = _interval(run, parameter)
+    found = [_taken(values, index) for values in _interval(other, parameter)]
+    difference = found[1] - middle
+    known = np.isfinite(difference)
+    if not known.any():
+        raise ValueError("The two results have no voxel in common that both may be trusted at.")
+    apart = (found[0] > high) | (found[2] < low)
+    volume = run.node("difference", parameter, "vtkMRMLScalarVolumeNode")
+    volume.SetName(f"{other.name} minus {run.name}: {parameter}")
+    place(volume, difference.astype(np.float32), matrix_of(like), like)
+    absolute = np.abs(difference[known])
+    return Comparison(
+        volume, shown, float(np.median(absolute)), float(apart[known].mean()), int(known.sum()), is_resampled
+    )
+
+
+def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
+    """Low end, median and high end of every voxel, NaN where they are withheld."""
+    stack, levels = run.quantiles(parameter)
+    interval = run.result.record["settings"].get("interval", 0.95)
+    wanted = ((1 - interval) / 2, 0.5, (1 + interval) / 2)
+    columns = [int(np.abs(levels - level).argmin()) for level in wanted]  # stored beside the others
+    return [np.where(run.withheld(), np.nan, stack[..., column]) for column in columns]
+
+
+def _other_voxels(
+    run: Run, other: Run, like: slicer.vtkMRMLVolumeNode
+) -> tuple[tuple[NDArray[np.intp], ...], bool]:
+    """For every voxel of a run the nearest one of the other, -1 outside, and whether the grids differ."""
+    source = other.find("median") or other.find("valid")
+    between = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        like.GetParentTransformNode(), source.GetParentTransformNode(), between
+    )
+    to_other = np.linalg.inv(matrix_of(source)) @ slicer.util.arrayFromVTKMatrix(between) @ matrix_of(like)
+    k, j, i = np.indices(run.shape, dtype=np.float32)
+    position = np.tensordot(to_other[:3, :3], np.stack([i, j, k]), 1) + to_other[:3, 3].reshape(3, 1, 1, 1)
+    nearest = np.floor(position + 0.5).astype(int)[::-1]
+    inside = np.all([(n >= 0) & (n < size) for n, size in zip(nearest, other.shape, strict=True)], 0)
+    same = run.shape == other.shape and np.allclose(to_other, np.eye(4), atol=1e-4)
+    return tuple(np.where(inside, n, -1) for n in nearest), not same
+
+
+def _taken(values: NDArray[np.float64], index: tuple[NDArray[np.intp], ...]) -> NDArray[np.float64]:
+    return np.where(index[0] < 0, np.nan, values[index])

@@ -1,0 +1,164 @@
+"""One voxel under the cursor: what is known of it, in words with units, and its posterior as a curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+
+from .posteriors import density, interval_at, probability_below
+from .result import Shown
+from .run import Run
+
+__all__ = ["OUTSIDE", "TRUSTED", "UNUSABLE", "WITHHELD", "Mode", "Reading", "peaks", "read_at", "voxel_at"]
+
+TRUSTED, WITHHELD, UNUSABLE, OUTSIDE = "in distribution", "out of distribution", "not usable", "outside"
+_DIP = 0.6  # a valley below this share of the lower peak parts two modes, as in the map of their number
+_LEAST_MASS = 0.03
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A peak of a marginal posterior: where it is, and the probability between the valleys beside it."""
+
+    value: float
+    mass: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of one parameter at one voxel.
+
+    Args:
+        state: in distribution, out of it, not usable, or outside the image.
+        parameter: whose values these are.
+        voxel: its (k, j, i); ``None`` outside.
+        interval: low end, median and high end; ``None`` without stored quantiles or a usable voxel.
+        mass: probability inside the interval.
+        modes: peaks of the marginal posterior, the heaviest first.
+        below: threshold and the probability to lie below it, if a threshold was asked for.
+        curve: values and their density, in one over the unit.
+    """
+
+    state: str
+    parameter: Shown
+    voxel: tuple[int, int, int] | None = None
+    interval: tuple[float, float, float] | None = None
+    mass: float = 0.95
+    modes: tuple[Mode, ...] = ()
+    below: tuple[float, float] | None = None
+    curve: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+
+    @property
+    def text(self) -> str:
+        """One line for the cursor; a number that must not be trusted never comes without its warning."""
+        if self.state == OUTSIDE:
+            return "outside the image"
+        if self.state == UNUSABLE:
+            return "no usable measurement here"
+        values = self._values()
+        if self.state == WITHHELD:
+            return f"OUT OF DISTRIBUTION, do not use: {values}"
+        return f"{values}, {TRUSTED}"
+
+    def _values(self) -> str:
+        if self.interval is None:
+            return f"{self.parameter.name}: no posterior stored"
+        low, median, high = self.interval
+        shown, many = self.parameter, len(self.modes)
+        parts = [
+            f"{shown.name} {shown.text(median)}",
+            f"{self.mass:.0%} {low:.3g}–{high:.3g}{shown.suffix}",
+            "1 mode" if many == 1 else f"{many} modes",
+        ]
+        if self.below is not None:
+            threshold, share = self.below
+            parts.append(f"P(< {shown.text(threshold)}) {_percent(share)}")
+        return ", ".join(parts)
+
+
+def _percent(share: float) -> str:
+    """A probability from a few dozen quantiles; its ends are not known better than that."""
+    return "< 2 %" if share < 0.02 else "> 98 %" if share > 0.98 else f"{share:.0%}"
+
+
+def voxel_at(
+    volume: slicer.vtkMRMLVolumeNode, ras: tuple[float, float, float]
+) -> tuple[int, int, int] | None:
+    """The (k, j, i) of a world position, through the volume's transform; ``None`` outside."""
+    to_local = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volume.GetParentTransformNode(), to_local)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetRASToIJKMatrix(matrix)
+    found = matrix.MultiplyPoint((*to_local.TransformPoint(ras), 1.0))[:3]
+    i, j, k = (int(np.floor(v + 0.5)) for v in found)
+    size = volume.GetImageData().GetDimensions()
+    return (k, j, i) if all(0 <= v < n for v, n in zip((i, j, k), size, strict=True)) else None
+
+
+def read_at(
+    run: Run, ras: tuple[float, float, float], parameter: str = "", threshold: float | None = None
+) -> Reading:
+    """Read a run's posterior at a world position.
+
+    Args:
+        run: the run.
+        ras: world position in millimeters.
+        parameter: name of a parameter; the first one by default.
+        threshold: asks for the probability to lie below it, in the parameter's unit.
+    """
+    known = run.parameters
+    shown = next((p for p in known if p.name == parameter), known[0])
+    volume = run.find("median", shown.name) or run.find("valid")
+    voxel = None if volume is None else voxel_at(volume, ras)
+    if voxel is None:
+        return Reading(OUTSIDE, shown)
+    if not run.usable()[voxel]:
+        return Reading(UNUSABLE, shown, voxel)
+    state = WITHHELD if run.untrusted()[voxel] else TRUSTED
+    stored = run.quantiles(shown.name)
+    if stored is None or not np.isfinite(stored[0][voxel]).all():
+        return Reading(state, shown, voxel)
+    quantiles, levels = stored[0][voxel].astype(float), stored[1]
+    mass = run.result.record["settings"].get("interval", 0.95)
+    curve = density(quantiles, levels, shown.low, shown.high)
+    below = None
+    if threshold is not None:
+        below = threshold, float(probability_below(quantiles, levels, threshold))
+    return Reading(
+        state, shown, voxel, interval_at(quantiles, levels, mass), mass, peaks(*curve), below, curve
+    )
+
+
+def peaks(values: NDArray[np.floating], height: NDArray[np.floating]) -> tuple[Mode, ...]:
+    """The modes of a density on a grid, the heaviest first.
+
+    Two peaks are two modes if the valley between them is below 60 % of the lower one and either holds more
+    than 3 % of the mass.
+    """
+    tops = _separate_tops(height)
+    valleys = [a + int(np.argmin(height[a:b])) for a, b in pairwise(tops)]
+    edges = [0, *valleys, len(height) - 1]
+    total = np.concatenate([[0.0], np.cumsum(np.diff(values) * (height[1:] + height[:-1]) / 2)])
+    masses = [(total[b] - total[a]) / total[-1] for a, b in pairwise(edges)]
+    found = [Mode(float(values[t]), float(m)) for t, m in zip(tops, masses, strict=True) if m > _LEAST_MASS]
+    return tuple(sorted(found, key=lambda mode: -mode.mass))
+
+
+def _separate_tops(height: NDArray[np.floating]) -> list[int]:
+    """Grid points of the peaks that a deep enough valley parts from the next one."""
+    padded = np.concatenate([[-np.inf], height, [-np.inf]])
+    candidates = [t for t in range(len(height)) if padded[t] < height[t] >= padded[t + 2]]
+    tops: list[int] = []
+    for top in candidates:
+        while tops and height[tops[-1] : top + 1].min() > _DIP * min(height[tops[-1]], height[top]):
+            if height[top] <= height[tops[-1]]:
+                top = tops[-1]
+            tops.pop()
+        tops.append(top)
+    return tops

@@ -1,0 +1,243 @@
+"""Laying a run's maps over its image in all slice views: colors, transparency, legend, withheld voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import slicer.util
+from numpy.typing import NDArray
+
+from .colors import color_node
+from .comparison import compare
+from .layers import graded, hatch
+from .marks import matrix_of, place
+from .posteriors import probability_below
+from .result import Shown
+from .run import Run, runs
+from .samples import show_sample
+
+__all__ = ["KINDS", "Appearance", "Overlay"]
+
+KINDS = ("off", "interval_width", "probability_below", "median", "sample", "mode_count", "waic", "difference")
+_TABLES = {
+    "interval_width": "INN interval width",
+    "probability_below": "INN probability",
+    "waic": "INN distrust",
+    "mode_count": "INN distrust",
+    "difference": "INN difference",
+}
+_HATCH_LAYER = 3  # 0 is the background, 1 the foreground, 2 labels; further ones come on top
+_MAX_MODES = 4
+_NO_LIMIT = 1e30
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What is laid over the image, and how.
+
+    Args:
+        kind: one of ``KINDS``; ``"off"`` shows the image alone.
+        parameter: name of the parameter.
+        opacity: of the map, 0 to 1.
+        hide_below: share of the color scale below which the map is not drawn.
+        graded: whether what is uncertain weighs more: widths fade in as they grow, medians fade out.
+        threshold: of the probability, in the unit of the parameter.
+        sample: which posterior sample, counted from 0.
+        other: key of the run that a difference is taken to.
+    """
+
+    kind: str = "interval_width"
+    parameter: str = ""
+    opacity: float = 0.6
+    hide_below: float = 0.0
+    graded: bool = False
+    threshold: float = 0.0
+    sample: int = 0
+    other: str = ""
+
+
+class Overlay:
+    """The layers of a run in the slice views of its scene.
+
+    Color scales span the parameter's bounds or its prior, never the range of an image, so that two images
+    can be compared. Voxels out of distribution are covered by tint and stripes that no setting of the map
+    touches.
+
+    Args:
+        run: whose maps are shown.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.scene = run, run.scene
+
+    def show(self, appearance: Appearance, has_legend: bool = True) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """Show the image, the map and the withheld voxels in every slice view; returns the map's volume."""
+        volume = self.update(appearance)
+        layer = None if volume is None else self._layer(volume, appearance)
+        covered = hatch(self.run)
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self.scene):
+            with slicer.util.NodeModify(view):
+                view.SetBackgroundVolumeID(_id(self.run.background))
+                view.SetForegroundVolumeID(_id(layer))
+                view.SetForegroundOpacity(appearance.opacity)
+                # A legend is drawn for a volume in one of the three first layers alone.
+                view.SetLabelVolumeID(_id(volume) if layer is not volume else None)
+                view.SetLabelOpacity(0.0)
+                view.SetNthLayerVolumeID(_HATCH_LAYER, _id(covered))
+                if covered is not None:
+                    view.SetNthLayerOpacity(_HATCH_LAYER, 1.0)
+        self._legends(volume if has_legend else None, appearance)
+        return volume
+
+    def update(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """Refresh the map's colors, limits and, for a probability, its values; returns the map's volume."""
+        if appearance.kind == "off":
+            return None
+        if appearance.kind == "probability_below":
+            volume = self._probability(appearance)
+        elif appearance.kind == "sample":
+            volume = show_sample(self.run, self.parameter(appearance.parameter).name, appearance.sample)
+        elif appearance.kind == "difference":
+            volume = self._difference(appearance)
+        else:
+            volume = self.run.find(
+                appearance.kind, appearance.parameter if self._has_parameter(appearance) else ""
+            )
+        if volume is None:
+            return None
+        low, high = self.scale(appearance)
+        display = volume.GetDisplayNode()
+        with slicer.util.NodeModify(display):
+            display.SetAndObserveColorNodeID(self._colors(appearance).GetID())
+            display.AutoWindowLevelOff()
+            display.SetWindowLevelMinMax(low, high)
+            display.SetThreshold(self._limit(appearance), _NO_LIMIT)
+            display.ApplyThresholdOn()  # keeps NaN from being drawn
+            display.InterpolateOff()
+        return volume
+
+    def _limit(self, appearance: Appearance) -> float:
+        """The value below which nothing is drawn."""
+        if appearance.kind == "mode_count":
+            return 1.5  # a single mode is the rule
+        low, high = self.scale(appearance)
+        # A difference has two sides, of which a limit would hide one.
+        has_limit = appearance.hide_below > 0 and appearance.kind != "difference"
+        return low + appearance.hide_below * (high - low) if has_limit else -_NO_LIMIT
+
+    def scale(self, appearance: Appearance) -> tuple[float, float]:
+        """Ends of the color scale, in the unit of the map."""
+        if appearance.kind == "probability_below":
+            return 0.0, 1.0
+        if appearance.kind == "mode_count":
+            return 1.0, float(_MAX_MODES)
+        if appearance.kind == "waic":
+            low, high = self.run.result.record["trust"]["waic_scale"]
+            return low, high
+        shown = self.parameter(appearance.parameter)
+        if appearance.kind == "difference":
+            return -shown.width / 2, shown.width / 2
+        return (0.0, shown.width) if appearance.kind == "interval_width" else (shown.low, shown.high)
+
+    def unit(self, appearance: Appearance) -> str:
+        """The unit of the color scale as it follows a number."""
+        if appearance.kind == "waic":
+            return " nat"
+        plain = appearance.kind in ("probability_below", "mode_count")
+        return "" if plain else self.parameter(appearance.parameter).suffix
+
+    def parameter(self, name: str) -> Shown:
+        """The parameter of a name, or the first one."""
+        known = self.run.parameters
+        return next((p for p in known if p.name == name), known[0])
+
+    def _has_parameter(self, appearance: Appearance) -> bool:
+        return appearance.kind != "waic"
+
+    def _probability(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The probability that the parameter lies below the threshold, from stored quantiles."""
+        parameter = self.parameter(appearance.parameter)
+        stored = self.run.quantiles(parameter.name)
+        if stored is None:
+            return None
+        values = probability_below(*stored, appearance.threshold)
+        volume = self.run.node("probability_below", parameter.name, "vtkMRMLScalarVolumeNode")
+        volume.SetAttribute("INN.threshold", repr(appearance.threshold))
+        like = self.run.find("median", parameter.name) or self.run.find("valid")
+        place(volume, values, matrix_of(like), like)
+        return volume
+
+    def _difference(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The median of another run minus this one's; nothing if there is no other run."""
+        others = [run for run in runs(self.scene) if run.key == appearance.other != self.run.key]
+        if not others:
+            return None
+        return compare(self.run, others[0], self.parameter(appearance.parameter).name).volume
+
+    def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
+        name = _TABLES.get(appearance.kind, "INN value")
+        shown = self.parameter(appearance.parameter)
+        decades = (shown.low, shown.high) if name == "INN value" and shown.scale == "log" else None
+        return color_node(self.scene, name, decades)
+
+    def _layer(
+        self, volume: slicer.vtkMRMLScalarVolumeNode, appearance: Appearance
+    ) -> slicer.vtkMRMLVolumeNode:
+        """What is drawn of a map: itself, or its colors with an alpha for each voxel."""
+        if not appearance.graded:
+            return volume
+        low, high = self.scale(appearance)
+        values = slicer.util.arrayFromVolume(volume)
+        share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
+        alpha = self._certainty(appearance) if appearance.kind in ("median", "sample") else share
+        if appearance.kind == "difference":
+            alpha = np.abs(2 * share - 1)
+        start = appearance.hide_below
+        return graded(self.run, volume, share, np.clip((alpha - start) / max(1 - start, 1e-6), 0, 1))
+
+    def _certainty(self, appearance: Appearance) -> NDArray[np.floating]:
+        """One where the interval has no width, zero where the image says nothing beyond the prior."""
+        shown = self.parameter(appearance.parameter)
+        width = self.run.array("interval_width", shown.name)
+        if width is None:
+            return np.ones(self.run.shape)
+        return 1 - np.clip(np.nan_to_num(width, nan=np.inf) / shown.width, 0, 1)
+
+    def _legends(self, volume: slicer.vtkMRMLVolumeNode | None, appearance: Appearance) -> None:
+        """A legend with unit for what is shown, none for anything else of any run."""
+        for node in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
+            node.SetVisibility(False)
+        if volume is None:
+            return
+        legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
+        low, high = self.scale(appearance)
+        legend.SetTitleText(self.legend_title(appearance))
+        legend.SetLabelFormat("%.2f" if high - low <= 10 else "%.0f")
+        legend.SetNumberOfLabels(_MAX_MODES if appearance.kind == "mode_count" else 5)
+        legend.SetPosition(0.97, 0.5)
+        legend.SetSize(0.11, 0.5)  # the text grows with the box, font sizes are not looked at
+        legend.SetVisibility(True)
+
+    def legend_title(self, appearance: Appearance) -> str:
+        """What is shown, in its unit, in as few words as a legend has room for."""
+        shown = self.parameter(appearance.parameter)
+        interval = self.run.result.record["settings"].get("interval", 0.95)
+        return {
+            "interval_width": f"{shown.name}\n{interval:.0%} width{_bracket(shown)}",
+            "probability_below": f"P({shown.name} <\n{shown.text(appearance.threshold)})",
+            "median": f"{shown.name}\nmedian{_bracket(shown)}",
+            "sample": f"{shown.name}\none sample{_bracket(shown)}",
+            "mode_count": f"{shown.name}\nmodes",
+            "difference": f"{shown.name}\ndifference{_bracket(shown)}",
+            "waic": "WAIC\n[nat]",
+        }[appearance.kind]
+
+
+def _bracket(shown: Shown) -> str:
+    return "" if shown.unit == "1" else f" [{shown.unit}]"
+
+
+def _id(node: slicer.vtkMRMLNode | None) -> str | None:
+    return None if node is None else node.GetID()

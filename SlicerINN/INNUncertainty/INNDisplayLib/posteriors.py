@@ -1,0 +1,159 @@
+"""What stored quantiles of each voxel tell: probabilities, densities, and the mean over a region."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean"]
+
+Array = NDArray[np.floating]
+
+_DRAWN_PIXELS, _DRAWS = 50, 4000
+_PIECE = 1 << 16  # voxels worked on at a time
+_POINTS, _SAMPLES = 160, 64
+
+
+def probability_below(quantiles: Array, levels: Array, threshold: float) -> Array:
+    """Return the probability that each voxel's value lies below a threshold.
+
+    Between stored levels the distribution is linear; beyond the outermost two it goes on with their slope.
+
+    Args:
+        quantiles: ascending along the last axis, shape ``(..., L)``; NaN where there is no posterior.
+        levels: of the quantiles, ascending, shape ``(L,)``.
+        threshold: in the unit of the quantiles.
+
+    Returns:
+        Shape ``(...)``; NaN where the quantiles are.
+    """
+    rows = quantiles.reshape(-1, quantiles.shape[-1])
+    pieces = [
+        _probability(rows[start : start + _PIECE], np.asarray(levels), threshold)
+        for start in range(0, len(rows), _PIECE)
+    ]
+    return np.concatenate([*pieces, np.empty(0, np.float32)]).reshape(quantiles.shape[:-1])
+
+
+def _probability(rows: Array, levels: Array, threshold: float) -> Array:
+    # The segment in which the threshold lies, or the outermost one that is continued to it.
+    index = np.clip((rows < threshold).sum(1), 1, len(levels) - 1)
+    row = np.arange(len(rows))
+    low, high = rows[row, index - 1], rows[row, index]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.where(threshold > low, np.inf, -np.inf)
+        share = np.where(high > low, (threshold - low) / (high - low), step)
+    found = levels[index - 1] + share * (levels[index] - levels[index - 1])
+    return np.where(np.isnan(rows[:, 0]), np.nan, np.clip(found, 0, 1)).astype(np.float32)
+
+
+def interval_at(quantiles: Array, levels: Array, mass: float) -> tuple[float, float, float]:
+    """Return low end, median and high end of the central interval of one voxel's quantiles ``(L,)``."""
+    wanted = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
+    low, median, high = (float(v) for v in np.interp(wanted, levels, quantiles))
+    return low, median, high
+
+
+def density(quantiles: Array, levels: Array, low: float, high: float) -> tuple[Array, Array]:
+    """Return a smooth density of one voxel on a grid: values, and density in one over their unit.
+
+    Equally likely values are read off the quantiles and smoothed with Silverman's bandwidth for as many
+    samples as the quantiles stand for; what leaks over a bound is folded back.
+
+    Args:
+        quantiles: shape ``(L,)``.
+        levels: shape ``(L,)``.
+        low: lower bound of the parameter; ``-inf`` if there is none.
+        high: upper bound.
+    """
+    points = np.interp((np.arange(_POINTS) + 0.5) / _POINTS, levels, quantiles)
+    spread = min(points.std(), np.subtract(*np.quantile(points, [0.75, 0.25])) / 1.349)
+    width = max(0.9 * spread * _SAMPLES**-0.2, 1e-3 * max(np.ptp(points), 1e-9))
+    margin = 4 * width
+    grid = np.linspace(max(low, points[0] - margin), min(high, points[-1] + margin), _POINTS)
+    total = np.zeros_like(grid)
+    for center in (points, 2 * low - points, 2 * high - points):
+        if np.isfinite(center).all():
+            total += np.exp(-0.5 * ((grid[:, None] - center) / width) ** 2).sum(1)
+    return grid, total / (len(points) * width * math.sqrt(2 * math.pi))
+
+
+@dataclass(frozen=True)
+class RegionMean:
+    """Posterior of the mean over a region, at both ends of what nobody knows: how errors go together.
+
+    A model that looks at one voxel at a time says nothing of the errors of neighbors. If all err alike, the
+    interval of the mean is ``shared``; if each errs for itself it is ``independent``. The truth lies between.
+    ``expected`` is the same for both: the mean of the posterior means.
+    """
+
+    voxels: int
+    left_out: int
+    expected: float
+    shared: tuple[float, float, float]
+    independent: tuple[float, float, float]
+
+
+def region_mean(
+    quantiles: Array, levels: Array, trusted: NDArray[np.bool_], mass: float = 0.95, seed: int = 0
+) -> RegionMean:
+    """Return the posterior of the mean of a parameter over a region.
+
+    Args:
+        quantiles: of the region's voxels, shape ``(N, L)``.
+        levels: shape ``(L,)``.
+        trusted: which of them count, shape ``(N,)``; the others are left out and counted.
+        mass: probability inside the intervals.
+        seed: of the draws by which few voxels are averaged.
+
+    Returns:
+        Low end, median and high end of the mean, for errors that are fully shared and for independent ones.
+
+    Raises:
+        ValueError: if no voxel can be trusted.
+    """
+    rows = quantiles[trusted & np.isfinite(quantiles[:, 0])].astype(np.float64)
+    if not len(rows):
+        raise ValueError(
+            f"The region has {len(quantiles)} voxels and none that can be trusted; draw it elsewhere."
+        )
+    # If all errors are shared every voxel is at the same level at once: quantiles of the mean are their mean.
+    shared = interval_at(rows.mean(0), np.asarray(levels), mass)
+    mean, variance = _moments(rows, np.asarray(levels))
+    if len(rows) <= _DRAWN_PIXELS:
+        independent = _drawn(rows, np.asarray(levels), mass, seed)
+    else:  # the mean of many is normal
+        reach = math.sqrt(variance.sum()) / len(rows) * NormalDist().inv_cdf((1 + mass) / 2)
+        center = float(mean.mean())
+        independent = center - reach, center, center + reach
+    return RegionMean(len(rows), len(quantiles) - len(rows), float(mean.mean()), shared, independent)
+
+
+def _moments(rows: Array, levels: Array) -> tuple[Array, Array]:
+    """Mean and variance of each voxel, exact for piecewise linear quantiles."""
+    ends, values = _continued(levels, rows)
+    weight, low, high = np.diff(ends), values[:, :-1], values[:, 1:]
+    mean = ((low + high) / 2 * weight).sum(1)
+    square = ((low**2 + low * high + high**2) / 3 * weight).sum(1)
+    return mean, np.maximum(square - mean**2, 0)
+
+
+def _drawn(rows: Array, levels: Array, mass: float, seed: int) -> tuple[float, float, float]:
+    """The mean of a few voxels that err independently, by drawing."""
+    tails = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
+    level = np.random.default_rng(seed).random((len(rows), _DRAWS))
+    drawn = [np.interp(u, *_continued(levels, row)) for u, row in zip(level, rows, strict=True)]
+    low, median, high = np.quantile(np.mean(drawn, 0), tails)
+    return float(low), float(median), float(high)
+
+
+def _continued(levels: Array, values: Array) -> tuple[Array, Array]:
+    """Levels from 0 to 1 and their quantiles ``(..., L + 2)``, the tails with the slope of what is known."""
+    first = values[..., :1] - (values[..., 1:2] - values[..., :1]) * levels[0] / (levels[1] - levels[0])
+    rest = (1 - levels[-1]) / (levels[-1] - levels[-2])
+    last = values[..., -1:] + (values[..., -1:] - values[..., -2:-1]) * rest
+    return np.concatenate([[0.0], levels, [1.0]]), np.concatenate([first, values, last], -1)

@@ -1,0 +1,166 @@
+"""Reading the folder that `monai-inn infer` leaves: maps, their units and scales, and what they are worth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
+from numpy.typing import NDArray
+
+__all__ = ["MapFile", "Result", "ResultError", "Shown", "read_result"]
+
+_FILE = "result.json"
+_FORMAT = 1
+_NEEDED = ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust")
+
+
+class ResultError(ValueError):
+    """A result folder that cannot be shown; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A parameter that is shown: its meaning, its unit, and scales that do not depend on the image.
+
+    Args:
+        name: short name, as in files.
+        unit: physical unit; ``"1"`` for a pure number.
+        description: what it is.
+        low: lower end of the color scale of values.
+        high: upper end.
+        width: upper end of the color scale of interval widths: that of the prior.
+        scale: ``"log"`` where values span decades.
+    """
+
+    name: str
+    unit: str
+    description: str
+    low: float
+    high: float
+    width: float
+    scale: str
+
+    def text(self, value: float) -> str:
+        """A value for people: three digits, and the unit unless it is a pure number."""
+        return f"{value:.3g}{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """The unit as it follows a number."""
+        return "" if self.unit == "1" else f" {self.unit}"
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """One file of the result: a map of a kind, for a parameter."""
+
+    path: Path
+    kind: str
+    parameter: str
+    unit: str
+    levels: tuple[float, ...]
+
+    def read(self) -> NDArray[Any]:
+        """Voxels in Slicer's order, ``(K, J, I)``, or ``(K, J, I, C)`` for a stack."""
+        array = sitk.GetArrayFromImage(_read(self.path))
+        return np.moveaxis(array, 0, -1) if array.ndim == 4 else array
+
+    def ijk_to_ras(self) -> NDArray[np.float64]:
+        """Index to RAS millimeters, ``(4, 4)``."""
+        image = _read(self.path)
+        size = image.GetDimension()
+        matrix = np.eye(4)
+        direction = np.asarray(image.GetDirection()).reshape(size, size)[:3, :3]
+        matrix[:3, :3] = direction * np.asarray(image.GetSpacing())[:3]
+        matrix[:3, 3] = np.asarray(image.GetOrigin())[:3]
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
+
+
+@dataclass(frozen=True)
+class Result:
+    """What inference left in a folder.
+
+    Args:
+        folder: where it lies.
+        record: content of its ``result.json``.
+        parameters: the parameters that it has maps of.
+        files: its maps.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    parameters: tuple[Shown, ...]
+    files: tuple[MapFile, ...]
+
+    def find(self, kind: str, parameter: str | None = None) -> MapFile | None:
+        """The file of a kind of map, of a parameter if the kind has one for each."""
+        for file in self.files:
+            if file.kind == kind and parameter in (None, file.parameter):
+                return file
+        return None
+
+
+def read_result(folder: Path | str) -> Result:
+    """Read a result folder; its maps are read when asked for.
+
+    Raises:
+        ResultError: if it is none, is damaged, or was written by a release that this one does not know.
+    """
+    path = Path(folder) / _FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultError(
+            f"{folder}: no {_FILE} in it; give the folder that `monai-inn infer` wrote."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: cannot be read ({error}); run the inference again.") from error
+    result = parse_result(Path(folder), record)
+    absent = [file.path.name for file in result.files if not file.path.is_file()]
+    if absent:
+        raise ResultError(f"{folder}: {', '.join(absent)} is missing; copy the folder as a whole.")
+    return result
+
+
+def parse_result(folder: Path, record: Any) -> Result:
+    """Check the record of a result, and say where its files should be."""
+    missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise ResultError(
+            f"{folder}: the result lacks {', '.join(missing)}; it is of an older monai_inn or damaged. "
+            "Run the inference again."
+        )
+    if record["format_version"] != _FORMAT:
+        raise ResultError(
+            f"{folder}: the result has format {record['format_version']}, this module shows {_FORMAT}; "
+            "update the older of monai_inn and the extension."
+        )
+    try:
+        parameters = tuple(Shown(**row) for row in record["parameters"])
+        record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
+        files = tuple(
+            MapFile(
+                folder / Path(entry["file"]).name,
+                entry["map"],
+                entry["parameter"],
+                entry["unit"],
+                tuple(entry.get("levels", ())),
+            )
+            for entry in record["files"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ResultError(f"{folder}: {_FILE} is damaged ({error}); run the inference again.") from error
+    return Result(folder, record, parameters, files)
+
+
+def _read(path: Path) -> sitk.Image:
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ResultError(
+            f"{path}: cannot be read; the file is truncated. Run the inference again."
+        ) from error

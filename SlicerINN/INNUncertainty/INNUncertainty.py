@@ -1,0 +1,395 @@
+"""INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
+from INNUncertaintyLib import (
+    Child,
+    DisplayPanel,
+    Inference,
+    InspectionPanel,
+    PanelState,
+    bundles_of,
+    fill,
+    holds_bundles,
+    install,
+    is_installed,
+    number_of_bands,
+    python_path,
+    select,
+)
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+_POLL_MS = 100
+
+
+class INNUncertainty(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("INN Uncertainty")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
+        parent.contributors = ["The monai_inn developers"]
+        parent.helpText = _(
+            "Shows the posterior of tissue parameters for every voxel of a multispectral image: median, "
+            "interval, probability to lie below a threshold, several modes, and where the image is unlike "
+            "anything the network was trained for."
+        )
+        parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+
+
+class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
+    """Everything but the panel; also for scripts: ``start``, ``poll`` until it is over, ``show``."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.bundles = []
+        self.inference = None
+        self._listing = None
+
+    def getParameterNode(self):
+        """State of the panel in this scene."""
+        return PanelState(super().getParameterNode())
+
+    def list_bundles(self, folders):
+        """Start to list the shipped bundles and those in folders; ``poll`` fills ``bundles``."""
+        if self._listing is not None:
+            self._listing.cancel()
+        self._listing = Child(python_path(), ["bundles", *folders])
+
+    def bundle(self, path):
+        """The bundle of a path or name; ``None`` if it is not listed."""
+        return next((b for b in self.bundles if path in (b.path, b.name)), None)
+
+    def start(self, state):
+        """Start an inference.
+
+        Raises:
+            ValueError: if image and bundle do not fit.
+            RuntimeError: if one is running.
+        """
+        if self.inference is not None:
+            raise RuntimeError(_("An inference is running; wait for it or cancel it."))
+        if state.image is None:
+            raise ValueError(_("Select an image."))
+        bundle = self.bundle(state.bundle)
+        misfit = bundle.misfit(number_of_bands(state.image)) if bundle is not None else ""
+        if misfit:
+            raise ValueError(misfit)
+        path = bundle.path if bundle is not None else state.bundle
+        same = [run for run in runs(slicer.mrmlScene) if (run.image, run.bundle_path) == (state.image, path)]
+        self.inference = Inference(state, same[-1] if same else None)
+
+    def poll(self):
+        """Take in news of child processes; returns a run that has just got numbers, or ``None``.
+
+        Raises:
+            RuntimeError: if a child has failed.
+        """
+        if self._listing is not None and not self._listing.poll():
+            listing, self._listing = self._listing, None
+            self.bundles = bundles_of(listing.result())
+        if self.inference is None:
+            return None
+        if self.inference.poll():
+            return self.inference.preview()
+        inference, self.inference = self.inference, None
+        return inference.finish()
+
+    def is_busy(self):
+        """Whether there is a child process to poll."""
+        return self.inference is not None or self._listing is not None
+
+    def cancel(self):
+        """End the inference; nothing of it comes into the scene."""
+        if self.inference is not None:
+            self.inference.cancel()
+        self.inference = None
+
+    def close(self):
+        """End all child processes."""
+        self.cancel()
+        if self._listing is not None:
+            self._listing.cancel()
+        self._listing = None
+
+    def run(self, state):
+        """The run that the panel shows: the selected one, or the latest."""
+        found = runs(slicer.mrmlScene)
+        return next((r for r in found if r.key == state.run), found[-1] if found else None)
+
+    def show(self, state):
+        """Lay the selected map over its image in all slice views."""
+        run = self.run(state)
+        if run is None:
+            return
+        Overlay(run).show(self.appearance(run, state))
+        if state.contours:
+            show_contours(run, self.parameter(run, state).name, state.threshold)
+        else:
+            hide_contours(run)
+
+    def appearance(self, run, state):
+        """What the panel asks for, in the words of the display library."""
+        parameter = self.parameter(run, state).name
+        return Appearance(
+            kind=state.kind.value,
+            parameter=parameter,
+            opacity=state.opacity,
+            hide_below=state.hideBelow / 100,
+            graded=state.graded,
+            threshold=state.threshold,
+            sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
+        )
+
+    @staticmethod
+    def parameter(run, state):
+        """The selected parameter, or the first one of the run."""
+        known = run.parameters
+        return next((p for p in known if p.name == state.parameter), known[0])
+
+
+class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: reads and writes its state, leaves the work to the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self._state = self._tag = None
+        self._listed = None  # folders whose bundles are known
+        self._missing = ""  # what keeps Apply from being pressed
+
+    def setup(self):
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/INNUncertainty.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = INNUncertaintyLogic()
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self.onPoll)
+        self._connect()
+        self.setup_display()
+        self.setup_inspection()
+        self.initializeParameterNode()
+
+    def _connect(self):
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.ui.installButton.connect("clicked(bool)", self.onInstall)
+        self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
+        self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
+
+    # State: one parameter node a scene; the panel without it shows nothing.
+
+    def cleanup(self):
+        """The panel goes: nothing may go on running behind it."""
+        self._timer.stop()
+        self.logic.close()
+        self._set_state(None)
+        self.removeObservers()
+
+    def enter(self):
+        """The module is opened."""
+        self.initializeParameterNode()
+
+    def exit(self):
+        """Another module is opened; an inference goes on."""
+        self._set_state(None)
+
+    def onSceneStartClose(self, caller, event):
+        """What runs would put its result into a scene that is gone."""
+        self.logic.cancel()
+        self._set_state(None)
+        self._show_idle(_("Scene closed."))
+
+    def onSceneEndClose(self, caller, event):
+        """A new scene, if the module is open."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneImported(self, caller, event):
+        """A scene was read into this one: it may bring results, a probe, and folders with bundles."""
+        if self._state is not None:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Take the state of this scene, with an image if there is one."""
+        state = self.logic.getParameterNode()
+        if state.image is None:  # connecting copies the state to the panel, so a default must be there before
+            volumes = slicer.util.getNodesByClass("vtkMRMLVectorVolumeNode")
+            state.image = next((v for v in volumes if v.GetAttribute("INN.run") is None), None)
+        self._set_state(state)
+        if [*state.bundleFolders] != self._listed:
+            self._list_bundles()
+
+    def _set_state(self, state):
+        if self._state is not None:
+            self._state.disconnectGui(self._tag)
+            self.removeObserver(self._state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
+        self._state = state
+        # The key belongs to the open panel; of two shortcuts with one key neither works.
+        self._shortcut.enabled = state is not None
+        if state is not None:
+            self._tag = state.connectGui(self.ui)
+            self.addObserver(state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
+            self.observe_probe()
+            self.onSegmentation(state.segmentation)
+            self.onRunsChanged()
+
+    # Bundles and inference.
+
+    def _list_bundles(self):
+        if is_installed():
+            self._listed = [*self._state.bundleFolders]
+            self.logic.list_bundles(self._listed)
+            self._timer.start()
+        self.ui.installButton.visible = not is_installed()
+
+    def onInstall(self, checked=False):
+        """Ask and install."""
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
+            if install():
+                self._list_bundles()
+
+    def onBundleFolder(self, path):
+        """One more folder with bundles."""
+        if not holds_bundles(path):
+            self.ui.statusLabel.text = _("No bundle in {folder}.").format(folder=path) if path else ""
+        elif path not in self._state.bundleFolders:
+            self._state.bundleFolders.append(path)
+            self._list_bundles()
+
+    def onApply(self, checked=False):
+        """Start, or cancel what runs."""
+        if self.logic.inference is not None:
+            self.logic.cancel()
+            self._show_idle(_("Canceled; nothing was changed."))
+            return
+        with slicer.util.tryWithErrorDisplay(_("The inference could not be started.")):
+            self.logic.start(self._state)
+            self._timer.start()
+            self.ui.statusLabel.text = _("Starting...")
+            self.onStateChanged()
+
+    def onPoll(self):
+        """News of child processes."""
+        try:
+            run = self.logic.poll()
+        except Exception as error:
+            self._show_idle(str(error))
+            slicer.util.errorDisplay(str(error), windowTitle=_("INN Uncertainty"))
+            return
+        if self.logic.inference is not None:
+            child = self.logic.inference.child
+            self.ui.progressBar.value = round(1000 * child.share)
+            self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+        if run is not None:
+            if self.logic.inference is None:
+                self._show_idle(self._verdict(run))
+            if self._state is not None:
+                self._state.run = run.key
+                self.onRunsChanged()
+                slicer.util.resetSliceViews()
+        if not self.logic.is_busy():
+            self._timer.stop()
+            self._show_bundles()
+
+    def _show_idle(self, text):
+        self.onStateChanged()
+        self.ui.progressBar.value = 0
+        self.ui.statusLabel.text = text
+
+    @staticmethod
+    def _verdict(run):
+        """How much of the image may be trusted, in words."""
+        found = run.result.record["summary"]
+        share = found["share_untrusted"]
+        if share is None:
+            return _("No voxel could be used.")
+        return _(
+            "{valid:,} of {all:,} voxels usable; {share:.1%} of them withheld: out of distribution."
+        ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
+
+    def _show_bundles(self):
+        fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
+        self.onStateChanged()
+
+    def onBundle(self, index):
+        """A bundle was chosen."""
+        self._state.bundle = self.ui.bundleBox.currentData
+
+    def onStateChanged(self, caller=None, event=None):
+        """Bring panel and views up to date."""
+        state, ui = self._state, self.ui
+        if state is None:
+            return
+        self._show_bundle(state)
+        run = self.logic.run(state)
+        for section in (ui.displaySection, ui.probeSection, ui.regionSection):
+            section.enabled = run is not None
+        if run is not None:
+            self.show_run(run, state)
+            try:
+                self.logic.show(state)
+            except ValueError as error:  # somebody has deleted its maps
+                self.ui.statusLabel.text = str(error)
+
+    def _show_bundle(self, state):
+        bundle = self.logic.bundle(state.bundle)
+        select(self.ui.bundleBox, bundle.path if bundle is not None else "")
+        self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
+        self.ui.validationLabel.text = bundle.validation if bundle is not None else ""
+        missing = ""
+        if state.image is None:
+            missing = _("Select an image.")
+        elif bundle is None:
+            missing = self._why_no_bundle()
+        else:
+            missing = bundle.misfit(number_of_bands(state.image))
+        is_running = self.logic.inference is not None
+        self.ui.applyButton.text = _("Cancel") if is_running else _("Apply")
+        self.ui.applyButton.enabled = is_running or not missing
+        self.ui.applyButton.toolTip = missing or _("Infer the posterior of every voxel")
+        if missing != self._missing and not is_running:
+            self.ui.statusLabel.text = missing
+        self._missing = missing
+
+    def _why_no_bundle(self):
+        if not is_installed():
+            return _("Install the packages first.")
+        return _("Looking for bundles...") if self.logic.is_busy() else _("Select a bundle.")
+
+
+class INNUncertaintyTest(ScriptedLoadableModuleTest):
+    """Runs in Slicer by Reload and Test, without network and without packages."""
+
+    def setUp(self):
+        """Start with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run all tests."""
+        self.setUp()
+        self.test_bad_choice_is_refused()
+
+    def test_bad_choice_is_refused(self):
+        """Without an image nothing starts."""
+        logic = INNUncertaintyLogic()
+        with self.assertRaises(ValueError):
+            logic.start(logic.getParameterNode())

@@ -1,0 +1,103 @@
+"""The bundles that can be chosen, as `monai-inn bundles` lists them, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+__all__ = ["Bundle", "bundles_of", "holds_bundles"]
+
+_METADATA = "configs/metadata.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One bundle of the chooser.
+
+    Args:
+        entry: what `monai-inn bundles --json` says of it.
+    """
+
+    entry: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        """Its folder."""
+        return self.entry["path"]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.entry["name"]
+
+    @property
+    def error(self) -> str:
+        """Why it cannot be used; empty if it can."""
+        return self.entry.get("error", "")
+
+    @property
+    def bands(self) -> int:
+        """Bands of the images that it is for."""
+        return self.entry.get("bands", 0)
+
+    def misfit(self, bands: int) -> str:
+        """Why an image of so many bands cannot be used; empty if it can."""
+        if self.error:
+            return self.error
+        if bands != self.bands:
+            return _("{name} needs an image of {wanted} bands ({camera}); this one has {given}.").format(
+                name=self.name,
+                wanted=self.bands,
+                camera=self.entry["camera"] or self.entry["problem"],
+                given=bands,
+            )
+        return ""
+
+    @property
+    def validation(self) -> str:
+        """How far its intervals have been tested, in one line; always on screen."""
+        if self.error:
+            return _("cannot be used")
+        known = self.entry["calibration"]
+        if not known["errors"]:
+            return _("Intervals not calibrated: never measured.")
+        worst = max(known["errors"].values())
+        kind = _("recalibrated, ") if known["recalibrated"] else ""
+        return _("Intervals {kind}off by at most {worst:.1%} on {cases:,} simulations.").format(
+            kind=kind, worst=worst, cases=known["simulations"]
+        )
+
+    def html(self) -> str:
+        """The card in the panel: for whom, what comes out, how good, and where the whole card is."""
+        if self.error:
+            return f"<b>{_escaped(self.name)}</b><p>{_escaped(self.error)}</p>"
+        rows = "".join(
+            f"<tr><td><b>{_escaped(t['name'])}</b></td><td>{_escaped(t['description'])}</td>"
+            f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
+            for t in self.entry["targets"]
+        )
+        camera = self.entry["camera"] or self.entry["problem"]
+        return (
+            f"<p>{_escaped(self.entry['description'])}</p>"
+            f"<p>{_('For images of')} {_escaped(camera)}, {self.bands} {_('bands')}.</p>"
+            f"<table cellspacing='4'>{rows}</table><p>{_escaped(self.validation)}</p>"
+            f"<p>{_escaped(self.entry['intended_use'])}</p>"
+        )
+
+
+def holds_bundles(folder: str) -> bool:
+    """Whether a folder is a bundle or holds some; people type paths letter by letter."""
+    place = Path(folder)
+    return (place / _METADATA).is_file() or any(place.glob(f"*/{_METADATA}"))
+
+
+def bundles_of(listing: dict[str, Any]) -> list[Bundle]:
+    """The bundles of a listing."""
+    return [Bundle(entry) for entry in listing["bundles"]]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

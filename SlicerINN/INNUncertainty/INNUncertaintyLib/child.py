@@ -1,0 +1,155 @@
+"""`monai-inn` in a process of its own: progress, errors in one line, an end that leaves nothing running."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, TextIO
+
+from slicer.i18n import tr as _
+
+__all__ = ["Child"]
+
+_PREFIX = "monai-inn: "
+_TAIL = 30
+_GRACE_S = 2.0
+_ON_WINDOWS = os.name == "nt"
+
+
+class Child:
+    """One run of `monai-inn`; ask ``poll`` for news, a few times a second, from one thread.
+
+    Python in Slicer is started by a launcher, so that killing the process that was started would leave Python
+    running: the child gets a process group, and the group is what ends.
+
+    Args:
+        python: the interpreter.
+        arguments: those of `monai-inn`; ``--json --progress-lines`` are added.
+        environment: of the child; that of this process by default.
+
+    Raises:
+        OSError: if the interpreter cannot be started.
+    """
+
+    def __init__(
+        self, python: str, arguments: Sequence[str], environment: dict[str, str] | None = None
+    ) -> None:
+        self.share, self.text = 0.0, _("starting")
+        self.is_cancelled = False
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._log: list[str] = []
+        self._output: list[str] = []
+        group: dict[str, Any] = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+            if _ON_WINDOWS
+            else {"start_new_session": True}
+        )
+        self._process = subprocess.Popen(
+            [python, "-m", "monai_inn", *arguments, "--json", "--progress-lines"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**(os.environ if environment is None else environment), "PYTHONUNBUFFERED": "1"},
+            **group,
+        )
+        self._readers = [
+            threading.Thread(target=self._listen, daemon=True),
+            threading.Thread(target=self._collect, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def poll(self) -> bool:
+        """Take in what the child has said since; returns whether it goes on."""
+        # Whether it has ended is asked first: what it said before is then complete.
+        is_over = self._process.poll() is not None and not any(r.is_alive() for r in self._readers)
+        while not self._lines.empty():
+            self._hear(self._lines.get())
+        return not is_over
+
+    @property
+    def log(self) -> str:
+        """The last lines that the child wrote, for whoever looks for the reason of a failure."""
+        return "\n".join(self._log[-_TAIL:])
+
+    def result(self) -> dict[str, Any]:
+        """What the command returned, once ``poll`` says that it is over.
+
+        Raises:
+            RuntimeError: if it failed or was canceled; the message is one line.
+        """
+        code = self._process.returncode
+        if self.is_cancelled:
+            raise RuntimeError(_("Canceled; nothing was changed."))
+        if code == 0:
+            try:
+                found: dict[str, Any] = json.loads("".join(self._output))
+                return found
+            except ValueError:
+                pass
+        complaint = [line for line in self._log if line.startswith(_PREFIX)]
+        if complaint:
+            raise RuntimeError(complaint[-1].removeprefix(_PREFIX))
+        if any("No module named monai_inn" in line for line in self._log):
+            raise RuntimeError(_("monai_inn is not installed in this Python; press Install packages."))
+        if not _ON_WINDOWS and code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            raise RuntimeError(
+                _(
+                    "The inference was killed, most likely because memory ran out; use a smaller image or "
+                    "fewer stored samples."
+                )
+            )
+        last = self._log[-1] if self._log else _("no message")
+        raise RuntimeError(_("The inference ended with code {code}: {last}").format(code=code, last=last))
+
+    def cancel(self) -> None:
+        """Ask the child to stop, then end it and all that it has started."""
+        if self._process.poll() is None:
+            self.is_cancelled = True
+            self._end(force=False)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_S)
+        self._end(force=True)  # also what has outlived the one that was asked
+        self._process.wait()
+
+    def _end(self, force: bool) -> None:
+        if _ON_WINDOWS:
+            if force:
+                command = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
+                subprocess.run(command, capture_output=True, check=False)
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL if force else signal.SIGINT)
+
+    def _hear(self, line: str) -> None:
+        word, rest = (*line.split(" ", 1), "")[:2]
+        number, text = (*rest.split(" ", 1), "")[:2]
+        with suppress(ValueError):
+            share = float(number)
+            if word == "PROGRESS" and not math.isnan(share):
+                self.share, self.text = min(max(share, 0.0), 1.0), text
+                return
+        if line.strip():
+            self._log.append(line)
+
+    def _listen(self) -> None:
+        for line in _stream(self._process.stderr):
+            self._lines.put(line.rstrip("\n"))
+
+    def _collect(self) -> None:
+        self._output.extend(_stream(self._process.stdout))
+
+
+def _stream(pipe: TextIO | None) -> TextIO:
+    assert pipe is not None
+    return pipe

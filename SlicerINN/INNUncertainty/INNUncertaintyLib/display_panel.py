@@ -1,0 +1,122 @@
+"""The part of the panel that says which map of which result is shown, and how."""
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from INNDisplayLib import Overlay, number_of_samples, runs
+from slicer.i18n import tr as _
+
+from .boxes import fill, quiet, select
+from .parameters import Kind
+
+__all__ = ["DisplayPanel"]
+
+
+class DisplayPanel:
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onStateChanged``."""
+
+    def setup_display(self):
+        """Fill what never changes, and listen."""
+        ui = self.ui
+        fill(ui.kindBox, [(kind.label(), kind.value) for kind in Kind])
+        ui.runBox.connect("currentIndexChanged(int)", self.onRun)
+        ui.kindBox.connect("currentIndexChanged(int)", self.onKind)
+        ui.parameterBox.connect("currentIndexChanged(int)", self.onParameter)
+        ui.sampleSlider.connect("valueChanged(int)", self.onSample)
+        ui.thresholdSlider.connect("valueChanged(double)", self.onThreshold)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self._shown_before = Kind.WIDTH
+        self._shortcut = qt.QShortcut(qt.QKeySequence("U"), slicer.util.mainWindow())
+        self._shortcut.connect("activated()", self.onToggle)
+
+    def onRun(self, index):
+        """A result was chosen."""
+        self._state.run = self.ui.runBox.currentData
+        self.onRunsChanged()
+
+    def onKind(self, index):
+        """A kind of map was chosen."""
+        self._state.kind = Kind(self.ui.kindBox.currentData)
+
+    def onParameter(self, index):
+        """A parameter was chosen; a threshold means nothing to another one."""
+        known = self.logic.run(self._state).parameters
+        self._take(next(p for p in known if p.name == self.ui.parameterBox.currentData))
+
+    def onSample(self, value):
+        """Another sample."""
+        self._state.sample = value
+
+    def onThreshold(self, value):
+        """Another threshold."""
+        self._state.threshold = value
+
+    def onToggle(self):
+        """Image alone, or what was shown before."""
+        if self._state is None:
+            return
+        shown = self._state.kind
+        self._state.kind = self._shown_before if shown is Kind.OFF else Kind.OFF
+        if shown is not Kind.OFF:
+            self._shown_before = shown
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        """A result may have gone."""
+        if node is not None and node.GetAttribute("INN.map") == "record":
+            self.onRunsChanged()
+
+    def onRunsChanged(self, caller=None, event=None):
+        """There are other results in the scene, or another one is shown."""
+        if self._state is None:
+            return
+        fill(self.ui.runBox, [(run.name, run.key) for run in runs(slicer.mrmlScene)])
+        run = self.logic.run(self._state)
+        known = run.parameters if run is not None else ()
+        fill(self.ui.parameterBox, [(f"{p.name}: {p.description}", p.name) for p in known])
+        if known and self._state.parameter not in [p.name for p in known]:
+            self._take(known[0])
+        self.onStateChanged()
+
+    def _take(self, shown):
+        with slicer.util.NodeModify(self._state):
+            self._state.parameter = shown.name
+            self._state.threshold = (shown.low + shown.high) / 2
+
+    def show_run(self, run, state):
+        """Bring the controls up to date, with the numbers behind them in units."""
+        ui, shown = self.ui, self.logic.parameter(run, state)
+        select(ui.runBox, run.key)
+        select(ui.kindBox, state.kind.value)
+        select(ui.parameterBox, shown.name)
+        number = number_of_samples(run, shown.name)
+        sample = self.logic.appearance(run, state).sample + 1
+        with quiet(ui.thresholdSlider, ui.sampleSlider):
+            ui.thresholdSlider.minimum, ui.thresholdSlider.maximum = shown.low, shown.high
+            ui.thresholdSlider.singleStep = (shown.high - shown.low) / 100
+            ui.thresholdSlider.value = state.threshold
+            ui.sampleSlider.maximum = max(1, number)
+            ui.sampleSlider.value = sample
+        ui.sampleSlider.enabled = state.kind is Kind.SAMPLE and number > 0
+        ui.sampleLabel.text = (
+            _("sample {k} of {n}").format(k=sample, n=number) if number else _("no samples stored")
+        )
+        ui.thresholdLabel.text = _("Probability that {name} < {value}").format(
+            name=shown.name, value=shown.text(state.threshold)
+        )
+        ui.hideBelowLabel.text = self._scale_text(run, state)
+
+    def _scale_text(self, run, state):
+        if state.kind is Kind.OFF:
+            return ""
+        appearance = self.logic.appearance(run, state)
+        low, high = Overlay(run).scale(appearance)
+        return _("Drawn from {start:.3g}{unit} on; colors span {low:.3g} to {high:.3g}{unit}").format(
+            start=low + appearance.hide_below * (high - low),
+            low=low,
+            high=high,
+            unit=Overlay(run).unit(appearance),
+        )

@@ -1,0 +1,84 @@
+"""A volume of the scene as a file that `monai-inn` reads: all bands, and the geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+__all__ = ["make_savable", "number_of_bands", "write_image"]
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def number_of_bands(node: slicer.vtkMRMLNode) -> int:
+    """Bands of a scalar volume (1), of a vector volume, or of a sequence of volumes, one band an item."""
+    if node.IsA("vtkMRMLSequenceNode"):
+        return node.GetNumberOfDataNodes()
+    image = node.GetImageData()
+    return 0 if image is None else image.GetNumberOfScalarComponents()
+
+
+def make_savable(node: slicer.vtkMRMLNode) -> None:
+    """Let a volume of many bands be saved with the scene.
+
+    The storage that Slicer gives a vector volume writes one or three components, and with any other number
+    the whole scene cannot be saved; that for NRRD files writes all.
+    """
+    if not node.IsA("vtkMRMLVectorVolumeNode") or number_of_bands(node) in (0, 1, 3):
+        return
+    storage = node.GetStorageNode()
+    if storage is None or not storage.IsA("vtkMRMLNRRDStorageNode"):
+        made = node.GetScene().AddNewNodeByClass("vtkMRMLNRRDStorageNode")
+        node.SetAndObserveStorageNodeID(made.GetID())
+
+
+def write_image(node: slicer.vtkMRMLNode, path: Path) -> None:
+    """Write a volume or a sequence of volumes as NRRD, bands as the components of a voxel.
+
+    Raises:
+        ValueError: if it has no voxels, or the items of a sequence do not lie on the same grid.
+        OSError: if the file cannot be written.
+    """
+    array, matrix = _voxels(node)
+    image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
+    lps = _RAS_TO_LPS @ matrix
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=False)
+    except RuntimeError as error:
+        text = _("{path} cannot be written; free space on the disk or choose another one.")
+        raise OSError(text.format(path=path)) from error
+
+
+def _voxels(node: slicer.vtkMRMLNode) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """Voxels ``(K, J, I)`` or ``(K, J, I, C)``, and index to RAS millimeters."""
+    if not node.IsA("vtkMRMLSequenceNode"):
+        if node.GetImageData() is None:
+            raise ValueError(_("The volume {name} has no voxels; load it again.").format(name=node.GetName()))
+        return slicer.util.arrayFromVolume(node), _matrix(node)
+    items = [node.GetNthDataNode(n) for n in range(node.GetNumberOfDataNodes())]
+    if not items or not all(i.IsA("vtkMRMLScalarVolumeNode") and i.GetImageData() for i in items):
+        text = _("The sequence {name} holds no volumes; select one with a volume a band.")
+        raise ValueError(text.format(name=node.GetName()))
+    arrays = [slicer.util.arrayFromVolume(item) for item in items]
+    matrices = [_matrix(item) for item in items]
+    if len({a.shape for a in arrays}) > 1 or not np.allclose(matrices, matrices[0], atol=1e-4):
+        text = _("The volumes of the sequence {name} lie on different grids; resample them first.")
+        raise ValueError(text.format(name=node.GetName()))
+    return np.stack(arrays, -1), matrices[0]
+
+
+def _matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)

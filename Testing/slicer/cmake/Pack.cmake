@@ -1,0 +1,7 @@
+foreach(WORD IN ITEMS HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if(NOT EXTENSION_${WORD})
+    message(FATAL_ERROR "EXTENSION_${WORD} is not set")
+  endif()
+  slicer_record("EXTENSION_${WORD}" "${EXTENSION_${WORD}}")
+endforeach()
+slicer_record(included Pack)

@@ -1,0 +1,234 @@
+"""The module's panel with a tiny bundle and image, driven as a person would.
+
+The child process is the real `monai-inn`, or (``replay``) a script in place of Slicer's Python that gives out
+what the real one has computed once; it can be made to wait or to fail, and costs no time.
+"""
+
+# ruff: noqa: E402 -- the parts of slicer exist only after install()
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shim import install, missing_package
+
+if missing_package():
+    pytest.skip(f"needs the pip package {missing_package()}", allow_module_level=True)
+if os.name == "nt":
+    pytest.skip("the stand-in for Slicer's Python is a shell script", allow_module_level=True)
+app = install()
+
+import slicer
+import slicer.util
+import vtk
+from INNUncertaintyLib import write_image
+
+__all__ = [
+    "SPACING",
+    "Panel",
+    "add_image",
+    "app",
+    "center_of",
+    "is_alive",
+    "panel",
+    "recorded",
+    "replay",
+    "spectra",
+    "sphere",
+]
+
+SOURCE = Path(__file__).parents[2] / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py"
+SPACING = 0.5, 0.25, 2.0
+_SAMPLES, _STORED = 8, 3
+# Arguments are -m monai_inn VERB ...; of infer: BUNDLE IMAGE -o OUT ...
+_REPLAY = """#!/bin/sh
+here='{folder}'
+echo $$ > "$here/pid"
+echo "$@" >> "$here/calls"
+if [ "$3" = bundles ]; then cat "$here/bundles.json"; exit 0; fi
+echo 'PROGRESS 0.500 halfway' >&2
+while [ -e "$here/hold" ]; do sleep 0.02; done
+if [ -e "$here/complaint" ]; then cat "$here/complaint" >&2; exit 2; fi
+cp -r "$here/result" "$7"
+cat "$here/infer.json"
+"""
+
+
+def add_image(array: np.ndarray, name: str = "Tissue") -> slicer.vtkMRMLVolumeNode:
+    """A volume ``(K, J, I, C)`` or ``(K, J, I)`` of the scene, turned so that no axis is a world axis."""
+    kind = "vtkMRMLVectorVolumeNode" if array.ndim == 4 else "vtkMRMLScalarVolumeNode"
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = turn * SPACING, (10, -20, 30)
+    node = slicer.util.addVolumeFromArray(array, ijkToRAS=matrix, name=name, nodeClassName=kind)
+    # As after loading a file: what stores volumes by default writes one or three components, no more.
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    return node
+
+
+def sphere(image: slicer.vtkMRMLVolumeNode, radius: float = 1.0) -> tuple:
+    """A segmentation with a ball, given as a surface, in the middle of an image, and the segment's ID."""
+    bounds = np.zeros(6)
+    image.GetRASBounds(bounds)
+    source = vtk.vtkSphereSource()
+    source.SetCenter(*bounds.reshape(3, 2).mean(1))
+    source.SetRadius(radius)
+    source.Update()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawing")
+    return node, node.AddSegmentFromClosedSurfaceRepresentation(source.GetOutput(), "Tumor", (1.0, 0.0, 0.0))
+
+
+def center_of(volume: slicer.vtkMRMLVolumeNode, k: int, j: int, i: int) -> tuple[float, float, float]:
+    """World position of a voxel of a volume without transform."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix.MultiplyPoint((i, j, k, 1))[:3]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+class Panel:
+    """The open module, and what a person does with it."""
+
+    def __init__(self) -> None:
+        self.module = app.load_module(SOURCE)
+
+    @property
+    def widget(self):
+        return self.module.widget
+
+    @property
+    def ui(self):
+        return self.widget.ui
+
+    @property
+    def state(self):
+        return self.widget._state
+
+    @property
+    def logic(self):
+        return self.widget.logic
+
+    @property
+    def status(self) -> str:
+        return self.ui.statusLabel.text
+
+    @property
+    def run(self):
+        return self.logic.run(self.state)
+
+    def settle(self, seconds: float = 120.0) -> None:
+        """Wait until no child process is left."""
+        app.wait_until(lambda: not self.widget._timer.active, seconds)
+
+    def prepare(self, folder: Path, image: slicer.vtkMRMLNode | None = None) -> None:
+        """Choose a bundle and an image, and few samples."""
+        self.ui.bundleFolderEdit.currentPath = str(folder)
+        self.settle()
+        self.choose(self.ui.bundleBox, str(folder.resolve()))
+        self.ui.samplesBox.value, self.ui.storedSamplesBox.value = _SAMPLES, _STORED
+        self.ui.imageSelector.setCurrentNode(image)
+
+    def choose(self, box, value: object) -> None:
+        """Select the item with a value in a combo box."""
+        index = box.findData(value)
+        assert index >= 0, f"{value!r} is not offered"
+        box.setCurrentIndex(index)
+
+    def apply(self) -> None:
+        """Press Apply and wait for the end."""
+        assert self.ui.applyButton.enabled, self.status
+        self.ui.applyButton.click()
+        assert self.ui.applyButton.text == "Cancel"
+        self.settle()
+
+    def start(self) -> int:
+        """Press Apply and wait until the stand-in, which must be on hold, is at work; its process ID."""
+        assert self.ui.applyButton.enabled, self.status
+        self.ui.applyButton.click()
+        app.wait_until(lambda: self.logic.inference.child.share == 0.5, 20)
+        return int((self.replay / "pid").read_text())
+
+    def left_behind(self) -> list[Path]:
+        """Temporary folders that are still there."""
+        return [*Path(slicer.app.temporaryPath).glob("INNUncertainty-*")]
+
+
+@pytest.fixture(scope="session")
+def spectra(camera_fit) -> np.ndarray:
+    """Simulated measurements ``(2, 6, 7, 16)``."""
+    _, y = camera_fit.problem.simulate(2 * 6 * 7, seed=5)
+    return y.numpy().reshape(2, 6, 7, -1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recorded(camera_fit, spectra, tmp_path_factory) -> Path:
+    """A bundle, and what `monai-inn` says of it and makes of an image."""
+    from monai_inn.cli import main
+
+    app.reset()
+    folder = tmp_path_factory.mktemp("recorded")
+    camera_fit.save(folder / "bundle")
+    write_image(add_image(spectra), folder / "image.nrrd")
+    options = ["--samples", str(_SAMPLES), "--save-samples", str(_STORED), "--save-quantiles", str(_SAMPLES)]
+    infer = [
+        "infer",
+        str(folder / "bundle"),
+        str(folder / "image.nrrd"),
+        "-o",
+        str(folder / "result"),
+        *options,
+    ]
+    for name, command in (("bundles", ["bundles", str(folder)]), ("infer", infer)):
+        with redirect_stdout(StringIO()) as said, redirect_stderr(StringIO()):
+            assert main([*command, "--json"]) == 0
+        json.loads(said.getvalue())
+        (folder / f"{name}.json").write_text(said.getvalue(), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def replay(recorded, tmp_path, monkeypatch) -> Path:
+    """The folder of a stand-in for Slicer's Python: file `hold` makes it wait, `complaint` makes it fail."""
+    place = tmp_path / "replay"
+    (place / "bin").mkdir(parents=True)
+    for name in ("bundles.json", "infer.json"):
+        shutil.copy(recorded / name, place)
+    (place / "result").symlink_to(recorded / "result")
+    (place / "calls").touch()
+    launcher = place / "bin" / "PythonSlicer"
+    launcher.write_text(_REPLAY.format(folder=place).replace("cp -r", "cp -rL"), encoding="utf-8")
+    launcher.chmod(0o755)
+    monkeypatch.setattr(slicer.app, "slicerHome", str(place))
+    return place
+
+
+@pytest.fixture
+def panel(replay, recorded, spectra):
+    """The open module with image and bundle chosen; nothing has been inferred."""
+    app.reset()
+    image = add_image(spectra)
+    opened = Panel()
+    opened.settle()
+    opened.prepare(recorded / "bundle", image)
+    opened.replay, opened.image = replay, image
+    yield opened
+    opened.module.close()
+    assert app.errors == []
+    assert opened.left_behind() == []

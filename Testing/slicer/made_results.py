@@ -1,0 +1,80 @@
+"""Result folders with known content, in the format of `monai-inn infer`."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+from scipy.stats import norm
+
+LEVELS = np.array(sorted({0.025, 0.5, 0.975, *((np.arange(8) + 0.5) / 8)}))
+SHAPE = 2, 12, 16  # K, J, I
+PARAMETERS = [
+    {"name": "sao2", "unit": "1", "description": "oxygen saturation of the blood", "scale": "linear",
+     "low": 0.0, "high": 1.0, "width": 0.95},
+    {"name": "vhb", "unit": "1", "description": "blood volume fraction", "scale": "log",
+     "low": 0.002, "high": 0.3, "width": 0.25},
+    {"name": "a_mie", "unit": "1/cm", "description": "reduced scattering", "scale": "linear",
+     "low": 5.0, "high": 50.0, "width": 42.75},
+]  # fmt: skip
+AFFINE = np.array([[0.0, -2.0, 0.0, 10.0], [-2.0, 0.0, 0.0, 20.0], [0.0, 0.0, -3.0, 5.0], [0, 0, 0, 1.0]])
+# (k, j, i): out of distribution, and not usable.
+UNTRUSTED, UNUSABLE = (slice(None), slice(0, 3), slice(0, 4)), (slice(None), 11, 15)
+
+
+def ramp(seed=0):
+    """Center of the posterior of each voxel, relative to the range: 0.2 to 0.8 along I."""
+    values = np.broadcast_to(np.linspace(0.2, 0.8, SHAPE[2]), SHAPE)
+    return np.clip(values + 0.02 * np.random.default_rng(seed).standard_normal(SHAPE), 0.05, 0.95)
+
+
+def write_result(folder, seed=0, samples=3, shift=0.0):
+    """Write a result whose posteriors are normal, 0.02 to 0.12 of the range wide, wider along J."""
+    folder.mkdir()
+    files = []
+
+    def write(kind, parameter, unit, array, **more):
+        name = f"{kind}.nii.gz" if kind == parameter else f"{kind}_{parameter}.nii.gz"
+        axes = (2, 1, 0, 3) if array.ndim == 4 else (2, 1, 0)
+        nibabel.save(nibabel.Nifti1Image(array.transpose(axes), AFFINE), folder / name)
+        files.append({"file": name, "map": kind, "parameter": parameter, "unit": unit, **more})
+
+    valid = np.ones(SHAPE, bool)
+    valid[UNUSABLE] = False
+    missing = np.where(valid, 0.0, np.nan)
+    spread = np.broadcast_to(np.linspace(0.02, 0.12, SHAPE[1])[:, None], SHAPE)
+    z = norm.ppf(LEVELS)
+    for row in PARAMETERS:
+        low, span = row["low"], row["high"] - row["low"]
+        center = low + span * (ramp(seed) + shift) + missing
+        quantiles = center[..., None] + span * spread[..., None] * z
+        name, unit = row["name"], row["unit"]
+        write("median", name, unit, center.astype(np.float32))
+        width = (quantiles[..., -1] - quantiles[..., 0]).astype(np.float32)
+        write("interval_width", name, unit, width)
+        write("mode_count", name, "1", np.where(valid, 1, np.nan).astype(np.float32))
+        write("quantiles", name, unit, quantiles.astype(np.float32), levels=LEVELS.tolist())
+        if samples:
+            drawn = center[..., None] + span * spread[..., None] * np.linspace(-1, 1, samples)
+            write("samples", name, unit, drawn.astype(np.float32))
+    ood = missing.copy()
+    ood[UNTRUSTED] = 1
+    write("waic", "waic", "nat", (10 * ood - 20).astype(np.float32))
+    write("ood", "ood", "1", ood.astype(np.float32))
+    write("valid", "valid", "1", valid.astype(np.uint8))
+    photo = np.broadcast_to((255 * ramp(seed))[..., None], (*SHAPE, 3)).astype(np.uint8)
+    write("photo", "photo", "1", photo)
+    record = {
+        "format_version": 1,
+        "intended_use": "Research only.",
+        "settings": {"interval": 0.95, "false_alarm": 0.05},
+        "bundle": {"name": "made", "path": "/bundles/made", "camera": "tivita",
+                   "calibration": {"simulations": 40000, "errors": {"sao2": 0.002}, "noise": 0.003}},
+        "parameters": PARAMETERS,
+        "trust": {"waic_scale": [-25.0, 5.0], "waic_limit": -12.0},
+        "summary": {"pixels": int(valid.size), "valid_pixels": int(valid.sum()), "share_untrusted": 0.0628},
+        "files": files,
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(record))
+    return folder

@@ -1,0 +1,95 @@
+"""A scripted module that has been loaded: what Slicer's module factory makes of a `.py` file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import slicer
+import slicer.util
+from PySide6.QtCore import QCoreApplication, QEvent
+
+from .mrml_widgets import qSlicerScriptedLoadableModuleWidget
+
+__all__ = ["ScriptedModule"]
+
+
+class ScriptedModule:
+    """Loads the file, makes the module, its panel and its Widget, and enters it.
+
+    The module's own class gets this object as `parent` and fills in `title`, `categories` and the like.
+    """
+
+    icon = None
+    hidden = False
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = str(path), path.stem
+        sys.path.insert(0, str(path.parent))
+        spec = importlib.util.spec_from_file_location(self.name, path)
+        sys.modules[self.name] = source = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(source)
+        setattr(slicer.modules, self.name.lower(), self)
+        self.instance = getattr(source, self.name)(self)
+        # Modules connect to this signal in order to register their sample data.
+        slicer.app.startupCompleted.emit()
+        self.panel = qSlicerScriptedLoadableModuleWidget(self._make_widget)
+        self.panel.windowTitle = self.title
+        self.panel.reload()
+        self.panel.resize(440, 700)
+        self.panel.show()
+        self.enter()
+
+    def _make_widget(self, panel: qSlicerScriptedLoadableModuleWidget) -> object:
+        name = f"{self.name}Widget"
+        widget = getattr(sys.modules[self.name], name)(panel)
+        setattr(slicer.modules, name, widget)  # slicer.util.reloadScriptedModule looks for it there
+        return widget
+
+    @property
+    def widget(self) -> object:
+        """The module's own Widget object; another one after `reload`."""
+        return self.panel.self()
+
+    @property
+    def logic(self) -> object:
+        return self.widget.logic
+
+    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
+        return self.panel
+
+    def enter(self) -> None:
+        """The user opens the module."""
+        self.panel.isEntered = True
+        getattr(self.widget, "enter", lambda: None)()
+
+    def exit(self) -> None:
+        """The user goes to another module."""
+        self.panel.isEntered = False
+        getattr(self.widget, "exit", lambda: None)()
+
+    def reload(self) -> None:
+        """The developer presses Reload: the file is read again; like Slicer, without `enter`."""
+        self.widget.onReload()
+
+    def run_tests(self) -> None:
+        """The module's self test, in Slicer's testing mode: errors are raised instead of shown."""
+        slicer.app.is_testing = True
+        try:
+            slicer.selfTests[self.name]()
+        finally:
+            slicer.app.is_testing = False
+
+    def close(self) -> None:
+        """The application quits."""
+        if self.panel.isEntered:
+            self.exit()
+        slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(self.name)
+        self.panel.close()
+        self.panel.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        for name in (self.name.lower(), f"{self.name}Widget"):
+            delattr(slicer.modules, name)
+        del slicer.selfTests[self.name], sys.modules[self.name]
+        sys.path.remove(str(Path(self.path).parent))

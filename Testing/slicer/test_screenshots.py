@@ -1,0 +1,151 @@
+"""The module on the shipped image with the shipped bundle, from opening it to the posterior of a voxel.
+
+With INN_SCREENSHOTS naming a folder the pictures stay there; `make screenshots` puts them into the docs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shim import missing_package
+
+if missing_package():
+    pytest.skip(f"needs the pip package {missing_package()}", allow_module_level=True)
+
+import slicer
+import slicer.util
+from chart_view import draw_chart
+from INNDisplayLib import runs
+
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py"
+IMAGE = ROOT / "Resources" / "organ_mosaic.hdr"
+LIVER, CORNER, OUTSIDE = (0, 40, 40), (0, 1, 1), (500.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    named = os.environ.get("INN_SCREENSHOTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def module(app):
+    """The module after Apply on the organs."""
+    from monai_inn.transforms import read_multispectral
+
+    app.reset()
+    module = app.load_module(MODULE)
+    ui = module.widget.ui
+    app.wait_until(lambda: ui.bundleBox.count >= 2, 60)
+    image = read_multispectral(IMAGE)
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "organs")
+    slicer.util.updateVolumeFromArray(volume, image.numpy().transpose(2, 1, 0)[None].copy())
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(image.affine.numpy()))
+    volume.CreateDefaultDisplayNodes()
+    ui.imageSelector.setCurrentNode(volume)
+    ui.applyButton.click()
+    app.wait_until(lambda: module.widget.logic.inference is None, 300)
+    yield module
+    module.close()
+
+
+@pytest.fixture
+def run(module):
+    (run,) = runs(slicer.mrmlScene)
+    return run
+
+
+def world(run, k, j, i):
+    matrix = slicer.util.arrayFromVTKMatrix(_ijk_to_ras(run.find("median", "sao2")))
+    return tuple(float(v) for v in (matrix @ [i, j, k, 1])[:3])
+
+
+def _ijk_to_ras(node):
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def choose(module, app, kind, **state):
+    ui = module.widget.ui
+    ui.kindBox.setCurrentIndex(ui.kindBox.findData(kind))
+    for name, value in state.items():
+        setattr(module.widget._state, name, value)
+    app.process_events()
+
+
+def test_screenshot_of_the_panel(app, module, run, pictures):
+    text = module.widget.ui.statusLabel.text
+    assert "12,208 of 12,288 voxels usable; 1.7% of them withheld" in text
+    assert "0.2%" in module.widget.ui.validationLabel.text
+    assert "Research only" in module.widget.ui.intendedUseLabel.text
+    choose(module, app, "interval_width")
+    path = pictures / "slicer_panel.png"
+    app.grab_panel(module, path)
+    assert path.stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "state"),
+    [
+        ("slicer_median", "median", {"opacity": 1.0, "graded": True}),
+        ("slicer_width", "interval_width", {"opacity": 0.8, "hideBelow": 20.0, "graded": True}),
+        ("slicer_probability", "probability_below", {"opacity": 0.7, "threshold": 0.5, "contours": True}),
+        ("slicer_off", "off", {}),
+    ],
+)
+def test_screenshots_of_slices(app, module, run, pictures, name, kind, state):
+    choose(module, app, kind, **({"graded": False, "contours": False, "hideBelow": 0.0} | state))
+    view = app.slice_view("Red")
+    view.fit()
+    picture = view.grab(pictures / f"{name}.png").astype(int)
+    assert picture.shape == (480, 640, 3)
+    stripes = (np.abs(picture - (217, 0, 115)).max(-1) < 12).mean()
+    assert 0.0005 < stripes < 0.02  # a corner and a phantom, whatever else is shown
+
+
+@pytest.mark.parametrize(
+    ("name", "voxel", "start"), [("certain", LIVER, "sao2 0."), ("withheld", CORNER, "OUT OF DISTRIBUTION")]
+)
+def test_screenshot_of_a_posterior(app, module, run, pictures, name, voxel, start):
+    if not app.has_opengl:
+        pytest.skip("needs OpenGL (libegl1, libgl1-mesa-dri) to draw charts")
+    choose(module, app, "median", parameter="sao2")
+    probe = module.widget._state.probe
+    if probe is None:
+        module.widget.onPlaceProbe()
+        probe = module.widget._state.probe
+    probe.RemoveAllControlPoints()
+    probe.AddControlPointWorld(*world(run, *voxel))
+    app.process_events()
+    chart = run.find("posterior chart", class_name="vtkMRMLPlotChartNode")
+    assert chart.GetTitle().startswith(start)
+    assert module.widget.ui.readoutLabel.text == chart.GetTitle()
+    path = pictures / f"slicer_posterior_{name}.png"
+    draw_chart(chart, path)
+    assert path.stat().st_size > 5000
+
+
+def test_the_scene_file_of_the_organs_comes_back(app, module, run, tmp_path):
+    path = tmp_path / "organs.mrb"
+    bands = slicer.util.arrayFromVolume(run.image).copy()
+    medians = {p.name: run.array("median", p.name).copy() for p in run.parameters}
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(False)
+    app.process_events()
+    slicer.util.loadScene(str(path))
+    app.process_events()
+    (back,) = runs(slicer.mrmlScene)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(back.image), bands)  # all hundred of them
+    for name, values in medians.items():
+        np.testing.assert_array_equal(back.array("median", name), values)
+    assert module.widget.ui.runBox.count == 1
+    assert module.widget.ui.displaySection.enabled

@@ -1,0 +1,339 @@
+"""The viewer in a real browser: what a click, a key and a slider do, and who is let in."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from driver import Viewer, changed, choose, click_image, press, says, settled, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+SHAPE = (96, 128)
+"""Rows and columns of the example image."""
+CORNER, LIVER = (1, 1), (40, 40)
+"""Column and row of a pixel out of distribution, and of one inside."""
+READY_LIMIT = 20.0
+"""Seconds; a quiet machine needs 3."""
+
+
+def test_map_opacity_and_threshold_change_the_picture(page: Page, pictures: Path) -> None:
+    choose(page, "kind", "Off")
+    off = settled(page)
+    page.screenshot(path=pictures / "off.png")
+    choose(page, "kind", "Interval width")
+    width = settled(page)
+    page.screenshot(path=pictures / "interval_width.png")
+    assert off.std() > 10, "the image is not drawn"
+    assert changed(off, width) > 0.2
+
+    assert press(page, "opacity", "Home") == 0
+    assert changed(off, settled(page)) < 0.01, "a map of opacity 0 must leave the image as it is"
+    assert press(page, "opacity", "End") == 1
+    assert changed(width, settled(page)) > 0.2
+    press(page, "opacity", "ArrowLeft", 8)
+
+    choose(page, "kind", "Probability below")
+    says(page, "#threshold", "sao2 below 0.5")
+    half = settled(page)
+    assert press(page, "threshold", "ArrowLeft", 20) == pytest.approx(0.4)
+    assert changed(half, settled(page)) > 0.01
+    says(page, "#threshold", "sao2 below 0.4")
+    page.screenshot(path=pictures / "probability_below.png")
+
+
+def test_hidden_and_graded_parts_of_the_map_show_the_image(page: Page, pictures: Path) -> None:
+    choose(page, "kind", "Off")
+    off = settled(page)
+    choose(page, "kind", "Interval width")
+    whole = settled(page)
+    press(page, "hide_below", "End")
+    says(page, "#hide_below", "0.95")
+    assert changed(off, settled(page)) < 0.02
+    press(page, "hide_below", "Home")
+    page.locator("#graded").click(force=True)
+    graded = settled(page)
+    page.screenshot(path=pictures / "graded.png")
+    page.locator("#graded").click(force=True)
+    assert changed(off, graded) < changed(off, whole)
+
+
+def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, pictures: Path) -> None:
+    choose(page, "parameter", "vhb")
+    for kind, said in {
+        "Median": "vhb median",
+        "One sample": "vhb one sample",
+        "Number of modes": "vhb modes",
+        "WAIC": "WAIC [nat]; pink: limit of trust",
+    }.items():
+        choose(page, "kind", kind)
+        says(page, "#legend", said)
+        page.wait_for_timeout(300)
+        page.screenshot(path=pictures / f"{kind.lower().replace(' ', '_')}.png")
+    choose(page, "kind", "One sample")
+    before = settled(page)
+    assert press(page, "sample", "End") == 4
+    says(page, "#sample", "sample 4 of 4")
+    assert changed(before, settled(page)) > 0.01
+    choose(page, "parameter", "a_mie")
+    says(page, "#legend", "a_mie one sample [1/cm]")
+    says(page, ".controls", "1/cm")
+    choose(page, "parameter", "sao2")
+
+
+def test_a_click_reads_the_posterior(page: Page, pictures: Path) -> None:
+    choose(page, "parameter", "sao2")
+    choose(page, "kind", "Probability below")
+    click_image(page, *LIVER, SHAPE)
+    says(page, "#where", "column 40, row 40")
+    line = page.locator("#line").inner_text()
+    assert line.startswith("sao2 0.")
+    assert line.endswith("in distribution")
+    assert "P(<" in line
+    assert not page.locator("#warning").is_visible()
+    assert page.locator("#curve svg .inside").count() == 1
+    says(page, "#curve .label", "sao2 [no unit]")
+    assert "%" in page.locator("#modes td").nth(1).inner_text()
+    page.screenshot(path=pictures / "reading.png")
+
+
+def test_numbers_out_of_distribution_come_with_their_warning(page: Page, pictures: Path) -> None:
+    click_image(page, *CORNER, SHAPE)
+    says(page, "#warning", "OUT OF DISTRIBUTION, do not use: sao2")
+    assert page.locator("#line").is_hidden()
+    says(page, "#curve .stamp", "do not use")
+    page.screenshot(path=pictures / "out_of_distribution.png")
+
+
+def test_pixels_without_a_measurement_carry_no_map(page: Page, folder: Path) -> None:
+    import SimpleITK
+
+    valid = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "valid.nii.gz")))[0]
+    columns, rows = (~(valid > 0.5)).nonzero()
+    choose(page, "kind", "Off")
+    off = settled(page)
+    choose(page, "kind", "Interval width")
+    width = settled(page)
+    scale = off.shape[1] / SHAPE[1]
+    y = ((rows + 0.5 - SHAPE[0] / 2) * scale + off.shape[0] / 2).astype(int)
+    x = ((columns + 0.5) * scale).astype(int)
+    assert np.median(np.abs(off[y, x] - width[y, x])) < 5
+
+
+def test_keys_toggle_the_map_and_move_the_pixel(page: Page) -> None:
+    choose(page, "kind", "Median")
+    click_image(page, *LIVER, SHAPE)
+    on = settled(page)
+    page.keyboard.press("u")
+    off = settled(page)
+    assert changed(on, off) > 0.2
+    assert page.locator("#legend").inner_text() == ""
+    page.keyboard.press("U")
+    assert changed(on, settled(page)) < 0.001
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    says(page, "#where", "column 41, row 41")
+
+
+def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, complaints: list[str]) -> None:
+    choose(page, "kind", "Median")
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        other = context.new_page()
+        watch(other, complaints)
+        other.goto(viewer.address)
+        other.wait_for_selector("#opacity [role=slider]", timeout=30_000)
+        says(other, "#legend", "sao2 median")
+        choose(other, "kind", "Interval width")
+        # A click hits what is under the pointer although the other tab is smaller.
+        other.set_viewport_size({"width": 1100, "height": 500})
+        settled(other)
+        page.mouse.move(0, 0)
+        click_image(page, *LIVER, SHAPE)
+        says(page, "#where", "column 40, row 40")
+        click_image(other, *CORNER, SHAPE)
+        says(other, "#where", "column 1, row 1")
+        other.set_viewport_size({"width": 1280, "height": 800})
+        says(page, "#legend", "95% width")
+        assert changed(settled(other), settled(page)) < 0.01
+
+
+def test_a_stack_has_three_views(
+    folder: Path, tmp_path: Path, browser: Browser, complaints: list[str], pictures: Path
+) -> None:
+    viewer = Viewer(stack(folder, tmp_path / "stack", slices=3), tmp_path / "log.txt")
+    try:
+        with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+            page = context.new_page()
+            watch(page, complaints)
+            page.goto(viewer.address)
+            page.wait_for_selector("#opacity [role=slider]", timeout=30_000)
+            assert settled(page).std() > 10
+            assert page.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
+            box = page.locator("#views").bounding_box()
+            assert box is not None
+            page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
+            says(page, "#where", "voxel i ")
+            before = settled(page)
+            page.mouse.wheel(0, -200)
+            assert changed(before, settled(page)) > 0.01, "the wheel turns slices"
+            page.screenshot(path=pictures / "stack.png")
+            where = page.locator("#where").inner_text()
+            handle = page.locator(".slices [role=slider]").first
+            value = handle.get_attribute("aria-valuenow")
+            handle.focus()
+            handle.press("ArrowLeft")
+            assert handle.get_attribute("aria-valuenow") != value, "arrows move the slider that has the focus"
+            assert page.locator("#where").inner_text() == where
+        assert not complaints, complaints
+    finally:
+        viewer.stop()
+
+
+def stack(folder: Path, out: Path, slices: int) -> Path:
+    """A copy of a result whose image has several slices, each shifted against the one before."""
+    import SimpleITK
+
+    shutil.copytree(folder, out)
+    for path in out.glob("*.nii.gz"):
+        image = SimpleITK.ReadImage(str(path))
+        array = SimpleITK.GetArrayFromImage(image)
+        piled = np.concatenate([np.roll(array, 5 * n, -2) for n in range(slices)], -3)
+        made = SimpleITK.GetImageFromArray(piled, isVector=False)
+        made.SetDirection(image.GetDirection())
+        made.SetSpacing([1, 1, 10, 1][: made.GetDimension()])
+        SimpleITK.WriteImage(made, str(path))
+    return out
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (640, 400)], ids=["normal", "magnified"])
+def test_nothing_is_clipped(page: Page, pictures: Path, size: tuple[int, int]) -> None:
+    """Magnifying to 200 % leaves half of the pixels of the page's own measure."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    click_image(page, *CORNER, SHAPE)
+    settled(page)
+    page.screenshot(path=pictures / f"page_{size[0]}.png", full_page=True)
+    wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) <= 0, "the page must not scroll sideways"
+    page.mouse.wheel(0, 2000)
+    use = page.locator("#use")
+    assert use.inner_text() == "Research only. Not a medical device"
+    box = use.bounding_box()
+    assert box is not None
+    assert box["y"] >= 0
+    assert box["x"] + box["width"] <= size[0]
+    facts = page.locator("#facts").inner_text()
+    for said in ("oximetry", "camera tivita", "calibration error sao2", "out of distribution"):
+        assert said in facts
+
+
+def test_the_viewer_starts_quickly(viewer: Viewer) -> None:
+    assert viewer.address.startswith("http://127.0.0.1:")
+    assert viewer.seconds < READY_LIMIT
+
+
+def ask(viewer: Viewer, path: str, **headers: str) -> int:
+    """Status of a request as it is: no client that cleans paths or keeps cookies."""
+    connection = http.client.HTTPConnection(urlsplit(viewer.origin).netloc, timeout=10)
+    connection.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def known(viewer: Viewer) -> dict[str, str]:
+    return {"Cookie": f"monai_inn_viewer_{urlsplit(viewer.origin).port}={viewer.token}"}
+
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/vue.global.js", "/ws", "/nothing"])
+def test_without_the_token_nothing_is_served(viewer: Viewer, path: str) -> None:
+    upgrade = UPGRADE if path == "/ws" else {}
+    assert ask(viewer, path, **upgrade) == 403
+    assert ask(viewer, f"{path}?token={viewer.token[:-1]}x", **upgrade) == 403
+    assert ask(viewer, f"{path}?token=", **known(viewer), **upgrade) == 403
+
+
+def test_other_sites_get_nothing(viewer: Viewer) -> None:
+    assert ask(viewer, "/index.html", **known(viewer)) == 200
+    assert ask(viewer, "/ws", **known(viewer), **UPGRADE) == 101
+    assert ask(viewer, "/ws", **known(viewer), **UPGRADE, Origin="http://evil.example") == 403
+    assert ask(viewer, "/index.html", **known(viewer), Host="evil.example") == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../../../../../../../etc/passwd",
+        "/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/assets//etc/passwd",
+        "/result.json",
+        "/median_sao2.nii.gz",
+        "/assets/",
+    ],
+)
+def test_files_outside_the_page_cannot_be_read(viewer: Viewer, path: str) -> None:
+    assert ask(viewer, path, **known(viewer)) in (400, 403, 404)
+
+
+def test_damaged_folders_give_one_clear_line(folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    (damaged / "median_sao2.nii.gz").write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    for place, said in ((tmp_path / "empty", "no result.json"), (damaged, "truncated")):
+        with pytest.raises(RuntimeError, match=said) as caught:
+            Viewer(place, tmp_path / "log.txt")
+        line = [row for row in str(caught.value).splitlines() if "Error:" in row]
+        assert line[-1].startswith("ResultError: ")
+
+
+def test_a_taken_port_is_told(viewer: Viewer, folder: Path, tmp_path: Path) -> None:
+    port = urlsplit(viewer.origin).port or 0
+    with pytest.raises(RuntimeError, match=f"Port {port} is taken"):
+        Viewer(folder, tmp_path / "log.txt", port)
+
+
+def test_texts_of_a_result_are_never_run_and_the_viewer_ends(
+    folder: Path, tmp_path: Path, browser: Browser, complaints: list[str]
+) -> None:
+    """A result folder may come from anywhere."""
+    evil = shutil.copytree(folder, tmp_path / "{{1+1}}")
+    record = json.loads((evil / "result.json").read_text())
+    attack = "<img src=x onerror=window.broken=1>{{ constructor.constructor('window.broken=1')() }}"
+    record["parameters"][0].update(unit=attack, description=attack)
+    record["bundle"].update(name=attack, calibration=None)
+    (evil / "result.json").write_text(json.dumps(record))
+    viewer = Viewer(evil, tmp_path / "log.txt")
+    try:
+        with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+            page = context.new_page()
+            watch(page, complaints)
+            page.goto(viewer.address)
+            page.wait_for_selector("#opacity [role=slider]", timeout=30_000)
+            settled(page)
+            click_image(page, *LIVER, SHAPE)
+            says(page, "#curve", "<img")
+            says(page, "h1", "{{1+1}}")
+            says(page, "#facts", "interval not calibrated")
+            assert page.evaluate("window.broken") is None
+        assert not complaints, complaints
+    finally:
+        viewer.stop()
+    assert viewer.process.returncode is not None
+    with pytest.raises(OSError):
+        ask(viewer, "/index.html")

@@ -1,0 +1,149 @@
+"""A posterior as a picture: an inline SVG drawing of one reading."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from monai_inn.viewer.display import Reading, Shown
+
+__all__ = ["axis_label", "draw", "ticks"]
+
+WIDTH, HEIGHT = 330, 222
+LEFT, RIGHT, TOP, BOTTOM = 14, 316, 26, 160  # edges of the plot
+_STEPS = (1, 2, 5, 10)
+_WANTED_TICKS = 5
+
+
+def draw(reading: Reading, trusted: bool) -> str:
+    """Draw the posterior of a reading over the range of its prior; empty if no posterior is stored.
+
+    Args:
+        reading: what is known at a voxel.
+        trusted: whether its numbers may be used; if not, the curve is crossed out by words and dashes.
+
+    Returns:
+        An ``svg`` element. All text that comes from a file is escaped.
+    """
+    if reading.curve is None or reading.interval is None:
+        return ""
+    shown = reading.parameter
+    place = _axis(shown)
+    low, median, high = reading.interval
+    height = _heights(reading)
+    label = html.escape(axis_label(shown))
+    parts = [
+        f'<svg class="{"curve" if trusted else "curve withheld"}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="Posterior density of {label}">',
+        f'<path class="inside" d="{_area(height, place, low, high)}"/>',
+        f'<path class="line" d="{_line(height, place)}"/>',
+        f'<path class="median" d="M{place(median):.1f} {TOP}V{BOTTOM}"/>',
+        *_median_label(shown, median, place),
+        *_threshold(reading, place),
+        f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>',
+        *_tick_marks(shown, place),
+        f'<text class="label" x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 35}">{label}</text>',
+        f'<text class="note" x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 51}">{_note(reading)}</text>',
+    ]
+    if not trusted:
+        parts.append(
+            f'<text class="stamp" x="{(LEFT + RIGHT) / 2}" y="{(TOP + BOTTOM) / 2}">do not use</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def axis_label(shown: Shown) -> str:
+    """Name of a parameter with its unit."""
+    return f"{shown.name} [{shown.unit}]" if shown.unit != "1" else f"{shown.name} [no unit]"
+
+
+def ticks(low: float, high: float, log: bool = False) -> list[float]:
+    """Round numbers between two ends, four to eight of them where the range allows.
+
+    Args:
+        low: lower end; above zero for a logarithmic axis.
+        high: upper end.
+        log: whether the axis is logarithmic; ticks are then 1, 3, 10, 30 ...
+    """
+    if log:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        return [v for d in decades for v in (10.0**d, 3 * 10.0**d) if low <= v <= high]
+    rough = (high - low) / _WANTED_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in _STEPS if s * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)]
+
+
+def _axis(shown: Shown) -> Callable[[float], float]:
+    """Horizontal position of a value: linear, or logarithmic where the parameter spans decades."""
+    warp = math.log if shown.scale == "log" else float
+    start, end = warp(shown.low), warp(shown.high)
+
+    def place(value: float) -> float:
+        inside = min(max(value, shown.low), shown.high)
+        return LEFT + (RIGHT - LEFT) * (warp(inside) - start) / (end - start)
+
+    return place
+
+
+def _heights(reading: Reading) -> list[tuple[float, float]]:
+    """Values and their vertical positions; on a logarithmic axis areas go by density times value."""
+    assert reading.curve is not None
+    values, density = (np.asarray(a, float) for a in reading.curve)
+    if reading.parameter.scale == "log":
+        density = density * values
+    top = density.max() or 1.0
+    return [
+        (float(v), BOTTOM - (BOTTOM - TOP) * float(d / top)) for v, d in zip(values, density, strict=True)
+    ]
+
+
+def _line(height: list[tuple[float, float]], place: Callable[[float], float]) -> str:
+    return "M" + "L".join(f"{place(v):.1f} {y:.1f}" for v, y in height)
+
+
+def _area(height: list[tuple[float, float]], place: Callable[[float], float], low: float, high: float) -> str:
+    """The part of the curve between the ends of the interval, closed along the axis."""
+    values, ys = (np.array(column) for column in zip(*height, strict=True))
+    edges = [(end, float(np.interp(end, values, ys))) for end in (low, high)]
+    within = [edges[0], *((v, y) for v, y in height if low < v < high), edges[1]]
+    return f"{_line(within, place)}L{place(high):.1f} {BOTTOM}L{place(low):.1f} {BOTTOM}Z"
+
+
+def _median_label(shown: Shown, median: float, place: Callable[[float], float]) -> list[str]:
+    x = place(median)
+    share = (x - LEFT) / (RIGHT - LEFT)
+    anchor = "start" if share < 0.25 else "end" if share > 0.75 else "middle"
+    text = html.escape(shown.text(median))
+    return [
+        f'<text class="value" style="text-anchor:{anchor}" x="{x:.1f}" y="{TOP - 8}">median {text}</text>'
+    ]
+
+
+def _threshold(reading: Reading, place: Callable[[float], float]) -> list[str]:
+    """The threshold, if the probability below it was asked for."""
+    if reading.below is None:
+        return []
+    text = html.escape(f"threshold {reading.parameter.text(reading.below[0])}")
+    x = place(reading.below[0])
+    return [f'<path class="threshold" d="M{x:.1f} {TOP}V{BOTTOM}"><title>{text}</title></path>']
+
+
+def _tick_marks(shown: Shown, place: Callable[[float], float]) -> list[str]:
+    return [
+        f'<path class="axis" d="M{place(v):.1f} {BOTTOM}v5"/>'
+        f'<text class="tick" x="{place(v):.1f}" y="{BOTTOM + 18}">{v:.3g}</text>'
+        for v in ticks(shown.low, shown.high, shown.scale == "log")
+    ]
+
+
+def _note(reading: Reading) -> str:
+    axis = "log axis" if reading.parameter.scale == "log" else "axis"
+    dashed = "" if reading.below is None else "dashes: threshold; "
+    return f"shaded: {reading.mass:.0%} interval; {dashed}{axis}: prior range"

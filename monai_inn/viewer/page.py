@@ -1,0 +1,175 @@
+"""The page: what is where, and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import client, html
+from trame.widgets import vuetify3 as v3
+from trame_slicer import module as slicer_module
+from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to_state
+from trame_slicer.app.ui import Slider
+
+from monai_inn.viewer.style import CSS
+
+__all__ = ["build", "view_buttons"]
+
+# Keys work wherever the focus is. A tab tells the size of its views before the pointer acts in them.
+_LISTENERS = """
+const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+function key(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) {
+    return;
+  }
+  if (event.key.toLowerCase() === "u" && !event.repeat) {
+    window.trame.trigger("toggle_overlay");
+  } else if (steps[event.key] && event.target.closest("#views") && !event.target.closest("[role=slider]")) {
+    event.preventDefault();
+    event.stopPropagation();
+    window.trame.trigger("step", steps[event.key]);
+  }
+}
+function claim(event) {
+  const entered = event.type === "pointerenter" && event.target.id === "views";
+  const pressed = event.type === "pointerdown" && event.target.closest("#views");
+  if (entered || pressed) {
+    const sizes = [...document.querySelectorAll("#views .remote-controlled-area")].map((area) => {
+      const box = area.getBoundingClientRect();
+      return { w: box.width, h: box.height, p: window.devicePixelRatio };
+    });
+    window.trame.trigger("claim", [sizes, Boolean(pressed)]);
+  }
+}
+document.addEventListener("keydown", key, true);
+document.addEventListener("pointerenter", claim, true);
+document.addEventListener("pointerdown", claim, true);
+"""
+
+_TIGHT: dict[str, Any] = {"density": "compact", "hide_details": True}
+
+
+def build(server: Any, layout: Any) -> None:
+    """Build the page; everything it says is in the server's state."""
+    server.enable_module(slicer_module)
+    with VAppLayout(server, theme="dark") as page:
+        client.Style(CSS)
+        client.Script(_LISTENERS)
+        with html.Div(classes="page"):
+            _top()
+            with html.Main(classes="body"):
+                with html.Div(classes="controls"):
+                    _controls()
+                with html.Div(classes="picture"):
+                    with html.Div(classes="views", id="views", raw_attrs=['aria-label="Image with map"']):
+                        layout.initialize_layout_grid(page)
+                    html.Div(v_html=("legend",), classes="legend", id="legend")
+                with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
+                    _reading()
+
+
+def view_buttons(stage: Any) -> Callable[[Any, str, Any], None]:
+    """What lies over each slice view: a button that shows all of it and, in a stack, a slider."""
+
+    def fill(server: Any, _: str, view: Any) -> None:
+        v3.VBtn(
+            icon="mdi-fit-to-page-outline",
+            size="small",
+            variant="tonal",
+            classes="fit",
+            click=lambda: stage.fit(view),
+            raw_attrs=['aria-label="Show all of the image"', 'title="Show all of the image"'],
+        )
+        if not stage.flat:
+            plane = view.get_orientation()
+            html.Span(plane, classes="plane")
+            with html.Div(classes="slices"):
+                slice_state = connect_slice_view_slider_to_state(server, view)
+                Slider(typed_state=slice_state, density="compact", name=f"{plane} slice")
+
+    return fill
+
+
+def _top() -> None:
+    with html.Header(classes="top"):
+        html.H1("Posterior maps: {{ name }}")
+        html.Div("{{ intended_use }}", classes="use", id="use", raw_attrs=['role="note"'])
+    with html.Div(classes="facts", id="facts"):
+        html.Span("{{ fact }}", v_for="fact in facts", key=("fact",))
+        html.Span("{{ calibration }}")
+
+
+def _controls() -> None:
+    kind = "kind === '{}'"
+    off = "kind === 'off'"
+    v3.VSelect(label="Map (U: off and on)", v_model=("kind",), items=("kinds",), id="kind", **_TIGHT)
+    html.P("{{ about_kind }}", classes="about")
+    v3.VSelect(
+        label="Parameter",
+        v_model=("parameter",),
+        items=("parameters",),
+        id="parameter",
+        **_TIGHT,
+    )
+    html.P("{{ about_parameter }}", classes="about")
+    with html.Div(v_show=(kind.format("probability_below"),)):
+        _slider(
+            "threshold",
+            "Threshold",
+            "threshold_text",
+            low=("threshold_low",),
+            high=("threshold_high",),
+            step=("threshold_step",),
+        )
+    with html.Div(v_show=(kind.format("sample"),)):
+        _slider("sample", "Sample", "sample_text", low=1, high=("samples",), step=1)
+    _slider("opacity", "Opacity", "opacity_text", low=0, high=1, step=0.05, disabled=off)
+    _slider("hide_below", "Hide below", "hide_text", low=0, high=1, step=0.01, disabled=off)
+    v3.VSwitch(
+        label="Graded transparency",
+        v_model=("graded",),
+        disabled=(off,),
+        id="graded",
+        color="primary",
+        **_TIGHT,
+    )
+    html.P("Striped: out of distribution. No setting hides the stripes.", classes="about")
+
+
+def _slider(
+    name: str, label: str, text: str, low: Any, high: Any, step: Any, disabled: str = "false"
+) -> None:
+    """A slider with its name and, from the state, its value in words and units."""
+    with html.Div(classes="slider", id=name):
+        with html.Div(classes="says"):
+            html.Span(label)
+            html.Strong(f"{{{{ {text} }}}}")
+        v3.VSlider(
+            v_model=(name,),
+            min=low,
+            max=high,
+            step=step,
+            disabled=(disabled,),
+            name=label,
+            color="primary",
+            **_TIGHT,
+        )
+
+
+def _reading() -> None:
+    html.H2("Posterior at a pixel")
+    html.P("{{ hint }}", v_show=("!picked",), classes="about")
+    html.Div(
+        "{{ warning }}", v_show=("warning",), classes="warning", id="warning", raw_attrs=['role="alert"']
+    )
+    html.P("{{ line }}", v_show=("line",), classes="line", id="line")
+    html.P("{{ where }}", v_show=("where",), classes="about", id="where")
+    html.Div(v_html=("curve",), id="curve")
+    with html.Table(v_show=("modes.length",), id="modes"):
+        with html.Thead(), html.Tr():
+            html.Th("{{ modes_head }}")
+            html.Th("probability")
+        with html.Tbody(), html.Tr(v_for="(mode, n) in modes", key=("n",)):
+            html.Td("{{ mode.value }}")
+            html.Td("{{ mode.mass }}")

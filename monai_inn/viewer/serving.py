@@ -1,0 +1,90 @@
+"""One result folder as a page on this computer."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import webbrowser
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+__all__ = ["serve"]
+
+HOST = "127.0.0.1"
+
+
+def serve(
+    folder: str | PathLike[str],
+    port: int = 0,
+    open_browser: bool = False,
+    announce: Callable[[str], Any] = print,
+) -> None:
+    """Show a result folder in the browser until the process is interrupted.
+
+    Only this computer can connect, and only with the token in the announced address. The folder is read
+    once, at the start; the server offers no file of it, only the page. Tabs share one state: what one moves,
+    all show.
+
+    Args:
+        folder: result folder that `monai-inn infer` wrote.
+        port: port on 127.0.0.1; 0 picks a free one.
+        open_browser: whether to open the page in the default browser as well.
+        announce: called with one line that holds the address, once the page can be opened.
+
+    Raises:
+        ImportError: if the packages of the extra `viewer` are missing.
+        OSError: if the port is taken.
+        monai_inn.viewer.display.ResultError: if the folder holds no result or a damaged one; a ValueError.
+    """
+    display = _needed()
+    result = display.read_result(folder)
+    _check_free(port)
+    # Otherwise trame reads the command line of whoever called this, and wslink prints a line of its own.
+    os.environ["TRAME_ARGS"] = os.environ["WSLINK_READY_MSG"] = ""
+
+    from trame.app import get_server
+
+    from monai_inn.viewer.guard import guard
+    from monai_inn.viewer.session import Session
+    from monai_inn.viewer.stage import Stage
+
+    server = get_server("monai_inn.viewer", client_type="vue3")
+    token = secrets.token_urlsafe(24)
+    name = Path(folder).resolve().name
+    Session(server, Stage(result, name, server), name)
+
+    def ready(**_: Any) -> None:
+        address = f"http://{HOST}:{server.port}/index.html?token={token}"
+        announce(f"{name}: {address} (Ctrl+C ends it)")
+        sys.stdout.flush()  # a pipe would hold the line back
+        if open_browser:
+            webbrowser.open(address)
+
+    server.controller.on_server_bind.add(lambda web_server: guard(web_server.app, token))
+    server.controller.on_server_ready.add(ready)
+    server.start(port=port, host=HOST, open_browser=False, show_connection_info=False, timeout=0)
+
+
+def _needed() -> Any:
+    """The display library; importing it needs all that the viewer needs."""
+    try:
+        import trame_slicer  # noqa: F401
+
+        from monai_inn.viewer import display
+    except ImportError as error:
+        raise ImportError(f"The viewer needs {error.name}: pip install 'monai_inn[viewer]'.") from error
+    return display
+
+
+def _check_free(port: int) -> None:
+    """Fail before anything is loaded; the web server itself would fail late and at length."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise OSError(f"Port {port} is taken; give another one, or 0 for any free one.") from error

@@ -1,0 +1,150 @@
+"""The scene behind the page: slice views, the overlay, and the voxel that is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+from trame_slicer.core import LayoutManager, SlicerApp
+from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
+
+from monai_inn.viewer.display import Appearance, Overlay, Reading, Result, read_at, store, voxel_at
+from monai_inn.viewer.page import view_buttons
+from monai_inn.viewer.pointer import Pointer
+
+__all__ = ["Stage"]
+
+Array = NDArray[np.float64]
+Point = tuple[float, float, float]
+
+_NODE = slicer.vtkMRMLAbstractViewNode
+
+
+class Stage:
+    """A result in a MRML scene with slice views that the page shows.
+
+    Args:
+        result: what inference left.
+        name: what people call it.
+        server: trame's server, before it starts.
+    """
+
+    def __init__(self, result: Result, name: str, server: Any) -> None:
+        vtk.vtkObject.GlobalWarningDisplayOff()  # of a missing X server, which is not needed
+        self.app = SlicerApp()
+        self.scene = slicer.mrmlScene = self.app.scene
+        # trame-slicer knows neither legends nor sequences.
+        self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+        self.app.register_module_logic(slicer.vtkSlicerSequencesLogic())
+        self.run = store(self.scene, result, name)
+        self.overlay = Overlay(self.run)
+        self.flat = self.run.shape[0] == 1
+        self.point: Point | None = None
+        self.on_pick = lambda: None
+        register_rca_factories(self.app.view_manager, server, slice_view_ui_f=view_buttons(self))
+        self.layout = LayoutManager(self.scene, self.app.view_manager, server)
+        self.layout.register_layout("slices", _layout(self.flat))
+        self.views = self.app.view_manager.get_slice_views()
+        self.pointer = Pointer(self, server)
+        if not self.flat:
+            for view in self.views:
+                view.set_orientation_marker(_NODE.OrientationMarkerTypeAxes, _NODE.OrientationMarkerSizeSmall)
+            self.views[0].set_ruler(_NODE.RulerTypeThin)
+        vtk.vtkObject.GlobalWarningDisplayOn()
+
+    def show(self, appearance: Appearance) -> None:
+        """Lay a map over the image in all views."""
+        self.overlay.show(appearance)
+        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
+            legend.SetVisibility(False)  # the page has one that covers nothing
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Send all views anew; a changed display node alone does not always do it."""
+        for view in self.views:
+            view.schedule_render()
+
+    def fit(self, view: Any) -> None:
+        """Show all of the image in a view."""
+        logic = self.app.app_logic.GetSliceLogic(view.get_view_node())
+        logic.ResizeSliceNode(*view.render_window().GetSize())
+        logic.FitSliceToAll()
+        view.schedule_render()
+
+    def pick(self, point: Point) -> None:
+        """Read the voxel at a world position (RAS, millimeters) from now on, and mark it in all views."""
+        self.point = point
+        cross = self.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        cross.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
+        cross.SetCrosshairRAS(point)
+        if not self.flat:
+            slicer.vtkMRMLSliceNode.JumpAllSlices(self.scene, *point)
+        self.redraw()
+        self.on_pick()
+
+    def step(self, right: int, up: int) -> None:
+        """Move the voxel that is read by whole voxels along the first view's axes; start at the center."""
+        volume = self._grid()
+        bounds = np.zeros(6)
+        volume.GetRASBounds(bounds)
+        start = self.point or _point(bounds.reshape(3, 2).mean(1))
+        axes, in_voxels = self._screen_axes()
+        # A step is as long as makes one voxel along its direction.
+        moved = np.asarray(start) + axes @ (np.array([right, up]) / np.linalg.norm(in_voxels, axis=0))
+        point = _point(moved)
+        if self.point is None:
+            self.pick(start)
+        elif voxel_at(volume, point) is not None:
+            self.pick(point)
+
+    def where(self, voxel: tuple[int, int, int] | None) -> str:
+        """Indices of a voxel ``(k, j, i)`` in words: column and row of a picture, i, j, k of a stack."""
+        if voxel is None:
+            return ""
+        k, j, i = voxel
+        if not self.flat:
+            return f"voxel i {i}, j {j}, k {k}"
+        _, in_voxels = self._screen_axes()
+        column, row = (i, j) if abs(in_voxels[0, 0]) > abs(in_voxels[1, 0]) else (j, i)
+        return f"column {column}, row {row}, from 0"
+
+    def read(self, parameter: str, threshold: float | None) -> Reading | None:
+        """What is known at the picked voxel; ``None`` before anything was picked.
+
+        Args:
+            parameter: name of a parameter.
+            threshold: asks for the probability to lie below it, in the parameter's unit.
+        """
+        return None if self.point is None else read_at(self.run, self.point, parameter, threshold)
+
+    def _screen_axes(self) -> tuple[Array, Array]:
+        """The first view's axes to the right and up as columns: unit vectors in RAS, and in voxels."""
+        axes = slicer.util.arrayFromVTKMatrix(self.views[0].get_view_node().GetSliceToRAS())[:3, :2]
+        to_voxels = vtk.vtkMatrix4x4()
+        self._grid().GetRASToIJKMatrix(to_voxels)
+        return axes, slicer.util.arrayFromVTKMatrix(to_voxels)[:3, :3] @ axes
+
+    def _grid(self) -> Any:
+        """A volume on the grid of the maps."""
+        return next(n for n in map(self.run.find, ("median", "valid", "waic")) if n is not None)
+
+
+def _point(values: Array) -> Point:
+    right, anterior, superior = (float(v) for v in values)
+    return right, anterior, superior
+
+
+def _layout(flat: bool) -> Layout:
+    """One large view of a single slice, else three views with the axial one large."""
+    axial = ViewLayoutDefinition.axial_view()
+    if flat:
+        return Layout(LayoutDirection.Vertical, [axial])
+    others = [ViewLayoutDefinition.coronal_view(), ViewLayoutDefinition.sagittal_view()]
+    return Layout(
+        LayoutDirection.Horizontal, [axial, Layout(LayoutDirection.Vertical, others)], flex_sizes=["2", "1"]
+    )

@@ -1,0 +1,62 @@
+"""How the page looks: three columns on a screen, one below the other when it is small or magnified."""
+
+__all__ = ["CSS"]
+
+CSS = """
+html { overflow-y: auto; }
+.page { display: flex; flex-direction: column; height: 100vh; font-size: 0.9rem; }
+.top { position: sticky; top: 0; z-index: 10; display: flex; flex-wrap: wrap; gap: 0.3rem 1rem;
+  align-items: center; padding: 0.5rem 1rem; background: #1d2530; }
+.top h1 { font-size: 1.1rem; margin: 0; overflow-wrap: anywhere; }
+.use { margin-left: auto; padding: 0.15rem 0.8rem; border-radius: 1rem; background: #ffca3a; color: #1b1400;
+  font-weight: 600; }
+.facts { display: flex; flex-wrap: wrap; padding: 0.3rem 1rem; background: #161c25; color: #cdd6e1; }
+.facts span:not(:last-child)::after { content: "\\00b7"; margin: 0 0.6rem; }
+.body { flex: 1; min-height: 0; display: grid; grid-template-columns: 280px minmax(0, 1fr) 340px; }
+.controls, .reading { padding: 0.9rem 1rem; overflow-y: auto; }
+.picture { display: flex; flex-direction: column; min-height: 0; }
+.views { display: flex; flex: 1; min-height: 0; background: #000; }
+.legend { min-height: 4.2rem; padding: 0.3rem 1.5rem 0.2rem; background: #0c1016; }
+.scale-title { font-size: 0.85rem; }
+.bar { height: 14px; border: 1px solid #5b6877; }
+.bar .hidden { height: 100%; background: repeating-linear-gradient(45deg, #0c1016 0 4px, #39434f 4px 6px); }
+.marks { position: relative; height: 1.3rem; font-size: 0.8rem; }
+.bar { position: relative; }
+.bar .limit { position: absolute; top: -5px; bottom: -5px; width: 3px; background: #d90073; }
+.marks span { position: absolute; transform: translateX(-50%); }
+.views:focus-within { outline: 2px solid #6aa9ff; outline-offset: -2px; }
+.about { margin: 0.25rem 0 0.8rem; font-size: 0.8rem; line-height: 1.3; color: #aeb9c6; }
+.says { display: flex; justify-content: space-between; gap: 0.5rem; }
+.slider { margin-bottom: 0.5rem; }
+.slider .v-slider { margin: 0 2px; }
+.fit { position: absolute !important; top: 6px; left: 6px; }
+.plane { position: absolute; top: 14px; left: 56px; color: #fff; text-shadow: 0 0 3px #000; }
+.slices { position: absolute; top: 10px; left: 8.5rem; right: 8px; }
+.reading h2 { font-size: 1rem; margin: 0 0 0.4rem; }
+.reading .line { margin: 0 0 0.3rem; line-height: 1.4; }
+.warning { margin-bottom: 0.5rem; padding: 0.5rem 0.7rem; border-radius: 4px; background: #d90073;
+  color: #fff; font-weight: 700; }
+.reading table { width: 100%; border-collapse: collapse; }
+.reading th, .reading td { padding: 0.2rem 0.3rem; text-align: left; border-bottom: 1px solid #3a4655; }
+.reading th { font-weight: 600; color: #cdd6e1; }
+.curve { display: block; width: 100%; max-width: 460px; }
+.curve text { font-size: 12px; fill: #e6edf5; text-anchor: middle; }
+.curve .note { font-size: 11px; fill: #aeb9c6; }
+.curve .axis { stroke: #aeb9c6; }
+.curve .line { fill: none; stroke: #8fc7dc; stroke-width: 2; }
+.curve .inside { fill: #3f8fc4; fill-opacity: 0.45; }
+.curve .median { stroke: #ffca3a; stroke-width: 2; }
+.curve .threshold { stroke: #f1f7f0; stroke-width: 1.5; stroke-dasharray: 6 4; }
+.curve.withheld .line { stroke: #ff6cb5; stroke-dasharray: 5 4; }
+.curve.withheld .inside { fill: #d90073; fill-opacity: 0.25; }
+.curve.withheld .median { stroke: #ff6cb5; stroke-dasharray: 2 3; }
+.curve .stamp { font-size: 26px; font-weight: 700; fill: #ff9fce; }
+@media (max-width: 1000px) {
+  .page { height: auto; }
+  .body { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
+  .picture { grid-column: 1 / -1; grid-row: 1; height: max(320px, 70vh); }
+}
+@media (max-width: 560px) {
+  .body { grid-template-columns: minmax(0, 1fr); }
+}
+"""

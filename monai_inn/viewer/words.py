@@ -1,0 +1,88 @@
+"""What the page says: names of the maps, and what a result is worth, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["INTENDED_USE", "KINDS", "calibration", "describe", "facts", "hint", "title"]
+
+INTENDED_USE = "Research only. Not a medical device"
+
+KINDS: dict[str, tuple[str, str]] = {
+    "off": ("Off", "The image alone, with pixels that are out of distribution striped."),
+    "interval_width": (
+        "Interval width",
+        "How far apart the ends of the {interval:.0%} interval are: wide means uncertain.",
+    ),
+    "probability_below": (
+        "Probability below",
+        "How probable it is that the value lies below the threshold.",
+    ),
+    "median": ("Median", "Half of the probability lies below this value, half above."),
+    "sample": (
+        "One sample",
+        "One possible image among many that fit the measurement. Step through them to see what is certain.",
+    ),
+    "mode_count": ("Number of modes", "How many separate answers fit the measurement."),
+    "waic": (
+        "WAIC",
+        "How unlike the training data a pixel is, in nats. High means: do not trust the numbers there.",
+    ),
+}
+"""Name and explanation of each kind of map."""
+
+
+def title(kind: str) -> str:
+    """Name of a kind of map."""
+    return KINDS[kind][0]
+
+
+def describe(kind: str, record: dict[str, Any]) -> str:
+    """Explain a kind of map in one sentence.
+
+    Args:
+        kind: kind of map.
+        record: content of ``result.json``.
+    """
+    return KINDS[kind][1].format(interval=record["settings"].get("interval", 0.95))
+
+
+def facts(record: dict[str, Any]) -> list[str]:
+    """Where a result comes from, and how much of it may be trusted."""
+    bundle = record["bundle"]
+    said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
+    if bundle.get("camera"):
+        said.append(f"camera {bundle['camera']}")
+    share = record["summary"].get("share_untrusted")
+    said.append(
+        "trust not assessed" if share is None else f"{100 * share:.1f} % of usable pixels out of distribution"
+    )
+    return said
+
+
+def calibration(record: dict[str, Any], parameter: str) -> str:
+    """How well the intervals of a parameter keep what they promise.
+
+    Args:
+        record: content of ``result.json``.
+        parameter: name of a parameter.
+    """
+    found = record["bundle"].get("calibration") or {}
+    error = (found.get("errors") or {}).get(parameter)
+    if error is None:
+        return f"interval not calibrated ({parameter})"
+    return f"calibration error {parameter} {100 * error:.2f} % on {found['simulations']:,} simulations"
+
+
+def hint(flat: bool, quantiles: bool) -> str:
+    """How to look around, and how to read a posterior.
+
+    Args:
+        flat: whether the image has a single slice.
+        quantiles: whether the result holds quantiles.
+    """
+    read = "Click in the image, or focus it and press the arrow keys."
+    if not quantiles:
+        read = "No posteriors are stored; run monai-inn infer with --save-quantiles 16 to read them here."
+    wheel = "The wheel or right drag zooms" if flat else "The wheel turns slices, right drag zooms"
+    return f"{read} {wheel}, Shift and drag moves the image."
