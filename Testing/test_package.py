@@ -25,7 +25,8 @@ LAYERS = (
     {"training"},
     {"bundles", "reports"},
     {"validation"},
-    {"verbs"},
+    {"viewer"},
+    {"plain", "verbs"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from monai_inn import __version__, verbs
+from monai_inn.plain import plain
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"monai-inn: {' '.join(_message(error).split())}", file=sys.stderr)
         return _BAD_INPUT
-    print(json.dumps(result, indent=2) if arguments.json else verbs.plain(arguments.verb, result))
+    print(json.dumps(result, indent=2) if arguments.json else plain(arguments.verb, result))
     return 0
 
 
@@ -78,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        sub.add_argument(
+            "--progress-lines",
+            action="store_true",
+            help="report progress as lines `PROGRESS SHARE WHAT` on standard error, for programs",
+        )
         sub.add_argument("--seed", type=_seed, default=0, help="seed of everything random (0)")
         return sub
 
@@ -86,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         verbs.problems,
         "list the inverse problems, their parameters and units, cameras and shipped bundles",
     )
+
+    sub = verb(
+        "bundles", verbs.bundles, "list the shipped bundles and those in folders, for whom and how good"
+    )
+    sub.add_argument("folders", nargs="*", metavar="FOLDER", help="bundle, or folder that holds bundles")
 
     sub = verb(
         "simulate",
@@ -119,6 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--save-samples", type=int, default=0, metavar="N", help="write N coherent posterior samples too"
     )
+    sub.add_argument("--preview", metavar="FOLDER", help="write a quick result of the same form here first")
+    sub.add_argument(
+        "--save-quantiles", type=int, default=0, metavar="N",
+        help="write N equally likely quantiles of each pixel too",
+    )  # fmt: skip
 
     sub = verb("ood", verbs.ood, "only the trust maps of an image: WAIC, p-value, untrusted pixels")
     _add_image(sub)
@@ -143,6 +159,22 @@ def _parser() -> argparse.ArgumentParser:
                      help="compare modes with the truth, e.g. sao2=0.05; repeat for joint modes")  # fmt: skip
     sub.add_argument("--recalibrate", metavar="BUNDLE", help="write a repaired copy of the bundle here")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
+    sub = verb("view", verbs.view, "show a result of `infer` in the browser of this computer")
+    sub.add_argument("folder", metavar="OUT", help="folder that `infer` wrote")
+    sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
+    sub.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    sub = verb("export", verbs.export, "write a result of `infer` as tables, a page for the record, or DICOM")
+    sub.add_argument("folder", metavar="FOLDER", help="folder that `infer` wrote")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument(
+        "--format", action="append", default=[], choices=("nifti", "csv", "html", "dicom"),
+        help="what to write; may be repeated (nifti, csv and html)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--source", metavar="DICOM_DIR", help="series that the image came from, for --format dicom"
+    )
 
     sub = verb("demo", verbs.demo, "infer the shipped example images; no training")
     sub.add_argument(

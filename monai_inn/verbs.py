@@ -1,73 +1,17 @@
-"""What each verb of the command line does: turns arguments into one call and its result into text."""
+"""What each verb of the command line does: turns arguments into one call."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
 
-__all__ = ["demo", "fit", "infer", "ood", "plain", "problems", "simulate", "validate"]
-
-
-def plain(verb: str, result: Mapping[str, Any]) -> str:
-    """Return the result of a verb as text for people."""
-    if verb == "problems":
-        return _plain_problems(result)
-    if verb in ("infer", "ood"):
-        return _plain_maps(result)
-    if verb == "validate":
-        return _plain_report(result)
-    if verb == "demo":
-        return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
-    return "\n".join(f"{key}: {value}" for key, value in result.items())
-
-
-def _plain_problems(result: Mapping[str, Any]) -> str:
-    lines = []
-    for name, problem in result["problems"].items():
-        lines += [f"{name}: {problem['description']}"]
-        for row in problem["parameters"]:
-            bounds = "unbounded" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
-            mark = "*" if row["target"] else " "
-            lines.append(f"  {mark} {row['name']:<14}{row['unit']:<6}{bounds:<20}{row['description']}")
-    lines += [
-        "",
-        "* shown in maps; the others are inferred as well.",
-        f"cameras: {', '.join(result['cameras'])}",
-    ]
-    return "\n".join([*lines, f"shipped bundles: {', '.join(result['bundles']) or 'none'}"])
-
-
-def _plain_maps(result: Mapping[str, Any]) -> str:
-    summary, out = result["summary"], result["out"]
-    untrusted = summary["share_untrusted"]
-    lines = [
-        f"{summary['valid_pixels']} of {summary['pixels']} pixels valid, "
-        f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them untrusted",
-    ]
-    for name, row in summary.get("trusted_pixels", {}).items():
-        if row["median_of_medians"] is not None:
-            unit = "" if row["unit"] == "1" else f" {row['unit']}"
-            lines.append(
-                f"  {name}: {row['median_of_medians']:g}{unit}, interval width "
-                f"{row['median_interval_width']:g}{unit}"
-            )
-    lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
-    lines += [f"picture: {out}/{name}" for name in result["pictures"]]
-    return "\n".join([*lines, result["intended_use"]])
-
-
-def _plain_report(result: Mapping[str, Any]) -> str:
-    targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
-    lines = [f"{result['title']}: {result['status']}", *(f"  {entry['verdict']}" for entry in targets)]
-    if "recalibration" in result:
-        about = result["recalibration"]
-        lines.append(f"recalibration: {about['status']}; bundle: {about['bundle']}")
-    return "\n".join([*lines, f"report: {result['out']}/report.html"])
+__all__ = ["bundles", "demo", "export", "fit", "infer", "ood", "problems", "simulate", "validate", "view"]
 
 
 def _problem(arguments: argparse.Namespace) -> InverseProblem:
@@ -97,8 +41,12 @@ def _device(name: str) -> str:
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Callable[..., None]]:
-    """Progress on a terminal, nothing in a pipe: gives a function of the share done."""
+def _progress(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
+    """Progress as a bar on a terminal or, if asked for, as lines: gives a function of the share done."""
+    label = arguments.verb
+    if arguments.progress_lines:
+        yield lambda share, text=label: print(f"PROGRESS {share:.3f} {text}", file=sys.stderr, flush=True)
+        return
     from tqdm import tqdm
 
     with tqdm(
@@ -155,12 +103,19 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
     return {"problems": listed, "cameras": list(cameras.names()), "bundles": list(bundles.shipped())}
 
 
+def bundles(arguments: argparse.Namespace) -> dict[str, Any]:
+    """List bundles."""
+    from monai_inn.bundles.listing import list_bundles
+
+    return {"bundles": list_bundles(arguments.folders)}
+
+
 def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write simulations into a Zarr store."""
     from monai_inn.training import simulate_to_zarr
 
     problem = _problem(arguments)
-    with _bar("simulate") as show, _continuable("run the same command again to continue."):
+    with _progress(arguments) as show, _continuable("run the same command again to continue."):
         stored = simulate_to_zarr(
             problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
             progress=lambda done, total: show(done / total),
@@ -173,7 +128,7 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.bundles.commands import fit_bundle
 
     problem, device = _problem(arguments), _device(arguments.device)
-    with _bar("fit") as show, _continuable("run the same command with --resume to continue."):
+    with _progress(arguments) as show, _continuable("run the same command with --resume to continue."):
         return fit_bundle(
             problem,
             arguments.out,
@@ -196,7 +151,7 @@ def infer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write posterior maps of an image."""
     from monai_inn.reports import infer_image
 
-    with _bar("infer") as show:
+    with _progress(arguments) as show:
         return {"out": arguments.out} | infer_image(
             arguments.bundle,
             arguments.image,
@@ -205,6 +160,8 @@ def infer(arguments: argparse.Namespace) -> dict[str, Any]:
             interval=arguments.interval,
             below=_values("--below", "sao2=0.6", arguments.below),
             save_samples=arguments.save_samples,
+            save_quantiles=arguments.save_quantiles,
+            preview=arguments.preview,
             seed=arguments.seed,
             progress=show,
             **_image_options(arguments),
@@ -225,7 +182,7 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.validation import Tolerance
     from monai_inn.validation.commands import validate_source
 
-    with _bar("validate") as show:
+    with _progress(arguments) as show:
         report = validate_source(
             arguments.source,
             arguments.out,
@@ -243,9 +200,29 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | report
 
 
+def view(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Serve a result until Ctrl-C."""
+    from monai_inn.viewer import serve
+
+    serve(arguments.folder, arguments.port, open_browser=not arguments.no_browser)
+    return {"folder": arguments.folder}
+
+
+def export(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write a result in formats that others read."""
+    from monai_inn.reports.exporting import DEFAULT_FORMATS, export_result
+
+    return {"out": arguments.out} | export_result(
+        arguments.folder,
+        arguments.out,
+        formats=arguments.format or DEFAULT_FORMATS,
+        source=arguments.source,
+    )
+
+
 def demo(arguments: argparse.Namespace) -> dict[str, Any]:
     """Infer the example images."""
     from monai_inn.reports.demo import run_demo
 
-    with _bar("demo") as show:
+    with _progress(arguments) as show:
         return run_demo(arguments.out, device=_device(arguments.device), seed=arguments.seed, progress=show)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 import torch
 from cli_commands import refused, run
 
@@ -36,7 +37,7 @@ def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
     }
     expected |= {k: maps[k][0] for k in ("waic", "ood", "valid")}
     expected["probability_below_sao2_0.6"] = maps["probability_below"][0]
-    assert named == {f"{stem}.nii.gz" for stem in expected}
+    assert named == {f"{stem}.nii.gz" for stem in (*expected, "photo")}
     for stem, value in expected.items():
         written = nibabel.load(out / f"{stem}.nii.gz")
         np.testing.assert_allclose(written.affine, np.diag([0.5, 0.25, 2.0, 1.0]))
@@ -61,6 +62,14 @@ def test_result_says_what_is_needed_to_repeat_it(bundle, image_file, out):
     assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record["summary"]["pixels"] == record["summary"]["valid_pixels"] == 42
     assert set(record["summary"]["trusted_pixels"]) == {"sao2", "vhb", "a_mie", "b_mie"}
+    assert [row["name"] for row in record["parameters"]] == ["sao2", "vhb", "a_mie", "b_mie"]
+    sao2, vhb = record["parameters"][:2]
+    assert (sao2["low"], sao2["high"], sao2["unit"], sao2["scale"]) == (0, 1, "1", "linear")
+    assert sao2["width"] == pytest.approx(0.95)
+    assert (vhb["low"], vhb["high"], vhb["scale"]) == (0.002, 0.3, "log")
+    assert record["bundle"]["camera"] == "imec_ssm4x4_470_620"
+    low, high = record["trust"]["waic_scale"]
+    assert low < record["trust"]["waic_limit"] < high
 
 
 def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):

@@ -15,7 +15,14 @@ import monai_inn
 from monai_inn.bundles import map_network
 from monai_inn.inferers import FittedPosterior, PosteriorInferer
 from monai_inn.inferers.levels import QuantileLevels
-from monai_inn.inferers.summaries import interval_ends, quantiles, shared_latents, sort_samples, summarise
+from monai_inn.inferers.summaries import (
+    calibrated_quantiles,
+    interval_levels,
+    quantiles,
+    shared_latents,
+    sort_samples,
+    summarise,
+)
 from monai_inn.metrics.calibration import calibration_noise_floor
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.bases import AdjustedNormal
@@ -213,7 +220,7 @@ def test_probability_undoes_the_levels_and_is_monotone(n, seed):
 def test_uniform_levels_give_plain_quantiles():
     samples = torch.randn(64, 5, 2, generator=torch.Generator().manual_seed(SEED))
     levels = QuantileLevels((torch.arange(1, 400) / 400).expand(2, -1))
-    found = interval_ends(sort_samples(samples), 0.9, levels)
+    found = calibrated_quantiles(sort_samples(samples), interval_levels(0.9), levels)
     assert torch.allclose(found, quantiles(sort_samples(samples), (0.05, 0.5, 0.95)), atol=1e-5)
 
 

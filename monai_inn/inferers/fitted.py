@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -132,6 +132,7 @@ class FittedPosterior:
         samples: int = 64,
         interval: float = 0.95,
         below: Mapping[str, float] | None = None,
+        quantiles: int = 0,
         false_alarm: float = 0.05,
         seed: int = 0,
         progress: Callable[[float], None] = lambda share: None,
@@ -143,6 +144,7 @@ class FittedPosterior:
             samples: posterior samples per pixel.
             interval: probability inside the reported interval.
             below: thresholds by parameter name, for ``probability_below``.
+            quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
             false_alarm: share of in-distribution pixels that ``ood`` may flag.
             seed: seed of the latents.
             progress: called with the share of the pixels that are done.
@@ -153,14 +155,37 @@ class FittedPosterior:
             those of ``PosteriorInferer``.
         """
         inferer = PosteriorInferer(
-            self.problem, samples=samples, interval=interval, below=below, false_alarm=false_alarm, seed=seed
+            self.problem,
+            samples=samples,
+            interval=interval,
+            below=below,
+            quantiles=quantiles,
+            false_alarm=false_alarm,
+            seed=seed,
         )
         batched, has_batch = self._batched(image)
         maps: dict[str, Tensor] = {}
         for share, current in inferer.stream(batched, self.network):
             maps = current
             progress(share)
-        return self.with_meta(maps if has_batch else {k: v[0] for k, v in maps.items()}, image, below)
+        maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
+        return self.with_meta(maps, image, below, inferer.levels)
+
+    @property
+    def preview_levels(self) -> tuple[float, ...]:
+        """Levels of the quantiles that ``preview`` returns."""
+        return tuple(round(level, 6) for level in self.network.preview.levels.tolist())
+
+    def preview(self, image: Tensor) -> dict[str, MetaTensor]:
+        """Return quick maps from one pass for each pixel.
+
+        Keys: ``median``, ``interval_low``, ``interval_high``, ``interval_width`` of the interval between the
+        outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``.
+        """
+        batched, has_batch = self._batched(image)
+        maps = PosteriorInferer(self.problem).preview(batched, self.network)
+        maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
+        return self.with_meta(maps, image, levels=self.preview_levels)
 
     def trust(self, image: Tensor, *, false_alarm: float = 0.05) -> dict[str, MetaTensor]:
         """Return the maps ``waic``, ``ood``, ``p_value`` and ``valid`` of an image, without the posterior."""
@@ -179,7 +204,11 @@ class FittedPosterior:
             yield self.with_meta({"sample": sample if has_batch else sample[0]}, image)["sample"]
 
     def with_meta(
-        self, maps: Mapping[str, Tensor], image: Tensor, below: Mapping[str, float] | None = None
+        self,
+        maps: Mapping[str, Tensor],
+        image: Tensor,
+        below: Mapping[str, float] | None = None,
+        levels: Sequence[float] = (),
     ) -> dict[str, MetaTensor]:
         """Attach the image's geometry and the names and units of the channels to maps of it."""
         affine = image.affine if isinstance(image, MetaTensor) else None
@@ -191,6 +220,9 @@ class FittedPosterior:
             if name == "probability_below":
                 names = [f"{key} < {threshold:g}" for key, threshold in (below or {}).items()]
                 units = ["1"] * len(names)
+            elif name == "quantiles":
+                names = [f"{key} at {level:.4g}" for key in names for level in levels]
+                units = [unit for unit in units for _ in levels]
             elif name == "mode_count":
                 units = ["1"] * len(names)
             elif name in ("waic", "ood", "p_value", "valid"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.posterior import PosteriorInferer
-from monai_inn.inferers.summaries import interval_ends, shared_latents, sort_samples
+from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sort_samples
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.chunks import is_recorded
@@ -95,7 +95,8 @@ class MapNetwork(nn.Module):
         samples = self.network.posterior(features).leading(targets).push(self.latents)
         levels = QuantileLevels.of(self.network)
         space = self.problem.space.subset(self.problem.targets)
-        low, median, high = space.inverse(interval_ends(sort_samples(samples), self.interval, levels))
+        nominal = interval_levels(self.interval)
+        low, median, high = space.inverse(calibrated_quantiles(sort_samples(samples), nominal, levels))
         log_prob = self.network.observation_log_prob(self.problem.density_features(observation))
         score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)
         threshold = self.network.ood_scores.sort().values[self._threshold_rank]

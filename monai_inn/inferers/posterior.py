@@ -10,7 +10,7 @@ from monai.inferers.inferer import Inferer
 from torch import Tensor
 
 from monai_inn.inferers.levels import QuantileLevels
-from monai_inn.inferers.summaries import shared_latents, summarise
+from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.chunks import on_all_threads
@@ -32,11 +32,13 @@ class PosteriorInferer(Inferer):
         samples: posterior samples per pixel that the summaries are made from.
         interval: probability inside the reported central interval.
         below: thresholds for ``probability_below``, in physical units by parameter name.
+        quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
         false_alarm: share of in-distribution pixels that ``ood`` may flag.
         seed: seed of the latents that all pixels share.
 
     Raises:
-        ValueError: for an interval or rate that is no probability, or an unknown parameter in ``below``.
+        ValueError: for an interval or rate that is no probability, an unknown parameter in ``below``, or more
+            quantiles than samples.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PosteriorInferer(Inferer):
         samples: int = 64,
         interval: float = 0.95,
         below: Mapping[str, float] | None = None,
+        quantiles: int = 0,
         false_alarm: float = 0.05,
         seed: int = 0,
     ) -> None:
@@ -53,6 +56,10 @@ class PosteriorInferer(Inferer):
             raise ValueError(f"interval = {interval} is not a probability; give e.g. 0.95.")
         if samples < 2:
             raise ValueError(f"samples = {samples}; a summary needs at least 2, and 64 for a 95 % interval.")
+        if not 0 <= quantiles <= samples:
+            raise ValueError(
+                f"quantiles = {quantiles}; give a number from 0 to that of the samples, {samples}."
+            )
         self.problem = problem
         self.space = problem.space.subset(problem.targets)
         for name, threshold in (below or {}).items():
@@ -66,6 +73,7 @@ class PosteriorInferer(Inferer):
         if not 0 < false_alarm < 1:
             raise ValueError(f"false_alarm = {false_alarm} is not a rate; give e.g. 0.05.")
         self.samples, self.interval, self.below = samples, interval, dict(below or {})
+        self.levels = stored_levels(quantiles, interval)
         self.false_alarm, self.seed = false_alarm, seed
 
     def __call__(  # type: ignore[override]
@@ -74,7 +82,8 @@ class PosteriorInferer(Inferer):
         """Return the maps of an image ``(B, C, *spatial)``, each of shape ``(B, D or 1, *spatial)``.
 
         Keys: ``median``, ``mean``, ``interval_low``, ``interval_high``, ``interval_width``, ``mode_count``,
-        ``probability_below`` (if thresholds were given), ``waic`` in nats, ``ood`` and ``valid`` (0 or 1).
+        ``probability_below`` (if thresholds were given), ``quantiles`` (if asked for, parameter by
+        parameter), ``waic`` in nats, ``ood`` and ``valid`` (0 or 1).
         """
         maps: dict[str, Tensor] = {}
         for _, current in self.stream(inputs, network):
@@ -82,31 +91,35 @@ class PosteriorInferer(Inferer):
         return maps
 
     def preview(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
-        """Return ``median``, ``interval_low/high/width`` and ``valid`` from one quick pass per pixel.
+        """Return quick maps from one pass per pixel.
 
-        The interval is the one of the preview head's outermost quantiles, 95 %.
+        Keys: ``median``, ``interval_low``, ``interval_high`` and ``interval_width`` of the interval between
+        the preview head's outermost quantiles (95 %), ``quantiles`` at all its levels, parameter by
+        parameter, and ``valid``.
         """
         rows, valid, shape = self._rows(inputs)
 
         def task(pixels: Tensor) -> Tensor:
             with torch.no_grad():
                 latent = network.preview_quantiles(self.problem.features(rows[pixels]))
-                return self.space.inverse(latent.movedim(-1, 0))
+                return self.space.inverse(latent.movedim(-1, 0)).permute(1, 2, 0)
 
-        columns: dict[str, list[Tensor]] = {
-            name: [] for name in ("median", "interval_low", "interval_high", "interval_width")
+        levels = len(network.preview.levels)
+        stack = torch.cat(
+            [
+                rows.new_empty(0, len(self.space), levels),
+                *on_all_threads(task, _tasks(valid, 8 * _PIXELS), rows.device),
+            ]
+        )
+        low, median, high = stack[..., 0], stack[..., levels // 2], stack[..., -1]
+        columns = {
+            "median": median,
+            "interval_low": low,
+            "interval_high": high,
+            "interval_width": high - low,
+            "quantiles": stack.flatten(1),
         }
-        tasks = _tasks(valid, 8 * _PIXELS)
-        for result in on_all_threads(task, tasks, rows.device):
-            low, median, high = result[0], result[result.shape[0] // 2], result[-1]
-            for name, value in zip(columns, (median, low, high, high - low), strict=True):
-                columns[name].append(value)
-        maps = {name: _blank(valid, torch.cat(parts)) for name, parts in columns.items() if parts}
-        maps |= {
-            name: rows.new_full((len(valid), len(self.space)), torch.nan)
-            for name in columns
-            if name not in maps
-        }
+        maps = {name: _blank(valid, values) for name, values in columns.items()}
         return self._images(maps | {"valid": valid.float().unsqueeze(1)}, shape)
 
     def stream(self, inputs: Tensor, network: PosteriorNetwork) -> Iterator[tuple[float, dict[str, Tensor]]]:
@@ -124,7 +137,7 @@ class PosteriorInferer(Inferer):
             with torch.no_grad():
                 features = self.problem.features(observation)
                 samples = network.posterior(features).leading(len(self.space)).push(latents)
-                maps = summarise(samples, self.space, self.interval, self.below, levels)
+                maps = summarise(samples, self.space, self.interval, self.below, levels, self.levels)
                 score = self._score(self.problem.density_features(observation), network)
                 return maps | {"waic": score, "ood": guard.is_out(score, self.false_alarm).float()}
 

@@ -14,7 +14,16 @@ from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.chunks import is_recorded
 from monai_inn.problems.parameters import ParameterSpace
 
-__all__ = ["count_modes", "interval_ends", "quantiles", "shared_latents", "sort_samples", "summarise"]
+__all__ = [
+    "calibrated_quantiles",
+    "count_modes",
+    "interval_levels",
+    "quantiles",
+    "shared_latents",
+    "sort_samples",
+    "stored_levels",
+    "summarise",
+]
 
 _BINS = 48
 # A dip counts as a gap between two modes when the density falls below this share of the lower peak.
@@ -56,12 +65,27 @@ def quantiles(ordered: Tensor, levels: Sequence[float]) -> Tensor:
     return torch.stack(result)
 
 
-def interval_ends(ordered: Tensor, interval: float, levels: QuantileLevels | None) -> Tensor:
-    """Return low end, median and high end, ``(3, n, D)``, of ordered samples ``(n, D, S)``.
+def interval_levels(interval: float) -> tuple[float, float, float]:
+    """Return the levels of the low end, the median and the high end of a central interval."""
+    return (1 - interval) / 2, 0.5, (1 + interval) / 2
 
-    With ``levels`` quantiles are taken where held-out cases say, each parameter at levels of its own.
+
+def stored_levels(number: int, interval: float) -> tuple[float, ...]:
+    """Return the levels of so many equally likely quantiles, and of a central interval and the median.
+
+    Each of the equally likely ones stands in the middle of its share; no number gives no levels at all.
     """
-    nominal = ((1 - interval) / 2, 0.5, (1 + interval) / 2)
+    if number == 0:
+        return ()
+    levels = (*interval_levels(interval), *((k + 0.5) / number for k in range(number)))
+    return tuple(sorted({round(level, 9) for level in levels}))  # 0.975 is not to be there twice
+
+
+def calibrated_quantiles(ordered: Tensor, nominal: Sequence[float], levels: QuantileLevels | None) -> Tensor:
+    """Return quantiles ``(L, n, D)`` of ordered samples ``(n, D, S)``.
+
+    With ``levels`` they are taken where held-out cases say, each parameter at levels of its own.
+    """
     if levels is None:
         return quantiles(ordered, nominal)
     size = ordered.shape[-1]
@@ -128,6 +152,7 @@ def summarise(
     interval: float,
     below: Mapping[str, float],
     levels: QuantileLevels | None = None,
+    stored: Sequence[float] = (),
 ) -> dict[str, Tensor]:
     """Summarise latent posterior samples of many pixels in physical units.
 
@@ -139,13 +164,15 @@ def summarise(
         interval: probability inside the reported central interval.
         below: thresholds in physical units, by parameter name.
         levels: those of a recalibrated network; median, interval and probabilities follow them.
+        stored: levels of the quantiles that are wanted themselves.
 
     Returns:
         ``median``, ``mean``, ``interval_low``, ``interval_high``, ``interval_width``, ``mode_count`` of shape
-        ``(n, D)``, and ``probability_below`` of shape ``(n, len(below))`` if thresholds were given.
+        ``(n, D)``, ``probability_below`` of shape ``(n, len(below))`` if thresholds were given, and
+        ``quantiles`` of shape ``(n, D · len(stored))``, parameter by parameter, if levels were.
     """
     ordered = sort_samples(samples)
-    low, median, high = space.inverse(interval_ends(ordered, interval, levels))
+    low, median, high = space.inverse(calibrated_quantiles(ordered, interval_levels(interval), levels))
     maps = {
         "median": median,
         "mean": space.inverse(ordered.transpose(-1, -2)).mean(-2),
@@ -154,6 +181,9 @@ def summarise(
         "interval_width": high - low,
         "mode_count": count_modes(ordered),
     }
+    if stored:
+        values = space.inverse(calibrated_quantiles(ordered, stored, levels))
+        maps["quantiles"] = values.permute(1, 2, 0).flatten(1)
     if below:
         shares = []
         for name, threshold in below.items():

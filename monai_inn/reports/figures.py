@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from monai_inn.metrics.calibration import CalibrationCurve
 from monai_inn.metrics.coverage import coverage_interval
-from monai_inn.problems import Parameter, ParameterSpace
+from monai_inn.problems import Parameter
 from monai_inn.reports.pictures import Picture, colour_rendering, plane, stripes
+from monai_inn.reports.scales import prior_scale, trust_scale
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -30,7 +30,6 @@ _DPI = 130
 _PANEL_IN = 3.1
 _INVALID = "#c8c8c8"
 _UNTRUSTED = (0.85, 0.0, 0.45)  # no colour of cividis, viridis or grey
-_PRIOR_TAILS = 1.959964  # standard deviations of the central 95 % of the prior in the flow's space
 _NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -71,9 +70,7 @@ def map_figure(
     _show_picture(axes[0][0], picture, "input, colours of the bands")
     _show_picture(axes[0][1], picture, f"untrusted: {_share(maps, untrusted, meta):.0%} of the valid pixels")
     _stripe(axes[0][1], untrusted, picture.shape[:2])
-    scores = fitted.network.ood_scores.detach().cpu().numpy()
-    low, high = np.quantile(scores, [0.01, 0.999])
-    norm = Normalize(low, high + (high - low))
+    norm = Normalize(*trust_scale(fitted))
     _show(
         axes[0][2],
         plane(maps["waic"][0], meta),
@@ -188,12 +185,8 @@ def _extent(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
 
 
 def _norms(parameter: Parameter) -> tuple[Normalize, Normalize]:
-    """Colour scales of a parameter's values and of its interval widths, from the prior alone."""
-    space = ParameterSpace([parameter])
-    edge = torch.tensor([[-_PRIOR_TAILS], [_PRIOR_TAILS]], dtype=torch.float64)
-    tails = space.inverse(edge).flatten()
-    low, high = (parameter.low, parameter.high) if parameter.is_bounded else (1.5 * float(t) for t in tails)
-    width = float(tails[1] - tails[0])
+    """Colour scales of a parameter's values and of its interval widths."""
+    low, high, width = prior_scale(parameter)
     return (LogNorm if parameter.scale == "log" else Normalize)(low, high), Normalize(0, width)
 
 

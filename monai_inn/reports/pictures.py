@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["colour_rendering", "plane", "stripes"]
+__all__ = ["colour_rendering", "plane", "rgb_colours", "stripes"]
 
 Picture = NDArray[np.float64]
 
@@ -42,21 +42,27 @@ def _is_x_first(meta: dict[str, Any]) -> bool:
 def colour_rendering(
     image: Tensor, meta: dict[str, Any], centre_nm: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    """Return an RGB picture ``(rows, columns, 3)`` in [0, 1] of an image ``(C, *spatial)``.
+    """Return an RGB picture ``(rows, columns, 3)`` in [0, 1] of an image ``(C, *spatial)``."""
+    return np.stack([plane(channel, meta) for channel in rgb_colours(image, centre_nm)], -1)
 
-    Red, green and blue are the bands nearest to 620, 550 and 470 nm; bands without wavelengths are averaged.
-    One scale for all three, so that the colours are those of the measurement.
+
+def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
+    """Return red, green and blue ``(3, *spatial)`` in [0, 1] of an image ``(C, *spatial)``.
+
+    They are the bands nearest to 620, 550 and 470 nm; bands without wavelengths are averaged. One scale for
+    all three, so that the colours are those of the measurement. Pixels that are not finite are grey.
     """
+    image = torch.as_tensor(image).as_subclass(Tensor).detach().double()
     if centre_nm is None or len(centre_nm) < 3:
-        channels = [image.float().mean(0)] * 3
+        channels = [image.mean(0)] * 3
     else:
         nearest = [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
         channels = [image[i] for i in nearest]
-    rgb = np.stack([plane(channel, meta) for channel in channels], -1)
-    finite = rgb[np.isfinite(rgb)]
+    rgb = torch.stack(channels)
+    finite = rgb[rgb.isfinite()].numpy()
     white = float(np.quantile(finite, 0.99)) if finite.size else 1.0
-    shown = np.clip(rgb / (white if white > 0 else 1.0), 0, 1) ** _GAMMA
-    return np.where(np.isfinite(shown), shown, 0.5)
+    shown = (rgb / (white if white > 0 else 1.0)).clamp(0, 1) ** _GAMMA
+    return torch.where(rgb.isfinite(), shown, 0.5)
 
 
 def stripes(mask: NDArray[np.bool_], colour: tuple[float, float, float]) -> NDArray[np.float64]:

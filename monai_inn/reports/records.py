@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from monai_inn.bundles.layout import SECTION, sha256
+from monai_inn.bundles.listing import overview
 from monai_inn.bundles.reading import describe, find
 from monai_inn.reports.preparing import image_files
+from monai_inn.reports.scales import prior_scale, trust_scale
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
     from monai_inn.inferers import FittedPosterior
+    from monai_inn.problems import InverseProblem
 
 __all__ = ["record", "summary", "trust_summary"]
 
@@ -30,19 +33,21 @@ _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
 def record(
     command: str,
     bundle: str | PathLike[str],
+    fitted: FittedPosterior,
     image: str | PathLike[str],
     settings: dict[str, Any],
     loaded: MetaTensor,
     files: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return settings, versions, checksums and the list of files."""
+    """Return settings, versions, checksums, the list of files, and what whoever shows them has to say."""
     folder = find(bundle)
     metadata = describe(folder)
+    about = overview(folder, metadata)
     return {
         "format_version": FORMAT_VERSION,
         "command": command,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "intended_use": metadata.get("intended_use", "Research only."),
+        "intended_use": about["intended_use"],
         "settings": settings,
         "versions": {"python": platform.python_version()}
         | {p: importlib.metadata.version(p) for p in _PACKAGES},
@@ -51,6 +56,14 @@ def record(
             "name": metadata.get("name", folder.name),
             "version": metadata["version"],
             "weights_sha256": metadata[SECTION]["weights_sha256"],
+            "problem": about["problem"],
+            "camera": about["camera"],
+            "calibration": about["calibration"],
+        },
+        "parameters": [_shown(fitted.problem, name) for name in fitted.problem.targets],
+        "trust": {
+            "waic_scale": trust_scale(fitted),
+            "waic_limit": fitted.guard.threshold(settings["false_alarm"]),
         },
         "image": {
             "path": str(Path(image).resolve()),
@@ -59,6 +72,18 @@ def record(
         },
         "files": files,
     }
+
+
+def _shown(problem: InverseProblem, name: str) -> dict[str, Any]:
+    """Meaning, unit and fixed scales of a parameter."""
+    parameter = problem.space.parameters[problem.space.index(name)]
+    scale = prior_scale(parameter)
+    return {
+        "name": name,
+        "unit": parameter.unit,
+        "description": parameter.description,
+        "scale": parameter.scale,
+    } | scale._asdict()
 
 
 def summary(fitted: FittedPosterior, maps: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.reading import load
+from monai_inn.inferers.summaries import stored_levels
+from monai_inn.reports.map_files import on_cpu, write_maps, write_photo, write_quantiles, write_samples
 from monai_inn.reports.preparing import read_image
 from monai_inn.reports.records import record, summary, trust_summary
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["RESULT", "infer_image", "trust_image"]
 
 RESULT = "result.json"
-_WRITTEN = ("median", "interval_width", "mode_count", "probability_below", "waic", "ood", "p_value", "valid")
 
 
 def infer_image(
@@ -38,6 +36,8 @@ def infer_image(
     below: Mapping[str, float] | None = None,
     false_alarm: float = 0.05,
     save_samples: int = 0,
+    save_quantiles: int = 0,
+    preview: str | PathLike[str] | None = None,
     mask: str | None = None,
     white: str | None = None,
     dark: str | None = None,
@@ -57,6 +57,8 @@ def infer_image(
         below: thresholds by parameter name.
         false_alarm: share of in-distribution pixels that may be called untrusted.
         save_samples: coherent posterior samples to write as well.
+        save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
+        preview: folder for a quick result from the preview head, of the same form, which is there first.
         mask: image that is not zero where results are wanted.
         white: white reference, file or number.
         dark: dark reference, file or number.
@@ -81,6 +83,7 @@ def infer_image(
     settings = {
         **options,
         "save_samples": save_samples,
+        "save_quantiles": save_quantiles,
         "mask": mask,
         "white": white,
         "dark": dark,
@@ -92,11 +95,18 @@ def infer_image(
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "result of inference", _written) as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
+        if preview is not None:
+            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings | {"device": device}))
         started = time.monotonic()
-        maps = _on_cpu(fitted.maps(loaded, **options, seed=seed, progress=progress))
+        maps = on_cpu(fitted.maps(loaded, **options, quantiles=save_quantiles, seed=seed, progress=progress))
         seconds = time.monotonic() - started
-        files = [*_write_maps(draft, maps), *_write_samples(draft, fitted, loaded, save_samples, seed)]
-        result = record("infer", bundle, image, settings | {"device": device}, loaded, files)
+        files = [
+            *write_maps(draft, maps),
+            *write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
+            *write_samples(draft, fitted, loaded, save_samples, seed),
+            write_photo(draft, fitted, loaded),
+        ]
+        result = record("infer", bundle, fitted, image, settings | {"device": device}, loaded, files)
         result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
         caption = (
             f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "
@@ -108,6 +118,25 @@ def infer_image(
         map_figure(maps, loaded.cpu(), draft / "maps.png", fitted, caption, title)
         _write_json(draft / RESULT, result)
     return result
+
+
+def _preview(
+    out: str | PathLike[str], fitted: FittedPosterior, loaded: MetaTensor, false_alarm: float, about: Any
+) -> None:
+    """Write what is known after one pass for each pixel: quantiles of the preview head, and trust."""
+    bundle, image, settings = about
+    maps = on_cpu(fitted.preview(loaded) | fitted.trust(loaded, false_alarm=false_alarm))
+    levels = fitted.preview_levels
+    with new_folder(out, RESULT, "result of inference", _written) as draft:
+        files = [
+            *write_maps(draft, maps),
+            *write_quantiles(draft, maps, levels),
+            write_photo(draft, fitted, loaded),
+        ]
+        settings = settings | {"interval": levels[-1] - levels[0]}
+        result = record("preview", bundle, fitted, image, settings, loaded, files)
+        result |= {"summary": trust_summary(maps), "pictures": []}
+        _write_json(draft / RESULT, result)
 
 
 def trust_image(
@@ -137,8 +166,8 @@ def trust_image(
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "result of inference", _written) as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
-        maps = _on_cpu(fitted.trust(loaded, false_alarm=false_alarm))
-        result = record("ood", bundle, image, settings, loaded, list(_write_maps(draft, maps)))
+        maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm))
+        result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
         result |= {"summary": trust_summary(maps), "pictures": []}
         _write_json(draft / RESULT, result)
     return result
@@ -151,48 +180,6 @@ def _written(folder: Path) -> set[str]:
         return {entry["file"] for entry in record["files"]} | set(record["pictures"])
     except (OSError, ValueError, KeyError, TypeError):
         return set()  # whatever it was, it was not written by us and is left alone
-
-
-def _write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[str, Any]]:
-    """Write one NIfTI file for each channel of each map and yield what it holds."""
-    from monai_inn.transforms import write_map
-
-    for kind in (k for k in _WRITTEN if k in maps):
-        stacked = maps[kind]
-        for channel, name, unit in zip(
-            stacked, stacked.meta["channel_names"], stacked.meta["units"], strict=True
-        ):
-            stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_')}"
-            values = channel.bool() if kind == "valid" else channel
-            meta = {"affine": stacked.affine, "channel_names": [name], "units": unit}
-            write_map(folder / f"{stem}.nii.gz", _two_axes(values.as_tensor()[None]), meta)
-            yield {"file": f"{stem}.nii.gz", "map": kind, "parameter": name, "unit": unit}
-
-
-def _write_samples(
-    folder: Path, fitted: FittedPosterior, image: MetaTensor, number: int, seed: int
-) -> Iterator[dict[str, Any]]:
-    """Write coherent posterior samples, one NIfTI file a parameter with the samples along the last axis."""
-    from monai_inn.transforms import write_map
-
-    if number == 0:
-        return
-    drawn = [cast("MetaTensor", sample.cpu()) for sample in fitted.draw(image, number, seed=seed)]
-    for d, name in enumerate(drawn[0].meta["channel_names"]):
-        stack, unit = torch.stack([sample.as_tensor()[d] for sample in drawn]), drawn[0].meta["units"][d]
-        labels = [f"{name}, sample {i + 1}" for i in range(number)]
-        meta = {"affine": drawn[0].affine, "channel_names": labels, "units": unit}
-        write_map(folder / f"samples_{name}.nii.gz", _two_axes(stack), meta)
-        yield {"file": f"samples_{name}.nii.gz", "map": "samples", "parameter": name, "unit": unit}
-
-
-def _two_axes(values: Tensor) -> Tensor:
-    """Profiles ``(channels, n)`` as images of one row, the least that NIfTI can hold."""
-    return values.unsqueeze(1) if values.ndim == 2 else values
-
-
-def _on_cpu(maps: Mapping[str, MetaTensor]) -> dict[str, MetaTensor]:
-    return {name: cast("MetaTensor", value.cpu()) for name, value in maps.items()}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
