@@ -13,6 +13,7 @@ from .regions import RegionReading, read_region
 from .result import Result, ResultError, Shown, read_result
 from .run import Run, runs, store
 from .samples import number_of_samples, show_sample
+from .saving import save_result
 
 __all__ = [
     "KINDS",
@@ -43,6 +44,7 @@ __all__ = [
     "read_result",
     "region_mean",
     "runs",
+    "save_result",
     "show_contours",
     "show_posterior",
     "show_sample",

@@ -1,0 +1,200 @@
+"""What others can open: maps, tables, a page for the record, and DICOM objects of one result."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_inn import __version__
+from monai_inn.bundles.folders import new_folder
+from monai_inn.reports.results import RESULT
+from monai_inn.reports.stored import StoredResult, read_stored
+
+__all__ = ["DEFAULT_FORMATS", "EXPORT", "FORMATS", "export_result", "summary_rows"]
+
+EXPORT = "export.json"
+FORMATS = ("nifti", "csv", "html", "dicom")
+DEFAULT_FORMATS = ("nifti", "csv", "html")
+_COPIED = ("median", "interval_width", "probability_below", "ood", "valid")
+_NUMBER = "%.7g"  # float32 holds no more
+
+Entry = dict[str, Any]
+
+
+def export_result(
+    folder: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    formats: Sequence[str] = FORMATS,
+    source: str | PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Write a result of ``infer`` in formats that other programs and people read.
+
+    ``nifti`` copies the maps, in the parameter's units, with their ``result.json`` into ``nifti/``: values of
+    withheld pixels are in them, marked by ``ood.nii.gz``. ``csv`` writes ``summary.csv``, a row a parameter,
+    and ``pixels.csv.gz``, a row a usable pixel; units are in the heads, positions are RAS millimetres.
+    ``html`` writes ``record.html``, one printable page. ``dicom`` writes objects into ``dicom/``, see
+    ``monai_inn.reports.dicom``: no value of a withheld pixel is in them.
+
+    Args:
+        folder: folder that ``infer`` wrote.
+        out: folder to write; appears complete or not at all. An older export in it is replaced.
+        formats: any of ``nifti``, ``csv``, ``html``, ``dicom``.
+        source: folder of the DICOM series that the image came from; only for ``dicom``.
+
+    Returns:
+        The content of ``export.json``, which lists the files.
+
+    Raises:
+        ValueError: if the folder is no complete result, a format is unknown, or the source does not fit.
+        OSError: if ``out`` cannot be written.
+        ImportError: if a package is missing that a format needs; the message names it.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats = {list(formats)}; give some of {', '.join(FORMATS)}.")
+    if source is not None and "dicom" not in formats:
+        raise ValueError("a source series was given without the format dicom; add --format dicom.")
+    result = read_stored(folder)
+    writers: dict[str, Callable[[Path, StoredResult], list[Entry]]] = {
+        "nifti": _write_nifti,
+        "csv": _write_csv,
+        "html": _write_page,
+        "dicom": lambda draft, stored: _write_dicom(draft, stored, source),
+    }
+    with new_folder(out, EXPORT, "export", _written) as draft:
+        files = [{**e, "format": f} for f in FORMATS if f in formats for e in writers[f](draft, result)]
+        report = {
+            "format_version": 1,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "intended_use": result.record["intended_use"],
+            "monai_inn": __version__,
+            "result": result.folder.resolve().name,
+            "image": result.image_name,
+            "formats": [name for name in FORMATS if name in formats],
+            "pixels": {
+                "all": int(result.valid.size),
+                "usable": int(result.valid.sum()),
+                "withheld": int(result.withheld.sum()),
+            },
+            "files": files,
+        }
+        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+        (draft / EXPORT).write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+def summary_rows(result: StoredResult) -> list[dict[str, Any]]:
+    """Return a few numbers of each parameter over the trusted pixels, values in the parameter's unit.
+
+    Medians are the lower of the two middle values, as in ``result.json``; None where no pixel is trusted.
+    """
+    trusted, usable = result.trusted, int(result.valid.sum())
+    withheld = float(result.withheld.sum() / usable) if usable else None
+    rows = []
+    for row in result.record["parameters"]:
+        name = row["name"]
+        modes = result.maps.get(("mode_count", name))
+        several = None if modes is None or not trusted.any() else float((modes[trusted] > 1).mean())
+        rows.append(
+            {
+                "parameter": name,
+                "unit": row["unit"],
+                "description": row["description"],
+                "median_of_medians": _median(result.maps["median", name][trusted]),
+                "median_interval_width": _median(result.maps["interval_width", name][trusted]),
+                "share_multimodal": several,
+                "share_untrusted": withheld,
+                "interval": result.record["settings"]["interval"],
+                "trusted_pixels": int(trusted.sum()),
+            }
+        )
+    return rows
+
+
+def _median(values: NDArray[Any]) -> float | None:
+    return float(np.quantile(values, 0.5, method="lower")) if values.size else None
+
+
+def _written(folder: Path) -> set[str]:
+    """What an older export consists of, so that nothing of it is taken for new."""
+    try:
+        record = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+        return {Path(entry["file"]).parts[0] for entry in record["files"]}
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return set()
+
+
+def _write_nifti(draft: Path, result: StoredResult) -> list[Entry]:
+    """Copy the maps byte by byte; their ``result.json`` lists what was copied, so that it stays a result."""
+    target = draft / "nifti"
+    target.mkdir()
+    kept = [entry for entry in result.record["files"] if entry["map"] in _COPIED]
+    for entry in kept:
+        shutil.copyfile(result.files[entry["map"], entry["parameter"]], target / Path(entry["file"]).name)
+    record = result.record | {"files": kept, "pictures": []}
+    (target / RESULT).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return [*({**entry, "file": f"nifti/{Path(entry['file']).name}"} for entry in kept),
+            {"file": f"nifti/{RESULT}", "map": "record"}]  # fmt: skip
+
+
+def _write_csv(draft: Path, result: StoredResult) -> list[Entry]:
+    rows = summary_rows(result)
+    with (draft / "summary.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        for row in rows:
+            table.writerow({k: _NUMBER % v if isinstance(v, float) else v for k, v in row.items()})
+    columns = _pixel_columns(result)
+    formats = ["%d" if values.dtype.kind in "iub" else _NUMBER for values in columns.values()]
+    # Neither name nor time in the header: equal results give equal files.
+    with (draft / "pixels.csv.gz").open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.write((",".join(columns) + "\n").encode())
+        values = [column.tolist() for column in columns.values()]
+        line = ",".join(formats) + "\n"
+        for cells in zip(*values, strict=True):
+            file.write((line % cells).encode())
+    return [{"file": "summary.csv", "rows": len(rows)},
+            {"file": "pixels.csv.gz", "rows": int(result.valid.sum())}]  # fmt: skip
+
+
+def _pixel_columns(result: StoredResult) -> dict[str, NDArray[Any]]:
+    """Columns of the table of usable pixels by their head, which names the unit."""
+    valid = result.valid
+    index = np.argwhere(valid)
+    position = index @ result.affine[:3, :3].T + result.affine[:3, 3]
+    columns: dict[str, NDArray[Any]] = {name: index[:, a] for a, name in enumerate("ijk")}
+    columns |= {f"{name} [mm]": position[:, a] for a, name in enumerate("xyz")}
+    columns["ood"] = result.withheld[valid].astype(np.uint8)
+    for row in result.record["parameters"]:
+        name, unit = row["name"], row["unit"]
+        columns[f"{name}_median [{unit}]"] = result.maps["median", name][valid]
+        for end, values in zip(("low", "high"), result.bounds.get(name, ()), strict=False):
+            columns[f"{name}_{end} [{unit}]"] = values[valid]
+        columns[f"{name}_interval_width [{unit}]"] = result.maps["interval_width", name][valid]
+    return columns
+
+
+def _write_page(draft: Path, result: StoredResult) -> list[Entry]:
+    from monai_inn.reports.record_page import record_page
+
+    (draft / "record.html").write_text(record_page(result, summary_rows(result)), encoding="utf-8")
+    return [{"file": "record.html"}]
+
+
+def _write_dicom(draft: Path, result: StoredResult, source: str | PathLike[str] | None) -> list[Entry]:
+    from monai_inn.reports.dicom import write_dicom
+
+    target = draft / "dicom"
+    target.mkdir()
+    return [{**entry, "file": f"dicom/{entry['file']}"} for entry in write_dicom(target, result, source)]

@@ -1,0 +1,119 @@
+"""One page about a result, for a file or a printer: what was measured, with what, and what it is worth."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from importlib import resources
+from typing import Any
+
+from monai_inn import __version__
+from monai_inn.reports.stored import StoredResult, file_name
+
+__all__ = ["record_page"]
+
+
+def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
+    """Return the page as HTML that needs no other file and asks nothing of any network.
+
+    Args:
+        result: the result that it is about.
+        rows: numbers of its parameters in their units, as ``summary_rows`` gives them.
+
+    Raises:
+        ValueError: if a picture of the result is missing.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    record = result.record
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = (resources.files("monai_inn.reports") / "record_page.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        intended_use=record["intended_use"],
+        image_name=result.image_name,
+        facts=_facts(result),
+        calibration=_calibration(record["bundle"], [row["parameter"] for row in rows]),
+        withheld=_withheld(result),
+        rows=rows,
+        interval=f"{100 * record['settings']['interval']:g} %",
+        number=lambda value: "–" if value is None else f"{value:#.4g}".rstrip("."),
+        percent=_percent,
+        picture=_picture(result),
+        versions=record.get("versions", {}),
+        created=record.get("created", "unknown"),
+        exported=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        exporter=f"monai_inn {__version__}",
+    )
+
+
+def _facts(result: StoredResult) -> list[tuple[str, list[str]]]:
+    """Heads and lines of the upper table."""
+    record = result.record
+    image, bundle, settings = record["image"], record["bundle"], record["settings"]
+    below = ", ".join(f"{name} < {value:g}" for name, value in (settings.get("below") or {}).items())
+    prepared = [
+        f"{k} {file_name(str(settings[k]))}" for k in ("mask", "white", "dark") if settings.get(k) is not None
+    ]
+    shrink = settings.get("shrink", 1)
+    prepared += [f"averaged over {shrink} pixels along each axis"] if shrink > 1 else []
+    size = " × ".join(str(n) for n in result.valid.shape)
+    said = [
+        ("Image", [f"{result.image_name}, maps of {size} pixels", *prepared]),
+        ("SHA-256 of files", [f"{name}: {value}" for name, value in image.get("sha256", {}).items()]),
+        ("Bundle", [f"{bundle.get('name', 'unknown')}, version {bundle.get('version', 'unknown')}"]),
+        ("SHA-256 of weights", [bundle.get("weights_sha256", "unknown")]),
+        ("Camera", [bundle.get("camera") or "none"]),
+        (
+            "Settings",
+            [
+                f"{settings.get('samples', 'unknown')} posterior samples per pixel, interval "
+                f"{100 * settings['interval']:g} %, false alarms allowed "
+                f"{100 * settings['false_alarm']:g} %, "
+                f"seed {settings.get('seed', 'unknown')}" + (f", probability of {below}" if below else "")
+            ],
+        ),
+    ]
+    return [(head, lines) for head, lines in said if lines]
+
+
+def _calibration(bundle: dict[str, Any], names: list[str]) -> str:
+    """How well intervals keep what they promise, one sentence."""
+    found = bundle.get("calibration") or {}
+    errors = found.get("errors") or {}
+    if not errors:
+        return "Not measured: nobody has checked that the intervals of this bundle hold what they promise."
+    measured = ", ".join(f"{n} {_percent(errors[n], 2) if n in errors else 'not measured'}" for n in names)
+    cases = f" on {found['simulations']:,} simulations" if found.get("simulations") else ""
+    noise = f"; an exact posterior stays below {_percent(found['noise'], 2)}" if found.get("noise") else ""
+    recalibrated = " Recalibrated." if found.get("recalibrated") else ""
+    return (
+        f"Error of the intervals' coverage{cases}: {measured}{noise}.{recalibrated} "
+        "Real images may differ from simulations."
+    )
+
+
+def _withheld(result: StoredResult) -> str:
+    usable, withheld = int(result.valid.sum()), int(result.withheld.sum())
+    without = f"{result.valid.size - usable:,} of {result.valid.size:,} pixels hold no usable measurement"
+    if not usable:
+        return f"All: {without}."
+    return (
+        f"{_percent(withheld / usable, 2)} ({withheld:,} of {usable:,} usable pixels) are unlike the "
+        f"training data and do not enter the table; {without}."
+    )
+
+
+def _picture(result: StoredResult) -> str | None:
+    """The picture of the maps as a data address."""
+    names = result.record.get("pictures") or []
+    if not names:
+        return None
+    try:
+        content = (result.folder / file_name(names[0])).read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"{result.folder}: {names[0]} is missing; copy the folder as a whole.") from error
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f} %"

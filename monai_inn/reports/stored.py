@@ -1,0 +1,175 @@
+"""Reading the folder that ``infer`` leaves: its record and its maps, checked against one another."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_inn.reports.records import FORMAT_VERSION
+from monai_inn.reports.results import RESULT
+from monai_inn.transforms.formats import import_library
+
+__all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
+
+_NEEDED = ("bundle", "files", "format_version", "image", "intended_use", "parameters", "settings", "summary")
+_READ = ("median", "interval_width", "mode_count", "probability_below", "ood", "valid")
+_SHOWN = ("name", "unit", "description", "low", "high", "width")
+_AGAIN = "run the inference again"
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """Posterior maps of one image as they lie in a folder, index order ``(i, j, k)`` of the NIfTI files.
+
+    Args:
+        folder: where they lie.
+        record: content of ``result.json``.
+        affine: index to RAS millimetres, shape ``(4, 4)``.
+        maps: arrays ``(i, j, k)`` in the parameter's unit, by kind of map and parameter.
+        bounds: ends of the interval ``(2, i, j, k)`` by parameter, where quantiles are stored.
+        files: the file of each map, by kind and parameter.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    affine: NDArray[np.float64]
+    maps: dict[tuple[str, str], NDArray[Any]]
+    bounds: dict[str, NDArray[np.float32]]
+    files: dict[tuple[str, str], Path]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Pixels with a usable measurement."""
+        return self.maps["valid", "valid"] > 0.5
+
+    @property
+    def withheld(self) -> NDArray[np.bool_]:
+        """Usable pixels that are out of distribution."""
+        return self.valid & (self.maps["ood", "ood"] > 0.5)
+
+    @property
+    def trusted(self) -> NDArray[np.bool_]:
+        """Usable pixels whose values may be interpreted."""
+        return self.valid & ~self.withheld
+
+    @property
+    def image_name(self) -> str:
+        """File name of the image, without its folder."""
+        return file_name(self.record["image"]["path"])
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a path of any operating system."""
+    return re.split(r"[\\/]", path)[-1]
+
+
+def read_stored(folder: str | PathLike[str]) -> StoredResult:
+    """Read the result of ``infer``.
+
+    Raises:
+        ValueError: if the folder holds none, or a file is missing, damaged or of another size.
+        OSError: if a file cannot be read.
+        ImportError: if nibabel is missing.
+    """
+    home = Path(folder)
+    record = _record(home)
+    try:
+        files = _files(home, record)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{home / RESULT}: is damaged ({error!r}); {_AGAIN}.") from error
+    read = {key: read_volume(path) for key, path in files.items() if key[0] in _READ}
+    shape, affine = read["valid", "valid"][0].shape, read["valid", "valid"][1]
+    for key, (array, own) in read.items():
+        if array.shape != shape or not np.allclose(own, affine, atol=1e-4):
+            raise ValueError(
+                f"{files[key]}: {array.shape} pixels or a geometry other than that of valid.nii.gz, {shape}; "
+                f"the maps are of different images. {_AGAIN.capitalize()}."
+            )
+    if len(shape) != 3:
+        raise ValueError(f"{files['valid', 'valid']}: shape {shape}, expected (i, j, k); {_AGAIN}.")
+    maps = {key: array for key, (array, _) in read.items()}
+    return StoredResult(home, record, affine, maps, _bounds(record, files, shape), files)
+
+
+def _files(folder: Path, record: dict[str, Any]) -> dict[tuple[str, str], Path]:
+    """Files by kind and parameter, after a look at every entry of the record that an export needs."""
+    files = {
+        (entry["map"], entry["parameter"]): folder / file_name(entry["file"]) for entry in record["files"]
+    }
+    names = [row["name"] for row in record["parameters"] if all(key in row for key in _SHOWN)]
+    wanted = [("ood", "ood"), ("valid", "valid"), *((k, n) for k in _READ[:2] for n in names)]
+    missing = [f"{kind} of {name}" for kind, name in wanted if (kind, name) not in files]
+    if missing or not names:
+        raise ValueError(
+            f"{folder}: the result has no {', '.join(missing) or 'parameters'}; run `monai-inn infer`."
+        )
+    for section, key in (("settings", "interval"), ("settings", "false_alarm"), ("image", "path")):
+        record[section][key]
+    return files
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / RESULT
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f"{folder}: no result of inference ({RESULT} is missing); give the folder that `monai-inn infer` "
+            "wrote."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged ({error}); {_AGAIN}.") from error
+    missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise ValueError(
+            f"{path}: lacks {', '.join(missing)}; it is damaged or older. {_AGAIN.capitalize()}."
+        )
+    if record["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: has format {record['format_version']}, this release reads {FORMAT_VERSION}; update "
+            "monai_inn."
+        )
+    return record
+
+
+def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return array and affine (index to RAS millimetres) of a NIfTI file.
+
+    Raises:
+        ValueError: if it is missing or damaged.
+    """
+    nibabel = import_library("nibabel", path)
+    try:
+        image = nibabel.load(path)
+        return np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: is missing; copy the folder as a whole.") from error
+    except PermissionError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise ValueError(f"{path}: cannot be read, it is truncated or damaged; {_AGAIN}.") from error
+
+
+def _bounds(
+    record: dict[str, Any], files: dict[tuple[str, str], Path], shape: tuple[int, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """Ends of the interval of each parameter whose quantiles are stored."""
+    tail = (1 - record["settings"]["interval"]) / 2
+    found = {}
+    for entry in (entry for entry in record["files"] if entry["map"] == "quantiles"):
+        path = files["quantiles", entry["parameter"]]
+        stack, levels = read_volume(path)[0], np.asarray(entry["levels"])
+        if stack.shape != (*shape, len(levels)):
+            raise ValueError(f"{path}: shape {stack.shape}, expected {(*shape, len(levels))}; {_AGAIN}.")
+        ends = [int(np.abs(levels - level).argmin()) for level in (tail, 1 - tail)]
+        if np.allclose(levels[ends], (tail, 1 - tail), atol=1e-6):
+            found[entry["parameter"]] = np.moveaxis(stack[..., ends], -1, 0)
+    return found
