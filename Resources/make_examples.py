@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import SimpleITK
 import torch
 from numpy.typing import NDArray
 from organ_scene import (
@@ -33,10 +34,12 @@ from spectral.io import envi
 from monai_inn.physics import cameras, tissue_spectra
 from monai_inn.physics.layers import simulate_layers
 from monai_inn.transforms import read_multispectral
+from monai_inn.transforms.formats import PICTURE_AFFINE
 
 Field = NDArray[np.float64]
 
 HERE = Path(__file__).resolve().parent
+SLICER = HERE.parent / "SlicerINN/INNUncertainty/Resources/SampleData"
 # Of seeds 1 to 17 the one whose organs lie closest to the measured means: within 0.92 SD (rms over bands).
 SEED = 17
 # Stored number of a pixel as bright as the white reference; 65535 is 1.64 times white.
@@ -162,6 +165,18 @@ def write_mosaic(folder: Path, seed: int = SEED) -> None:
     _preview(counts, camera.centre_nm).save(folder / "organ_mosaic_preview.png", optimize=True)
 
 
+def write_slicer_sample(folder: Path, seed: int = SEED) -> None:
+    """Write the mosaic as the sample data of the Slicer module: a vector volume, bands as components."""
+    camera = cameras.load("tivita")
+    # Slicer's axes are (slice, j, i); i runs along the rows and j along the columns, as in our NIfTI files.
+    voxels = photograph(seed, camera).transpose(2, 1, 0)[None]
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels), isVector=True)
+    lps = np.diag([-1.0, -1.0, 1.0]) @ PICTURE_AFFINE[:3, :3]
+    image.SetDirection(lps.ravel().tolist())
+    image.SetMetaData("wavelength_nm", " ".join(f"{c:.3f}" for c in camera.centre_nm))
+    SimpleITK.WriteImage(image, str(folder / "organ_mosaic.nrrd"), useCompression=True)
+
+
 def write_photograph(folder: Path, source: Path) -> None:
     """Write the fundus photograph as linear light, binned 3 by 3, without its empty rim."""
     linear = read_multispectral(source).as_tensor()[:, :1410, :1410]
@@ -213,8 +228,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--photograph", type=Path, help="source file of the fundus photograph")
     parser.add_argument("--folder", type=Path, default=HERE)
+    parser.add_argument("--slicer-folder", type=Path, default=SLICER, help="where the Slicer sample goes")
     options = parser.parse_args()
     write_mosaic(options.folder, options.seed)
+    write_slicer_sample(options.slicer_folder, options.seed)
     if options.photograph is not None:
         write_photograph(options.folder, options.photograph)
 

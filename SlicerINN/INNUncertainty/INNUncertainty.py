@@ -18,6 +18,7 @@ from INNUncertaintyLib import (
     is_installed,
     number_of_bands,
     python_path,
+    register_sample_data,
     select,
 )
 from slicer.i18n import tr as _
@@ -47,6 +48,7 @@ class INNUncertainty(ScriptedLoadableModule):
             "anything the network was trained for."
         )
         parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+        slicer.app.connect("startupCompleted()", register_sample_data)
 
 
 class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
@@ -130,15 +132,17 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
     def show(self, state):
-        """Lay the selected map over its image in all slice views."""
+        """Lay the selected map over its image in all slice views; returns what a comparison says."""
         run = self.run(state)
         if run is None:
-            return
-        Overlay(run).show(self.appearance(run, state))
+            return None
+        overlay = Overlay(run)
+        overlay.show(self.appearance(run, state))
         if state.contours:
             show_contours(run, self.parameter(run, state).name, state.threshold)
         else:
             hide_contours(run)
+        return overlay.comparison
 
     def appearance(self, run, state):
         """What the panel asks for, in the words of the display library."""
@@ -151,6 +155,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             graded=state.graded,
             threshold=state.threshold,
             sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
+            other=state.other,
         )
 
     @staticmethod
@@ -346,7 +351,7 @@ class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModule
         if run is not None:
             self.show_run(run, state)
             try:
-                self.logic.show(state)
+                self.show_comparison(self.logic.show(state))
             except ValueError as error:  # somebody has deleted its maps
                 self.ui.statusLabel.text = str(error)
 

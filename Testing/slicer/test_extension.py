@@ -41,7 +41,7 @@ OWN = {"INNUncertainty", "INNUncertaintyLib", "INNDisplayLib"}
 SLICER = {"slicer", "vtk", "qt", "ctk"}
 ALLOWED = {*sys.stdlib_module_names, *SLICER, "numpy", "scipy", "SimpleITK"} | OWN
 # Slicer has them only where the extension of that name is installed.
-ELSEWHERE = {"PyTorchUtils"}
+ELSEWHERE = {"PyTorchUtils", "SampleData"}
 FIELDS = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
 # Controls that nobody reads or writes: headings, and a caption that never changes.
 STATIC = {"INNUncertainty", "intendedUseLabel", "inputsSection", "optionsSection"}

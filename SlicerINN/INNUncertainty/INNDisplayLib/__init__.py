@@ -11,9 +11,10 @@ from .overlay import KINDS, Appearance, Overlay
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
 from .regions import RegionReading, read_region
 from .result import Result, ResultError, Shown, read_result
-from .run import Run, runs, store
+from .run import Run, runs
 from .samples import number_of_samples, show_sample
 from .saving import save_result
+from .storing import store
 
 __all__ = [
     "KINDS",

@@ -10,7 +10,7 @@ import slicer.util
 from numpy.typing import NDArray
 
 from .colors import color_node
-from .comparison import compare
+from .comparison import Comparison, compare
 from .layers import graded, hatch
 from .marks import matrix_of, place
 from .posteriors import probability_below
@@ -71,6 +71,7 @@ class Overlay:
 
     def __init__(self, run: Run) -> None:
         self.run, self.scene = run, run.scene
+        self.comparison: Comparison | None = None  # of the latest difference
 
     def show(self, appearance: Appearance, has_legend: bool = True) -> slicer.vtkMRMLScalarVolumeNode | None:
         """Show the image, the map and the withheld voxels in every slice view; returns the map's volume."""
@@ -174,7 +175,8 @@ class Overlay:
         others = [run for run in runs(self.scene) if run.key == appearance.other != self.run.key]
         if not others:
             return None
-        return compare(self.run, others[0], self.parameter(appearance.parameter).name).volume
+        self.comparison = compare(self.run, others[0], self.parameter(appearance.parameter).name)
+        return self.comparison.volume
 
     def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
         name = _TABLES.get(appearance.kind, "INN value")

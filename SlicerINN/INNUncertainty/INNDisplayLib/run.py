@@ -1,9 +1,8 @@
-"""The nodes of one inference in a scene: made, refreshed in place, found again after a scene was read."""
+"""The nodes of one inference in a scene, found by what they are marked with."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, MAP, PARAMETER, RUN, UNIT, mark, place
-from .result import MapFile, Result, Shown, parse_result
-from .samples import stacked, store_samples, store_stack
+from .marks import IMAGE, LEVELS, MAP, PARAMETER, RUN, mark
+from .result import Result, Shown, parse_result
+from .samples import stacked
 
-__all__ = ["Run", "runs", "store"]
+__all__ = ["Run", "runs"]
 
-_SCALARS = ("median", "interval_width", "mode_count", "waic", "ood", "valid")
 _NAMES = {
     "interval_width": "{interval:.0%} interval width",
     "mode_count": "number of modes",
@@ -28,8 +26,8 @@ _NAMES = {
     "valid": "usable",
     "waic": "WAIC, high = out of distribution",
 }
-# Not offered where people choose volumes: they mean nothing by themselves.
 _MOST_COLORS = 3
+# Not offered where people choose volumes: they mean nothing by themselves.
 _INTERNAL = ("quantiles", "withheld", "graded", "valid", "ood")
 
 
@@ -184,12 +182,19 @@ class Run:
         raise ValueError(f"{self.name}: all maps were deleted; apply the bundle again.")
 
     def drop(self, node: slicer.vtkMRMLNode) -> None:
-        """Take a node out of its folder and out of the scene."""
+        """Take a node out of its folder and out of the scene, with what shows and stores it."""
         tree, _ = self.folder()
         item = tree.GetItemByDataNode(node)
         if item:
             tree.RemoveItem(item, False, False)  # first, or it is left looking for its node
-        self.scene.RemoveNode(node)
+        own = [node]
+        if node.IsA("vtkMRMLDisplayableNode"):
+            own += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+        if node.IsA("vtkMRMLStorableNode"):
+            own.append(node.GetStorageNode())
+        for each in own:
+            if each is not None:
+                self.scene.RemoveNode(each)
 
     def remove(self) -> None:
         """Take all nodes of the run out of the scene."""
@@ -206,68 +211,3 @@ def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
     """All runs in a scene, oldest first."""
     records = slicer.util.getNodesByClass("vtkMRMLTextNode", scene)
     return [Run(scene, node.GetAttribute(RUN)) for node in records if node.GetAttribute(MAP) == "record"]
-
-
-def store(
-    scene: slicer.vtkMRMLScene,
-    result: Result,
-    name: str,
-    image: slicer.vtkMRMLNode | None = None,
-    run: Run | None = None,
-) -> Run:
-    """Put a result into a scene.
-
-    Args:
-        scene: the scene.
-        result: what inference left.
-        name: name of its folder.
-        image: the volume or sequence that was inferred; maps follow a volume's transform.
-        run: an earlier run that is to be replaced in place; what refers to its nodes goes on to work.
-
-    Returns:
-        The run.
-
-    Raises:
-        ResultError: if a file cannot be read; the scene is then as it was.
-    """
-    read = _read_all(result)  # all of it before the scene changes
-    run = run or Run(scene, uuid.uuid4().hex)
-    tree, folder = run.folder()
-    tree.SetItemName(folder, name)
-    record = run.node("record", "", "vtkMRMLTextNode")
-    record.SetText(json.dumps(result.record))
-    record.SetName(f"{name}: record")
-    record.SetNodeReferenceID(IMAGE, image.GetID() if image is not None else None)
-    kept = {("record", "")}
-    for file, array, matrix in read:
-        if file.kind == "samples":
-            store_samples(run, file, array, matrix, image)
-            kept |= {("browser", ""), ("sample", file.parameter)}
-        elif file.kind == "quantiles":
-            labels = [f"{level:.4g}" for level in file.levels]
-            store_stack(run, file, array, matrix, labels).SetAttribute(LEVELS, json.dumps(file.levels))
-        elif file.kind in (*_SCALARS, "photo"):
-            class_name = f"vtkMRML{'Vector' if array.ndim == 4 else 'Scalar'}VolumeNode"
-            node = run.node(file.kind, file.parameter, class_name)
-            node.SetAttribute(UNIT, file.unit)
-            place(node, array, matrix, image)
-        else:
-            continue
-        kept.add((file.kind, file.parameter))
-    for node in [*run.nodes()]:
-        if (node.GetAttribute(MAP), node.GetAttribute(PARAMETER)) not in kept:
-            run.drop(node)
-    return run
-
-
-def _read_all(result: Result) -> list[tuple[MapFile, NDArray[Any], NDArray[np.float64]]]:
-    """Files with their voxels and geometry.
-
-    ITK reads NaN in NIfTI files as 0, which would be drawn as a value, so that it is put back here.
-    """
-    read = [(file, file.read(), file.ijk_to_ras()) for file in result.files]
-    missing = next((array < 0.5 for file, array, _ in read if file.kind == "valid"), None)
-    for _, array, _ in read:
-        if missing is not None and array.dtype.kind == "f" and array.shape[:3] == missing.shape:
-            array[missing] = np.nan
-    return read

@@ -9,6 +9,7 @@ from .inference import Inference
 from .inspection_panel import InspectionPanel
 from .packages import REQUIREMENTS, install, is_installed, python_path
 from .parameters import Kind, PanelState
+from .sample_data import register_sample_data
 
 __all__ = [
     "REQUIREMENTS",
@@ -26,6 +27,7 @@ __all__ = [
     "is_installed",
     "number_of_bands",
     "python_path",
+    "register_sample_data",
     "select",
     "write_image",
 ]

@@ -59,7 +59,11 @@ class Child:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env={**(os.environ if environment is None else environment), "PYTHONUNBUFFERED": "1"},
+            env={
+                **(os.environ if environment is None else environment),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONSAFEPATH": "1",
+            },
             **group,
         )
         self._readers = [

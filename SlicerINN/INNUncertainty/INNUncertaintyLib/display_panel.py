@@ -23,6 +23,7 @@ class DisplayPanel:
         ui.runBox.connect("currentIndexChanged(int)", self.onRun)
         ui.kindBox.connect("currentIndexChanged(int)", self.onKind)
         ui.parameterBox.connect("currentIndexChanged(int)", self.onParameter)
+        ui.otherBox.connect("currentIndexChanged(int)", self.onOther)
         ui.sampleSlider.connect("valueChanged(int)", self.onSample)
         ui.thresholdSlider.connect("valueChanged(double)", self.onThreshold)
         scene = slicer.mrmlScene
@@ -45,6 +46,10 @@ class DisplayPanel:
         """A parameter was chosen; a threshold means nothing to another one."""
         known = self.logic.run(self._state).parameters
         self._take(next(p for p in known if p.name == self.ui.parameterBox.currentData))
+
+    def onOther(self, index):
+        """Another result was chosen to compare with."""
+        self._state.other = self.ui.otherBox.currentData
 
     def onSample(self, value):
         """Another sample."""
@@ -75,6 +80,10 @@ class DisplayPanel:
             return
         fill(self.ui.runBox, [(run.name, run.key) for run in runs(slicer.mrmlScene)])
         run = self.logic.run(self._state)
+        others = [(r.name, r.key) for r in runs(slicer.mrmlScene) if r != run]
+        fill(self.ui.otherBox, others)
+        if self._state.other not in [key for _name, key in others]:
+            self._state.other = others[0][1] if others else ""
         known = run.parameters if run is not None else ()
         fill(self.ui.parameterBox, [(f"{p.name}: {p.description}", p.name) for p in known])
         if known and self._state.parameter not in [p.name for p in known]:
@@ -92,6 +101,8 @@ class DisplayPanel:
         select(ui.runBox, run.key)
         select(ui.kindBox, state.kind.value)
         select(ui.parameterBox, shown.name)
+        select(ui.otherBox, state.other)
+        ui.otherBox.enabled = state.kind is Kind.DIFFERENCE and bool(state.other)
         number = number_of_samples(run, shown.name)
         sample = self.logic.appearance(run, state).sample + 1
         with quiet(ui.thresholdSlider, ui.sampleSlider):
@@ -108,6 +119,12 @@ class DisplayPanel:
             name=shown.name, value=shown.text(state.threshold)
         )
         ui.hideBelowLabel.text = self._scale_text(run, state)
+
+    def show_comparison(self, comparison):
+        """Say in words what a comparison has found."""
+        self.ui.compareLabel.text = "" if comparison is None else comparison.text
+        if self._state.kind is Kind.DIFFERENCE and comparison is None:
+            self.ui.compareLabel.text = _("There is no other result to compare with.")
 
     def _scale_text(self, run, state):
         if state.kind is Kind.OFF:

@@ -25,6 +25,7 @@ class Kind(enum.Enum):
     SAMPLE = "sample"
     MODES = "mode_count"
     WAIC = "waic"
+    DIFFERENCE = "difference"
 
     def label(self) -> str:
         """Name in the panel."""
@@ -36,6 +37,7 @@ class Kind(enum.Enum):
             Kind.SAMPLE: _("One posterior sample"),
             Kind.MODES: _("Number of modes"),
             Kind.WAIC: _("Distance from training data (WAIC)"),
+            Kind.DIFFERENCE: _("Difference to another result"),
         }[self]
 
 
@@ -59,5 +61,6 @@ class PanelState:
     threshold: float = 0.0
     sample: int = 1
     contours: bool = False
+    other: str = ""
     probe: vtkMRMLMarkupsFiducialNode
     segmentation: vtkMRMLSegmentationNode
