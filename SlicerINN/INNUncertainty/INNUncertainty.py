@@ -8,6 +8,7 @@ from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples,
 from INNUncertaintyLib import (
     Child,
     DisplayPanel,
+    ExportPanel,
     Inference,
     InspectionPanel,
     PanelState,
@@ -20,6 +21,7 @@ from INNUncertaintyLib import (
     python_path,
     register_sample_data,
     select,
+    verdict,
 )
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -165,7 +167,9 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return next((p for p in known if p.name == state.parameter), known[0])
 
 
-class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
+class INNUncertaintyWidget(
+    DisplayPanel, InspectionPanel, ExportPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
+):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     def __init__(self, parent=None):
@@ -189,6 +193,7 @@ class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModule
         self._connect()
         self.setup_display()
         self.setup_inspection()
+        self.setup_export()
         self.initializeParameterNode()
 
     def _connect(self):
@@ -206,6 +211,7 @@ class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModule
         """The panel goes: nothing may go on running behind it."""
         self._timer.stop()
         self.logic.close()
+        self.close_export()
         self._set_state(None)
         self.removeObservers()
 
@@ -306,7 +312,7 @@ class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModule
             self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
         if run is not None:
             if self.logic.inference is None:
-                self._show_idle(self._verdict(run))
+                self._show_idle(verdict(run))
             if self._state is not None:
                 self._state.run = run.key
                 self.onRunsChanged()
@@ -319,17 +325,6 @@ class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModule
         self.onStateChanged()
         self.ui.progressBar.value = 0
         self.ui.statusLabel.text = text
-
-    @staticmethod
-    def _verdict(run):
-        """How much of the image may be trusted, in words."""
-        found = run.result.record["summary"]
-        share = found["share_untrusted"]
-        if share is None:
-            return _("No voxel could be used.")
-        return _(
-            "{valid:,} of {all:,} voxels usable; {share:.1%} of them withheld: out of distribution."
-        ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
 
     def _show_bundles(self):
         fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
@@ -346,7 +341,7 @@ class INNUncertaintyWidget(DisplayPanel, InspectionPanel, ScriptedLoadableModule
             return
         self._show_bundle(state)
         run = self.logic.run(state)
-        for section in (ui.displaySection, ui.probeSection, ui.regionSection):
+        for section in (ui.displaySection, ui.probeSection, ui.regionSection, ui.exportSection):
             section.enabled = run is not None
         if run is not None:
             self.show_run(run, state)

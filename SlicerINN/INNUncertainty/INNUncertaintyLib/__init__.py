@@ -3,7 +3,8 @@
 from .boxes import fill, select
 from .bundles import Bundle, bundles_of, holds_bundles
 from .child import Child
-from .display_panel import DisplayPanel
+from .display_panel import DisplayPanel, verdict
+from .export_panel import ExportPanel
 from .images import number_of_bands, write_image
 from .inference import Inference
 from .inspection_panel import InspectionPanel
@@ -16,6 +17,7 @@ __all__ = [
     "Bundle",
     "Child",
     "DisplayPanel",
+    "ExportPanel",
     "Inference",
     "InspectionPanel",
     "Kind",
@@ -29,5 +31,6 @@ __all__ = [
     "python_path",
     "register_sample_data",
     "select",
+    "verdict",
     "write_image",
 ]

@@ -10,7 +10,18 @@ from slicer.i18n import tr as _
 from .boxes import fill, quiet, select
 from .parameters import Kind
 
-__all__ = ["DisplayPanel"]
+__all__ = ["DisplayPanel", "verdict"]
+
+
+def verdict(run):
+    """How much of the image may be trusted, in words."""
+    found = run.result.record["summary"]
+    share = found["share_untrusted"]
+    if share is None:
+        return _("No voxel could be used.")
+    return _("{valid:,} of {all:,} voxels usable; {share:.1%} of them withheld: out of distribution.").format(
+        valid=found["valid_pixels"], all=found["pixels"], share=share
+    )
 
 
 class DisplayPanel:
