@@ -160,6 +160,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--recalibrate", metavar="BUNDLE", help="write a repaired copy of the bundle here")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
+    sub = verb("convert", verbs.convert, "write an image of any format as NRRD, which 3D Slicer reads")
+    sub.add_argument("image", metavar="IMAGE", help="ENVI, TIFF, NIfTI, NRRD, NPZ, PNG or JPEG image")
+    sub.add_argument("-o", "--out", required=True, metavar="NRRD", help="file to write")
+
     sub = verb("view", verbs.view, "show a result of `infer` in the browser of this computer")
     sub.add_argument("folder", metavar="OUT", help="folder that `infer` wrote")
     sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
 
-__all__ = ["bundles", "demo", "export", "fit", "infer", "ood", "problems", "simulate", "validate", "view"]
+__all__ = [
+    "bundles",
+    "convert",
+    "demo",
+    "export",
+    "fit",
+    "infer",
+    "ood",
+    "problems",
+    "simulate",
+    "validate",
+    "view",
+]
 
 
 def _problem(arguments: argparse.Namespace) -> InverseProblem:
@@ -198,6 +210,18 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
             progress=show,
         )
     return {"out": arguments.out} | report
+
+
+def convert(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write an image in a form that 3D Slicer reads."""
+    from monai_inn.transforms import read_multispectral, write_nrrd
+
+    image = read_multispectral(arguments.image)
+    saturated = image.meta.get("saturated")
+    if saturated is not None:
+        image[:, saturated[0]] = float("nan")  # the new file cannot say it otherwise
+    write_nrrd(arguments.out, image)
+    return {"out": arguments.out, "bands": len(image), "size": list(image.shape[1:])}
 
 
 def view(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -7,10 +7,8 @@ import vtk
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
 from INNUncertaintyLib import (
     Child,
-    DisplayPanel,
-    ExportPanel,
     Inference,
-    InspectionPanel,
+    Panels,
     PanelState,
     bundles_of,
     fill,
@@ -167,9 +165,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return next((p for p in known if p.name == state.parameter), known[0])
 
 
-class INNUncertaintyWidget(
-    DisplayPanel, InspectionPanel, ExportPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
-):
+class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     def __init__(self, parent=None):
@@ -191,9 +187,7 @@ class INNUncertaintyWidget(
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.onPoll)
         self._connect()
-        self.setup_display()
-        self.setup_inspection()
-        self.setup_export()
+        self.setup_panels()
         self.initializeParameterNode()
 
     def _connect(self):
@@ -211,7 +205,7 @@ class INNUncertaintyWidget(
         """The panel goes: nothing may go on running behind it."""
         self._timer.stop()
         self.logic.close()
-        self.close_export()
+        self.close_panels()
         self._set_state(None)
         self.removeObservers()
 

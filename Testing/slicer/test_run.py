@@ -74,6 +74,17 @@ def test_all_nodes_lie_in_one_folder_and_internal_ones_are_not_offered(run):
     assert run.find("interval_width", "sao2").GetName() == "case 1: sao2 95% interval width"
 
 
+def test_undo_keeps_away_from_results(scene, run):
+    """Every undo state of volumes of this size would cost as much memory again."""
+    scene.SetUndoOn()
+    scene.SaveStateForUndo()
+    before = node_ids(run)
+    scene.Undo()
+    assert node_ids(run) == before
+    assert not any(node.GetUndoEnabled() for node in run.nodes())
+    scene.SetUndoOff()
+
+
 def test_a_new_result_takes_the_place_of_the_old_one(scene, run, tmp_path):
     before, first = node_ids(run), slicer.util.arrayFromVolume(run.find("median", "vhb")).copy()
     quantiles = run.quantiles("vhb")[0].copy()

@@ -165,6 +165,20 @@ def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, co
         assert changed(settled(other), settled(page)) < 0.01
 
 
+def test_a_reloaded_page_shows_what_it_showed(page: Page) -> None:
+    choose(page, "kind", "Median")
+    click_image(page, *LIVER, SHAPE)
+    page.mouse.move(0, 0)
+    before = settled(page)
+    choose(page, "kind", "Interval width")
+    choose(page, "kind", "Median")
+    page.reload()  # while a picture is on its way
+    page.wait_for_selector("#opacity [role=slider]", timeout=30_000)
+    says(page, "#legend", "sao2 median")
+    says(page, "#where", "column 40, row 40")
+    assert changed(before, settled(page)) < 0.01
+
+
 def test_a_stack_has_three_views(
     folder: Path, tmp_path: Path, browser: Browser, complaints: list[str], pictures: Path
 ) -> None:

@@ -25,7 +25,7 @@ from monai_inn.transforms.posterior import (
     PosteriorMapsd,
 )
 from monai_inn.transforms.readers import READABLE, read_multispectral
-from monai_inn.transforms.writers import write_map
+from monai_inn.transforms.writers import write_map, write_nrrd
 
 __all__ = [
     "READABLE",
@@ -47,4 +47,5 @@ __all__ = [
     "SelectBandsd",
     "read_multispectral",
     "write_map",
+    "write_nrrd",
 ]

@@ -1,4 +1,4 @@
-"""Writing maps as NIfTI in the geometry of the image that they belong to."""
+"""Writing maps as NIfTI in the geometry of their image, and images of many bands as NRRD."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["write_map"]
+from monai_inn.transforms.formats import import_library
+
+__all__ = ["write_map", "write_nrrd"]
 
 _PER_CHANNEL = ("band_names", "channel_names", "wavelength_nm", "fwhm_nm")
 _COMMENT_EXTENSION = 6
@@ -58,6 +60,53 @@ def write_map(path: str | PathLike[str], tensor: Tensor, meta: Mapping[str, Any]
     _write_atomically(
         target, _to_volume(tensor), _affine(target, affine), _description(described, len(tensor))
     )
+    return target
+
+
+def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
+    """Write an image of many bands as an NRRD vector volume, which 3D Slicer reads.
+
+    Args:
+        path: file to write, ending in ``.nrrd``; an existing file is replaced.
+        image: image of shape ``(bands, *spatial)`` with two or three spatial axes; its ``affine`` gives the
+            geometry, its wavelengths travel in the header.
+
+    Returns:
+        The path written; ``read_multispectral`` gives the same bands back.
+
+    Raises:
+        ValueError: if the ending or the shape does not fit.
+        OSError: if the file cannot be written; no partial file is left.
+        ImportError: if SimpleITK is missing.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".nrrd":
+        raise ValueError(f"{target}: images of many bands are written as .nrrd; change the ending.")
+    if image.ndim not in (3, 4) or image.numel() == 0:
+        raise ValueError(
+            f"{target}: image of shape {tuple(image.shape)}, expected (bands, *spatial) "
+            "with 2 or 3 spatial axes."
+        )
+    sitk = import_library("SimpleITK", target)
+    volume = torch.as_tensor(image).as_subclass(Tensor).detach().cpu().float().numpy()
+    volume = volume[..., None] if volume.ndim == 3 else volume
+    written = sitk.GetImageFromArray(np.ascontiguousarray(volume.transpose(3, 2, 1, 0)), isVector=True)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ _affine(target, getattr(image, "affine", None))
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    written.SetSpacing(spacing.tolist())
+    written.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    written.SetOrigin(lps[:3, 3].tolist())
+    wavelengths = getattr(image, "meta", {}).get("wavelength_nm")
+    if wavelengths is not None and len(wavelengths) == len(image):
+        written.SetMetaData("wavelength_nm", " ".join(f"{nm:.3f}" for nm in wavelengths))
+    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.nrrd")
+    try:
+        sitk.WriteImage(written, str(temporary), useCompression=False)
+        os.replace(temporary, target)
+    except RuntimeError as error:
+        raise OSError(f"{target}: cannot be written; choose another folder, or free space.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return target
 
 

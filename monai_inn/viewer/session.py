@@ -7,7 +7,7 @@ from typing import Any
 
 from monai_inn.viewer import words
 from monai_inn.viewer.curve import axis_label, draw
-from monai_inn.viewer.display import Appearance, Shown, number_of_samples
+from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples
 from monai_inn.viewer.legend import draw_legend
 from monai_inn.viewer.page import build
 from monai_inn.viewer.stage import Stage
@@ -161,7 +161,7 @@ class Session:
                     {"picked": False, "warning": "", "line": "", "where": "", "curve": "", "modes": []}
                 )
                 return
-            withheld = reading.state == "out of distribution"
+            withheld = reading.state == WITHHELD
             shown = reading.parameter
             state.update(
                 {

@@ -59,9 +59,7 @@ class Stage:
 
     def show(self, appearance: Appearance) -> None:
         """Lay a map over the image in all views."""
-        self.overlay.show(appearance)
-        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
-            legend.SetVisibility(False)  # the page has one that covers nothing
+        self.overlay.show(appearance, has_legend=False)  # the page has one that covers nothing
         self.redraw()
 
     def redraw(self) -> None:

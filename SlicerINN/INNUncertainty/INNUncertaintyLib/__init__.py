@@ -3,12 +3,11 @@
 from .boxes import fill, select
 from .bundles import Bundle, bundles_of, holds_bundles
 from .child import Child
-from .display_panel import DisplayPanel, verdict
-from .export_panel import ExportPanel
+from .display_panel import verdict
 from .images import number_of_bands, write_image
 from .inference import Inference
-from .inspection_panel import InspectionPanel
 from .packages import REQUIREMENTS, install, is_installed, python_path
+from .panels import Panels
 from .parameters import Kind, PanelState
 from .sample_data import register_sample_data
 
@@ -16,12 +15,10 @@ __all__ = [
     "REQUIREMENTS",
     "Bundle",
     "Child",
-    "DisplayPanel",
-    "ExportPanel",
     "Inference",
-    "InspectionPanel",
     "Kind",
     "PanelState",
+    "Panels",
     "bundles_of",
     "fill",
     "holds_bundles",

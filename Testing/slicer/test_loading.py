@@ -1,0 +1,90 @@
+"""Images that Slicer does not read come in through the package, with the real child."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from driving import Panel, app
+
+import slicer  # isort: skip -- driving has installed what stands in for it
+import slicer.util  # isort: skip
+
+from monai_inn.transforms import read_multispectral
+
+
+@pytest.fixture
+def panel():
+    app.reset()
+    opened = Panel()
+    opened.settle()
+    yield opened
+    opened.module.close()
+    assert opened.left_behind() == []
+
+
+def load(panel, path):
+    panel.ui.fileEdit.currentPath = str(path)
+    panel.ui.loadButton.click()
+    app.wait_until(lambda: panel.widget._loading is None, 60)
+
+
+@pytest.fixture
+def cube(tmp_path):
+    """An NPZ of integers with one saturated pixel and a geometry of its own."""
+    counts = np.random.default_rng(0).integers(100, 60_000, (16, 5, 4)).astype(np.uint16)
+    counts[3, 2, 1] = 65_535
+    affine = np.array([[0, -0.5, 0, 3], [-0.25, 0, 0, 4], [0, 0, -2, 5], [0, 0, 0, 1.0]])
+    np.savez(tmp_path / "lésion 1.npz", image=counts, affine=affine)
+    return tmp_path / "lésion 1.npz"
+
+
+def test_a_cube_becomes_a_volume_and_is_selected(panel, cube, tmp_path):
+    load(panel, cube)
+    assert panel.status == "Loaded lésion 1."
+    volume = panel.state.image
+    assert panel.ui.imageSelector.currentNode() is volume
+    bands = slicer.util.arrayFromVolume(volume)
+    expected = np.load(cube)["image"].astype(np.float32)
+    expected[:, 2, 1] = np.nan  # saturated
+    np.testing.assert_array_equal(bands[0].transpose(2, 1, 0), expected)
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+
+
+def test_converted_files_give_the_same_image_back(cube, tmp_path):
+    from monai_inn.cli import main
+
+    assert main(["convert", str(cube), "-o", str(tmp_path / "cube.nrrd")]) == 0
+    before, after = read_multispectral(cube), read_multispectral(tmp_path / "cube.nrrd")
+    np.testing.assert_allclose(after.affine, before.affine)
+    usable = ~before.meta["saturated"][0].numpy()
+    np.testing.assert_array_equal(after.numpy()[:, usable, 0], before.numpy()[:, usable])
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.hdr", None, "no such file"),
+        ("broken.npz", b"PK", "broken.npz"),
+        ("", None, "Select a file."),
+    ],
+)
+def test_what_cannot_be_read_is_said_once(panel, tmp_path, name, content, message):
+    path = tmp_path / name if name else ""
+    if content is not None:
+        path.write_bytes(content)
+    load(panel, path)
+    (shown,) = app.messages
+    assert message in shown.text + shown.details
+    assert panel.state.image is None
+    assert panel.ui.loadButton.enabled
+    app.errors.clear()
+
+
+def test_an_unwritable_target_is_refused_in_one_line(cube, tmp_path, capsys):
+    from monai_inn.cli import main
+
+    assert main(["convert", str(cube), "-o", str(tmp_path / "cube.tif")]) == 2
+    assert "change the ending" in capsys.readouterr().err
+    assert main(["convert", str(cube), "-o", str(tmp_path / "no" / "cube.nrrd")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
