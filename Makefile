@@ -37,7 +37,11 @@ slow: .venv/.ready  ## the trainings that take minutes
 	$(PY) -m pytest -q -m slow
 
 screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer in docs/images
-	INN_SCREENSHOTS=docs/images $(PY) -m pytest -q Testing/slicer/test_screenshots.py Testing/web -k screenshot
+	INN_SCREENSHOTS=build/screenshots $(PY) -m pytest -q Testing/slicer/test_screenshots.py Testing/web
+	cd build/screenshots && cp slicer_panel.png slicer_median.png slicer_width.png slicer_probability.png \
+	  slicer_posterior_certain.png slicer_posterior_withheld.png ../../docs/images/
+	cp build/screenshots/reading.png docs/images/viewer.png
+	cp build/screenshots/out_of_distribution.png docs/images/viewer_withheld.png
 
 benchmarks: .venv/.ready  ## timings and figures against peers, JSON on standard output
 	$(PY) benchmarks/optics.py --json && $(PY) benchmarks/flow.py --json && $(PY) benchmarks/ood.py --json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 from made_results import AFFINE, LEVELS, SHAPE, UNTRUSTED, UNUSABLE, write_result
@@ -227,6 +228,15 @@ def test_a_truncated_map_leaves_the_scene_as_it_was(scene, run, tmp_path):
     with pytest.raises(ResultError):
         store(scene, read_result(broken), "case 2")
     assert runs(scene) == [run]
+
+
+def test_maps_of_different_size_are_refused(scene, folder, tmp_path):
+    path = folder / "median_vhb.nii.gz"
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata()[:-1], image.affine), path)
+    with pytest.raises(ResultError, match="differ in size"):
+        store(scene, read_result(folder), "case")
+    assert runs(scene) == []
 
 
 def test_what_inference_writes_is_what_is_read(scene, bundle, image_file, tmp_path):

@@ -115,8 +115,14 @@ def click_image(page: Page, column: float, row: float, shape: tuple[int, int]) -
     scale = min(box["width"] / columns, box["height"] / rows)
     x = box["x"] + box["width"] / 2 + (column + 0.5 - columns / 2) * scale
     y = box["y"] + box["height"] / 2 + (row + 0.5 - rows / 2) * scale
+    click_at(page, x, y)
+
+
+def click_at(page: Page, x: float, y: float) -> None:
+    """Click a point of the page as a person does: the pointer is there first, and the picture is still."""
     page.mouse.move(x, y)
     page.wait_for_timeout(300)  # a view that comes from a tab of another size is drawn anew first
+    settled(page)
     page.mouse.click(x, y)
     page.wait_for_timeout(200)
 

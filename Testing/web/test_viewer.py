@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from driver import Viewer, changed, choose, click_image, press, says, settled, watch
+from driver import Viewer, changed, choose, click_at, click_image, press, says, settled, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,7 +193,7 @@ def test_a_stack_has_three_views(
             assert page.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
             box = page.locator("#views").bounding_box()
             assert box is not None
-            page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
+            click_at(page, box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
             says(page, "#where", "voxel i ")
             before = settled(page)
             page.mouse.wheel(0, -200)
@@ -216,7 +216,7 @@ def stack(folder: Path, out: Path, slices: int) -> Path:
     import SimpleITK
 
     shutil.copytree(folder, out)
-    for path in out.glob("*.nii.gz"):
+    for path in [*out.glob("*.nii.gz"), *out.glob("*.nii")]:
         image = SimpleITK.ReadImage(str(path))
         array = SimpleITK.GetArrayFromImage(image)
         piled = np.concatenate([np.roll(array, 5 * n, -2) for n in range(slices)], -3)

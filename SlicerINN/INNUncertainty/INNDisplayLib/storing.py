@@ -11,7 +11,7 @@ import slicer
 from numpy.typing import NDArray
 
 from .marks import IMAGE, LEVELS, MAP, PARAMETER, UNIT, place
-from .result import MapFile, Result
+from .result import MapFile, Result, ResultError
 from .run import Run
 from .samples import store_samples, store_stack
 
@@ -79,6 +79,8 @@ def _read_all(result: Result) -> list[tuple[MapFile, NDArray[Any], NDArray[np.fl
     ITK reads NaN in NIfTI files as 0, which would be drawn as a value, so that it is put back here.
     """
     read = [(file, file.read(), file.ijk_to_ras()) for file in result.files]
+    if len({array.shape[:3] for _, array, _ in read}) > 1:
+        raise ResultError(f"{result.folder}: its maps differ in size; copy the folder as a whole.")
     missing = next((array < 0.5 for file, array, _ in read if file.kind == "valid"), None)
     for _, array, _ in read:
         if missing is not None and array.dtype.kind == "f" and array.shape[:3] == missing.shape:
