@@ -44,4 +44,5 @@ screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer
 	cp build/screenshots/out_of_distribution.png docs/images/viewer_withheld.png
 
 benchmarks: .venv/.ready  ## timings and figures against peers, JSON on standard output
-	$(PY) benchmarks/optics.py --json && $(PY) benchmarks/flow.py --json && $(PY) benchmarks/ood.py --json
+	$(PY) benchmarks/optics.py --json && $(PY) benchmarks/flow.py --json && $(PY) benchmarks/ood.py --json \
+	  && $(PY) benchmarks/planner.py --json

@@ -1,0 +1,117 @@
+"""How long does a planner wait? From Apply to the overlay, and from a slider to the picture.
+
+    OMP_NUM_THREADS=2 python benchmarks/planner.py [--side 512] [--json]
+
+The module's own file runs on Slicer's scene with the stand-in of Testing/slicer, the inference in a child
+process as in Slicer, with networks of the shipped size for a camera of 16 bands (untrained: time does not
+depend on weights). The peer of the exact result is its own preview.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "Testing/slicer"), str(ROOT / "SlicerINN/INNUncertainty")]
+
+from shim import install  # noqa: E402
+
+CAMERA = "imec_ssm4x4_470_620"
+_STEPS = 9
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--side", type=int, default=512, help="pixels along each side (512)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        image = prepare(Path(folder) / "bundle", options.side)
+        found = measure(Path(folder) / "bundle", image)
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n".join(f"{name}: {value:.3g} {unit}" for name, (value, unit) in found.items()))
+    return 0
+
+
+def prepare(bundle: Path, side: int) -> np.ndarray:
+    """Write a bundle of the shipped size and return an image ``(1, side, side, 16)`` of simulations."""
+    from monai_inn import load
+    from monai_inn.inferers import FittedPosterior
+    from monai_inn.networks import PosteriorNetwork
+    from monai_inn.problems import Oximetry
+
+    problem = Oximetry(CAMERA)
+    _, y = problem.simulate(4000, seed=0)
+    features, density = problem.features(y), problem.density_features(y)
+    sizes = {k: v for k, v in load("oximetry").network.config.items() if not k.startswith("num_")}
+    network = PosteriorNetwork(features.shape[1], density.shape[1], **sizes)
+    network.whitening.fit(features)
+    network.density_whitening.fit(density)
+    fitted = FittedPosterior(problem, network, {})
+    with torch.no_grad():
+        network.ood_scores.copy_(fitted.waic(y).sort().values[: len(network.ood_scores)])
+    fitted.save(bundle)
+    pixels = np.resize(y.numpy().astype(np.float32), (side * side, y.shape[1]))
+    return pixels.reshape(1, side, side, -1)
+
+
+def measure(bundle: Path, image: np.ndarray) -> dict[str, tuple[float, str]]:
+    """Drive the module and take the times."""
+    app = install()
+    import slicer
+    import slicer.util
+    from INNDisplayLib import runs
+
+    module = app.load_module(ROOT / "SlicerINN/INNUncertainty/INNUncertainty.py")
+    widget, ui = module.widget, module.widget.ui
+    app.wait_until(lambda: ui.bundleBox.count > 1, 60)
+    ui.bundleFolderEdit.currentPath = str(bundle)
+    app.wait_until(lambda: ui.bundleBox.findData(str(bundle.resolve())) >= 0, 60)
+    ui.bundleBox.setCurrentIndex(ui.bundleBox.findData(str(bundle.resolve())))
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "image")
+    slicer.util.updateVolumeFromArray(volume, image)
+    volume.CreateDefaultDisplayNodes()
+    ui.imageSelector.setCurrentNode(volume)
+    view, began = app.slice_view("Red"), time.monotonic()
+    ui.applyButton.click()
+    app.wait_until(lambda: runs(slicer.mrmlScene), 300)
+    view.pixels()
+    preview = time.monotonic() - began
+    app.wait_until(lambda: widget.logic.inference is None, 3600)
+    view.pixels()
+    found = {"Apply to overlay": (preview, "s"), "Apply to exact result": (time.monotonic() - began, "s")}
+    ui.kindBox.setCurrentIndex(ui.kindBox.findData("probability_below"))
+    found["threshold to picture"] = (_redraw(app, view, ui.thresholdSlider, 0.3), "ms")
+    found["opacity to picture"] = (_redraw(app, view, ui.opacitySlider, 0.2), "ms")
+    module.close()
+    return found
+
+
+def _redraw(app: Any, view: Any, slider: Any, start: float) -> float:
+    """Median time in milliseconds from a slider's step to the blended slice."""
+
+    def step(value: float) -> float:
+        began = time.perf_counter()
+        slider.value = value
+        app.process_events()
+        view.pixels()
+        return 1000 * (time.perf_counter() - began)
+
+    return statistics.median(step(start + 0.02 * k) for k in range(_STEPS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
