@@ -1,9 +1,4 @@
-"""The stand-in for desktop Slicer, driven with a small module that is written here.
-
-python3 -m venv /tmp/slicer
-/tmp/slicer/bin/pip install slicer-core==5.11.0.6 PySide6-Essentials==6.10.2 pytest pytest-timeout "numpy<2.5"
-/tmp/slicer/bin/python -m pytest Testing/slicer/test_shim.py
-"""
+"""The stand-in for desktop Slicer, driven with a small module that is written here."""
 
 # ruff: noqa: E402 -- qt, ctk and the parts of slicer exist only after install()
 
