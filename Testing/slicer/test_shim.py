@@ -268,9 +268,10 @@ def test_limits_and_labels_come_from_the_annotations(ui):
 
 def test_a_change_makes_one_event(module):
     node, events = module.widget.node, []
-    node.AddObserver("ModifiedEvent", lambda caller, event: events.append(event))
+    tag = node.AddObserver("ModifiedEvent", lambda caller, event: events.append(event))
     node.window = FloatRange(20, 40)
     node.window = FloatRange(20, 40)
+    node.parameterNode.RemoveObserver(tag)  # or it is called once more, while the next test clears the scene
     assert len(events) == 1
 
 
