@@ -161,8 +161,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def parameter(run, state):
         """The selected parameter, or the first one of the run."""
-        known = run.parameters
-        return next((p for p in known if p.name == state.parameter), known[0])
+        return run.parameter(state.parameter)
 
 
 class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationMixin):

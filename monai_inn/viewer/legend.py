@@ -33,7 +33,7 @@ def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
     if volume is None:
         return ""
     low, high = overlay.scale(appearance)
-    shown = overlay.parameter(appearance.parameter)
+    shown = overlay.run.parameter(appearance.parameter)
     log = shown.scale == "log" and appearance.kind in ("median", "sample")
     share = np.linspace(0, 1, _STOPS)
     values = low * (high / low) ** share if log else low + share * (high - low)

@@ -7,6 +7,8 @@ from .charts import show_posterior
 from .comparison import Comparison, compare
 from .contours import hide_contours, show_contours
 from .inspection import OUTSIDE, TRUSTED, UNUSABLE, WITHHELD, Mode, Reading, peaks, read_at, voxel_at
+from .itk_images import itk_image
+from .marks import matrix_of
 from .overlay import KINDS, Appearance, Overlay
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
 from .regions import RegionReading, read_region
@@ -37,6 +39,8 @@ __all__ = [
     "density",
     "hide_contours",
     "interval_at",
+    "itk_image",
+    "matrix_of",
     "number_of_samples",
     "peaks",
     "probability_below",

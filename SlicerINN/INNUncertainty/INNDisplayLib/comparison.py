@@ -80,8 +80,7 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
 def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     """Low end, median and high end of every voxel, NaN where they are withheld."""
     stack, levels = run.quantiles(parameter)
-    interval = run.result.record["settings"].get("interval", 0.95)
-    wanted = ((1 - interval) / 2, 0.5, (1 + interval) / 2)
+    wanted = ((1 - run.interval) / 2, 0.5, (1 + run.interval) / 2)
     columns = [int(np.abs(levels - level).argmin()) for level in wanted]  # stored beside the others
     return [np.where(run.withheld(), np.nan, stack[..., column]) for column in columns]
 

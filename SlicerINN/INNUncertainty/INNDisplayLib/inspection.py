@@ -112,8 +112,7 @@ def read_at(
         parameter: name of a parameter; the first one by default.
         threshold: asks for the probability to lie below it, in the parameter's unit.
     """
-    known = run.parameters
-    shown = next((p for p in known if p.name == parameter), known[0])
+    shown = run.parameter(parameter)
     volume = run.find("median", shown.name) or run.find("valid")
     voxel = None if volume is None else voxel_at(volume, ras)
     if voxel is None:
@@ -125,7 +124,7 @@ def read_at(
     if stored is None or not np.isfinite(stored[0][voxel]).all():
         return Reading(state, shown, voxel)
     quantiles, levels = stored[0][voxel].astype(float), stored[1]
-    mass = run.result.record["settings"].get("interval", 0.95)
+    mass = run.interval
     curve = density(quantiles, levels, shown.low, shown.high)
     below = None
     if threshold is not None:

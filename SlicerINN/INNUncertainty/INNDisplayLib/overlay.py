@@ -99,13 +99,11 @@ class Overlay:
         if appearance.kind == "probability_below":
             volume = self._probability(appearance)
         elif appearance.kind == "sample":
-            volume = show_sample(self.run, self.parameter(appearance.parameter).name, appearance.sample)
+            volume = show_sample(self.run, self.run.parameter(appearance.parameter).name, appearance.sample)
         elif appearance.kind == "difference":
             volume = self._difference(appearance)
         else:
-            volume = self.run.find(
-                appearance.kind, appearance.parameter if self._has_parameter(appearance) else ""
-            )
+            volume = self.run.find(appearance.kind, "" if appearance.kind == "waic" else appearance.parameter)
         if volume is None:
             return None
         low, high = self.scale(appearance)
@@ -137,7 +135,7 @@ class Overlay:
         if appearance.kind == "waic":
             low, high = self.run.result.record["trust"]["waic_scale"]
             return low, high
-        shown = self.parameter(appearance.parameter)
+        shown = self.run.parameter(appearance.parameter)
         if appearance.kind == "difference":
             return -shown.width / 2, shown.width / 2
         return (0.0, shown.width) if appearance.kind == "interval_width" else (shown.low, shown.high)
@@ -147,19 +145,11 @@ class Overlay:
         if appearance.kind == "waic":
             return " nat"
         plain = appearance.kind in ("probability_below", "mode_count")
-        return "" if plain else self.parameter(appearance.parameter).suffix
-
-    def parameter(self, name: str) -> Shown:
-        """The parameter of a name, or the first one."""
-        known = self.run.parameters
-        return next((p for p in known if p.name == name), known[0])
-
-    def _has_parameter(self, appearance: Appearance) -> bool:
-        return appearance.kind != "waic"
+        return "" if plain else self.run.parameter(appearance.parameter).suffix
 
     def _probability(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The probability that the parameter lies below the threshold, from stored quantiles."""
-        parameter = self.parameter(appearance.parameter)
+        parameter = self.run.parameter(appearance.parameter)
         stored = self.run.quantiles(parameter.name)
         if stored is None:
             return None
@@ -175,12 +165,12 @@ class Overlay:
         others = [run for run in runs(self.scene) if run.key == appearance.other != self.run.key]
         if not others:
             return None
-        self.comparison = compare(self.run, others[0], self.parameter(appearance.parameter).name)
+        self.comparison = compare(self.run, others[0], self.run.parameter(appearance.parameter).name)
         return self.comparison.volume
 
     def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
         name = _TABLES.get(appearance.kind, "INN value")
-        shown = self.parameter(appearance.parameter)
+        shown = self.run.parameter(appearance.parameter)
         decades = (shown.low, shown.high) if name == "INN value" and shown.scale == "log" else None
         return color_node(self.scene, name, decades)
 
@@ -201,7 +191,7 @@ class Overlay:
 
     def _certainty(self, appearance: Appearance) -> NDArray[np.floating]:
         """One where the interval has no width, zero where the image says nothing beyond the prior."""
-        shown = self.parameter(appearance.parameter)
+        shown = self.run.parameter(appearance.parameter)
         width = self.run.array("interval_width", shown.name)
         if width is None:
             return np.ones(self.run.shape)
@@ -224,10 +214,9 @@ class Overlay:
 
     def legend_title(self, appearance: Appearance) -> str:
         """What is shown, in its unit, in as few words as a legend has room for."""
-        shown = self.parameter(appearance.parameter)
-        interval = self.run.result.record["settings"].get("interval", 0.95)
+        shown = self.run.parameter(appearance.parameter)
         return {
-            "interval_width": f"{shown.name}\n{interval:.0%} width{_bracket(shown)}",
+            "interval_width": f"{shown.name}\n{self.run.interval:.0%} width{_bracket(shown)}",
             "probability_below": f"P({shown.name} <\n{shown.text(appearance.threshold)})",
             "median": f"{shown.name}\nmedian{_bracket(shown)}",
             "sample": f"{shown.name}\none sample{_bracket(shown)}",

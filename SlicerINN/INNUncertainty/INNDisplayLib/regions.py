@@ -67,7 +67,7 @@ def read_region(
         raise ValueError(f"{run.name}: no quantiles of {parameter} are stored; apply the bundle again.")
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     inside = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, like)
-    mass = run.result.record["settings"].get("interval", 0.95)
+    mass = run.interval
     inside = np.zeros(run.shape, bool) if inside is None else inside.astype(bool)
     mean = region_mean(stored[0][inside], stored[1], ~run.withheld()[inside], mass)
     return RegionReading(segment.GetName(), shown, mean, mass, not _same_grid(segment, like))

@@ -66,18 +66,19 @@ class MapFile:
 
     def read(self) -> NDArray[Any]:
         """Voxels in Slicer's order, ``(K, J, I)``, or ``(K, J, I, C)`` for a stack."""
-        array = sitk.GetArrayFromImage(_read(self.path))
-        return np.moveaxis(array, 0, -1) if array.ndim == 4 else array
+        return self.load()[0]
 
-    def ijk_to_ras(self) -> NDArray[np.float64]:
-        """Index to RAS millimeters, ``(4, 4)``."""
+    def load(self) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Voxels as ``read`` gives them, and index to RAS millimeters, ``(4, 4)``."""
         image = _read(self.path)
+        array = sitk.GetArrayFromImage(image)
         size = image.GetDimension()
         matrix = np.eye(4)
         direction = np.asarray(image.GetDirection()).reshape(size, size)[:3, :3]
         matrix[:3, :3] = direction * np.asarray(image.GetSpacing())[:3]
         matrix[:3, 3] = np.asarray(image.GetOrigin())[:3]
-        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
+        stacked_last = np.moveaxis(array, 0, -1) if array.ndim == 4 else array
+        return stacked_last, np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
 
 
 @dataclass(frozen=True)

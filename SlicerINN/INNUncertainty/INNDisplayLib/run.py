@@ -78,6 +78,16 @@ class Run:
         return self.result.parameters
 
     @property
+    def interval(self) -> float:
+        """The probability inside its intervals."""
+        return self.result.record["settings"].get("interval", 0.95)
+
+    def parameter(self, name: str) -> Shown:
+        """The parameter of a name, or the first one."""
+        known = self.parameters
+        return next((p for p in known if p.name == name), known[0])
+
+    @property
     def image(self) -> slicer.vtkMRMLNode | None:
         """The volume or sequence that was inferred, if it is still in the scene."""
         return self.record_node.GetNodeReference(IMAGE)
@@ -131,7 +141,7 @@ class Run:
         """What a map is called."""
         text = _NAMES.get(kind, kind)
         if "{" in text:
-            text = text.format(interval=self.result.record["settings"].get("interval", 0.95))
+            text = text.format(interval=self.interval)
         whole = f"{parameter} {text}" if any(p.name == parameter for p in self._known()) else text
         return f"{self.name}: {whole}"
 

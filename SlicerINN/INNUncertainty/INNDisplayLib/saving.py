@@ -13,14 +13,13 @@ import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 from numpy.typing import NDArray
 
+from .itk_images import itk_image
 from .marks import matrix_of
 from .result import MapFile, ResultError
 from .run import Run
 from .samples import stacked
 
 __all__ = ["save_result"]
-
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def save_result(run: Run, folder: Path) -> None:
@@ -74,13 +73,6 @@ def _write(run: Run, file: MapFile, folder: Path) -> bool:
 
 def _image(array: NDArray[Any], like: slicer.vtkMRMLVolumeNode) -> sitk.Image:
     """An image of ``(K, J, I)``, or of ``(K, J, I, C)`` with the last axis as the fourth."""
-    matrix = _RAS_TO_LPS @ matrix_of(like)
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    parts = []
-    for part in np.moveaxis(array, -1, 0) if array.ndim == 4 else [array]:
-        image = sitk.GetImageFromArray(np.ascontiguousarray(part))
-        image.SetSpacing(spacing.tolist())
-        image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
-        image.SetOrigin(matrix[:3, 3].tolist())
-        parts.append(image)
-    return sitk.JoinSeries(parts) if array.ndim == 4 else parts[0]
+    parts = np.moveaxis(array, -1, 0) if array.ndim == 4 else [array]
+    images = [itk_image(part, matrix_of(like)) for part in parts]
+    return sitk.JoinSeries(images) if array.ndim == 4 else images[0]

@@ -78,7 +78,7 @@ def _read_all(result: Result) -> list[tuple[MapFile, NDArray[Any], NDArray[np.fl
 
     ITK reads NaN in NIfTI files as 0, which would be drawn as a value, so that it is put back here.
     """
-    read = [(file, file.read(), file.ijk_to_ras()) for file in result.files]
+    read = [(file, *file.load()) for file in result.files]
     if len({array.shape[:3] for _, array, _ in read}) > 1:
         raise ResultError(f"{result.folder}: its maps differ in size; copy the folder as a whole.")
     missing = next((array < 0.5 for file, array, _ in read if file.kind == "valid"), None)

@@ -8,13 +8,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 import slicer.util
-import vtk
+from INNDisplayLib import itk_image, matrix_of
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 __all__ = ["make_savable", "number_of_bands", "write_image"]
-
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def number_of_bands(node: slicer.vtkMRMLNode) -> int:
@@ -47,12 +45,7 @@ def write_image(node: slicer.vtkMRMLNode, path: Path) -> None:
         OSError: if the file cannot be written.
     """
     array, matrix = _voxels(node)
-    image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
-    lps = _RAS_TO_LPS @ matrix
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
+    image = itk_image(array, matrix)
     try:
         sitk.WriteImage(image, str(path), useCompression=False)
     except RuntimeError as error:
@@ -65,20 +58,14 @@ def _voxels(node: slicer.vtkMRMLNode) -> tuple[NDArray[np.generic], NDArray[np.f
     if not node.IsA("vtkMRMLSequenceNode"):
         if node.GetImageData() is None:
             raise ValueError(_("The volume {name} has no voxels; load it again.").format(name=node.GetName()))
-        return slicer.util.arrayFromVolume(node), _matrix(node)
+        return slicer.util.arrayFromVolume(node), matrix_of(node)
     items = [node.GetNthDataNode(n) for n in range(node.GetNumberOfDataNodes())]
     if not items or not all(i.IsA("vtkMRMLScalarVolumeNode") and i.GetImageData() for i in items):
         text = _("The sequence {name} holds no volumes; select one with a volume a band.")
         raise ValueError(text.format(name=node.GetName()))
     arrays = [slicer.util.arrayFromVolume(item) for item in items]
-    matrices = [_matrix(item) for item in items]
+    matrices = [matrix_of(item) for item in items]
     if len({a.shape for a in arrays}) > 1 or not np.allclose(matrices, matrices[0], atol=1e-4):
         text = _("The volumes of the sequence {name} lie on different grids; resample them first.")
         raise ValueError(text.format(name=node.GetName()))
     return np.stack(arrays, -1), matrices[0]
-
-
-def _matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
