@@ -14,10 +14,11 @@ from typing_extensions import Self
 from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.chunks import ChunkFunction, is_recorded, map_chunks, rows_per_chunk
 from monai_inn.networks.couplings import Context
+from monai_inn.networks.periodic import PeriodicStack
 from monai_inn.networks.plans import Plan
 
 if TYPE_CHECKING:
-    from monai_inn.networks.flows import FlowStack
+    from monai_inn.networks.stacks import FlowStack
 
 __all__ = ["EnsembleDistribution", "FlowDistribution"]
 
@@ -41,7 +42,7 @@ class FlowDistribution(Distribution):
 
     def __init__(
         self,
-        stack: FlowStack,
+        stack: FlowStack | PeriodicStack,
         condition: Tensor | None,
         channels: int | None = None,
         base: AdjustedNormal | None = None,
@@ -147,7 +148,7 @@ class FlowDistribution(Distribution):
         if torch.is_grad_enabled() or is_recorded():
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
-        if device.type != "cpu" or direction == "latent":
+        if device.type != "cpu" or direction == "latent" or isinstance(self._stack, PeriodicStack):
             return map_chunks([together], rows, condition, (members, *shape), limit).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]

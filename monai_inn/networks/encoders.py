@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from monai_inn.networks.products import Linear
 
-__all__ = ["ConditionEncoder", "QuantileHead", "Whitening"]
+__all__ = ["Components", "ConditionEncoder", "QuantileHead", "Whitening"]
 
 
 class Whitening(nn.Module):
@@ -56,6 +56,77 @@ class Whitening(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Whiten features ``(…, F)``."""
         return (features - self.mean) @ self.matrix.T
+
+
+class Components(nn.Module):
+    """Principal components of images: where the pose, or whatever is looked for, leaves its mark.
+
+    In features whose noise is white, an image tells about its clean counterpart only through the directions
+    in which clean images vary, so that a linear map on these is a condition that loses nothing but what lies
+    deep in the noise. What an image holds beyond them tells whether it is one of the simulated at all.
+
+    Args:
+        channels: number of pixels ``F``.
+        components: number of components, ``F`` at most.
+        leading: components that ``summary`` returns.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    scale: Tensor
+    residual: Tensor
+
+    def __init__(self, channels: int, components: int, leading: int) -> None:
+        super().__init__()
+        if not 1 <= leading <= components < channels:
+            raise ValueError(
+                f"{leading} leading of {components} components of {channels} pixels; each must be fewer than "
+                "the next."
+            )
+        self.leading = leading
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("axes", torch.eye(channels, components))
+        self.register_buffer("scale", torch.ones(components))
+        self.register_buffer("residual", torch.tensor([0.0, 1.0]))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Set all from noisy features ``(N, F)``.
+
+        Raises:
+            ValueError: if there are too few of them, or they do not vary in as many directions.
+        """
+        if len(features) <= self.axes.shape[1]:
+            raise ValueError(
+                f"{len(features)} images are too few for {self.axes.shape[1]} components; simulate more."
+            )
+        self.mean.copy_(features.mean(0))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            axes = torch.pca_lowrank(features - self.mean, self.axes.shape[1], center=False, niter=4)[2]
+        self.axes.copy_(axes)
+        self.scale.copy_(((features - self.mean) @ axes).std(0))
+        beyond = self._beyond(features - self.mean)
+        self.residual.copy_(torch.stack([beyond.mean(), beyond.std()]))
+        if not (self.scale > 1e-6 * self.scale[0]).all() or not self.residual[1] > 0:
+            raise ValueError(
+                f"the images do not vary in more than {self.axes.shape[1]} directions; add the measurement's "
+                "noise, or ask for fewer components."
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features ``(…, F)`` to components of unit variance, ``(…, components)``."""
+        return (features - self.mean) @ self.axes / self.scale
+
+    def summary(self, features: Tensor) -> Tensor:
+        """Leading components, and how much lies beyond all of them, ``(…, leading + 1)``, unit variance."""
+        beyond = (self._beyond(features - self.mean) - self.residual[0]) / self.residual[1]
+        return torch.cat([self(features)[..., : self.leading], beyond.unsqueeze(-1)], -1)
+
+    def _beyond(self, centred: Tensor) -> Tensor:
+        """Logarithm of the squared length that no component holds."""
+        inside = (centred @ self.axes).square().sum(-1)
+        return (centred.square().sum(-1) - inside).clamp_min(1e-6).log()
 
 
 class ConditionEncoder(nn.Module):

@@ -20,7 +20,7 @@ from monai_inn.networks.couplings import Centring, CouplingBlock
 from monai_inn.networks.plan_parts import Chunk, PreparedSubnet, Sharing
 
 if TYPE_CHECKING:
-    from monai_inn.networks.flows import FlowStack
+    from monai_inn.networks.stacks import FlowStack
 
 __all__ = ["Plan"]
 

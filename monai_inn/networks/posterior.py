@@ -12,11 +12,13 @@ from torch.distributions import Distribution, constraints
 
 from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.distributions import FlowDistribution
-from monai_inn.networks.encoders import ConditionEncoder, QuantileHead, Whitening
+from monai_inn.networks.encoders import Components, ConditionEncoder, QuantileHead, Whitening
 from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
 from monai_inn.problems.parameters import ParameterSpace
 
 __all__ = ["ParameterPosterior", "PosteriorNetwork"]
+
+_LEADING = 24  # principal components that the density of an image is over
 
 
 class ParameterPosterior(Distribution):
@@ -52,7 +54,9 @@ class ParameterPosterior(Distribution):
 class PosteriorNetwork(nn.Module):
     """All that is trained for one inverse problem; sizes only, no physics.
 
-    The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted.
+    The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted. The density is over
+    the density features, or, if features are an image, over leading components and what lies beyond all. A
+    network of an image has no preview.
 
     A recalibrated network has a ``base`` that adjusts the latents of its posterior, and two sorted buffers
     of held-out simulations: ``level_scores (D, n)``, at which quantile level the truth of each parameter of
@@ -64,6 +68,10 @@ class PosteriorNetwork(nn.Module):
         groups: sizes of the parameter groups; the first group holds the parameters that maps show.
         condition_channels: channels between encoder and flow.
         encoder_width: width of the encoder.
+        encoder_blocks: residual blocks of the encoder.
+        components: principal components that the encoder sees of features that are an image; 0 for features
+            that are none, of which it sees all.
+        periodic: parameters that are angles on a full circle.
         num_blocks: coupling blocks for each group, one number or one for each.
         hidden_channels: hidden layers of the couplings' subnets, one tuple or one for each group.
         coupling: ``"spline"`` or ``"affine"``.
@@ -89,6 +97,9 @@ class PosteriorNetwork(nn.Module):
         *,
         condition_channels: int = 32,
         encoder_width: int = 128,
+        encoder_blocks: int = 2,
+        components: int = 0,
+        periodic: Sequence[int] = (),
         num_blocks: int | Sequence[int] = 4,
         hidden_channels: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
         coupling: str = "spline",
@@ -103,16 +114,28 @@ class PosteriorNetwork(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.whitening = Whitening(num_features)
-            self.density_whitening = Whitening(num_density_features)
-            self.encoder = ConditionEncoder(num_features, condition_channels, encoder_width)
-            self.preview = QuantileHead(condition_channels, groups[0])
+            leading = min(_LEADING, components)
+            self.whitening: Whitening | Components = (
+                Components(num_features, components, leading) if components else Whitening(num_features)
+            )
+            density_channels = leading + 1 if components else num_density_features
+            self.density_whitening = Whitening(density_channels)
+            seen = components or num_features
+            self.encoder = ConditionEncoder(seen, condition_channels, encoder_width, encoder_blocks)
+            self.preview = None if components else QuantileHead(condition_channels, groups[0])
         self.flow = ConditionalFlow(
-            sum(groups), condition_channels, num_blocks, hidden_channels, coupling, groups=groups, seed=seed
+            sum(groups),
+            condition_channels,
+            num_blocks,
+            hidden_channels,
+            coupling,
+            groups=groups,
+            periodic=periodic,
+            seed=seed,
         )
         self.density = FlowEnsemble(
             members,
-            in_channels=num_density_features,
+            in_channels=density_channels,
             num_blocks=density_blocks,
             hidden_channels=density_hidden,
             # Affine couplings grow without bound off the data, and members then disagree about anything.
@@ -135,6 +158,9 @@ class PosteriorNetwork(nn.Module):
             "num_ood_scores": num_ood_scores,
             "seed": seed,
         }
+        if components:
+            image = {"encoder_blocks": encoder_blocks, "components": components, "periodic": list(periodic)}
+            self.config |= image
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
         self._hold(
             AdjustedNormal(groups, recalibration_knots) if recalibration_knots else None,
@@ -172,16 +198,34 @@ class PosteriorNetwork(nn.Module):
         q = self.flow(self.encoder(self.whitening(features)))
         return q if self.base is None else q.with_base(self.base)
 
+    @torch.no_grad()
+    def fit_whitening(self, features: Tensor, density_features: Tensor) -> None:
+        """Set all fixed maps in front of the trained parts from features ``(N, F)`` and ``(N, K)``."""
+        self.whitening.fit(features)
+        self.density_whitening.fit(self._density_summary(density_features))
+
+    def density_channels(self, features: Tensor) -> Tensor:
+        """Return what the density is over, whitened, of density features ``(…, K)``."""
+        return self.density_whitening(self._density_summary(features))
+
+    def _density_summary(self, features: Tensor) -> Tensor:
+        return self.whitening.summary(features) if isinstance(self.whitening, Components) else features
+
     def observation_log_prob(self, features: Tensor) -> Tensor:
         """Log density in nats of density features ``(…, K)`` under every member, shape ``(M, …)``."""
-        return self.density().log_prob(self.density_whitening(features)) + self.density_whitening.log_det
+        return self.density().log_prob(self.density_channels(features)) + self.density_whitening.log_det
 
     def preview_quantiles(self, features: Tensor) -> Tensor:
         """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space.
 
         After a recalibration their distances from the median are scaled as typical latents are, which is
         right for a posterior that is too narrow or too wide everywhere, and else approximate.
+
+        Raises:
+            ValueError: if this network has no preview.
         """
+        if self.preview is None:
+            raise ValueError("this network is for whole images and has no preview; ask for its posterior.")
         quick = self.preview(self.encoder(self.whitening(features)))
         if self.base is None:
             return quick

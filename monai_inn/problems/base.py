@@ -48,12 +48,18 @@ class InverseProblem(abc.ABC):
     A subclass sets ``name``, ``parameters`` and ``observation_names`` and writes ``forward`` and ``noise``.
     ``targets`` names the parameters that maps show (they come first in ``parameters``); the others are
     nuisances of the forward model, inferred as well so that posterior samples can be simulated again.
+
+    Attributes:
+        image_size: rows and columns if an observation is an image, its rows one after another.
+        storage_dtype: number format in which a training pool keeps noise-free observations.
     """
 
     name: ClassVar[str]
     parameters: tuple[Parameter, ...]
     observation_names: tuple[str, ...]
     targets: tuple[str, ...]
+    image_size: tuple[int, int] | None = None
+    storage_dtype: torch.dtype = torch.float32
 
     @property
     def space(self) -> ParameterSpace:
@@ -84,6 +90,14 @@ class InverseProblem(abc.ABC):
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""
         return torch.isfinite(y).all(-1)
+
+    def require_pixels(self) -> None:
+        """Raise a ``ValueError`` if an observation is a whole image, of which there are no maps."""
+        if self.image_size is not None:
+            raise ValueError(
+                f"the problem {self.name!r} takes a whole image at a time and makes no maps of it; use "
+                "`monai-inn register`."
+            )
 
     def simulate(self, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Draw parameters from the prior and their noisy observations.
@@ -127,6 +141,11 @@ class InverseProblem(abc.ABC):
     @abc.abstractmethod
     def to_config(self) -> dict[str, Any]:
         """Return keyword arguments, JSON-ready, from which the class makes an equal problem."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Further keyword arguments that are too large for JSON; a bundle keeps them beside the weights."""
+        return {}
 
     def __repr__(self) -> str:
         return (

@@ -15,13 +15,14 @@ from monai_inn.problems import InverseProblem
 from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
-from monai_inn.training.stages import STAGES, Recipe
+from monai_inn.training.stages import Recipe, stages_of
 
 __all__ = ["deadlines", "scaled"]
 
 # Of the budget; the rest is for measuring.
 _SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
 _TRIAL = 4096
+_POOL_BYTES = 3 << 29
 
 
 def deadlines(started: float, minutes: float) -> dict[str, float]:
@@ -51,19 +52,21 @@ def scaled(
         device: where to train.
         has_simulations: whether the simulations exist already.
     """
+    problem.simulate_clean(1, seed)  # the first call may load or compile what later ones have
     began = time.monotonic()
     trial = SimulationPool.simulate(problem, _TRIAL, seed, device)
     per_simulation = (time.monotonic() - began) / _TRIAL
     net, per_step = network(trial), {}
     small = replace(recipe, preview_observations=2048)
     with single_thread(device):
-        for build in STAGES:
+        for build in stages_of(net):
             stage = build(net, trial, trial, small, seed)
             per_step[stage.name] = _step_seconds(stage)
     seconds = 60 * minutes - (time.monotonic() - began)
     steps = {f"{name}_steps": max(50, int(_SHARES[name] * seconds / s)) for name, s in per_step.items()}
     num = recipe.num_simulations if has_simulations else int(_SHARES["simulate"] * seconds / per_simulation)
-    num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000)
+    fit_into_memory = _POOL_BYTES // (trial.clean.shape[1] * trial.clean.element_size())
+    num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000, max(_TRIAL, fit_into_memory // _TRIAL * _TRIAL))
     observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))
     measured = int(min(recipe.measured, 500 + 10 * seconds))
     return replace(recipe, num_simulations=num, preview_observations=observations, measured=measured, **steps)

@@ -21,7 +21,8 @@ from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage, si
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.simulation import open_simulations
-from monai_inn.training.stages import STAGES, Recipe
+from monai_inn.training.stages import Recipe, image_options, stages_of
+from monai_inn.training.warm import warm_start
 
 __all__ = ["fit"]
 
@@ -41,6 +42,7 @@ def fit(
     simulations: str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
     resume: bool = False,
+    warm: FittedPosterior | None = None,
     device: str | torch.device = "cpu",
     progress: Callable[[Progress], None] | None = None,
 ) -> FittedPosterior:
@@ -57,6 +59,8 @@ def fit(
         simulations: Zarr store of ``simulate_to_zarr``; simulated now if not given.
         checkpoint: folder for the training state; needed for ``resume``.
         resume: continue from the state in ``checkpoint``, to the same weights as without the interruption.
+        warm: trained posterior of the same parameters to start from, for problems of images: that of another
+            patient.
         device: where to train.
         progress: called with a ``Progress`` at every evaluation.
 
@@ -74,7 +78,7 @@ def fit(
     if target.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
     options = {"members": members, "coupling": coupling, "seed": seed, **(network or {})}
-    run = _Run(problem, seed, options, checkpoint, progress or (lambda _: None), target)
+    run = _Run(problem, seed, options, checkpoint, progress or (lambda _: None), target, warm)
     state = run.resumable() if resume else None
     if state is not None:
         recipe = Recipe(**state["recipe"])
@@ -101,8 +105,9 @@ class _Run:
         checkpoint: str | PathLike[str] | None,
         tell: Callable[[Progress], None],
         device: torch.device,
+        warm: FittedPosterior | None,
     ) -> None:
-        self.problem, self.seed, self.options = problem, seed, options
+        self.problem, self.seed, self.options, self.warm = problem, seed, options, warm
         self.tell, self.device = tell, device
         self.started, self.minutes_before = time.monotonic(), 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
@@ -144,13 +149,15 @@ class _Run:
         held_out = SimulationPool.simulate(self.problem, 8 * 1024, self.seed + _HELD_OUT, self.device)
         net = self.network(pool)
         losses: dict[str, float] = {} if state is None else dict(state["losses"])
-        for index, build in enumerate(STAGES):
+        for index, build in enumerate(stages_of(net)):
             if state is not None and state["stage"] > index:
                 continue
             engine = None
             if state is not None:
                 net.load_state_dict(state["network"])
             stage = build(net, pool, held_out, recipe, self.seed)
+            if self.warm is not None and index == 0:
+                warm_start(net, self.warm, pool)
             if state is not None and state["engine"] is not None:
                 # Building the stage has initialised what was already trained.
                 net.load_state_dict(state["network"])
@@ -202,9 +209,9 @@ class _Run:
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
         sizes = (batch.features.shape[-1], batch.density_features.shape[-1])
-        net = PosteriorNetwork(*sizes, groups, **self.options).to(self.device)
-        net.whitening.fit(batch.features)
-        net.density_whitening.fit(batch.density_features)
+        options = (image_options(self.problem) if self.problem.image_size else {}) | self.options
+        net = PosteriorNetwork(*sizes, groups, **options).to(self.device)
+        net.fit_whitening(batch.features, batch.density_features)
         return net
 
     def _guard(self, net: PosteriorNetwork) -> None:

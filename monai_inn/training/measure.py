@@ -64,8 +64,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "parameters": per_parameter,
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "ood": _trust(fitted, y),
-        "preview": _preview_error(fitted, y),
-    }
+    } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
 
 
 def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:

@@ -48,7 +48,7 @@ class SimulationPool:
 
     def __init__(self, problem: InverseProblem, theta: Tensor, clean: Tensor, device: torch.device) -> None:
         self.problem, self.device = problem, device
-        self.latent, self.clean = problem.space.to_latent(theta), clean
+        self.latent, self.clean = problem.space.to_latent(theta), clean.to(problem.storage_dtype)
 
     @classmethod
     def simulate(
@@ -62,7 +62,8 @@ class SimulationPool:
         """Simulate ``n`` pairs, rounded up to whole blocks, reporting the share done."""
         step, parts = 8 * BLOCK, []
         for start in range(0, n, step):
-            parts.append(problem.simulate_clean(min(step, n - start), seed, first_block=start // BLOCK))
+            theta, clean = problem.simulate_clean(min(step, n - start), seed, first_block=start // BLOCK)
+            parts.append((theta, clean.to(problem.storage_dtype)))
             progress(min(1.0, (start + step) / n))
         theta, clean = (torch.cat(column) for column in zip(*parts, strict=True))
         return cls(problem, theta, clean, device)
@@ -76,7 +77,7 @@ class SimulationPool:
         generator = torch.Generator().manual_seed(int(entropy) % 2**63)
         rows = rows or range(len(self))
         index = torch.randint(rows.start, rows.stop, (size,), generator=generator)
-        y = self.problem.noise(self.clean[index], generator)
+        y = self.problem.noise(self.clean[index].float(), generator)
         valid = self.problem.is_valid(y)
         if not valid.all():  # too dark to be used; a neighbour takes the place, so that the size stays
             keep = torch.nonzero(valid).squeeze(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,15 @@ from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.chunks import on_all_threads
 from monai_inn.networks.couplings import Context
+from monai_inn.networks.encoders import QuantileHead
+from monai_inn.problems import InverseProblem
 from monai_inn.training.engine import Stage
 from monai_inn.training.pool import Batch, SimulationPool, prefetched
 
-__all__ = ["STAGES", "Recipe"]
+__all__ = ["Recipe", "image_options", "stages_of"]
 
 _HELD_OUT_ROWS = 4096
+_COMPONENTS = 128
 _PREVIEW_SAMPLES = 512
 _FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 
@@ -97,7 +101,7 @@ def density_stage(
 
     def smoothed(features: Tensor, step: int) -> Tensor:
         """Whitened features with the smoothing noise of one step, members and channels first."""
-        whitened = net.density_whitening(features).transpose(-1, -2)
+        whitened = net.density_channels(features).transpose(-1, -2)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         noise = torch.randn(whitened.shape, generator=generator).to(whitened)
         return whitened + recipe.density_smoothing * noise
@@ -128,13 +132,14 @@ def preview_stage(
     The flow's quantiles are a function of the condition alone and carry none of the sampling noise that a
     pinball loss on single simulations has.
     """
+    head = _preview(net)
     train = _flow_quantiles(net, pool.batch(recipe.preview_observations, seed, "preview", 0).features)
     fixed = _flow_quantiles(net, held_out.batch(_HELD_OUT_ROWS, seed, "held out preview", 0).features)
 
     def error(data: tuple[Tensor, Tensor]) -> Tensor:
         condition, target = data
         spread = (target[..., -2] - target[..., 1]).unsqueeze(-1) / 2  # half of the central 68 %
-        difference = (net.preview(condition) - target) / spread.clamp_min(1e-2)
+        difference = (head(condition) - target) / spread.clamp_min(1e-2)
         return nn.functional.smooth_l1_loss(difference, torch.zeros_like(difference), beta=0.2)
 
     def batches(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -145,14 +150,20 @@ def preview_stage(
 
     steps = recipe.preview_steps
     rate = recipe.peak_rate(steps)
-    return Stage("preview", net.preview, batches, error, lambda: error(fixed), steps, rate)
+    return Stage("preview", head, batches, error, lambda: error(fixed), steps, rate)
+
+
+def _preview(net: PosteriorNetwork) -> QuantileHead:
+    assert net.preview is not None
+    return net.preview
 
 
 def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Tensor]:
     """Conditions and the flow's marginal quantiles ``(N, D, levels)`` of the first group."""
-    channels = net.preview.num_parameters
+    head = _preview(net)
+    channels = head.num_parameters
     latents = shared_latents(_PREVIEW_SAMPLES, channels, seed=0).to(features.device)
-    levels = net.preview.levels.tolist()
+    levels = head.levels.tolist()
     with torch.no_grad():
         condition = net.encoder(net.whitening(features))
 
@@ -164,4 +175,24 @@ def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Te
     return condition, torch.cat(list(on_all_threads(task, condition.split(1024), features.device)))
 
 
-STAGES = (posterior_stage, density_stage, preview_stage)  # in the order in which they are trained
+Build = Callable[[PosteriorNetwork, SimulationPool, SimulationPool, Recipe, int], Stage]
+
+
+def stages_of(net: PosteriorNetwork) -> tuple[Build, ...]:
+    """Return what is trained of a network, in order."""
+    stages: tuple[Build, ...] = (posterior_stage, density_stage)
+    return stages if net.preview is None else (*stages, preview_stage)
+
+
+def image_options(problem: InverseProblem) -> dict[str, Any]:
+    """Return the arguments of ``PosteriorNetwork`` for a problem whose observations are images."""
+    angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
+    return {
+        "components": min(_COMPONENTS, len(problem.observation_names) // 2),
+        "periodic": angles,
+        "condition_channels": 96,
+        "encoder_width": 256,
+        "encoder_blocks": 3,
+        "num_blocks": 2 if len(problem.parameters) - len(angles) < 2 else 4,
+        "hidden_channels": (128, 128),
+    }

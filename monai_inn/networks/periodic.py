@@ -1,0 +1,245 @@
+"""Flows with channels that are angles: their density lives on the circle and has no seam.
+
+Like every flow here these work on values in which the prior is a standard normal. An angle comes as ``Φ⁻¹``
+of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again. A density on the
+circle is made by rotations and splines that map the circle onto itself, hence integrates to one over a turn
+wherever the turn is cut. The angles come first, each given those before; all other channels follow, given the
+angles.
+
+Source: Rezende et al., Normalizing flows on tori and spheres, 2020 (circular splines); the cut is not theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from monai_inn.networks.bijections import SplineTransform
+from monai_inn.networks.couplings import Context, Subnet
+from monai_inn.networks.stacks import FlowStack, check_kinds
+
+__all__ = ["CircleFlow", "PeriodicStack"]
+
+_HARMONICS = 2
+_LEAST_SHARE = 1e-6  # of a turn, nearer to the cut than which float32 cannot say where
+_LAYERS = 3
+
+
+class CircleFlow(nn.Module):
+    """Density of one angle: a rotation and a spline, again and again; the first rotation sees the condition.
+
+    Every spline has the slope one where its turn is cut, on both sides, so that it is smooth there; the
+    rotations put the cuts at different places.
+
+    Args:
+        seen_channels: channels that the density depends on beside the condition.
+        condition_channels: channels of the condition.
+        hidden_channels: widths of the hidden layers.
+        num_bins: bins of each spline.
+        members: number of ensemble members.
+        generator: source of the initial weights.
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self,
+        seen_channels: int,
+        condition_channels: int,
+        hidden_channels: Sequence[int],
+        num_bins: int,
+        members: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.transform = SplineTransform(num_bins, bound=0.5)
+        self._sizes = [2] + [self.transform.parameters_per_channel] * _LAYERS
+        self.subnet = Subnet(
+            seen_channels, condition_channels, hidden_channels, sum(self._sizes), members, generator
+        )
+        # Cuts a golden share of a turn apart are never close to one another.
+        offsets = [0.618 * layer % 1 for layer in range(_LAYERS)]
+        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
+
+    def forward(self, turn: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Angles to uniform ones, both in turns within ±½; shapes and log-determinant ``(M, rows)``."""
+        rotation, splines = self._layers(seen, context)
+        log_det = torch.zeros_like(turn)
+        for layer, raw in enumerate(splines):
+            turn = _wrapped(turn - (rotation if layer == 0 else self.offsets[layer]))
+            moved, change = self.transform.forward(turn.unsqueeze(1), raw)
+            turn, log_det = moved.squeeze(1), log_det + change
+        return turn, log_det
+
+    def inverse(self, turn: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Undo ``forward``."""
+        rotation, splines = self._layers(seen, context)
+        log_det = torch.zeros_like(turn)
+        for layer in reversed(range(_LAYERS)):
+            moved, change = self.transform.inverse(turn.unsqueeze(1), splines[layer])
+            turn, log_det = moved.squeeze(1), log_det + change
+            turn = _wrapped(turn + (rotation if layer == 0 else self.offsets[layer]))
+        return turn, log_det
+
+    def _layers(self, seen: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
+        direction, *splines = self.subnet(seen, context).split(self._sizes, 1)
+        return torch.atan2(direction[:, 1], direction[:, 0]) / (2 * math.pi), [
+            s.contiguous() for s in splines
+        ]
+
+
+class PeriodicStack(nn.Module):
+    """Layers of a flow some of whose channels are angles; takes the place of a ``FlowStack``.
+
+    Args:
+        in_channels: number of channels.
+        condition_channels: channels of the condition.
+        periodic: the channels that are angles.
+        num_blocks: coupling blocks for the other channels.
+        hidden_channels: widths of the subnets' hidden layers.
+        coupling: ``"affine"`` or ``"spline"``, for the other channels.
+        members: number of ensemble members.
+        seed: seed of the initial weights.
+        num_bins: bins of the splines; circles have three times as many.
+        clamp: bound of the affine log-scale.
+        mixing: kind of the mixing matrices.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        condition_channels: int,
+        periodic: Sequence[int],
+        num_blocks: int,
+        hidden_channels: Sequence[int],
+        coupling: str,
+        members: int,
+        seed: int,
+        num_bins: int,
+        clamp: float,
+        mixing: str,
+    ) -> None:
+        super().__init__()
+        if sorted(set(periodic)) != sorted(periodic) or not set(periodic) <= set(range(in_channels)):
+            raise ValueError(f"periodic = {tuple(periodic)} are not channels of {in_channels}, each once.")
+        check_kinds(coupling, mixing)
+        self.periodic = tuple(periodic)
+        self.others = tuple(c for c in range(in_channels) if c not in self.periodic)
+        self.groups, self.members, self.condition_channels = (in_channels,), members, condition_channels
+        generator = torch.Generator().manual_seed(seed)
+        each = 2 * _HARMONICS
+        self.circles = nn.ModuleList(
+            CircleFlow(each * i, condition_channels, hidden_channels, 3 * num_bins, members, generator)
+            for i in range(len(self.periodic))
+        )
+        self.rest = None
+        if self.others:
+            self.rest = FlowStack(
+                in_channels=len(self.others),
+                condition_channels=condition_channels + each * len(self.periodic),
+                num_blocks=num_blocks,
+                hidden_channels=hidden_channels,
+                coupling=coupling,
+                groups=(len(self.others),),
+                members=members,
+                seed=seed + 1,
+                num_bins=num_bins,
+                clamp=clamp,
+                mixing=mixing,
+            )
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, context: Context) -> None:
+        """Set every ActNorm from a first batch ``(M, channels, rows)``."""
+        if self.rest is not None:
+            turns = _turn(x[:, list(self.periodic)])
+            self.rest.initialise(x[:, list(self.others)], _with(context, _embedded(turns)))
+
+    def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Data to latent, ``(M, channels, rows)``, and the log-determinant ``(M, rows)``."""
+        latent, log_det = torch.empty_like(x), x.new_zeros(len(x), x.shape[2])
+        turns = _turn(x[:, list(self.periodic)])
+        seen = _embedded(turns)
+        columns: dict[int, Tensor] = {}
+        for i, (channel, circle) in enumerate(zip(self.periodic, self.circles, strict=True)):
+            turn, change = circle(turns[:, i], seen[:, : 2 * _HARMONICS * i], context)
+            columns[channel] = _normal(turn)
+            log_det = log_det + change + _log_normal(x[:, channel]) - _log_normal(columns[channel])
+        if self.rest is not None:
+            rest, change = self.rest(x[:, list(self.others)], _with(context, seen))
+            columns |= dict(zip(self.others, rest.unbind(1), strict=True))
+            log_det = log_det + change
+        latent = torch.stack([columns[channel] for channel in range(x.shape[1])], 1)
+        return latent, log_det
+
+    def inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Latent to data."""
+        log_det = z.new_zeros(len(z), z.shape[2])
+        columns: dict[int, Tensor] = {}
+        seen = z[:, :0]
+        for channel, module in zip(self.periodic, self.circles, strict=True):
+            circle = cast("CircleFlow", module)
+            turn, change = circle.inverse(_turn(z[:, channel]), seen, context)
+            columns[channel] = _normal(turn)
+            log_det = log_det + change + _log_normal(z[:, channel]) - _log_normal(columns[channel])
+            seen = torch.cat([seen, _embedded(turn.unsqueeze(1))], 1)
+        if self.rest is not None:
+            rest, change = self.rest.inverse(z[:, list(self.others)], _with(context, seen))
+            columns |= dict(zip(self.others, rest.unbind(1), strict=True))
+            log_det = log_det + change
+        return torch.stack([columns[channel] for channel in range(z.shape[1])], 1), log_det
+
+    def log_prob(self, x: Tensor, context: Context) -> Tensor:
+        """Log density in nats of ``x (M, channels, rows)``, shape ``(M, rows)``."""
+        z, log_det = self(x, context)
+        return log_det + _log_normal(z).sum(1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def widest(self) -> int:
+        """Channels of the widest activation."""
+        return max(weight.shape[1] for name, weight in self.named_parameters() if ".weights." in name)
+
+
+def _turn(x: Tensor) -> Tensor:
+    """Share of a turn within ±½ of a normal score."""
+    return torch.special.ndtr(x) - 0.5
+
+
+def _normal(turn: Tensor) -> Tensor:
+    """Normal score of a share of a turn within ±½."""
+    return torch.special.ndtri((turn + 0.5).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE))
+
+
+def _log_normal(z: Tensor) -> Tensor:
+    return -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
+
+
+def _wrapped(turn: Tensor) -> Tensor:
+    return turn - torch.round(turn)
+
+
+def _embedded(turns: Tensor) -> Tensor:
+    """Cosines and sines ``(M, 2 · harmonics · channels, rows)`` of turns ``(M, channels, rows)``."""
+    orders = torch.arange(1, _HARMONICS + 1, dtype=turns.dtype, device=turns.device)
+    angle = 2 * math.pi * turns.unsqueeze(2) * orders.view(-1, 1)
+    return torch.cat([angle.cos(), angle.sin()], 2).flatten(1, 2)
+
+
+def _with(context: Context, seen: Tensor) -> Context:
+    """The condition of every row, with further channels below it."""
+    if context.condition is None:
+        return Context(seen)
+    condition = context.condition
+    if context.repeats > 1:
+        condition = condition.repeat_interleave(context.repeats, -1)
+    return Context(torch.cat([condition.expand(len(seen), -1, -1), seen], 1))

@@ -1,0 +1,62 @@
+"""Starting from the network of another patient, whose bones cast similar shadows."""
+
+from __future__ import annotations
+
+import torch
+
+from monai_inn.inferers import FittedPosterior
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.encoders import Components
+from monai_inn.training.pool import SimulationPool
+
+__all__ = ["warm_start"]
+
+_ROWS = 4096
+_RIDGE = 1e-2
+
+
+@torch.no_grad()
+def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPool) -> None:
+    """Give a new network the encoder and the posterior flow of a trained one.
+
+    Principal components of two patients have nothing in common but the poses that they stem from. So both are
+    computed for the same poses, the donor's are regressed on the new ones, and that map goes into the
+    encoder's first layer: the new network then answers as the donor would to its own image of that pose.
+
+    Args:
+        net: new network, its fixed maps fitted.
+        donor: trained posterior of the same parameters and ranges.
+        pool: simulations of the new patient.
+
+    Raises:
+        ValueError: if parameters, ranges or sizes differ, or one network is not of images.
+    """
+    theirs, ours = donor.network, pool.problem.space
+    if donor.problem.space.to_config() != ours.to_config():
+        raise ValueError(
+            "a warm start needs a bundle of the same parameters and ranges; it has "
+            f"{', '.join(f'{p.name} {p.low:g} to {p.high:g}' for p in donor.problem.parameters)}."
+        )
+    if not isinstance(net.whitening, Components) or not isinstance(theirs.whitening, Components):
+        raise ValueError("a warm start works between networks of images only.")
+    sizes = {"condition_channels", "encoder_width", "encoder_blocks", "num_blocks", "hidden_channels"}
+    differing = [name for name in sorted(sizes) if net.config[name] != theirs.config[name]]
+    if differing:
+        raise ValueError(f"a warm start needs networks of one size; {', '.join(differing)} differ.")
+    device = pool.device
+    theta = ours.inverse(pool.latent[:_ROWS])
+    new = net.whitening(pool.problem.features(pool.clean[:_ROWS].float()).to(device))
+    old = theirs.whitening(donor.problem.features(donor.problem.forward(theta)).to(device))
+    columns = torch.cat([new, new.new_ones(len(new), 1)], 1).double()
+    ridge = _RIDGE * len(new) * torch.eye(columns.shape[1], dtype=torch.float64, device=device)
+    ridge[-1, -1] = 0
+    fitted = torch.linalg.solve(columns.T @ columns + ridge, columns.T @ old.double()).float()
+    state = {
+        name: value
+        for name, value in theirs.state_dict().items()
+        if name.startswith(("encoder.", "flow.")) and name != "encoder.inlet.weight"
+    }
+    first = theirs.encoder.inlet.weight
+    state["encoder.inlet.weight"] = first @ fitted[:-1].T
+    state["encoder.inlet.bias"] = theirs.encoder.inlet.bias + first @ fitted[-1]
+    net.load_state_dict(net.state_dict() | state)
