@@ -6,12 +6,14 @@ from typing import Any
 
 from monai_inn.problems.ballistics import InverseBallistics
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.deformable import DeformableRegistration
 from monai_inn.problems.gaussian import LinearGaussian
 from monai_inn.problems.gaussian_uniform import GaussianUniform
 from monai_inn.problems.kinematics import InverseKinematics
 from monai_inn.problems.mixture import EightModes
 from monai_inn.problems.oximetry import Oximetry
 from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.problems.registration import PoseRegistration
 from monai_inn.problems.roots import ComplexRoots
 from monai_inn.problems.sir import Epidemic
 from monai_inn.problems.slcp import SimpleLikelihood
@@ -19,6 +21,7 @@ from monai_inn.problems.two_moons import TwoMoons
 
 __all__ = [
     "ComplexRoots",
+    "DeformableRegistration",
     "EightModes",
     "Epidemic",
     "GaussianUniform",
@@ -29,6 +32,7 @@ __all__ = [
     "Oximetry",
     "Parameter",
     "ParameterSpace",
+    "PoseRegistration",
     "SimpleLikelihood",
     "TwoMoons",
     "create",
@@ -39,6 +43,7 @@ _PROBLEMS: dict[str, type[InverseProblem]] = {
     cls.name: cls
     for cls in (
         ComplexRoots,
+        DeformableRegistration,
         EightModes,
         Epidemic,
         GaussianUniform,
@@ -46,6 +51,7 @@ _PROBLEMS: dict[str, type[InverseProblem]] = {
         InverseKinematics,
         LinearGaussian,
         Oximetry,
+        PoseRegistration,
         SimpleLikelihood,
         TwoMoons,
     )
