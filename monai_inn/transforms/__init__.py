@@ -26,9 +26,12 @@ from monai_inn.transforms.posterior import (
 )
 from monai_inn.transforms.readers import READABLE, read_multispectral
 from monai_inn.transforms.writers import write_map, write_nrrd
+from monai_inn.transforms.xray_matching import match_detector
+from monai_inn.transforms.xrays import READABLE_XRAYS, Xray, read_xray
 
 __all__ = [
     "READABLE",
+    "READABLE_XRAYS",
     "CalibrateReflectance",
     "CalibrateReflectanced",
     "LoadMultispectral",
@@ -45,7 +48,10 @@ __all__ = [
     "PosteriorMapsd",
     "SelectBands",
     "SelectBandsd",
+    "Xray",
+    "match_detector",
     "read_multispectral",
+    "read_xray",
     "write_map",
     "write_nrrd",
 ]
