@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from typing import TYPE_CHECKING
 
 import pytest
+from pose_problems import small_fit  # now, for this folder is going to leave the path
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -71,6 +72,11 @@ def gaussian_fit() -> FittedPosterior:
     from monai_inn.problems import LinearGaussian
 
     return untrained(LinearGaussian())
+
+
+@pytest.fixture(scope="session")
+def pose_fit() -> FittedPosterior:
+    return small_fit()
 
 
 @pytest.fixture

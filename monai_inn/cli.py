@@ -118,6 +118,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--simulations", metavar="ZARR", help="train on what `simulate` wrote")
     sub.add_argument("--resume", action="store_true", help="continue an interrupted run into the same BUNDLE")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    sub.add_argument("--warm", metavar="BUNDLE2", help="start from another patient's registration bundle")
+    _add_patient(sub)
+
+    sub = verb("register", verbs.register, "find the poses of a C-arm that explain an X-ray")
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
+    sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
+    sub.add_argument("--refine", action="store_true", help="climb from each pose to the best fit near it")
+    sub.add_argument("--second", metavar="XRAY2", help="another X-ray, the patient kept still, that helps")
+    sub.add_argument("--turned", type=float, nargs=4, metavar=("LAO1", "CRA1", "LAO2", "CRA2"),
+                     help="angles that the gantry showed at both X-rays, degrees")  # fmt: skip
+    sub.add_argument("--false-alarm", type=float, default=0.05,
+                     help="share of simulated X-rays that may be called untrusted (0.05)")  # fmt: skip
+    _add_xray(sub)
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
+    sub = verb("views", verbs.views, "map how well X-rays from each view of a C-arm would tell the pose")
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
+    sub.add_argument("--step", type=float, default=15.0, help="degrees between views (15)")
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
     sub = verb("infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json")
     _add_image(sub)
@@ -200,6 +223,46 @@ def _add_problem(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--camera", help="name of a shipped camera, or CSV of band responses: wavelength in nm, then bands"
     )
+
+
+def _add_patient(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("registration", "for the problem `registration`: one patient's CT")
+    group.add_argument("--ct", help="CT in Hounsfield units: NIfTI, NRRD or MetaImage")
+    group.add_argument("--labels", help="segmentation on the CT's voxels")
+    group.add_argument("--keep", type=int, nargs="+", default=[], metavar="LABEL",
+                       help="labels to register, e.g. of vertebrae; all of the CT without")  # fmt: skip
+    group.add_argument("--free", nargs="+", metavar="NAME", help="pose parameters to find, with their usual "
+                       "ranges: lao cra roll right down away (lao cra)")  # fmt: skip
+    group.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH",
+                       help="range of a pose parameter to find, degrees or mm; may be repeated")  # fmt: skip
+    group.add_argument("--fixed", action="append", default=[], metavar="NAME=VALUE",
+                       help="value of a pose parameter that is known (0); may be repeated")  # fmt: skip
+    group.add_argument("--size", type=int, default=64, help="rows and columns of the image (64)")
+    group.add_argument("--field", type=float, default=200.0, metavar="MM",
+                       help="side of what the image shows, at the target (200)")  # fmt: skip
+    group.add_argument("--source-detector", type=float, default=1020.0, metavar="MM",
+                       help="distance from source to detector (1020)")  # fmt: skip
+    group.add_argument("--source-isocentre", type=float, default=850.0, metavar="MM",
+                       help="distance from source to target (850)")  # fmt: skip
+    group.add_argument("--beam", choices=("cone", "parallel"), default="cone", help="(cone)")
+    group.add_argument("--view", choices=("detector", "source"), default="detector",
+                       help="side that images are seen from, on displays (detector)")  # fmt: skip
+    group.add_argument("--noise", type=float, metavar="SHARE",
+                       help="white noise, sd as a share of the brightest pixel (0.05)")  # fmt: skip
+    group.add_argument("--mismatch", type=float, default=0.0, metavar="SHARE",
+                       help="smooth error of the simulation, in the same measure (0)")  # fmt: skip
+    group.add_argument("--photons", type=float, help="photons a pixel instead of --noise and --mismatch")
+
+
+def _add_xray(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--contrast", choices=("intensity", "attenuation"),
+                     help="whether bone is dark (intensity) or bright (attenuation)")  # fmt: skip
+    sub.add_argument("--unattenuated", type=float, metavar="GREY",
+                     help="grey value where nothing is in the beam (99.9 %% of the image's)")  # fmt: skip
+    sub.add_argument("--scale", type=float, help="line integral of one grey value, if bone is bright")
+    sub.add_argument("--spacing", type=float, metavar="MM", help="side of a pixel on the detector")
+    sub.add_argument("--mirror", action="store_true", help="the image is shown from the other side")
+    sub.add_argument("--frame", type=int, help="frame of a DICOM run, from 1")
 
 
 def _add_image(sub: argparse.ArgumentParser) -> None:

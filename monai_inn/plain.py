@@ -16,6 +16,11 @@ def plain(verb: str, result: Mapping[str, Any]) -> str:
         return _plain_bundles(result)
     if verb in ("infer", "ood"):
         return _plain_maps(result)
+    if verb == "register":
+        return _plain_poses(result)
+    if verb == "views":
+        pictures = [f"picture: {result['out']}/{name}" for name in result["pictures"]]
+        return "\n".join([result["statement"], *pictures])
     if verb == "validate":
         return _plain_report(result)
     if verb == "export":
@@ -74,6 +79,21 @@ def _plain_maps(result: Mapping[str, Any]) -> str:
             )
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
+    return "\n".join([*lines, result["intended_use"]])
+
+
+def _plain_poses(result: Mapping[str, Any]) -> str:
+    free = [row for row in result["parameters"] if row["is_free"]]
+    lines = [result["ambiguity"]["statement"]]
+    for mode in result["modes"]:
+        pose = ", ".join(
+            f"{row['name']} {mode['pose'][row['name']]:.1f} ± {mode['spread'][row['name']]:.1f} {row['unit']}"
+            for row in free
+        )
+        error = mode["mtre_mm"]["median"]
+        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {pose}; mTRE {error:.1f} mm")
+    lines += [result["trust"]["statement"], *result["xray"]["notes"]]
+    lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])
 
 

@@ -20,15 +20,19 @@ __all__ = [
     "infer",
     "ood",
     "problems",
+    "register",
     "simulate",
     "validate",
     "view",
+    "views",
 ]
 
 
 def _problem(arguments: argparse.Namespace) -> InverseProblem:
     from monai_inn.problems import create
 
+    if arguments.problem == "registration" and arguments.verb == "fit":
+        return _patient(arguments)
     if arguments.camera is None:
         return create(arguments.problem)
     if arguments.problem != "oximetry":
@@ -36,6 +40,42 @@ def _problem(arguments: argparse.Namespace) -> InverseProblem:
             f"--camera was given, but the problem {arguments.problem!r} has no camera; leave it out."
         )
     return create(arguments.problem, camera=arguments.camera)
+
+
+def _patient(arguments: argparse.Namespace) -> InverseProblem:
+    """The registration of a patient's CT."""
+    if arguments.ct is None:
+        raise ValueError("registration is fitted to one patient; give the CT: --ct CT.nii.gz.")
+    from monai_inn.problems.patient import patient_registration
+    from monai_inn.problems.registration import RANGES
+
+    free: dict[str, Sequence[float]] = {}
+    for name in arguments.free or (() if arguments.range else ("lao", "cra")):
+        if name not in RANGES:
+            raise ValueError(f"--free {name!r} is no pose parameter; choose from {', '.join(RANGES)}.")
+        free[name] = RANGES[name]
+    for text in arguments.range:
+        name, _, edges = text.partition("=")
+        try:
+            low, high = (float(edge) for edge in edges.split(":"))
+        except ValueError:
+            raise ValueError(f"--range {text!r} is not NAME=LOW:HIGH, e.g. --range lao=-60:60.") from None
+        free[name] = (low, high)
+    noise = {"photons": arguments.photons, "sd": arguments.noise, "mismatch_sd": arguments.mismatch}
+    return patient_registration(
+        arguments.ct,
+        labels=arguments.labels,
+        keep=arguments.keep,
+        size=arguments.size,
+        field_mm=arguments.field,
+        source_detector_mm=arguments.source_detector,
+        source_isocentre_mm=arguments.source_isocentre,
+        beam=arguments.beam,
+        view=arguments.view,
+        free={name: free[name] for name in RANGES if name in free} | free,
+        fixed=_values("--fixed", "roll=5", arguments.fixed),
+        noise=noise,
+    )
 
 
 def _device(name: str) -> str:
@@ -149,7 +189,46 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
             members=arguments.members,
             simulations=arguments.simulations,
             resume=arguments.resume,
+            warm=arguments.warm,
             device=device,
+            progress=show,
+        )
+
+
+def register(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Find the poses that explain an X-ray."""
+    from monai_inn.reports.registering import register_xray
+
+    reading = {"contrast": arguments.contrast, "unattenuated": arguments.unattenuated}
+    reading |= {"scale": arguments.scale, "spacing_mm": arguments.spacing, "frame": arguments.frame}
+    return {"out": arguments.out} | register_xray(
+        arguments.bundle,
+        arguments.xray,
+        arguments.out,
+        samples=arguments.samples,
+        false_alarm=arguments.false_alarm,
+        refined=arguments.refine,
+        device=_device(arguments.device),
+        seed=arguments.seed,
+        mirror=arguments.mirror,
+        second=arguments.second,
+        turned=arguments.turned,
+        **{name: value for name, value in reading.items() if value is not None},
+    )
+
+
+def views(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Map how well X-rays from each view would tell the pose."""
+    from monai_inn.reports.view_planning import plan_views
+
+    with _progress(arguments) as show:
+        return {"out": arguments.out} | plan_views(
+            arguments.bundle,
+            arguments.out,
+            after=arguments.after,
+            step=arguments.step,
+            device=_device(arguments.device),
+            seed=arguments.seed,
             progress=show,
         )
 

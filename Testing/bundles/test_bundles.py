@@ -109,9 +109,7 @@ def targets_of(value):
 @pytest.mark.parametrize("name", ["camera_fit", "gaussian_fit"])
 def test_every_target_resolves_by_its_full_path(name, request):
     fitted = request.getfixturevalue(name)
-    found = [
-        *targets_of([configs.inference(fitted), configs.train(fitted), configs.evaluate(), configs.export()])
-    ]
+    found = [*targets_of(list(configs.of(fitted).values()))]
     assert len(found) > 11
     for target in found:
         module, _, attribute = target.rpartition(".")

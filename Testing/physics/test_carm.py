@@ -16,8 +16,10 @@ from monai_inn.physics.carm import (
     POSE,
     Detector,
     camera_to_world,
+    gantry_motion,
     geodesic_degrees,
     itk_matrix,
+    pose_of,
     project_points,
 )
 from monai_inn.physics.projection import AttenuationVolume, Projector
@@ -154,6 +156,34 @@ def test_poses_of_any_batch_shape_and_precision():
     assert project_points(TARGET[None].expand(5, 3), cameras, Detector()).shape == (2, 3, 5, 2)
     with pytest.raises(ValueError, match=r"pose has shape \(5,\), expected \(…, 6\): lao, cra, roll"):
         camera_to_world(torch.zeros(5), Detector(), TARGET)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("kind", BEAMS)
+def test_poses_are_read_from_their_matrices(view, kind):
+    detector = Detector(view=view, beam=kind)
+    poses = random_poses(50, 6).reshape(5, 10, 6) * torch.tensor([1.0, 2.9, 12, 1, 1, 1])
+    found = pose_of(camera_to_world(poses, detector, TARGET), detector, TARGET)
+    torch.testing.assert_close(found, poses, rtol=0, atol=1e-6)
+    single = pose_of(camera_to_world(poses.float(), detector, TARGET), detector, TARGET)
+    torch.testing.assert_close(single, poses.float(), rtol=0, atol=5e-3)  # of 850 mm and half a turn
+    turned = camera_to_world(poses + torch.tensor([360.0, 0, -360, 0, 0, 0]), detector, TARGET)
+    torch.testing.assert_close(pose_of(turned, detector, TARGET), poses, rtol=0, atol=1e-6)
+
+
+def test_the_gantry_turns_about_its_isocentre_whatever_the_patients_pose():
+    first, second = (20.0, -10.0), (-70.0, 25.0)
+    motion = gantry_motion(first, second, Detector())
+    before, after = (
+        camera_to_world(pose(lao=lao, cra=cra), Detector(), TARGET) for lao, cra in (first, second)
+    )
+    torch.testing.assert_close(before @ motion, after)
+    isocentre = as_vector((0, 0, 850.0))
+    torch.testing.assert_close(motion[:3, :3] @ isocentre + motion[:3, 3], isocentre)
+    # A patient who lies turned and elsewhere sees another camera move in the same way.
+    patient = camera_to_world(random_poses(1, 8)[0], Detector(), -TARGET)
+    torch.testing.assert_close(torch.linalg.inv(patient @ before) @ (patient @ after), motion)
+    torch.testing.assert_close(gantry_motion(first, first, Detector()), torch.eye(4).double())
 
 
 def oblique() -> torch.Tensor:

@@ -16,7 +16,7 @@ import monai_inn as mi
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
 from monai_inn.training.budget import deadlines
-from monai_inn.training.engine import Stage, run_stage
+from monai_inn.training.engine import Pace, Stage, run_stage
 from monai_inn.training.pool import SimulationPool
 
 SMALL = {
@@ -127,11 +127,20 @@ def test_resume_refuses_nothing_and_another_run(tmp_path):
 
 
 def test_every_stage_has_a_deadline_of_its_own_within_the_budget():
-    ends = list(deadlines(started=100.0, minutes=10).items())
+    ends = list(deadlines(100.0, 10, LinearGaussian()).items())
     assert [name for name, _ in ends] == ["simulate", "posterior", "density", "preview"]
     times = [100.0, *(end for _, end in ends)]
     assert all(later > earlier for earlier, later in itertools.pairwise(times))
     assert times[-1] < 100 + 600  # measuring takes the rest
+
+
+def test_the_learning_rate_has_decayed_when_a_deadline_comes():
+    now = time.monotonic()
+    assert Pace(0, 100, now, math.inf).share(10) == 0.1
+    assert Pace(0, 100, now - 30, now + 30).share(10) == pytest.approx(0.5, abs=0.01)
+    assert Pace(0, 100, now - 30, now + 30).share(80) == 0.8
+    assert Pace(40, 100, now - 30, now + 30).share(50) == pytest.approx(0.7, abs=0.01)
+    assert Pace(0, 100, now - 30, now - 1).share(10) == 1.0
 
 
 def test_time_budget_is_kept():

@@ -9,7 +9,13 @@ from monai_inn.lazy import lazy_attributes
 if TYPE_CHECKING:
     from monai_inn.bundles.reading import load, shipped
     from monai_inn.bundles.retraining import BundleTrainer, TrainingSet
-    from monai_inn.bundles.workflows import BundleEvaluator, BundleExporter, image_items, map_network
+    from monai_inn.bundles.workflows import (
+        BundleEvaluator,
+        BundleExporter,
+        XrayRegistration,
+        image_items,
+        map_network,
+    )
     from monai_inn.bundles.writing import save
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "BundleExporter",
     "BundleTrainer",
     "TrainingSet",
+    "XrayRegistration",
     "image_items",
     "load",
     "map_network",
@@ -29,6 +36,7 @@ _HOMES = {
     "BundleExporter": "workflows",
     "BundleTrainer": "retraining",
     "TrainingSet": "retraining",
+    "XrayRegistration": "workflows",
     "image_items": "workflows",
     "load": "reading",
     "map_network": "workflows",

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 
 __all__ = ["model_card"]
 
+_XRAY_LIMITS = (
+    "For X-rays of the patient whose CT this is, at the distances and field of view of its detector.",
+    "Simulated X-rays have no scatter and no beam hardening; what real ones have must be in the noise.",
+    "Calibration holds on average over the prior, for images like the simulations.",
+    "A trusted verdict does not prove a pose right; a pose outside the prior cannot come out.",
+    "No evaluation on patients has been made.",
+)
 _NOT_MEASURED = "Not measured: this network was not trained by `fit`."
 
 
@@ -22,7 +29,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     """
     sections = (
         f"# {metadata['name']}\n\n{metadata['description']}\n\n**{metadata['intended_use']}**",
-        _use(),
+        _use_of_xrays() if fitted.problem.image_size else _use(),
         _data(fitted, metadata),
         _prior(fitted),
         _calibration(fitted.card),
@@ -32,6 +39,18 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]),
     )
     return "\n\n".join(sections) + "\n"
+
+
+def _use_of_xrays() -> str:
+    return (
+        "## Use\n\n```\n"
+        "monai-inn register . XRAY -o OUT\n"
+        "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json "
+        "--bundle_root . --dataset_dir XRAY --output_dir OUT\n"
+        "```\n\n"
+        "`monai-inn` reads the tensors and JSON of this folder and evaluates no expression. MONAI evaluates "
+        "the expressions in `configs/`: run them only from a source that you trust."
+    )
 
 
 def _use() -> str:
@@ -169,6 +188,8 @@ def _trust(card: dict[str, Any]) -> str:
 
 
 def _limits(fitted: FittedPosterior) -> str:
+    if fitted.problem.image_size is not None:
+        return "## Limits\n\n" + "\n".join(f"- {line}" for line in _XRAY_LIMITS)
     lines = [
         "Calibration holds on average over the prior, for data like the simulations; it says "
         "nothing about an "

@@ -28,6 +28,7 @@ def fit_bundle(
     members: int = 5,
     simulations: str | PathLike[str] | None = None,
     resume: bool = False,
+    warm: str | PathLike[str] | None = None,
     device: str = "cpu",
     progress: Callable[[float, str], None] = lambda share, text: None,
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def fit_bundle(
         members: flows in the density ensemble.
         simulations: Zarr store of ``simulate_to_zarr`` to train on.
         resume: continue from ``OUT.training``.
+        warm: bundle of another patient to start from, see ``training.fit``.
         device: where to train.
         progress: called with the share of the current stage and a text.
 
@@ -51,6 +53,7 @@ def fit_bundle(
         ValueError: if an argument is not usable, or there is nothing to resume.
         OSError: if the bundle cannot be written; checked before training starts.
     """
+    from monai_inn.bundles.reading import load
     from monai_inn.bundles.writing import save
     from monai_inn.training import fit
 
@@ -76,6 +79,7 @@ def fit_bundle(
             simulations=simulations,
             checkpoint=state,
             resume=resume,
+            warm=None if warm is None else load(warm, device),
             device=device,
             progress=tell,
         )

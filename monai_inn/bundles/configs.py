@@ -12,13 +12,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["evaluate", "export", "inference", "train"]
+__all__ = ["of"]
 
 _DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 
 
-def inference(fitted: FittedPosterior) -> dict[str, Any]:
-    """Return the content of ``inference.json``: maps of every image in ``dataset_dir`` as NIfTI files."""
+def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
+    """Return the content of every config by its name."""
+    if fitted.problem.image_size is not None:
+        return {"inference": _registration(), "evaluate": _evaluate()}
+    return {
+        "inference": _inference(fitted),
+        "train": _train(fitted),
+        "evaluate": _evaluate(),
+        "export": _export(),
+    }
+
+
+def _registration() -> dict[str, Any]:
+    """``inference.json`` of a registration: the poses of the X-ray ``dataset_dir``."""
+    return {
+        "bundle_root": ".",
+        "dataset_dir": "",
+        "output_dir": "$@bundle_root + '/eval'",
+        "device": _DEVICE,
+        "registration": {
+            "_target_": "monai_inn.bundles.XrayRegistration",
+            "bundle": "@bundle_root",
+            "xray": "@dataset_dir",
+            "output_dir": "@output_dir",
+            "samples": 1000,
+            "false_alarm": 0.05,
+            "seed": 0,
+            "device": "@device",
+        },
+        "run": ["$@registration.run()"],
+    }
+
+
+def _inference(fitted: FittedPosterior) -> dict[str, Any]:
+    """``inference.json``: maps of every image in ``dataset_dir`` as NIfTI files."""
     load: list[dict[str, Any]] = [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
     if hasattr(fitted.problem, "camera"):
         camera = "$@network_def.problem.camera"
@@ -80,8 +113,8 @@ def inference(fitted: FittedPosterior) -> dict[str, Any]:
     }
 
 
-def train(fitted: FittedPosterior) -> dict[str, Any]:
-    """Return the content of ``train.json``: fit the bundle's problem anew and write a new bundle."""
+def _train(fitted: FittedPosterior) -> dict[str, Any]:
+    """``train.json``: fit the bundle's problem anew and write a new bundle."""
     recipe = fitted.card.get("training", {}).get("recipe", {})
     return {
         "bundle_root": ".",
@@ -113,8 +146,8 @@ def train(fitted: FittedPosterior) -> dict[str, Any]:
     }
 
 
-def evaluate() -> dict[str, Any]:
-    """Return the content of ``evaluate.json``: calibration on fresh simulations, written as JSON."""
+def _evaluate() -> dict[str, Any]:
+    """``evaluate.json``: calibration on fresh simulations, written as JSON."""
     return {
         "bundle_root": ".",
         "output_dir": "$@bundle_root + '/eval'",
@@ -131,8 +164,8 @@ def evaluate() -> dict[str, Any]:
     }
 
 
-def export() -> dict[str, Any]:
-    """Return the content of ``export.json``: the map network as a program of ``torch.export``."""
+def _export() -> dict[str, Any]:
+    """``export.json``: the map network as a program of ``torch.export``."""
     return {
         "bundle_root": ".",
         "exporter": {

@@ -12,6 +12,7 @@ __all__ = [
     "FORMAT_VERSION",
     "METADATA",
     "PRETRAINED",
+    "PROBLEM",
     "README",
     "SECTION",
     "STATE_DICT",
@@ -30,6 +31,9 @@ STATE_DICT = "models/model.pt"
 README = "docs/README.md"
 SECTION = "monai_inn"
 """Our own section of metadata.json, and the key of the description in the header of the weights file."""
+
+PROBLEM = "problem."
+"""In front of the names of tensors in the weights file that are not weights but arguments of the problem."""
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Folder of the bundles that come with the package."""

@@ -19,6 +19,22 @@ _SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
 _REQUIRED = ("nibabel", "pytorch-ignite", "safetensors", "scipy", "numba")
+_REFERENCES = (
+    "Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019",
+    "Adler et al., Out of distribution detection for intra-operative functional imaging, 2019",
+)
+_OF_XRAYS: dict[str, Any] = {
+    "task": "Posterior of the pose of a C-arm from one X-ray of the patient whose CT this is",
+    "description": "Conditional normalizing flow for 2D/3D registration: for one X-ray the posterior of the "
+    "pose with all its modes, and a score that tells whether the X-ray resembles those simulated of the CT.",
+    "data_source": "Simulated X-rays of one CT. The bundle holds that CT's attenuation: handle it as you "
+    "would the patient's images.",
+    "data_type": "simulated; X-rays of any format that monai_inn.transforms.read_xray reads",
+    "references": [
+        "Trofimova et al., Representing ambiguity in registration problems with conditional invertible "
+        "neural networks, 2020"
+    ],
+}
 _INTENDED_USE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -26,6 +42,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
     """Return the content of ``metadata.json``."""
     problem, version = fitted.problem, importlib.metadata.version
     ours = _version("monai_inn")
+    told = _OF_XRAYS if problem.image_size is not None else _of_pixels(fitted)
     return {
         "schema": _SCHEMA,
         "version": ours,
@@ -35,24 +52,15 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
         "numpy_version": version("numpy"),
         "required_packages_version": {"monai_inn": ours} | {p: v for p in _REQUIRED if (v := _version(p))},
         "name": name,
-        "task": f"Posterior maps of {', '.join(p.description or p.name for p in _targets(fitted))}",
-        "description": (
-            f"Conditional normalizing flow for the inverse problem {problem.name!r}: for every "
-            "pixel the posterior "
-            "of the hidden parameters, and a score that tells whether the pixel resembles the training data."
-        ),
+        "task": told["task"],
+        "description": told["description"],
         "authors": "The monai_inn developers",
         "copyright": "Copyright the monai_inn developers, Apache License 2.0",
-        "data_source": f"Simulations of the forward model {problem.name!r} of monai_inn; no patient data.",
-        "data_type": "simulated; images of any format that monai_inn.transforms.read_multispectral reads",
+        "data_source": told["data_source"],
+        "data_type": told["data_type"],
         "intended_use": _INTENDED_USE,
         "eval_metrics": _headline(fitted.card),
-        "references": [
-            "Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019",
-            "Adler et al., Uncertainty-aware performance assessment of optical imaging modalities with "
-            "invertible neural networks, 2019",
-            "Adler et al., Out of distribution detection for intra-operative functional imaging, 2019",
-        ],
+        "references": [*_REFERENCES, *told["references"]],
         "network_data_format": _data_format(fitted),
         SECTION: {
             "format_version": FORMAT_VERSION,
@@ -67,8 +75,51 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
     }
 
 
+def _of_pixels(fitted: FittedPosterior) -> dict[str, Any]:
+    """What is said of a problem of pixels."""
+    name = fitted.problem.name
+    return {
+        "task": f"Posterior maps of {', '.join(p.description or p.name for p in _targets(fitted))}",
+        "description": (
+            f"Conditional normalizing flow for the inverse problem {name!r}: for every pixel the posterior "
+            "of the hidden parameters, and a score that tells whether the pixel resembles the training data."
+        ),
+        "data_source": f"Simulations of the forward model {name!r} of monai_inn; no patient data.",
+        "data_type": "simulated; images of any format that monai_inn.transforms.read_multispectral reads",
+        "references": [
+            "Adler et al., Uncertainty-aware performance assessment of optical imaging modalities with "
+            "invertible neural networks, 2019"
+        ],
+    }
+
+
+def _xray_format(fitted: FittedPosterior) -> dict[str, Any]:
+    """``network_data_format``: one X-ray in, samples of the pose out."""
+    rows, columns = fitted.problem.image_size or (1, 1)
+    shared = {"dtype": "float32", "is_patch_data": False, "value_range": []}
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": "X-ray",
+        "num_channels": 1,
+        "spatial_shape": [rows, columns],
+        "channel_def": {"0": "line integral of attenuation relative to the brightest, 1"},
+    }
+    units = {str(i): f"{p.description}, {p.unit}" for i, p in enumerate(fitted.problem.parameters)}
+    pred = {
+        "type": "series",
+        "format": "posterior samples",
+        "num_channels": len(units),
+        "spatial_shape": ["*"],
+        "channel_def": units,
+    }
+    return {"inputs": {"image": image | shared}, "outputs": {"pred": pred | shared}}
+
+
 def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
     """``network_data_format``: bands in, medians, interval widths and trust out, with units."""
+    if fitted.problem.image_size is not None:
+        return _xray_format(fitted)
     problem = fitted.problem
     camera = getattr(problem, "camera", None)
     bands = [

@@ -11,6 +11,7 @@ from monai_inn.bundles.layout import (
     FORMAT_VERSION,
     METADATA,
     PRETRAINED,
+    PROBLEM,
     SECTION,
     WEIGHTS,
     check_fields,
@@ -154,7 +155,8 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
     metadata = describe(folder)
     header, tensors = read_weights(folder, metadata)
     try:
-        problem = create(header["problem"]["name"], **header["problem"]["config"])
+        constants = {n.removeprefix(PROBLEM): tensors.pop(n) for n in list(tensors) if n.startswith(PROBLEM)}
+        problem = create(header["problem"]["name"], **header["problem"]["config"], **constants)
         network = PosteriorNetwork(**header["network"])
         network.load_state_dict(tensors)
     except (TypeError, RuntimeError, KeyError) as error:

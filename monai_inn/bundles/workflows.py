@@ -15,7 +15,7 @@ from monai_inn.bundles.reading import describe, find, load, read_weights
 if TYPE_CHECKING:
     from monai_inn.inferers import MapNetwork
 
-__all__ = ["BundleEvaluator", "BundleExporter", "image_items", "map_network"]
+__all__ = ["BundleEvaluator", "BundleExporter", "XrayRegistration", "image_items", "map_network"]
 
 _NO_BANDS = (".dat", ".img", ".raw", ".bsq", ".bil", ".bip")  # read through their header
 
@@ -43,6 +43,11 @@ def map_network(
 
     folder = find(bundle)
     header, tensors = read_weights(folder, describe(folder))
+    if header["network"].get("components"):
+        raise ValueError(
+            f"{folder}: this bundle answers whole X-rays, not pixels; use `monai-inn register`, or its "
+            "configs/inference.json."
+        )
     problem = {"name": header["problem"]["name"], **header["problem"]["config"]}
     network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
     network.network.load_state_dict(tensors)
@@ -72,6 +77,44 @@ def image_items(path: str | PathLike[str]) -> list[dict[str, str]]:
     if not files:
         raise ValueError(f"{source}: holds no image; expected files that end in {', '.join(endings)}.")
     return [{"image": str(file)} for file in files]
+
+
+class XrayRegistration:
+    """Find the poses that explain an X-ray, as ``monai-inn register`` does.
+
+    Args:
+        bundle: folder of the bundle.
+        xray: X-ray file.
+        output_dir: folder to write.
+        samples: posterior samples.
+        false_alarm: share of X-rays like the simulated that may be called untrusted.
+        seed: seed of the samples.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        bundle: str | PathLike[str],
+        xray: str | PathLike[str],
+        output_dir: str | PathLike[str],
+        samples: int = 1000,
+        false_alarm: float = 0.05,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.bundle, self.xray, self.output_dir = bundle, xray, output_dir
+        self.options: dict[str, Any] = {
+            "samples": samples,
+            "false_alarm": false_alarm,
+            "seed": seed,
+            "device": str(device),
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Write the folder and return its record."""
+        from monai_inn.reports.registering import register_xray
+
+        return register_xray(self.bundle, self.xray, self.output_dir, **self.options)
 
 
 class BundleEvaluator:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from monai_inn.bundles import configs
 from monai_inn.bundles.card import model_card
 from monai_inn.bundles.folders import new_folder
-from monai_inn.bundles.layout import CONFIGS, METADATA, README, SECTION, STATE_DICT, WEIGHTS, sha256
+from monai_inn.bundles.layout import (
+    CONFIGS,
+    METADATA,
+    PROBLEM,
+    README,
+    SECTION,
+    STATE_DICT,
+    WEIGHTS,
+    sha256,
+)
 from monai_inn.bundles.metadata import metadata
 
 if TYPE_CHECKING:
@@ -52,13 +61,7 @@ def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool)
     _write_weights(folder, fitted, monai_weights)
     weights = folder / WEIGHTS
     description = metadata(fitted, name, sha256(weights), weights.stat().st_size)
-    files = {
-        "metadata": description,
-        "inference": configs.inference(fitted),
-        "train": configs.train(fitted),
-        "evaluate": configs.evaluate(),
-        "export": configs.export(),
-    }
+    files = {"metadata": description, **configs.of(fitted)}
     for stem, content in files.items():
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
@@ -70,11 +73,14 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
     from safetensors.torch import save_file
 
     state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
+    constants = {
+        f"{PROBLEM}{name}": value.cpu().contiguous() for name, value in fitted.problem.tensors.items()
+    }
     header: dict[str, Any] = {
         "problem": {"name": fitted.problem.name, "config": fitted.problem.to_config()},
         "network": fitted.network.config,
     }
     # One entry: several would come in any order, and the same network would give different files.
-    save_file(state, folder / WEIGHTS, metadata={SECTION: json.dumps(header, allow_nan=False)})
+    save_file(state | constants, folder / WEIGHTS, metadata={SECTION: json.dumps(header, allow_nan=False)})
     if monai_weights:
         torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)

@@ -174,7 +174,8 @@ class FittedPosterior:
     @property
     def preview_levels(self) -> tuple[float, ...]:
         """Levels of the quantiles that ``preview`` returns."""
-        return tuple(round(level, 6) for level in self.network.preview.levels.tolist())
+        head = self.network.preview
+        return () if head is None else tuple(round(level, 6) for level in head.levels.tolist())
 
     def preview(self, image: Tensor) -> dict[str, MetaTensor]:
         """Return quick maps from one pass for each pixel.
@@ -251,6 +252,7 @@ class FittedPosterior:
 
     def _batched(self, image: Tensor) -> tuple[Tensor, bool]:
         """The image with a batch axis, and whether it came with one."""
+        self.problem.require_pixels()
         channels = len(self.problem.observation_names)
         image = torch.as_tensor(image).to(self.device)
         has_batch = image.ndim >= 2 and image.shape[1] == channels

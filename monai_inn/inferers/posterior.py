@@ -104,7 +104,7 @@ class PosteriorInferer(Inferer):
                 latent = network.preview_quantiles(self.problem.features(rows[pixels]))
                 return self.space.inverse(latent.movedim(-1, 0)).permute(1, 2, 0)
 
-        levels = len(network.preview.levels)
+        levels = 0 if network.preview is None else len(network.preview.levels)
         stack = torch.cat(
             [
                 rows.new_empty(0, len(self.space), levels),

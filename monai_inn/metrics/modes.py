@@ -41,12 +41,14 @@ class Mode(NamedTuple):
         mass: share of the samples that belong to it.
         spread: standard deviation of its samples per parameter, in its unit, shape ``(D,)``.
         log_prob: log density at ``parameters`` in nats, if the densities were given.
+        members: numbers of the samples that belong to it, shape ``(n,)``.
     """
 
     parameters: Tensor
     mass: float
     spread: Tensor
     log_prob: float | None
+    members: Tensor | None = None
 
 
 def find_modes(
@@ -115,7 +117,8 @@ def find_modes(
         labels = _labels(some, space, method, fewest)
         if len(kept) < len(points):
             labels = labels[KDTree(points[kept]).query(points)[1]]
-    modes = [_mode(samples, space, heights, labels == label) for label in range(int(labels.max()) + 1)]
+    own = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
+    modes = [_mode(samples, space, heights, rows, order) for rows in own]
     return sorted(modes, key=lambda mode: (-mode.mass, mode.parameters.tolist()))
 
 
@@ -218,9 +221,11 @@ def _between(cases: _Cases, space: ModeSpace) -> Between | None:
     return lowest
 
 
-def _mode(samples: Tensor, space: ModeSpace, heights: Array | None, own: NDArray[np.bool_]) -> Mode:
-    """Describe the mode of the samples that are its ``own``."""
-    mass, samples = float(own.mean()), samples[own]
+def _mode(
+    samples: Tensor, space: ModeSpace, heights: Array | None, own: NDArray[np.int64], order: NDArray[np.int64]
+) -> Mode:
+    """Describe the mode of the samples with the numbers ``own``, which were ``order`` before sorting."""
+    mass, samples = len(own) / len(samples), samples[own]
     if heights is None:
         points = space.embed(samples)
         place = torch.as_tensor(densest(points.numpy(), space.dimension))
@@ -229,4 +234,5 @@ def _mode(samples: Tensor, space: ModeSpace, heights: Array | None, own: NDArray
     else:
         best = int(heights[own].argmax())
         peak, value = samples[best], float(heights[own][best])
-    return Mode(peak, mass, space.difference(samples, peak).std(0, correction=0), value)
+    spread = space.difference(samples, peak).std(0, correction=0)
+    return Mode(peak, mass, spread, value, torch.from_numpy(np.sort(order[own])))

@@ -90,20 +90,24 @@ class Components(nn.Module):
         self.register_buffer("residual", torch.tensor([0.0, 1.0]))
 
     @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
-        """Set all from noisy features ``(N, F)``.
+    def fit(self, features: Tensor, clean: Tensor) -> None:
+        """Set all from features with noise, ``(N, F)``, and axes from those without, ``(N', F)``.
+
+        Axes of noisy images would be those of noise where the signal is weaker than it. Such directions tell
+        much together: with 20,000 images of 1,024 pixels a third of a nat of the posterior was lost.
 
         Raises:
             ValueError: if there are too few of them, or they do not vary in as many directions.
         """
-        if len(features) <= self.axes.shape[1]:
+        if min(len(features), len(clean)) <= self.axes.shape[1]:
             raise ValueError(
-                f"{len(features)} images are too few for {self.axes.shape[1]} components; simulate more."
+                f"{min(len(features), len(clean))} images are too few for {self.axes.shape[1]} components; "
+                "simulate more."
             )
-        self.mean.copy_(features.mean(0))
+        self.mean.copy_(clean.mean(0))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            axes = torch.pca_lowrank(features - self.mean, self.axes.shape[1], center=False, niter=4)[2]
+            axes = torch.pca_lowrank(clean - self.mean, self.axes.shape[1], center=False, niter=4)[2]
         self.axes.copy_(axes)
         self.scale.copy_(((features - self.mean) @ axes).std(0))
         beyond = self._beyond(features - self.mean)

@@ -199,9 +199,18 @@ class PosteriorNetwork(nn.Module):
         return q if self.base is None else q.with_base(self.base)
 
     @torch.no_grad()
-    def fit_whitening(self, features: Tensor, density_features: Tensor) -> None:
-        """Set all fixed maps in front of the trained parts from features ``(N, F)`` and ``(N, K)``."""
-        self.whitening.fit(features)
+    def fit_whitening(self, features: Tensor, density_features: Tensor, clean: Tensor) -> None:
+        """Set all fixed maps in front of the trained parts.
+
+        Args:
+            features: shape ``(N, F)``.
+            density_features: shape ``(N, K)``.
+            clean: features of observations without noise, ``(N', F)``; only those of images are looked at.
+        """
+        if isinstance(self.whitening, Components):
+            self.whitening.fit(features, clean)
+        else:
+            self.whitening.fit(features)
         self.density_whitening.fit(self._density_summary(density_features))
 
     def density_channels(self, features: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ __all__ = ["Cells", "PoseGrid"]
 
 _STEP = 2.0  # degrees or mm
 _CHUNK = 1024
-# In nats below the best cell: what is kept at first, when a peak may hide between centres, and at last.
-_FIRST_CUT, _LAST_CUT = 80.0, 20.0
+# In nats below the best cell, what is kept: at first, if that cell holds so much that other peaks may hide
+# between centres, and else.
+_FIRST_CUT, _LAST_CUT, _COARSE = 80.0, 14.0, 0.5
 _LARGEST_MASS, _MOST_CELLS, _MOST_ROUNDS = 0.02, 60_000, 7
 
 
@@ -90,7 +91,8 @@ class PoseGrid:
         for turn in range(_MOST_ROUNDS):
             if float(value.max() - value.logsumexp(0)) < math.log(_LARGEST_MASS):
                 break
-            kept = value > value.max() - (_FIRST_CUT if turn == 0 else _LAST_CUT)
+            top = float((value.max() - value.logsumexp(0)).exp())
+            kept = value > value.max() - (_FIRST_CUT if turn == 0 and top > _COARSE else _LAST_CUT)
             if int(kept.sum()) * 2 ** len(step) > _MOST_CELLS:
                 break
             corner = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=torch.float64)] * len(step))

@@ -46,6 +46,7 @@ def read_image(
     """
     from monai_inn.transforms import CalibrateReflectance, MarkInvalidPixels, MatchCamera, read_multispectral
 
+    problem.require_pixels()
     image: MetaTensor = read_multispectral(path)
     wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
     if dark is not None and white is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
-__all__ = ["record", "summary", "trust_summary"]
+__all__ = ["provenance", "record", "summary", "trust_summary"]
 
 FORMAT_VERSION = 1
 _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
@@ -40,12 +40,30 @@ def record(
     files: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return settings, versions, checksums, the list of files, and what whoever shows them has to say."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "command": command,
+        **provenance(bundle, settings),
+        "parameters": [_shown(fitted.problem, name) for name in fitted.problem.targets],
+        "trust": {
+            "waic_scale": trust_scale(fitted),
+            "waic_limit": fitted.guard.threshold(settings["false_alarm"]),
+        },
+        "image": {
+            "path": str(Path(image).resolve()),
+            "shape": list(loaded.shape),
+            "sha256": {file.name: sha256(file) for file in image_files(image)},
+        },
+        "files": files,
+    }
+
+
+def provenance(bundle: str | PathLike[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return when, with which versions, settings and bundle a result was made, and what for."""
     folder = find(bundle)
     metadata = describe(folder)
     about = overview(folder, metadata)
     return {
-        "format_version": FORMAT_VERSION,
-        "command": command,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "intended_use": about["intended_use"],
         "settings": settings,
@@ -60,17 +78,6 @@ def record(
             "camera": about["camera"],
             "calibration": about["calibration"],
         },
-        "parameters": [_shown(fitted.problem, name) for name in fitted.problem.targets],
-        "trust": {
-            "waic_scale": trust_scale(fitted),
-            "waic_limit": fitted.guard.threshold(settings["false_alarm"]),
-        },
-        "image": {
-            "path": str(Path(image).resolve()),
-            "shape": list(loaded.shape),
-            "sha256": {file.name: sha256(file) for file in image_files(image)},
-        },
-        "files": files,
     }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["RESULT", "infer_image", "trust_image"]
+__all__ = ["RESULT", "forget_older", "infer_image", "trust_image", "write_json"]
 
 RESULT = "result.json"
 
@@ -93,7 +93,7 @@ def infer_image(
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
     fitted = load(bundle, device)
-    with new_folder(out, RESULT, "result of inference", _written) as draft:
+    with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
         if preview is not None:
             _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings | {"device": device}))
@@ -116,7 +116,7 @@ def infer_image(
 
         title = f"Posterior maps of {Path(image).name}"
         map_figure(maps, loaded.cpu(), draft / "maps.png", fitted, caption, title)
-        _write_json(draft / RESULT, result)
+        write_json(draft / RESULT, result)
     return result
 
 
@@ -127,7 +127,7 @@ def _preview(
     bundle, image, settings = about
     maps = on_cpu(fitted.preview(loaded) | fitted.trust(loaded, false_alarm=false_alarm))
     levels = fitted.preview_levels
-    with new_folder(out, RESULT, "result of inference", _written) as draft:
+    with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
         files = [
             *write_maps(draft, maps),
             *write_quantiles(draft, maps, levels),
@@ -136,7 +136,7 @@ def _preview(
         settings = settings | {"interval": levels[-1] - levels[0]}
         result = record("preview", bundle, fitted, image, settings, loaded, files)
         result |= {"summary": trust_summary(maps), "pictures": []}
-        _write_json(draft / RESULT, result)
+        write_json(draft / RESULT, result)
 
 
 def trust_image(
@@ -164,23 +164,32 @@ def trust_image(
         "device": device,
     }
     fitted = load(bundle, device)
-    with new_folder(out, RESULT, "result of inference", _written) as draft:
+    with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
         maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm))
         result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
         result |= {"summary": trust_summary(maps), "pictures": []}
-        _write_json(draft / RESULT, result)
+        write_json(draft / RESULT, result)
     return result
 
 
-def _written(folder: Path) -> set[str]:
-    """Names of the files that an older result consists of; its maps must not be mistaken for new ones."""
-    try:
-        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return {entry["file"] for entry in record["files"]} | set(record["pictures"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()  # whatever it was, it was not written by us and is left alone
+def forget_older(record: str) -> Callable[[Path], set[str]]:
+    """Return what names the files of an older result, whose maps must not be mistaken for those of a new one.
+
+    Args:
+        record: name of the JSON file that lists them.
+    """
+
+    def written(folder: Path) -> set[str]:
+        try:
+            content = json.loads((folder / record).read_text(encoding="utf-8"))
+            return {entry["file"] for entry in content["files"]} | set(content["pictures"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()  # whatever it was, it was not written by us and is left alone
+
+    return written
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a record; numbers that JSON lacks are an error."""
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

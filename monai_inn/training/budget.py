@@ -21,14 +21,20 @@ __all__ = ["deadlines", "scaled"]
 
 # Of the budget; the rest is for measuring.
 _SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
+_SHARES_OF_IMAGES = {"simulate": 0.2, "posterior": 0.62, "density": 0.08}
 _TRIAL = 4096
 _POOL_BYTES = 3 << 29
 
 
-def deadlines(started: float, minutes: float) -> dict[str, float]:
+def _shares(problem: InverseProblem) -> dict[str, float]:
+    return _SHARES if problem.image_size is None else _SHARES_OF_IMAGES
+
+
+def deadlines(started: float, minutes: float, problem: InverseProblem) -> dict[str, float]:
     """When each stage must end, as ``time.monotonic()``: a slow one must not starve those after it."""
-    shares = itertools.accumulate(_SHARES.values())
-    return {name: started + 60 * minutes * share for name, share in zip(_SHARES, shares, strict=True)}
+    shares = _shares(problem)
+    ends = itertools.accumulate(shares.values())
+    return {name: started + 60 * minutes * end for name, end in zip(shares, ends, strict=True)}
 
 
 def scaled(
@@ -63,8 +69,9 @@ def scaled(
             stage = build(net, trial, trial, small, seed)
             per_step[stage.name] = _step_seconds(stage)
     seconds = 60 * minutes - (time.monotonic() - began)
-    steps = {f"{name}_steps": max(50, int(_SHARES[name] * seconds / s)) for name, s in per_step.items()}
-    num = recipe.num_simulations if has_simulations else int(_SHARES["simulate"] * seconds / per_simulation)
+    shares = _shares(problem)
+    steps = {f"{name}_steps": max(50, int(shares[name] * seconds / s)) for name, s in per_step.items()}
+    num = recipe.num_simulations if has_simulations else int(shares["simulate"] * seconds / per_simulation)
     fit_into_memory = _POOL_BYTES // (trial.clean.shape[1] * trial.clean.element_size())
     num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000, max(_TRIAL, fit_into_memory // _TRIAL * _TRIAL))
     observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from monai_inn.training.optimiser import Optimiser
 
-__all__ = ["Checkpoint", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
+__all__ = ["Checkpoint", "Pace", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
 
 _WARM_UP = 0.02
 _AVERAGING = 0.05  # the weight average looks back over this share of the steps
@@ -140,13 +140,14 @@ def run_stage(
     every = max(1, stage.steps // num_evaluations)
     decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
     started = time.monotonic()
+    pace = Pace(first, stage.steps, started, deadline)
     for step, batch in zip(range(first, stage.steps), stage.batches(first, stage.steps), strict=True):
         optimiser.zero_grad()
         loss = stage.loss(batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, 5.0)
         if torch.isfinite(norm):  # one absurd batch must not end a long training
-            optimiser.step(_schedule(step / stage.steps))
+            optimiser.step(_schedule(pace.share(step)))
         # Early on the average must not remember the initial weights.
         with torch.no_grad():
             torch._foreach_lerp_(average, list[Tensor](parameters), 1 - min(decay, (1 + step) / (10 + step)))
@@ -180,6 +181,28 @@ def run_stage(
             break
     _copy(parameters, best_average)
     return best
+
+
+class Pace(NamedTuple):
+    """How much of a stage is over, by steps, or by time if that runs out first.
+
+    A deadline that comes while the learning rate is still high would leave a network worse than one of fewer
+    steps. Without a deadline steps alone count, so that a resumed run is the same to the last bit.
+    """
+
+    first: int
+    steps: int
+    started: float
+    deadline: float
+
+    def share(self, step: int) -> float:
+        """Share that is over before a step."""
+        by_steps = step / self.steps
+        if math.isinf(self.deadline):
+            return by_steps
+        before = self.first / self.steps
+        spent = (time.monotonic() - self.started) / max(self.deadline - self.started, 1e-3)
+        return min(1.0, max(by_steps, before + (1 - before) * spent))
 
 
 def _schedule(share: float) -> float:

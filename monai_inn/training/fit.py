@@ -27,6 +27,7 @@ from monai_inn.training.warm import warm_start
 __all__ = ["fit"]
 
 # Held-out data come from seeds far from any that a user would count up to.
+_WHITENING_ROWS = 20_000
 _HELD_OUT, _GUARD, _MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
 
 
@@ -87,7 +88,7 @@ def fit(
         recipe = scaled(
             recipe or Recipe(), minutes, problem, run.network, seed, target, has_simulations=has_simulations
         )
-    limits = {} if minutes is None else deadlines(run.started, minutes)
+    limits = {} if minutes is None else deadlines(run.started, minutes, problem)
     fitted, about = run.train(recipe or Recipe(), simulations, state, limits)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
@@ -205,13 +206,14 @@ class _Run:
 
     def network(self, pool: SimulationPool) -> PosteriorNetwork:
         """A new network with the sizes of the problem, whitened."""
-        batch = pool.batch(20_000, self.seed, "whitening", 0)
+        batch = pool.batch(_WHITENING_ROWS, self.seed, "whitening", 0)
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
         sizes = (batch.features.shape[-1], batch.density_features.shape[-1])
         options = (image_options(self.problem) if self.problem.image_size else {}) | self.options
         net = PosteriorNetwork(*sizes, groups, **options).to(self.device)
-        net.fit_whitening(batch.features, batch.density_features)
+        clean = self.problem.features(pool.clean[:_WHITENING_ROWS].float()).to(self.device)
+        net.fit_whitening(batch.features, batch.density_features, clean)
         return net
 
     def _guard(self, net: PosteriorNetwork) -> None:

@@ -21,7 +21,7 @@ from monai_inn.training.pool import Batch, SimulationPool, prefetched
 __all__ = ["Recipe", "image_options", "stages_of"]
 
 _HELD_OUT_ROWS = 4096
-_COMPONENTS = 128
+_COMPONENTS = 256
 _PREVIEW_SAMPLES = 512
 _FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 

@@ -1,0 +1,134 @@
+"""From one or two X-rays to poses: samples, modes, refinement, views."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pose_problems import SMALL, ExactPosterior
+
+from monai_inn.inferers.poses import infer_pose, pose_space, reconcile, refine
+from monai_inn.inferers.views import next_views, view_map
+from monai_inn.physics.carm import gantry_motion, geodesic_degrees
+from monai_inn.problems import LinearGaussian, PoseRegistration
+
+SYMMETRIC = {**SMALL, "spacing_mm": 10.6, "beam": "parallel"}
+
+
+@pytest.fixture(scope="module")
+def symmetric():
+    """Parallel rays through a symmetric spine: every X-ray has two poses."""
+    return ExactPosterior(PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.05}))
+
+
+def xray(problem, *angles, seed=0):
+    theta = torch.tensor([angles])
+    return problem.noise(problem.forward(theta), torch.Generator().manual_seed(seed))[0]
+
+
+def test_the_mirror_pose_is_the_other_mode(symmetric):
+    torch.manual_seed(0)
+    answer = infer_pose(symmetric, xray(symmetric.problem, 35.0, 10.0), samples=2000)
+    first, second = answer.modes
+    # Two draws of a binomial of 2,000 with p = .5 agree within four standard deviations.
+    assert abs(first.mass - 0.5) < 4 * 0.5 / 2000**0.5
+    assert first.mass + second.mass == pytest.approx(1)
+    places = sorted([first.parameters.tolist(), second.parameters.tolist()])
+    assert places[0] == pytest.approx([35, 10], abs=4)
+    assert places[1] == pytest.approx([145, -10], abs=4)
+    members = torch.cat([first.members, second.members])
+    assert members.sort().values.tolist() == list(range(2000))
+    distance = pose_space(symmetric.problem).distance(answer.samples[first.members], first.parameters)
+    assert float(distance.median()) < 1
+
+
+def test_a_second_view_tells_the_two_apart(symmetric):
+    """Both X-rays alone leave two poses; together they leave the true one."""
+    problem = symmetric.problem
+    torch.manual_seed(1)
+    truth = torch.tensor([35.0, 10.0])
+    motion = gantry_motion((0.0, 0.0), (-60.0, 0.0), problem.detector)
+    other = problem.parameters_of(problem.cameras(truth.double()) @ motion)
+    images = torch.stack([xray(problem, *truth.tolist()), xray(problem, *other.tolist(), seed=1)])
+    assert len(infer_pose(symmetric, images[1], samples=500).modes) == 2
+    motions = torch.stack([torch.eye(4, dtype=torch.float64), motion])
+    answer = reconcile(symmetric, images, motions, samples=1000)
+    assert answer.modes[0].mass > 0.99
+    assert answer.modes[0].parameters.tolist() == pytest.approx(truth.tolist(), abs=3)
+
+
+def test_the_joint_posterior_is_that_of_the_grid(symmetric):
+    """Mean and width of the reconciled poses against prior x likelihood x likelihood on the grid."""
+    problem = symmetric.problem
+    torch.manual_seed(2)
+    truth = torch.tensor([-50.0, -5.0])
+    motion = gantry_motion((0.0, 0.0), (25.0, 0.0), problem.detector)
+    other = problem.parameters_of(problem.cameras(truth.double()) @ motion).float()
+    images = torch.stack([xray(problem, *truth.tolist()), xray(problem, *other.tolist(), seed=3)])
+    motions = torch.stack([torch.eye(4, dtype=torch.float64), motion])
+    answer = reconcile(symmetric, images, motions, samples=4000)
+    fine = torch.cartesian_prod(torch.arange(-60.0, -40, 0.5), torch.arange(-15.0, 5, 0.5))
+    moved = problem.parameters_of(problem.cameras(fine.double()) @ motion).float()
+    weight = (problem.log_likelihood(fine, images[0]) + problem.log_likelihood(moved, images[1])).softmax(0)
+    mean = (weight[:, None] * fine.double()).sum(0)
+    sd = (weight[:, None] * (fine.double() - mean).square()).sum(0).sqrt()
+    own = answer.samples[answer.modes[0].members].double()
+    # A hundred effective samples at the least: a standard error of a tenth of the width.
+    assert ((own.mean(0) - mean) / sd).abs().max() < 0.4
+    assert (own.std(0) / sd - 1).abs().max() < 0.3
+
+
+def test_turning_out_of_the_prior_is_refused(symmetric):
+    motion = gantry_motion((0.0, 0.0), (0.0, 55.0), symmetric.problem.detector)
+    images = torch.stack([xray(symmetric.problem, 35.0, 0.0)] * 2)
+    with pytest.raises(ValueError, match="outside the bundle's prior"):
+        reconcile(symmetric, images, torch.stack([torch.eye(4, dtype=torch.float64), motion]), samples=300)
+
+
+def test_refining_finds_the_maximum_of_the_likelihood():
+    problem = PoseRegistration(
+        detector=SMALL, noise={"sd": 0.02}, free={"lao": (-90, 90), "cra": (-30, 30), "roll": (-15, 15)}
+    )
+    truth = torch.tensor([20.0, 5.0, -3.0])
+    image = xray(problem, *truth.tolist())
+    found = refine(problem, image, truth + torch.tensor([3.0, -2.0, 2.0]))
+    assert found.gain > 0
+    # Within four standard deviations of the Laplace width.
+    assert ((found.parameters - truth) / found.sd).abs().max() < 4
+    around = found.parameters + torch.eye(3).repeat(2, 1) * torch.tensor([0.5] * 3 + [-0.5] * 3)[:, None]
+    with torch.no_grad():
+        assert (
+            problem.log_likelihood(around, image)
+            <= problem.log_likelihood(found.parameters[None], image) + 1e-3
+        ).all()
+
+
+def test_bad_input(symmetric, gaussian_fit):
+    with pytest.raises(ValueError, match="not for registration"):
+        infer_pose(gaussian_fit, torch.zeros(3))
+    assert isinstance(gaussian_fit.problem, LinearGaussian)
+    with pytest.raises(ValueError, match="one X-ray is expected"):
+        infer_pose(symmetric, torch.rand(2, 256))
+    with pytest.raises(ValueError, match="empty"):
+        infer_pose(symmetric, torch.zeros(256))
+
+
+def test_views(pose_fit):
+    lao, cra = torch.tensor([-135.0, -45.0, 45.0, 135.0]), torch.tensor([-10.0, 10.0])
+    found = view_map(pose_fit, lao, cra, xrays=2)
+    assert found.error_mm.shape == found.num_modes.shape == found.wrong_mass.shape == (4, 2)
+    assert bool((found.error_mm > 0).all() and (found.num_modes >= 1).all())
+    assert bool(((found.wrong_mass >= 0) & (found.wrong_mass <= 1)).all())
+    again = view_map(pose_fit, lao, cra, xrays=2)
+    assert torch.equal(found.error_mm, again.error_mm)
+    with pytest.raises(ValueError, match="outside the prior"):
+        view_map(pose_fit, lao, torch.tensor([40.0]))
+    answer = infer_pose(pose_fit, xray(pose_fit.problem, 30.0, 0.0), samples=400)
+    second = next_views(pose_fit, answer, torch.tensor([-60.0, 0.0, 60.0]), torch.tensor([0.0, 80.0]))
+    assert bool(second.error_mm[:, 0].isfinite().all())
+    assert bool(second.error_mm[:, 1].isnan().all())  # 80 degrees cranial are outside the prior
+
+
+def test_geodesic_distance_of_a_mirror_pair(symmetric):
+    """35 and 145 degrees differ by far more than anybody would miss."""
+    cameras = symmetric.problem.cameras(torch.tensor([[35.0, 10.0], [145.0, -10.0]]).double())
+    assert float(geodesic_degrees(*cameras)) > 90

@@ -1,0 +1,211 @@
+"""The folders that `register` and `views` leave: what is in them agrees with itself and with the geometry."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+import monai_inn as mi
+from monai_inn.physics.carm import POSE, project_points
+from monai_inn.reports.registering import register_xray
+from monai_inn.reports.view_planning import plan_views
+
+TRUE_POSE = (30.0, 5.0)
+
+
+@pytest.fixture(scope="module")
+def pose_bundle(pose_fit, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("registration") / "bundle"
+    pose_fit.save(folder)
+    return folder
+
+
+def write_xray(problem, path, pose=TRUE_POSE, seed=0, change=lambda image: image):
+    """A float NIfTI of line integrals with the detector's spacing."""
+    theta = torch.tensor([pose])
+    y = problem.noise(problem.forward(theta), torch.Generator().manual_seed(seed))[0]
+    image = change((y * problem.brightest).reshape(problem.image_size))
+    affine = np.diag([problem.detector.spacing_mm] * 2 + [1, 1])
+    nibabel.save(nibabel.Nifti1Image(image.T.unsqueeze(-1).numpy(), affine), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(pose_fit, pose_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("result")
+    xray = write_xray(pose_fit.problem, folder / "xray.nii.gz")
+    record = register_xray(
+        pose_bundle, xray, folder / "out", samples=400, refined=True, contrast="attenuation"
+    )
+    return record, folder / "out"
+
+
+def test_the_bundle_brings_its_ct(pose_fit, pose_bundle):
+    loaded = mi.load(pose_bundle)
+    theta, y = pose_fit.problem.simulate(3, seed=1)
+    assert torch.equal(loaded.problem.volume.values, pose_fit.problem.volume.values)
+    assert torch.equal(loaded.problem.forward(theta), pose_fit.problem.forward(theta))
+    with torch.no_grad():
+        assert torch.equal(loaded.posterior(y).log_prob(theta), pose_fit.posterior(y).log_prob(theta))
+
+
+def test_the_record_is_complete_and_agrees_with_itself(result):
+    record, folder = result
+    assert json.loads((folder / "registration.json").read_text()) == record
+    assert sum(mode["mass"] for mode in record["modes"]) == pytest.approx(1, abs=2e-4)
+    assert [mode["number"] for mode in record["modes"]] == list(range(1, len(record["modes"]) + 1))
+    assert record["ambiguity"]["num_plausible"] == len(record["modes"]) == len(record["differences"]) + 1
+    assert [row["name"] for row in record["parameters"]] == list(POSE)
+    assert {row["name"] for row in record["parameters"] if row["is_free"]} == {"lao", "cra"}
+    listed = {entry["file"] for entry in record["files"]} | set(record["pictures"])
+    assert listed | {"registration.json"} == {path.name for path in folder.iterdir()}
+    for mode in record["modes"]:
+        assert mode["mtre_mm"]["low"] <= mode["mtre_mm"]["median"] <= mode["mtre_mm"]["high"]
+        assert mode["refined"]["log_likelihood_gain"] >= 0
+        assert set(mode["files"].values()) <= listed
+
+
+def test_transforms_are_the_poses(result):
+    record, folder = result
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    for mode in record["modes"]:
+        camera = np.array(mode["camera_to_world"])
+        assert np.linalg.det(camera[:3, :3]) == pytest.approx(1)
+        for ending in ("tfm", "h5"):
+            stored = sitk.ReadTransform(str(folder / mode["files"][ending]))
+            point = np.array([12.0, -7.0, 40.0])
+            place = flip @ np.linalg.inv(camera) @ np.append(point, 1.0)
+            # ITK's points are in LPS.
+            assert stored.TransformPoint((flip[:3, :3] @ point).tolist()) == pytest.approx(place[:3])
+
+
+def test_images_lie_where_the_detector_was(pose_fit, result):
+    """A landmark, its pixel on the detector's plane and the source are on one line."""
+    record, folder = result
+    detector, mode = pose_fit.problem.detector, record["modes"][0]
+    image = nibabel.load(folder / mode["files"]["drr"])
+    assert image.shape == (detector.columns, detector.rows, 1)
+    camera = torch.tensor(mode["camera_to_world"], dtype=torch.float64)
+    points = torch.tensor(record["landmarks_ras_mm"], dtype=torch.float64)
+    pixels = project_points(points, camera, detector).numpy()
+    to_world = camera.numpy() @ image.affine
+    for point, (column, row) in zip(points.numpy(), pixels, strict=True):
+        place = (to_world @ [column, row, 0.0, 1.0])[:3]
+        source = camera.numpy()[:3, 3]
+        beam, ray = place - source, point - source
+        assert np.cross(beam, ray) / np.linalg.norm(beam) == pytest.approx(np.zeros(3), abs=1e-3)
+
+
+def test_difference_is_xray_minus_drr(result):
+    _, folder = result
+    parts = [nibabel.load(folder / name).get_fdata() for name in ("xray.nii.gz", "drr_1.nii.gz")]
+    difference = nibabel.load(folder / "difference_1.nii.gz").get_fdata()
+    assert difference == pytest.approx(parts[0] - parts[1], abs=1e-5)
+
+
+def test_samples_belong_to_their_modes(pose_fit, result):
+    record, folder = result
+    with np.load(folder / "samples.npz", allow_pickle=False) as stored:
+        mode, pose, camera = stored["mode"], stored["pose"], stored["camera_to_world"]
+        density = stored["log_density"]
+    counts = np.bincount(mode, minlength=len(record["modes"]) + 1)[1:] / len(mode)
+    assert counts == pytest.approx([m["mass"] for m in record["modes"]], abs=1e-4)
+    expected = pose_fit.problem.cameras(torch.from_numpy(pose[:, :2]))
+    assert camera == pytest.approx(expected.numpy(), abs=1e-9)
+    with (folder / "samples.csv").open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["mode", "log_density [nat]", *(f"{n} [{u}]" for n, (u, _) in POSE.items())]
+    assert len(rows) == 401
+    assert float(rows[1][1]) == pytest.approx(density[0], abs=1e-3)
+
+
+def test_the_same_seed_gives_the_same_answer(pose_fit, pose_bundle, result, tmp_path):
+    record, _ = result
+    xray = write_xray(pose_fit.problem, tmp_path / "xray.nii.gz")
+    again = register_xray(
+        pose_bundle, xray, tmp_path / "out", samples=400, refined=True, contrast="attenuation"
+    )
+    for name in ("modes", "trust", "differences", "ambiguity"):
+        assert again[name] == record[name]
+
+
+def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle, tmp_path):
+    from monai_inn.physics.spine_phantom import spine_phantom
+    from monai_inn.problems import PoseRegistration
+
+    inverted = write_xray(pose_fit.problem, tmp_path / "inverted.nii.gz", change=lambda i: i.max() - i)
+    volume = spine_phantom()
+    other = PoseRegistration(
+        volume.values.flip(1) * 1.6,
+        volume.affine.tolist(),
+        detector=pose_fit.problem.detector,
+        noise={"sd": 0.1},
+        brightest=pose_fit.problem.brightest,
+    )
+    stranger = write_xray(other, tmp_path / "stranger.nii.gz")
+    for path in (inverted, stranger):
+        record = register_xray(pose_bundle, path, tmp_path / path.stem, samples=200, contrast="attenuation")
+        assert not record["trust"]["is_trusted"]
+        assert record["trust"]["statement"].startswith("Do not use")
+
+
+def test_two_xrays(pose_fit, pose_bundle, tmp_path):
+    from monai_inn.physics.carm import gantry_motion
+
+    problem = pose_fit.problem
+    motion = gantry_motion((0.0, 0.0), (40.0, 0.0), problem.detector)
+    first = torch.tensor(TRUE_POSE).double()
+    second = problem.parameters_of(problem.cameras(first) @ motion).tolist()
+    paths = [
+        write_xray(problem, tmp_path / "a.nii.gz", TRUE_POSE),
+        write_xray(problem, tmp_path / "b.nii.gz", tuple(second), seed=1),
+    ]
+    with pytest.raises(ValueError, match="turn of the C-arm between"):
+        register_xray(pose_bundle, paths[0], tmp_path / "o", second=paths[1], contrast="attenuation")
+    assert not (tmp_path / "o").exists()
+    record = register_xray(
+        pose_bundle, paths[0], tmp_path / "o", second=paths[1], turned=(0, 0, 40, 0), contrast="attenuation"
+    )
+    assert record["second_xray"]["turned_deg"] == [0, 0, 40, 0]
+
+
+def test_views(pose_bundle, result, tmp_path):
+    record = plan_views(pose_bundle, tmp_path / "views", step=60)
+    with (tmp_path / "views" / "views.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    best = min(rows, key=lambda row: float(row["error [mm]"]))
+    assert float(best["lao [deg]"]) == record["best"]["lao_deg"]
+    second = plan_views(pose_bundle, tmp_path / "second", after=result[1], step=45)
+    assert second["settings"]["after"] == str(result[1].resolve())
+    assert (tmp_path / "second" / "views.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="no result of `monai-inn register`"):
+        plan_views(pose_bundle, tmp_path / "third", after=tmp_path)
+    with pytest.raises(ValueError, match="step = 0"):
+        plan_views(pose_bundle, tmp_path / "third", step=0)
+
+
+def test_bad_input_leaves_nothing(pose_fit, pose_bundle, tmp_path):
+    empty = write_xray(pose_fit.problem, tmp_path / "empty.nii.gz", change=torch.zeros_like)
+    with pytest.raises(ValueError):
+        register_xray(pose_bundle, empty, tmp_path / "out", contrast="attenuation")
+    with pytest.raises(ValueError, match="at least 100"):
+        register_xray(pose_bundle, empty, tmp_path / "out", samples=10)
+    assert not (tmp_path / "out").exists()
+
+
+def test_maps_of_a_registration_are_refused(pose_bundle, image_file, tmp_path):
+    from monai_inn.bundles import map_network
+    from monai_inn.reports import infer_image
+
+    with pytest.raises(ValueError, match="register"):
+        map_network(pose_bundle)
+    with pytest.raises(ValueError):
+        infer_image(pose_bundle, image_file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

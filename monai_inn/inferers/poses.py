@@ -1,0 +1,198 @@
+"""From one X-ray to the poses that explain it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from monai_inn.inferers.summaries import shared_latents
+from monai_inn.metrics.mode_space import ModeSpace
+from monai_inn.metrics.modes import Mode, find_modes
+from monai_inn.problems import PoseRegistration
+
+if TYPE_CHECKING:
+    from monai_inn.inferers.fitted import FittedPosterior
+
+__all__ = ["PosePosterior", "Refined", "infer_pose", "pose_space", "reconcile", "refine"]
+
+_TOLERANCE = 5.0  # degrees and mm, what nobody needs to tell apart
+_STEP = 0.25  # degrees and mm, of the differences that stand for derivatives
+_MOST_STEPS, _ENOUGH = 25, 1e-3
+_LEAST_INSIDE = 0.95  # of the samples must stay inside the prior when the C-arm turns
+
+
+class PosePosterior(NamedTuple):
+    """What an X-ray says about the pose.
+
+    Attributes:
+        samples: free parameters, shape ``(S, D)``, degrees and mm.
+        log_density: of each sample, nats, shape ``(S,)``.
+        modes: plausible poses, heaviest first.
+    """
+
+    samples: Tensor
+    log_density: Tensor
+    modes: list[Mode]
+
+
+def pose_space(problem: PoseRegistration) -> ModeSpace:
+    """Return the distance of poses in units of 5 degrees and 5 mm."""
+    space = problem.space
+    return ModeSpace(torch.full((len(space),), _TOLERANCE), space.period)
+
+
+def infer_pose(
+    fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0
+) -> PosePosterior:
+    """Return posterior samples and modes of one X-ray.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+        observation: one image, shape ``(C,)``, see ``PoseRegistration``.
+        samples: posterior samples, from a scrambled Sobol sequence.
+        seed: its seed.
+
+    Raises:
+        ValueError: if the problem is another one, or the image is empty or of another size.
+    """
+    problem = registration_problem(fitted)
+    q = fitted.posterior(observation)
+    if q.batch_shape:
+        raise ValueError(f"one X-ray is expected, shape (C,); got {tuple(observation.shape)}.")
+    if not bool(problem.is_valid(observation)):
+        raise ValueError("the X-ray is empty or holds NaN; give an image that shows the patient.")
+    latents = shared_latents(samples, len(problem.parameters), seed).to(fitted.device)
+    with torch.no_grad():
+        latent = q.base.push(latents)
+        drawn = problem.space.inverse(latent).reshape(samples, -1)
+        log_density = q.log_prob(drawn).reshape(samples)
+    drawn, log_density = drawn.cpu(), log_density.cpu()
+    return PosePosterior(drawn, log_density, find_modes(drawn, pose_space(problem), log_prob=log_density))
+
+
+def registration_problem(fitted: FittedPosterior) -> PoseRegistration:
+    """Return the problem of a fitted posterior.
+
+    Raises:
+        ValueError: if it is not the pose of a C-arm.
+    """
+    if not isinstance(fitted.problem, PoseRegistration):
+        raise ValueError(
+            f"this bundle is for the problem {fitted.problem.name!r}, not for registration; use "
+            "`monai-inn infer`, or fit one with `monai-inn fit registration --ct CT`."
+        )
+    return fitted.problem
+
+
+def reconcile(
+    fitted: FittedPosterior, observations: Tensor, motions: Tensor, samples: int = 4000, seed: int = 0
+) -> PosePosterior:
+    """Return the posterior of the first of several X-rays of a patient who has kept still.
+
+    Given the patient's pose the images are independent, so that every further X-ray multiplies the posterior
+    by its own over the prior, at the pose that the first one's samples imply for it: importance sampling.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+        observations: images, shape ``(V, C)``.
+        motions: from the coordinates of each camera to those of the first, shape ``(V, 4, 4)``, see
+            ``carm.gantry_motion``; the first is the identity.
+        samples: samples of the first posterior.
+        seed: their seed.
+
+    Returns:
+        As many poses of the first X-ray, drawn by weight.
+
+    Raises:
+        ValueError: if fewer than one in a hundred samples explains all the X-rays, or the motions take one in
+            twenty out of the prior, where the network knows nothing.
+    """
+    problem = registration_problem(fitted)
+    first = infer_pose(fitted, observations[0], samples, seed)
+    cameras, weight = problem.cameras(first.samples.double()), torch.zeros(samples)
+    for image, motion in zip(observations[1:], motions[1:], strict=True):
+        theta = problem.parameters_of(cameras @ motion.double()).float()
+        inside = float(problem.space.contains(theta).float().mean())
+        if inside < _LEAST_INSIDE:
+            raise ValueError(
+                f"turned like this, {1 - inside:.0%} of the plausible poses are outside the bundle's prior; "
+                "turn less, or fit a bundle with a wider --range."
+            )
+        with torch.no_grad():
+            density = fitted.posterior(image).log_prob(theta.to(fitted.device)).cpu()
+        weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
+    share = torch.softmax(weight.double(), 0)
+    if not bool(torch.isfinite(share).all()) or float(1 / share.square().sum()) < samples / 100:
+        raise ValueError(
+            "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.multinomial(share, samples, replacement=True, generator=generator)
+    drawn, log_density = first.samples[chosen], (first.log_density + weight)[chosen]
+    return PosePosterior(drawn, log_density, find_modes(drawn, pose_space(problem)))
+
+
+class Refined(NamedTuple):
+    """A mode moved to the top of the likelihood.
+
+    Attributes:
+        parameters: shape ``(D,)``.
+        sd: width of the likelihood there, from its curvature (Laplace), shape ``(D,)``.
+        gain: log likelihood gained, nats.
+    """
+
+    parameters: Tensor
+    sd: Tensor
+    gain: float
+
+
+def refine(problem: PoseRegistration, observation: Tensor, start: Tensor) -> Refined:
+    """Climb from a pose to the nearest maximum of the likelihood (Levenberg–Marquardt).
+
+    Only as good as the noise model: its width knows nothing of what the CT does not show.
+
+    Args:
+        problem: the registration.
+        observation: one image, shape ``(C,)``.
+        start: free parameters, shape ``(D,)``.
+    """
+    target = problem.features(observation.double())
+    theta = start.double()
+    residual, slope = _linearised(problem, target, theta)
+    first, damping = float(residual.square().sum()), 1e-2
+    for _ in range(_MOST_STEPS):
+        curvature = slope.T @ slope
+        step = torch.linalg.solve(
+            curvature + damping * torch.diag(curvature.diagonal().clamp_min(1e-6)), slope.T @ residual
+        )
+        trial = _inside(problem, theta + step)
+        moved = target - problem.features(problem.forward(trial.float()).double())
+        if float(moved.square().sum()) < float(residual.square().sum()):
+            theta, damping = trial, damping / 5
+            residual, slope = _linearised(problem, target, theta)
+            if float(step.abs().max()) < _ENOUGH:
+                break
+        elif damping > 1e4:
+            break
+        else:
+            damping *= 5
+    curvature = slope.T @ slope + 1e-9 * torch.eye(len(theta), dtype=torch.float64)
+    sd = torch.linalg.inv(curvature).diagonal().sqrt()
+    return Refined(theta.float(), sd.float(), 0.5 * (first - float(residual.square().sum())))
+
+
+@torch.no_grad()
+def _linearised(problem: PoseRegistration, target: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Whitened difference to the image, ``(C,)``, and its slopes ``(C, D)`` by central differences."""
+    steps = _STEP * torch.eye(len(theta), dtype=torch.float64)
+    around = torch.cat([theta[None], theta + steps, theta - steps])
+    images = problem.features(problem.forward(around.float()).double())
+    ahead, behind = images[1:].chunk(2)
+    return target - images[0], ((ahead - behind) / (2 * _STEP)).T
+
+
+def _inside(problem: PoseRegistration, theta: Tensor) -> Tensor:
+    theta = problem.parameters_of(problem.cameras(theta))
+    return torch.minimum(torch.maximum(theta, problem.space.low), problem.space.high)
