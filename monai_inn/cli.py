@@ -187,8 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("image", metavar="IMAGE", help="ENVI, TIFF, NIfTI, NRRD, NPZ, PNG or JPEG image")
     sub.add_argument("-o", "--out", required=True, metavar="NRRD", help="file to write")
 
-    sub = verb("view", verbs.view, "show a result of `infer` in the browser of this computer")
-    sub.add_argument("folder", metavar="OUT", help="folder that `infer` wrote")
+    sub = verb("view", verbs.view, "show a result of `infer` or `register` in the browser")
+    sub.add_argument("folder", metavar="OUT", help="folder that `infer` or `register` wrote")
     sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 

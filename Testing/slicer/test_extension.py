@@ -9,6 +9,7 @@ Slicer's API, which ``slicer_api.txt`` lists with the file that documents it.
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -34,17 +35,25 @@ import vtk
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-MODULE = ROOT / "SlicerINN" / "INNUncertainty"
-UI = MODULE / "Resources" / "UI" / "INNUncertainty.ui"
-SOURCES = sorted(path for path in MODULE.rglob("*.py") if "Testing" not in path.parts)
-OWN = {"INNUncertainty", "INNUncertaintyLib", "INNDisplayLib"}
+NAMES = ["INNUncertainty", "INNRegistration"]
+MODULES = {name: ROOT / "SlicerINN" / name for name in NAMES}
+SOURCES_OF = {
+    name: sorted(path for path in folder.rglob("*.py") if "Testing" not in path.parts)
+    for name, folder in MODULES.items()
+}
+SOURCES = [path for paths in SOURCES_OF.values() for path in paths]
+# INNRegistration stands on the libraries of INNUncertainty, never the other way round.
+OWN = {
+    "INNUncertainty": {"INNUncertainty", "INNUncertaintyLib", "INNDisplayLib"},
+    "INNRegistration": {"INNRegistration", "INNRegistrationLib", "INNUncertaintyLib", "INNDisplayLib"},
+}
 SLICER = {"slicer", "vtk", "qt", "ctk"}
-ALLOWED = {*sys.stdlib_module_names, *SLICER, "numpy", "scipy", "SimpleITK"} | OWN
+ALLOWED = {*sys.stdlib_module_names, *SLICER, "numpy", "scipy", "SimpleITK"}
 # Slicer has them only where the extension of that name is installed.
 ELSEWHERE = {"PyTorchUtils", "SampleData"}
 FIELDS = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
 # Controls that nobody reads or writes: headings, and a caption that never changes.
-STATIC = {"INNUncertainty", "intendedUseLabel", "inputsSection", "optionsSection"}
+STATIC = {*NAMES, "compareBox", "inputsSection", "intendedUseLabel", "openSection", "optionsSection"}
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -76,29 +85,35 @@ def record(tmp_path_factory) -> dict[str, list[str]]:
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     found: dict[str, list[str]] = {}
+    module = ""
     for line in (build / "slicer_record.txt").read_text(encoding="utf-8").splitlines():
         kind, _, value = line.partition(" ")
-        found.setdefault(kind, []).append(value)
+        module = value if kind == "module" else module
+        own = f" of {module}" if kind in ("folder", "script", "resource") else ""
+        found.setdefault(kind + own, []).append(value)
     return found
 
 
-def test_cmake_installs_every_file_of_the_module(record):
-    assert (record["module"], record["folder"]) == (["INNUncertainty"], [str(MODULE)])
+@pytest.mark.parametrize("name", NAMES)
+def test_cmake_installs_every_file_of_the_module(record, name):
+    folder = MODULES[name]
+    assert record[f"folder of {name}"] == [str(folder)]
     present = {
-        path.relative_to(MODULE).as_posix()
-        for path in MODULE.rglob("*")
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
         if path.is_file()
         and path.name != "CMakeLists.txt"
-        and not {"Testing", "__pycache__"} & {*path.relative_to(MODULE).parts}
+        and not {"Testing", "__pycache__"} & {*path.relative_to(folder).parts}
     }
-    listed = Counter(record["script"] + record["resource"])
+    listed = Counter(record[f"script of {name}"] + record[f"resource of {name}"])
     assert set(listed) == present
     assert max(listed.values()) == 1
-    assert {Path(name).suffix for name in record["script"]} == {".py"}
+    assert {Path(script).suffix for script in record[f"script of {name}"]} == {".py"}
 
 
-def test_cmake_adds_the_self_test_and_packs(record):
-    assert record["test"] == ["INNUncertainty.py"]
+def test_cmake_adds_the_self_tests_and_packs(record):
+    assert record["module"] == NAMES
+    assert record["test"] == [f"{name}.py" for name in NAMES]
     assert record["included"] == ["GenerateConfig", "Pack"]
     for field in FIELDS:
         assert record[f"EXTENSION_{field}"] == [literal(field)]
@@ -127,9 +142,10 @@ def test_addresses_of_pictures_point_to_files_of_the_repository():
 
 
 def test_index_and_module_name_the_same_category_and_people():
-    source = (MODULE / "INNUncertainty.py").read_text(encoding="utf-8")
+    source = (MODULES["INNUncertainty"] / "INNUncertainty.py").read_text(encoding="utf-8")
     assert f'"{literal("CATEGORY")}")]' in source
-    assert f'["{literal("CONTRIBUTORS")}"]' in source
+    for name, folder in MODULES.items():
+        assert f'["{literal("CONTRIBUTORS")}"]' in (folder / f"{name}.py").read_text(encoding="utf-8")
 
 
 # Python.
@@ -146,10 +162,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_files_import_only_what_slicer_has_and_run_nothing(path):
     tree = tree_of(path)
+    allowed = ALLOWED | OWN[path.relative_to(ROOT / "SlicerINN").parts[0]]
     everywhere = {name.split(".")[0] for name in imports(tree)}
     at_import = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert {name.split(".")[0] for node in at_import for name in imports(node)} <= ALLOWED
-    assert everywhere <= ALLOWED | ELSEWHERE
+    assert {name.split(".")[0] for node in at_import for name in imports(node)} <= allowed
+    assert everywhere <= allowed | ELSEWHERE
     harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
     for node in tree.body:
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -170,69 +187,83 @@ def test_only_the_module_file_knows_qt():
             assert not {"qt", "ctk"} & {name.split(".")[0] for name in imports(tree_of(path))}, path.name
 
 
-def test_module_has_its_four_classes():
-    names = {
-        node.name for node in tree_of(MODULE / "INNUncertainty.py").body if isinstance(node, ast.ClassDef)
-    }
-    assert names == {f"INNUncertainty{part}" for part in ("", "Logic", "Test", "Widget")}
+@pytest.mark.parametrize("name", NAMES)
+def test_module_has_its_four_classes(name):
+    body = tree_of(MODULES[name] / f"{name}.py").body
+    names = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    assert names == {f"{name}{part}" for part in ("", "Logic", "Test", "Widget")}
+
+
+def test_module_that_needs_another_says_so():
+    """Slicer then loads the other one first, and refuses to load this one without it."""
+    source = (MODULES["INNRegistration"] / "INNRegistration.py").read_text(encoding="utf-8")
+    assert 'parent.dependencies = ["INNUncertainty"]' in source
 
 
 # Controls.
 
 
-def form() -> ElementTree.Element:
-    return ElementTree.parse(UI).getroot()
+def form(name: str) -> ElementTree.Element:
+    return ElementTree.parse(MODULES[name] / "Resources" / "UI" / f"{name}.ui").getroot()
 
 
-def used_controls() -> set[str]:
-    """Every NAME of ``self.ui.NAME`` and ``ui.NAME``."""
+def used_controls(name: str) -> set[str]:
+    """Every NAME of ``self.ui.NAME`` and ``ui.NAME`` of a module."""
     found = set()
-    for path in SOURCES:
+    for path in SOURCES_OF[name]:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self.ui", "ui"):
                 found.add(node.attr)
     return found
 
 
-def test_controls_that_python_uses_exist():
-    names = [widget.get("name") for widget in form().iter("widget")]
+@pytest.mark.parametrize("name", NAMES)
+def test_controls_that_python_uses_exist(name):
+    names = [widget.get("name") for widget in form(name).iter("widget")]
     assert len(names) == len(set(names))
-    assert used_controls() <= set(names)
+    assert used_controls(name) <= set(names)
 
 
-def test_controls_that_exist_are_used():
+@pytest.mark.parametrize("name", NAMES)
+def test_controls_that_exist_are_used(name):
     bound, loose = set(), set()
-    for widget in form().iter("widget"):
+    for widget in form(name).iter("widget"):
         properties = {item.get("name") for item in widget.findall("property")}
         (bound if "SlicerParameterName" in properties else loose).add(widget.get("name"))
-    captions = {name for name in loose if name.endswith("Caption")}
-    assert loose - captions - STATIC <= used_controls()
-    assert captions <= {f"{widget.get('name')}Caption" for widget in form().iter("widget")}
+    captions = {control for control in loose if control.endswith("Caption")}
+    assert loose - captions - STATIC <= used_controls(name)
+    assert captions <= {f"{widget.get('name')}Caption" for widget in form(name).iter("widget")}
 
 
-def test_bound_controls_have_a_parameter():
-    from INNUncertaintyLib import PanelState
-
+@pytest.mark.parametrize(
+    ("name", "state"), [("INNUncertainty", "PanelState"), ("INNRegistration", "RegistrationState")]
+)
+def test_bound_controls_have_a_parameter(monkeypatch, name, state):
+    monkeypatch.syspath_prepend(str(MODULES[name]))
+    known = getattr(importlib.import_module(f"{name}Lib"), state).allParameters
     bound = [
         item.findtext("string")
-        for item in form().iter("property")
+        for item in form(name).iter("property")
         if item.get("name") == "SlicerParameterName"
     ]
     assert len(bound) == len(set(bound))
-    assert set(bound) <= set(PanelState.allParameters)
+    assert set(bound) <= set(known)
 
 
-def test_every_selector_gets_the_scene():
+@pytest.mark.parametrize("name", NAMES)
+def test_every_selector_gets_the_scene(name):
     wired = {
         connection.findtext("receiver")
-        for connection in form().iter("connection")
+        for connection in form(name).iter("connection")
         if connection.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
         and connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
     }
-    top = form().find("widget").get("name")
-    selectors = {w.get("name") for w in form().iter("widget") if w.get("class").startswith("qMRML")} - {top}
+    top = form(name).find("widget").get("name")
+    selectors = {w.get("name") for w in form(name).iter("widget") if w.get("class").startswith("qMRML")} - {
+        top
+    }
     assert wired == selectors
-    assert {connection.findtext("sender") for connection in form().iter("connection")} == {top}
+    assert {connection.findtext("sender") for connection in form(name).iter("connection")} == {top}
 
 
 # Texts.
@@ -307,9 +338,10 @@ def test_words_on_screen_can_be_translated(path):
             )
 
 
-def test_texts_of_the_form_can_be_translated():
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_of_the_form_can_be_translated(name):
     """Qt takes them into its tables unless they are marked."""
-    strings = [*form().iter("string")]
+    strings = [*form(name).iter("string")]
     assert len(strings) > 30
     assert all(item.get("notr") in (None, "false") for item in strings)
 
@@ -318,7 +350,7 @@ def test_spelling_is_american():
     words = (
         r"\b(colour|centre|cancelled|grey|neighbour|per cent|behaviour|normalis|optimis|visualis|litre|metre)"
     )
-    texts = [item.text or "" for item in form().iter("string")]
+    texts = [item.text or "" for name in NAMES for item in form(name).iter("string")]
     for path in SOURCES:
         texts += [
             n.value

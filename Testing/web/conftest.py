@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "Testing" / "slicer"))  # made_registrations, which needs no Slicer
 
 
 @pytest.fixture(scope="session")

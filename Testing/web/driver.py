@@ -144,4 +144,4 @@ def says(page: Page, where: str, text: str) -> None:
     """Wait until an element says something; the server answers a little later."""
     from playwright.sync_api import expect
 
-    expect(page.locator(where)).to_contain_text(text, timeout=5000)
+    expect(page.locator(where)).to_contain_text(text, timeout=20_000)

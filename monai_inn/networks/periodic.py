@@ -86,7 +86,13 @@ class CircleFlow(nn.Module):
         return turn, log_det
 
     def _layers(self, seen: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
-        direction, *splines = self.subnet(seen, context).split(self._sizes, 1)
+        if context.repeats > 1 and not seen.shape[1] and context.condition is not None:
+            # All rows of a pixel have the same density, which needs one pass.
+            each = self.subnet(seen[:, :, : context.condition.shape[2]], Context(context.condition))
+            raw = each.repeat_interleave(context.repeats, -1)
+        else:
+            raw = self.subnet(seen, context)
+        direction, *splines = raw.split(self._sizes, 1)
         return torch.atan2(direction[:, 1], direction[:, 0]) / (2 * math.pi), [
             s.contiguous() for s in splines
         ]

@@ -16,8 +16,8 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
-from monai_inn.training.budget import deadlines, scaled
-from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage, single_thread
+from monai_inn.training.budget import deadlines, scaled, training_threads
+from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.simulation import open_simulations
@@ -198,7 +198,7 @@ class _Run:
             }
             self.store.write(state | {"engine": engine, "network": net.state_dict()})
 
-        with single_thread(self.device):
+        with training_threads(stage.name, self.problem, self.device):
             losses[stage.name] = run_stage(
                 stage, resumed=engine, save=save, tell=self.tell, deadline=deadline
             )

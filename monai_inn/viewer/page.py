@@ -14,7 +14,7 @@ from trame_slicer.app.ui import Slider
 
 from monai_inn.viewer.style import CSS
 
-__all__ = ["build", "view_buttons"]
+__all__ = ["build", "slider", "view_buttons"]
 
 # Keys work wherever the focus is. A tab tells the size of its views before the pointer acts in them.
 _LISTENERS = """
@@ -114,7 +114,7 @@ def _controls() -> None:
     )
     html.P("{{ about_parameter }}", classes="about")
     with html.Div(v_show=(kind.format("probability_below"),)):
-        _slider(
+        slider(
             "threshold",
             "Threshold",
             "threshold_text",
@@ -123,9 +123,9 @@ def _controls() -> None:
             step=("threshold_step",),
         )
     with html.Div(v_show=(kind.format("sample"),)):
-        _slider("sample", "Sample", "sample_text", low=1, high=("samples",), step=1)
-    _slider("opacity", "Opacity", "opacity_text", low=0, high=1, step=0.05, disabled=off)
-    _slider("hide_below", "Hide below", "hide_text", low=0, high=1, step=0.01, disabled=off)
+        slider("sample", "Sample", "sample_text", low=1, high=("samples",), step=1)
+    slider("opacity", "Opacity", "opacity_text", low=0, high=1, step=0.05, disabled=off)
+    slider("hide_below", "Hide below", "hide_text", low=0, high=1, step=0.01, disabled=off)
     v3.VSwitch(
         label="Graded transparency",
         v_model=("graded",),
@@ -137,9 +137,7 @@ def _controls() -> None:
     html.P("Striped: out of distribution. No setting hides the stripes.", classes="about")
 
 
-def _slider(
-    name: str, label: str, text: str, low: Any, high: Any, step: Any, disabled: str = "false"
-) -> None:
+def slider(name: str, label: str, text: str, low: Any, high: Any, step: Any, disabled: str = "false") -> None:
     """A slider with its name and, from the state, its value in words and units."""
     with html.Div(classes="slider", id=name):
         with html.Div(classes="says"):

@@ -30,7 +30,7 @@ def serve(
     all show.
 
     Args:
-        folder: result folder that `monai-inn infer` wrote.
+        folder: result folder that `monai-inn infer` or `monai-inn register` wrote.
         port: port on 127.0.0.1; 0 picks a free one.
         open_browser: whether to open the page in the default browser as well.
         announce: called with one line that holds the address, once the page can be opened.
@@ -41,7 +41,8 @@ def serve(
         monai_inn.viewer.display.ResultError: if the folder holds no result or a damaged one; a ValueError.
     """
     display = _needed()
-    result = display.read_result(folder)
+    is_registration = (Path(folder) / display.POSES_FILE).is_file()
+    result = display.read_poses(folder) if is_registration else display.read_result(folder)
     _check_free(port)
     # Otherwise trame reads the command line of whoever called this, and wslink prints a line of its own.
     os.environ["TRAME_ARGS"] = os.environ["WSLINK_READY_MSG"] = ""
@@ -49,13 +50,11 @@ def serve(
     from trame.app import get_server
 
     from monai_inn.viewer.guard import guard
-    from monai_inn.viewer.session import Session
-    from monai_inn.viewer.stage import Stage
 
     server = get_server("monai_inn.viewer", client_type="vue3")
     token = secrets.token_urlsafe(24)
     name = Path(folder).resolve().name
-    Session(server, Stage(result, name, server), name)
+    _open_poses(server, result, name) if is_registration else _open_maps(server, result, name)
 
     def ready(**_: Any) -> None:
         address = f"http://{HOST}:{server.port}/index.html?token={token}"
@@ -67,6 +66,20 @@ def serve(
     server.controller.on_server_bind.add(lambda web_server: guard(web_server.app, token))
     server.controller.on_server_ready.add(ready)
     server.start(port=port, host=HOST, open_browser=False, show_connection_info=False, timeout=0)
+
+
+def _open_maps(server: Any, result: Any, name: str) -> None:
+    from monai_inn.viewer.session import Session
+    from monai_inn.viewer.stage import Stage
+
+    Session(server, Stage(result, name, server), name)
+
+
+def _open_poses(server: Any, result: Any, name: str) -> None:
+    from monai_inn.viewer.pose_session import PoseSession
+    from monai_inn.viewer.pose_stage import PoseStage
+
+    PoseSession(server, PoseStage(result, name, server), name)
 
 
 def _needed() -> Any:

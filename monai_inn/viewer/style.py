@@ -29,6 +29,22 @@ html { overflow-y: auto; }
 .says { display: flex; justify-content: space-between; gap: 0.5rem; }
 .slider { margin-bottom: 0.5rem; }
 .slider .v-slider { margin: 0 2px; }
+.head { position: sticky; top: 0; z-index: 10; }
+.banner { padding: 0.45rem 1rem; font-weight: 600; }
+.banner.untrusted { background: #b00020; color: #fff; }
+.banner.ambiguous { background: #ffca3a; color: #1b1400; }
+.banner.certain { background: #2e7d32; color: #fff; }
+.controls h2 { font-size: 1rem; margin: 0.4rem 0; }
+.poses { width: 100%; border-collapse: collapse; }
+.poses th, .poses td { padding: 0.3rem; text-align: right; border-bottom: 1px solid #3a4655; }
+.poses tbody tr { cursor: pointer; }
+.poses .chosen { background: #2a5a8c; }
+.poses button { min-width: 2rem; padding: 0.1rem 0.4rem; border: 1px solid #6aa9ff; border-radius: 4px; }
+.poses button:disabled { border-color: #5b6877; color: #5b6877; }
+.below { margin-top: 0.6rem; }
+.caption { position: absolute; top: 6px; left: 10px; color: #fff; font-size: 0.8rem;
+  text-shadow: 0 0 3px #000; pointer-events: none; }
+.fact { overflow-wrap: anywhere; margin-bottom: 0.2rem; }
 .fit { position: absolute !important; top: 6px; left: 6px; }
 .plane { position: absolute; top: 14px; left: 56px; color: #fff; text-shadow: 0 0 3px #000; }
 .slices { position: absolute; top: 10px; left: 8.5rem; right: 8px; }

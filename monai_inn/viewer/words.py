@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["INTENDED_USE", "KINDS", "calibration", "describe", "facts", "hint", "title"]
+__all__ = [
+    "INTENDED_USE",
+    "KINDS",
+    "calibration",
+    "describe",
+    "facts",
+    "hint",
+    "landmark_error",
+    "pose_differences",
+    "pose_facts",
+    "title",
+]
 
 INTENDED_USE = "Research only. Not a medical device"
 
@@ -86,3 +97,37 @@ def hint(flat: bool, quantiles: bool) -> str:
         read = "No posteriors are stored; run monai-inn infer with --save-quantiles 16 to read them here."
     wheel = "The wheel or right drag zooms" if flat else "The wheel turns slices, right drag zooms"
     return f"{read} {wheel}, Shift and drag moves the image."
+
+
+def landmark_error(error: dict[str, float]) -> str:
+    """How far bone lies off under the other samples of a pose, in one sentence."""
+    median, low, high = (float(error[end]) for end in ("median", "low", "high"))
+    return f"Mean distance of bone landmarks: {median:.1f} mm (95 %: {low:.1f} to {high:.1f} mm)."
+
+
+def pose_differences(record: dict[str, Any]) -> str:
+    """How far apart the poses of a registration are; empty if there is one.
+
+    Args:
+        record: content of ``registration.json``.
+    """
+    return " ".join(
+        f"Poses {row['modes'][0]} and {row['modes'][1]}: {row['rotation_deg']:.0f}° apart, target "
+        f"{row['target_mm']:.0f} mm, bone {row['mtre_mm']:.0f} mm."
+        for row in record["differences"]
+    )
+
+
+def pose_facts(record: dict[str, Any]) -> list[str]:
+    """Where a registration comes from: bundle, X-ray, trust.
+
+    Args:
+        record: content of ``registration.json``.
+    """
+    trust, bundle = record["trust"], record["bundle"]
+    said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
+    said.append(f"X-ray {record['xray'].get('path', 'unknown')}")
+    said += [str(note) for note in record["xray"].get("notes", [])]
+    if "waic" in trust and "limit" in trust:
+        said.append(f"WAIC {trust['waic']:.3g} nat, limit of trust {trust['limit']:.3g} nat")
+    return said

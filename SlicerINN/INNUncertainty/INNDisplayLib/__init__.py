@@ -10,6 +10,23 @@ from .inspection import OUTSIDE, TRUSTED, UNUSABLE, WITHHELD, Mode, Reading, pea
 from .itk_images import itk_image
 from .marks import matrix_of
 from .overlay import KINDS, Appearance, Overlay
+from .pose_compare import COMPARISONS, DIFFERENCE_LIMIT, Comparing, compared, show_comparison
+from .pose_result import POSES_FILE, Pose, PoseResult, PoseSamples, read_poses
+from .pose_run import PoseRun, pose_runs
+from .pose_scene import hide_mode, show_mode, show_spread, store_poses
+from .pose_spread import CHI_95, Spread, ellipsoid, spread_of
+from .pose_views import IMAGE_VIEWS, face_image, image_axes, look_at_target, show_images
+from .pose_words import (
+    AMBIGUOUS,
+    CERTAIN,
+    POSE_LABELS,
+    UNTRUSTED,
+    pose_header,
+    pose_notes,
+    pose_row,
+    pose_sentence,
+    pose_verdict,
+)
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
 from .regions import RegionReading, read_region
 from .result import Result, ResultError, Shown, read_result
@@ -19,15 +36,29 @@ from .saving import save_result
 from .storing import store
 
 __all__ = [
+    "AMBIGUOUS",
+    "CERTAIN",
+    "CHI_95",
+    "COMPARISONS",
+    "DIFFERENCE_LIMIT",
+    "IMAGE_VIEWS",
     "KINDS",
     "OUTSIDE",
+    "POSES_FILE",
+    "POSE_LABELS",
     "TRUSTED",
+    "UNTRUSTED",
     "UNUSABLE",
     "WITHHELD",
     "Appearance",
+    "Comparing",
     "Comparison",
     "Mode",
     "Overlay",
+    "Pose",
+    "PoseResult",
+    "PoseRun",
+    "PoseSamples",
     "Reading",
     "RegionMean",
     "RegionReading",
@@ -35,24 +66,44 @@ __all__ = [
     "ResultError",
     "Run",
     "Shown",
+    "Spread",
     "compare",
+    "compared",
     "density",
+    "ellipsoid",
+    "face_image",
     "hide_contours",
+    "hide_mode",
+    "image_axes",
     "interval_at",
     "itk_image",
+    "look_at_target",
     "matrix_of",
     "number_of_samples",
     "peaks",
+    "pose_header",
+    "pose_notes",
+    "pose_row",
+    "pose_runs",
+    "pose_sentence",
+    "pose_verdict",
     "probability_below",
     "read_at",
+    "read_poses",
     "read_region",
     "read_result",
     "region_mean",
     "runs",
     "save_result",
+    "show_comparison",
     "show_contours",
+    "show_images",
+    "show_mode",
     "show_posterior",
     "show_sample",
+    "show_spread",
+    "spread_of",
     "store",
+    "store_poses",
     "voxel_at",
 ]

@@ -95,8 +95,8 @@ def holds_bundles(folder: str) -> bool:
 
 
 def bundles_of(listing: dict[str, Any]) -> list[Bundle]:
-    """The bundles of a listing."""
-    return [Bundle(entry) for entry in listing["bundles"]]
+    """The bundles of a listing that are for images of bands; those of X-rays have a module of their own."""
+    return [Bundle(entry) for entry in listing["bundles"] if entry.get("problem") != "registration"]
 
 
 def _escaped(text: str) -> str:

@@ -109,12 +109,12 @@ class Child:
         if not _ON_WINDOWS and code in (-signal.SIGKILL, 128 + signal.SIGKILL):
             raise RuntimeError(
                 _(
-                    "The inference was killed, most likely because memory ran out; use a smaller image or "
-                    "fewer stored samples."
+                    "The process was killed, most likely because memory ran out; use a smaller image or "
+                    "fewer samples."
                 )
             )
         last = self._log[-1] if self._log else _("no message")
-        raise RuntimeError(_("The inference ended with code {code}: {last}").format(code=code, last=last))
+        raise RuntimeError(_("The process ended with code {code}: {last}").format(code=code, last=last))
 
     def cancel(self) -> None:
         """Ask the child to stop, then end it and all that it has started."""

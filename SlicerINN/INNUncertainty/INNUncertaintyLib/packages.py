@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
@@ -29,34 +30,42 @@ def python_path() -> str:
     return str(path)
 
 
-def is_installed() -> bool:
-    """Whether `monai-inn` can be started; looks at metadata and imports nothing."""
+def is_installed(*further: str) -> bool:
+    """Whether `monai-inn` can be started; looks at metadata and imports nothing.
+
+    Args:
+        further: modules that a verb needs besides.
+    """
     try:
         importlib.metadata.version("monai_inn")
     except importlib.metadata.PackageNotFoundError:
         return False
-    return all(importlib.util.find_spec(name) is not None for name in ("torch", "monai"))
+    return all(importlib.util.find_spec(name) is not None for name in ("torch", "monai", *further))
 
 
-def install() -> bool:
+def install(requirements: Sequence[str] = tuple(REQUIREMENTS), further: Sequence[str] = ()) -> bool:
     """Ask, then install what is missing; returns whether it is all there.
 
     PyTorch comes by the extension of that name, which finds the build for the graphics card.
+
+    Args:
+        requirements: packages for pip.
+        further: modules that must be there afterwards.
     """
-    if is_installed():
+    if is_installed(*further):
         return True
     text = _(
-        "INN Uncertainty needs these packages in Slicer's own Python:\n\n"
+        "This module needs these packages in Slicer's own Python:\n\n"
         "  PyTorch (200 MB to 3 GB, by the PyTorch extension)\n"
         "  {packages} with MONAI, SciPy, nibabel (about 150 MB)\n\n"
         "They are downloaded from the Python package index. Download and install them now?"
-    ).format(packages=", ".join(REQUIREMENTS))
+    ).format(packages=", ".join(requirements))
     if not slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Install packages")):
         return False
     _install_torch()
-    slicer.util.pip_install(REQUIREMENTS)
+    slicer.util.pip_install([*requirements])
     importlib.invalidate_caches()
-    return is_installed()
+    return is_installed(*further)
 
 
 def _install_torch() -> None:

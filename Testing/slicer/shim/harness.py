@@ -66,8 +66,12 @@ class Harness:
         return ScriptedModule(Path(path).resolve())
 
     def slice_view(self, name: str = "Red") -> SliceView:
-        """One of the views Red, Yellow and Green."""
+        """One of the views Red, Yellow and Green, or one that was added."""
         return self._slicer.layoutManager().sliceWidget(name).view
+
+    def add_slice_view(self, name: str) -> None:
+        """Make another slice view, as a layout that names it does."""
+        self._slicer.layoutManager().add_slice_view(name)
 
     def grab_panel(self, module: ScriptedModule, path: str | Path) -> None:
         """Write a PNG picture of a module's panel."""

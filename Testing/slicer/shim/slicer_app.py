@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import slicer
 import slicer.util
@@ -50,16 +51,37 @@ class _SliceWidget:
         self.view.fit()
 
 
+class _LayoutLogic:
+    """Holds the node with the descriptions of layouts."""
+
+    def __init__(self) -> None:
+        self._node = slicer.vtkMRMLLayoutNode()
+
+    def GetLayoutNode(self) -> slicer.vtkMRMLLayoutNode:
+        return self._node
+
+
 class _LayoutManager(QObject):
-    """Three slice views; a layout is only a number here."""
+    """Three slice views, and those that the description of a layout names; nothing is put on a screen."""
 
     layoutChanged = Signal(int)
 
     def __init__(self, core: SceneCore) -> None:
         super().__init__()
         self._core = core
-        self._widgets = {name: _SliceWidget(SliceView(core, name, _VIEWS[name])) for name in _VIEWS}
+        self._widgets: dict[str, _SliceWidget] = {}
+        for name, orientation in _VIEWS.items():
+            self.add_slice_view(name, orientation)
+        self._logic = _LayoutLogic()
         self.layout, self.threeDViewCount = _FOUR_UP, 0
+
+    def add_slice_view(self, name: str, orientation: str = "Axial") -> None:
+        """Make a slice view, once."""
+        if name not in self._widgets:
+            self._widgets[name] = _SliceWidget(SliceView(self._core, name, orientation))
+
+    def layoutLogic(self) -> _LayoutLogic:
+        return self._logic
 
     def sliceViewNames(self) -> tuple[str, ...]:
         return tuple(self._widgets)
@@ -72,6 +94,11 @@ class _LayoutManager(QObject):
 
     def setLayout(self, layout: int) -> None:
         self.layout = layout
+        if self._logic.GetLayoutNode().IsLayoutDescription(layout):
+            description = self._logic.GetLayoutNode().GetLayoutDescription(layout)
+            for view in ElementTree.fromstring(description).iter("view"):
+                if view.get("class") == "vtkMRMLSliceNode":
+                    self.add_slice_view(view.get("singletontag", ""))
         self.layoutChanged.emit(layout)
 
     def resetSliceViews(self) -> None:

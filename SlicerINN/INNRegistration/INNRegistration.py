@@ -1,0 +1,342 @@
+"""INN Registration: the poses of a C-arm that explain an X-ray, and how far a target may be off in the CT."""
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from INNDisplayLib import (
+    Comparing,
+    hide_mode,
+    look_at_target,
+    pose_notes,
+    pose_runs,
+    read_poses,
+    show_images,
+    show_mode,
+    store_poses,
+)
+from INNRegistrationLib import (
+    NEEDED,
+    REQUIREMENTS,
+    InputsPanel,
+    PosesPanel,
+    Registering,
+    RegistrationState,
+    missing_input,
+    show_ct,
+    show_layout,
+)
+from INNUncertaintyLib import install, is_installed
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+_POLL_MS = 100
+
+
+class INNRegistration(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("INN Registration")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        parent.dependencies = ["INNUncertainty"]  # its display library and its child process
+        parent.contributors = ["The monai_inn developers"]
+        parent.helpText = _(
+            "Shows all poses of a C-arm that explain an X-ray of a patient with a CT: how probable each is, "
+            "how well its simulated X-ray fits, how far a target may be off, and whether to trust any of it."
+        )
+        parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+
+
+class INNRegistrationLogic(ScriptedLoadableModuleLogic):
+    """Everything but the panel; also for scripts: ``start``, ``poll`` until it is over, ``show``."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.registering = None
+
+    def getParameterNode(self):
+        """State of the panel in this scene."""
+        return RegistrationState(super().getParameterNode())
+
+    def start(self, state):
+        """Start to find poses.
+
+        Raises:
+            ValueError: if an input is missing.
+            RuntimeError: if a registration is running.
+        """
+        if self.registering is not None:
+            raise RuntimeError(_("A registration is running; wait for it or cancel it."))
+        self.registering = Registering(state)
+
+    def poll(self):
+        """Take in news of the child process; returns a run that has just come, or ``None``.
+
+        Raises:
+            RuntimeError: if the child has failed.
+            ResultError: if its result cannot be read.
+        """
+        if self.registering is None or self.registering.poll():
+            return None
+        registering, self.registering = self.registering, None
+        return registering.finish()
+
+    def cancel(self):
+        """End the registration; nothing of it comes into the scene."""
+        if self.registering is not None:
+            self.registering.cancel()
+        self.registering = None
+
+    @staticmethod
+    def open(folder):
+        """Put the result of a folder into the scene.
+
+        Raises:
+            ResultError: if it is none or is damaged; the scene is then as it was.
+        """
+        result = read_poses(folder)
+        return store_poses(slicer.mrmlScene, result, result.folder.resolve().name)
+
+    def run(self, state):
+        """The run that the panel shows: the selected one, or the latest."""
+        found = pose_runs(slicer.mrmlScene)
+        return next((r for r in found if r.key == state.run), found[-1] if found else None)
+
+    def show(self, state):
+        """Show the selected pose of the selected run, and of no other; returns the run."""
+        shown = self.run(state)
+        for run in pose_runs(slicer.mrmlScene):
+            if run != shown:
+                hide_mode(run)
+        if shown is None:
+            return None
+        if not shown.result.is_trusted and not state.showUntrusted:
+            hide_mode(shown)
+        else:
+            numbers = [pose.number for pose in shown.result.poses]
+            number = state.pose if state.pose in numbers else numbers[0]
+            how = Comparing(state.comparison.value, state.share, state.fields)
+            show_mode(shown, number, how, is_confirmed=state.showUntrusted)
+        show_images(shown)
+        return shown
+
+    def fit_images(self, state):
+        """Bring all of X-ray, DRR and comparison into sight."""
+        run = self.run(state)
+        if run is not None:
+            show_images(run, is_fitted=True)
+
+    def show_patient(self, state):
+        """Put the CT behind the slice views, turned to the target, and bring all of it into sight."""
+        run = self.run(state)
+        show_ct(state.ct, None if run is None else run.target)
+        self.fit_images(state)  # they have lost their plane
+        if run is not None:
+            look_at_target(run)
+
+
+class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: reads and writes its state, leaves the work to the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self._state = self._tag = None
+        self._ct = None  # what the slice views show
+        self._missing = ""  # what keeps Find poses from being pressed
+
+    def setup(self):
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/INNRegistration.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = INNRegistrationLogic()
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self.onPoll)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)
+        self.ui.findButton.connect("clicked(bool)", self.onFind)
+        self.ui.installButton.connect("clicked(bool)", self.onInstall)
+        self.ui.viewsButton.connect("clicked(bool)", self.onViews)
+        self.ui.ctSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onCT)
+        self.setup_inputs()
+        self.setup_poses()
+        self.initializeParameterNode()
+
+    # State: one parameter node a scene; the panel without it shows nothing.
+
+    def cleanup(self):
+        """The panel goes: nothing may go on running or listening behind it."""
+        self._timer.stop()
+        self.logic.cancel()
+        self._set_state(None)
+        self.removeObservers()
+
+    def enter(self):
+        """The module is opened."""
+        self.initializeParameterNode()
+
+    def exit(self):
+        """Another module is opened; a registration goes on."""
+        self._set_state(None)
+
+    def onSceneStartClose(self, caller, event):
+        """What runs would put its result into a scene that is gone."""
+        was_running = self.logic.registering is not None
+        self.logic.cancel()
+        self._timer.stop()
+        self._set_state(None)
+        self._show_idle(_("Scene closed; the registration was canceled.") if was_running else "")
+
+    def onSceneEndClose(self, caller, event):
+        """A new scene, if the module is open."""
+        said = self.ui.statusLabel.text
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+        if said:  # that a registration was canceled is more than what the new scene lacks
+            self.ui.statusLabel.text = said
+
+    def onSceneImported(self, caller, event):
+        """A scene was read into this one: it may bring results; what was confirmed there is asked again."""
+        if self._state is not None:
+            self._state.showUntrusted = False
+            self.initializeParameterNode()
+            self.logic.fit_images(self._state)
+
+    def initializeParameterNode(self):
+        """Take the state of this scene."""
+        self._set_state(self.logic.getParameterNode())
+        self.ui.installButton.visible = not is_installed(*NEEDED)
+
+    def _set_state(self, state):
+        if self._state is not None:
+            self._state.disconnectGui(self._tag)
+            self.removeObserver(self._state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
+            self.forget_target()
+        self._state = state
+        if state is not None:
+            self.show_inputs(state)
+            self._tag = state.connectGui(self.ui)
+            self.addObserver(state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
+            self.onStateChanged()
+
+    # What buttons do.
+
+    def onInstall(self, checked=False):
+        """Ask and install."""
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
+            install(REQUIREMENTS, NEEDED)
+            self.ui.installButton.visible = not is_installed(*NEEDED)
+            self.onStateChanged()
+
+    def onFind(self, checked=False):
+        """Start, or cancel what runs."""
+        if self.logic.registering is not None:
+            self.logic.cancel()
+            self._timer.stop()
+            self._show_idle(_("Canceled; nothing was changed."))
+            return
+        with slicer.util.tryWithErrorDisplay(_("The registration could not be started.")):
+            self.logic.start(self._state)
+            self._timer.start()
+            self.ui.statusLabel.text = _("Starting...")
+            self.onStateChanged()
+
+    def onPoll(self):
+        """News of the child process."""
+        try:
+            run = self.logic.poll()
+        except Exception as error:
+            self._timer.stop()
+            self._show_idle(str(error))
+            slicer.util.errorDisplay(str(error), windowTitle=_("INN Registration"))
+            return
+        if self.logic.registering is not None:
+            child = self.logic.registering.child
+            self.ui.progressBar.value = round(1000 * child.share)
+            self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+            return
+        self._timer.stop()
+        self._show_idle("")
+        if run is not None:
+            self.take(run)
+
+    def take(self, run):
+        """Show a run that has just come; the module may have been left meanwhile."""
+        state = self._state or self.logic.getParameterNode()
+        with slicer.util.NodeModify(state):
+            state.run, state.pose, state.showUntrusted = run.key, 1, False
+        said = _("{name}: {n} plausible pose(s).").format(name=run.name, n=len(run.result.poses))
+        self.ui.statusLabel.text = f"{said} {pose_notes(run.result)}".strip()
+        if self._state is not None:
+            self.onViews()
+
+    def onViews(self, checked=False):
+        """Arrange the views and bring all of it into sight."""
+        show_layout()
+        self.onStateChanged()  # views that were missing get their images
+        self.logic.show_patient(self._state)
+
+    def onCT(self, node):
+        """Another CT, or none."""
+        if self._state is None or node is self._ct:
+            return  # a selector also speaks when it is filled, which must not turn the views
+        self._ct = self._state.ct = node  # the selector may tell the state after it has told this
+        self.logic.show_patient(self._state)
+
+    def _show_idle(self, text):
+        self.onStateChanged()
+        self.ui.progressBar.value = 0
+        self.ui.statusLabel.text = text
+
+    def onStateChanged(self, caller=None, event=None):
+        """Bring panel and views up to date."""
+        state, ui = self._state, self.ui
+        if state is None:
+            return
+        is_running = self.logic.registering is not None
+        missing = missing_input(state) if is_installed(*NEEDED) else _("Install the packages first.")
+        ui.findButton.text = _("Cancel") if is_running else _("Find poses")
+        ui.findButton.enabled = is_running or not missing
+        ui.findButton.toolTip = missing or _("Find all poses of the C-arm that explain the X-ray")
+        if missing != self._missing and not is_running:
+            ui.statusLabel.text = missing
+        self._missing = missing
+        try:
+            self.show_run(self.logic.show(state))
+        except ValueError as error:  # somebody has changed its record
+            self.show_run(None)
+            ui.statusLabel.text = str(error)
+
+
+class INNRegistrationTest(ScriptedLoadableModuleTest):
+    """Runs in Slicer by Reload and Test, without network and without packages."""
+
+    def setUp(self):
+        """Start with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run all tests."""
+        self.setUp()
+        self.test_missing_input_is_refused()
+
+    def test_missing_input_is_refused(self):
+        """Without a bundle nothing starts."""
+        logic = INNRegistrationLogic()
+        with self.assertRaises(ValueError):
+            logic.start(logic.getParameterNode())

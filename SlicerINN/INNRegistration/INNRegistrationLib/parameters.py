@@ -1,0 +1,49 @@
+"""What the panel remembers, saved with the scene."""
+
+import enum
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+__all__ = ["Bone", "ComparisonKind", "RegistrationState"]
+
+
+class Bone(enum.Enum):
+    """How bone looks in the X-ray; values are those of the command."""
+
+    FILE = ""
+    DARK = "intensity"
+    BRIGHT = "attenuation"
+
+    def label(self) -> str:
+        """Name in the panel."""
+        return {Bone.FILE: _("as the file says"), Bone.DARK: _("dark"), Bone.BRIGHT: _("bright")}[self]
+
+
+class ComparisonKind(enum.Enum):
+    """How X-ray and DRR are compared; values are those of the display library."""
+
+    BLEND = "blend"
+    CHECKERBOARD = "checkerboard"
+    DIFFERENCE = "difference"
+
+
+@parameterNodeWrapper
+class RegistrationState:
+    """State of the panel."""
+
+    bundle: str = ""
+    xray: str = ""
+    output: str = ""
+    bone: Bone = Bone.FILE
+    spacing: Annotated[float, WithinRange(0, 10)] = 0.0  # of pixels on the detector; 0 is what the file says
+    isMirrored: bool = False
+    ct: vtkMRMLScalarVolumeNode
+    run: str = ""
+    pose: int = 1
+    comparison: ComparisonKind = ComparisonKind.BLEND
+    share: Annotated[float, WithinRange(0, 1)] = 0.5
+    fields: Annotated[int, WithinRange(2, 32)] = 8
+    showUntrusted: bool = False

@@ -1,0 +1,197 @@
+"""The part of the panel that shows poses: may they be used, which are there, how far is the target off."""
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from INNDisplayLib import (
+    AMBIGUOUS,
+    CERTAIN,
+    UNTRUSTED,
+    pose_header,
+    pose_row,
+    pose_runs,
+    pose_sentence,
+    pose_verdict,
+    show_spread,
+)
+from INNUncertaintyLib import fill, select
+from slicer.i18n import tr as _
+
+from .parameters import ComparisonKind
+
+__all__ = ["PosesPanel"]
+
+_BANNERS = {
+    UNTRUSTED: ("#b00020", "#ffffff"),
+    AMBIGUOUS: ("#ffca3a", "#1b1400"),
+    CERTAIN: ("#2e7d32", "#ffffff"),
+}
+
+
+class PosesPanel:
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onStateChanged``."""
+
+    def setup_poses(self):
+        """Listen."""
+        ui, scene = self.ui, slicer.mrmlScene
+        ui.runBox.connect("currentIndexChanged(int)", self.onRun)
+        ui.poseTable.connect("currentCellChanged(int,int,int,int)", self.onPose)
+        ui.blendButton.connect("toggled(bool)", self.onBlend)
+        ui.checkerboardButton.connect("toggled(bool)", self.onCheckerboard)
+        ui.differenceButton.connect("toggled(bool)", self.onDifference)
+        ui.targetButton.connect("clicked(bool)", self.onPlannedTarget)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self._tabled = None  # key of the run in the table
+
+    # What is chosen.
+
+    def onRun(self, index):
+        """Another result was chosen; nobody has confirmed anything about it."""
+        self._choose(self.ui.runBox.currentData)
+
+    def _choose(self, key):
+        with slicer.util.NodeModify(self._state):
+            self._state.run, self._state.pose, self._state.showUntrusted = key, 1, False
+
+    def onPose(self, row):
+        """Another row of the table, by the mouse or the arrow keys."""
+        run = self.logic.run(self._state) if self._state is not None else None
+        if run is not None and 0 <= row < len(run.result.poses):
+            self._state.pose = run.result.poses[row].number
+
+    def onBlend(self, checked):
+        """Blend X-ray and DRR."""
+        self._compare(checked, ComparisonKind.BLEND)
+
+    def onCheckerboard(self, checked):
+        """X-ray and DRR take turns."""
+        self._compare(checked, ComparisonKind.CHECKERBOARD)
+
+    def onDifference(self, checked):
+        """X-ray minus DRR."""
+        self._compare(checked, ComparisonKind.DIFFERENCE)
+
+    def _compare(self, checked, kind):
+        if checked and self._state is not None:
+            self._state.comparison = kind
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        """A result or its target may have gone."""
+        if node is not None and node.GetAttribute("INN.map") in ("registration", "target"):
+            self.onStateChanged()
+
+    # What is shown.
+
+    def show_run(self, run):
+        """Bring banner, table and target up to date; without a result they are empty."""
+        ui, state = self.ui, self._state
+        fill(ui.runBox, [(r.name, r.key) for r in pose_runs(slicer.mrmlScene)])
+        for section in (ui.posesSection, ui.compareSection, ui.targetSection):
+            section.enabled = run is not None
+        self._show_banner(run)
+        self._fill_table(run)
+        if run is None:
+            self.forget_target()
+            ui.poseLabel.text = ui.targetLabel.text = ""
+            return
+        select(ui.runBox, run.key)
+        shown = run.shown
+        ui.poseTable.enabled = run.result.is_trusted or state.showUntrusted
+        ui.poseLabel.text = pose_sentence(run.result, shown) if shown is not None else ""
+        for kind, button in (
+            (ComparisonKind.BLEND, ui.blendButton),
+            (ComparisonKind.CHECKERBOARD, ui.checkerboardButton),
+            (ComparisonKind.DIFFERENCE, ui.differenceButton),
+        ):
+            button.checked = state.comparison is kind
+        ui.shareSlider.enabled = state.comparison is ComparisonKind.BLEND
+        ui.fieldsBox.enabled = state.comparison is ComparisonKind.CHECKERBOARD
+        self._observe_target(run)
+        self._show_target(run)
+
+    def _show_banner(self, run):
+        ui = self.ui
+        ui.bannerLabel.visible = run is not None
+        ui.untrustedCheck.visible = run is not None and not run.result.is_trusted
+        if run is None:
+            return
+        state, text = pose_verdict(run.result)
+        ground, ink = _BANNERS[state]
+        ui.bannerLabel.text = text
+        ui.bannerLabel.styleSheet = (
+            f"background-color: {ground}; color: {ink}; font-weight: bold; padding: 6px; border-radius: 3px"
+        )
+
+    def _fill_table(self, run):
+        table = self.ui.poseTable
+        before = table.blockSignals(True)
+        key = None if run is None else run.key
+        if key != self._tabled:
+            self._tabled = key
+            result = None if run is None else run.result
+            heads = [] if result is None else pose_header(result)
+            table.clear()
+            table.setColumnCount(len(heads))
+            table.setRowCount(0 if result is None else len(result.poses))
+            table.verticalHeader().setVisible(False)
+            for column, (text, about) in enumerate(heads):
+                head = qt.QTableWidgetItem(text.replace(" [", "\n["))
+                head.setToolTip(about)
+                table.setHorizontalHeaderItem(column, head)
+            for number, pose in enumerate([] if result is None else result.poses):
+                for column, text in enumerate(pose_row(result, pose)):
+                    cell = qt.QTableWidgetItem(text)
+                    cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                    table.setItem(number, column, cell)
+            table.resizeColumnsToContents()
+        shown = None if run is None else run.shown
+        if shown is None:
+            table.clearSelection()
+            table.setCurrentCell(-1, -1)
+        else:
+            numbers = [pose.number for pose in run.result.poses]
+            table.setCurrentCell(numbers.index(shown.number), max(table.currentColumn(), 0))
+        table.blockSignals(before)
+
+    # The target.
+
+    def _observe_target(self, run):
+        node = run.find("target", class_name="vtkMRMLMarkupsFiducialNode")
+        event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
+        if node is None or not self.hasObserver(node, event, self.onTarget):
+            self.forget_target()
+            if node is not None:
+                self.addObserver(node, event, self.onTarget)
+
+    def forget_target(self):
+        """Stop to listen to targets."""
+        self.removeObservers(self.onTarget)
+
+    def onTarget(self, caller, event):
+        """The target was moved."""
+        run = self.logic.run(self._state) if self._state is not None else None
+        if run is not None:
+            show_spread(run)
+            self._show_target(run)
+
+    def onPlannedTarget(self, checked=False):
+        """The target goes back to where the bundle has it."""
+        run = self.logic.run(self._state)
+        node = run.find("target", class_name="vtkMRMLMarkupsFiducialNode")
+        if node is not None:
+            node.SetNthControlPointPositionWorld(0, *(float(v) for v in run.result.target))
+
+    def _show_target(self, run):
+        target = run.target
+        if target is None:
+            self.ui.targetLabel.text = _("The target was deleted; open the result again.")
+            return
+        where = _("Target at R {r:.1f}, A {a:.1f}, S {s:.1f} mm.").format(
+            r=target[0], a=target[1], s=target[2]
+        )
+        spread = run.spread()
+        if spread is not None:
+            where = f"{where} {spread.text}"
+        self.ui.targetLabel.text = where

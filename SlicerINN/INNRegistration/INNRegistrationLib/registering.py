@@ -1,0 +1,92 @@
+"""One registration: a child process works, its poses come into the scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+from INNDisplayLib import PoseRun, read_poses, store_poses
+
+# Slicer has the folders of all modules on sys.path, and the module names INNUncertainty as its dependency:
+# one class of child processes and one way to install packages serve both.
+from INNUncertaintyLib import Child, python_path
+from slicer.i18n import tr as _
+
+from .parameters import RegistrationState
+
+__all__ = ["NEEDED", "REQUIREMENTS", "Registering", "missing_input"]
+
+REQUIREMENTS = ["monai_inn[io,registration]>=0.1"]
+NEEDED = ("nanodrr",)
+"""Modules that `monai-inn register` needs besides those of every verb."""
+
+_METADATA = "configs/metadata.json"
+
+
+def missing_input(state: RegistrationState) -> str:
+    """What keeps a registration from being started, in one line; empty if nothing does."""
+    if not state.bundle:
+        return _("Select a registration bundle.")
+    if not (Path(state.bundle) / _METADATA).is_file():
+        return _("No bundle in {folder}.").format(folder=state.bundle)
+    if not state.xray:
+        return _("Select an X-ray.")
+    if not Path(state.xray).is_file():
+        return _("There is no file {path}.").format(path=state.xray)
+    if not state.output:
+        return _("Select a folder to write into.")
+    return ""
+
+
+class Registering:
+    """A running registration; ask ``poll`` for news until it says that it is over, then ``finish`` it.
+
+    Args:
+        state: bundle, X-ray and folder.
+
+    Raises:
+        ValueError: if one of them is missing.
+        OSError: if Python cannot be started.
+    """
+
+    def __init__(self, state: RegistrationState) -> None:
+        missing = missing_input(state)
+        if missing:
+            raise ValueError(missing)
+        name = Path(state.xray).name.split(".")[0]
+        self.folder = _free(Path(state.output) / name)
+        arguments = ["register", state.bundle, state.xray, "-o", str(self.folder)]
+        if state.bone.value:
+            arguments += ["--contrast", state.bone.value]
+        if state.spacing:
+            arguments += ["--spacing", str(state.spacing)]
+        if state.isMirrored:
+            arguments += ["--mirror"]
+        self.child = Child(python_path(), arguments)
+
+    def poll(self) -> bool:
+        """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
+        return self.child.poll()
+
+    def finish(self) -> PoseRun:
+        """Put the result into the scene.
+
+        Raises:
+            RuntimeError: if the child failed or was canceled.
+            ResultError: if its result cannot be read.
+        """
+        self.child.result()
+        return store_poses(slicer.mrmlScene, read_poses(self.folder), self.folder.name)
+
+    def cancel(self) -> None:
+        """End it; the folder appears complete or not at all."""
+        self.child.cancel()
+
+
+def _free(folder: Path) -> Path:
+    """The folder, or one beside it that is not there yet: an earlier result is never replaced."""
+    number, found = 1, folder
+    while found.exists():
+        number += 1
+        found = folder.with_name(f"{folder.name}_{number}")
+    return found

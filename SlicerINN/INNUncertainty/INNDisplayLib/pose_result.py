@@ -1,0 +1,231 @@
+"""Reading the folder that `monai-inn register` leaves: plausible poses, their images, and their worth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .result import MapFile, ResultError
+
+__all__ = ["POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
+
+POSES_FILE = "registration.json"
+_FORMAT = 1
+_NEEDED = (
+    "ambiguity", "bundle", "command", "detector", "differences", "format_version", "intended_use", "modes",
+    "parameters", "target_ras_mm", "trust", "xray",
+)  # fmt: skip
+_RIGID = 1e-4
+_AGAIN = "Find the poses again."
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DetectorImage:
+    """An image in the detector's plane.
+
+    Args:
+        values: shape ``(1, rows, columns)``, line integrals of attenuation relative to the brightest.
+        matrix: index to camera coordinates in mm, ``(4, 4)``.
+    """
+
+    values: NDArray[np.float32]
+    matrix: Array
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One plausible pose of the C-arm.
+
+    Args:
+        record: its entry in ``registration.json``.
+        camera_to_world: rigid matrix from camera coordinates to the CT's RAS, mm, determinant +1.
+    """
+
+    record: dict[str, Any]
+    camera_to_world: Array
+
+    @property
+    def number(self) -> int:
+        """Its number; 1 is the heaviest."""
+        return int(self.record["number"])
+
+    @property
+    def mass(self) -> float:
+        """Its share of the posterior."""
+        return float(self.record["mass"])
+
+    def value(self, name: str) -> float:
+        """One of its six parameters, in degrees or mm."""
+        return float(self.record["pose"][name])
+
+    @property
+    def similarity(self) -> float:
+        """Normalized cross-correlation of the X-ray and the simulated one."""
+        return float(self.record["similarity"]["ncc"])
+
+
+@dataclass(frozen=True)
+class PoseSamples:
+    """Posterior samples of the pose.
+
+    Args:
+        camera_to_world: shape ``(S, 4, 4)``.
+        mode: number of the pose that each belongs to, 0 for none, shape ``(S,)``.
+    """
+
+    camera_to_world: Array
+    mode: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PoseResult:
+    """What registration left in a folder.
+
+    Args:
+        folder: where it lies.
+        record: content of its ``registration.json``.
+        poses: the plausible poses, the heaviest first.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    poses: tuple[Pose, ...]
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the X-ray is like those that the network was trained for."""
+        return bool(self.record["trust"]["is_trusted"])
+
+    @property
+    def target(self) -> Array:
+        """The target point in the CT, RAS in mm."""
+        return np.asarray(self.record["target_ras_mm"], float)
+
+    def pose(self, number: int) -> Pose:
+        """The pose of a number.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        for pose in self.poses:
+            if pose.number == number:
+                return pose
+        raise ValueError(f"There is no pose {number}; the result has {len(self.poses)}.")
+
+    def xray(self) -> DetectorImage:
+        """Read the X-ray."""
+        return self._image("xray.nii.gz")
+
+    def drr(self, pose: Pose) -> DetectorImage:
+        """Read the simulated X-ray of a pose."""
+        return self._image(pose.record["files"]["drr"])
+
+    def samples(self) -> PoseSamples:
+        """Read the posterior samples.
+
+        Raises:
+            ResultError: if they are damaged.
+        """
+        path = self.folder / "samples.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                camera = np.asarray(stored["camera_to_world"], float)
+                mode = np.asarray(stored["mode"], np.int64)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise ResultError(f"{path}: cannot be read; the file is damaged. {_AGAIN}") from error
+        if camera.shape != (len(mode), 4, 4) or mode.ndim != 1 or not np.isfinite(camera).all():
+            raise ResultError(f"{path}: holds no poses; the file is damaged. {_AGAIN}")
+        return PoseSamples(camera, mode)
+
+    def _image(self, name: str) -> DetectorImage:
+        path = self.folder / Path(name).name
+        values, matrix = MapFile(path, "", "", "1", ()).load()
+        detector = self.record["detector"]
+        shape = (1, detector["rows"], detector["columns"])
+        if values.shape != shape:
+            raise ResultError(
+                f"{path}: has {values.shape[-1]} x {values.shape[-2]} pixels, the detector "
+                f"{shape[2]} x {shape[1]}; copy the folder as a whole."
+            )
+        return DetectorImage(values.astype(np.float32), matrix)
+
+
+def read_poses(folder: Path | str) -> PoseResult:
+    """Read a result folder; its images and samples are read when asked for.
+
+    Raises:
+        ResultError: if it is none, is damaged, or was written by a release that this one does not know.
+    """
+    path = Path(folder) / POSES_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultError(
+            f"{folder}: no {POSES_FILE} in it; give the folder that `monai-inn register` wrote."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
+    result = parse_poses(Path(folder), record)
+    names = ["xray.nii.gz", "samples.npz", *(Path(p.record["files"]["drr"]).name for p in result.poses)]
+    absent = [name for name in names if not (result.folder / name).is_file()]
+    if absent:
+        raise ResultError(f"{folder}: {', '.join(absent)} is missing; copy the folder as a whole.")
+    return result
+
+
+def parse_poses(folder: Path, record: Any) -> PoseResult:
+    """Check the record of a registration, and say where its files should be."""
+    missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise ResultError(
+            f"{folder}: the registration lacks {', '.join(missing)}; it is of an older monai_inn or damaged. "
+            f"{_AGAIN}"
+        )
+    if record["format_version"] != _FORMAT:
+        raise ResultError(
+            f"{folder}: the registration has format {record['format_version']}, this module shows {_FORMAT}; "
+            "update the older of monai_inn and the extension."
+        )
+    try:
+        names = [row["name"] for row in record["parameters"]]
+        poses = tuple(_pose(entry, names) for entry in record["modes"])
+        record["trust"]["is_trusted"], record["trust"]["statement"], record["ambiguity"]["statement"]
+        detector = record["detector"]
+        detector["rows"], detector["columns"], detector["source_detector_mm"], detector["beam"]
+        target = np.asarray(record["target_ras_mm"], float)
+        if target.shape != (3,) or not np.isfinite(target).all():
+            raise ValueError("the target is no point")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"{folder}: {POSES_FILE} is damaged ({error}). {_AGAIN}") from error
+    if not poses:
+        raise ResultError(f"{folder}: the registration holds no pose. {_AGAIN}")
+    return PoseResult(folder, record, poses)
+
+
+def _pose(entry: dict[str, Any], names: list[str]) -> Pose:
+    """A pose with what is shown of it.
+
+    Raises:
+        ValueError: if its matrix is no rotation and shift, or a number is missing.
+    """
+    matrix = np.asarray(entry["camera_to_world"], float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError("camera_to_world is no matrix")
+    rotation = matrix[:3, :3]
+    is_rotation = np.abs(rotation.T @ rotation - np.eye(3)).max() < _RIGID and np.linalg.det(rotation) > 0
+    if not is_rotation or not np.array_equal(matrix[3], [0, 0, 0, 1]):
+        raise ValueError("camera_to_world is no rigid motion")
+    pose = Pose(entry, matrix)
+    shown = [pose.mass, pose.similarity, *(pose.value(name) for name in names)]
+    shown += [float(entry["spread"][name]) for name in names]
+    shown += [float(entry["mtre_mm"][end]) for end in ("median", "low", "high")]
+    if not np.isfinite(shown).all() or pose.number < 1 or "drr" not in entry["files"]:
+        raise ValueError("a pose is incomplete")
+    return pose

@@ -1,0 +1,119 @@
+"""The nodes of one registration in a scene."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import slicer
+import slicer.util
+
+from .marks import MAP, RUN
+from .pose_result import Pose, PoseResult, PoseSamples, parse_poses
+from .pose_spread import Spread, spread_of
+from .run_nodes import RunNodes
+
+__all__ = ["MODE", "PoseRun", "pose_runs"]
+
+MODE = "INN.mode"
+"""Attribute of the nodes that change with the shown pose: its number."""
+
+_NAMES = {
+    "carm": "C-arm",
+    "comparison": "X-ray and DRR compared",
+    "drr": "DRR, the X-ray simulated for the shown pose",
+    "drrs": "DRRs of all poses",
+    "pose": "shown pose (C-arm to CT)",
+    "pose samples": "posterior samples",
+    "registration": "record",
+    "shadow": "where the target appears in the X-ray, 95 %",
+    "spread": "where the target may lie, 95 %",
+    "target": "target",
+    "xray": "X-ray",
+}
+
+
+class PoseRun(RunNodes):
+    """One registration in a scene.
+
+    Args:
+        scene: the scene.
+        key: value of the attribute that its nodes carry.
+    """
+
+    internal = ("drrs",)
+
+    def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
+        super().__init__(scene, key)
+        self._parsed: tuple[str, PoseResult] | None = None
+        self._samples: tuple[str, PoseSamples] | None = None
+
+    def title(self, kind: str, parameter: str = "") -> str:
+        """What a node is called."""
+        return f"{self.name}: {_NAMES[kind]}"
+
+    @property
+    def result(self) -> PoseResult:
+        """The record without its files, which may be long gone."""
+        text = self.find("registration", class_name="vtkMRMLTextNode").GetText()
+        if self._parsed is None or self._parsed[0] != text:
+            self._parsed = text, parse_poses(Path(), json.loads(text))
+        return self._parsed[1]
+
+    @property
+    def samples(self) -> PoseSamples | None:
+        """The posterior samples; ``None`` once their node was deleted."""
+        node = self.find("pose samples", class_name="vtkMRMLTextNode")
+        if node is None:
+            return None
+        text = node.GetText()
+        if self._samples is None or self._samples[0] != text:
+            stored = json.loads(text)
+            camera = np.zeros((len(stored["mode"]), 4, 4))
+            camera[:, :3] = np.reshape(stored["camera_to_world"], (-1, 3, 4))
+            camera[:, 3, 3] = 1
+            self._samples = text, PoseSamples(camera, np.asarray(stored["mode"], np.int64))
+        return self._samples[1]
+
+    def store_samples(self, samples: PoseSamples) -> None:
+        """Keep samples as text: a table would be saved with six digits, and the source moves by 1 mm."""
+        node = self.node("pose samples", "", "vtkMRMLTextNode")
+        rows = samples.camera_to_world[:, :3].reshape(-1, 12).tolist()
+        node.SetText(json.dumps({"mode": samples.mode.tolist(), "camera_to_world": rows}))
+
+    @property
+    def transform(self) -> slicer.vtkMRMLLinearTransformNode:
+        """The transform from camera to world that X-ray, DRR and C-arm hang under."""
+        return self.node("pose", "", "vtkMRMLLinearTransformNode")
+
+    @property
+    def shown(self) -> Pose | None:
+        """The pose that is shown; ``None`` while none is."""
+        number = self.transform.GetAttribute(MODE)
+        return self.result.pose(int(number)) if number else None
+
+    @property
+    def target(self) -> tuple[float, float, float] | None:
+        """World position of the target that a user may move; ``None`` if it was deleted."""
+        node = self.find("target", class_name="vtkMRMLMarkupsFiducialNode")
+        if node is None or not node.GetNumberOfDefinedControlPoints():
+            return None
+        ras = [0.0, 0.0, 0.0]
+        node.GetNthControlPointPositionWorld(0, ras)
+        return tuple(ras)
+
+    def spread(self) -> Spread | None:
+        """Where the target may lie, given the shown pose; ``None`` without pose, target or enough samples."""
+        pose, target, samples = self.shown, self.target, self.samples
+        if pose is None or target is None or samples is None:
+            return None
+        return spread_of(samples, pose, np.array(target))
+
+
+def pose_runs(scene: slicer.vtkMRMLScene) -> list[PoseRun]:
+    """All registrations in a scene, oldest first."""
+    records = slicer.util.getNodesByClass("vtkMRMLTextNode", scene)
+    return [
+        PoseRun(scene, node.GetAttribute(RUN)) for node in records if node.GetAttribute(MAP) == "registration"
+    ]

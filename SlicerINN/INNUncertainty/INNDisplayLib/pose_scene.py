@@ -1,0 +1,196 @@
+"""A registration goes into a scene, and one of its poses is shown there."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .marks import matrix_of, place
+from .pose_carm import carm_lines, detector_corners
+from .pose_compare import Comparing, show_comparison
+from .pose_result import DetectorImage, Pose, PoseResult
+from .pose_run import MODE, PoseRun, pose_runs
+from .pose_shadow import seen_by, shadow
+from .pose_spread import Spread, ellipsoid
+
+__all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
+
+_CARM_COLOR, _SPREAD_COLOR = (0.35, 0.65, 0.95), (1.0, 0.75, 0.1)
+
+
+def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> PoseRun:
+    """Put a registration into a scene; no pose is shown yet.
+
+    A result that is there already is not stored twice.
+
+    Args:
+        scene: the scene.
+        result: what registration left.
+        name: name of its folder.
+
+    Raises:
+        ResultError: if a file cannot be read; the scene is then as it was.
+    """
+    known = next((run for run in pose_runs(scene) if run.result.record == result.record), None)
+    if known is not None:
+        return known
+    xray, drrs = result.xray(), [result.drr(pose) for pose in result.poses]
+    samples = result.samples()  # all of it is read before the scene changes
+    run = PoseRun(scene, uuid.uuid4().hex)
+    tree, folder = run.folder()
+    tree.SetItemName(folder, name)
+    run.node("registration", "", "vtkMRMLTextNode").SetText(json.dumps(result.record))
+    run.store_samples(samples)
+    _store_images(run, result.poses, xray, drrs)
+    _store_carm(run, xray)
+    target = run.node("target", "", "vtkMRMLMarkupsFiducialNode")
+    target.AddControlPointWorld(*(float(v) for v in result.target))
+    target.SetNthControlPointLabel(0, "target")
+    if target.GetDisplayNode() is None:
+        target.CreateDefaultDisplayNodes()
+    target.GetDisplayNode().SetGlyphScale(1.5)  # smaller than the ellipsoid around it
+    target.GetDisplayNode().SetTextScale(2.5)
+    target.GetDisplayNode().SetVisibility(False)  # until a pose is shown
+    return run
+
+
+def _store_images(
+    run: PoseRun, poses: tuple[Pose, ...], xray: DetectorImage, drrs: list[DetectorImage]
+) -> None:
+    sequence = run.node("drrs", "", "vtkMRMLSequenceNode")
+    sequence.SetIndexName("pose")
+    sequence.SetIndexUnit("")
+    sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
+    item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
+    for pose, drr in zip(poses, drrs, strict=True):
+        item.SetName(f"DRR of pose {pose.number}")
+        item.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(drr.matrix))
+        slicer.util.updateVolumeFromArray(item, np.ascontiguousarray(drr.values))
+        sequence.SetDataNodeAtValue(item, str(pose.number))
+    _place(run, "xray", xray.values, xray.matrix)
+
+
+def _place(run: PoseRun, kind: str, values: np.ndarray, matrix: np.ndarray) -> None:
+    """An image of line integrals under the run's transform, from nothing to the brightest."""
+    node = run.node(kind, "", "vtkMRMLScalarVolumeNode")
+    place(node, values, matrix, None)
+    node.SetAndObserveTransformNodeID(run.transform.GetID())
+    node.GetDisplayNode().AutoWindowLevelOff()
+    node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
+
+
+def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
+    model = run.node("carm", "", "vtkMRMLModelNode")
+    corners = detector_corners(xray.matrix, *xray.values.shape[-2:])
+    model.SetAndObserveMesh(carm_lines(corners, run.result.record["detector"]["beam"] == "parallel"))
+    model.SetAndObserveTransformNodeID(run.transform.GetID())
+    _display(model, _CARM_COLOR).SetVisibility2D(False)
+    model.GetDisplayNode().SetLineWidth(2)
+    model.GetDisplayNode().SetVisibility(False)
+
+
+def _set_visible(run: PoseRun, is_visible: bool) -> None:
+    """C-arm and target belong to the shown pose."""
+    for kind in ("carm", "target"):
+        node = run.find(kind, class_name="vtkMRMLDisplayableNode")
+        if node is not None and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(is_visible)
+
+
+def show_mode(run: PoseRun, number: int, how: Comparing | None = None, is_confirmed: bool = False) -> Pose:
+    """Put X-ray, DRR and C-arm where a pose has them, and draw how far the target may be off.
+
+    Args:
+        run: the registration.
+        number: of the pose, from 1.
+        how: how X-ray and DRR are compared; blended by default.
+        is_confirmed: whether a person has said that untrusted poses are to be shown.
+
+    Returns:
+        The pose.
+
+    Raises:
+        ValueError: if there is no such pose, or the result is not trusted and nobody has confirmed it.
+    """
+    pose = run.result.pose(number)
+    if not run.result.is_trusted and not is_confirmed:
+        raise ValueError("The X-ray is out of distribution; its poses are shown only after confirmation.")
+    transform = run.transform
+    with slicer.util.NodeModify(transform):
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(pose.camera_to_world))
+        transform.SetAttribute(MODE, str(number))
+    sequence = run.find("drrs", class_name="vtkMRMLSequenceNode")
+    item = None if sequence is None else sequence.GetDataNodeAtValue(str(number))
+    if item is not None:  # somebody may have deleted them
+        # A copy: the volume must not share its memory with the sequence.
+        _place(run, "drr", slicer.util.arrayFromVolume(item).copy(), matrix_of(item))
+        run.find("drr").SetAttribute(MODE, str(number))
+    show_comparison(run, how or Comparing())
+    _set_visible(run, True)
+    show_spread(run)
+    return pose
+
+
+def hide_mode(run: PoseRun) -> None:
+    """Show the X-ray without any pose."""
+    if run.shown is None and run.find("drr") is None:
+        return
+    _drop(run, "spread", "shadow", "comparison", "drr")
+    _set_visible(run, False)
+    with slicer.util.NodeModify(run.transform):
+        run.transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
+        run.transform.SetAttribute(MODE, "")
+
+
+def show_spread(run: PoseRun) -> Spread | None:
+    """Draw the 95 % ellipsoid of the target where it is now, and its shadow on the detector.
+
+    Returns:
+        The spread; ``None``, and nothing is drawn, without a shown pose, a target, or enough samples.
+    """
+    spread, pose = run.spread(), run.shown
+    if spread is None or pose is None:
+        _drop(run, "spread", "shadow")
+        return None
+    surface = ellipsoid(spread)
+    solid = _draw(run, "spread", surface)
+    # The target stays in sight inside; what is half transparent does not do so in every view.
+    solid.SetRepresentation(slicer.vtkMRMLDisplayNode.WireframeRepresentation)
+    points = vtk_to_numpy(surface.GetPoints().GetData()).astype(float)
+    seen = seen_by(run.result, pose.camera_to_world, np.array([run.target, *points]))
+    depth = run.result.record["detector"]["source_detector_mm"]
+    _draw(run, "shadow", shadow(seen[0], seen[1:], depth))
+    run.node("shadow", "", "vtkMRMLModelNode").SetAndObserveTransformNodeID(run.transform.GetID())
+    return spread
+
+
+def _draw(run: PoseRun, kind: str, mesh: vtk.vtkPolyData) -> slicer.vtkMRMLModelDisplayNode:
+    """A model of the shown pose, as a surface in 3-D and as its cut in slices."""
+    model = run.node(kind, "", "vtkMRMLModelNode")
+    model.SetAndObserveMesh(mesh)
+    model.SetAttribute(MODE, run.transform.GetAttribute(MODE))
+    display = _display(model, _SPREAD_COLOR)
+    display.SetVisibility2D(True)
+    display.SetSliceIntersectionThickness(2)
+    return display
+
+
+def _drop(run: PoseRun, *kinds: str) -> None:
+    for kind in kinds:
+        if (node := run.find(kind, class_name="vtkMRMLDisplayableNode")) is not None:
+            run.drop(node)
+
+
+def _display(
+    model: slicer.vtkMRMLModelNode, color: tuple[float, float, float]
+) -> slicer.vtkMRMLModelDisplayNode:
+    if model.GetDisplayNode() is None:
+        model.CreateDefaultDisplayNodes()
+    model.GetDisplayNode().SetColor(*color)
+    return model.GetDisplayNode()

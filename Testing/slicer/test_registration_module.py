@@ -1,0 +1,485 @@
+"""The unmodified module INN Registration, driven through its panel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from driving_registration import app, panel, replay
+from made_registrations import POSES, TARGET, camera, phantom, write_registration
+
+import slicer  # isort: skip -- driving has installed what stands in for it
+import slicer.util  # isort: skip
+import vtk  # isort: skip
+from PySide6.QtCore import Qt  # isort: skip
+from PySide6.QtTest import QTest  # isort: skip
+
+__all__ = ["panel", "replay"]
+
+
+@pytest.fixture
+def done(panel, tmp_path):
+    """The panel with two plausible poses."""
+    panel.open(write_registration(tmp_path / "case"))
+    return panel
+
+
+def matrix_of(run):
+    matrix = vtk.vtkMatrix4x4()
+    run.transform.GetMatrixTransformToParent(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def target_of(run):
+    return run.find("target", class_name="vtkMRMLMarkupsFiducialNode")
+
+
+def surface(run):
+    model = run.find("spread", class_name="vtkMRMLModelNode")
+    return None if model is None else np.array(model.GetPolyData().GetBounds())
+
+
+def color(label):
+    return label.styleSheet.split(";")[0]
+
+
+def add_ct(name="CT"):
+    array, matrix = phantom()
+    return slicer.util.addVolumeFromArray(array, ijkToRAS=matrix, name=name)
+
+
+def refused(panel, button):
+    """Press a button; the one message that comes."""
+    button.click()
+    (message,), (error,) = app.messages, app.errors
+    assert message.kind == "error"
+    assert str(error) in message.text
+    app.messages.clear()
+    app.errors.clear()
+    return message.text
+
+
+def test_what_slicer_shows_before_it_is_opened(panel):
+    module = panel.module
+    assert (module.title, module.categories) == ("INN Registration", ["Registration"])
+    assert module.dependencies == ["INNUncertainty"]
+    assert "Research only" in module.acknowledgementText
+    assert not module.icon.isNull()
+
+
+def test_empty_panel_says_what_to_do(panel):
+    assert not panel.ui.bannerLabel.visible
+    assert not panel.ui.untrustedCheck.visible
+    assert not panel.ui.posesSection.enabled
+    assert panel.ui.findButton.enabled
+    for edit, said in (
+        (panel.ui.outputEdit, "Select a folder to write into."),
+        (panel.ui.xrayEdit, "Select an X-ray."),
+        (panel.ui.bundleEdit, "Select a registration bundle."),
+    ):
+        edit.currentPath = ""
+        assert (panel.status, panel.ui.findButton.enabled, panel.ui.findButton.toolTip) == (said, False, said)
+
+
+def test_find_poses_from_the_button_to_the_scene(panel):
+    panel.ui.findButton.click()
+    assert panel.ui.findButton.text == "Cancel"
+    panel.settle()
+    words = (panel.replay / "calls").read_text().split(" -o ")
+    assert words[0] == f"-m monai_inn register {panel.state.bundle} {panel.state.xray}"
+    assert words[1].strip() == f"{panel.output / 'lateral ü'} --json --progress-lines"
+    assert panel.status == "lateral ü: 2 plausible pose(s)."
+    assert (app.messages, panel.ui.findButton.text, panel.ui.progressBar.value) == ([], "Find poses", 0)
+    assert panel.run.name == "lateral ü"
+    np.testing.assert_array_equal(matrix_of(panel.run), camera(POSES[0]))
+    panel.ui.findButton.click()
+    panel.settle()
+    assert (panel.output / "lateral ü_2" / "registration.json").is_file()  # nothing is replaced
+
+
+def test_options_reach_the_command(panel):
+    ui = panel.ui
+    assert [ui.boneBox.itemText(n) for n in range(3)] == ["as the file says", "dark", "bright"]
+    ui.boneBox.setCurrentIndex(2)
+    ui.spacingBox.value = 0.308
+    ui.mirrorCheck.click()
+    ui.findButton.click()
+    panel.settle()
+    words = (panel.replay / "calls").read_text().strip()
+    assert words.endswith("--contrast attenuation --spacing 0.308 --mirror --json --progress-lines")
+
+
+def test_what_was_assumed_is_told(panel, tmp_path):
+    folder = write_registration(tmp_path / "case")
+    path = folder / "registration.json"
+    record = json.loads(path.read_text())
+    record["xray"]["notes"] = ["A picture says nothing of its spacing.", "Columns were reversed."]
+    path.write_text(json.dumps(record))
+    panel.open(folder)
+    said = "case: 2 plausible pose(s). A picture says nothing of its spacing. Columns were reversed."
+    assert panel.status == said
+
+
+def test_packages_are_installed_after_a_yes(panel, monkeypatch):
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    gone = lambda name, *rest: None if name == "nanodrr" else find_spec(name, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", gone)
+    panel.module.exit()
+    panel.module.enter()
+    assert panel.ui.installButton.visible
+    assert (panel.status, panel.ui.findButton.enabled) == ("Install the packages first.", False)
+    app.answers.append(False)
+    panel.ui.installButton.click()
+    (question,) = app.messages
+    assert "monai_inn[io,registration]" in question.text
+    assert app.packages.calls == []
+
+    def install(requirements):
+        assert requirements == ["monai_inn[io,registration]>=0.1"]
+        monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+
+    monkeypatch.setattr(slicer.util, "pip_install", install)
+    panel.ui.installButton.click()
+    assert not panel.ui.installButton.visible
+    assert panel.ui.findButton.enabled
+
+
+def test_progress_and_cancel(panel):
+    (panel.replay / "hold").touch()
+    pid = panel.start()
+    app.wait_until(lambda: panel.ui.progressBar.value == 500)
+    assert panel.status == "50%, sampling poses"
+    panel.ui.findButton.click()
+    assert panel.status == "Canceled; nothing was changed."
+    assert (panel.logic.registering, panel.run, [*panel.output.iterdir()]) == (None, None, [])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_table_has_a_row_for_each_pose(done):
+    heads = [done.ui.poseTable.horizontalHeaderItem(n).text().replace("\n", " ") for n in range(9)]
+    assert heads[:3] == ["Pose", "Mass [%]", "LAO [°]"]
+    assert heads[5:] == ["Right [mm]", "Down [mm]", "Away [mm]", "NCC"]
+    rows = done.table()
+    assert rows[0][:8] == ["1", "58", "70.0", "6.0", "2.0", "3.0", "-5.0", "20.0"]
+    assert rows[1][:4] == ["2", "42", "114.0", "-6.0"]
+    assert "right (RAO) is negative" in done.ui.poseTable.horizontalHeaderItem(2).toolTip()
+    assert done.ui.poseTable.currentRow() == 0
+
+
+def test_click_moves_the_carm(done):
+    table = done.ui.poseTable
+    np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[0]))
+    place = table.visualItemRect(table.item(1, 0)).center()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+    np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[1]))
+    assert done.ui.poseLabel.text.startswith("Pose 2, 42 %: LAO 114.0° ± 2.0°, CAU 6.0°")
+    assert done.run.find("drr").GetAttribute("INN.mode") == "2"
+    assert done.run.find("comparison").GetAttribute("INN.mode") == "2"
+
+
+def test_arrow_keys_move_the_carm(done):
+    table = done.ui.poseTable
+    for key, number in ((Qt.Key.Key_Down, 2), (Qt.Key.Key_Up, 1)):
+        QTest.keyClick(table, key)
+        np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[number - 1]))
+        assert table.currentRow() == number - 1
+
+
+def test_images_stand_in_their_views(done):
+    manager = slicer.app.layoutManager()
+    for name, kind in (("INNXray", "xray"), ("INNDRR", "drr"), ("INNCompare", "comparison")):
+        composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
+        assert composite.GetBackgroundVolumeID() == done.run.find(kind).GetID()
+        assert app.slice_view(name).pixels()[..., 0].std() > 10
+    assert manager.sliceWidget("INNXray").mrmlSliceNode().GetSliceVisible()
+    assert manager.sliceWidget("Red").mrmlSliceCompositeNode().GetBackgroundVolumeID() is None
+
+
+def test_ways_of_comparing(done):
+    run, ui = done.run, done.ui
+    ui.shareSlider.value = 0.0
+    np.testing.assert_array_equal(run.array("comparison"), run.array("xray"))
+    ui.shareSlider.value = 1.0
+    np.testing.assert_array_equal(run.array("comparison"), run.array("drr"))
+    ui.checkerboardButton.click()
+    assert (ui.shareSlider.enabled, ui.fieldsBox.enabled) == (False, True)
+    ui.fieldsBox.value = 2
+    values = run.array("comparison")[0]
+    np.testing.assert_array_equal(values[:32, :32], run.array("xray")[0, :32, :32])
+    np.testing.assert_array_equal(values[:32, 32:], run.array("drr")[0, :32, 32:])
+    ui.differenceButton.click()
+    np.testing.assert_allclose(run.array("comparison"), run.array("xray") - run.array("drr"), atol=1e-6)
+    assert (ui.shareSlider.enabled, ui.fieldsBox.enabled) == (False, False)
+    assert [ui.blendButton.checked, ui.checkerboardButton.checked, ui.differenceButton.checked] == [0, 0, 1]
+    done.ui.poseTable.setCurrentCell(1, 0)
+    assert run.find("comparison").GetAttribute("INN.comparison") == "difference"
+
+
+def test_ellipsoid_follows_the_target(done):
+    run = done.run
+    assert done.ui.targetLabel.text.startswith("Target at R 4.0, A -30.0, S 120.0 mm. Target, 95 %: ± ")
+    before = surface(run)
+    target_of(run).SetNthControlPointPositionWorld(0, 60, 0, 100)
+    assert np.abs(surface(run) - before).max() > 20
+    assert done.ui.targetLabel.text.startswith("Target at R 60.0, A 0.0, S 100.0 mm.")
+    done.ui.targetButton.click()
+    np.testing.assert_allclose(run.target, TARGET, atol=1e-4)
+    np.testing.assert_allclose(surface(run), before, atol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["exit", "cleanup", "close"])
+def test_observers_are_gone(done, way):
+    run, target = done.run, target_of(done.run)
+    before = surface(run)
+    if way == "exit":
+        done.module.exit()
+    elif way == "cleanup":
+        done.module.reload()
+        done.module.exit()
+    else:
+        slicer.mrmlScene.RemoveNode(target)
+        target.RemoveAllControlPoints()
+        target.AddControlPoint(0, 0, 0)
+    event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
+    assert not done.widget.hasObserver(target, event, done.widget.onTarget)
+    if way != "close":
+        target.SetNthControlPointPositionWorld(0, 60, 0, 100)
+        np.testing.assert_array_equal(surface(run), before)
+        done.module.enter()
+        assert np.abs(surface(run) - before).max() > 20  # it catches up
+
+
+def test_cleanup_leaves_no_observer_at_all(done):
+    widget = done.widget
+    done.module.exit()
+    widget.cleanup()
+    assert [*widget.Observations] == []
+
+
+def test_deleted_target(done):
+    slicer.mrmlScene.RemoveNode(target_of(done.run))
+    assert surface(done.run) is None
+    assert done.ui.targetLabel.text == "The target was deleted; open the result again."
+    done.ui.targetButton.click()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_trusted", "wanted", "said"),
+    [
+        (1, True, "#2e7d32", "One pose explains"),
+        (2, True, "#ffca3a", "Two poses explain"),
+        (2, False, "#b00020", "OUT OF DISTRIBUTION. Do not use these poses"),
+    ],
+)
+def test_banner(panel, tmp_path, number, is_trusted, wanted, said):
+    panel.open(write_registration(tmp_path / "case", number, is_trusted))
+    assert panel.ui.bannerLabel.visible
+    assert panel.ui.bannerLabel.text.startswith(said)
+    assert wanted in color(panel.ui.bannerLabel)
+    assert panel.ui.untrustedCheck.visible == (not is_trusted)
+
+
+def test_untrusted_poses_are_shown_after_a_confirmation_only(panel, tmp_path):
+    panel.open(write_registration(tmp_path / "bad", is_trusted=False))
+    ui = panel.ui
+    assert not ui.poseTable.enabled
+    assert (ui.poseLabel.text, panel.run.shown, panel.run.find("drr")) == ("", None, None)
+    np.testing.assert_array_equal(matrix_of(panel.run), np.eye(4))
+    assert panel.run.find("xray") is not None
+    ui.untrustedCheck.click()
+    assert ui.poseTable.enabled
+    np.testing.assert_array_equal(matrix_of(panel.run), camera(POSES[0]))
+    assert ui.bannerLabel.text.startswith("OUT OF DISTRIBUTION")
+    ui.untrustedCheck.click()
+    np.testing.assert_array_equal(matrix_of(panel.run), np.eye(4))
+    assert surface(panel.run) is None
+    ui.untrustedCheck.click()
+    panel.open(write_registration(tmp_path / "worse", is_trusted=False, seed=1))
+    assert not ui.untrustedCheck.checked  # nobody has confirmed that one
+    assert panel.run.shown is None
+
+
+def test_two_results_side_by_side(done, tmp_path):
+    first = done.run
+    done.open(write_registration(tmp_path / "other", number=1, seed=3))
+    assert [done.ui.runBox.itemText(n) for n in range(2)] == ["case", "other"]
+    assert (done.run.name, done.ui.poseTable.rowCount) == ("other", 1)
+    assert first.shown is None  # one C-arm at a time
+    done.ui.runBox.setCurrentIndex(0)
+    assert (done.run, done.ui.poseTable.rowCount, first.shown.number) == (first, 2, 1)
+    done.open(tmp_path / "case")
+    assert done.ui.runBox.count == 2
+
+
+def test_ct_stands_behind_the_slices_at_the_target(done):
+    ct = add_ct()
+    done.ui.ctSelector.setCurrentNode(ct)
+    manager = slicer.app.layoutManager()
+    for name, axis in (("Red", 2), ("Green", 1)):
+        widget = manager.sliceWidget(name)
+        assert widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() == ct.GetID()
+        place = slicer.util.arrayFromVTKMatrix(widget.mrmlSliceNode().GetSliceToRAS())[axis, 3]
+        assert place == pytest.approx(TARGET[axis], abs=1e-4)
+    xray = manager.sliceWidget("INNXray").mrmlSliceCompositeNode()
+    assert xray.GetBackgroundVolumeID() == done.run.find("xray").GetID()
+    assert app.slice_view("INNXray").pixels()[..., 0].std() > 10
+    done.ui.poseTable.setCurrentCell(1, 0)
+    assert manager.sliceWidget("Red").mrmlSliceCompositeNode().GetBackgroundVolumeID() == ct.GetID()
+
+
+def test_everything_comes_back_with_the_scene(done, tmp_path):
+    done.ui.ctSelector.setCurrentNode(add_ct())
+    done.ui.poseTable.setCurrentCell(1, 0)
+    done.ui.differenceButton.click()
+    target_of(done.run).SetNthControlPointPositionWorld(0, 10, 20, 30)
+    key, bounds, text = done.run.key, surface(done.run), done.ui.targetLabel.text
+    assert slicer.util.saveScene(str(tmp_path / "case ü.mrb"))
+    slicer.mrmlScene.Clear(False)
+    assert (done.run, done.ui.poseTable.rowCount, done.ui.bannerLabel.visible) == (None, 0, False)
+    slicer.util.loadScene(str(tmp_path / "case ü.mrb"))
+    assert (done.run.key, done.ui.poseTable.rowCount, done.ui.poseTable.currentRow()) == (key, 2, 1)
+    np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[1]))
+    np.testing.assert_allclose(surface(done.run), bounds, atol=1e-3)
+    assert done.ui.targetLabel.text == text
+    assert done.ui.differenceButton.checked
+    assert done.ui.ctSelector.currentNode().GetName() == "CT"
+    assert done.ui.xrayEdit.currentPath == done.state.xray != ""
+    target_of(done.run).SetNthControlPointPositionWorld(0, 0, 0, 0)
+    assert "R 0.0, A 0.0, S 0.0 mm" in done.ui.targetLabel.text
+
+
+def test_confirmation_is_not_saved(panel, tmp_path):
+    panel.open(write_registration(tmp_path / "bad", is_trusted=False))
+    panel.ui.untrustedCheck.click()
+    assert slicer.util.saveScene(str(tmp_path / "bad.mrb"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "bad.mrb"))
+    assert not panel.ui.untrustedCheck.checked
+    assert panel.run.shown is None
+
+
+# What goes wrong.
+
+
+def test_folder_that_is_no_result(panel, tmp_path):
+    (tmp_path / "empty").mkdir()
+    nodes = len(slicer.util.getNodesByClass("vtkMRMLNode"))
+    panel.ui.resultEdit.currentPath = str(tmp_path / "empty")
+    assert "no registration.json in it" in refused(panel, panel.ui.openButton)
+    panel.ui.resultEdit.currentPath = ""
+    assert "Select the folder of a result" in refused(panel, panel.ui.openButton)
+    folder = write_registration(tmp_path / "broken")
+    (folder / "drr_2.nii.gz").write_bytes(b"no image")
+    panel.ui.resultEdit.currentPath = str(folder)
+    assert "truncated" in refused(panel, panel.ui.openButton)
+    assert len(slicer.util.getNodesByClass("vtkMRMLNode")) == nodes
+    assert panel.run is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "path", "said"),
+    [
+        ("bundleEdit", "/nowhere", "No bundle in /nowhere."),
+        ("xrayEdit", "/no.dcm", "There is no file /no.dcm."),
+    ],
+)
+def test_missing_files(panel, edit, path, said):
+    getattr(panel.ui, edit).currentPath = path
+    assert (panel.status, panel.ui.findButton.enabled) == (said, False)
+    with pytest.raises(ValueError, match=said):
+        panel.logic.start(panel.state)
+
+
+def test_child_complains(panel):
+    (panel.replay / "complaint").write_text("monai-inn: the bundle infers oxygenation, not poses.\n")
+    panel.ui.findButton.click()
+    panel.settle()
+    (message,) = app.messages
+    assert message.text == panel.status == "the bundle infers oxygenation, not poses."
+    assert panel.run is None
+    assert panel.ui.findButton.text == "Find poses"
+
+
+def test_child_is_killed(panel):
+    (panel.replay / "hold").touch()
+    os.kill(panel.start(), signal.SIGKILL)
+    panel.settle()
+    (message,) = app.messages
+    assert "killed" in message.text
+    assert "\n" not in message.text
+    assert panel.run is None
+
+
+def test_child_leaves_no_result(panel):
+    (panel.replay / "result" / "registration.json").write_text("{}")
+    panel.ui.findButton.click()
+    panel.settle()
+    (message,) = app.messages
+    assert "lacks" in message.text
+    assert panel.run is None
+
+
+def test_scene_is_closed_in_the_middle(panel):
+    (panel.replay / "hold").touch()
+    pid = panel.start()
+    slicer.mrmlScene.Clear(False)
+    assert panel.logic.registering is None
+    assert panel.status == "Scene closed; the registration was canceled."
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    (panel.replay / "hold").unlink()
+    app.process_events()
+    assert panel.run is None
+
+
+def test_result_comes_while_another_module_is_open(panel):
+    (panel.replay / "hold").touch()
+    panel.start()
+    panel.module.exit()
+    (panel.replay / "hold").unlink()
+    panel.settle()
+    panel.module.enter()
+    assert panel.run.name == "lateral ü"
+    assert panel.ui.poseTable.rowCount == 2
+
+
+def test_result_was_deleted(done):
+    done.run.remove()
+    assert (done.run, done.ui.poseTable.rowCount, done.ui.posesSection.enabled) == (None, 0, False)
+    assert done.ui.targetLabel.text == ""
+
+
+def test_record_was_changed_in_the_scene(done):
+    done.run.find("registration", class_name="vtkMRMLTextNode").SetText("{}")
+    done.ui.checkerboardButton.click()
+    assert "the registration lacks" in done.status
+    assert (done.ui.poseTable.rowCount, done.ui.bannerLabel.visible) == (0, False)
+
+
+def test_texts_of_a_result_are_shown_as_they_are(panel, tmp_path):
+    folder = write_registration(tmp_path / "case")
+    path = folder / "registration.json"
+    record = json.loads(path.read_text())
+    record["ambiguity"]["statement"] = "<b>Two</b> poses"
+    path.write_text(json.dumps(record))
+    panel.open(folder)
+    assert panel.ui.bannerLabel.text.startswith("<b>Two</b> poses")
+    assert panel.ui.bannerLabel.textFormat == Qt.TextFormat.PlainText
+
+
+def test_logic_works_without_the_panel(panel, tmp_path):
+    logic, state = type(panel.logic)(), panel.state
+    run = logic.open(write_registration(tmp_path / "case"))
+    state.run, state.pose = run.key, 2
+    assert logic.show(state).shown.number == 2
+
+
+def test_self_test(panel):
+    panel.module.run_tests()
+    assert app.messages == []
