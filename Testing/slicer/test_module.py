@@ -94,6 +94,14 @@ def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra):
         real.module.close()
 
 
+def test_bundles_of_xrays_are_left_to_their_own_module():
+    from INNUncertaintyLib.bundles import bundles_of
+
+    listing = [{"name": "a", "problem": "oximetry"}, {"name": "b", "problem": "registration"}]
+    broken = {"name": "c", "error": "truncated"}
+    assert [bundle.name for bundle in bundles_of({"bundles": [*listing, broken]})] == ["a", "c"]
+
+
 def test_options_reach_the_command(panel):
     panel.ui.samplesBox.value, panel.ui.storedSamplesBox.value, panel.ui.falseAlarmBox.value = 32, 5, 0.01
     panel.apply()
