@@ -49,7 +49,7 @@ def view_map(
     lao: Tensor,
     cra: Tensor,
     *,
-    xrays: int = 4,
+    xrays: int = 12,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ViewMap:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from monai_inn.problems import PoseRegistration
     from monai_inn.transforms import Xray
 
-__all__ = ["REGISTRATION", "register_xray"]
+__all__ = ["REGISTRATION", "angle_in_words", "register_xray"]
 
 REGISTRATION = "registration.json"
 _FORMAT_VERSION = 1
@@ -257,8 +257,8 @@ def _ambiguity(record: dict[str, Any]) -> dict[str, Any]:
     """What a surgeon reads first."""
     modes = record["modes"]
     told = "; ".join(
-        f"{mode['mass']:.0%} at {_angle(mode['pose']['lao'], 'LAO', 'RAO')}, "
-        f"{_angle(mode['pose']['cra'], 'CRA', 'CAU')}"
+        f"{mode['mass']:.0%} at {angle_in_words(mode['pose']['lao'], 'LAO', 'RAO')}, "
+        f"{angle_in_words(mode['pose']['cra'], 'CRA', 'CAU')}"
         for mode in modes
     )
     if len(modes) == 1:
@@ -273,7 +273,8 @@ def _ambiguity(record: dict[str, Any]) -> dict[str, Any]:
     return {"num_plausible": len(modes), "statement": statement}
 
 
-def _angle(value: float, positive: str, negative: str) -> str:
+def angle_in_words(value: float, positive: str, negative: str) -> str:
+    """Return an angle in degrees with the name of its side."""
     return f"{abs(value):.0f}° {positive if value >= 0 else negative}"
 
 

@@ -19,7 +19,7 @@ from monai_inn.inferers.views import ViewMap, next_views, view_map
 from monai_inn.metrics.modes import find_modes
 from monai_inn.physics.carm import POSE
 from monai_inn.reports.records import provenance
-from monai_inn.reports.registering import REGISTRATION
+from monai_inn.reports.registering import REGISTRATION, angle_in_words
 from monai_inn.reports.results import forget_older, write_json
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _told(found: ViewMap, *, is_second: bool) -> dict[str, Any]:
     turn = (
         f"turning the C-arm by {lao:+.0f}° (LAO) and {cra:+.0f}° (CRA)"
         if is_second
-        else f"a view at LAO {lao:.0f}°, CRA {cra:.0f}°"
+        else f"a view at {angle_in_words(lao, 'LAO', 'RAO')}, {angle_in_words(cra, 'CRA', 'CAU')}"
     )
     statement = (
         f"The pose will be known best after {turn}: to {best['error_mm']:.1f} mm at bone on average (worst "
