@@ -174,7 +174,7 @@ def test_contract_of_every_problem(name):
     assert set(problem.targets) <= set(problem.space.names)
     assert problem.space.names[: len(problem.targets)] == problem.targets
     assert all(p.description and p.unit for p in problem.parameters)
-    same = create(name, **problem.to_config())
+    same = create(name, **problem.to_config(), **problem.tensors)
     assert torch.equal(same.simulate(10, seed=3)[1], problem.simulate(10, seed=3)[1])
     with pytest.raises(ValueError, match="n = 0"):
         problem.simulate(0)

@@ -140,7 +140,7 @@ class InverseProblem(abc.ABC):
 
     @abc.abstractmethod
     def to_config(self) -> dict[str, Any]:
-        """Return keyword arguments, JSON-ready, from which the class makes an equal problem."""
+        """Return keyword arguments, JSON-ready; with ``tensors`` the class makes an equal problem of them."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
