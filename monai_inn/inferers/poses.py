@@ -15,12 +15,13 @@ from monai_inn.problems import PoseRegistration
 if TYPE_CHECKING:
     from monai_inn.inferers.fitted import FittedPosterior
 
-__all__ = ["PosePosterior", "Refined", "infer_pose", "pose_space", "reconcile", "refine"]
+__all__ = ["LEAST_INSIDE", "PosePosterior", "Refined", "infer_pose", "pose_space", "reconcile", "refine"]
 
 _TOLERANCE = 5.0  # degrees and mm, what nobody needs to tell apart
 _STEP = 0.25  # degrees and mm, of the differences that stand for derivatives
 _MOST_STEPS, _ENOUGH = 25, 1e-3
-_LEAST_INSIDE = 0.95  # of the samples must stay inside the prior when the C-arm turns
+LEAST_INSIDE = 0.95
+"""Share of the plausible poses that must stay inside the prior when the C-arm turns."""
 
 
 class PosePosterior(NamedTuple):
@@ -35,6 +36,14 @@ class PosePosterior(NamedTuple):
     samples: Tensor
     log_density: Tensor
     modes: list[Mode]
+
+    @property
+    def labels(self) -> Tensor:
+        """Number of the mode of each sample, from 0, shape ``(S,)``."""
+        labels = torch.zeros(len(self.samples), dtype=torch.int64)
+        for number, mode in enumerate(self.modes):
+            labels[mode.members] = number
+        return labels
 
 
 def pose_space(problem: PoseRegistration) -> ModeSpace:
@@ -115,7 +124,7 @@ def reconcile(
     for image, motion in zip(observations[1:], motions[1:], strict=True):
         theta = problem.parameters_of(cameras @ motion.double()).float()
         inside = float(problem.space.contains(theta).float().mean())
-        if inside < _LEAST_INSIDE:
+        if inside < LEAST_INSIDE:
             raise ValueError(
                 f"turned like this, {1 - inside:.0%} of the plausible poses are outside the bundle's prior; "
                 "turn less, or fit a bundle with a wider --range."

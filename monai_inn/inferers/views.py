@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.inferers.poses import LEAST_INSIDE, PosePosterior, pose_space, registration_problem
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 from monai_inn.metrics.poses import registration_error
@@ -23,7 +23,6 @@ __all__ = ["ViewMap", "next_views", "view_map"]
 _SAMPLES = 300
 _HEAVY = 0.05  # of a mode that counts
 _RIVAL_MM = 10.0
-_LEAST_INSIDE = 0.95  # of the samples must stay inside the prior when the C-arm turns
 
 
 class ViewMap(NamedTuple):
@@ -130,22 +129,20 @@ def next_views(
     """
     problem = registration_problem(fitted)
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(answer.samples), generator=generator)
-    samples, played = answer.samples[chosen[:_SAMPLES]], answer.samples[chosen[:truths]]
-    cameras = problem.cameras(samples.double())
+    chosen = torch.randperm(len(answer.samples), generator=generator)[:_SAMPLES]
+    cameras = problem.cameras(answer.samples[chosen].double())
     error = registration_error(cameras, cameras[:truths].unsqueeze(1), problem.landmarks)
-    label = torch.zeros(len(answer.samples), dtype=torch.int64)
-    for number, mode in enumerate(answer.modes):
-        label[mode.members] = number
-    member = torch.nn.functional.one_hot(label[chosen[:_SAMPLES]]).double()
+    member = torch.nn.functional.one_hot(answer.labels[chosen]).double()
     found = torch.full((3, len(lao), len(cra)), torch.nan, dtype=torch.float64)
     for a, first in enumerate(lao.tolist()):
         for b, second in enumerate(cra.tolist()):
             motion = gantry_motion((0.0, 0.0), (first, second), problem.detector)
-            there = problem.parameters_of(problem.cameras(played.double()) @ motion).float()
-            inside, moved = problem.space.contains(there), problem.parameters_of(cameras @ motion).float()
-            if float(problem.space.contains(moved).float().mean()) >= _LEAST_INSIDE:
-                share, at = _shares(fitted, problem, there[inside], moved, generator), error[inside]
+            moved = problem.parameters_of(cameras @ motion).float()
+            contained = problem.space.contains(moved)
+            if float(contained.float().mean()) >= LEAST_INSIDE:
+                inside = contained[:truths]
+                share = _shares(fitted, problem, moved[:truths][inside], moved, generator)
+                at = error[inside]
                 masses = share @ member
                 entropy = -(masses * masses.clamp_min(1e-12).log()).sum(1)
                 left = torch.stack([(share * at).sum(1), entropy.exp(), (share * _wrong(at)).sum(1)])

@@ -19,6 +19,7 @@ from monai_inn.problems.image_noise import ImageNoise
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.pose_grid import PoseGrid
 from monai_inn.problems.references import ReferencePosterior
+from monai_inn.problems.tempering import tempered_samples
 
 __all__ = ["RANGES", "PoseRegistration"]
 
@@ -191,9 +192,6 @@ class PoseRegistration(InverseProblem):
 
         Up to three free parameters by a grid that is refined where the mass is; beyond by sequential Monte
         Carlo along a tempered likelihood, whose density is not known.
-
-        Raises:
-            ImportError: beyond three parameters, if the library that samples is not installed.
         """
         if len(self.parameters) <= _MOST_OF_GRID:
             grid = self._grid
@@ -211,8 +209,6 @@ class PoseRegistration(InverseProblem):
             return self.prior.log_prob(theta) + self.log_likelihood(theta, y)
 
     def _tempered(self, y: Tensor, n: int) -> Tensor:
-        from monai_inn.problems.tempering import tempered_samples
-
         def log_likelihood(latent: Tensor) -> Tensor:
             with torch.no_grad():
                 return self.log_likelihood(self.space.inverse(latent), y)

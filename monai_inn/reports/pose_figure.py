@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,12 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 
 def pose_figure(
-    problem: PoseRegistration, observation: Tensor, answer: PosePosterior, record: dict[str, Any], path: Path
+    problem: PoseRegistration,
+    observation: Tensor,
+    answer: PosePosterior,
+    drrs: Sequence[Tensor],
+    record: dict[str, Any],
+    path: Path,
 ) -> None:
     """Draw one PNG; at most the three heaviest poses have images, all are in the posterior.
 
@@ -31,6 +37,7 @@ def pose_figure(
         problem: the registration.
         observation: the X-ray, shape ``(C,)``.
         answer: its posterior.
+        drrs: simulated X-ray of each of its modes, shape ``(C,)``.
         record: what ``registration.json`` is going to say.
         path: file to write.
     """
@@ -43,9 +50,9 @@ def pose_figure(
     panels = images.subplots(len(shown), 3, squeeze=False)
     xray = observation.reshape(problem.image_size or (1, 1))
     # Noise must not make bones dark.
-    top = 1.1 * max(float(problem.forward(mode.parameters.float()).max()) for mode in answer.modes)
-    for axes, mode, found in zip(panels, shown, answer.modes, strict=False):
-        drr = problem.forward(found.parameters.float()).reshape(xray.shape)
+    top = 1.1 * max(float(drr.max()) for drr in drrs)
+    for axes, mode, simulated in zip(panels, shown, drrs, strict=False):
+        drr = simulated.reshape(xray.shape)
         pose = ", ".join(f"{name} {mode['pose'][name]:.0f}{_unit(problem, name)}" for name in problem.targets)
         _image(axes[0], xray, "X-ray", (0.0, top), "gray")
         _image(axes[1], drr, f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", (0.0, top), "gray")

@@ -98,7 +98,8 @@ def register_xray(
             answer = reconcile(fitted, observations, motions, samples, seed)
         trust = _trust(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
-        modes = [_mode(problem, observation, answer, k, refined) for k in range(len(answer.modes))]
+        drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
+        modes = [_mode(problem, observation, answer, k, drr, refined) for k, drr in enumerate(drrs)]
         settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm, "refined": refined}
         record: dict[str, Any] = {"format_version": _FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
@@ -111,10 +112,10 @@ def register_xray(
         record |= _about(problem) | {"trust": trust, "modes": modes}
         record |= {"differences": _differences(problem, answer)}
         record |= {"ambiguity": _ambiguity(record), "seconds": round(seconds, 3)}
-        record |= {"files": _write(draft, problem, observation, answer), "pictures": ["overview.png"]}
+        record |= {"files": _write(draft, problem, observation, answer, drrs), "pictures": ["overview.png"]}
         from monai_inn.reports.pose_figure import pose_figure
 
-        pose_figure(problem, observation, answer, record, draft / "overview.png")
+        pose_figure(problem, observation, answer, drrs, record, draft / "overview.png")
         write_json(draft / REGISTRATION, record)
     return record
 
@@ -190,7 +191,12 @@ def _about(problem: PoseRegistration) -> dict[str, Any]:
 
 
 def _mode(
-    problem: PoseRegistration, observation: Tensor, answer: PosePosterior, index: int, refined: bool
+    problem: PoseRegistration,
+    observation: Tensor,
+    answer: PosePosterior,
+    index: int,
+    drr: Tensor,
+    refined: bool,
 ) -> dict[str, Any]:
     """All that is said of one plausible pose."""
     mode, number = answer.modes[index], index + 1
@@ -200,8 +206,7 @@ def _mode(
         torch.tensor([0.025, 0.5, 0.975], dtype=torch.float64)
     )
     spread = point_spread(cameras, camera, problem.target)
-    image = problem.forward(mode.parameters.float())
-    residual = problem.features(observation) - problem.features(image)
+    residual = problem.features(observation) - problem.features(drr)
     names = ("low", "median", "high")
     return {
         "number": number,
@@ -218,7 +223,7 @@ def _mode(
         "mtre_mm": dict(zip(names, _numbers(error), strict=True)),
         "target": {"mean_ras_mm": _numbers(spread.mean), "covariance_mm2": _numbers(spread.covariance)},
         "similarity": {
-            "ncc": round(detector_ncc(observation, image), _DECIMALS),
+            "ncc": round(detector_ncc(observation, drr), _DECIMALS),
             "noise_ratio": round(float(residual.square().mean()), _DECIMALS),
         },
         "refined": _refined(problem, observation, mode) if refined else None,
@@ -279,19 +284,20 @@ def angle_in_words(value: float, positive: str, negative: str) -> str:
 
 
 def _write(
-    folder: Path, problem: PoseRegistration, observation: Tensor, answer: PosePosterior
+    folder: Path,
+    problem: PoseRegistration,
+    observation: Tensor,
+    answer: PosePosterior,
+    drrs: Sequence[Tensor],
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.image_size or (1, 1), problem.detector
     write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
     files = [{"file": "xray.nii.gz", "what": "the X-ray as line integrals on the bundle's detector"}]
-    labels = torch.zeros(len(answer.samples), dtype=torch.int64)
-    for number, mode in enumerate(answer.modes, start=1):
-        labels[mode.members] = number
-        image = problem.forward(mode.parameters.float())
-        write_detector_image(folder / f"drr_{number}.nii.gz", image.reshape(size), detector)
+    for number, (mode, drr) in enumerate(zip(answer.modes, drrs, strict=True), start=1):
+        write_detector_image(folder / f"drr_{number}.nii.gz", drr.reshape(size), detector)
         write_detector_image(
-            folder / f"difference_{number}.nii.gz", (observation - image).reshape(size), detector
+            folder / f"difference_{number}.nii.gz", (observation - drr).reshape(size), detector
         )
         names = write_transforms(folder, f"pose_{number}", _camera(problem, mode.parameters))
         files += [
@@ -303,7 +309,9 @@ def _write(
             ),
         ]
     theta = answer.samples.double()
-    files += write_samples(folder, problem.poses(theta), problem.cameras(theta), labels, answer.log_density)
+    files += write_samples(
+        folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
+    )
     return files
 
 
