@@ -2,6 +2,7 @@
 
     python Resources/train_bundles.py oximetry runs
     python Resources/train_bundles.py oximetry_rgb runs
+    python Resources/train_bundles.py lumbar_spine runs
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
 bundle's model card.
@@ -10,16 +11,34 @@ bundle's model card.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import monai_inn
+from monai_inn.problems import InverseProblem, Oximetry
+from monai_inn.problems.patient import patient_registration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 
+CT = Path(__file__).resolve().parent / "ct"
+
+
+def lumbar_spine() -> InverseProblem:
+    """L2 to L4 of the example CT, in noise and with smooth errors of the simulation."""
+    return patient_registration(
+        CT / "lumbar_ct.nii.gz",
+        labels=CT / "lumbar_vertebrae.nii.gz",
+        keep=(21, 22, 23),
+        size=32,
+        field_mm=170.0,
+        noise={"sd": 0.05, "mismatch_sd": 0.1, "mismatch_mm": 20.0},
+    )
+
+
 # Maps run the blocks of the targets only; those of the nuisances may be larger at no cost to a map.
-RECIPES: dict[str, tuple[str, dict[str, Any], Recipe]] = {
+RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] = {
     "oximetry": (
-        "tivita",
+        lambda: Oximetry("tivita"),
         {"num_blocks": (4, 6), "hidden_channels": ((64, 64), (128, 128))},
         Recipe(
             num_simulations=1_000_000,
@@ -31,7 +50,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], Recipe]] = {
         ),
     ),
     "oximetry_rgb": (
-        "rgb_nikon_d5100",
+        lambda: Oximetry("rgb_nikon_d5100"),
         {"hidden_channels": (96, 96)},
         Recipe(
             num_simulations=400_000,
@@ -40,6 +59,11 @@ RECIPES: dict[str, tuple[str, dict[str, Any], Recipe]] = {
             density_smoothing=0.3,
             measured=40_000,
         ),
+    ),
+    "lumbar_spine": (
+        lumbar_spine,
+        {},
+        Recipe(num_simulations=200_000, posterior_steps=25_000, density_steps=3_000, measured=10_000),
     ),
 }
 
@@ -55,8 +79,8 @@ def tell(progress: Progress) -> None:
 
 def train(name: str, folder: Path) -> None:
     """Train one bundle below ``folder``."""
-    camera, network, recipe = RECIPES[name]
-    problem = monai_inn.problems.Oximetry(camera)
+    make, network, recipe = RECIPES[name]
+    problem = make()
     store = folder / f"{name}.zarr"
     simulate_to_zarr(problem, recipe.num_simulations, store, seed=0)
     checkpoint = folder / f"{name}.checkpoint"

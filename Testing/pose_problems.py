@@ -45,6 +45,13 @@ class ExactPosterior:
         def push(latents):
             return self.problem.space.to_latent(reference.sample((len(latents),))).unsqueeze(1)
 
+        def push_with_log_prob(latents):
+            samples = reference.sample((len(latents),))
+            return samples, reference.log_prob(samples)
+
         return SimpleNamespace(
-            batch_shape=y.shape[:-1], base=SimpleNamespace(push=push), log_prob=reference.log_prob
+            batch_shape=y.shape[:-1],
+            base=SimpleNamespace(push=push),
+            push_with_log_prob=push_with_log_prob,
+            log_prob=reference.log_prob,
         )

@@ -174,6 +174,9 @@ def test_latent_undoes_push_and_chunks_change_nothing(monkeypatch):
     with torch.no_grad():
         assert torch.allclose(q.push(latent), whole, atol=1e-10)
         assert torch.allclose(q.log_prob(whole), density, atol=1e-10)
+        samples, log_prob = q.push_with_log_prob(latent)
+    assert torch.allclose(samples, whole, atol=1e-10)
+    assert torch.allclose(log_prob, density, atol=1e-8)
 
 
 @pytest.mark.parametrize(("in_channels", "periodic"), LARGER)
@@ -211,6 +214,9 @@ def test_ensemble_is_its_members(in_channels, periodic):
     q = ensemble(condition(6))
     with torch.no_grad():
         log_prob, samples = q.log_prob(x), q.push(x.expand(5, -1, -1))
+        pushed, density = q.push_with_log_prob(x.expand(5, -1, -1))
+    assert torch.allclose(pushed, samples, atol=1e-9)
+    assert density.shape == (5, 3, 6)
     assert log_prob.shape == (3, 6)
     assert samples.shape == (5, 3, 6, in_channels)
     assert q.sample((5,)).shape == (5, 3, 6, in_channels)

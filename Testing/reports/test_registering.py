@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from safetensors import safe_open
 
 import monai_inn as mi
 from monai_inn.physics.carm import POSE, project_points
@@ -53,6 +54,8 @@ def test_the_bundle_brings_its_ct(pose_fit, pose_bundle):
     assert torch.equal(loaded.problem.forward(theta), pose_fit.problem.forward(theta))
     with torch.no_grad():
         assert torch.equal(loaded.posterior(y).log_prob(theta), pose_fit.posterior(y).log_prob(theta))
+    with safe_open(pose_bundle / "models/model.safetensors", "pt") as file:
+        assert file.get_tensor("whitening.axes").dtype == torch.float16  # nothing lost, half the size
 
 
 def test_the_record_is_complete_and_agrees_with_itself(result):

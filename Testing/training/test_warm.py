@@ -11,7 +11,7 @@ from monai_inn.networks import PosteriorNetwork
 from monai_inn.physics.spine_phantom import spine_phantom
 from monai_inn.problems import LinearGaussian, PoseRegistration
 from monai_inn.training.pool import SimulationPool
-from monai_inn.training.stages import image_options
+from monai_inn.training.stages import image_options, template_images
 from monai_inn.training.warm import warm_start
 
 
@@ -21,7 +21,8 @@ def untrained(problem, seed, **network):
     batch = pool.batch(6000, seed, "whitening", 0)
     options = image_options(problem) | SMALL_NETWORK | network
     net = PosteriorNetwork(batch.features.shape[1], batch.density_features.shape[1], (2,), **options)
-    net.fit_whitening(batch.features, batch.density_features, problem.features(pool.clean.float()))
+    clean, known = problem.features(pool.clean.float()), template_images(problem, net, pool.device)
+    net.fit_whitening(batch.features, batch.density_features, clean, known)
     return net, pool
 
 

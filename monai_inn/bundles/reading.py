@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from monai_inn.inferers import FittedPosterior
+    from monai_inn.problems import InverseProblem
 
-__all__ = ["Description", "describe", "find", "load", "read_weights", "shipped"]
+__all__ = ["Description", "describe", "find", "load", "problem_of", "read_weights", "shipped"]
 
 _MANDATORY: dict[str, type | tuple[type, ...]] = {
     "version": str,
@@ -122,7 +123,7 @@ def read_weights(folder: Path, metadata: Description) -> tuple[dict[str, Any], d
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get(SECTION, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: _widened(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path}: is no safetensors file of ours ({error}); copy the bundle again."
@@ -130,6 +131,21 @@ def read_weights(folder: Path, metadata: Description) -> tuple[dict[str, Any], d
     check_fields(f"{path}, header", header, {"problem": dict, "network": dict})
     check_fields(f"{path}, header, problem", header["problem"], {"name": str, "config": dict})
     return header, tensors
+
+
+def problem_of(header: dict[str, Any], tensors: dict[str, Tensor]) -> InverseProblem:
+    """Return the inverse problem of a weights file, from what ``read_weights`` gave."""
+    from monai_inn.problems import create
+
+    constants = {n.removeprefix(PROBLEM): value for n, value in tensors.items() if n.startswith(PROBLEM)}
+    return create(header["problem"]["name"], **header["problem"]["config"], **constants)
+
+
+def _widened(value: Tensor) -> Tensor:
+    """In single precision if it was narrowed to be stored."""
+    import torch
+
+    return value.float() if value.dtype == torch.float16 else value
 
 
 def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
@@ -149,16 +165,14 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
     """
     from monai_inn.inferers import FittedPosterior
     from monai_inn.networks import PosteriorNetwork
-    from monai_inn.problems import create
 
     folder = find(path)
     metadata = describe(folder)
     header, tensors = read_weights(folder, metadata)
     try:
-        constants = {n.removeprefix(PROBLEM): tensors.pop(n) for n in list(tensors) if n.startswith(PROBLEM)}
-        problem = create(header["problem"]["name"], **header["problem"]["config"], **constants)
+        problem = problem_of(header, tensors)
         network = PosteriorNetwork(**header["network"])
-        network.load_state_dict(tensors)
+        network.load_state_dict({n: value for n, value in tensors.items() if not n.startswith(PROBLEM)})
     except (TypeError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"{folder}: the weights do not fit this release ({error}); update with pip install -U monai_inn, "

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_inn.bundles.reading import describe, find, read_weights
+from monai_inn.bundles.reading import describe, find, problem_of, read_weights
 from monai_inn.bundles.writing import save
-from monai_inn.problems import InverseProblem, create
+from monai_inn.problems import InverseProblem
 
 if TYPE_CHECKING:
     from monai_inn.training.simulation_store import Simulations
@@ -59,8 +59,8 @@ class TrainingSet(Dataset):
         seed: int = 0,
         workers: int = 1,
     ) -> None:
-        header, _ = read_weights(find(bundle), describe(find(bundle)))
-        self.problem: InverseProblem = create(header["problem"]["name"], **header["problem"]["config"])
+        header, tensors = read_weights(find(bundle), describe(find(bundle)))
+        self.problem: InverseProblem = problem_of(header, tensors)
         self.network = {name: header["network"][name] for name in _ARCHITECTURE if name in header["network"]}
         self.folder, self.num_simulations, self.seed, self.workers = (
             Path(folder),

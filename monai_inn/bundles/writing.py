@@ -24,6 +24,8 @@ from monai_inn.bundles.layout import (
 from monai_inn.bundles.metadata import metadata
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from monai_inn.inferers import FittedPosterior
 
 __all__ = ["save"]
@@ -73,14 +75,19 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
     from safetensors.torch import save_file
 
     state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
-    constants = {
-        f"{PROBLEM}{name}": value.cpu().contiguous() for name, value in fitted.problem.tensors.items()
-    }
+    constants = {f"{PROBLEM}{name}": value.cpu() for name, value in fitted.problem.tensors.items()}
+    stored = {name: _narrowed(value) for name, value in (state | constants).items()}
     header: dict[str, Any] = {
         "problem": {"name": fitted.problem.name, "config": fitted.problem.to_config()},
         "network": fitted.network.config,
     }
     # One entry: several would come in any order, and the same network would give different files.
-    save_file(state | constants, folder / WEIGHTS, metadata={SECTION: json.dumps(header, allow_nan=False)})
+    save_file(stored, folder / WEIGHTS, metadata={SECTION: json.dumps(header, allow_nan=False)})
     if monai_weights:
         torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)
+
+
+def _narrowed(value: Tensor) -> Tensor:
+    """In half precision where that loses nothing: volumes and axes were rounded to it when they were made."""
+    half = value.half().contiguous()
+    return half if value.dtype == half.float().dtype and half.float().equal(value) else value.contiguous()

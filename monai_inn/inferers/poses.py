@@ -74,10 +74,8 @@ def infer_pose(
         raise ValueError("the X-ray is empty or holds NaN; give an image that shows the patient.")
     latents = shared_latents(samples, len(problem.parameters), seed).to(fitted.device)
     with torch.no_grad():
-        latent = q.base.push(latents)
-        drawn = problem.space.inverse(latent).reshape(samples, -1)
-        log_density = q.log_prob(drawn).reshape(samples)
-    drawn, log_density = drawn.cpu(), log_density.cpu()
+        drawn, log_density = q.push_with_log_prob(latents)
+    drawn, log_density = drawn.reshape(samples, -1).cpu(), log_density.reshape(samples).cpu()
     return PosePosterior(drawn, log_density, find_modes(drawn, pose_space(problem), log_prob=log_density))
 
 

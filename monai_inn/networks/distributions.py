@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EnsembleDistribution", "FlowDistribution"]
 
+_PLANNED = ("inverse", "log_prob")
+
 
 class FlowDistribution(Distribution):
     """Density of a flow for a batch of conditions; ``batch_shape`` is that of the condition.
@@ -95,6 +97,21 @@ class FlowDistribution(Distribution):
         samples = self._walk("inverse", latent.expand(-1, self._rows, -1), (self._channels,))
         return self._arrange(samples)
 
+    def push_with_log_prob(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``push`` does, and the log densities of these samples in nats, in one pass.
+
+        Args:
+            latent: as for ``push``.
+
+        Returns:
+            Samples, and log densities of their shape without ``D``.
+        """
+        if self._base is not None:
+            latent = self._base.push(latent)
+        both = self._walk("inverse_log_prob", latent.expand(-1, self._rows, -1), (self._channels + 1,))
+        both = self._arrange(both)
+        return both[..., :-1], both[..., -1]
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of values that broadcast with ``(…, *batch_shape, D)``.
 
@@ -138,9 +155,10 @@ class FlowDistribution(Distribution):
         return samples.squeeze(2)
 
     def _walk(self, direction: str, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Run ``inverse``, ``log_prob`` or ``latent`` on rows ``(S, n, D)``, to ``(S, n, M, *shape)``.
+        """Run one of the methods below on rows ``(S, n, D)``, to ``(S, n, M, *shape)``.
 
-        In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans.
+        In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans if there
+        is one for it.
         """
         condition = None if self._condition is None else self._condition.reshape(self._rows, -1).to(rows)
         members, device = self._stack.members, rows.device
@@ -148,7 +166,7 @@ class FlowDistribution(Distribution):
         if torch.is_grad_enabled() or is_recorded():
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
-        if device.type != "cpu" or direction == "latent" or isinstance(self._stack, PeriodicStack):
+        if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, PeriodicStack):
             return map_chunks([together], rows, condition, (members, *shape), limit).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]
@@ -159,17 +177,27 @@ class FlowDistribution(Distribution):
         value, _ = self._stack.inverse(self._columns(latent), self._context(latent, condition))
         return value.reshape(len(value), self._channels, latent.shape[1], -1).permute(3, 2, 0, 1)
 
+    def _inverse_log_prob(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """Samples and their log densities ``(S, n, M, D + 1)`` of latents ``(S, n, D)``."""
+        columns = self._columns(latent)
+        value, log_det = self._stack.inverse(columns, self._context(latent, condition))
+        both = torch.cat([value, (self._log_base(columns) - log_det).unsqueeze(1)], 1)
+        return both.reshape(*both.shape[:2], latent.shape[1], -1).permute(3, 2, 0, 1)
+
     def _log_prob(self, value: Tensor, condition: Tensor | None) -> Tensor:
         """Log densities ``(S, n, M)`` of values ``(S, n, D)``."""
-        columns, context = self._columns(value), self._context(value, condition)
-        if self._base is None:
-            log_prob = self._stack.log_prob(columns, context)
-        else:
-            latent, log_det = self._stack(columns, context)
-            log_prob = log_det - 0.5 * math.log(2 * math.pi) * latent.shape[1]
-            for group, (start, stop) in self._base.spans(latent.shape[1]):
-                log_prob = log_prob + self._base.log_density(group, latent[:, start:stop])
+        latent, log_det = self._stack(self._columns(value), self._context(value, condition))
+        log_prob = self._log_base(latent) + log_det
         return log_prob.reshape(len(log_prob), value.shape[1], -1).permute(2, 1, 0)
+
+    def _log_base(self, latent: Tensor) -> Tensor:
+        """Log densities ``(M, n)`` of what the flow starts from, ``(M, D, n)``."""
+        constant = -0.5 * math.log(2 * math.pi) * latent.shape[1]
+        if self._base is None:
+            return constant - 0.5 * latent.square().sum(1)
+        spans = self._base.spans(latent.shape[1])
+        parts = [self._base.log_density(g, latent[:, start:stop]) for g, (start, stop) in spans]
+        return constant + torch.stack(parts).sum(0)
 
     def _latent(self, value: Tensor, condition: Tensor | None) -> Tensor:
         """Standard normal latents ``(S, n, M, D)`` of values ``(S, n, D)``."""

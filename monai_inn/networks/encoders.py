@@ -117,6 +117,7 @@ class Components(nn.Module):
                 f"the images do not vary in more than {self.axes.shape[1]} directions; add the measurement's "
                 "noise, or ask for fewer components."
             )
+        self.axes.copy_(axes.half())  # enough for fixed directions, and what bundles store
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``(…, F)`` to components of unit variance, ``(…, components)``."""

@@ -14,6 +14,7 @@ from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.distributions import FlowDistribution
 from monai_inn.networks.encoders import Components, ConditionEncoder, QuantileHead, Whitening
 from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
+from monai_inn.networks.templates import Templates
 from monai_inn.problems.parameters import ParameterSpace
 
 __all__ = ["ParameterPosterior", "PosteriorNetwork"]
@@ -45,6 +46,12 @@ class ParameterPosterior(Distribution):
         """Draw parameters that gradients flow through."""
         return self.space.inverse(self.base.rsample(sample_shape))
 
+    def push_with_log_prob(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the samples of standard normal latents ``(S, N, D)``, and their log densities ``(S, N)``."""
+        value, log_prob = self.base.push_with_log_prob(latent)
+        theta = self.space.inverse(value)
+        return theta, log_prob + self.space.forward(theta)[1]
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of physical parameters ``(…, D)``."""
         latent, log_det = self.space.forward(value)
@@ -71,6 +78,7 @@ class PosteriorNetwork(nn.Module):
         encoder_blocks: residual blocks of the encoder.
         components: principal components that the encoder sees of features that are an image; 0 for features
             that are none, of which it sees all.
+        templates: images of known parameters that the encoder is told the fit of; 0 for none.
         periodic: parameters that are angles on a full circle.
         num_blocks: coupling blocks for each group, one number or one for each.
         hidden_channels: hidden layers of the couplings' subnets, one tuple or one for each group.
@@ -99,6 +107,7 @@ class PosteriorNetwork(nn.Module):
         encoder_width: int = 128,
         encoder_blocks: int = 2,
         components: int = 0,
+        templates: int = 0,
         periodic: Sequence[int] = (),
         num_blocks: int | Sequence[int] = 4,
         hidden_channels: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
@@ -120,7 +129,10 @@ class PosteriorNetwork(nn.Module):
             )
             density_channels = leading + 1 if components else num_density_features
             self.density_whitening = Whitening(density_channels)
-            seen = components or num_features
+            self.templates = (
+                Templates(components, templates, sum(groups), periodic) if components and templates else None
+            )
+            seen = (components or num_features) + (self.templates.out_channels if self.templates else 0)
             self.encoder = ConditionEncoder(seen, condition_channels, encoder_width, encoder_blocks)
             self.preview = None if components else QuantileHead(condition_channels, groups[0])
         self.flow = ConditionalFlow(
@@ -159,8 +171,12 @@ class PosteriorNetwork(nn.Module):
             "seed": seed,
         }
         if components:
-            image = {"encoder_blocks": encoder_blocks, "components": components, "periodic": list(periodic)}
-            self.config |= image
+            self.config |= {
+                "encoder_blocks": encoder_blocks,
+                "components": components,
+                "templates": templates,
+                "periodic": list(periodic),
+            }
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
         self._hold(
             AdjustedNormal(groups, recalibration_knots) if recalibration_knots else None,
@@ -195,20 +211,35 @@ class PosteriorNetwork(nn.Module):
 
     def posterior(self, features: Tensor) -> FlowDistribution:
         """Return the posterior in the flow's space given features ``(*batch, F)``."""
-        q = self.flow(self.encoder(self.whitening(features)))
+        q = self.flow(self.condition(features))
         return q if self.base is None else q.with_base(self.base)
 
+    def condition(self, features: Tensor) -> Tensor:
+        """Return what flow and preview are conditioned on, ``(…, condition_channels)``."""
+        seen = self.whitening(features)
+        return self.encoder(seen if self.templates is None else torch.cat([seen, self.templates(seen)], -1))
+
     @torch.no_grad()
-    def fit_whitening(self, features: Tensor, density_features: Tensor, clean: Tensor) -> None:
+    def fit_whitening(
+        self,
+        features: Tensor,
+        density_features: Tensor,
+        clean: Tensor,
+        templates: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         """Set all fixed maps in front of the trained parts.
 
         Args:
             features: shape ``(N, F)``.
             density_features: shape ``(N, K)``.
             clean: features of observations without noise, ``(N', F)``; only those of images are looked at.
+            templates: features ``(K, F)`` of the templates and their parameters in the flow's space,
+                ``(K, D)``, if the network has some.
         """
         if isinstance(self.whitening, Components):
             self.whitening.fit(features, clean)
+            if self.templates is not None and templates is not None:
+                self.templates.fit(self.whitening, features, *templates)
         else:
             self.whitening.fit(features)
         self.density_whitening.fit(self._density_summary(density_features))
@@ -235,7 +266,7 @@ class PosteriorNetwork(nn.Module):
         """
         if self.preview is None:
             raise ValueError("this network is for whole images and has no preview; ask for its posterior.")
-        quick = self.preview(self.encoder(self.whitening(features)))
+        quick = self.preview(self.condition(features))
         if self.base is None:
             return quick
         middle = quick.shape[-1] // 2

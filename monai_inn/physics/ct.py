@@ -136,8 +136,9 @@ def attenuation_volume(
     resampled: Any = Spacing(new.tolist(), mode="bilinear", padding_mode="border")(
         MetaTensor(smooth[None], affine=affine)
     )
+    # To half precision, a thousandth of the attenuation, which bundles store.
     return AttenuationVolume(
-        resampled[0].as_tensor().clamp(min=0).float().contiguous(), resampled.affine.double()
+        resampled[0].as_tensor().clamp(min=0).half().float().contiguous(), resampled.affine.double()
     )
 
 

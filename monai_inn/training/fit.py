@@ -21,7 +21,7 @@ from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.simulation import open_simulations
-from monai_inn.training.stages import Recipe, image_options, stages_of
+from monai_inn.training.stages import Recipe, image_options, stages_of, template_images
 from monai_inn.training.warm import warm_start
 
 __all__ = ["fit"]
@@ -213,7 +213,8 @@ class _Run:
         options = (image_options(self.problem) if self.problem.image_size else {}) | self.options
         net = PosteriorNetwork(*sizes, groups, **options).to(self.device)
         clean = self.problem.features(pool.clean[:_WHITENING_ROWS].float()).to(self.device)
-        net.fit_whitening(batch.features, batch.density_features, clean)
+        known = template_images(self.problem, net, self.device)
+        net.fit_whitening(batch.features, batch.density_features, clean, known)
         return net
 
     def _guard(self, net: PosteriorNetwork) -> None:

@@ -18,10 +18,10 @@ from monai_inn.problems import InverseProblem
 from monai_inn.training.engine import Stage
 from monai_inn.training.pool import Batch, SimulationPool, prefetched
 
-__all__ = ["Recipe", "image_options", "stages_of"]
+__all__ = ["Recipe", "image_options", "stages_of", "template_images"]
 
 _HELD_OUT_ROWS = 4096
-_COMPONENTS = 256
+_COMPONENTS, _TEMPLATES = 256, 2048
 _PREVIEW_SAMPLES = 512
 _FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 
@@ -72,7 +72,7 @@ def posterior_stage(
 
     with torch.no_grad():
         first = make(_FIRST_BATCH)
-        condition = net.encoder(net.whitening(first.features)).T.unsqueeze(0)
+        condition = net.condition(first.features).T.unsqueeze(0)
         net.flow.stack.initialise(first.latent.T.unsqueeze(0), Context(condition))
     module = nn.ModuleList([net.encoder, net.flow])
     steps = recipe.posterior_steps
@@ -165,7 +165,7 @@ def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Te
     latents = shared_latents(_PREVIEW_SAMPLES, channels, seed=0).to(features.device)
     levels = head.levels.tolist()
     with torch.no_grad():
-        condition = net.encoder(net.whitening(features))
+        condition = net.condition(features)
 
     def task(part: Tensor) -> Tensor:
         with torch.no_grad():
@@ -189,10 +189,23 @@ def image_options(problem: InverseProblem) -> dict[str, Any]:
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     return {
         "components": min(_COMPONENTS, len(problem.observation_names) // 2),
+        "templates": _TEMPLATES,
         "periodic": angles,
         "condition_channels": 96,
-        "encoder_width": 256,
-        "encoder_blocks": 3,
+        "encoder_width": 128,
+        "encoder_blocks": 2,
         "num_blocks": 2 if len(problem.parameters) - len(angles) < 2 else 4,
         "hidden_channels": (128, 128),
     }
+
+
+@torch.no_grad()
+def template_images(
+    problem: InverseProblem, net: PosteriorNetwork, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """Return the features of a network's templates, all over the prior, and their latent parameters."""
+    if net.templates is None:
+        return None
+    latent = shared_latents(len(net.templates.offset), len(problem.parameters), seed=0).squeeze(1)
+    images = problem.features(problem.forward(problem.space.inverse(latent)))
+    return images.to(device), latent.to(device)

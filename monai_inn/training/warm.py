@@ -13,6 +13,15 @@ __all__ = ["warm_start"]
 
 _ROWS = 4096
 _RIDGE = 1e-2
+_SIZES = (
+    "condition_channels",
+    "encoder_blocks",
+    "encoder_width",
+    "hidden_channels",
+    "num_blocks",
+    "periodic",
+    "templates",
+)
 
 
 @torch.no_grad()
@@ -22,6 +31,7 @@ def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPo
     Principal components of two patients have nothing in common but the poses that they stem from. So both are
     computed for the same poses, the donor's are regressed on the new ones, and that map goes into the
     encoder's first layer: the new network then answers as the donor would to its own image of that pose.
+    What templates say means the same for all patients.
 
     Args:
         net: new network, its fixed maps fitted.
@@ -39,8 +49,7 @@ def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPo
         )
     if not isinstance(net.whitening, Components) or not isinstance(theirs.whitening, Components):
         raise ValueError("a warm start works between networks of images only.")
-    sizes = {"condition_channels", "encoder_width", "encoder_blocks", "num_blocks", "hidden_channels"}
-    differing = [name for name in sorted(sizes) if net.config[name] != theirs.config[name]]
+    differing = [name for name in _SIZES if net.config.get(name) != theirs.config.get(name)]
     if differing:
         raise ValueError(f"a warm start needs networks of one size; {', '.join(differing)} differ.")
     device = pool.device
@@ -57,6 +66,7 @@ def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPo
         if name.startswith(("encoder.", "flow.")) and name != "encoder.inlet.weight"
     }
     first = theirs.encoder.inlet.weight
-    state["encoder.inlet.weight"] = first @ fitted[:-1].T
-    state["encoder.inlet.bias"] = theirs.encoder.inlet.bias + first @ fitted[-1]
+    components, rest = first[:, : old.shape[1]], first[:, old.shape[1] :]
+    state["encoder.inlet.weight"] = torch.cat([components @ fitted[:-1].T, rest], 1)
+    state["encoder.inlet.bias"] = theirs.encoder.inlet.bias + components @ fitted[-1]
     net.load_state_dict(net.state_dict() | state)

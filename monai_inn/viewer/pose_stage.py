@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 import slicer.util
 import vtk
-from trame_slicer.core import LayoutManager, SlicerApp
+from trame_slicer.core import LayoutManager
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
 
@@ -24,6 +24,7 @@ from monai_inn.viewer.display import (
     store_poses,
 )
 from monai_inn.viewer.pose_page import view_label
+from monai_inn.viewer.stage import started_app
 
 __all__ = ["PoseStage"]
 
@@ -39,11 +40,8 @@ class PoseStage:
 
     def __init__(self, result: PoseResult, name: str, server: Any) -> None:
         vtk.vtkObject.GlobalWarningDisplayOff()  # of a missing X server, which is not needed
-        self.app = SlicerApp()
-        self.scene = slicer.mrmlScene = self.app.scene
-        # trame-slicer knows neither legends nor sequences.
-        self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
-        self.app.register_module_logic(slicer.vtkSlicerSequencesLogic())
+        self.app = started_app()
+        self.scene = self.app.scene
         self.run = store_poses(self.scene, result, name)
         self.on_target: Callable[[], None] = lambda: None
         register_rca_factories(

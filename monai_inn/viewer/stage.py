@@ -17,12 +17,22 @@ from monai_inn.viewer.display import Appearance, Overlay, Reading, Result, read_
 from monai_inn.viewer.page import view_buttons
 from monai_inn.viewer.pointer import Pointer
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "started_app"]
 
 Array = NDArray[np.float64]
 Point = tuple[float, float, float]
 
 _NODE = slicer.vtkMRMLAbstractViewNode
+
+
+def started_app() -> SlicerApp:
+    """Return Slicer without its window, with an empty scene that is also ``slicer.mrmlScene``."""
+    app = SlicerApp()
+    slicer.mrmlScene = app.scene
+    # trame-slicer knows neither legends nor sequences.
+    app.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    app.register_module_logic(slicer.vtkSlicerSequencesLogic())
+    return app
 
 
 class Stage:
@@ -36,11 +46,8 @@ class Stage:
 
     def __init__(self, result: Result, name: str, server: Any) -> None:
         vtk.vtkObject.GlobalWarningDisplayOff()  # of a missing X server, which is not needed
-        self.app = SlicerApp()
-        self.scene = slicer.mrmlScene = self.app.scene
-        # trame-slicer knows neither legends nor sequences.
-        self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
-        self.app.register_module_logic(slicer.vtkSlicerSequencesLogic())
+        self.app = started_app()
+        self.scene = self.app.scene
         self.run = store(self.scene, result, name)
         self.overlay = Overlay(self.run)
         self.flat = self.run.shape[0] == 1

@@ -28,8 +28,9 @@ from .pose_words import (
     pose_verdict,
 )
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
+from .record import ResultError
 from .regions import RegionReading, read_region
-from .result import Result, ResultError, Shown, read_result
+from .result import Result, Shown, read_result
 from .run import Run, runs
 from .samples import number_of_samples, show_sample
 from .saving import save_result

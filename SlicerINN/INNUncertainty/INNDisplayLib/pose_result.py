@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .result import MapFile, ResultError
+from .record import RecordKind, ResultError
+from .result import MapFile
 
 __all__ = ["POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
 
 POSES_FILE = "registration.json"
-_FORMAT = 1
-_NEEDED = (
-    "ambiguity", "bundle", "command", "detector", "differences", "format_version", "intended_use", "modes",
-    "parameters", "target_ras_mm", "trust", "xray",
+_AGAIN = "Find the poses again."
+_KIND = RecordKind(
+    POSES_FILE, "registration", "monai-inn register", _AGAIN,
+    (
+        "ambiguity", "bundle", "command", "detector", "differences", "format_version", "intended_use",
+        "modes", "parameters", "target_ras_mm", "trust", "xray",
+    ),
 )  # fmt: skip
 _RIGID = 1e-4
-_AGAIN = "Find the poses again."
 
 Array = NDArray[np.float64]
 
@@ -163,36 +165,15 @@ def read_poses(folder: Path | str) -> PoseResult:
     Raises:
         ResultError: if it is none, is damaged, or was written by a release that this one does not know.
     """
-    path = Path(folder) / POSES_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ResultError(
-            f"{folder}: no {POSES_FILE} in it; give the folder that `monai-inn register` wrote."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
-    result = parse_poses(Path(folder), record)
-    names = ["xray.nii.gz", "samples.npz", *(Path(p.record["files"]["drr"]).name for p in result.poses)]
-    absent = [name for name in names if not (result.folder / name).is_file()]
-    if absent:
-        raise ResultError(f"{folder}: {', '.join(absent)} is missing; copy the folder as a whole.")
+    result = parse_poses(Path(folder), _KIND.read(folder))
+    drrs = [Path(pose.record["files"]["drr"]).name for pose in result.poses]
+    _KIND.check_files(result.folder, ["xray.nii.gz", "samples.npz", *drrs])
     return result
 
 
 def parse_poses(folder: Path, record: Any) -> PoseResult:
     """Check the record of a registration, and say where its files should be."""
-    missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
-    if missing:
-        raise ResultError(
-            f"{folder}: the registration lacks {', '.join(missing)}; it is of an older monai_inn or damaged. "
-            f"{_AGAIN}"
-        )
-    if record["format_version"] != _FORMAT:
-        raise ResultError(
-            f"{folder}: the registration has format {record['format_version']}, this module shows {_FORMAT}; "
-            "update the older of monai_inn and the extension."
-        )
+    _KIND.check(folder, record)
     try:
         names = [row["name"] for row in record["parameters"]]
         poses = tuple(_pose(entry, names) for entry in record["modes"])
@@ -203,7 +184,7 @@ def parse_poses(folder: Path, record: Any) -> PoseResult:
         if target.shape != (3,) or not np.isfinite(target).all():
             raise ValueError("the target is no point")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{folder}: {POSES_FILE} is damaged ({error}). {_AGAIN}") from error
+        raise _KIND.damaged(folder, error) from error
     if not poses:
         raise ResultError(f"{folder}: the registration holds no pose. {_AGAIN}")
     return PoseResult(folder, record, poses)

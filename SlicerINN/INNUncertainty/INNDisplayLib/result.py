@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 from numpy.typing import NDArray
 
-__all__ = ["MapFile", "Result", "ResultError", "Shown", "read_result"]
+from .record import RecordKind, ResultError
 
-_FILE = "result.json"
-_FORMAT = 1
-_NEEDED = ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust")
+__all__ = ["MapFile", "Result", "Shown", "parse_result", "read_result"]
 
-
-class ResultError(ValueError):
-    """A result folder that cannot be shown; the message says why and what to do."""
+_KIND = RecordKind(
+    "result.json", "result", "monai-inn infer", "Run the inference again.",
+    ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,35 +109,14 @@ def read_result(folder: Path | str) -> Result:
     Raises:
         ResultError: if it is none, is damaged, or was written by a release that this one does not know.
     """
-    path = Path(folder) / _FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ResultError(
-            f"{folder}: no {_FILE} in it; give the folder that `monai-inn infer` wrote."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: cannot be read ({error}); run the inference again.") from error
-    result = parse_result(Path(folder), record)
-    absent = [file.path.name for file in result.files if not file.path.is_file()]
-    if absent:
-        raise ResultError(f"{folder}: {', '.join(absent)} is missing; copy the folder as a whole.")
+    result = parse_result(Path(folder), _KIND.read(folder))
+    _KIND.check_files(result.folder, [file.path.name for file in result.files])
     return result
 
 
 def parse_result(folder: Path, record: Any) -> Result:
     """Check the record of a result, and say where its files should be."""
-    missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
-    if missing:
-        raise ResultError(
-            f"{folder}: the result lacks {', '.join(missing)}; it is of an older monai_inn or damaged. "
-            "Run the inference again."
-        )
-    if record["format_version"] != _FORMAT:
-        raise ResultError(
-            f"{folder}: the result has format {record['format_version']}, this module shows {_FORMAT}; "
-            "update the older of monai_inn and the extension."
-        )
+    _KIND.check(folder, record)
     try:
         parameters = tuple(Shown(**row) for row in record["parameters"])
         record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
@@ -154,7 +131,7 @@ def parse_result(folder: Path, record: Any) -> Result:
             for entry in record["files"]
         )
     except (KeyError, TypeError) as error:
-        raise ResultError(f"{folder}: {_FILE} is damaged ({error}); run the inference again.") from error
+        raise _KIND.damaged(folder, error) from error
     return Result(folder, record, parameters, files)
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from .itk_images import itk_image
 from .marks import matrix_of
-from .result import MapFile, ResultError
+from .record import ResultError
+from .result import MapFile
 from .run import Run
 from .samples import stacked
 

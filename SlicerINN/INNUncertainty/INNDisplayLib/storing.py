@@ -11,7 +11,8 @@ import slicer
 from numpy.typing import NDArray
 
 from .marks import IMAGE, LEVELS, MAP, PARAMETER, UNIT, place
-from .result import MapFile, Result, ResultError
+from .record import ResultError
+from .result import MapFile, Result
 from .run import Run
 from .samples import store_samples, store_stack
 

@@ -1,0 +1,96 @@
+"""How ambiguous is the pose of a spine really? The answer depends on how well the simulation fits the X-ray.
+
+Exact posteriors, 64 x 64 pixels, 5 % white noise, smooth errors of the simulation of growing size. For each
+size: how many X-rays leave more than one pose, how wide the posterior is and how well it covers the truth;
+the same for a model that ignores the errors. No network is trained. `--cts` as in `registration.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from registration import CASES, FIELD_MM
+from torch import Tensor
+
+from monai_inn.inferers.poses import pose_space
+from monai_inn.metrics import find_modes
+from monai_inn.metrics.poses import registration_error
+from monai_inn.problems import PoseRegistration
+from monai_inn.problems.patient import patient_registration
+from monai_inn.problems.pose_grid import Cells, PoseGrid
+
+SIZE, NOISE, LENGTH_MM, SEED = 64, 0.05, 20.0, 11
+LEVEL, HEAVY, SAMPLES, FAR_MM = 0.9, 0.05, 1000, 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cts", type=Path, required=True)
+    parser.add_argument("--case", default="abdomen", choices=tuple(CASES))
+    parser.add_argument("--xrays", type=int, default=300)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--mismatch", type=float, nargs="+", default=[0.0, 0.05, 0.1, 0.2])
+    options = parser.parse_args()
+    ct, labels, keep = CASES[options.case]
+    plain = patient_registration(
+        options.cts / ct, labels=options.cts / labels, keep=keep, size=options.size, field_mm=FIELD_MM
+    )
+    naive = _with_noise(plain, 0.0).grid()
+    for mismatch in options.mismatch:
+        problem = _with_noise(plain, mismatch)
+        theta, y = problem.simulate(options.xrays, SEED)
+        row: dict[str, Any] = {"case": options.case, "size": options.size, "mismatch": mismatch}
+        row["right model"] = _summary(problem.grid(), theta, y)
+        if mismatch:
+            row["ignoring it"] = _summary(naive, theta, y)
+        print(json.dumps(row), flush=True)
+
+
+def _with_noise(problem: PoseRegistration, mismatch: float) -> PoseRegistration:
+    config = problem.to_config()
+    config["noise"] = {"sd": NOISE, "mismatch_sd": mismatch, "mismatch_mm": LENGTH_MM}
+    return PoseRegistration(problem.volume.values, **config)
+
+
+def _summary(grid: PoseGrid, theta: Tensor, y: Tensor) -> dict[str, float]:
+    """What the exact posteriors of X-rays say about the poses that made them."""
+    torch.manual_seed(SEED)
+    problem, several, above, width, far = grid.problem, [], [], [], []
+    space = pose_space(problem)
+    for truth, image in zip(theta.double(), y, strict=True):
+        cells = grid.refined(image)
+        above.append(_mass_above(cells, truth, problem))
+        index = torch.multinomial(cells.log_mass.exp(), SAMPLES, replacement=True)
+        shift = torch.rand(SAMPLES, len(cells.step), dtype=torch.float64) - 0.5
+        drawn = cells.centre[index] + cells.step * shift
+        modes = find_modes(drawn, space)
+        several.append(sum(mode.mass >= HEAVY for mode in modes) > 1)
+        best = cells.centre[cells.log_mass.argmax()]
+        width.append(float(space.difference(drawn, best).square().mean(0).sqrt().amax()))
+        camera = problem.cameras(torch.stack([truth, best]))
+        far.append(float(registration_error(camera[1:], camera[0], problem.landmarks)[0]) > FAR_MM)
+    return {
+        "several poses": round(statistics.mean(several), 3),
+        f"truth inside the {LEVEL:.0%} region": round(statistics.mean(a < LEVEL for a in above), 3),
+        "median rms width, degrees": round(statistics.median(width), 2),
+        f"best pose more than {FAR_MM:g} mm wrong": round(statistics.mean(far), 3),
+    }
+
+
+def _mass_above(cells: Cells, truth: Tensor, problem: PoseRegistration) -> float:
+    """Mass of the cells that are denser than that of the truth; 1 if it is in none."""
+    away = (truth - cells.centre).abs()
+    away = torch.minimum(away, problem.space.period - away)
+    own = int((away / cells.step).amax(1).argmin())
+    if float((away / cells.step)[own].max()) > 0.501:
+        return 1.0
+    return float(cells.log_mass[cells.log_mass > cells.log_mass[own]].exp().sum())
+
+
+if __name__ == "__main__":
+    main()
