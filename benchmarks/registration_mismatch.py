@@ -1,8 +1,8 @@
-"""How ambiguous is the pose of a spine really? The answer depends on how well the simulation fits the X-ray.
+"""How ambiguous is the pose of a spine really? The answer depends on how the simulation differs from an X-ray.
 
-Exact posteriors, 64 x 64 pixels, 5 % white noise, smooth errors of the simulation of growing size. For each
-size: how many X-rays leave more than one pose, how wide the posterior is and how well it covers the truth;
-the same for a model that ignores the errors. No network is trained. `--cts` as in `registration.py`.
+Exact posteriors, 5 % white noise, errors of the simulation of some size and correlation length. For each: how
+many X-rays leave more than one pose, how wide the posterior is and how well it covers the truth; the same for
+a model that ignores the errors. No network is trained. `--cts` as in `registration.py`.
 """
 
 from __future__ import annotations
@@ -24,36 +24,39 @@ from monai_inn.problems import PoseRegistration
 from monai_inn.problems.patient import patient_registration
 from monai_inn.problems.pose_grid import Cells, PoseGrid
 
-SIZE, NOISE, LENGTH_MM, SEED = 64, 0.05, 20.0, 11
+NOISE, SEED = 0.05, 11
 LEVEL, HEAVY, SAMPLES, FAR_MM = 0.9, 0.05, 1000, 10.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cts", type=Path, required=True)
-    parser.add_argument("--case", default="abdomen", choices=tuple(CASES))
-    parser.add_argument("--xrays", type=int, default=300)
-    parser.add_argument("--size", type=int, default=SIZE)
-    parser.add_argument("--mismatch", type=float, nargs="+", default=[0.0, 0.05, 0.1, 0.2])
+    parser.add_argument("--case", default="lumbar", choices=tuple(CASES))
+    parser.add_argument("--xrays", type=int, default=60)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument(
+        "--mismatch", nargs="+", default=["0:20", "0.2:20", "0.3:5"], help="SD:MM, sd and length"
+    )
     options = parser.parse_args()
     ct, labels, keep = CASES[options.case]
     plain = patient_registration(
         options.cts / ct, labels=options.cts / labels, keep=keep, size=options.size, field_mm=FIELD_MM
     )
-    naive = _with_noise(plain, 0.0).grid()
-    for mismatch in options.mismatch:
-        problem = _with_noise(plain, mismatch)
+    naive = _with_noise(plain, 0.0, 20.0).grid()
+    for text in options.mismatch:
+        sd, length_mm = (float(number) for number in text.split(":"))
+        problem = _with_noise(plain, sd, length_mm)
         theta, y = problem.simulate(options.xrays, SEED)
-        row: dict[str, Any] = {"case": options.case, "size": options.size, "mismatch": mismatch}
-        row["right model"] = _summary(problem.grid(), theta, y)
-        if mismatch:
+        row: dict[str, Any] = {"case": options.case, "size": options.size, "mismatch": sd, "mm": length_mm}
+        row["right model"] = _summary(problem.grid() if sd else naive, theta, y)
+        if sd:
             row["ignoring it"] = _summary(naive, theta, y)
         print(json.dumps(row), flush=True)
 
 
-def _with_noise(problem: PoseRegistration, mismatch: float) -> PoseRegistration:
+def _with_noise(problem: PoseRegistration, sd: float, length_mm: float) -> PoseRegistration:
     config = problem.to_config()
-    config["noise"] = {"sd": NOISE, "mismatch_sd": mismatch, "mismatch_mm": LENGTH_MM}
+    config["noise"] = {"sd": NOISE, "mismatch_sd": sd, "mismatch_mm": length_mm}
     return PoseRegistration(problem.volume.values, **config)
 
 

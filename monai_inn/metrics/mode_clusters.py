@@ -35,7 +35,11 @@ def separate(density: Density, labels: Labels, fewest: int, narrowest: float) ->
     valley with far fewer samples than a density in many dimensions can.
     Where the flow's own density between samples is known there is no noise: two clusters are one mode if the
     best way from sample to sample, or the straight one between the peaks, never falls below ``LINK``.
+    Where it is known at the samples alone, a way from sample to sample settles the same; only clusters
+    without one are looked at as above.
     """
+    if density.is_given and not density.is_exact:
+        labels = _connected(density, labels)
     members = {label: np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)}
     peak = {label: int(m[density.value[m].argmax()]) for label, m in members.items()}
     saddle = _saddles(density, labels)
@@ -78,6 +82,19 @@ def separate(density: Density, labels: Labels, fewest: int, narrowest: float) ->
     for number, indices in enumerate(members.values()):
         result[indices] = number
     return absorb(density.points, result, fewest)
+
+
+def _connected(density: Density, labels: Labels) -> Labels:
+    """Join clusters between which some way from neighbour to neighbour never falls below ``LINK``."""
+    top = [float(density.value[labels == label].max()) for label in range(int(labels.max()) + 1)]
+    root = list(range(len(top)))
+    # The highest pass first: a pass that is too low for the peaks at hand is too low for higher ones.
+    for (a, b), height in sorted(_saddles(density, labels).items(), key=lambda item: -item[1]):
+        first, second = root[a], root[b]
+        if first != second and height >= LINK * min(top[first], top[second]):
+            top[first] = max(top[first], top[second])
+            root = [first if r == second else r for r in root]
+    return np.unique(np.array(root)[labels], return_inverse=True)[1].astype(np.int64)
 
 
 def _merge(

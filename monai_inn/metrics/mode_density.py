@@ -79,6 +79,7 @@ class Density:
             self.value = self.fine = np.exp(log_density - log_density.max())
         self._between = between
         self.is_exact = between is not None
+        self.is_given = log_density is not None
         self.neighbours = KDTree(points).query(points, min(_NEIGHBOURS + 1, len(points)))[1]
 
     def between(self, first: Labels, second: Labels) -> Array:

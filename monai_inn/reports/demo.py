@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn.bundles.reading import shipped
+from monai_inn.reports.registering import register_xray
 from monai_inn.reports.results import infer_image
 
 __all__ = ["Example", "examples_folder", "run_demo"]
@@ -51,6 +53,14 @@ _EXAMPLES = (
 )
 
 
+_XRAY, _SPINE = "lumbar_xray.png", "lumbar_spine"
+# What a picture does not tell of itself; see Resources/README.md.
+_READING: dict[str, Any] = {"contrast": "intensity", "unattenuated": 60_000.0, "spacing_mm": 0.796875}
+_XRAY_NOTE = (
+    "lumbar_xray: simulated from a real CT; every pose of the C-arm that explains it. {statement} {trust}"
+)
+
+
 def examples_folder() -> Path:
     """Return the folder of the example images: inside an installed package, or beside it in a checkout.
 
@@ -74,7 +84,7 @@ def run_demo(
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """Infer every example image whose bundle is shipped.
+    """Infer every example image whose bundle is shipped, and register the example X-ray if nanodrr is there.
 
     Args:
         out: folder that gets one result folder for each image.
@@ -113,5 +123,12 @@ def run_demo(
         )
         notes.append(example.note)
         summaries[target.name] = record["summary"] | {"seconds": record["seconds"]}
+        pictures += [str(target / name) for name in record["pictures"]]
+    if _SPINE in shipped() and importlib.util.find_spec("nanodrr"):
+        target = Path(out) / Path(_XRAY).stem
+        record = register_xray(_SPINE, folder / _XRAY, target, device=device, seed=seed, **_READING)
+        statements = {"statement": record["ambiguity"]["statement"], "trust": record["trust"]["statement"]}
+        notes.append(_XRAY_NOTE.format(**statements))
+        summaries[target.name] = statements | {"seconds": record["seconds"]}
         pictures += [str(target / name) for name in record["pictures"]]
     return {"out": str(out), "notes": notes, "pictures": pictures, "summaries": summaries}
