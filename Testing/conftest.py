@@ -79,6 +79,25 @@ def pose_fit() -> FittedPosterior:
     return small_fit()
 
 
+@pytest.fixture(scope="session")
+def ct_file(tmp_path_factory) -> Path:
+    """The schematic spine in Hounsfield units, stored with flipped axes."""
+    import nibabel
+    import numpy as np
+
+    from monai_inn.physics.spine_phantom import spine_phantom
+
+    volume = spine_phantom(spacing_mm=4.0)
+    attenuation = volume.values.numpy()
+    hounsfield = np.where(
+        attenuation < 0.0192, 1000 * (attenuation / 0.0192 - 1), (attenuation - 0.0192) / 0.0381 * 1000
+    )
+    image = nibabel.Nifti1Image(hounsfield.round().astype(np.int16), volume.affine.numpy())
+    path = tmp_path_factory.mktemp("ct") / "spine.nii.gz"
+    nibabel.save(image.as_reoriented(np.array([[0, -1], [1, -1], [2, 1]])), path)
+    return path
+
+
 @pytest.fixture
 def image(camera_fit: FittedPosterior):
     """An image of 16 bands, (16, 6, 7), whose pixels are simulations."""

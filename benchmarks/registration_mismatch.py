@@ -1,4 +1,4 @@
-"""How ambiguous is the pose of a spine really? The answer depends on how the simulation differs from an X-ray.
+"""How ambiguous is the pose of a spine really? It depends on how the simulation differs from an X-ray.
 
 Exact posteriors, 5 % white noise, errors of the simulation of some size and correlation length. For each: how
 many X-rays leave more than one pose, how wide the posterior is and how well it covers the truth; the same for

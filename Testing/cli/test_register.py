@@ -16,22 +16,6 @@ import monai_inn as mi
 QUICK = ("--size", "12", "--field", "150", "--noise", "0.1", "--minutes", "0.25")
 
 
-@pytest.fixture(scope="module")
-def ct_file(tmp_path_factory):
-    """The schematic spine in Hounsfield units, stored with flipped axes."""
-    from monai_inn.physics.spine_phantom import spine_phantom
-
-    volume = spine_phantom(spacing_mm=4.0)
-    attenuation = volume.values.numpy()
-    hounsfield = np.where(
-        attenuation < 0.0192, 1000 * (attenuation / 0.0192 - 1), (attenuation - 0.0192) / 0.0381 * 1000
-    )
-    image = nibabel.Nifti1Image(hounsfield.round().astype(np.int16), volume.affine.numpy())
-    path = tmp_path_factory.mktemp("ct") / "spine.nii.gz"
-    nibabel.save(image.as_reoriented(np.array([[0, -1], [1, -1], [2, 1]])), path)
-    return path
-
-
 def test_from_a_ct_to_poses(ct_file, tmp_path, capsys):
     bundle, out = tmp_path / "bundle", tmp_path / "poses"
     assert run("fit", "registration", "--ct", ct_file, "-o", bundle, *QUICK, "--range", "lao=-90:90") == 0

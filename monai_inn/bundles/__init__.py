@@ -8,7 +8,7 @@ from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from monai_inn.bundles.reading import load, shipped
-    from monai_inn.bundles.retraining import BundleTrainer, TrainingSet
+    from monai_inn.bundles.retraining import BundleTrainer, PatientTrainer, TrainingSet
     from monai_inn.bundles.workflows import (
         BundleEvaluator,
         BundleExporter,
@@ -22,6 +22,7 @@ __all__ = [
     "BundleEvaluator",
     "BundleExporter",
     "BundleTrainer",
+    "PatientTrainer",
     "TrainingSet",
     "XrayRegistration",
     "image_items",
@@ -35,6 +36,7 @@ _HOMES = {
     "BundleEvaluator": "workflows",
     "BundleExporter": "workflows",
     "BundleTrainer": "retraining",
+    "PatientTrainer": "retraining",
     "TrainingSet": "retraining",
     "XrayRegistration": "workflows",
     "image_items": "workflows",

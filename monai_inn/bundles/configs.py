@@ -20,7 +20,7 @@ _DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
     """Return the content of every config by its name."""
     if fitted.problem.image_size is not None:
-        return {"inference": _registration(), "evaluate": _evaluate()}
+        return {"inference": _registration(), "train": _patient(), "evaluate": _evaluate()}
     return {
         "inference": _inference(fitted),
         "train": _train(fitted),
@@ -47,6 +47,28 @@ def _registration() -> dict[str, Any]:
             "device": "@device",
         },
         "run": ["$@registration.run()"],
+    }
+
+
+def _patient() -> dict[str, Any]:
+    """``train.json`` of a registration: fit the CT ``dataset_dir`` of another patient."""
+    return {
+        "bundle_root": ".",
+        "dataset_dir": "",
+        "output_dir": "$@bundle_root + '/retrained'",
+        "device": _DEVICE,
+        "trainer": {
+            "_target_": "monai_inn.bundles.PatientTrainer",
+            "bundle": "@bundle_root",
+            "ct": "@dataset_dir",
+            "output": "@output_dir",
+            "labels": "",
+            "keep": [],
+            "minutes": 20.0,
+            "device": "@device",
+            "seed": 0,
+        },
+        "run": ["$@trainer.run()"],
     }
 
 

@@ -10,7 +10,7 @@ from monai_inn.physics.carm import Detector
 from monai_inn.physics.ct import attenuation_volume, read_ct, read_labels
 from monai_inn.problems.registration import PoseRegistration
 
-__all__ = ["patient_registration"]
+__all__ = ["another_patient", "patient_registration"]
 
 
 def patient_registration(
@@ -73,4 +73,43 @@ def patient_registration(
         target=target,
         detector=detector,
         noise=noise,
+    )
+
+
+def another_patient(
+    like: PoseRegistration,
+    ct: str | PathLike[str],
+    labels: str | PathLike[str] | None = None,
+    keep: Sequence[int] = (),
+) -> PoseRegistration:
+    """Return the registration of another patient's CT before the same C-arm.
+
+    Args:
+        like: registration whose detector, parameters and noise are taken over.
+        ct: CT in Hounsfield units.
+        labels: segmentation on the CT's voxels.
+        keep: labels of the structures that are registered.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is not usable, or the detector is not square.
+    """
+    detector = like.detector
+    if detector.rows != detector.columns:
+        raise ValueError(
+            f"the detector has {detector.rows} x {detector.columns} pixels; only square ones are taken over."
+        )
+    return patient_registration(
+        ct,
+        labels=labels,
+        keep=keep,
+        size=detector.rows,
+        field_mm=detector.rows * detector.spacing_at_isocentre_mm,
+        source_detector_mm=detector.source_detector_mm,
+        source_isocentre_mm=detector.source_isocentre_mm,
+        beam=detector.beam,
+        view=detector.view,
+        free={p.name: (p.low, p.high) for p in like.parameters},
+        fixed=like.fixed,
+        noise=like.to_config()["noise"],
     )
