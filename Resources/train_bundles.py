@@ -68,6 +68,15 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
 }
 
 
+# Where data inside a bundle come from, for its model card.
+SOURCES = {
+    "lumbar_spine": [
+        "The CT is the sample of the package TPTBox 1.1.0 (R. Graf, H. Möller and others; Apache-2.0; "
+        "doi 10.1016/j.softx.2026.103055), cut to L2 to L4."
+    ]
+}
+
+
 def tell(progress: Progress) -> None:
     """Print one line an evaluation."""
     print(
@@ -93,6 +102,7 @@ def train(name: str, folder: Path) -> None:
         resume=(checkpoint / "state.pt").exists(),
         progress=tell,
     )
+    fitted.card["sources"] = SOURCES.get(name, [])
     monai_inn.bundles.save(fitted, folder / name, monai_weights=False)
 
 

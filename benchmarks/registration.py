@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--peer-xrays", type=int, default=40, help="X-rays for the peer (40)")
     parser.add_argument("--mismatch", type=float, default=0.0, help="smooth error of the simulation (0)")
     parser.add_argument("--noise", type=float, default=NOISE, help="white noise of the real CTs (0.3)")
+    parser.add_argument("--warm", help="bundle of another patient to start from")
     parser.add_argument("--steps", type=int, help="posterior steps, instead of --minutes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,11 @@ def main() -> None:
         if not bundle.exists():
             began = time.monotonic()
             recipe = Recipe(150_000, options.steps, 1500) if options.steps else None
-            fitted = mi.fit(problem, minutes=None if recipe else options.minutes, recipe=recipe, seed=0)
+            minutes, warm = (
+                None if recipe else options.minutes,
+                mi.load(options.warm) if options.warm else None,
+            )
+            fitted = mi.fit(problem, minutes=minutes, recipe=recipe, seed=0, warm=warm)
             fitted.save(bundle)
             print(f"{case}: trained in {(time.monotonic() - began) / 60:.1f} min", flush=True)
         fitted = mi.load(bundle)

@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--simulations", metavar="ZARR", help="train on what `simulate` wrote")
     sub.add_argument("--resume", action="store_true", help="continue an interrupted run into the same BUNDLE")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
-    sub.add_argument("--warm", metavar="BUNDLE2", help="start from another patient's registration bundle")
+    sub.add_argument("--warm", metavar="BUNDLE2",
+                     help="start a registration from another patient's bundle; by default from the shipped "
+                     "one if parameters and ranges agree, `none` starts afresh")  # fmt: skip
     _add_patient(sub)
 
     sub = verb("register", verbs.register, "find the poses of a C-arm that explain an X-ray")

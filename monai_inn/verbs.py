@@ -178,8 +178,10 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
 def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a bundle."""
     from monai_inn.bundles.commands import fit_bundle
+    from monai_inn.bundles.listing import donor_of
 
     problem, device = _problem(arguments), _device(arguments.device)
+    donors = {None: donor_of(problem), "none": None}
     with _progress(arguments) as show, _continuable("run the same command with --resume to continue."):
         return fit_bundle(
             problem,
@@ -189,7 +191,7 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
             members=arguments.members,
             simulations=arguments.simulations,
             resume=arguments.resume,
-            warm=arguments.warm,
+            warm=donors.get(arguments.warm, arguments.warm),
             device=device,
             progress=show,
         )

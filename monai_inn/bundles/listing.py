@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles.layout import METADATA, PRETRAINED, README, SECTION
 from monai_inn.bundles.reading import describe
 
-__all__ = ["list_bundles", "overview"]
+if TYPE_CHECKING:
+    from monai_inn.problems import InverseProblem
+
+__all__ = ["donor_of", "list_bundles", "overview"]
 
 
 def list_bundles(folders: Iterable[str | PathLike[str]] = ()) -> list[dict[str, Any]]:
@@ -26,6 +29,19 @@ def list_bundles(folders: Iterable[str | PathLike[str]] = ()) -> list[dict[str, 
     """
     shipped = [_entry(path, shipped=True) for path in _inside(PRETRAINED)]
     return shipped + [_entry(path, shipped=False) for folder in folders for path in _inside(Path(folder))]
+
+
+def donor_of(problem: InverseProblem) -> str | None:
+    """Return the name of a shipped bundle from whose network the training of an image's problem may start."""
+    if problem.image_size is None:
+        return None
+    wanted = [(p.name, p.low, p.high) for p in problem.parameters]
+    for folder in _inside(PRETRAINED):
+        section = describe(folder)[SECTION]
+        found = [(row["name"], row["low"], row["high"]) for row in section["parameters"]]
+        if section["problem"] == problem.name and found == wanted:
+            return folder.name
+    return None
 
 
 def _inside(folder: Path) -> Iterator[Path]:

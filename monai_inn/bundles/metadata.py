@@ -56,7 +56,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
         "description": told["description"],
         "authors": "The monai_inn developers",
         "copyright": "Copyright the monai_inn developers, Apache License 2.0",
-        "data_source": told["data_source"],
+        "data_source": " ".join([told["data_source"], *fitted.card.get("sources", ())]),
         "data_type": told["data_type"],
         "intended_use": _INTENDED_USE,
         "eval_metrics": _headline(fitted.card),

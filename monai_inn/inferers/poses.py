@@ -67,7 +67,8 @@ def infer_pose(
         ValueError: if the problem is another one, or the image is empty or of another size.
     """
     problem = registration_problem(fitted)
-    q = fitted.posterior(observation)
+    with torch.no_grad():
+        q = fitted.posterior(observation)
     if q.batch_shape:
         raise ValueError(f"one X-ray is expected, shape (C,); got {tuple(observation.shape)}.")
     if not bool(problem.is_valid(observation)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -56,19 +57,8 @@ class Density:
         between: Between | None = None,
     ) -> None:
         self.points, self.columns, self.turns = points, columns, turns
-        # Products of these are −½ of squared distances, several times as fast as subtracting; the centre
-        # keeps their rounding small.
-        centred = points - points.mean(0)
-        half = np.square(centred).sum(1, keepdims=True) / -2
-        left, right = (
-            np.hstack([centred, half, np.ones_like(half)]),
-            np.hstack([centred, np.ones_like(half), half]),
-        )
-        rank = min(len(points) - 1, max(FEWEST, round(_SHARE * len(points))))
-        some = left[:: max(1, len(points) // _SOME)] @ right.T
-        near = np.partition(some, -1 - rank, axis=1)[:, -1 - rank]
-        self.width = max(_FINEST, math.sqrt(max(0.0, -2 * float(np.median(near)))) / 2)
         if log_density is None:
+            left, right = self._factors
             kernel = np.exp((left / self.width**2 @ right.T).astype(np.float32))
             # Without a sample's own share, which is most of the density where there is little.
             self.value = kernel.sum(1, dtype=np.float64) - 1
@@ -81,6 +71,26 @@ class Density:
         self.is_exact = between is not None
         self.is_given = log_density is not None
         self.neighbours = KDTree(points).query(points, min(_NEIGHBOURS + 1, len(points)))[1]
+
+    @functools.cached_property
+    def _factors(self) -> tuple[Array, Array]:
+        """Matrices whose product is −½ of squared distances, several times as fast as subtracting.
+
+        The centre keeps their rounding small.
+        """
+        centred = self.points - self.points.mean(0)
+        half = np.square(centred).sum(1, keepdims=True) / -2
+        one = np.ones_like(half)
+        return np.hstack([centred, half, one]), np.hstack([centred, one, half])
+
+    @functools.cached_property
+    def width(self) -> float:
+        """Width of the kernel."""
+        left, right = self._factors
+        rank = min(len(left) - 1, max(FEWEST, round(_SHARE * len(left))))
+        some = left[:: max(1, len(left) // _SOME)] @ right.T
+        near = np.partition(some, -1 - rank, axis=1)[:, -1 - rank]
+        return max(_FINEST, math.sqrt(max(0.0, -2 * float(np.median(near)))) / 2)
 
     def between(self, first: Labels, second: Labels) -> Array:
         """Smallest density at two samples, and between them where that is known, for pairs of indices."""

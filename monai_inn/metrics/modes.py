@@ -180,18 +180,21 @@ def _labels_of_one_parameter(values: Array, space: ModeSpace, min_mass: float) -
 def _labels(
     cases: _Cases, space: ModeSpace, method: Method, fewest: int, width: float = math.inf
 ) -> NDArray[np.int64]:
-    """Labels of all samples; clusters much finer than the kernel of ``width`` are searched again."""
+    """Labels of all samples; clusters much finer than the kernel of ``width`` are searched again.
+
+    Given densities have no kernel, and are searched once.
+    """
     number = len(cases.points)
     one = np.zeros(number, np.int64)
     if number < 2 * fewest or float(np.ptp(cases.points, axis=0).max()) <= _NARROWEST:
         return one
     columns, turns = space.unroll(cases.samples)
     density = Density(cases.points, columns.numpy(), turns.numpy(), cases.heights, _between(cases, space))
-    if density.width > _SAME_SCALE * width:
+    if not density.is_given and density.width > _SAME_SCALE * width:
         return one
     labels = separate(density, candidates(density, method, fewest), fewest, _NARROWEST)
-    if labels.max() == 0:
-        return one
+    if labels.max() == 0 or density.is_given:
+        return labels
     found = 0
     result = np.empty(number, np.int64)
     for label in range(int(labels.max()) + 1):

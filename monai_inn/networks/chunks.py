@@ -96,6 +96,7 @@ def map_chunks(
     condition: Tensor | None,
     shape: tuple[int, ...],
     limit: int,
+    least: int = 1,
 ) -> Tensor:
     """Apply each function to pieces of ``rows`` and put the results together, without gradients.
 
@@ -108,12 +109,13 @@ def map_chunks(
         condition: shape ``(N, F)``, or ``None``.
         shape: shape of what a function gives for one row.
         limit: most rows ``s × n`` in a piece, about.
+        least: fewest rows of a piece that is cut for the sake of more threads.
 
     Returns:
         Shape ``(S, N, len(functions), *shape)``.
     """
     threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
-    pieces = _pieces(rows.shape[0], rows.shape[1], limit, -(-threads // len(functions)))
+    pieces = _pieces(rows.shape[0], rows.shape[1], limit, -(-threads // len(functions)), least)
     tasks = list(itertools.product(range(len(functions)), pieces))
     out = rows.new_empty(*rows.shape[:2], len(functions), *shape)
 
@@ -161,11 +163,11 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return pool
 
 
-def _pieces(samples: int, pixels: int, limit: int, threads: int) -> Iterator[tuple[slice, slice]]:
+def _pieces(samples: int, pixels: int, limit: int, threads: int, least: int) -> Iterator[tuple[slice, slice]]:
     """Pieces of about equal size, whole pixels if they fit, a multiple of the threads if they are large."""
     total = samples * pixels
     count = threads * -(-total // (limit * threads))
-    limit = max(int(_LEAST_SHARE * limit), -(-total // max(count, 1)), 1)
+    limit = max(int(_LEAST_SHARE * limit), min(least, limit), -(-total // max(count, 1)), 1)
     per_piece = max(1, -(-pixels // max(-(-total // limit), 1)))
     step = min(samples, limit)
     for start in range(0, pixels, per_piece):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["EnsembleDistribution", "FlowDistribution"]
 
 _PLANNED = ("inverse", "log_prob")
+# Threads that run ordinary operators on fewer rows than these wait for Python's lock longer than they gain.
+_LEAST_ROWS = 2048
 
 
 class FlowDistribution(Distribution):
@@ -167,7 +169,7 @@ class FlowDistribution(Distribution):
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
         if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, PeriodicStack):
-            return map_chunks([together], rows, condition, (members, *shape), limit).squeeze(2)
+            return map_chunks([together], rows, condition, (members, *shape), limit, _LEAST_ROWS).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]
         return map_chunks(each, rows, condition, shape, limit)

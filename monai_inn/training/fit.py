@@ -171,6 +171,7 @@ class _Run:
         about = {
             "seed": self.seed,
             "simulations": len(pool),
+            "warm": self.warm is not None,
             "held_out_loss": losses,
             "recipe": asdict(recipe),
         }

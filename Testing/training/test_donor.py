@@ -1,0 +1,13 @@
+"""Which shipped bundle the training of a registration starts from."""
+
+from __future__ import annotations
+
+from monai_inn.bundles.listing import donor_of
+from monai_inn.problems import LinearGaussian, PoseRegistration
+
+
+def test_a_registration_of_the_same_parameters_starts_from_the_shipped_one():
+    assert donor_of(PoseRegistration()) == "lumbar_spine"
+    assert donor_of(PoseRegistration(free={"lao": (-180, 180), "cra": (-20, 20)})) is None
+    assert donor_of(PoseRegistration(free={"lao": (-180, 180)})) is None
+    assert donor_of(LinearGaussian()) is None
