@@ -75,11 +75,9 @@ def main() -> None:
         if not bundle.exists():
             began = time.monotonic()
             recipe = Recipe(150_000, options.steps, 1500) if options.steps else None
-            minutes, warm = (
-                None if recipe else options.minutes,
-                mi.load(options.warm) if options.warm else None,
-            )
-            fitted = mi.fit(problem, minutes=minutes, recipe=recipe, seed=0, warm=warm)
+            minutes = None if recipe else options.minutes
+            donor = mi.load(options.warm) if options.warm else None
+            fitted = mi.fit(problem, minutes=minutes, recipe=recipe, seed=0, warm=donor)
             fitted.save(bundle)
             print(f"{case}: trained in {(time.monotonic() - began) / 60:.1f} min", flush=True)
         fitted = mi.load(bundle)
