@@ -2,9 +2,9 @@
 
     python Resources/make_xray.py
 
-A 16-bit picture of intensities, bone dark, as a flat-panel detector gives it. Beside photon-like white noise
-it has a smooth error, such as scatter leaves, of the size that the shipped bundle `lumbar_spine` allows for.
-The same seed gives the same file.
+A 16-bit picture of intensities, bone dark, as a flat-panel detector gives it. Averaged over the pixels of the
+shipped bundle `lumbar_spine`, its errors are drawn from the noise that the bundle knows; within them there is
+white noise. The same seed gives the same file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 from train_bundles import lumbar_spine
 
 from monai_inn.physics.carm import Detector
@@ -21,42 +23,44 @@ from monai_inn.physics.ct import attenuation_volume, read_ct, read_labels
 from monai_inn.problems import PoseRegistration
 
 HERE = Path(__file__).resolve().parent
-FINE = 8  # pixels of the picture along each side of one of the bundle's
-POSE, SEED = (-105.0, 8.0), 3
-UNATTENUATED, MOST = 60_000.0, 65_535
+FINE = 4  # pixels of the picture along each side of one of the bundle's
+POSE, SEED = (-118.0, 4.0), 5
+WHITE = 0.1  # of the brightest line integral
+UNATTENUATED, MOST = 4_000.0, 65_535
 
 
 def xray_problem(coarse: PoseRegistration) -> PoseRegistration:
-    """The bundle's problem on a detector of smaller pixels, whose noise averages to that of the bundle."""
-    wide = coarse.detector.to_config()
-    wide |= {
-        "rows": FINE * coarse.detector.rows,
-        "columns": FINE * coarse.detector.columns,
-        "spacing_mm": coarse.detector.spacing_mm / FINE,
-    }
-    detector = Detector(**wide)
+    """The bundle's problem on a detector of smaller pixels."""
+    config = coarse.detector.to_config()
+    config |= {name: FINE * config[name] for name in ("rows", "columns")}
+    detector = Detector(**config | {"spacing_mm": coarse.detector.spacing_mm / FINE})
     hounsfield = read_ct(HERE / "ct/lumbar_ct.nii.gz")
     mask = read_labels(HERE / "ct/lumbar_vertebrae.nii.gz", (21, 22, 23), hounsfield)
     volume = attenuation_volume(hounsfield, detector.spacing_at_isocentre_mm, mask)
-    noise = coarse.to_config()["noise"]
+    target, brightest = coarse.target.tolist(), coarse.brightest
     return PoseRegistration(
-        volume.values,
-        volume.affine.tolist(),
-        target=coarse.target.tolist(),
-        detector=detector,
-        noise=noise | {"sd": FINE * noise["sd"]},
-        brightest=coarse.brightest,
+        volume.values, volume.affine.tolist(), target=target, detector=detector, brightest=brightest
     )
+
+
+def errors(coarse: PoseRegistration, generator: torch.Generator) -> Tensor:
+    """Errors of the pixels of the picture, whose averages are noise of the bundle's."""
+    rows, columns = coarse.detector.rows, coarse.detector.columns
+    wanted = coarse.noise(torch.zeros(1, rows * columns), generator).reshape(1, 1, rows, columns)
+    smooth = functional.interpolate(wanted, scale_factor=FINE, mode="bicubic")
+    made = smooth + WHITE * torch.randn(smooth.shape, generator=generator)
+    missing = wanted - functional.avg_pool2d(made, FINE)
+    return (made + functional.interpolate(missing, scale_factor=FINE, mode="nearest"))[0, 0]
 
 
 def write_xray(folder: Path) -> Path:
     """Write the picture and return its path."""
-    problem = xray_problem(lumbar_spine())
-    clean = problem.forward(torch.tensor([POSE]))
-    y = problem.noise(clean, torch.Generator().manual_seed(SEED))[0] * problem.brightest
-    image = UNATTENUATED * torch.exp(-y.reshape(problem.image_size))
+    coarse = lumbar_spine()
+    clean = xray_problem(coarse).render(torch.tensor(POSE))
+    y = (clean + errors(coarse, torch.Generator().manual_seed(SEED))) * coarse.brightest
+    image = (UNATTENUATED * torch.exp(-y)).round().clamp(1, MOST).numpy().astype(np.uint16)
     path = folder / "lumbar_xray.png"
-    Image.fromarray(image.round().clamp(0, MOST).numpy().astype(np.uint16)).save(path)
+    Image.fromarray(image).save(path)
     return path
 
 

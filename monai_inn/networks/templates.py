@@ -38,6 +38,7 @@ class Templates(nn.Module):
 
     points: Tensor
     offset: Tensor
+    latent: Tensor
     harmonics: Tensor
     powers: Tensor
 
@@ -51,8 +52,10 @@ class Templates(nn.Module):
         self.out_channels = width * len(_EFFECTIVE)
         self.register_buffer("points", torch.zeros(num_templates, components))
         self.register_buffer("offset", torch.zeros(num_templates))
-        self.register_buffer("harmonics", torch.zeros(num_templates, width))
+        self.register_buffer("latent", torch.zeros(num_templates, num_parameters))
+        self.register_buffer("harmonics", torch.zeros(num_templates, width), persistent=False)
         self.register_buffer("powers", torch.ones(len(_EFFECTIVE)))
+        self.register_load_state_dict_post_hook(_tabulate)
 
     @torch.no_grad()
     def fit(self, components: Components, features: Tensor, images: Tensor, latent: Tensor) -> None:
@@ -66,9 +69,9 @@ class Templates(nn.Module):
         """
         inside = (images - components.mean) @ components.axes
         self.offset.copy_(-0.5 * inside.square().sum(1))
-        # Rounded, because bundles store half precision.
-        self.points.copy_((inside * components.scale).half())
-        self.harmonics.copy_(self._harmonics(latent).half())
+        self.points.copy_((inside * components.scale).half())  # rounded, because bundles store that
+        self.latent.copy_(latent)
+        _tabulate(self)
         level = self._log_likelihood(components(features))
         self.powers.copy_(torch.tensor([_power(level, effective) for effective in _EFFECTIVE]))
 
@@ -82,16 +85,17 @@ class Templates(nn.Module):
     def _log_likelihood(self, seen: Tensor) -> Tensor:
         return seen @ self.points.T + self.offset
 
-    def _harmonics(self, latent: Tensor) -> Tensor:
-        """Harmonics of shares of the prior, ``(K, D)`` to ``(K, width)``, of variance one under the prior."""
-        columns = []
-        orders = torch.arange(1, _HARMONICS_OF_TURN + 1, device=latent.device)
-        for channel, share in enumerate((math.pi * torch.special.ndtr(latent)).unsqueeze(2).unbind(1)):
-            if channel in self.periodic:
-                columns += [(2 * share * orders).cos(), (2 * share * orders).sin()]
-            else:
-                columns.append((share * orders[:_HARMONICS]).cos())
-        return math.sqrt(2) * torch.cat(columns, 1)
+
+@torch.no_grad()
+def _tabulate(templates: Templates, *_: object) -> None:
+    """Set the harmonics of shares of the prior, of variance one under it, from the latent parameters."""
+    columns, orders = [], torch.arange(1, _HARMONICS_OF_TURN + 1, device=templates.latent.device)
+    for channel, share in enumerate((math.pi * torch.special.ndtr(templates.latent)).unsqueeze(2).unbind(1)):
+        if channel in templates.periodic:
+            columns += [(2 * share * orders).cos(), (2 * share * orders).sin()]
+        else:
+            columns.append((share * orders[:_HARMONICS]).cos())
+    templates.harmonics.copy_(math.sqrt(2) * torch.cat(columns, 1))
 
 
 def _power(level: Tensor, effective: float) -> float:

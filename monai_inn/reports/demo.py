@@ -55,7 +55,7 @@ _EXAMPLES = (
 
 _XRAY, _SPINE = "lumbar_xray.png", "lumbar_spine"
 # What a picture does not tell of itself; see Resources/README.md.
-_READING: dict[str, Any] = {"contrast": "intensity", "unattenuated": 60_000.0, "spacing_mm": 0.796875}
+_READING: dict[str, Any] = {"contrast": "intensity", "unattenuated": 4_000.0, "spacing_mm": 1.59375}
 _XRAY_NOTE = (
     "lumbar_xray: simulated from a real CT; every pose of the C-arm that explains it. {statement} {trust}"
 )
