@@ -1,8 +1,8 @@
 """Is a learned posterior over the pose of a C-arm the exact one on real CTs, and at what cost?
 
-For each CT: three vertebrae, 32 x 32 pixels, two free angles, independent noise. The exact posterior is a
-grid of 2 degrees. Beside it multi-start registration by image similarity, on the same X-rays. `--cts` is a
-folder with the CTs of `CASES`; see `docs/registration.md` for where they come from.
+For each CT: three vertebrae, 32 x 32 pixels, two or three free angles, independent noise. The exact posterior
+is a grid of 2 degrees. Beside it multi-start registration by image similarity, on the same X-rays. `--cts` is
+a folder with the CTs of `CASES`; see `docs/registration.md` for where they come from.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from registration_peer import measure_peer
 import monai_inn as mi
 from monai_inn.problems import PoseRegistration
 from monai_inn.problems.patient import patient_registration
+from monai_inn.problems.registration import RANGES
 from monai_inn.training import Recipe
 
 CASES: dict[str, tuple[str, str, tuple[int, ...]]] = {
@@ -34,10 +36,17 @@ CASES: dict[str, tuple[str, str, tuple[int, ...]]] = {
 NOISE, NOISE_SYMMETRIC, SIZE, FIELD_MM = 0.3, 0.2, 32, 170.0
 
 
-def problem_of(case: str, folder: Path, mismatch: float = 0.0, noise: float = NOISE) -> PoseRegistration:
+def problem_of(
+    case: str,
+    folder: Path,
+    mismatch: float = 0.0,
+    noise: float = NOISE,
+    free: Sequence[str] = ("lao", "cra"),
+) -> PoseRegistration:
     """The registration of a case; `symmetric` is the abdomen averaged with its mirror image, parallel."""
     ct, labels, keep = CASES["abdomen" if case == "symmetric" else case]
     options: dict[str, Any] = {"size": SIZE, "field_mm": FIELD_MM, "keep": keep}
+    options["free"] = {name: RANGES[name] for name in free}
     if case == "symmetric":
         options["beam"] = "parallel"
     made = patient_registration(
@@ -50,6 +59,7 @@ def problem_of(case: str, folder: Path, mismatch: float = 0.0, noise: float = NO
         (values + values.flip(0)) / 2,
         affine.tolist(),
         target=made.volume.centre.tolist(),
+        free=options["free"],
         detector=made.detector,
         noise={"sd": NOISE_SYMMETRIC},
     )
@@ -65,12 +75,13 @@ def main() -> None:
     parser.add_argument("--peer-xrays", type=int, default=40, help="X-rays for the peer (40)")
     parser.add_argument("--mismatch", type=float, default=0.0, help="smooth error of the simulation (0)")
     parser.add_argument("--noise", type=float, default=NOISE, help="white noise of the real CTs (0.3)")
+    parser.add_argument("--free", nargs="+", default=["lao", "cra"], help="unknowns (lao cra)")
     parser.add_argument("--warm", help="bundle of another patient to start from")
     parser.add_argument("--steps", type=int, help="posterior steps, instead of --minutes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for case in options.only:
-        problem = problem_of(case, options.cts, options.mismatch, options.noise)
+        problem = problem_of(case, options.cts, options.mismatch, options.noise, options.free)
         bundle = options.out / case
         if not bundle.exists():
             began = time.monotonic()
