@@ -64,10 +64,16 @@ def test_sharp_likelihoods_are_tempered_until_some_templates_have_weight(contras
     generator = torch.Generator().manual_seed(2)
     clean = images(torch.randn(ROWS, 2, generator=generator), contrast)
     seen = components(clean + torch.randn(ROWS, PIXELS, generator=generator))
-    level = seen @ templates.points.T + templates.offset
+    level = (seen * templates.scale) @ templates.points.T + templates.offset
     for power, wanted in zip(templates.powers, (3.0, 30.0), strict=True):
         number = (1 / torch.softmax(power * level, 1).square().sum(1)).median()
         assert float(number) == pytest.approx(wanted, rel=0.15)
+
+
+def test_noise_that_is_very_small_gives_finite_means():
+    components, templates, _ = fitted(2e4)
+    assert templates.points.abs().max() > 65_504  # the largest number of half precision
+    assert torch.isfinite(templates(components(images(torch.zeros(1, 2), 2e4)))).all()
 
 
 def test_shapes_and_stored_precision():

@@ -23,7 +23,7 @@ _HARMONICS, _HARMONICS_OF_TURN = 12, 24
 # A posterior narrower than the distance of templates would choose one. So its likelihood is tempered until
 # this many have weight in the median image: few for the place, many for the surroundings.
 _EFFECTIVE = (3.0, 30.0)
-_BISECTIONS = 30
+_BISECTIONS, _ROWS = 30, 2048
 
 
 class Templates(nn.Module):
@@ -37,6 +37,7 @@ class Templates(nn.Module):
     """
 
     points: Tensor
+    scale: Tensor
     offset: Tensor
     latent: Tensor
     harmonics: Tensor
@@ -51,6 +52,7 @@ class Templates(nn.Module):
         width = 2 * _HARMONICS_OF_TURN * turns + _HARMONICS * (num_parameters - turns)
         self.out_channels = width * len(_EFFECTIVE)
         self.register_buffer("points", torch.zeros(num_templates, components))
+        self.register_buffer("scale", torch.ones(components))
         self.register_buffer("offset", torch.zeros(num_templates))
         self.register_buffer("latent", torch.zeros(num_templates, num_parameters))
         self.register_buffer("harmonics", torch.zeros(num_templates, width), persistent=False)
@@ -68,11 +70,14 @@ class Templates(nn.Module):
             latent: parameters of the templates in the flow's space, ``(K, D)``, drawn from the prior.
         """
         inside = (images - components.mean) @ components.axes
-        self.offset.copy_(-0.5 * inside.square().sum(1))
-        self.points.copy_((inside * components.scale).half())  # rounded, because bundles store that
+        # Rounded, because bundles store that; where noise is very small, numbers are too large for it.
+        rounded = inside.half().to(inside)
+        self.points.copy_(rounded if bool(rounded.isfinite().all()) else inside)
+        self.scale.copy_(components.scale)
+        self.offset.copy_(-0.5 * self.points.square().sum(1))
         self.latent.copy_(latent)
         _tabulate(self)
-        level = self._log_likelihood(components(features))
+        level = self._log_likelihood(components(features[:_ROWS]))
         self.powers.copy_(torch.tensor([_power(level, effective) for effective in _EFFECTIVE]))
 
     def forward(self, seen: Tensor) -> Tensor:
@@ -83,7 +88,7 @@ class Templates(nn.Module):
         return torch.cat(parts, -1)
 
     def _log_likelihood(self, seen: Tensor) -> Tensor:
-        return seen @ self.points.T + self.offset
+        return (seen * self.scale) @ self.points.T + self.offset
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from monai_inn.bundles.reading import shipped
 from monai_inn.reports.registering import register_xray
 from monai_inn.reports.results import infer_image
 
-__all__ = ["Example", "examples_folder", "run_demo"]
+__all__ = ["XRAY_READING", "Example", "examples_folder", "run_demo"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ _EXAMPLES = (
 
 _XRAY, _SPINE = "lumbar_xray.png", "lumbar_spine"
 # What a picture does not tell of itself; see Resources/README.md.
-_READING: dict[str, Any] = {"contrast": "intensity", "unattenuated": 4_000.0, "spacing_mm": 1.59375}
+XRAY_READING: dict[str, Any] = {"contrast": "intensity", "unattenuated": 4_000.0, "spacing_mm": 1.59375}
 _XRAY_NOTE = (
     "lumbar_xray: simulated from a real CT; every pose of the C-arm that explains it. {statement} {trust}"
 )
@@ -126,7 +126,7 @@ def run_demo(
         pictures += [str(target / name) for name in record["pictures"]]
     if _SPINE in shipped() and importlib.util.find_spec("nanodrr"):
         target = Path(out) / Path(_XRAY).stem
-        record = register_xray(_SPINE, folder / _XRAY, target, device=device, seed=seed, **_READING)
+        record = register_xray(_SPINE, folder / _XRAY, target, device=device, seed=seed, **XRAY_READING)
         statements = {"statement": record["ambiguity"]["statement"], "trust": record["trust"]["statement"]}
         notes.append(_XRAY_NOTE.format(**statements))
         summaries[target.name] = statements | {"seconds": record["seconds"]}
