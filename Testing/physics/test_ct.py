@@ -265,7 +265,8 @@ def test_attenuation_of_air_water_and_bone():
         torch.tensor([-2000.0, -1000, 0, 1000]).reshape(-1, 1, 1).expand(4, 4, 4), torch.eye(4).double()
     )
     values = attenuation_volume(ct, 0.01).values[:, 0, 0]
-    torch.testing.assert_close(values, torch.tensor([0.0, 0.0, 0.0192, 0.0573]))
+    # To half precision, in which volumes are kept.
+    torch.testing.assert_close(values, torch.tensor([0.0, 0.0, 0.0192, 0.0573]), rtol=2**-11, atol=1e-9)
 
 
 def test_landmarks_are_bone_far_apart_and_always_the_same():
