@@ -18,8 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 from train_bundles import lumbar_spine
 
-from monai_inn.physics.carm import Detector
-from monai_inn.physics.ct import attenuation_volume, read_ct, read_labels
 from monai_inn.problems import PoseRegistration
 
 HERE = Path(__file__).resolve().parent
@@ -31,16 +29,7 @@ UNATTENUATED, MOST = 4_000.0, 65_535
 
 def xray_problem(coarse: PoseRegistration) -> PoseRegistration:
     """The bundle's problem on a detector of smaller pixels."""
-    config = coarse.detector.to_config()
-    config |= {name: FINE * config[name] for name in ("rows", "columns")}
-    detector = Detector(**config | {"spacing_mm": coarse.detector.spacing_mm / FINE})
-    hounsfield = read_ct(HERE / "ct/lumbar_ct.nii.gz")
-    mask = read_labels(HERE / "ct/lumbar_vertebrae.nii.gz", (21, 22, 23), hounsfield)
-    volume = attenuation_volume(hounsfield, detector.spacing_at_isocentre_mm, mask)
-    target, brightest = coarse.target.tolist(), coarse.brightest
-    return PoseRegistration(
-        volume.values, volume.affine.tolist(), target=target, detector=detector, brightest=brightest
-    )
+    return lumbar_spine(FINE * coarse.detector.rows, coarse.target.tolist())
 
 
 def errors(coarse: PoseRegistration, generator: torch.Generator) -> Tensor:
@@ -56,8 +45,9 @@ def errors(coarse: PoseRegistration, generator: torch.Generator) -> Tensor:
 def write_xray(folder: Path) -> Path:
     """Write the picture and return its path."""
     coarse = lumbar_spine()
-    clean = xray_problem(coarse).render(torch.tensor(POSE))
-    y = (clean + errors(coarse, torch.Generator().manual_seed(SEED))) * coarse.brightest
+    fine = xray_problem(coarse)
+    clean = fine.projector(fine.cameras(torch.tensor(POSE)))
+    y = clean + errors(coarse, torch.Generator().manual_seed(SEED)) * coarse.brightest
     image = (UNATTENUATED * torch.exp(-y)).round().clamp(1, MOST).numpy().astype(np.uint16)
     path = folder / "lumbar_xray.png"
     Image.fromarray(image).save(path)

@@ -23,14 +23,15 @@ from monai_inn.training import Progress, Recipe, simulate_to_zarr
 CT = Path(__file__).resolve().parent / "ct"
 
 
-def lumbar_spine() -> PoseRegistration:
+def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegistration:
     """L2 to L4 of the example CT, with errors of the simulation that leave some poses in doubt."""
     return patient_registration(
         CT / "lumbar_ct.nii.gz",
         labels=CT / "lumbar_vertebrae.nii.gz",
         keep=(21, 22, 23),
-        size=32,
+        size=size,
         field_mm=170.0,
+        target=target,
         noise={"sd": 0.05, "mismatch_sd": 0.3, "mismatch_mm": 5.0},
     )
 

@@ -42,7 +42,7 @@ def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
             ours = fitted.posterior(y[case]).log_prob(grid.centre.float()).double() + cell
         kl.append(float((exact.exp() * (exact - ours)).sum()))
         entropy.append(float(-(exact.exp() * exact).sum()) + cell)
-        drawn = [find_modes(_cells(grid.centre, grid.step, exact), tolerance) for _ in range(2)]
+        drawn = [find_modes(cell_samples(grid.centre, grid.step, exact), tolerance) for _ in range(2)]
         found = infer_pose(fitted, y[case], SAMPLES, case).modes
         multimodal += sum(mode.mass >= HEAVY for mode in drawn[0]) > 1
         pairs.append(_counts(found, drawn[0], tolerance))
@@ -74,7 +74,7 @@ def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
     }
 
 
-def _cells(centre: Tensor, step: Tensor, log_mass: Tensor) -> Tensor:
+def cell_samples(centre: Tensor, step: Tensor, log_mass: Tensor) -> Tensor:
     """Samples of a density that is constant on each cell."""
     index = torch.multinomial(log_mass.exp(), SAMPLES, replacement=True)
     return centre[index] + step * (torch.rand(SAMPLES, len(step), dtype=torch.float64) - 0.5)

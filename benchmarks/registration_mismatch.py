@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from registration import CASES, FIELD_MM
+from registration_measure import cell_samples
 from torch import Tensor
 
 from monai_inn.inferers.poses import pose_space
@@ -25,7 +26,7 @@ from monai_inn.problems.patient import patient_registration
 from monai_inn.problems.pose_grid import Cells, PoseGrid
 
 NOISE, SEED = 0.05, 11
-LEVEL, HEAVY, SAMPLES, FAR_MM = 0.9, 0.05, 1000, 10.0
+LEVEL, HEAVY, FAR_MM = 0.9, 0.05, 10.0
 
 
 def main() -> None:
@@ -68,9 +69,7 @@ def _summary(grid: PoseGrid, theta: Tensor, y: Tensor) -> dict[str, float]:
     for truth, image in zip(theta.double(), y, strict=True):
         cells = grid.refined(image)
         above.append(_mass_above(cells, truth, problem))
-        index = torch.multinomial(cells.log_mass.exp(), SAMPLES, replacement=True)
-        shift = torch.rand(SAMPLES, len(cells.step), dtype=torch.float64) - 0.5
-        drawn = cells.centre[index] + cells.step * shift
+        drawn = cell_samples(cells.centre, cells.step, cells.log_mass)
         modes = find_modes(drawn, space)
         several.append(sum(mode.mass >= HEAVY for mode in modes) > 1)
         best = cells.centre[cells.log_mass.argmax()]

@@ -33,8 +33,10 @@ _ARCHITECTURE = (
     "density_blocks",
     "density_hidden",
     "num_ood_scores",
+    "components",
+    "encoder_blocks",
+    "templates",
 )
-_OF_IMAGES = ("components", "encoder_blocks", "templates")
 
 
 class TrainingSet(Dataset):
@@ -198,7 +200,7 @@ class PatientTrainer:
             recipe=Recipe(**self.recipe) if self.recipe else None,
             seed=self.seed,
             members=config["members"],
-            network={name: config[name] for name in (*_ARCHITECTURE, *_OF_IMAGES) if name in config},
+            network={name: config[name] for name in _ARCHITECTURE if name in config},
             warm=donor,
             device=self.device,
         )

@@ -89,5 +89,8 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
 
 def _narrowed(value: Tensor) -> Tensor:
     """In half precision where that loses nothing: volumes and axes were rounded to it when they were made."""
-    half = value.half().contiguous()
-    return half if value.dtype == half.float().dtype and half.float().equal(value) else value.contiguous()
+    import torch
+
+    half = value.half()
+    is_lossless = value.dtype == torch.float32 and half.float().equal(value)
+    return (half if is_lossless else value).contiguous()

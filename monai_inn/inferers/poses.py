@@ -52,6 +52,7 @@ def pose_space(problem: PoseRegistration) -> ModeSpace:
     return ModeSpace(torch.full((len(space),), _TOLERANCE), space.period)
 
 
+@torch.no_grad()
 def infer_pose(
     fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0
 ) -> PosePosterior:
@@ -67,15 +68,13 @@ def infer_pose(
         ValueError: if the problem is another one, or the image is empty or of another size.
     """
     problem = registration_problem(fitted)
-    with torch.no_grad():
-        q = fitted.posterior(observation)
+    q = fitted.posterior(observation)
     if q.batch_shape:
         raise ValueError(f"one X-ray is expected, shape (C,); got {tuple(observation.shape)}.")
     if not bool(problem.is_valid(observation)):
         raise ValueError("the X-ray is empty or holds NaN; give an image that shows the patient.")
     latents = shared_latents(samples, len(problem.parameters), seed).to(fitted.device)
-    with torch.no_grad():
-        drawn, log_density = q.push_with_log_prob(latents)
+    drawn, log_density = q.push_with_log_prob(latents)
     drawn, log_density = drawn.reshape(samples, -1).cpu(), log_density.reshape(samples).cpu()
     return PosePosterior(drawn, log_density, find_modes(drawn, pose_space(problem), log_prob=log_density))
 
