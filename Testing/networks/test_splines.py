@@ -167,6 +167,20 @@ def test_inference_mode_leaves_nothing_behind_that_training_cannot_use():
     assert all(result.isfinite().all() for result in evaluate(spline.forward, x, raw))
 
 
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_parameters_of_one_row_hold_for_all_rows_of_a_channel(members, direction, gradients):
+    x, raw = draw(0, torch.float64, members=members, channels=1)
+    one = raw[:, :, :1].contiguous().requires_grad_()
+    move = getattr(SplineTransform(), direction)
+    with torch.set_grad_enabled(gradients):
+        shared, repeated = move(x, one), move(x, one.expand(-1, -1, x.shape[2]).contiguous())
+    for got, wanted in zip(shared, repeated, strict=True):
+        assert got.requires_grad == gradients
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 0), (1, 0, 4), (3, 0, 4), (1, 1, 1)])
 def test_any_number_of_channels_and_rows(shape):
     members, channels, rows = shape

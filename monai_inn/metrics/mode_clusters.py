@@ -167,11 +167,12 @@ def _is_valley_on_line(
 ) -> bool:
     """The same for the first ``number`` points and the others, without circles."""
     x, y = points[:number], points[number:]
-    within = (np.cov(x.T, ddof=0) * len(x) + np.cov(y.T, ddof=0) * len(y)) / len(points)
-    within = np.atleast_2d(within)
+    start, end = x.mean(0), y.mean(0)
+    own = np.concatenate([x - start, y - end])
+    within = own.T @ own / len(own)
     # The entries of a rotation leave directions without spread; the ridge keeps the inverse out of them.
     within[np.diag_indices_from(within)] += 1e-3 * np.trace(within) / len(within) + 1e-12
-    axis = np.linalg.solve(within, y.mean(0) - x.mean(0))
+    axis = np.linalg.solve(within, end - start)
     axis /= max(float(np.linalg.norm(axis)), 1e-12)
     line = points @ axis
     low, high = float(np.median(line[:number])), float(np.median(line[number:]))

@@ -172,14 +172,14 @@ def spread_ties(samples: Tensor, space: ModeSpace) -> Tensor:
     """Spread equal values over the cells between them, up to half a tolerance to either side.
 
     Parameters that are integers, or clamped to a bound, would otherwise show valleys between any two values.
+    Samples without equal values come back as they are.
     """
-    result = samples.clone()
-    for column in range(len(space)):
-        if column in space.pose_columns:
-            continue
+    ordered = np.sort(samples.numpy(), axis=0)
+    is_tied = (ordered[1:] == ordered[:-1]).any(0) & (ordered[:1] != ordered[-1:]).any(0)
+    tied = [column for column in np.flatnonzero(is_tied) if column not in space.pose_columns]
+    result = samples.clone() if tied else samples
+    for column in tied:
         value, index, number = np.unique(samples[:, column].numpy(), return_inverse=True, return_counts=True)
-        if len(value) in (1, len(samples)):
-            continue
         half = np.minimum(np.diff(value) / 2, _FINEST_CELL * float(space.scale[column]))
         below, above = np.append(half[0], half), np.append(half, half[-1])
         # A fixed shuffle within each cell, so that columns do not come to depend on one another.

@@ -81,7 +81,7 @@ class ModeSpace:
         self.dimension = len(self) - sum(len(pose.rotation) == 4 for pose in self.poses)
         rest = [column for column in range(len(self)) if column not in self.pose_columns]
         self._linear = [column for column in rest if math.isinf(self.period[column])]
-        self._num_linear = len(self._linear) + sum(len(pose.translation) for pose in self.poses)
+        self._lines = self._linear + [column for pose in self.poses for column in pose.translation]
         self._angles = [column for column in rest if not math.isinf(self.period[column])]
 
     def __len__(self) -> int:
@@ -159,26 +159,18 @@ class ModeSpace:
         Angles become points on circles and rotations their matrices, so that nothing jumps where a turn is
         complete, and a quaternion and its negative are the same point.
         """
-        linear = self._linear + [column for pose in self.poses for column in pose.translation]
-        parts = [values[..., linear] / self.scale[linear]]
+        parts = [self._straight(values)]
         if self._angles:
             radius = self.period[self._angles] / (2 * math.pi)
             angle, size = values[..., self._angles] / radius, radius / self.scale[self._angles]
             parts += [size * angle.cos(), size * angle.sin()]
-        for pose in self.poses:
-            if pose.rotation:
-                # ‖R − R'‖ = √8 sin(θ/2), which is √2 θ for small angles.
-                factor = math.degrees(1) / (math.sqrt(2) * float(self.scale[pose.rotation[0]]))
-                matrix = self._rotation(values, pose).as_matrix().reshape(*values.shape[:-1], 9)
-                parts.append(factor * torch.as_tensor(matrix))
-        return torch.cat(parts, -1)
+        return torch.cat(parts + self._matrices(values), -1)
 
     def unroll(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the embedding ``(…, C)`` with arcs in place of circles, and each column's turn ``(C,)``."""
         scale, angles = self.scale[self._angles], self._angles
-        embedded, start = self.embed(values), self._num_linear
-        rest = embedded[..., start + 2 * len(angles) :]
-        columns = torch.cat([embedded[..., :start], rest, values[..., angles] / scale], -1)
+        arcs = values[..., angles] / scale
+        columns = torch.cat([self._straight(values), *self._matrices(values), arcs], -1)
         turns = torch.full((columns.shape[-1],), torch.inf, dtype=torch.float64)
         turns[columns.shape[-1] - len(angles) :] = self.period[angles] / scale
         return columns, turns
@@ -186,9 +178,8 @@ class ModeSpace:
     def restore(self, embedded: Tensor) -> Tensor:
         """Return the parameters ``(…, D)`` with embeddings nearest to points ``(…, E)``, such as means."""
         result = torch.zeros(*embedded.shape[:-1], len(self), dtype=torch.float64)
-        linear = self._linear + [column for pose in self.poses for column in pose.translation]
-        result[..., linear] = embedded[..., : len(linear)] * self.scale[linear]
-        start, count = len(linear), len(self._angles)
+        result[..., self._lines] = embedded[..., : len(self._lines)] * self.scale[self._lines]
+        start, count = len(self._lines), len(self._angles)
         cos, sin = embedded[..., start : start + count], embedded[..., start + count : start + 2 * count]
         radius = self.period[self._angles] / (2 * math.pi)
         result[..., self._angles] = torch.atan2(sin, cos) * radius
@@ -224,6 +215,21 @@ class ModeSpace:
                 product = (values[..., columns] * anchor[..., columns]).sum(-1, keepdim=True)
                 result[..., columns] = torch.where(product < 0, -values[..., columns], values[..., columns])
         return result
+
+    def _straight(self, values: Tensor) -> Tensor:
+        """Numbers and translations in units of their tolerance, ``(…, C)``."""
+        return values[..., self._lines] / self.scale[self._lines]
+
+    def _matrices(self, values: Tensor) -> list[Tensor]:
+        """Matrices ``(…, 9)`` of the rotations, scaled so that small distances keep their size."""
+        matrices = []
+        for pose in self.poses:
+            if pose.rotation:
+                # ‖R − R'‖ = √8 sin(θ/2), which is √2 θ for small angles.
+                factor = math.degrees(1) / (math.sqrt(2) * float(self.scale[pose.rotation[0]]))
+                matrix = self._rotation(values, pose).as_matrix().reshape(*values.shape[:-1], 9)
+                matrices.append(factor * torch.as_tensor(matrix))
+        return matrices
 
     def _relative(self, first: Tensor, second: Tensor, pose: Pose) -> Tensor:
         """Vector of the rotation from second to first, radians, ``(…, 3)``."""

@@ -99,10 +99,11 @@ def find_modes(
     samples = space.check(samples, "samples")
     heights = _log_density(samples, log_prob)
     # A fixed order, so that the order of the samples cannot matter.
-    order = np.lexsort(space.embed(samples).numpy().T[::-1])
+    points = space.embed(samples).numpy()
+    order = np.lexsort(points.T[::-1])
     samples, heights = samples[order], None if heights is None else heights[order]
     spread = spread_ties(samples, space)
-    points = space.embed(spread).numpy()
+    points = points[order] if spread is samples else space.embed(spread).numpy()
     fewest = max(FEWEST, math.ceil(min_mass * min(len(points), _MOST_SAMPLES)))
     if len(space) == 1 and not space.poses and not callable(log_prob):
         labels = _labels_of_one_parameter(spread[:, 0].numpy(), space, min_mass)

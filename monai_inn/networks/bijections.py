@@ -163,17 +163,21 @@ class SplineTransform:
         self.parameters_per_channel = 3 * bins - 1
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform ``x (M, channels, rows)`` by ``raw (M, (3 bins − 1) channels, rows)``."""
+        """Transform ``x (M, channels, rows)`` by ``raw (M, (3 bins − 1) channels, rows)``.
+
+        A single channel may come with ``raw`` of one row, which then holds for all of its rows.
+        """
         if is_traced():
-            return self._apply(x, raw, is_inverse=False)
-        return spline_forward(x, raw, self.grid)
+            return self._apply(x, _of_all_rows(x, raw), is_inverse=False)
+        has_gradient = torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad)
+        return spline_forward(x, _of_all_rows(x, raw) if has_gradient or len(x) > 1 else raw, self.grid)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
         has_gradient = torch.is_grad_enabled() and (y.requires_grad or raw.requires_grad)
         if has_gradient or is_traced():
-            return self._apply(y, raw, is_inverse=True)
-        return spline_inverse(y, raw, self.grid)
+            return self._apply(y, _of_all_rows(y, raw), is_inverse=True)
+        return spline_inverse(y, _of_all_rows(y, raw) if len(y) > 1 else raw, self.grid)
 
     def forward_(self, x: Tensor, raw: Tensor) -> Tensor:
         """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``."""
@@ -228,3 +232,8 @@ class SplineTransform:
         padded = torch.cat([ends, raw + OFFSET, ends], 1)
         left, right = padded.gather(1, index), padded.gather(1, index + 1)
         return F.softplus(left) + MINIMUM, F.softplus(right) + MINIMUM
+
+
+def _of_all_rows(x: Tensor, raw: Tensor) -> Tensor:
+    """Parameters for each row of ``x (M, channels, rows)``."""
+    return raw.expand(-1, -1, x.shape[2])

@@ -88,8 +88,9 @@ class CircleFlow(nn.Module):
     def _layers(self, seen: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
         if context.repeats > 1 and not seen.shape[1] and context.condition is not None:
             # All rows of a pixel have the same density, which needs one pass.
-            each = self.subnet(seen[:, :, : context.condition.shape[2]], Context(context.condition))
-            raw = each.repeat_interleave(context.repeats, -1)
+            pixels = context.condition.shape[2]
+            raw = self.subnet(seen[:, :, :pixels], Context(context.condition))
+            raw = raw if pixels == 1 else raw.repeat_interleave(context.repeats, -1)
         else:
             raw = self.subnet(seen, context)
         direction, *splines = raw.split(self._sizes, 1)

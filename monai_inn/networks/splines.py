@@ -74,7 +74,8 @@ def spline_forward(x: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
     Args:
         x: shape ``(M, channels, rows)``.
-        raw: unconstrained widths, heights and inner slopes, shape ``(M, (3 bins − 1) channels, rows)``.
+        raw: unconstrained widths, heights and inner slopes, shape ``(M, (3 bins − 1) channels, rows)``;
+            without gradients also ``(1, 3 bins − 1, 1)``, the same for all rows of one channel.
         grid: bins and bound.
     """
     if torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad):
@@ -142,27 +143,27 @@ def _find(value: Tensor, share: Tensor, inner: Tensor, spare: Tensor, grid: Grid
 
     Args:
         value: positions within the bound, shape ``(n,)``.
-        share: softmax of widths and heights, shape ``(2, bins, n)``.
-        inner: raw slopes at the inner knots, shape ``(bins − 1, n)``.
+        share: softmax of widths and heights, shape ``(2, bins, n)``, or ``(2, bins, 1)`` for all values.
+        inner: raw slopes at the inner knots, shape ``(bins − 1, n)`` or ``(bins − 1, 1)``.
         spare: memory of the shape of ``share``, which may be given up for it.
         grid: bins and bound.
         axis: 0 for positions in x, 1 in y.
     """
-    k, n = grid.bins, value.numel()
+    k, n, columns = grid.bins, value.numel(), share.shape[2]
     constants = _constants(grid, value.dtype, value.device)
     ends = torch.add(constants.first, share, alpha=grid.shared)
     for lower, upper in itertools.pairwise(ends.unbind(1)):  # cumsum along a strided axis is slower
         upper.add_(lower)
     # The sum of a floating-point mask is vectorised, that of a boolean one is not.
     passed = torch.le(ends[axis, :-1], value, out=value.new_empty(k - 1, n)).sum(0)
-    place = torch.add(_columns(n, value.device), passed.int(), alpha=n)
+    place = torch.add(_columns(columns, value.device), passed.int(), alpha=columns)
 
     def pick(table: Tensor) -> Tensor:
-        return table.view(2, k * n).index_select(1, place)  # faster than gather
+        return table.view(2, k * columns).index_select(1, place)  # faster than gather
 
     size = torch.add(constants.smallest, pick(share), alpha=grid.shared)
-    edge = inner.new_zeros(1, n)
-    torch.cat([edge, inner, inner, edge], out=spare.view(2 * k, n))
+    edge = inner.new_zeros(1, columns)
+    torch.cat([edge, inner, inner, edge], out=spare.view(2 * k, columns))
     raw_slopes = pick(spare).add_(constants.offset)
     slopes = F.softplus(raw_slopes).add_(constants.minimum)
     return _Bins(passed, size, pick(ends), raw_slopes, slopes)
