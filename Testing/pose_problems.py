@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
 SMALL = {"rows": 16, "columns": 16, "spacing_mm": 12.75}
+SYMMETRIC = {**SMALL, "spacing_mm": 10.6, "beam": "parallel"}
 SMALL_NETWORK = {
     "components": 40,
     "condition_channels": 32,
@@ -34,13 +35,13 @@ def small_fit() -> FittedPosterior:
 
 
 class ExactPosterior:
-    """What ``infer_pose`` and ``reconcile`` ask of a fitted posterior, answered by the grid."""
+    """What ``infer_pose`` and others ask of a fitted posterior, answered by the grid of what is believed."""
 
-    def __init__(self, problem) -> None:
-        self.problem, self.device = problem, torch.device("cpu")
+    def __init__(self, problem, believed=None) -> None:
+        self.problem, self.believed, self.device = problem, believed or problem, torch.device("cpu")
 
     def posterior(self, y):
-        reference = self.problem.reference_posterior(y)
+        reference = self.believed.reference_posterior(y)
 
         def push(latents):
             return self.problem.space.to_latent(reference.sample((len(latents),))).unsqueeze(1)
@@ -55,3 +56,9 @@ class ExactPosterior:
             push_with_log_prob=push_with_log_prob,
             log_prob=reference.log_prob,
         )
+
+
+def xray(problem, *angles, seed=0):
+    """An X-ray with noise, as a row of pixels."""
+    theta = torch.tensor([angles])
+    return problem.noise(problem.forward(theta), torch.Generator().manual_seed(seed))[0]

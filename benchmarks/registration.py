@@ -72,6 +72,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["symmetric", *CASES], help="cases")
     parser.add_argument("--minutes", type=float, default=18.0, help="training time (18)")
     parser.add_argument("--xrays", type=int, default=500, help="held-out X-rays against the grid (500)")
+    parser.add_argument(
+        "--reweighted", type=int, default=100, help="of these also answered by the likelihood (100)"
+    )
     parser.add_argument("--peer-xrays", type=int, default=40, help="X-rays for the peer (40)")
     parser.add_argument("--mismatch", type=float, default=0.0, help="smooth error of the simulation (0)")
     parser.add_argument("--noise", type=float, default=NOISE, help="white noise of the real CTs (0.3)")
@@ -93,7 +96,7 @@ def main() -> None:
             print(f"{case}: trained in {(time.monotonic() - began) / 60:.1f} min", flush=True)
         fitted = mi.load(bundle)
         result = {"case": case, "threads": torch.get_num_threads(), "training": fitted.card["training"]}
-        result["posterior"] = measure_posterior(fitted, options.xrays)
+        result["posterior"] = measure_posterior(fitted, options.xrays, options.reweighted)
         if options.peer_xrays:
             result["peer"] = measure_peer(problem, options.peer_xrays)
         (options.out / f"{case}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

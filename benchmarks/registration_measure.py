@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.pose_weights import reweight
 from monai_inn.inferers.poses import infer_pose, pose_space
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.mode_matching import mode_distance
@@ -21,12 +22,13 @@ SEED, SAMPLES, DRAWS, CALIBRATION = 77, 1000, 255, 4000
 HEAVY, SUCCESS_MM = 0.1, 5.0
 
 
-def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
+def measure_posterior(fitted: FittedPosterior, xrays: int, reweighted: int = 0) -> dict[str, Any]:
     """Compare with the grid on `xrays` held-out X-rays, and calibrate on more.
 
     Modes count if they hold a tenth of the mass, and are found if the other posterior has any mode within 5
     degrees. Modes of the exact posterior come from as many of its samples as the learned one has, by the same
-    detector; a second draw of exact samples against the first is the ceiling.
+    detector; a second draw of exact samples against the first is the ceiling. The first `reweighted` X-rays
+    are also answered by the likelihood, with the network's draws as proposals.
     """
     problem = fitted.problem
     assert isinstance(problem, PoseRegistration)
@@ -35,7 +37,7 @@ def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
     cell = float(grid.step.log().sum())
     space, tolerance = problem.space, pose_space(problem)
     torch.manual_seed(SEED)
-    kl, entropy, pairs, ceiling, errors, multimodal = [], [], [], [], [], 0
+    kl, entropy, pairs, ceiling, weighed, errors, multimodal = [], [], [], [], [], [], 0
     for case in range(xrays):
         exact = grid.log_mass(y[case : case + 1])[0]
         with torch.no_grad():
@@ -47,12 +49,15 @@ def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
         multimodal += sum(mode.mass >= HEAVY for mode in drawn[0]) > 1
         pairs.append(_counts(found, drawn[0], tolerance))
         ceiling.append(_counts(drawn[1], drawn[0], tolerance))
+        if case < reweighted:
+            modes = reweight(fitted, y[case], SAMPLES, case).posterior.modes
+            weighed.append(_counts(modes, drawn[0], tolerance))
         truth = problem.cameras(theta[case].double())
         each = registration_error(
             problem.cameras(torch.stack([m.parameters for m in found])), truth, problem.landmarks
         )
         errors.append((float(each[0]), float(each.min())))
-    samples = _samples(fitted, y)
+    samples = posterior_samples(fitted, y)
     error = calibration_error(samples, space.to_latent(theta))
     heaviest, best = (sorted(column) for column in zip(*errors, strict=True))
     return {
@@ -62,6 +67,7 @@ def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
         "multimodal_share": multimodal / xrays,
         "modes": _rates(pairs),
         "modes_ceiling": _rates(ceiling),
+        "modes_reweighted": _rates(weighed) if weighed else None,
         "mtre_mm": {
             "heaviest_mode_median": statistics.median(heaviest),
             "heaviest_mode_success": sum(e <= SUCCESS_MM for e in heaviest) / xrays,
@@ -70,7 +76,7 @@ def measure_posterior(fitted: FittedPosterior, xrays: int) -> dict[str, Any]:
         },
         "calibration_error": dict(zip(space.names, error.tolist(), strict=True)),
         "calibration_noise_floor_95": calibration_noise_floor(CALIBRATION).upper,
-        "seconds": _seconds(fitted, y),
+        "seconds": one_xray_seconds(fitted, y),
     }
 
 
@@ -94,13 +100,13 @@ def _rates(counts: list[tuple[int, int, int, int]]) -> dict[str, float]:
     return {"recall": hit / exact, "precision": right / ours, "exact_modes": exact}
 
 
-def _samples(fitted: FittedPosterior, y: Tensor) -> Tensor:
+def posterior_samples(fitted: FittedPosterior, y: Tensor) -> Tensor:
     """Posterior draws in the flow's space, shape `(DRAWS, N, D)`."""
     with torch.no_grad():
         return torch.cat([fitted.posterior(part).base.sample((DRAWS,)) for part in y.split(500)], 1)
 
 
-def _seconds(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
+def one_xray_seconds(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
     """Wall time of one X-ray, 1,000 samples with densities and modes, median of 20."""
     times = []
     for case in range(22):

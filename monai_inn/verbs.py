@@ -210,6 +210,7 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
         samples=arguments.samples,
         false_alarm=arguments.false_alarm,
         refined=arguments.refine,
+        reweighted=arguments.reweight,
         device=_device(arguments.device),
         seed=arguments.seed,
         mirror=arguments.mirror,

@@ -1,9 +1,7 @@
 """INN Registration: the poses of a C-arm that explain an X-ray, and how far a target may be off in the CT."""
 
-import qt
 import slicer
 import slicer.util
-import vtk
 from INNDisplayLib import (
     Comparing,
     hide_mode,
@@ -26,7 +24,7 @@ from INNRegistrationLib import (
     show_ct,
     show_layout,
 )
-from INNUncertaintyLib import install, is_installed
+from INNUncertaintyLib import ModulePanel, install, is_installed
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -36,8 +34,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-_POLL_MS = 100
 
 
 class INNRegistration(ScriptedLoadableModule):
@@ -144,31 +140,21 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
             look_at_target(run)
 
 
-class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin):
+class INNRegistrationWidget(
+    ModulePanel, InputsPanel, PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
+):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self._state = self._tag = None
         self._ct = None  # what the slice views show
-        self._missing = ""  # what keeps Find poses from being pressed
 
     def setup(self):
         """Build the panel."""
         ScriptedLoadableModuleWidget.setup(self)
-        panel = slicer.util.loadUI(self.resourcePath("UI/INNRegistration.ui"))
-        self.layout.addWidget(panel)
-        self.ui = slicer.util.childWidgetVariables(panel)
-        panel.setMRMLScene(slicer.mrmlScene)
-        self.logic = INNRegistrationLogic()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_POLL_MS)
-        self._timer.connect("timeout()", self.onPoll)
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)
+        self.setup_module("INNRegistration", INNRegistrationLogic())
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneImported)
         self.ui.findButton.connect("clicked(bool)", self.onFind)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.viewsButton.connect("clicked(bool)", self.onViews)
@@ -177,22 +163,12 @@ class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidge
         self.setup_poses()
         self.initializeParameterNode()
 
-    # State: one parameter node a scene; the panel without it shows nothing.
-
     def cleanup(self):
         """The panel goes: nothing may go on running or listening behind it."""
         self._timer.stop()
         self.logic.cancel()
         self._set_state(None)
         self.removeObservers()
-
-    def enter(self):
-        """The module is opened."""
-        self.initializeParameterNode()
-
-    def exit(self):
-        """Another module is opened; a registration goes on."""
-        self._set_state(None)
 
     def onSceneStartClose(self, caller, event):
         """What runs would put its result into a scene that is gone."""
@@ -205,8 +181,7 @@ class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidge
     def onSceneEndClose(self, caller, event):
         """A new scene, if the module is open."""
         said = self.ui.statusLabel.text
-        if self.parent.isEntered:
-            self.initializeParameterNode()
+        ModulePanel.onSceneEndClose(self, caller, event)
         if said:  # that a registration was canceled is more than what the new scene lacks
             self.ui.statusLabel.text = said
 
@@ -222,17 +197,13 @@ class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidge
         self._set_state(self.logic.getParameterNode())
         self.ui.installButton.visible = not is_installed(*NEEDED)
 
-    def _set_state(self, state):
-        if self._state is not None:
-            self._state.disconnectGui(self._tag)
-            self.removeObserver(self._state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
-            self.forget_target()
-        self._state = state
-        if state is not None:
-            self.show_inputs(state)
-            self._tag = state.connectGui(self.ui)
-            self.addObserver(state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
-            self.onStateChanged()
+    def leave_state(self):
+        """Another scene, or none: its target is no longer listened to."""
+        self.forget_target()
+
+    def enter_state(self, state):
+        """Show what is not connected to the state by its name."""
+        self.show_inputs(state)
 
     # What buttons do.
 
@@ -266,9 +237,7 @@ class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidge
             slicer.util.errorDisplay(str(error), windowTitle=_("INN Registration"))
             return
         if self.logic.registering is not None:
-            child = self.logic.registering.child
-            self.ui.progressBar.value = round(1000 * child.share)
-            self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+            self._show_progress(self.logic.registering.child)
             return
         self._timer.stop()
         self._show_idle("")
@@ -298,11 +267,6 @@ class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidge
         self._ct = self._state.ct = node  # the selector may tell the state after it has told this
         self.logic.show_patient(self._state)
 
-    def _show_idle(self, text):
-        self.onStateChanged()
-        self.ui.progressBar.value = 0
-        self.ui.statusLabel.text = text
-
     def onStateChanged(self, caller=None, event=None):
         """Bring panel and views up to date."""
         state, ui = self._state, self.ui
@@ -310,12 +274,8 @@ class INNRegistrationWidget(InputsPanel, PosesPanel, ScriptedLoadableModuleWidge
             return
         is_running = self.logic.registering is not None
         missing = missing_input(state) if is_installed(*NEEDED) else _("Install the packages first.")
-        ui.findButton.text = _("Cancel") if is_running else _("Find poses")
-        ui.findButton.enabled = is_running or not missing
-        ui.findButton.toolTip = missing or _("Find all poses of the C-arm that explain the X-ray")
-        if missing != self._missing and not is_running:
-            ui.statusLabel.text = missing
-        self._missing = missing
+        tip = _("Find all poses of the C-arm that explain the X-ray")
+        self._offer(ui.findButton, _("Find poses"), tip, missing, is_running)
         try:
             self.show_run(self.logic.show(state))
         except ValueError as error:  # somebody has changed its record

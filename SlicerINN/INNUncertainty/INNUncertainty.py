@@ -1,13 +1,12 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
-import qt
 import slicer
 import slicer.util
-import vtk
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
 from INNUncertaintyLib import (
     Child,
     Inference,
+    ModulePanel,
     Panels,
     PanelState,
     bundles_of,
@@ -30,8 +29,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-_POLL_MS = 100
 
 
 class INNUncertainty(ScriptedLoadableModule):
@@ -164,41 +161,24 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return run.parameter(state.parameter)
 
 
-class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationMixin):
+class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self._state = self._tag = None
         self._listed = None  # folders whose bundles are known
-        self._missing = ""  # what keeps Apply from being pressed
 
     def setup(self):
         """Build the panel."""
         ScriptedLoadableModuleWidget.setup(self)
-        panel = slicer.util.loadUI(self.resourcePath("UI/INNUncertainty.ui"))
-        self.layout.addWidget(panel)
-        self.ui = slicer.util.childWidgetVariables(panel)
-        panel.setMRMLScene(slicer.mrmlScene)
-        self.logic = INNUncertaintyLogic()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_POLL_MS)
-        self._timer.connect("timeout()", self.onPoll)
-        self._connect()
-        self.setup_panels()
-        self.initializeParameterNode()
-
-    def _connect(self):
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.setup_module("INNUncertainty", INNUncertaintyLogic())
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-
-    # State: one parameter node a scene; the panel without it shows nothing.
+        self.setup_panels()
+        self.initializeParameterNode()
 
     def cleanup(self):
         """The panel goes: nothing may go on running behind it."""
@@ -208,24 +188,11 @@ class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationM
         self._set_state(None)
         self.removeObservers()
 
-    def enter(self):
-        """The module is opened."""
-        self.initializeParameterNode()
-
-    def exit(self):
-        """Another module is opened; an inference goes on."""
-        self._set_state(None)
-
     def onSceneStartClose(self, caller, event):
         """What runs would put its result into a scene that is gone."""
         self.logic.cancel()
         self._set_state(None)
         self._show_idle(_("Scene closed."))
-
-    def onSceneEndClose(self, caller, event):
-        """A new scene, if the module is open."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
 
     def onSceneImported(self, caller, event):
         """A scene was read into this one: it may bring results, a probe, and folders with bundles."""
@@ -243,18 +210,15 @@ class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationM
             self._list_bundles()
 
     def _set_state(self, state):
-        if self._state is not None:
-            self._state.disconnectGui(self._tag)
-            self.removeObserver(self._state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
-        self._state = state
+        ModulePanel._set_state(self, state)
         # The key belongs to the open panel; of two shortcuts with one key neither works.
         self._shortcut.enabled = state is not None
-        if state is not None:
-            self._tag = state.connectGui(self.ui)
-            self.addObserver(state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
-            self.observe_probe()
-            self.onSegmentation(state.segmentation)
-            self.onRunsChanged()
+
+    def show_state(self, state):
+        """Show probe, segmentation and runs of the scene."""
+        self.observe_probe()
+        self.onSegmentation(state.segmentation)
+        self.onRunsChanged()
 
     # Bundles and inference.
 
@@ -300,9 +264,7 @@ class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationM
             slicer.util.errorDisplay(str(error), windowTitle=_("INN Uncertainty"))
             return
         if self.logic.inference is not None:
-            child = self.logic.inference.child
-            self.ui.progressBar.value = round(1000 * child.share)
-            self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+            self._show_progress(self.logic.inference.child)
         if run is not None:
             if self.logic.inference is None:
                 self._show_idle(verdict(run))
@@ -313,11 +275,6 @@ class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationM
         if not self.logic.is_busy():
             self._timer.stop()
             self._show_bundles()
-
-    def _show_idle(self, text):
-        self.onStateChanged()
-        self.ui.progressBar.value = 0
-        self.ui.statusLabel.text = text
 
     def _show_bundles(self):
         fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
@@ -356,12 +313,8 @@ class INNUncertaintyWidget(Panels, ScriptedLoadableModuleWidget, VTKObservationM
         else:
             missing = bundle.misfit(number_of_bands(state.image))
         is_running = self.logic.inference is not None
-        self.ui.applyButton.text = _("Cancel") if is_running else _("Apply")
-        self.ui.applyButton.enabled = is_running or not missing
-        self.ui.applyButton.toolTip = missing or _("Infer the posterior of every voxel")
-        if missing != self._missing and not is_running:
-            self.ui.statusLabel.text = missing
-        self._missing = missing
+        tip = _("Infer the posterior of every voxel")
+        self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
 
     def _why_no_bundle(self):
         if not is_installed():

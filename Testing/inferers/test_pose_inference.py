@@ -1,28 +1,21 @@
-"""From one or two X-rays to poses: samples, modes, refinement, views."""
+"""From an X-ray to poses: samples, modes, refinement, views."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from pose_problems import SMALL, ExactPosterior
+from pose_problems import SMALL, SYMMETRIC, ExactPosterior, xray
 
-from monai_inn.inferers.poses import infer_pose, pose_space, reconcile, refine
+from monai_inn.inferers.poses import infer_pose, pose_space, refine
 from monai_inn.inferers.views import next_views, view_map
-from monai_inn.physics.carm import gantry_motion, geodesic_degrees
+from monai_inn.physics.carm import geodesic_degrees
 from monai_inn.problems import LinearGaussian, PoseRegistration
-
-SYMMETRIC = {**SMALL, "spacing_mm": 10.6, "beam": "parallel"}
 
 
 @pytest.fixture(scope="module")
 def symmetric():
     """Parallel rays through a symmetric spine: every X-ray has two poses."""
     return ExactPosterior(PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.05}))
-
-
-def xray(problem, *angles, seed=0):
-    theta = torch.tensor([angles])
-    return problem.noise(problem.forward(theta), torch.Generator().manual_seed(seed))[0]
 
 
 def test_the_mirror_pose_is_the_other_mode(symmetric):
@@ -39,49 +32,6 @@ def test_the_mirror_pose_is_the_other_mode(symmetric):
     assert members.sort().values.tolist() == list(range(2000))
     distance = pose_space(symmetric.problem).distance(answer.samples[first.members], first.parameters)
     assert float(distance.median()) < 1
-
-
-def test_a_second_view_tells_the_two_apart(symmetric):
-    """Both X-rays alone leave two poses; together they leave the true one."""
-    problem = symmetric.problem
-    torch.manual_seed(1)
-    truth = torch.tensor([35.0, 10.0])
-    motion = gantry_motion((0.0, 0.0), (-60.0, 0.0), problem.detector)
-    other = problem.parameters_of(problem.cameras(truth.double()) @ motion)
-    images = torch.stack([xray(problem, *truth.tolist()), xray(problem, *other.tolist(), seed=1)])
-    assert len(infer_pose(symmetric, images[1], samples=500).modes) == 2
-    motions = torch.stack([torch.eye(4, dtype=torch.float64), motion])
-    answer = reconcile(symmetric, images, motions, samples=1000)
-    assert answer.modes[0].mass > 0.99
-    assert answer.modes[0].parameters.tolist() == pytest.approx(truth.tolist(), abs=3)
-
-
-def test_the_joint_posterior_is_that_of_the_grid(symmetric):
-    """Mean and width of the reconciled poses against prior x likelihood x likelihood on the grid."""
-    problem = symmetric.problem
-    torch.manual_seed(2)
-    truth = torch.tensor([-50.0, -5.0])
-    motion = gantry_motion((0.0, 0.0), (25.0, 0.0), problem.detector)
-    other = problem.parameters_of(problem.cameras(truth.double()) @ motion).float()
-    images = torch.stack([xray(problem, *truth.tolist()), xray(problem, *other.tolist(), seed=3)])
-    motions = torch.stack([torch.eye(4, dtype=torch.float64), motion])
-    answer = reconcile(symmetric, images, motions, samples=4000)
-    fine = torch.cartesian_prod(torch.arange(-60.0, -40, 0.5), torch.arange(-15.0, 5, 0.5))
-    moved = problem.parameters_of(problem.cameras(fine.double()) @ motion).float()
-    weight = (problem.log_likelihood(fine, images[0]) + problem.log_likelihood(moved, images[1])).softmax(0)
-    mean = (weight[:, None] * fine.double()).sum(0)
-    sd = (weight[:, None] * (fine.double() - mean).square()).sum(0).sqrt()
-    own = answer.samples[answer.modes[0].members].double()
-    # A hundred effective samples at the least: a standard error of a tenth of the width.
-    assert ((own.mean(0) - mean) / sd).abs().max() < 0.4
-    assert (own.std(0) / sd - 1).abs().max() < 0.3
-
-
-def test_turning_out_of_the_prior_is_refused(symmetric):
-    motion = gantry_motion((0.0, 0.0), (0.0, 55.0), symmetric.problem.detector)
-    images = torch.stack([xray(symmetric.problem, 35.0, 0.0)] * 2)
-    with pytest.raises(ValueError, match="outside the bundle's prior"):
-        reconcile(symmetric, images, torch.stack([torch.eye(4, dtype=torch.float64), motion]), samples=300)
 
 
 def test_refining_finds_the_maximum_of_the_likelihood():

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.encoders import Components
 from monai_inn.networks.templates import Templates
 
@@ -87,3 +88,17 @@ def test_shapes_and_stored_precision():
     again.load_state_dict(templates.state_dict())
     assert "harmonics" not in templates.state_dict()
     assert torch.equal(again(seen), templates(seen))
+
+
+@pytest.mark.parametrize(
+    ("templates", "given", "said"),
+    [(40, None, "40 templates was given none"), (0, 30, "0 templates was given 30")],
+)
+def test_templates_that_are_missing_or_superfluous_are_refused(templates, given, said):
+    """They would stay zeros and spoil a training without a word."""
+    generator = torch.Generator().manual_seed(0)
+    net = PosteriorNetwork(PIXELS, PIXELS, (2,), components=12, templates=templates)
+    features = torch.randn(100, PIXELS, generator=generator)
+    known = None if given is None else (features[:given], torch.randn(given, 2, generator=generator))
+    with pytest.raises(ValueError, match=said):
+        net.fit_whitening(features, features, features, known)

@@ -138,6 +138,27 @@ def test_the_same_seed_gives_the_same_answer(pose_fit, pose_bundle, result, tmp_
         assert again[name] == record[name]
 
 
+def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
+    """Log densities are those of the exact posterior, up to the error of its evidence."""
+    problem = pose_fit.problem
+    xray, out = write_xray(problem, tmp_path / "xray.nii.gz"), tmp_path / "out"
+    options = {"samples": 400, "reweighted": True, "contrast": "attenuation"}
+    record = register_xray(pose_bundle, xray, out, **options)
+    assert record["settings"]["reweighted"]
+    weights = record["weights"]
+    assert weights["effective"] >= 100
+    y = problem.noise(problem.forward(torch.tensor([TRUE_POSE])), torch.Generator().manual_seed(0))[0]
+    with np.load(out / "samples.npz") as stored:
+        theta, density = torch.from_numpy(stored["pose"][:, :2]), torch.from_numpy(stored["log_density"])
+    off = density - problem.reference_posterior(y).log_prob(theta)
+    assert float(off.std()) < 1e-2  # of rounding
+    error = (1 / weights["effective"] - 1 / weights["proposals"]) ** 0.5
+    assert abs(float(off.mean())) < 4 * error + 1e-2
+    with pytest.raises(ValueError, match="works on one X-ray"):
+        register_xray(pose_bundle, xray, tmp_path / "no", second=xray, **options)
+    assert not (tmp_path / "no").exists()
+
+
 def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle, tmp_path):
     from monai_inn.physics.spine_phantom import spine_phantom
     from monai_inn.problems import PoseRegistration

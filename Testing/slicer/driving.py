@@ -4,8 +4,6 @@ The child process is the real `monai-inn`, or (``replay``) a script in place of 
 what the real one has computed once; it can be made to wait or to fail, and costs no time.
 """
 
-# ruff: noqa: E402 -- the parts of slicer exist only after install()
-
 from __future__ import annotations
 
 import json
@@ -17,14 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shim import install, missing_package
+from open_module import OpenModule, app, replace_python
 
-if missing_package():
-    pytest.skip(f"needs the pip package {missing_package()}", allow_module_level=True)
-if os.name == "nt":
-    pytest.skip("the stand-in for Slicer's Python is a shell script", allow_module_level=True)
-app = install()
-
+# What follows exists only after that import.
+# isort: split
 import slicer
 import slicer.util
 import vtk
@@ -108,39 +102,10 @@ def is_alive(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-class Panel:
+class Panel(OpenModule):
     """The open module, and what a person does with it."""
 
-    def __init__(self) -> None:
-        self.module = app.load_module(SOURCE)
-
-    @property
-    def widget(self):
-        return self.module.widget
-
-    @property
-    def ui(self):
-        return self.widget.ui
-
-    @property
-    def state(self):
-        return self.widget._state
-
-    @property
-    def logic(self):
-        return self.widget.logic
-
-    @property
-    def status(self) -> str:
-        return self.ui.statusLabel.text
-
-    @property
-    def run(self):
-        return self.logic.run(self.state)
-
-    def settle(self, seconds: float = 120.0) -> None:
-        """Wait until no child process is left."""
-        app.wait_until(lambda: not self.widget._timer.active, seconds)
+    SOURCE = SOURCE
 
     def prepare(self, folder: Path, image: slicer.vtkMRMLNode | None = None) -> None:
         """Choose a bundle and an image, and few samples."""
@@ -212,15 +177,10 @@ def recorded(camera_fit, spectra, tmp_path_factory) -> Path:
 def replay(recorded, tmp_path, monkeypatch) -> Path:
     """Folder of a stand-in for Slicer's Python: `hold` makes it wait, `complaint` fail, `quick` preview."""
     place = tmp_path / "replay"
-    (place / "bin").mkdir(parents=True)
+    replace_python(place, _REPLAY.replace("cp -r", "cp -rL"), monkeypatch)
     for name in ("bundles.json", "infer.json"):
         shutil.copy(recorded / name, place)
     (place / "result").symlink_to(recorded / "result")
-    (place / "calls").touch()
-    launcher = place / "bin" / "PythonSlicer"
-    launcher.write_text(_REPLAY.format(folder=place).replace("cp -r", "cp -rL"), encoding="utf-8")
-    launcher.chmod(0o755)
-    monkeypatch.setattr(slicer.app, "slicerHome", str(place))
     return place
 
 

@@ -1,24 +1,13 @@
 """The panel of INN Registration, driven as a person would, and a stand-in for `monai-inn register`."""
 
-# ruff: noqa: E402 -- the parts of slicer exist only after install()
-
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 from made_registrations import write_registration
-from shim import install, missing_package
-
-if missing_package():
-    pytest.skip(f"needs the pip package {missing_package()}", allow_module_level=True)
-if os.name == "nt":
-    pytest.skip("the stand-in for Slicer's Python is a shell script", allow_module_level=True)
-app = install()
-
-import slicer
+from open_module import OpenModule, app, replace_python
 
 __all__ = ["RegistrationPanel", "app", "panel", "replay"]
 
@@ -37,35 +26,10 @@ cat "$here/result/registration.json"
 """
 
 
-class RegistrationPanel:
+class RegistrationPanel(OpenModule):
     """The open module, and what a person does with it."""
 
-    def __init__(self) -> None:
-        self.module = app.load_module(SOURCE)
-
-    @property
-    def widget(self):
-        return self.module.widget
-
-    @property
-    def ui(self):
-        return self.widget.ui
-
-    @property
-    def state(self):
-        return self.widget._state
-
-    @property
-    def logic(self):
-        return self.widget.logic
-
-    @property
-    def run(self):
-        return self.logic.run(self.state)
-
-    @property
-    def status(self) -> str:
-        return self.ui.statusLabel.text
+    SOURCE = SOURCE
 
     def open(self, folder: Path) -> None:
         """Open a result that was written before."""
@@ -77,10 +41,6 @@ class RegistrationPanel:
         self.ui.bundleEdit.currentPath = str(bundle)
         self.ui.xrayEdit.currentPath = str(xray)
         self.ui.outputEdit.currentPath = str(output)
-
-    def settle(self, seconds: float = 60.0) -> None:
-        """Wait until no child process is left."""
-        app.wait_until(lambda: not self.widget._timer.active, seconds)
 
     def start(self) -> int:
         """Press Find poses and wait until the stand-in, which must be on hold, is at work; its process ID."""
@@ -101,13 +61,8 @@ class RegistrationPanel:
 def replay(tmp_path, monkeypatch) -> Path:
     """Folder of a stand-in for Slicer's Python: `hold` makes it wait, `complaint` fail."""
     place = tmp_path / "replay"
-    (place / "bin").mkdir(parents=True)
-    (place / "calls").touch()
+    replace_python(place, _REPLAY, monkeypatch)
     write_registration(place / "result")
-    launcher = place / "bin" / "PythonSlicer"
-    launcher.write_text(_REPLAY.format(folder=place), encoding="utf-8")
-    launcher.chmod(0o755)
-    monkeypatch.setattr(slicer.app, "slicerHome", str(place))
     return place
 
 

@@ -15,13 +15,19 @@ from monai_inn.problems import PoseRegistration
 if TYPE_CHECKING:
     from monai_inn.inferers.fitted import FittedPosterior
 
-__all__ = ["LEAST_INSIDE", "PosePosterior", "Refined", "infer_pose", "pose_space", "reconcile", "refine"]
+__all__ = [
+    "PosePosterior",
+    "Refined",
+    "draw_poses",
+    "infer_pose",
+    "pose_space",
+    "refine",
+    "registration_problem",
+]
 
 _TOLERANCE = 5.0  # degrees and mm, what nobody needs to tell apart
 _STEP = 0.25  # degrees and mm, of the differences that stand for derivatives
 _MOST_STEPS, _ENOUGH = 25, 1e-3
-LEAST_INSIDE = 0.95
-"""Share of the plausible poses that must stay inside the prior when the C-arm turns."""
 
 
 class PosePosterior(NamedTuple):
@@ -52,7 +58,6 @@ def pose_space(problem: PoseRegistration) -> ModeSpace:
     return ModeSpace(torch.full((len(space),), _TOLERANCE), space.period)
 
 
-@torch.no_grad()
 def infer_pose(
     fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0
 ) -> PosePosterior:
@@ -67,6 +72,16 @@ def infer_pose(
     Raises:
         ValueError: if the problem is another one, or the image is empty or of another size.
     """
+    drawn, log_density = draw_poses(fitted, observation, samples, seed)
+    modes = find_modes(drawn, pose_space(registration_problem(fitted)), log_prob=log_density)
+    return PosePosterior(drawn, log_density, modes)
+
+
+@torch.no_grad()
+def draw_poses(
+    fitted: FittedPosterior, observation: Tensor, samples: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return samples ``(S, D)`` and their log densities ``(S,)`` in nats; see ``infer_pose``."""
     problem = registration_problem(fitted)
     q = fitted.posterior(observation)
     if q.batch_shape:
@@ -75,8 +90,7 @@ def infer_pose(
         raise ValueError("the X-ray is empty or holds NaN; give an image that shows the patient.")
     latents = shared_latents(samples, len(problem.parameters), seed).to(fitted.device)
     drawn, log_density = q.push_with_log_prob(latents)
-    drawn, log_density = drawn.reshape(samples, -1).cpu(), log_density.reshape(samples).cpu()
-    return PosePosterior(drawn, log_density, find_modes(drawn, pose_space(problem), log_prob=log_density))
+    return drawn.reshape(samples, -1).cpu(), log_density.reshape(samples).cpu()
 
 
 def registration_problem(fitted: FittedPosterior) -> PoseRegistration:
@@ -91,54 +105,6 @@ def registration_problem(fitted: FittedPosterior) -> PoseRegistration:
             "`monai-inn infer`, or fit one with `monai-inn fit registration --ct CT`."
         )
     return fitted.problem
-
-
-def reconcile(
-    fitted: FittedPosterior, observations: Tensor, motions: Tensor, samples: int = 4000, seed: int = 0
-) -> PosePosterior:
-    """Return the posterior of the first of several X-rays of a patient who has kept still.
-
-    Given the patient's pose the images are independent, so that every further X-ray multiplies the posterior
-    by its own over the prior, at the pose that the first one's samples imply for it: importance sampling.
-
-    Args:
-        fitted: posterior of a ``PoseRegistration``.
-        observations: images, shape ``(V, C)``.
-        motions: from the coordinates of each camera to those of the first, shape ``(V, 4, 4)``, see
-            ``carm.gantry_motion``; the first is the identity.
-        samples: samples of the first posterior.
-        seed: their seed.
-
-    Returns:
-        As many poses of the first X-ray, drawn by weight.
-
-    Raises:
-        ValueError: if fewer than one in a hundred samples explains all the X-rays, or the motions take one in
-            twenty out of the prior, where the network knows nothing.
-    """
-    problem = registration_problem(fitted)
-    first = infer_pose(fitted, observations[0], samples, seed)
-    cameras, weight = problem.cameras(first.samples.double()), torch.zeros(samples)
-    for image, motion in zip(observations[1:], motions[1:], strict=True):
-        theta = problem.parameters_of(cameras @ motion.double()).float()
-        inside = float(problem.space.contains(theta).float().mean())
-        if inside < LEAST_INSIDE:
-            raise ValueError(
-                f"turned like this, {1 - inside:.0%} of the plausible poses are outside the bundle's prior; "
-                "turn less, or fit a bundle with a wider --range."
-            )
-        with torch.no_grad():
-            density = fitted.posterior(image).log_prob(theta.to(fitted.device)).cpu()
-        weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
-    share = torch.softmax(weight.double(), 0)
-    if not bool(torch.isfinite(share).all()) or float(1 / share.square().sum()) < samples / 100:
-        raise ValueError(
-            "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.multinomial(share, samples, replacement=True, generator=generator)
-    drawn, log_density = first.samples[chosen], (first.log_density + weight)[chosen]
-    return PosePosterior(drawn, log_density, find_modes(drawn, pose_space(problem)))
 
 
 class Refined(NamedTuple):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.poses import LEAST_INSIDE, PosePosterior, pose_space, registration_problem
+from monai_inn.inferers.pose_weights import LEAST_INSIDE
+from monai_inn.inferers.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 from monai_inn.metrics.poses import registration_error

@@ -235,7 +235,14 @@ class PosteriorNetwork(nn.Module):
             clean: features of observations without noise, ``(N', F)``; only those of images are looked at.
             templates: features ``(K, F)`` of the templates and their parameters in the flow's space,
                 ``(K, D)``, if the network has some.
+
+        Raises:
+            ValueError: if the network has templates and none are given, or the reverse.
         """
+        if (self.templates is None) != (templates is None):
+            number = 0 if self.templates is None else len(self.templates.offset)
+            given = "none" if templates is None else f"{len(templates[0]):,}"
+            raise ValueError(f"a network of {number:,} templates was given {given}; give as many as it has.")
         if isinstance(self.whitening, Components):
             self.whitening.fit(features, clean)
             if self.templates is not None and templates is not None:

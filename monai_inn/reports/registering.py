@@ -14,30 +14,29 @@ from torch import Tensor
 from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
-from monai_inn.inferers.poses import (
-    PosePosterior,
-    infer_pose,
-    reconcile,
-    refine,
-    registration_problem,
+from monai_inn.inferers.pose_weights import reconcile, reweight
+from monai_inn.inferers.poses import PosePosterior, infer_pose, registration_problem
+from monai_inn.physics.carm import gantry_motion
+from monai_inn.reports.pose_files import write_detector_image, write_samples, write_transforms
+from monai_inn.reports.pose_record import (
+    ambiguity,
+    describe_mode,
+    describe_problem,
+    describe_weights,
+    differences,
+    trust_verdict,
 )
-from monai_inn.metrics.poses import point_spread, registration_error
-from monai_inn.physics.carm import POSE, gantry_motion, geodesic_degrees
-from monai_inn.reports.pose_files import detector_ncc, write_detector_image, write_samples, write_transforms
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import forget_older, write_json
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
-    from monai_inn.metrics.modes import Mode
     from monai_inn.problems import PoseRegistration
     from monai_inn.transforms import Xray
 
-__all__ = ["REGISTRATION", "angle_in_words", "register_xray"]
+__all__ = ["REGISTRATION", "register_xray"]
 
 REGISTRATION = "registration.json"
 _FORMAT_VERSION = 1
-_DECIMALS = 4
 
 
 def register_xray(
@@ -48,6 +47,7 @@ def register_xray(
     samples: int = 1000,
     false_alarm: float = 0.05,
     refined: bool = False,
+    reweighted: bool = False,
     second: str | PathLike[str] | None = None,
     turned: Sequence[float] | None = None,
     device: str = "cpu",
@@ -63,6 +63,7 @@ def register_xray(
         samples: posterior samples.
         false_alarm: share of X-rays like the simulated that may be called untrusted.
         refined: also climb from each pose to the top of the likelihood.
+        reweighted: weigh samples by the likelihood itself, which takes a simulated X-ray for each.
         second: another X-ray of the patient, who kept still while the C-arm turned; poses are those of the
             first that explain both.
         turned: ``lao`` and ``cra`` in degrees that the gantry shows at the first and at the second X-ray,
@@ -82,6 +83,8 @@ def register_xray(
 
     if samples < 100:
         raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
+    if reweighted and second is not None:
+        raise ValueError("--reweight works on one X-ray; leave out --second or --reweight.")
     fitted = load(bundle, device)
     problem = registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
@@ -91,16 +94,20 @@ def register_xray(
         observations, notes = torch.stack([image for image, _ in seen]), [n for _, text in seen for n in text]
         observation = observations[0]
         started = time.monotonic()
-        if second is None:
+        weighed = reweight(fitted, observation, samples, seed) if reweighted else None
+        if weighed is not None:
+            answer = weighed.posterior
+        elif second is None:
             answer = infer_pose(fitted, observation, samples, seed)
         else:
             motions = _motions(problem, read, turned)
             answer = reconcile(fitted, observations, motions, samples, seed)
-        trust = _trust(fitted, observations, false_alarm)
+        trust = trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
-        modes = [_mode(problem, observation, answer, k, drr, refined) for k, drr in enumerate(drrs)]
-        settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm, "refined": refined}
+        modes = [describe_mode(problem, observation, answer, k, drr, refined) for k, drr in enumerate(drrs)]
+        settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
+        settings |= {"refined": refined, "reweighted": reweighted}
         record: dict[str, Any] = {"format_version": _FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
         record["xray"] = _read(xray, read[0]) | {"notes": [*(n for x in read for n in x.notes), *notes]}
@@ -109,9 +116,9 @@ def register_xray(
             if second is None
             else _read(second, read[1]) | {"turned_deg": None if turned is None else list(turned)}
         )
-        record |= _about(problem) | {"trust": trust, "modes": modes}
-        record |= {"differences": _differences(problem, answer)}
-        record |= {"ambiguity": _ambiguity(record), "seconds": round(seconds, 3)}
+        record |= describe_problem(problem) | {"trust": trust, "modes": modes}
+        record |= {"differences": differences(problem, answer), "weights": describe_weights(weighed)}
+        record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
         record |= {"files": _write(draft, problem, observation, answer, drrs), "pictures": ["overview.png"]}
         from monai_inn.reports.pose_figure import pose_figure
 
@@ -144,145 +151,6 @@ def _motions(problem: PoseRegistration, xrays: list[Xray], turned: Sequence[floa
     return torch.stack([torch.eye(4, dtype=torch.float64), motion])
 
 
-def _trust(fitted: FittedPosterior, observations: Tensor, false_alarm: float) -> dict[str, Any]:
-    """The verdict on the X-ray, or on the worse of two."""
-    score = fitted.waic(observations).max()[None]
-    limit, p_value = fitted.guard.threshold(false_alarm), float(fitted.guard.p_value(score)[0])
-    trusted = not bool(fitted.guard.is_out(score, false_alarm)[0])
-    statement = (
-        "The X-ray resembles the simulated ones of this patient; that does not prove the poses right."
-        if trusted
-        else "Do not use these poses: the X-ray is unlike those simulated from this patient's CT. Another "
-        "patient or body part, inverted grey values, metal or a collimator may be the reason."
-    )
-    return {
-        "waic": round(float(score[0]), _DECIMALS),
-        "limit": round(limit, _DECIMALS),
-        "p_value": p_value,
-        "is_trusted": trusted,
-        "statement": statement,
-    }
-
-
-def _about(problem: PoseRegistration) -> dict[str, Any]:
-    """Geometry and parameters."""
-    free = {p.name: p for p in problem.parameters}
-    rows = []
-    for name, (unit, description) in POSE.items():
-        p = free.get(name)
-        value = problem.fixed.get(name, 0.0)
-        rows.append(
-            {
-                "name": name,
-                "unit": unit,
-                "description": description,
-                "low": value if p is None else p.low,
-                "high": value if p is None else p.high,
-                "is_free": p is not None,
-                "is_periodic": p is not None and p.is_periodic,
-            }
-        )
-    return {
-        "detector": problem.detector.to_config(),
-        "target_ras_mm": _numbers(problem.target),
-        "landmarks_ras_mm": _numbers(problem.landmarks),
-        "parameters": rows,
-    }
-
-
-def _mode(
-    problem: PoseRegistration,
-    observation: Tensor,
-    answer: PosePosterior,
-    index: int,
-    drr: Tensor,
-    refined: bool,
-) -> dict[str, Any]:
-    """All that is said of one plausible pose."""
-    mode, number = answer.modes[index], index + 1
-    camera, own = _camera(problem, mode.parameters), answer.samples[mode.members].double()
-    cameras = problem.cameras(own)
-    error = registration_error(cameras, camera, problem.landmarks).quantile(
-        torch.tensor([0.025, 0.5, 0.975], dtype=torch.float64)
-    )
-    spread = point_spread(cameras, camera, problem.target)
-    residual = problem.features(observation) - problem.features(drr)
-    names = ("low", "median", "high")
-    return {
-        "number": number,
-        "mass": round(mode.mass, _DECIMALS),
-        "pose": _named(problem.poses(mode.parameters)),
-        "spread": {n: 0.0 for n in POSE} | dict(zip(problem.targets, _numbers(mode.spread), strict=True)),
-        "camera_to_world": camera.tolist(),
-        "files": {
-            "tfm": f"pose_{number}.tfm",
-            "h5": f"pose_{number}.h5",
-            "drr": f"drr_{number}.nii.gz",
-            "difference": f"difference_{number}.nii.gz",
-        },
-        "mtre_mm": dict(zip(names, _numbers(error), strict=True)),
-        "target": {"mean_ras_mm": _numbers(spread.mean), "covariance_mm2": _numbers(spread.covariance)},
-        "similarity": {
-            "ncc": round(detector_ncc(observation, drr), _DECIMALS),
-            "noise_ratio": round(float(residual.square().mean()), _DECIMALS),
-        },
-        "refined": _refined(problem, observation, mode) if refined else None,
-    }
-
-
-def _refined(problem: PoseRegistration, observation: Tensor, mode: Mode) -> dict[str, Any]:
-    found = refine(problem, observation, mode.parameters)
-    return {
-        "pose": _named(problem.poses(found.parameters)),
-        "sd": dict(zip(problem.targets, _numbers(found.sd), strict=True)),
-        "log_likelihood_gain": round(found.gain, _DECIMALS),
-        "camera_to_world": _camera(problem, found.parameters).tolist(),
-    }
-
-
-def _differences(problem: PoseRegistration, answer: PosePosterior) -> list[dict[str, Any]]:
-    """How the heaviest pose and each other one differ."""
-    cameras = [_camera(problem, mode.parameters) for mode in answer.modes]
-    first = cameras[0]
-    rows = []
-    for number, other in enumerate(cameras[1:], start=2):
-        moved = point_spread(other[None], first, problem.target).mean - problem.target
-        rows.append(
-            {
-                "modes": [1, number],
-                "rotation_deg": round(float(geodesic_degrees(first, other)), 2),
-                "target_mm": round(float(moved.norm()), 2),
-                "mtre_mm": round(float(registration_error(other, first, problem.landmarks)), 2),
-            }
-        )
-    return rows
-
-
-def _ambiguity(record: dict[str, Any]) -> dict[str, Any]:
-    """What a surgeon reads first."""
-    modes = record["modes"]
-    told = "; ".join(
-        f"{mode['mass']:.0%} at {angle_in_words(mode['pose']['lao'], 'LAO', 'RAO')}, "
-        f"{angle_in_words(mode['pose']['cra'], 'CRA', 'CAU')}"
-        for mode in modes
-    )
-    if len(modes) == 1:
-        statement = f"One pose explains this X-ray: {told}."
-    else:
-        apart = record["differences"][0]
-        statement = (
-            f"{len(modes)} poses explain this X-ray: {told}. The first two differ by "
-            f"{apart['rotation_deg']:.0f}°, bone by {apart['mtre_mm']:.0f} mm on average. Use what you know "
-            "about the patient's side, or take a second view."
-        )
-    return {"num_plausible": len(modes), "statement": statement}
-
-
-def angle_in_words(value: float, positive: str, negative: str) -> str:
-    """Return an angle in degrees with the name of its side."""
-    return f"{abs(value):.0f}° {positive if value >= 0 else negative}"
-
-
 def _write(
     folder: Path,
     problem: PoseRegistration,
@@ -299,7 +167,7 @@ def _write(
         write_detector_image(
             folder / f"difference_{number}.nii.gz", (observation - drr).reshape(size), detector
         )
-        names = write_transforms(folder, f"pose_{number}", _camera(problem, mode.parameters))
+        names = write_transforms(folder, f"pose_{number}", problem.cameras(mode.parameters.double()))
         files += [
             {"file": f"drr_{number}.nii.gz", "what": f"simulated X-ray of pose {number}"},
             {"file": f"difference_{number}.nii.gz", "what": f"X-ray minus that of pose {number}"},
@@ -313,15 +181,3 @@ def _write(
         folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
     )
     return files
-
-
-def _camera(problem: PoseRegistration, theta: Tensor) -> Tensor:
-    return problem.cameras(theta.double())
-
-
-def _named(pose: Tensor) -> dict[str, float]:
-    return dict(zip(POSE, _numbers(pose), strict=True))
-
-
-def _numbers(values: Tensor) -> Any:
-    return torch.round(values.double(), decimals=_DECIMALS).tolist()

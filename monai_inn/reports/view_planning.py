@@ -18,8 +18,9 @@ from monai_inn.inferers.poses import PosePosterior, pose_space, registration_pro
 from monai_inn.inferers.views import ViewMap, next_views, view_map
 from monai_inn.metrics.modes import find_modes
 from monai_inn.physics.carm import POSE
+from monai_inn.reports.pose_record import angle_in_words
 from monai_inn.reports.records import provenance
-from monai_inn.reports.registering import REGISTRATION, angle_in_words
+from monai_inn.reports.registering import REGISTRATION
 from monai_inn.reports.results import forget_older, write_json
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from .child import Child
 from .display_panel import verdict
 from .images import number_of_bands, write_image
 from .inference import Inference
+from .module_panel import ModulePanel
 from .packages import REQUIREMENTS, install, is_installed, python_path
 from .panels import Panels
 from .parameters import Kind, PanelState
@@ -17,6 +18,7 @@ __all__ = [
     "Child",
     "Inference",
     "Kind",
+    "ModulePanel",
     "PanelState",
     "Panels",
     "bundles_of",

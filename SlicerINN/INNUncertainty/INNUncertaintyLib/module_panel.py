@@ -1,0 +1,89 @@
+"""What the panels of both modules do alike: the state of a scene, and a child process that is polled."""
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+
+__all__ = ["ModulePanel"]
+
+_POLL_MS = 100
+
+
+class ModulePanel:
+    """Mixed into a widget that observes, and has ``initializeParameterNode``, ``onPoll`` and the like."""
+
+    logic = _state = _tag = None
+    _missing = ""  # what keeps the main button from being pressed
+
+    def setup_module(self, name, logic):
+        """Load the panel of a module, and listen to the scene."""
+        panel = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = logic
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self.onPoll)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+
+    # State: one parameter node a scene; the panel without it shows nothing.
+
+    def enter(self):
+        """The module is opened."""
+        self.initializeParameterNode()
+
+    def exit(self):
+        """Another module is opened; what runs goes on."""
+        self._set_state(None)
+
+    def onSceneEndClose(self, caller, event):
+        """A new scene, if the module is open."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def _set_state(self, state):
+        if self._state is not None:
+            self._state.disconnectGui(self._tag)
+            self.removeObserver(self._state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
+            self.leave_state()
+        self._state = state
+        if state is not None:
+            self.enter_state(state)
+            self._tag = state.connectGui(self.ui)
+            self.addObserver(state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
+            self.show_state(state)
+
+    def leave_state(self):
+        """A state goes: what else listens to its scene stops."""
+
+    def enter_state(self, state):
+        """A state comes: bring controls up to date that are not connected to it by their names."""
+
+    def show_state(self, state):
+        """Bring panel and views up to date with a new state."""
+        self.onStateChanged()
+
+    # A child process that runs.
+
+    def _show_progress(self, child):
+        self.ui.progressBar.value = round(1000 * child.share)
+        self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+
+    def _show_idle(self, text):
+        self.onStateChanged()
+        self.ui.progressBar.value = 0
+        self.ui.statusLabel.text = text
+
+    def _offer(self, button, text, tip, missing, is_running):
+        """Let the main button be pressed if nothing is missing, or to cancel what runs."""
+        button.text = _("Cancel") if is_running else text
+        button.enabled = is_running or not missing
+        button.toolTip = missing or tip
+        if missing != self._missing and not is_running:
+            self.ui.statusLabel.text = missing
+        self._missing = missing

@@ -1,0 +1,99 @@
+"""Poses by importance sampling: of two X-rays, and by the likelihood itself."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from pose_problems import SYMMETRIC, ExactPosterior, xray
+
+from monai_inn.inferers.pose_weights import reconcile, reweight
+from monai_inn.inferers.poses import infer_pose
+from monai_inn.physics.carm import gantry_motion
+from monai_inn.problems import PoseRegistration
+
+
+@pytest.fixture(scope="module")
+def symmetric():
+    """Parallel rays through a symmetric spine: every X-ray has two poses."""
+    return ExactPosterior(PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.05}))
+
+
+def test_a_second_view_tells_the_two_apart(symmetric):
+    """Both X-rays alone leave two poses; together they leave the true one."""
+    problem = symmetric.problem
+    torch.manual_seed(1)
+    truth = torch.tensor([35.0, 10.0])
+    motion = gantry_motion((0.0, 0.0), (-60.0, 0.0), problem.detector)
+    other = problem.parameters_of(problem.cameras(truth.double()) @ motion)
+    images = torch.stack([xray(problem, *truth.tolist()), xray(problem, *other.tolist(), seed=1)])
+    assert len(infer_pose(symmetric, images[1], samples=500).modes) == 2
+    motions = torch.stack([torch.eye(4, dtype=torch.float64), motion])
+    answer = reconcile(symmetric, images, motions, samples=1000)
+    assert answer.modes[0].mass > 0.99
+    assert answer.modes[0].parameters.tolist() == pytest.approx(truth.tolist(), abs=3)
+
+
+def test_the_joint_posterior_is_that_of_the_grid(symmetric):
+    """Mean and width of the reconciled poses against prior x likelihood x likelihood on the grid."""
+    problem = symmetric.problem
+    torch.manual_seed(2)
+    truth = torch.tensor([-50.0, -5.0])
+    motion = gantry_motion((0.0, 0.0), (25.0, 0.0), problem.detector)
+    other = problem.parameters_of(problem.cameras(truth.double()) @ motion).float()
+    images = torch.stack([xray(problem, *truth.tolist()), xray(problem, *other.tolist(), seed=3)])
+    motions = torch.stack([torch.eye(4, dtype=torch.float64), motion])
+    answer = reconcile(symmetric, images, motions, samples=4000)
+    fine = torch.cartesian_prod(torch.arange(-60.0, -40, 0.5), torch.arange(-15.0, 5, 0.5))
+    moved = problem.parameters_of(problem.cameras(fine.double()) @ motion).float()
+    weight = (problem.log_likelihood(fine, images[0]) + problem.log_likelihood(moved, images[1])).softmax(0)
+    mean = (weight[:, None] * fine.double()).sum(0)
+    sd = (weight[:, None] * (fine.double() - mean).square()).sum(0).sqrt()
+    own = answer.samples[answer.modes[0].members].double()
+    # A hundred effective samples at the least: a standard error of a tenth of the width.
+    assert ((own.mean(0) - mean) / sd).abs().max() < 0.4
+    assert (own.std(0) / sd - 1).abs().max() < 0.3
+
+
+def test_turning_out_of_the_prior_is_refused(symmetric):
+    motion = gantry_motion((0.0, 0.0), (0.0, 55.0), symmetric.problem.detector)
+    images = torch.stack([xray(symmetric.problem, 35.0, 0.0)] * 2)
+    with pytest.raises(ValueError, match="outside the bundle's prior"):
+        reconcile(symmetric, images, torch.stack([torch.eye(4, dtype=torch.float64), motion]), samples=300)
+
+
+@pytest.mark.parametrize("believed", [0.05, 0.09])
+def test_weights_make_any_posterior_the_exact_one(symmetric, believed):
+    """Evidence and divergence against the grid, with an exact proposal and with one that is too wide."""
+    problem = symmetric.problem
+    network = ExactPosterior(problem, PoseRegistration(detector=SYMMETRIC, noise={"sd": believed}))
+    y = xray(problem, -50.0, -5.0)
+    exact, proposed = problem.reference_posterior(y), network.posterior(y)
+    torch.manual_seed(0)
+    draws = exact.sample((1500,))
+    ratio = (exact.log_prob(draws) - proposed.log_prob(draws)).double()
+    found = reweight(network, y, samples=1000)
+    assert found.effective >= 1000
+    # The mean weight varies by (proposals / effective - 1)^1/2 of itself from draw to draw.
+    error = math.sqrt(max(found.proposals / found.effective - 1, 1e-6) / found.proposals)
+    assert found.log_evidence == pytest.approx(float(exact.log_evidence), abs=4 * error + 1e-3)
+    error += float(ratio.std()) * math.sqrt(1 / found.effective + 1 / len(ratio))
+    assert found.kl == pytest.approx(float(ratio.mean()), abs=4 * error + 1e-3)
+    first, second = found.posterior.modes
+    assert abs(first.mass - 0.5) < 4 * 0.5 * math.sqrt(1 / found.effective + 1 / 1000)
+    for mode in (first, second):
+        own = found.posterior.samples[mode.members].double()
+        beside = draws[(draws - mode.parameters).abs().amax(1) < 45].double()
+        assert ((own.mean(0) - beside.mean(0)) / beside.std(0)).abs().max() < 4 * math.sqrt(2 / 450)
+        assert (own.std(0) / beside.std(0) - 1).abs().max() < 4 / math.sqrt(450)
+    density = found.posterior.log_density - exact.log_prob(found.posterior.samples)
+    assert density.abs().max() < 4 * error + 1e-3
+
+
+def test_draws_that_hardly_count_are_refused(symmetric):
+    sharp = PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.002})
+    blunt = ExactPosterior(sharp, PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.3}))
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=r"of 1,600 poses, 100 are needed.*leave out --reweight"):
+        reweight(blunt, xray(sharp, 35.0, 10.0), samples=100)

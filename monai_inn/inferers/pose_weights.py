@@ -1,0 +1,137 @@
+"""Posteriors over poses by importance sampling: of several X-rays, or by the likelihood itself."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from monai_inn.inferers.poses import PosePosterior, draw_poses, pose_space, registration_problem
+from monai_inn.metrics.modes import find_modes
+
+if TYPE_CHECKING:
+    from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.problems import PoseRegistration
+
+__all__ = ["LEAST_INSIDE", "Reweighted", "reconcile", "reweight"]
+
+LEAST_INSIDE = 0.95
+"""Share of the plausible poses that must stay inside the prior when the C-arm turns."""
+
+_LEAST_EFFECTIVE = 100
+_MOST_ROUNDS = 16  # of as many draws as samples are wanted
+_RENDERED = 1024  # poses at a time
+
+
+class Reweighted(NamedTuple):
+    """A posterior by the likelihood itself.
+
+    Attributes:
+        posterior: exact but for the number of draws.
+        effective: effective number of the network's draws; all of them if it had been exact.
+        proposals: number of these draws.
+        log_evidence: log of the prior mean of the likelihood, nats, up to a constant of the noise.
+        kl: KL divergence of the network's posterior from the exact one, nats; too small if few draws count.
+    """
+
+    posterior: PosePosterior
+    effective: float
+    proposals: int
+    log_evidence: float
+    kl: float
+
+
+@torch.no_grad()
+def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0) -> Reweighted:
+    """Return the posterior of one X-ray by the likelihood, with the network's posterior as the proposal.
+
+    The network's draws are weighed by prior · likelihood / their density, until as many count as are wanted
+    or 16 times as many have been drawn. What training has left undone is made good, at the cost of a
+    simulated X-ray a draw; what is wrong with the noise model is not.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+        observation: one image, shape ``(C,)``.
+        samples: number of posterior samples.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: as for ``infer_pose``, or if fewer than 100 draws count in the end.
+    """
+    problem, rounds, effective = registration_problem(fitted), list[tuple[Tensor, Tensor, Tensor]](), 0.0
+    while effective < samples and len(rounds) < _MOST_ROUNDS:
+        drawn, log_density = draw_poses(fitted, observation, samples, seed + len(rounds))
+        parts = [problem.log_likelihood(part, observation.cpu()) for part in drawn.split(_RENDERED)]
+        joint = problem.prior.log_prob(drawn) + torch.cat(parts)
+        rounds.append((drawn, joint, (joint - log_density).double()))
+        log_weight = torch.cat([weight for _, _, weight in rounds])
+        share = log_weight.softmax(0)
+        effective = float(1 / share.square().sum())
+    drawn, joint = (torch.cat(column) for column in list(zip(*rounds, strict=True))[:2])
+    if not effective >= _LEAST_EFFECTIVE:
+        raise ValueError(
+            f"the likelihood counts {effective:.0f} of {len(drawn):,} poses, {_LEAST_EFFECTIVE} are needed: "
+            "the X-ray is unlike the simulated ones, or the bundle was trained too briefly; leave out "
+            "--reweight."
+        )
+    log_evidence = float(log_weight.logsumexp(0)) - math.log(len(drawn))
+    posterior = _resampled(problem, drawn, joint - log_evidence, share, samples, seed)
+    kl = float(share @ log_weight) - log_evidence
+    return Reweighted(posterior, effective, len(drawn), log_evidence, kl)
+
+
+def reconcile(
+    fitted: FittedPosterior, observations: Tensor, motions: Tensor, samples: int = 4000, seed: int = 0
+) -> PosePosterior:
+    """Return the posterior of the first of several X-rays of a patient who has kept still.
+
+    Given the patient's pose the images are independent, so that every further X-ray multiplies the posterior
+    by its own over the prior, at the pose that the first one's samples imply for it.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+        observations: images, shape ``(V, C)``.
+        motions: from the coordinates of each camera to those of the first, shape ``(V, 4, 4)``, see
+            ``carm.gantry_motion``; the first is the identity.
+        samples: samples of the first posterior.
+        seed: their seed.
+
+    Returns:
+        As many poses of the first X-ray, drawn by weight.
+
+    Raises:
+        ValueError: if fewer than one in a hundred samples explains all the X-rays, or the motions take one in
+            twenty out of the prior, where the network knows nothing.
+    """
+    problem = registration_problem(fitted)
+    drawn, log_density = draw_poses(fitted, observations[0], samples, seed)
+    cameras, weight = problem.cameras(drawn.double()), torch.zeros(samples)
+    for image, motion in zip(observations[1:], motions[1:], strict=True):
+        theta = problem.parameters_of(cameras @ motion.double()).float()
+        inside = float(problem.space.contains(theta).float().mean())
+        if inside < LEAST_INSIDE:
+            raise ValueError(
+                f"turned like this, {1 - inside:.0%} of the plausible poses are outside the bundle's prior; "
+                "turn less, or fit a bundle with a wider --range."
+            )
+        with torch.no_grad():
+            density = fitted.posterior(image).log_prob(theta.to(fitted.device)).cpu()
+        weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
+    share = torch.softmax(weight.double(), 0)
+    if not bool(torch.isfinite(share).all()) or float(1 / share.square().sum()) < samples / 100:
+        raise ValueError(
+            "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
+        )
+    return _resampled(problem, drawn, log_density + weight, share, samples, seed)
+
+
+def _resampled(
+    problem: PoseRegistration, drawn: Tensor, log_density: Tensor, share: Tensor, samples: int, seed: int
+) -> PosePosterior:
+    """Draw poses by their shares; their modes are found without the densities, for some come twice."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.multinomial(share, samples, replacement=True, generator=generator)
+    kept = drawn[chosen]
+    return PosePosterior(kept, log_density[chosen], find_modes(kept, pose_space(problem)))
