@@ -31,7 +31,8 @@ CASES: dict[str, tuple[str, str, tuple[int, ...]]] = {
         (28, 29, 30),
     ),
     "lumbar": ("lumbar_tptbox_1p5mm.nii.gz", "lumbar_tptbox_1p5mm_vertebrae.nii.gz", (21, 22, 23)),
-    "chest": ("chest_lidc0001_2mm.nii.gz", "chest_lidc0001_2mm_labels.nii.gz", (29, 30, 31)),
+    # The lowest vertebrae that are complete, T11 to L1: L3 and the spinous process of L2 are cut off.
+    "chest": ("chest_lidc0001_2mm.nii.gz", "chest_lidc0001_2mm_labels.nii.gz", (31, 32, 33)),
 }
 NOISE, NOISE_SYMMETRIC, SIZE, FIELD_MM = 0.3, 0.2, 32, 170.0
 
