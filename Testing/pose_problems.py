@@ -35,13 +35,13 @@ def small_fit() -> FittedPosterior:
 
 
 class ExactPosterior:
-    """What ``infer_pose`` and others ask of a fitted posterior, answered by the grid of what is believed."""
+    """What ``infer_pose`` and ``reconcile`` ask of a fitted posterior, answered by the grid."""
 
-    def __init__(self, problem, believed=None) -> None:
-        self.problem, self.believed, self.device = problem, believed or problem, torch.device("cpu")
+    def __init__(self, problem) -> None:
+        self.problem, self.device = problem, torch.device("cpu")
 
     def posterior(self, y):
-        reference = self.believed.reference_posterior(y)
+        reference = self.problem.reference_posterior(y)
 
         def push(latents):
             return self.problem.space.to_latent(reference.sample((len(latents),))).unsqueeze(1)

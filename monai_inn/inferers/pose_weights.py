@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from monai_inn.inferers.poses import PosePosterior, draw_poses, pose_space, registration_problem
+from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ LEAST_INSIDE = 0.95
 _LEAST_EFFECTIVE = 100
 _MOST_ROUNDS = 16  # of as many draws as samples are wanted
 _RENDERED = 1024  # poses at a time
+_WIDER = (
+    1.2  # than the draws that a proposal is fitted to: its tails must not be thinner than the posterior's
+)
 
 
 class Reweighted(NamedTuple):
@@ -30,8 +35,8 @@ class Reweighted(NamedTuple):
 
     Attributes:
         posterior: exact but for the number of draws.
-        effective: effective number of the network's draws; all of them if it had been exact.
-        proposals: number of these draws.
+        effective: how many draws count.
+        proposals: number of draws.
         log_evidence: log of the prior mean of the likelihood, nats, up to a constant of the noise.
         kl: KL divergence of the network's posterior from the exact one, nats; too small if few draws count.
     """
@@ -47,9 +52,10 @@ class Reweighted(NamedTuple):
 def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0) -> Reweighted:
     """Return the posterior of one X-ray by the likelihood, with the network's posterior as the proposal.
 
-    The network's draws are weighed by prior · likelihood / their density, until as many count as are wanted
-    or 16 times as many have been drawn. What training has left undone is made good, at the cost of a
-    simulated X-ray a draw; what is wrong with the noise model is not.
+    Adaptive importance sampling in the latent space of the flow, where the network's posterior is a standard
+    normal: its draws are weighed by prior · likelihood / density; further rounds are drawn from a normal of
+    the weighted mean and covariance, until as many draws count as are wanted. What training has left undone
+    is made good, at the cost of a simulated X-ray a draw; what is wrong with the noise model is not.
 
     Args:
         fitted: posterior of a ``PoseRegistration``.
@@ -60,26 +66,47 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
     Raises:
         ValueError: as for ``infer_pose``, or if fewer than 100 draws count in the end.
     """
-    problem, rounds, effective = registration_problem(fitted), list[tuple[Tensor, Tensor, Tensor]](), 0.0
-    while effective < samples and len(rounds) < _MOST_ROUNDS:
-        drawn, log_density = draw_poses(fitted, observation, samples, seed + len(rounds))
-        parts = [problem.log_likelihood(part, observation.cpu()) for part in drawn.split(_RENDERED)]
-        joint = problem.prior.log_prob(drawn) + torch.cat(parts)
-        rounds.append((drawn, joint, (joint - log_density).double()))
-        log_weight = torch.cat([weight for _, _, weight in rounds])
+    problem = registration_problem(fitted)
+    dimension, effective = len(problem.parameters), 0.0
+    proposals = [MultivariateNormal(torch.zeros(dimension).double(), torch.eye(dimension).double())]
+    columns: list[tuple[Tensor, ...]] = []
+    while effective < samples and len(columns) < _MOST_ROUNDS:
+        own = proposals[-1]
+        latents = shared_latents(samples, dimension, seed + len(columns)).double()
+        latents = own.loc + latents.squeeze(1) @ own.scale_tril.T
+        theta, log_density = draw_poses(fitted, observation, latents.float().unsqueeze(1))
+        parts = [problem.log_likelihood(part, observation.cpu()) for part in theta.split(_RENDERED)]
+        joint = (problem.prior.log_prob(theta) + torch.cat(parts)).double()
+        columns.append((latents, theta, joint, joint - log_density))
+        latents, theta, joint, ratio = (torch.cat(column) for column in zip(*columns, strict=True))
+        # All rounds together are one mixture of their normals, whichever of them a draw came from.
+        mixture = torch.stack([p.log_prob(latents) for p in proposals]).logsumexp(0) - math.log(
+            len(proposals)
+        )
+        log_weight = ratio + proposals[0].log_prob(latents) - mixture
         share = log_weight.softmax(0)
         effective = float(1 / share.square().sum())
-    drawn, joint = (torch.cat(column) for column in list(zip(*rounds, strict=True))[:2])
+        proposals.append(_fitted_normal(latents, share, effective))
     if not effective >= _LEAST_EFFECTIVE:
         raise ValueError(
-            f"the likelihood counts {effective:.0f} of {len(drawn):,} poses, {_LEAST_EFFECTIVE} are needed: "
+            f"the likelihood counts {effective:.0f} of {len(theta):,} poses, {_LEAST_EFFECTIVE} are needed: "
             "the X-ray is unlike the simulated ones, or the bundle was trained too briefly; leave out "
             "--reweight."
         )
-    log_evidence = float(log_weight.logsumexp(0)) - math.log(len(drawn))
-    posterior = _resampled(problem, drawn, joint - log_evidence, share, samples, seed)
-    kl = float(share @ log_weight) - log_evidence
-    return Reweighted(posterior, effective, len(drawn), log_evidence, kl)
+    log_evidence = float(log_weight.logsumexp(0)) - math.log(len(theta))
+    posterior = _resampled(problem, theta, joint - log_evidence, share, samples, seed)
+    return Reweighted(posterior, effective, len(theta), log_evidence, float(share @ ratio) - log_evidence)
+
+
+def _fitted_normal(latents: Tensor, share: Tensor, effective: float) -> MultivariateNormal:
+    """Normal of the weighted mean and covariance, nearer to the standard normal where few draws count."""
+    dimension = latents.shape[1]
+    mean = share @ latents
+    centred = latents - mean
+    covariance = (share.unsqueeze(1) * centred).T @ centred
+    trust = effective / (effective + 2 * dimension)
+    covariance = trust * covariance + (1 - trust) * torch.eye(dimension).to(covariance)
+    return MultivariateNormal(trust * mean, _WIDER**2 * covariance)
 
 
 def reconcile(
@@ -106,7 +133,8 @@ def reconcile(
             twenty out of the prior, where the network knows nothing.
     """
     problem = registration_problem(fitted)
-    drawn, log_density = draw_poses(fitted, observations[0], samples, seed)
+    latents = shared_latents(samples, len(problem.parameters), seed)
+    drawn, log_density = draw_poses(fitted, observations[0], latents)
     cameras, weight = problem.cameras(drawn.double()), torch.zeros(samples)
     for image, motion in zip(observations[1:], motions[1:], strict=True):
         theta = problem.parameters_of(cameras @ motion.double()).float()

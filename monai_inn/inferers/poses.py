@@ -72,25 +72,28 @@ def infer_pose(
     Raises:
         ValueError: if the problem is another one, or the image is empty or of another size.
     """
-    drawn, log_density = draw_poses(fitted, observation, samples, seed)
-    modes = find_modes(drawn, pose_space(registration_problem(fitted)), log_prob=log_density)
+    problem = registration_problem(fitted)
+    latents = shared_latents(samples, len(problem.parameters), seed)
+    drawn, log_density = draw_poses(fitted, observation, latents)
+    modes = find_modes(drawn, pose_space(problem), log_prob=log_density)
     return PosePosterior(drawn, log_density, modes)
 
 
 @torch.no_grad()
-def draw_poses(
-    fitted: FittedPosterior, observation: Tensor, samples: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return samples ``(S, D)`` and their log densities ``(S,)`` in nats; see ``infer_pose``."""
+def draw_poses(fitted: FittedPosterior, observation: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the samples ``(S, D)`` of latents ``(S, 1, D)``, and their log densities ``(S,)`` in nats.
+
+    Raises:
+        ValueError: as for ``infer_pose``.
+    """
     problem = registration_problem(fitted)
     q = fitted.posterior(observation)
     if q.batch_shape:
         raise ValueError(f"one X-ray is expected, shape (C,); got {tuple(observation.shape)}.")
     if not bool(problem.is_valid(observation)):
         raise ValueError("the X-ray is empty or holds NaN; give an image that shows the patient.")
-    latents = shared_latents(samples, len(problem.parameters), seed).to(fitted.device)
-    drawn, log_density = q.push_with_log_prob(latents)
-    return drawn.reshape(samples, -1).cpu(), log_density.reshape(samples).cpu()
+    drawn, log_density = q.push_with_log_prob(latents.to(fitted.device))
+    return drawn.reshape(len(latents), -1).cpu(), log_density.reshape(len(latents)).cpu()
 
 
 def registration_problem(fitted: FittedPosterior) -> PoseRegistration:
