@@ -30,9 +30,10 @@ def test_from_a_ct_to_poses(ct_file, tmp_path, capsys):
     assert run("register", bundle, xray, "-o", out, "--contrast", "attenuation", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record["modes"][0]["pose"]["lao"] == pytest.approx(20, abs=25)
-    assert run("register", bundle, xray, "-o", out, "--contrast", "attenuation") == 0
+    assert run("register", bundle, xray, "-o", out, "--contrast", "attenuation", "--reweight") == 0
     text = capsys.readouterr().out
     assert "explain" in text
+    assert "draws counted" in text
     assert "LAO" in text
     assert "cra" in refused(capsys, "views", bundle, "-o", tmp_path / "views")
     assert "whole" in refused(capsys, "infer", bundle, xray, "-o", tmp_path / "maps")
