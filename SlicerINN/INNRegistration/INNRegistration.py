@@ -154,7 +154,8 @@ class INNRegistrationWidget(
         """Build the panel."""
         ScriptedLoadableModuleWidget.setup(self)
         self.setup_module("INNRegistration", INNRegistrationLogic())
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneImported)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)
         self.ui.findButton.connect("clicked(bool)", self.onFind)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.viewsButton.connect("clicked(bool)", self.onViews)

@@ -208,9 +208,9 @@ def form(name: str) -> ElementTree.Element:
 
 
 def used_controls(name: str) -> set[str]:
-    """Every NAME of ``self.ui.NAME`` and ``ui.NAME`` of a module."""
+    """Every NAME of ``self.ui.NAME`` and ``ui.NAME`` of a module and of what the panels of both share."""
     found = set()
-    for path in SOURCES_OF[name]:
+    for path in {*SOURCES_OF[name], MODULES["INNUncertainty"] / "INNUncertaintyLib" / "module_panel.py"}:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self.ui", "ui"):
                 found.add(node.attr)
