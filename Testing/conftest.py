@@ -12,7 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from typing import TYPE_CHECKING
 
 import pytest
-from pose_problems import small_fit  # now, for this folder is going to leave the path
+from pose_problems import (  # now, for this folder is going to leave the path
+    ExactPosterior,
+    small_fit,
+    symmetric_posterior,
+)
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -77,6 +81,11 @@ def gaussian_fit() -> FittedPosterior:
 @pytest.fixture(scope="session")
 def pose_fit() -> FittedPosterior:
     return small_fit()
+
+
+@pytest.fixture(scope="session")
+def symmetric() -> ExactPosterior:
+    return symmetric_posterior()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
 SMALL = {"rows": 16, "columns": 16, "spacing_mm": 12.75}
-SYMMETRIC = {**SMALL, "spacing_mm": 10.6, "beam": "parallel"}
 SMALL_NETWORK = {
     "components": 40,
     "condition_channels": 32,
@@ -56,6 +55,14 @@ class ExactPosterior:
             push_with_log_prob=push_with_log_prob,
             log_prob=reference.log_prob,
         )
+
+
+def symmetric_posterior() -> ExactPosterior:
+    """Parallel rays through a symmetric spine: every X-ray has two poses."""
+    from monai_inn.problems import PoseRegistration
+
+    detector = {**SMALL, "spacing_mm": 10.6, "beam": "parallel"}
+    return ExactPosterior(PoseRegistration(detector=detector, noise={"sd": 0.05}))
 
 
 def xray(problem, *angles, seed=0):

@@ -1,9 +1,8 @@
 """Is a learned posterior over four to six pose parameters right, where no grid is affordable?
 
-Importance sampling with the network as the proposal: the weights prior · likelihood / q of its own draws
-give the evidence, their mean, and KL(exact ‖ learned), the exact mean of log weight less log evidence, as
-long as enough draws count. Tempered sequential Monte Carlo, which knows nothing of the network, must find the
-same evidence, means and widths. `--bundle` is what `monai-inn fit registration` wrote.
+Importance sampling that starts from the network's draws (`inferers.pose_weights`) gives the evidence and
+KL(exact ‖ learned). Tempered sequential Monte Carlo, which knows nothing of the network, must find the same
+evidence, means and widths. `--bundle` is what `monai-inn fit registration` wrote.
 """
 
 from __future__ import annotations

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pose_problems import SMALL, SYMMETRIC, ExactPosterior, xray
+from pose_problems import SMALL, xray
 
 from monai_inn.inferers.poses import infer_pose, pose_space, refine
 from monai_inn.inferers.views import next_views, view_map
 from monai_inn.physics.carm import geodesic_degrees
 from monai_inn.problems import LinearGaussian, PoseRegistration
-
-
-@pytest.fixture(scope="module")
-def symmetric():
-    """Parallel rays through a symmetric spine: every X-ray has two poses."""
-    return ExactPosterior(PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.05}))
 
 
 def test_the_mirror_pose_is_the_other_mode(symmetric):

@@ -6,18 +6,11 @@ import math
 
 import pytest
 import torch
-from pose_problems import SYMMETRIC, ExactPosterior, xray
+from pose_problems import xray
 
 from monai_inn.inferers.pose_weights import reconcile, reweight
 from monai_inn.inferers.poses import infer_pose
 from monai_inn.physics.carm import gantry_motion
-from monai_inn.problems import PoseRegistration
-
-
-@pytest.fixture(scope="module")
-def symmetric():
-    """Parallel rays through a symmetric spine: every X-ray has two poses."""
-    return ExactPosterior(PoseRegistration(detector=SYMMETRIC, noise={"sd": 0.05}))
 
 
 def test_a_second_view_tells_the_two_apart(symmetric):
