@@ -88,7 +88,7 @@ class Templates(nn.Module):
         return torch.cat(parts, -1)
 
     def _log_likelihood(self, seen: Tensor) -> Tensor:
-        return (seen * self.scale) @ self.points.T + self.offset
+        return nn.functional.linear(seen * self.scale, self.points, self.offset)
 
 
 @torch.no_grad()
