@@ -168,16 +168,15 @@ class SplineTransform:
         A single channel may come with ``raw`` of one row, which then holds for all of its rows.
         """
         if is_traced():
-            return self._apply(x, _of_all_rows(x, raw), is_inverse=False)
-        has_gradient = torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad)
-        return spline_forward(x, _of_all_rows(x, raw) if has_gradient or len(x) > 1 else raw, self.grid)
+            return self._apply(x, raw, is_inverse=False)
+        return spline_forward(x, raw, self.grid)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
         has_gradient = torch.is_grad_enabled() and (y.requires_grad or raw.requires_grad)
         if has_gradient or is_traced():
-            return self._apply(y, _of_all_rows(y, raw), is_inverse=True)
-        return spline_inverse(y, _of_all_rows(y, raw) if len(y) > 1 else raw, self.grid)
+            return self._apply(y, raw, is_inverse=True)
+        return spline_inverse(y, raw, self.grid)
 
     def forward_(self, x: Tensor, raw: Tensor) -> Tensor:
         """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``."""
@@ -198,7 +197,7 @@ class SplineTransform:
         """Both directions in operations that autograd and exports can follow."""
         members, channels, rows = value.shape
         k = self.grid.bins
-        raw = raw.view(members, 3 * k - 1, channels, rows)
+        raw = raw.expand(-1, -1, rows).view(members, 3 * k - 1, channels, rows)
         edge = raw.new_full((members, 1, channels, rows), self.grid.bound)
         knots_x = torch.cat([-edge, self._knots(raw[:, :k]), edge], 1)
         knots_y = torch.cat([-edge, self._knots(raw[:, k : 2 * k]), edge], 1)
@@ -232,8 +231,3 @@ class SplineTransform:
         padded = torch.cat([ends, raw + OFFSET, ends], 1)
         left, right = padded.gather(1, index), padded.gather(1, index + 1)
         return F.softplus(left) + MINIMUM, F.softplus(right) + MINIMUM
-
-
-def _of_all_rows(x: Tensor, raw: Tensor) -> Tensor:
-    """Parameters for each row of ``x (M, channels, rows)``."""
-    return raw.expand(-1, -1, x.shape[2])

@@ -74,13 +74,13 @@ def spline_forward(x: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
     Args:
         x: shape ``(M, channels, rows)``.
-        raw: unconstrained widths, heights and inner slopes, shape ``(M, (3 bins − 1) channels, rows)``;
-            without gradients also ``(1, 3 bins − 1, 1)``, the same for all rows of one channel.
+        raw: unconstrained widths, heights and inner slopes, shape ``(M, (3 bins − 1) channels, rows)``, or
+            ``(M, 3 bins − 1, 1)``, the same for all rows of one channel.
         grid: bins and bound.
     """
     if torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad):
-        return _Forward.apply(x, raw, grid)
-    return _forward(x, raw, grid, keep=False)[:2]
+        return _Forward.apply(x, raw.expand(-1, -1, x.shape[2]), grid)
+    return _forward(x, _each(x, raw), grid, keep=False)[:2]
 
 
 def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
     Both directions share the arithmetic of the knots, so that a round trip ends where it began.
     """
-    raw = _elements_last(raw, grid)
+    raw = _elements_last(_each(y, raw), grid)
     share = torch.softmax(raw[: 2 * grid.bins].view(2, grid.bins, -1), 1)
     x, u, found, is_inside = _inverse(y.reshape(-1), share, raw[2 * grid.bins :], grid)
     (width, height), (left, right) = found.size.unbind(), found.slopes.unbind()
@@ -167,6 +167,11 @@ def _find(value: Tensor, share: Tensor, inner: Tensor, spare: Tensor, grid: Grid
     raw_slopes = pick(spare).add_(constants.offset)
     slopes = F.softplus(raw_slopes).add_(constants.minimum)
     return _Bins(passed, size, pick(ends), raw_slopes, slopes)
+
+
+def _each(value: Tensor, raw: Tensor) -> Tensor:
+    """Parameters for each row; those of a single member are looked up by all of its rows as they are."""
+    return raw if len(value) == 1 else raw.expand(-1, -1, value.shape[2])
 
 
 def _elements_last(raw: Tensor, grid: Grid) -> Tensor:
