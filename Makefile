@@ -26,7 +26,7 @@ demo: .venv/.ready  ## posterior and trust maps of the shipped images
 	@touch .venv/.drawing
 
 test: .venv/.drawing lint  ## lint, types and the whole test suite (no long trainings)
-	$(PY) -m pytest -q -m "not slow"
+	$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready
 	$(PY) -m ruff check .
