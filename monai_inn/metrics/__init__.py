@@ -74,6 +74,11 @@ from monai_inn.metrics.ood import (
     waic,
     waic_terms,
 )
+from monai_inn.metrics.poses import (
+    PointSpread,
+    point_spread,
+    registration_error,
+)
 from monai_inn.metrics.recommend import (
     Application,
     Recommendation,
@@ -180,6 +185,7 @@ __all__ = [
     "ModeSummary",
     "NoiseFloor",
     "Pit",
+    "PointSpread",
     "Pose",
     "PosteriorCalibration",
     "PosteriorCoverage",
@@ -236,12 +242,14 @@ __all__ = [
     "noise_sd_of",
     "other_truths",
     "pit",
+    "point_spread",
     "posterior_grid",
     "posterior_sd",
     "prior_scale",
     "rank_counts",
     "recommend",
     "region_distance",
+    "registration_error",
     "resimulation_error",
     "resimulation_test",
     "roc_curve",

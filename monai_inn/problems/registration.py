@@ -19,7 +19,7 @@ from monai_inn.problems.image_noise import ImageNoise
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.pose_grid import PoseGrid
 from monai_inn.problems.references import ReferencePosterior
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
 __all__ = ["RANGES", "PoseRegistration"]
 
@@ -198,7 +198,28 @@ class PoseRegistration(InverseProblem):
             return ReferencePosterior(
                 y, len(self.parameters), grid.sample, self._log_joint, lambda row: grid.refined(row).evidence
             )
-        return ReferencePosterior(y, len(self.parameters), self._tempered)
+        return ReferencePosterior(y, len(self.parameters), lambda row, n: self.tempered(row, n).samples)
+
+    @torch.no_grad()
+    def tempered(self, y: Tensor, n: int, seed: int | None = None) -> TemperedSamples:
+        """Return samples of the posterior of one image ``(C,)`` by sequential Monte Carlo, and its evidence.
+
+        Works for any number of free parameters, at the cost of some hundred thousand simulated X-rays.
+
+        Args:
+            y: one image, shape ``(C,)``.
+            n: number of samples.
+            seed: seed of all random numbers; drawn from torch's global generator if not given.
+
+        Returns:
+            Samples as parameters, shape ``(n, D)``, float64.
+        """
+
+        def log_likelihood(latent: Tensor) -> Tensor:
+            return self.log_likelihood(self.space.inverse(latent), y)
+
+        found = tempered_samples(log_likelihood, len(self.parameters), n, seed)
+        return found._replace(samples=self.space.inverse(found.samples))
 
     @cached_property
     def _grid(self) -> PoseGrid:
@@ -207,13 +228,6 @@ class PoseRegistration(InverseProblem):
     def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():
             return self.prior.log_prob(theta) + self.log_likelihood(theta, y)
-
-    def _tempered(self, y: Tensor, n: int) -> Tensor:
-        def log_likelihood(latent: Tensor) -> Tensor:
-            with torch.no_grad():
-                return self.log_likelihood(self.space.inverse(latent), y)
-
-        return self.space.inverse(tempered_samples(log_likelihood, len(self.parameters), n).samples)
 
     def _largest(self) -> float:
         theta = self.space.sample_prior(_SCALING_POSES, torch.Generator().manual_seed(0))
