@@ -92,11 +92,8 @@ def _plain_poses(result: Mapping[str, Any]) -> str:
         )
         error = mode["mtre_mm"]["median"]
         lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {pose}; mTRE {error:.1f} mm")
-    if (weights := result["weights"]) is not None:
-        lines.append(
-            f"By the likelihood: {weights['effective']:,.0f} of {weights['proposals']:,} draws counted; the "
-            f"network alone was {weights['kl_network_nats']:.2f} nats from that."
-        )
+    if result["weights"] is not None:
+        lines.append(result["weights"]["statement"])
     lines += [result["trust"]["statement"], *result["xray"]["notes"]]
     lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])

@@ -106,10 +106,12 @@ def test_options_reach_the_command(panel):
     ui.boneBox.setCurrentIndex(2)
     ui.spacingBox.value = 0.308
     ui.mirrorCheck.click()
+    ui.reweightCheck.click()
     ui.findButton.click()
     panel.settle()
     words = (panel.replay / "calls").read_text().strip()
-    assert words.endswith("--contrast attenuation --spacing 0.308 --mirror --json --progress-lines")
+    told = "--contrast attenuation --spacing 0.308 --mirror --reweight"
+    assert words.endswith(f"{told} --json --progress-lines")
 
 
 def test_what_was_assumed_is_told(panel, tmp_path):
@@ -117,10 +119,11 @@ def test_what_was_assumed_is_told(panel, tmp_path):
     path = folder / "registration.json"
     record = json.loads(path.read_text())
     record["xray"]["notes"] = ["A picture says nothing of its spacing.", "Columns were reversed."]
+    record["weights"] = {"statement": "950 of 1,000 draws counted."}
     path.write_text(json.dumps(record))
     panel.open(folder)
-    said = "case: 2 plausible pose(s). A picture says nothing of its spacing. Columns were reversed."
-    assert panel.status == said
+    said = "A picture says nothing of its spacing. Columns were reversed. 950 of 1,000 draws counted."
+    assert panel.status == f"case: 2 plausible pose(s). {said}"
 
 
 def test_packages_are_installed_after_a_yes(panel, monkeypatch):

@@ -125,6 +125,10 @@ def describe_weights(weighed: Reweighted | None) -> dict[str, Any] | None:
         "proposals": weighed.proposals,
         "effective": round(weighed.effective, 1),
         "kl_network_nats": round(weighed.kl, _DECIMALS),
+        "statement": (
+            f"By the likelihood: {weighed.effective:,.0f} of {weighed.proposals:,} draws counted; "
+            f"the network alone was {weighed.kl:.2f} nats from that."
+        ),
     }
 
 

@@ -128,6 +128,8 @@ def pose_facts(record: dict[str, Any]) -> list[str]:
     said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
     said.append(f"X-ray {record['xray'].get('path', 'unknown')}")
     said += [str(note) for note in record["xray"].get("notes", [])]
+    if weighed := (record.get("weights") or {}).get("statement"):
+        said.append(str(weighed))
     if "waic" in trust and "limit" in trust:
         said.append(f"WAIC {trust['waic']:.3g} nat, limit of trust {trust['limit']:.3g} nat")
     return said

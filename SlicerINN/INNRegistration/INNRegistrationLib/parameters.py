@@ -40,6 +40,7 @@ class RegistrationState:
     bone: Bone = Bone.FILE
     spacing: Annotated[float, WithinRange(0, 10)] = 0.0  # of pixels on the detector; 0 is what the file says
     isMirrored: bool = False
+    isReweighted: bool = False
     ct: vtkMRMLScalarVolumeNode
     run: str = ""
     pose: int = 1

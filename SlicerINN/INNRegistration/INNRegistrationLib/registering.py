@@ -62,6 +62,8 @@ class Registering:
             arguments += ["--spacing", str(state.spacing)]
         if state.isMirrored:
             arguments += ["--mirror"]
+        if state.isReweighted:
+            arguments += ["--reweight"]
         self.child = Child(python_path(), arguments)
 
     def poll(self) -> bool:

@@ -31,8 +31,9 @@ def pose_verdict(result: PoseResult) -> tuple[str, str]:
 
 
 def pose_notes(result: PoseResult) -> str:
-    """What was assumed about the X-ray: contrast, spacing, distances; empty if nothing was."""
-    return " ".join(str(note) for note in result.record["xray"].get("notes", []))
+    """What was assumed about the X-ray, and how its poses were weighed; empty if there is nothing to say."""
+    weighed = (result.record.get("weights") or {}).get("statement", "")
+    return " ".join([*map(str, result.record["xray"].get("notes", [])), str(weighed)]).strip()
 
 
 def pose_header(result: PoseResult) -> list[tuple[str, str]]:
