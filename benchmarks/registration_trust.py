@@ -41,7 +41,8 @@ def changed(problem: PoseRegistration, folder: Path, case: str) -> dict[str, Cal
     def patient(name: str) -> Callable[[Tensor], Tensor]:
         other = problem_of(name, folder)
         theta = other.space.sample_prior(XRAYS, torch.Generator().manual_seed(SEED))
-        return lambda y: other.forward(theta)
+        # Line integrals count in shares of the bundle's brightest, as `register` reads them.
+        return lambda y: other.forward(theta) * (other.brightest / problem.brightest)
 
     result = {
         "inverted grey values": lambda y: y.amax(1, keepdim=True) - y,
