@@ -80,7 +80,7 @@ def spline_forward(x: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """
     if torch.is_grad_enabled() and (x.requires_grad or raw.requires_grad):
         return _Forward.apply(x, raw.expand(-1, -1, x.shape[2]), grid)
-    return _forward(x, _each(x, raw), grid, keep=False)[:2]
+    return _forward(x, raw, grid, keep=False)[:2]
 
 
 def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
     Both directions share the arithmetic of the knots, so that a round trip ends where it began.
     """
-    raw = _elements_last(_each(y, raw), grid)
+    raw = _elements_last(raw, y, grid)
     share = torch.softmax(raw[: 2 * grid.bins].view(2, grid.bins, -1), 1)
     x, u, found, is_inside = _inverse(y.reshape(-1), share, raw[2 * grid.bins :], grid)
     (width, height), (left, right) = found.size.unbind(), found.slopes.unbind()
@@ -169,14 +169,11 @@ def _find(value: Tensor, share: Tensor, inner: Tensor, spare: Tensor, grid: Grid
     return _Bins(passed, size, pick(ends), raw_slopes, slopes)
 
 
-def _each(value: Tensor, raw: Tensor) -> Tensor:
-    """Parameters for each row; those of a single member are looked up by all of its rows as they are."""
-    return raw if len(value) == 1 else raw.expand(-1, -1, value.shape[2])
-
-
-def _elements_last(raw: Tensor, grid: Grid) -> Tensor:
-    """Parameters ``(M, (3 bins − 1) channels, rows)`` as ``(3 bins − 1, M channels rows)``."""
+def _elements_last(raw: Tensor, value: Tensor, grid: Grid) -> Tensor:
+    """Parameters as ``(3 bins − 1, M channels rows)``; what rows of a single member share is one column."""
     each = 3 * grid.bins - 1
+    if len(raw) > 1:
+        raw = raw.expand(-1, -1, value.shape[2])
     return raw.view(len(raw), each, -1).transpose(0, 1).reshape(each, -1)
 
 
@@ -194,7 +191,7 @@ def _merged(moved: Tensor, value: Tensor, inside: Tensor, is_inside: Tensor) -> 
 def _forward(x: Tensor, raw: Tensor, grid: Grid, *, keep: bool) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Result, log-determinant, and what the gradient needs if that is to be kept."""
     k, value = grid.bins, x.reshape(-1)
-    raw = _elements_last(raw, grid)
+    raw = _elements_last(raw, x, grid)
     share = torch.softmax(raw[: 2 * k].view(2, k, -1), 1)
     inside, is_inside = _clamped(value, grid.bound)
     spare = torch.empty_like(share) if keep else share

@@ -200,7 +200,6 @@ class PoseRegistration(InverseProblem):
             )
         return ReferencePosterior(y, len(self.parameters), lambda row, n: self.tempered(row, n).samples)
 
-    @torch.no_grad()
     def tempered(self, y: Tensor, n: int, seed: int | None = None) -> TemperedSamples:
         """Return samples of the posterior of one image ``(C,)`` by sequential Monte Carlo, and its evidence.
 
