@@ -138,6 +138,11 @@ def test_an_error_of_ours_keeps_its_traceback(bundle, image_file, out, monkeypat
     assert not out.exists()
 
 
+def heed_ctrl_c():
+    """A test run started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(arguments, folder, ready):
     """Start a command, send Ctrl-C once ``ready(folder)``, and return its exit code and standard error."""
     process = subprocess.Popen(
@@ -146,8 +151,7 @@ def interrupted(arguments, folder, ready):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-        # A test run started in the background ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 90
     while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
@@ -170,6 +174,20 @@ def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
     assert code == 130
     assert errors.splitlines() == ["monai-inn: interrupted; nothing half-written is left."]
     assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_ctrl_c_while_a_library_is_imported_has_the_same_exit_code(tmp_path):
+    (tmp_path / "torch.py").write_text('exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")')
+    done = subprocess.run(
+        [*PYTHON, "infer", "oximetry", "image.npz", "-o", "out"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines() == ["monai-inn: interrupted; nothing half-written is left."]
 
 
 def test_ctrl_c_in_fit_leaves_a_state_to_resume_and_no_bundle(tmp_path):
