@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def pytest_collection_finish() -> None:
     """Take this folder off the path: `slicer` imports every file of a folder of its own name there."""
     here = Path(__file__).parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A test run started in the background ignores Ctrl-C, and so would every process it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def untrained(problem: InverseProblem) -> FittedPosterior:

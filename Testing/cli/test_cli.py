@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel
@@ -200,9 +199,7 @@ def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, mo
     assert "no trained bundle" in refused(capsys, "demo", "-o", tmp_path / "demo")
     monkeypatch.undo()
     assert mi.bundles.shipped()
-    started = time.monotonic()
     assert run("demo", "-o", tmp_path / "demo") == 0
-    assert time.monotonic() - started < 120  # 60 s are promised on an idle machine
     for line in capsys.readouterr().out.partition("Pictures:\n")[2].split():
         assert Path(line).stat().st_size > 10_000
 

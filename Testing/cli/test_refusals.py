@@ -138,11 +138,6 @@ def test_an_error_of_ours_keeps_its_traceback(bundle, image_file, out, monkeypat
     assert not out.exists()
 
 
-def heed_ctrl_c():
-    """A test run started in the background ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupted(arguments, folder, ready):
     """Start a command, send Ctrl-C once ``ready(folder)``, and return its exit code and standard error."""
     process = subprocess.Popen(
@@ -151,7 +146,6 @@ def interrupted(arguments, folder, ready):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-        preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 90
     while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
@@ -184,7 +178,6 @@ def test_ctrl_c_while_a_library_is_imported_has_the_same_exit_code(tmp_path):
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        preexec_fn=heed_ctrl_c,
     )
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines() == ["monai-inn: interrupted; nothing half-written is left."]

@@ -134,19 +134,20 @@ def test_every_stage_has_a_deadline_of_its_own_within_the_budget():
     assert times[-1] < 100 + 600  # measuring takes the rest
 
 
-def test_the_learning_rate_has_decayed_when_a_deadline_comes():
-    now = time.monotonic()
+def test_the_learning_rate_has_decayed_when_a_deadline_comes(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     assert Pace(0, 100, now, math.inf).share(10) == 0.1
-    assert Pace(0, 100, now - 30, now + 30).share(10) == pytest.approx(0.5, abs=0.01)
+    assert Pace(0, 100, now - 30, now + 30).share(10) == pytest.approx(0.5)
     assert Pace(0, 100, now - 30, now + 30).share(80) == 0.8
-    assert Pace(40, 100, now - 30, now + 30).share(50) == pytest.approx(0.7, abs=0.01)
+    assert Pace(40, 100, now - 30, now + 30).share(50) == pytest.approx(0.7)
     assert Pace(0, 100, now - 30, now - 1).share(10) == 1.0
 
 
 def test_time_budget_is_kept():
-    began = time.monotonic()
+    began = time.process_time()  # what a loaded machine spends on others does not count
     fitted = mi.fit(LinearGaussian(2, 1), minutes=0.15, network=SMALL)
-    assert time.monotonic() - began < 2.5 * 9  # a loaded machine may take longer than the 9 s asked for
+    assert time.process_time() - began < 2.5 * 9  # two threads, for the 9 s asked for
     assert fitted.card["training"]["recipe"]["posterior_steps"] >= 50
 
 
