@@ -83,15 +83,18 @@ def _plain_maps(result: Mapping[str, Any]) -> str:
 
 
 def _plain_poses(result: Mapping[str, Any]) -> str:
-    free = [row for row in result["parameters"] if row["is_free"]]
+    free = [(row["name"], row["unit"]) for row in result["parameters"] if row["is_free"]]
     lines = [result["ambiguity"]["statement"]]
+
+    def pose(values: Mapping[str, float], sd: Mapping[str, float]) -> str:
+        return ", ".join(f"{name} {values[name]:.1f} ± {sd[name]:.1f} {unit}" for name, unit in free)
+
     for mode in result["modes"]:
-        pose = ", ".join(
-            f"{row['name']} {mode['pose'][row['name']]:.1f} ± {mode['spread'][row['name']]:.1f} {row['unit']}"
-            for row in free
-        )
-        error = mode["mtre_mm"]["median"]
-        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {pose}; mTRE {error:.1f} mm")
+        said, error = pose(mode["pose"], mode["spread"]), mode["mtre_mm"]["median"]
+        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {said}; mTRE {error:.1f} mm")
+        if (top := mode["refined"]) is not None:
+            gain = top["log_likelihood_gain"]
+            lines.append(f"     refined: {pose(top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats")
     if result["weights"] is not None:
         lines.append(result["weights"]["statement"])
     lines += [result["trust"]["statement"], *result["xray"]["notes"]]

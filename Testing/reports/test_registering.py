@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 import monai_inn as mi
 from monai_inn.physics.carm import POSE, project_points
+from monai_inn.plain import plain
 from monai_inn.reports.registering import register_xray
 from monai_inn.reports.view_planning import plan_views
 
@@ -70,18 +71,17 @@ def test_the_record_is_complete_and_agrees_with_itself(result):
     assert listed | {"registration.json"} == {path.name for path in folder.iterdir()}
     for mode in record["modes"]:
         assert mode["mtre_mm"]["low"] <= mode["mtre_mm"]["median"] <= mode["mtre_mm"]["high"]
-        assert mode["refined"]["log_likelihood_gain"] >= 0
-        assert set(mode["files"].values()) <= listed
+        assert {*mode["files"].values(), *mode["refined"]["files"].values()} <= listed
 
 
 def test_transforms_are_the_poses(result):
     record, folder = result
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    for mode in record["modes"]:
-        camera = np.array(mode["camera_to_world"])
+    for pose in [*record["modes"], *(mode["refined"] for mode in record["modes"])]:
+        camera = np.array(pose["camera_to_world"])
         assert np.linalg.det(camera[:3, :3]) == pytest.approx(1)
         for ending in ("tfm", "h5"):
-            stored = sitk.ReadTransform(str(folder / mode["files"][ending]))
+            stored = sitk.ReadTransform(str(folder / pose["files"][ending]))
             point = np.array([12.0, -7.0, 40.0])
             place = flip @ np.linalg.inv(camera) @ np.append(point, 1.0)
             # ITK's points are in LPS.
@@ -138,6 +138,29 @@ def test_the_same_seed_gives_the_same_answer(pose_fit, pose_bundle, result, tmp_
         assert again[name] == record[name]
 
 
+def test_refined_poses_fit_better(pose_fit, result):
+    record, folder = result
+    xray = nibabel.load(folder / "xray.nii.gz").get_fdata()
+    for mode in record["modes"]:
+        found = mode["refined"]
+        drrs = [nibabel.load(folder / files["drr"]).get_fdata() for files in (mode["files"], found["files"])]
+        before, after = (np.square(xray - drr).sum() for drr in drrs)
+        gain = (before - after) / (2 * pose_fit.problem.noise_model.sd**2)
+        assert found["log_likelihood_gain"] == pytest.approx(gain, abs=1e-2)
+        assert gain > 0
+        assert {name for name, sd in found["sd"].items() if sd > 0} == {"lao", "cra"}
+    said = plain("register", record | {"out": str(folder)})
+    assert said.count("refined: lao") == len(record["modes"])
+
+
+@pytest.mark.parametrize(("option", "name"), [("reweighted", "--reweight"), ("refined", "--refine")])
+def test_what_works_on_one_xray_refuses_two(pose_fit, pose_bundle, tmp_path, option, name):
+    xray = write_xray(pose_fit.problem, tmp_path / "xray.nii.gz")
+    with pytest.raises(ValueError, match=f"{name} works on one X-ray"):
+        register_xray(pose_bundle, xray, tmp_path / "no", second=xray, **{option: True})
+    assert not (tmp_path / "no").exists()
+
+
 def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
     """Log densities are those of the exact posterior, up to the error of its evidence."""
     problem = pose_fit.problem
@@ -154,9 +177,6 @@ def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
     assert float(off.std()) < 1e-2  # of rounding
     error = (1 / weights["effective"] - 1 / weights["proposals"]) ** 0.5
     assert abs(float(off.mean())) < 4 * error + 1e-2
-    with pytest.raises(ValueError, match="works on one X-ray"):
-        register_xray(pose_bundle, xray, tmp_path / "no", second=xray, **options)
-    assert not (tmp_path / "no").exists()
 
 
 def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle, tmp_path):

@@ -104,7 +104,7 @@ def phantom(spacing=3.0):
     return (1000 * values - 100).transpose(2, 1, 0).astype(np.int16).copy(), matrix
 
 
-def write_registration(folder, number=2, is_trusted=True, seed=0):
+def write_registration(folder, number=2, is_trusted=True, is_refined=False, seed=0):
     """Write a result with one or two plausible poses."""
     folder.mkdir()
     noise = np.random.default_rng(seed)
@@ -121,6 +121,9 @@ def write_registration(folder, number=2, is_trusted=True, seed=0):
         modes[0]["mass"] = 0.98
     np.savez(folder / "samples.npz", camera_to_world=cameras, mode=labels, pose=poses,
              log_density=np.zeros(len(labels)))  # fmt: skip
+    for mode, sd in zip(modes, SD if is_refined else (), strict=False):
+        top = {"sd": dict(zip(NAMES, (sd / 3).tolist(), strict=True)), "log_likelihood_gain": 3.21}
+        mode["refined"] = top | {part: mode[part] for part in ("pose", "camera_to_world")}
     statement = (
         "Two poses explain this X-ray: 58 % at 70° LAO, 6° CRA; 42 % at 114° LAO, 6° CAU."
         if number == 2
@@ -131,7 +134,7 @@ def write_registration(folder, number=2, is_trusted=True, seed=0):
         "command": "register",
         "created": "2026-11-25T18:00:00+00:00",
         "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
-        "settings": {"samples": len(labels), "seed": seed, "false_alarm": 0.05, "refined": False},
+        "settings": {"samples": len(labels), "seed": seed, "false_alarm": 0.05, "refined": is_refined},
         "bundle": {"name": "made", "path": "/bundles/made", "version": "0.1.0", "problem": "registration"},
         "xray": {"path": "/images/lateral.dcm", "shape": [48, 64], "spacing_mm": 3.2, "notes": []},
         "detector": DETECTOR,

@@ -440,6 +440,15 @@ def test_table_has_units(folder):
         "Pose 2, 42 %: LAO 114.0° ± 2.0°, CAU 6.0° ± 1.0°, roll -1.0° ± 0.7°, right -2.0 mm"
     )
     assert "Mean distance of bone landmarks" in text
+    assert "Refined" not in text
+
+
+def test_a_refined_pose_is_told(tmp_path):
+    result = read_poses(write_registration(tmp_path / "case", is_refined=True))
+    assert pose_sentence(result, result.poses[1]).endswith(
+        "Refined: LAO 114.0° ± 0.7°, CAU 6.0° ± 0.3°, roll -1.0° ± 0.2°, right -2.0 mm ± 0.3 mm, "
+        "down 4.0 mm ± 0.8 mm, away 0.0 mm ± 1.3 mm; log likelihood + 3.2 nats."
+    )
 
 
 # Damage.
@@ -465,6 +474,7 @@ DAMAGES = {
     ),
     "is no matrix": lambda folder: change(folder, lambda r: r["modes"][1].update(camera_to_world=[1, 2])),
     "is damaged": lambda folder: change(folder, lambda r: r["modes"][0].pop("pose")),
+    "damaged .'pose'": lambda folder: change(folder, lambda r: r["modes"][0].update(refined={"sd": {}})),
     "incomplete": lambda folder: change(folder, lambda r: r["modes"][0].update(mass=float("nan"))),
     "no point": lambda folder: change(folder, lambda r: r.update(target_ras_mm=[1])),
     "drr_2.nii.gz is missing": lambda folder: (folder / "drr_2.nii.gz").unlink(),

@@ -107,10 +107,11 @@ def test_options_reach_the_command(panel):
     ui.spacingBox.value = 0.308
     ui.mirrorCheck.click()
     ui.reweightCheck.click()
+    ui.refineCheck.click()
     ui.findButton.click()
     panel.settle()
     words = (panel.replay / "calls").read_text().strip()
-    told = "--contrast attenuation --spacing 0.308 --mirror --reweight"
+    told = "--contrast attenuation --spacing 0.308 --mirror --reweight --refine"
     assert words.endswith(f"{told} --json --progress-lines")
 
 

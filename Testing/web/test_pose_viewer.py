@@ -24,7 +24,7 @@ def poses_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     for package in ("trame_slicer", "SimpleITK"):
         pytest.importorskip(package, reason=f"the viewer needs {package}")
     place = tmp_path_factory.mktemp("registrations")
-    started = Viewer(write_registration(place / "lateral"), place / "log.txt")
+    started = Viewer(write_registration(place / "lateral", is_refined=True), place / "log.txt")
     yield started
     started.stop()
 
@@ -132,6 +132,7 @@ def test_target_and_its_spread_are_told_and_drawn(page: Page) -> None:
     says(page, "#target", "R 4.0, A -30.0, S 120.0 mm. Target, 95 %: ± ")
     says(page, "#target", "mm along its axes")
     says(page, "#landmarks", "Mean distance of bone landmarks")
+    says(page, "#landmarks", "Refined: LAO 70.0° ± 0.4°, CRA")
     room = quarter(settled(page), 1, 1)
     amber = (room[..., 0] > 150) & (room[..., 2] < 60)
     assert amber.sum() > 30, "the ellipsoid"

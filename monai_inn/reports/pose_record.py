@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.poses import PosePosterior, refine
+from monai_inn.inferers.poses import PosePosterior, Refined
 from monai_inn.metrics.poses import point_spread, registration_error
 from monai_inn.physics.carm import POSE, geodesic_degrees
 from monai_inn.reports.pose_files import detector_ncc
@@ -15,7 +15,6 @@ from monai_inn.reports.pose_files import detector_ncc
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.inferers.pose_weights import Reweighted
-    from monai_inn.metrics.modes import Mode
     from monai_inn.problems import PoseRegistration
 
 __all__ = [
@@ -83,7 +82,7 @@ def describe_mode(
     answer: PosePosterior,
     index: int,
     drr: Tensor,
-    refined: bool,
+    refined: Refined | None,
 ) -> dict[str, Any]:
     """Return all that is said of the plausible pose with this index, whose simulated X-ray is ``drr``."""
     mode, number = answer.modes[index], index + 1
@@ -113,7 +112,7 @@ def describe_mode(
             "ncc": round(detector_ncc(observation, drr), _DECIMALS),
             "noise_ratio": round(float(residual.square().mean()), _DECIMALS),
         },
-        "refined": _refined(problem, observation, mode) if refined else None,
+        "refined": None if refined is None else _describe_refined(problem, refined, number),
     }
 
 
@@ -132,13 +131,17 @@ def describe_weights(weighed: Reweighted | None) -> dict[str, Any] | None:
     }
 
 
-def _refined(problem: PoseRegistration, observation: Tensor, mode: Mode) -> dict[str, Any]:
-    found = refine(problem, observation, mode.parameters)
+def _describe_refined(problem: PoseRegistration, found: Refined, number: int) -> dict[str, Any]:
     return {
         "pose": _named(problem.poses(found.parameters)),
-        "sd": dict(zip(problem.targets, _numbers(found.sd), strict=True)),
+        "sd": {n: 0.0 for n in POSE} | dict(zip(problem.targets, _numbers(found.sd), strict=True)),
         "log_likelihood_gain": round(found.gain, _DECIMALS),
         "camera_to_world": problem.cameras(found.parameters.double()).tolist(),
+        "files": {
+            "tfm": f"pose_{number}_refined.tfm",
+            "h5": f"pose_{number}_refined.h5",
+            "drr": f"drr_{number}_refined.nii.gz",
+        },
     }
 
 

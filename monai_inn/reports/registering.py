@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
 from monai_inn.inferers.pose_weights import reconcile, reweight
-from monai_inn.inferers.poses import PosePosterior, infer_pose, registration_problem
+from monai_inn.inferers.poses import PosePosterior, Refined, infer_pose, refine, registration_problem
 from monai_inn.physics.carm import gantry_motion
 from monai_inn.reports.pose_files import write_detector_image, write_samples, write_transforms
 from monai_inn.reports.pose_record import (
@@ -83,8 +83,9 @@ def register_xray(
 
     if samples < 100:
         raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
-    if reweighted and second is not None:
-        raise ValueError("--reweight works on one X-ray; leave out --second or --reweight.")
+    if second is not None and (reweighted or refined):
+        option = "--reweight" if reweighted else "--refine"
+        raise ValueError(f"{option} works on one X-ray; leave out --second or {option}.")
     fitted = load(bundle, device)
     problem = registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
@@ -105,7 +106,11 @@ def register_xray(
         trust = trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
-        modes = [describe_mode(problem, observation, answer, k, drr, refined) for k, drr in enumerate(drrs)]
+        tops = [refine(problem, observation, m.parameters) if refined else None for m in answer.modes]
+        modes = [
+            describe_mode(problem, observation, answer, k, *shown)
+            for k, shown in enumerate(zip(drrs, tops, strict=True))
+        ]
         settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
         settings |= {"refined": refined, "reweighted": reweighted}
         record: dict[str, Any] = {"format_version": _FORMAT_VERSION, "command": "register"}
@@ -119,7 +124,11 @@ def register_xray(
         record |= describe_problem(problem) | {"trust": trust, "modes": modes}
         record |= {"differences": differences(problem, answer), "weights": describe_weights(weighed)}
         record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
-        record |= {"files": _write(draft, problem, observation, answer, drrs), "pictures": ["overview.png"]}
+        files = [
+            *_write(draft, problem, observation, answer, drrs),
+            *_write_refined(draft, problem, tops),
+        ]
+        record |= {"files": files, "pictures": ["overview.png"]}
         from monai_inn.reports.pose_figure import pose_figure
 
         pose_figure(problem, observation, answer, drrs, record, draft / "overview.png")
@@ -181,3 +190,18 @@ def _write(
         folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
     )
     return files
+
+
+def _write_refined(
+    folder: Path, problem: PoseRegistration, tops: Sequence[Refined | None]
+) -> Iterator[dict[str, Any]]:
+    """Write what was found by climbing from each pose; returns what each file is."""
+    for number, top in enumerate(tops, start=1):
+        if top is None:
+            continue
+        drr = problem.forward(top.parameters).reshape(problem.image_size or (1, 1))
+        write_detector_image(folder / f"drr_{number}_refined.nii.gz", drr, problem.detector)
+        camera = problem.cameras(top.parameters.double())
+        yield {"file": f"drr_{number}_refined.nii.gz", "what": f"simulated X-ray of pose {number}, refined"}
+        for name in write_transforms(folder, f"pose_{number}_refined", camera).values():
+            yield {"file": name, "what": f"pose {number}, refined, as ITK transform, CT to C-arm, LPS"}

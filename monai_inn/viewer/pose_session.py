@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from monai_inn.viewer import words
-from monai_inn.viewer.display import COMPARISONS, POSE_LABELS, Comparing, Pose, pose_row, pose_verdict
+from monai_inn.viewer.display import (
+    COMPARISONS,
+    POSE_LABELS,
+    Comparing,
+    Pose,
+    pose_row,
+    pose_verdict,
+    refined_sentence,
+)
 from monai_inn.viewer.pose_page import build_poses
 from monai_inn.viewer.pose_stage import PoseStage
 
@@ -88,12 +96,16 @@ class PoseSession:
         """Put the shown pose and the target on the page."""
         run = self.stage.run
         pose, target, spread = run.shown, run.target, run.spread()
+        landmarks = ""
+        if pose is not None:
+            error = words.landmark_error(pose.record["mtre_mm"])
+            landmarks = f"{error} {refined_sentence(self.result, pose)}".strip()
         where = "" if target is None else "R {:.1f}, A {:.1f}, S {:.1f} mm.".format(*target)
         with self.state as state:
             state.update(
                 {
                     "values": [] if pose is None else self._values(pose),
-                    "landmarks": "" if pose is None else words.landmark_error(pose.record["mtre_mm"]),
+                    "landmarks": landmarks,
                     "target": f"{where} {spread.text}" if spread is not None else where,
                 }
             )

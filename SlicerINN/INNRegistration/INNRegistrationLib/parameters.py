@@ -41,6 +41,7 @@ class RegistrationState:
     spacing: Annotated[float, WithinRange(0, 10)] = 0.0  # of pixels on the detector; 0 is what the file says
     isMirrored: bool = False
     isReweighted: bool = False
+    isRefined: bool = False
     ct: vtkMRMLScalarVolumeNode
     run: str = ""
     pose: int = 1

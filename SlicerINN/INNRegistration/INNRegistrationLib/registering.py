@@ -64,6 +64,8 @@ class Registering:
             arguments += ["--mirror"]
         if state.isReweighted:
             arguments += ["--reweight"]
+        if state.isRefined:
+            arguments += ["--refine"]
         self.child = Child(python_path(), arguments)
 
     def poll(self) -> bool:

@@ -26,6 +26,7 @@ from .pose_words import (
     pose_row,
     pose_sentence,
     pose_verdict,
+    refined_sentence,
 )
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
 from .record import ResultError
@@ -93,6 +94,7 @@ __all__ = [
     "read_poses",
     "read_region",
     "read_result",
+    "refined_sentence",
     "region_mean",
     "runs",
     "save_result",

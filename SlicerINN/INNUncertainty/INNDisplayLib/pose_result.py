@@ -207,6 +207,9 @@ def _pose(entry: dict[str, Any], names: list[str]) -> Pose:
     shown = [pose.mass, pose.similarity, *(pose.value(name) for name in names)]
     shown += [float(entry["spread"][name]) for name in names]
     shown += [float(entry["mtre_mm"][end]) for end in ("median", "low", "high")]
+    if (top := entry.get("refined")) is not None:
+        shown += [float(top[part][name]) for part in ("pose", "sd") for name in names]
+        shown.append(float(top["log_likelihood_gain"]))
     if not np.isfinite(shown).all() or pose.number < 1 or "drr" not in entry["files"]:
         raise ValueError("a pose is incomplete")
     return pose

@@ -14,6 +14,7 @@ __all__ = [
     "pose_row",
     "pose_sentence",
     "pose_verdict",
+    "refined_sentence",
 ]
 
 UNTRUSTED, AMBIGUOUS, CERTAIN = "untrusted", "ambiguous", "certain"
@@ -58,18 +59,33 @@ def pose_row(result: PoseResult, pose: Pose) -> list[str]:
 
 def pose_sentence(result: PoseResult, pose: Pose) -> str:
     """A pose in clinical words: which way the C-arm is turned, how sure that is, how far points are off."""
-    spread, error = pose.record["spread"], pose.record["mtre_mm"]
+    error, angles = pose.record["mtre_mm"], _angles(result, pose.record["pose"], pose.record["spread"])
+    said = (
+        f"Pose {pose.number}, {100 * pose.mass:.0f} %: {angles}. Mean distance of bone landmarks: "
+        f"{float(error['median']):.1f} mm (95 %: {float(error['low']):.1f} to {float(error['high']):.1f} mm)."
+    )
+    return f"{said} {refined_sentence(result, pose)}".strip()
+
+
+def refined_sentence(result: PoseResult, pose: Pose) -> str:
+    """The best fit near a pose; empty if none was asked for."""
+    top = pose.record.get("refined")
+    if top is None:
+        return ""
+    gain = float(top["log_likelihood_gain"])
+    return f"Refined: {_angles(result, top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats."
+
+
+def _angles(result: PoseResult, values: dict[str, float], sd: dict[str, float]) -> str:
+    """The six parameters of a pose, each with its standard deviation."""
     sides = {"lao": ("LAO", "RAO"), "cra": ("CRA", "CAU")}
     said = []
     for parameter in result.record["parameters"]:
-        name, value = parameter["name"], pose.value(parameter["name"])
+        name, value = parameter["name"], float(values[parameter["name"]])
         unit = "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
         label = POSE_LABELS.get(name, name).lower()
         if name in sides:
             label, value = sides[name][value < 0], abs(value)
-        sure = f" ± {float(spread[name]):.1f}{unit}" if parameter.get("is_free", True) else " (fixed)"
+        sure = f" ± {float(sd[name]):.1f}{unit}" if parameter.get("is_free", True) else " (fixed)"
         said.append(f"{label} {value:.1f}{unit}{sure}")
-    return (
-        f"Pose {pose.number}, {100 * pose.mass:.0f} %: {', '.join(said)}. Mean distance of bone landmarks: "
-        f"{float(error['median']):.1f} mm (95 %: {float(error['low']):.1f} to {float(error['high']):.1f} mm)."
-    )
+    return ", ".join(said)
