@@ -30,12 +30,17 @@ __all__ = [
     "add_image",
     "app",
     "center_of",
+    "done",
+    "every_node",
     "is_alive",
+    "kind_of",
     "panel",
     "recorded",
     "replay",
+    "shown",
     "spectra",
     "sphere",
+    "view",
 ]
 
 SOURCE = Path(__file__).parents[2] / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py"
@@ -140,6 +145,28 @@ class Panel(OpenModule):
         return [*Path(slicer.app.temporaryPath).glob("INNUncertainty-*")]
 
 
+def view():
+    """What the axial view shows."""
+    return app.slice_view("Red").composite
+
+
+def shown() -> slicer.vtkMRMLVolumeNode | None:
+    """The map that lies over the image in the slice views."""
+    found = {app.slice_view(name).composite.GetForegroundVolumeID() for name in ("Red", "Green", "Yellow")}
+    assert len(found) == 1, "the views differ"
+    return slicer.mrmlScene.GetNodeByID(found.pop() or "")
+
+
+def kind_of(node) -> str:
+    """What a node of a result shows."""
+    return node.GetAttribute("INN.map")
+
+
+def every_node() -> set[str]:
+    """Names of all nodes of the scene."""
+    return {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
+
+
 @pytest.fixture(scope="session")
 def spectra(camera_fit) -> np.ndarray:
     """Simulated measurements ``(2, 6, 7, 16)``."""
@@ -197,3 +224,10 @@ def panel(replay, recorded, spectra):
     opened.module.close()
     assert app.errors == []
     assert opened.left_behind() == []
+
+
+@pytest.fixture
+def done(panel):
+    """The panel after an inference."""
+    panel.apply()
+    return panel

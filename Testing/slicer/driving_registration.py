@@ -9,7 +9,7 @@ import pytest
 from made_registrations import write_registration
 from open_module import OpenModule, app, replace_python
 
-__all__ = ["RegistrationPanel", "app", "panel", "replay"]
+__all__ = ["RegistrationPanel", "app", "done", "panel", "refused", "replay"]
 
 MODULE = Path(__file__).parents[2] / "SlicerINN" / "INNRegistration"
 SOURCE = MODULE / "INNRegistration.py"
@@ -84,3 +84,21 @@ def panel(replay, tmp_path, monkeypatch):
     assert app.errors == []
     for name in [name for name in sys.modules if name.startswith("INNRegistration")]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def done(panel, tmp_path):
+    """The panel with two plausible poses."""
+    panel.open(write_registration(tmp_path / "case"))
+    return panel
+
+
+def refused(panel, button):
+    """Press a button; the one message that comes."""
+    button.click()
+    (message,), (error,) = app.messages, app.errors
+    assert message.kind == "error"
+    assert str(error) in message.text
+    app.messages.clear()
+    app.errors.clear()
+    return message.text
