@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process by default.
 
     Returns:
-        0, or 2 for bad input (one line on standard error says what), or 130 after Ctrl-C.
+        0, or 2 for bad input (one line on standard error says what), or 130 after Ctrl-C or SIGTERM.
     """
+    if argv is None:  # a process of its own; schedulers and containers end it by SIGTERM
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _parser().parse_args(argv)
     try:
         result: dict[str, Any] = arguments.run(arguments)

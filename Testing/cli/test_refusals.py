@@ -138,7 +138,7 @@ def test_an_error_of_ours_keeps_its_traceback(bundle, image_file, out, monkeypat
     assert not out.exists()
 
 
-def interrupted(arguments, folder, ready):
+def interrupted(arguments, folder, ready, by=signal.SIGINT):
     """Start a command, send Ctrl-C once ``ready(folder)``, and return its exit code and standard error."""
     process = subprocess.Popen(
         [*PYTHON, *map(str, arguments)],
@@ -151,12 +151,13 @@ def interrupted(arguments, folder, ready):
     while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 
 
-def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out, by):
     _, y = camera_fit.problem.simulate(4096, seed=2)
     np.savez(tmp_path / "large.npz", image=y.T.reshape(16, 64, 64).repeat(1, 20, 20).numpy())
     before = {p.name for p in tmp_path.iterdir()}
@@ -164,6 +165,7 @@ def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
         ["infer", bundle, tmp_path / "large.npz", "-o", out],
         tmp_path,
         lambda folder: any(p.name.startswith(".out.") for p in folder.iterdir()),
+        by,
     )
     assert code == 130
     assert errors.splitlines() == ["monai-inn: interrupted; nothing half-written is left."]
