@@ -251,7 +251,7 @@ class INNRegistrationWidget(
         with slicer.util.NodeModify(state):
             state.run, state.pose, state.showUntrusted = run.key, 1, False
         said = _("{name}: {n} plausible pose(s).").format(name=run.name, n=len(run.result.poses))
-        self.ui.statusLabel.text = f"{said} {pose_notes(run.result)}".strip()
+        self.ui.statusLabel.text = " ".join([said, *pose_notes(run.result)])
         if self._state is not None:
             self.onViews()
 

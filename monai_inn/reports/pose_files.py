@@ -13,7 +13,16 @@ from torch import Tensor
 
 from monai_inn.physics.carm import POSE, Detector, itk_matrix
 
-__all__ = ["detector_ncc", "write_detector_image", "write_samples", "write_transforms"]
+__all__ = ["detector_ncc", "files_of_pose", "write_detector_image", "write_samples", "write_transform"]
+
+
+def files_of_pose(name: str) -> dict[str, str]:
+    """Return the files of a pose: two transforms and a simulated X-ray.
+
+    Args:
+        name: its number, with ``_refined`` if it is the best fit near that pose.
+    """
+    return {"tfm": f"pose_{name}.tfm", "h5": f"pose_{name}.h5", "drr": f"drr_{name}.nii.gz"}
 
 
 def write_detector_image(path: Path, image: Tensor, detector: Detector) -> None:
@@ -37,18 +46,15 @@ def write_detector_image(path: Path, image: Tensor, detector: Detector) -> None:
     nibabel.save(written, path)
 
 
-def write_transforms(folder: Path, stem: str, camera: Tensor) -> dict[str, str]:
-    """Write a pose as ``.tfm`` and ``.h5``, see ``carm.itk_matrix``; returns the names of both files."""
+def write_transform(path: Path, camera: Tensor) -> None:
+    """Write a pose as ``.tfm`` or ``.h5``, see ``carm.itk_matrix``."""
     import SimpleITK as sitk  # noqa: N813 (its users' name)
 
     matrix = itk_matrix(camera.double()).numpy()
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[:3, :3].ravel().tolist())
     transform.SetTranslation(matrix[:3, 3].tolist())
-    names = {ending: f"{stem}.{ending}" for ending in ("tfm", "h5")}
-    for name in names.values():
-        sitk.WriteTransform(transform, str(folder / name))
-    return names
+    sitk.WriteTransform(transform, str(path))
 
 
 def write_samples(

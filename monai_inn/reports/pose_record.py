@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_inn.inferers.poses import PosePosterior, Refined
 from monai_inn.metrics.poses import point_spread, registration_error
 from monai_inn.physics.carm import POSE, geodesic_degrees
-from monai_inn.reports.pose_files import detector_ncc
+from monai_inn.reports.pose_files import detector_ncc, files_of_pose
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -98,14 +98,9 @@ def describe_mode(
         "number": number,
         "mass": round(mode.mass, _DECIMALS),
         "pose": _named(problem.poses(mode.parameters)),
-        "spread": {n: 0.0 for n in POSE} | dict(zip(problem.targets, _numbers(mode.spread), strict=True)),
+        "spread": _widths(problem, mode.spread),
         "camera_to_world": camera.tolist(),
-        "files": {
-            "tfm": f"pose_{number}.tfm",
-            "h5": f"pose_{number}.h5",
-            "drr": f"drr_{number}.nii.gz",
-            "difference": f"difference_{number}.nii.gz",
-        },
+        "files": files_of_pose(f"{number}") | {"difference": f"difference_{number}.nii.gz"},
         "mtre_mm": dict(zip(names, _numbers(error), strict=True)),
         "target": {"mean_ras_mm": _numbers(spread.mean), "covariance_mm2": _numbers(spread.covariance)},
         "similarity": {
@@ -134,14 +129,10 @@ def describe_weights(weighed: Reweighted | None) -> dict[str, Any] | None:
 def _describe_refined(problem: PoseRegistration, found: Refined, number: int) -> dict[str, Any]:
     return {
         "pose": _named(problem.poses(found.parameters)),
-        "sd": {n: 0.0 for n in POSE} | dict(zip(problem.targets, _numbers(found.sd), strict=True)),
+        "sd": _widths(problem, found.sd),
         "log_likelihood_gain": round(found.gain, _DECIMALS),
         "camera_to_world": problem.cameras(found.parameters.double()).tolist(),
-        "files": {
-            "tfm": f"pose_{number}_refined.tfm",
-            "h5": f"pose_{number}_refined.h5",
-            "drr": f"drr_{number}_refined.nii.gz",
-        },
+        "files": files_of_pose(f"{number}_refined"),
     }
 
 
@@ -190,6 +181,11 @@ def angle_in_words(value: float, positive: str, negative: str) -> str:
 
 def _named(pose: Tensor) -> dict[str, float]:
     return dict(zip(POSE, _numbers(pose), strict=True))
+
+
+def _widths(problem: PoseRegistration, sd: Tensor) -> dict[str, float]:
+    """Widths of all six parameters; those that are not free have none."""
+    return {n: 0.0 for n in POSE} | dict(zip(problem.targets, _numbers(sd), strict=True))
 
 
 def _numbers(values: Tensor) -> Any:

@@ -17,7 +17,7 @@ from monai_inn.bundles.reading import load
 from monai_inn.inferers.pose_weights import reconcile, reweight
 from monai_inn.inferers.poses import PosePosterior, Refined, infer_pose, refine, registration_problem
 from monai_inn.physics.carm import gantry_motion
-from monai_inn.reports.pose_files import write_detector_image, write_samples, write_transforms
+from monai_inn.reports.pose_files import files_of_pose, write_detector_image, write_samples, write_transform
 from monai_inn.reports.pose_record import (
     ambiguity,
     describe_mode,
@@ -108,8 +108,8 @@ def register_xray(
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
         tops = [refine(problem, observation, m.parameters) if refined else None for m in answer.modes]
         modes = [
-            describe_mode(problem, observation, answer, k, *shown)
-            for k, shown in enumerate(zip(drrs, tops, strict=True))
+            describe_mode(problem, observation, answer, k, drr, top)
+            for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))
         ]
         settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
         settings |= {"refined": refined, "reweighted": reweighted}
@@ -124,10 +124,7 @@ def register_xray(
         record |= describe_problem(problem) | {"trust": trust, "modes": modes}
         record |= {"differences": differences(problem, answer), "weights": describe_weights(weighed)}
         record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
-        files = [
-            *_write(draft, problem, observation, answer, drrs),
-            *_write_refined(draft, problem, tops),
-        ]
+        files = _write(draft, problem, observation, answer, drrs, tops)
         record |= {"files": files, "pictures": ["overview.png"]}
         from monai_inn.reports.pose_figure import pose_figure
 
@@ -166,25 +163,20 @@ def _write(
     observation: Tensor,
     answer: PosePosterior,
     drrs: Sequence[Tensor],
+    tops: Sequence[Refined | None],
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.image_size or (1, 1), problem.detector
     write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
     files = [{"file": "xray.nii.gz", "what": "the X-ray as line integrals on the bundle's detector"}]
-    for number, (mode, drr) in enumerate(zip(answer.modes, drrs, strict=True), start=1):
-        write_detector_image(folder / f"drr_{number}.nii.gz", drr.reshape(size), detector)
-        write_detector_image(
-            folder / f"difference_{number}.nii.gz", (observation - drr).reshape(size), detector
-        )
-        names = write_transforms(folder, f"pose_{number}", problem.cameras(mode.parameters.double()))
-        files += [
-            {"file": f"drr_{number}.nii.gz", "what": f"simulated X-ray of pose {number}"},
-            {"file": f"difference_{number}.nii.gz", "what": f"X-ray minus that of pose {number}"},
-            *(
-                {"file": n, "what": f"pose {number} as ITK transform, CT to C-arm, LPS"}
-                for n in names.values()
-            ),
-        ]
+    for number, (mode, drr, top) in enumerate(zip(answer.modes, drrs, tops, strict=True), start=1):
+        files += _write_pose(folder, problem, f"{number}", mode.parameters, drr)
+        difference = f"difference_{number}.nii.gz"
+        write_detector_image(folder / difference, (observation - drr).reshape(size), detector)
+        files.append({"file": difference, "what": f"X-ray minus that of pose {number}"})
+        if top is not None:
+            drr = problem.forward(top.parameters)
+            files += _write_pose(folder, problem, f"{number}_refined", top.parameters, drr)
     theta = answer.samples.double()
     files += write_samples(
         folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
@@ -192,16 +184,14 @@ def _write(
     return files
 
 
-def _write_refined(
-    folder: Path, problem: PoseRegistration, tops: Sequence[Refined | None]
+def _write_pose(
+    folder: Path, problem: PoseRegistration, name: str, theta: Tensor, drr: Tensor
 ) -> Iterator[dict[str, Any]]:
-    """Write what was found by climbing from each pose; returns what each file is."""
-    for number, top in enumerate(tops, start=1):
-        if top is None:
-            continue
-        drr = problem.forward(top.parameters).reshape(problem.image_size or (1, 1))
-        write_detector_image(folder / f"drr_{number}_refined.nii.gz", drr, problem.detector)
-        camera = problem.cameras(top.parameters.double())
-        yield {"file": f"drr_{number}_refined.nii.gz", "what": f"simulated X-ray of pose {number}, refined"}
-        for name in write_transforms(folder, f"pose_{number}_refined", camera).values():
-            yield {"file": name, "what": f"pose {number}, refined, as ITK transform, CT to C-arm, LPS"}
+    """Write the simulated X-ray of a pose, and the pose itself; returns what each file is."""
+    files, said = files_of_pose(name), f"pose {name.replace('_', ', ')}"
+    write_detector_image(folder / files["drr"], drr.reshape(problem.image_size or (1, 1)), problem.detector)
+    yield {"file": files["drr"], "what": f"simulated X-ray of {said}"}
+    camera = problem.cameras(theta.double())
+    for ending in ("tfm", "h5"):
+        write_transform(folder / files[ending], camera)
+        yield {"file": files[ending], "what": f"{said} as ITK transform, CT to C-arm, LPS"}

@@ -10,9 +10,10 @@ from monai_inn.viewer.display import (
     POSE_LABELS,
     Comparing,
     Pose,
+    accuracy_sentence,
+    pose_notes,
     pose_row,
     pose_verdict,
-    refined_sentence,
 )
 from monai_inn.viewer.pose_page import build_poses
 from monai_inn.viewer.pose_stage import PoseStage
@@ -71,7 +72,7 @@ class PoseSession:
                 "comparisons": [{"title": kind.capitalize(), "value": kind} for kind in COMPARISONS],
                 "share": 0.5,
                 "fields": 8,
-                "facts": words.pose_facts(record),
+                "facts": words.pose_facts(record, pose_notes(self.result)),
                 "differences": words.pose_differences(record),
             }
         )
@@ -96,16 +97,12 @@ class PoseSession:
         """Put the shown pose and the target on the page."""
         run = self.stage.run
         pose, target, spread = run.shown, run.target, run.spread()
-        landmarks = ""
-        if pose is not None:
-            error = words.landmark_error(pose.record["mtre_mm"])
-            landmarks = f"{error} {refined_sentence(self.result, pose)}".strip()
         where = "" if target is None else "R {:.1f}, A {:.1f}, S {:.1f} mm.".format(*target)
         with self.state as state:
             state.update(
                 {
                     "values": [] if pose is None else self._values(pose),
-                    "landmarks": landmarks,
+                    "landmarks": "" if pose is None else accuracy_sentence(self.result, pose),
                     "target": f"{where} {spread.text}" if spread is not None else where,
                 }
             )

@@ -11,7 +11,6 @@ __all__ = [
     "describe",
     "facts",
     "hint",
-    "landmark_error",
     "pose_differences",
     "pose_facts",
     "title",
@@ -99,12 +98,6 @@ def hint(flat: bool, quantiles: bool) -> str:
     return f"{read} {wheel}, Shift and drag moves the image."
 
 
-def landmark_error(error: dict[str, float]) -> str:
-    """How far bone lies off under the other samples of a pose, in one sentence."""
-    median, low, high = (float(error[end]) for end in ("median", "low", "high"))
-    return f"Mean distance of bone landmarks: {median:.1f} mm (95 %: {low:.1f} to {high:.1f} mm)."
-
-
 def pose_differences(record: dict[str, Any]) -> str:
     """How far apart the poses of a registration are; empty if there is one.
 
@@ -118,18 +111,17 @@ def pose_differences(record: dict[str, Any]) -> str:
     )
 
 
-def pose_facts(record: dict[str, Any]) -> list[str]:
+def pose_facts(record: dict[str, Any], notes: list[str]) -> list[str]:
     """Where a registration comes from: bundle, X-ray, trust.
 
     Args:
         record: content of ``registration.json``.
+        notes: what was assumed about the X-ray, and how its poses were weighed.
     """
     trust, bundle = record["trust"], record["bundle"]
     said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
     said.append(f"X-ray {record['xray'].get('path', 'unknown')}")
-    said += [str(note) for note in record["xray"].get("notes", [])]
-    if weighed := (record.get("weights") or {}).get("statement"):
-        said.append(str(weighed))
+    said += notes
     if "waic" in trust and "limit" in trust:
         said.append(f"WAIC {trust['waic']:.3g} nat, limit of trust {trust['limit']:.3g} nat")
     return said

@@ -21,12 +21,12 @@ from .pose_words import (
     CERTAIN,
     POSE_LABELS,
     UNTRUSTED,
+    accuracy_sentence,
     pose_header,
     pose_notes,
     pose_row,
     pose_sentence,
     pose_verdict,
-    refined_sentence,
 )
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
 from .record import ResultError
@@ -69,6 +69,7 @@ __all__ = [
     "Run",
     "Shown",
     "Spread",
+    "accuracy_sentence",
     "compare",
     "compared",
     "density",
@@ -94,7 +95,6 @@ __all__ = [
     "read_poses",
     "read_region",
     "read_result",
-    "refined_sentence",
     "region_mean",
     "runs",
     "save_result",

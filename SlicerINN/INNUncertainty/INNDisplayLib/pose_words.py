@@ -9,12 +9,12 @@ __all__ = [
     "CERTAIN",
     "POSE_LABELS",
     "UNTRUSTED",
+    "accuracy_sentence",
     "pose_header",
     "pose_notes",
     "pose_row",
     "pose_sentence",
     "pose_verdict",
-    "refined_sentence",
 ]
 
 UNTRUSTED, AMBIGUOUS, CERTAIN = "untrusted", "ambiguous", "certain"
@@ -31,10 +31,10 @@ def pose_verdict(result: PoseResult) -> tuple[str, str]:
     return state, f"{result.record['ambiguity']['statement']} {trust['statement']}"
 
 
-def pose_notes(result: PoseResult) -> str:
-    """What was assumed about the X-ray, and how its poses were weighed; empty if there is nothing to say."""
-    weighed = (result.record.get("weights") or {}).get("statement", "")
-    return " ".join([*map(str, result.record["xray"].get("notes", [])), str(weighed)]).strip()
+def pose_notes(result: PoseResult) -> list[str]:
+    """What was assumed about the X-ray, and how its poses were weighed."""
+    weighed = (result.record.get("weights") or {}).get("statement")
+    return [*map(str, result.record["xray"].get("notes", [])), *([str(weighed)] if weighed else [])]
 
 
 def pose_header(result: PoseResult) -> list[tuple[str, str]]:
@@ -59,21 +59,18 @@ def pose_row(result: PoseResult, pose: Pose) -> list[str]:
 
 def pose_sentence(result: PoseResult, pose: Pose) -> str:
     """A pose in clinical words: which way the C-arm is turned, how sure that is, how far points are off."""
-    error, angles = pose.record["mtre_mm"], _angles(result, pose.record["pose"], pose.record["spread"])
-    said = (
-        f"Pose {pose.number}, {100 * pose.mass:.0f} %: {angles}. Mean distance of bone landmarks: "
-        f"{float(error['median']):.1f} mm (95 %: {float(error['low']):.1f} to {float(error['high']):.1f} mm)."
-    )
-    return f"{said} {refined_sentence(result, pose)}".strip()
+    angles = _angles(result, pose.record["pose"], pose.record["spread"])
+    return f"Pose {pose.number}, {100 * pose.mass:.0f} %: {angles}. {accuracy_sentence(result, pose)}"
 
 
-def refined_sentence(result: PoseResult, pose: Pose) -> str:
-    """The best fit near a pose; empty if none was asked for."""
-    top = pose.record.get("refined")
-    if top is None:
-        return ""
-    gain = float(top["log_likelihood_gain"])
-    return f"Refined: {_angles(result, top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats."
+def accuracy_sentence(result: PoseResult, pose: Pose) -> str:
+    """How far points are off under the other samples of a pose, and the best fit near it if asked for."""
+    median, low, high = (float(pose.record["mtre_mm"][end]) for end in ("median", "low", "high"))
+    said = f"Mean distance of bone landmarks: {median:.1f} mm (95 %: {low:.1f} to {high:.1f} mm)."
+    if (top := pose.record.get("refined")) is not None:
+        gain = float(top["log_likelihood_gain"])
+        said += f" Refined: {_angles(result, top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats."
+    return said
 
 
 def _angles(result: PoseResult, values: dict[str, float], sd: dict[str, float]) -> str:
