@@ -188,7 +188,8 @@ def _write_pose(
     folder: Path, problem: PoseRegistration, name: str, theta: Tensor, drr: Tensor
 ) -> Iterator[dict[str, Any]]:
     """Write the simulated X-ray of a pose, and the pose itself; returns what each file is."""
-    files, said = files_of_pose(name), f"pose {name.replace('_', ', ')}"
+    number, *how = name.split("_")
+    files, said = files_of_pose(name), " ".join([*how, "pose", number])
     write_detector_image(folder / files["drr"], drr.reshape(problem.image_size or (1, 1)), problem.detector)
     yield {"file": files["drr"], "what": f"simulated X-ray of {said}"}
     camera = problem.cameras(theta.double())
