@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 import monai_inn.inferers.posterior as walk
-from monai_inn.inferers import MapNetwork, PosteriorInferer
+from monai_inn.inferers import MapNetwork
+from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import count_modes, quantiles, shared_latents, sort_samples
 
 
@@ -101,8 +102,16 @@ def test_any_number_and_size_of_spatial_axes(gaussian_fit, shape):
         torch.testing.assert_close(maps["median"].flatten(2), flat, rtol=1e-4, atol=1e-5)
 
 
-def test_a_square_image_with_as_many_rows_as_bands_is_no_batch(gaussian_fit):
-    assert gaussian_fit.maps(torch.randn(3, 3, 5), samples=8)["median"].shape == (4, 3, 5)
+def test_an_axis_that_may_be_bands_or_batch_is_asked_for(gaussian_fit):
+    image = torch.randn(3, 3, 5)
+    for call in (gaussian_fit.maps, gaussian_fit.trust, lambda x: next(gaussian_fit.draw(x, 1))):
+        with pytest.raises(ValueError, match=r"\(3, 3, 5\).*batched=False.*batched=True"):
+            call(image)
+    single = gaussian_fit.maps(image, samples=8, batched=False)["median"]
+    batch = gaussian_fit.maps(image, samples=8, batched=True)["median"]
+    assert single.shape == (4, 3, 5)
+    assert batch.shape == (3, 4, 5)
+    torch.testing.assert_close(single[:, 0], gaussian_fit.maps(image[:, 0], samples=8)["median"])
     assert gaussian_fit.maps(torch.randn(2, 3, 5, 6), samples=8)["median"].shape == (2, 4, 5, 6)
 
 
@@ -160,17 +169,31 @@ def test_a_density_that_overflows_is_out_of_distribution(gaussian_fit):
     assert float(maps["waic"]) == math.inf
 
 
-def test_progress_starts_with_the_preview_and_ends_complete(camera_fit, image, monkeypatch):
+def test_progress_runs_from_nothing_to_all(camera_fit, image, monkeypatch):
     monkeypatch.setattr(walk, "_PIXELS", 10)
     shares = []
     camera_fit.maps(image, samples=8, progress=shares.append)
     assert shares[0] == 0
     assert shares[-1] == 1
     assert shares == sorted(shares)
-    inferer = PosteriorInferer(camera_fit.problem, samples=8)
-    _, first = next(inferer.stream(image[None], camera_fit.network))
-    names = {"median", "interval_low", "interval_high", "interval_width", "quantiles", "valid"}
-    assert set(first) == names
+    assert len(shares) > 4
+
+
+def test_maps_compute_nothing_that_is_thrown_away(camera_fit, image, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("maps do not need the preview")
+
+    monkeypatch.setattr(type(camera_fit.network), "preview_quantiles", refuse)
+    camera_fit.maps(image, samples=8)
+
+
+def test_pieces_are_equal_and_shared_out_evenly(camera_fit):
+    """Three threads, at most 7 pixels a piece: 40 valid pixels make six pieces of six or seven."""
+    y = camera_fit.problem.simulate(42, seed=5)[1].T.reshape(1, -1, 6, 7).clone()
+    y[0, :, 0, :2] = 0
+    pieces = Pixels(y, camera_fit.problem).pieces(7, threads=3)
+    assert [len(piece) for piece in pieces] == [7, 7, 7, 7, 6, 6]
+    assert torch.cat(pieces).tolist() == list(range(2, 42))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ class KnownPosterior:
     def __init__(self, batch=False, **extra):
         self.batch, self.extra = batch, extra
 
-    def maps(self, image, *, samples, interval, seed):
+    def maps(self, image, *, samples, interval, seed, batched):
+        assert not batched
         plain = image.as_tensor()
         median = MetaTensor(plain[:2] * 10, meta={"channel_names": ("sao2", "vhb"), "units": ["1", "1"]})
         found = {

@@ -135,6 +135,7 @@ class FittedPosterior:
         quantiles: int = 0,
         false_alarm: float = 0.05,
         seed: int = 0,
+        batched: bool | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> dict[str, MetaTensor]:
         """Return maps of the posterior of an image.
@@ -147,12 +148,18 @@ class FittedPosterior:
             quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
             false_alarm: share of in-distribution pixels that ``ood`` may flag.
             seed: seed of the latents.
+            batched: whether the image has a batch axis. It is only needed where both of the first two axes
+                have as many entries as there are channels.
             progress: called with the share of the pixels that are done.
 
         Returns:
             Maps of shape ``(B, D or 1, *spatial)``, without ``B`` if the image had none;
             ``meta["channel_names"]`` and ``meta["units"]`` say what the channels are. The keys are
             those of ``PosteriorInferer``.
+
+        Raises:
+            ValueError: if the image has another number of channels, or either of its first two axes may be
+                that of the channels and ``batched`` does not say which.
         """
         inferer = PosteriorInferer(
             self.problem,
@@ -163,9 +170,9 @@ class FittedPosterior:
             false_alarm=false_alarm,
             seed=seed,
         )
-        batched, has_batch = self._batched(image)
+        whole, has_batch = self._batched(image, batched)
         maps: dict[str, Tensor] = {}
-        for share, current in inferer.stream(batched, self.network):
+        for share, current in inferer.stream(whole, self.network):
             maps = current
             progress(share)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
@@ -177,31 +184,40 @@ class FittedPosterior:
         head = self.network.preview
         return () if head is None else tuple(round(level, 6) for level in head.levels.tolist())
 
-    def preview(self, image: Tensor) -> dict[str, MetaTensor]:
+    def preview(self, image: Tensor, *, batched: bool | None = None) -> dict[str, MetaTensor]:
         """Return quick maps from one pass for each pixel.
 
         Keys: ``median``, ``interval_low``, ``interval_high``, ``interval_width`` of the interval between the
-        outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``.
+        outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``. Arguments are those of
+        ``maps``.
         """
-        batched, has_batch = self._batched(image)
-        maps = PosteriorInferer(self.problem).preview(batched, self.network)
+        whole, has_batch = self._batched(image, batched)
+        maps = PosteriorInferer(self.problem).preview(whole, self.network)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
         return self.with_meta(maps, image, levels=self.preview_levels)
 
-    def trust(self, image: Tensor, *, false_alarm: float = 0.05) -> dict[str, MetaTensor]:
-        """Return the maps ``waic``, ``ood``, ``p_value`` and ``valid`` of an image, without the posterior."""
+    def trust(
+        self, image: Tensor, *, false_alarm: float = 0.05, batched: bool | None = None
+    ) -> dict[str, MetaTensor]:
+        """Return the maps ``waic``, ``ood``, ``p_value`` and ``valid`` of an image, without the posterior.
+
+        Arguments are those of ``maps``.
+        """
         inferer = PosteriorInferer(self.problem, false_alarm=false_alarm)
-        batched, has_batch = self._batched(image)
-        maps = inferer.trust(batched, self.network)
+        whole, has_batch = self._batched(image, batched)
+        maps = inferer.trust(whole, self.network)
         return self.with_meta(maps if has_batch else {k: v[0] for k, v in maps.items()}, image)
 
-    def draw(self, image: Tensor, samples: int, *, seed: int = 0) -> Iterator[MetaTensor]:
+    def draw(
+        self, image: Tensor, samples: int, *, seed: int = 0, batched: bool | None = None
+    ) -> Iterator[MetaTensor]:
         """Yield coherent posterior samples of an image one by one, each ``(D, *spatial)``, physical units.
 
-        One latent per sample serves all pixels, so that neighbouring pixels of a sample agree.
+        One latent per sample serves all pixels, so that neighbouring pixels of a sample agree. Arguments are
+        those of ``maps``.
         """
-        batched, has_batch = self._batched(image)
-        for sample in PosteriorInferer(self.problem, seed=seed).draw(batched, self.network, samples):
+        whole, has_batch = self._batched(image, batched)
+        for sample in PosteriorInferer(self.problem, seed=seed).draw(whole, self.network, samples):
             yield self.with_meta({"sample": sample if has_batch else sample[0]}, image)["sample"]
 
     def with_meta(
@@ -250,14 +266,16 @@ class FittedPosterior:
             )
         return observation.to(self.device, torch.float32)
 
-    def _batched(self, image: Tensor) -> tuple[Tensor, bool]:
+    def _batched(self, image: Tensor, batched: bool | None) -> tuple[Tensor, bool]:
         """The image with a batch axis, and whether it came with one."""
         self.problem.require_pixels()
         channels = len(self.problem.observation_names)
         image = torch.as_tensor(image).to(self.device)
-        has_batch = image.ndim >= 2 and image.shape[1] == channels
-        if has_batch and image.ndim == 3 and image.shape[0] == channels:
-            has_batch = (
-                False  # (C, H, W) with H = C is far more likely than a batch of C one-dimensional images
+        first, second = (size == channels for size in (*image.shape[:2], -1, -1)[:2])
+        if batched is None and first and second:
+            raise ValueError(
+                f"an image of shape {tuple(image.shape)} may have its {channels} bands on either "
+                "of its first two axes; say batched=False for the first, batched=True for the second."
             )
+        has_batch = second if batched is None else batched
         return (image, True) if has_batch else (image.unsqueeze(0), False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from monai.inferers.inferer import Inferer
 from torch import Tensor
 
 from monai_inn.inferers.levels import QuantileLevels
+from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
@@ -18,7 +19,12 @@ from monai_inn.problems import InverseProblem
 
 __all__ = ["PosteriorInferer"]
 
-_PIXELS = 1024  # pixels of one task; its samples stay in the cache between drawing and sorting
+# Pixels of one task. A flow is prepared anew for each task, and each call from Python takes its lock: larger
+# tasks leave less of both, smaller ones keep the samples in the cache between drawing and sorting.
+_PIXELS = 4096
+_GPU_PIXELS = 65536
+
+Answer = Callable[[Tensor], dict[str, Tensor]]  # rows of observations (n, C) to columns (n, K) by name
 
 
 class PosteriorInferer(Inferer):
@@ -90,6 +96,24 @@ class PosteriorInferer(Inferer):
             maps = current
         return maps
 
+    def stream(self, inputs: Tensor, network: PosteriorNetwork) -> Iterator[tuple[float, dict[str, Tensor]]]:
+        """Yield ``(share done, maps)``, maps whose pixels are filled in as they come.
+
+        The first share is 0, the last 1, and the maps of the last item are complete. All share their memory.
+        """
+        latents = shared_latents(self.samples, len(self.space), self.seed)
+        guard = ConformalThreshold(network.ood_scores)
+        levels = QuantileLevels.of(network)
+
+        def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
+            features = self.problem.features(observation)
+            samples = network.posterior(features).leading(len(self.space)).push(latents.to(features))
+            maps = summarise(samples, self.space, self.interval, self.below, levels, self.levels)
+            score = self._score(self.problem.density_features(observation), network)
+            return maps | {"waic": score, "ood": guard.is_out(score, self.false_alarm).float()}
+
+        yield from self._fill(Pixels(inputs, self.problem), summarise_rows)
+
     def preview(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
         """Return quick maps from one pass per pixel.
 
@@ -97,131 +121,77 @@ class PosteriorInferer(Inferer):
         the preview head's outermost quantiles (95 %), ``quantiles`` at all its levels, parameter by
         parameter, and ``valid``.
         """
-        rows, valid, shape = self._rows(inputs)
 
-        def task(pixels: Tensor) -> Tensor:
-            with torch.no_grad():
-                latent = network.preview_quantiles(self.problem.features(rows[pixels]))
-                return self.space.inverse(latent.movedim(-1, 0)).permute(1, 2, 0)
+        def quick(observation: Tensor) -> dict[str, Tensor]:
+            latent = network.preview_quantiles(self.problem.features(observation))
+            values = self.space.inverse(latent.movedim(-1, 0))
+            low, median, high = values[0], values[len(values) // 2], values[-1]
+            ends = {"median": median, "interval_low": low, "interval_high": high}
+            return ends | {"interval_width": high - low, "quantiles": values.permute(1, 2, 0).flatten(1)}
 
-        levels = 0 if network.preview is None else len(network.preview.levels)
-        stack = torch.cat(
-            [
-                rows.new_empty(0, len(self.space), levels),
-                *on_all_threads(task, _tasks(valid, 8 * _PIXELS), rows.device),
-            ]
-        )
-        low, median, high = stack[..., 0], stack[..., levels // 2], stack[..., -1]
-        columns = {
-            "median": median,
-            "interval_low": low,
-            "interval_high": high,
-            "interval_width": high - low,
-            "quantiles": stack.flatten(1),
-        }
-        maps = {name: _blank(valid, values) for name, values in columns.items()}
-        return self._images(maps | {"valid": valid.float().unsqueeze(1)}, shape)
-
-    def stream(self, inputs: Tensor, network: PosteriorNetwork) -> Iterator[tuple[float, dict[str, Tensor]]]:
-        """Yield ``(share done, maps)``: first the preview, then maps whose pixels are filled in as they come.
-
-        The maps of the last item are complete. All items but the first share their memory.
-        """
-        yield 0.0, self.preview(inputs, network)
-        rows, valid, shape = self._rows(inputs)
-        guard = ConformalThreshold(network.ood_scores)
-        latents = shared_latents(self.samples, len(self.space), self.seed).to(rows.device)
-        levels = QuantileLevels.of(network)
-
-        def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
-            with torch.no_grad():
-                features = self.problem.features(observation)
-                samples = network.posterior(features).leading(len(self.space)).push(latents)
-                maps = summarise(samples, self.space, self.interval, self.below, levels, self.levels)
-                score = self._score(self.problem.density_features(observation), network)
-                return maps | {"waic": score, "ood": guard.is_out(score, self.false_alarm).float()}
-
-        tasks = _tasks(valid, _PIXELS)
-        # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
-        maps = {
-            name: rows.new_full((len(rows), value.shape[1]), torch.nan)
-            for name, value in summarise_rows(rows.new_ones(1, rows.shape[1])).items()
-        }
-        maps["valid"] = valid.float().unsqueeze(1)
-        done = 0
-        for pixels, result in zip(
-            tasks, on_all_threads(lambda t: summarise_rows(rows[t]), tasks, rows.device), strict=True
-        ):
-            for name, value in result.items():
-                maps[name][pixels] = value
-            done += len(pixels)
-            yield done / int(valid.sum()), self._images(maps, shape)
-        if not tasks:
-            yield 1.0, self._images(maps, shape)
+        return self._filled(inputs, quick)
 
     def trust(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
         """Return ``waic``, ``ood``, conformal ``p_value`` and ``valid`` of an image ``(B, C, *spatial)``."""
-        rows, valid, shape = self._rows(inputs)
         guard = ConformalThreshold(network.ood_scores)
 
-        def task(pixels: Tensor) -> Tensor:
-            return self._score(self.problem.density_features(rows[pixels]), network)
+        def scored(observation: Tensor) -> dict[str, Tensor]:
+            score = self._score(self.problem.density_features(observation), network)
+            is_out = guard.is_out(score, self.false_alarm).float()
+            return {"waic": score, "ood": is_out, "p_value": guard.p_value(score)}
 
-        tasks = _tasks(valid, 8 * _PIXELS)
-        scores = torch.cat([*on_all_threads(task, tasks, rows.device), rows.new_empty(0, 1)])
-        maps = {
-            "waic": scores,
-            "ood": guard.is_out(scores, self.false_alarm).float(),
-            "p_value": guard.p_value(scores),
-        }
-        columns = {name: _blank(valid, value) for name, value in maps.items()}
-        return self._images(columns | {"valid": valid.float().unsqueeze(1)}, shape)
+        return self._filled(inputs, scored)
 
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
         """Yield coherent posterior samples one by one, each ``(B, D, *spatial)`` in physical units."""
-        rows, valid, shape = self._rows(inputs)
-        latents = shared_latents(samples, len(self.space), self.seed).to(rows.device)
+        pixels = Pixels(inputs, self.problem)
+        latents = shared_latents(samples, len(self.space), self.seed).to(pixels.valid.device)
         with torch.no_grad():
-            q = network.posterior(self.problem.features(rows[valid])).leading(len(self.space))
+            parts = [
+                (piece, network.posterior(self.problem.features(pixels.rows(piece))).leading(len(self.space)))
+                for piece in pixels.pieces(_GPU_PIXELS)
+            ]
             for latent in latents:
-                column = rows.new_full((len(rows), len(self.space)), torch.nan)
-                if bool(valid.any()):
-                    column[valid] = self.space.inverse(q.push(latent[None])[0])
-                yield self._images({"sample": column}, shape)["sample"]
+                column = pixels.blank(len(self.space))
+                for piece, q in parts:
+                    column[piece] = self.space.inverse(q.push(latent[None])[0])
+                yield pixels.image(column)
+
+    def _filled(self, inputs: Tensor, answer: Answer) -> dict[str, Tensor]:
+        """All that ``answer`` gives for every pixel, as complete maps."""
+        maps: dict[str, Tensor] = {}
+        for _, current in self._fill(Pixels(inputs, self.problem), answer):
+            maps = current
+        return maps
+
+    def _fill(self, pixels: Pixels, answer: Answer) -> Iterator[tuple[float, dict[str, Tensor]]]:
+        """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
+        device = pixels.valid.device
+        is_cpu = device.type == "cpu"
+        pieces = pixels.pieces(_PIXELS if is_cpu else _GPU_PIXELS, torch.get_num_threads() if is_cpu else 1)
+
+        def task(index: Tensor) -> dict[str, Tensor]:
+            with torch.no_grad():
+                return answer(pixels.rows(index))
+
+        # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
+        with torch.no_grad():
+            like = answer(torch.ones(1, len(self.problem.observation_names), device=device))
+        columns = {name: pixels.blank(value.shape[1]) for name, value in like.items()}
+        maps = {name: pixels.image(value) for name, value in columns.items()} | {"valid": pixels.mask}
+        yield 0.0, maps
+        for done, (index, result) in enumerate(
+            zip(pieces, on_all_threads(task, pieces, device), strict=True), start=1
+        ):
+            for name, value in result.items():
+                columns[name][index] = value
+            yield done / len(pieces), maps
+        if not pieces:
+            yield 1.0, maps
 
     @staticmethod
-    @torch.no_grad()
     def _score(features: Tensor, network: PosteriorNetwork) -> Tensor:
         """WAIC of density features ``(n, K)``, shape ``(n, 1)``."""
         # A density that overflows is as low as can be: such a pixel is out of distribution.
         log_prob = network.observation_log_prob(features).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         return waic(log_prob).unsqueeze(1)
-
-    def _rows(self, inputs: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-        """Pixels as rows ``(N, C)``, which of them are valid, and the image's shape without channels."""
-        channels = len(self.problem.observation_names)
-        if inputs.ndim < 2 or inputs.shape[1] != channels:
-            raise ValueError(
-                f"image has shape {tuple(inputs.shape)}, expected (batch, {channels} bands, *spatial) for "
-                f"{self.problem!r}; pass an image of that camera, or fit a bundle for yours."
-            )
-        image = torch.as_tensor(inputs).as_subclass(Tensor).float().movedim(1, -1)
-        rows = image.reshape(-1, channels)
-        return rows, self.problem.is_valid(rows), tuple(image.shape[:-1])
-
-    @staticmethod
-    def _images(columns: dict[str, Tensor], shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """``(N, K)`` columns back to ``(B, K, *spatial)``."""
-        return {name: value.reshape(*shape, value.shape[1]).movedim(-1, 1) for name, value in columns.items()}
-
-
-def _tasks(valid: Tensor, size: int) -> list[Tensor]:
-    """Indices of the valid pixels in pieces, none of them empty."""
-    return [piece for piece in torch.nonzero(valid).squeeze(1).split(size) if len(piece)]
-
-
-def _blank(valid: Tensor, values: Tensor) -> Tensor:
-    """Values of the valid rows, NaN for the others."""
-    column = values.new_full((len(valid), values.shape[1]), torch.nan)
-    column[valid] = values
-    return column

@@ -116,7 +116,9 @@ def count_modes(ordered: Tensor) -> Tensor:
 def _smoothing_width(ordered: Tensor, span: Tensor, size: int) -> Tensor:
     """Silverman's bandwidth in bins, from the smaller of standard deviation and interquartile range."""
     quarter = ordered[..., (3 * size) // 4] - ordered[..., size // 4]
-    spread = torch.minimum(ordered.std(-1), quarter / 1.349 + 1e-9)
+    mean = ordered.mean(-1, keepdim=True)
+    deviation = ((ordered - mean).square_().sum(-1) / (size - 1)).sqrt_()  # torch's std takes thrice as long
+    spread = torch.minimum(deviation, quarter / 1.349 + 1e-9)
     return (0.9 * spread * size**-0.2 / span.squeeze(-1) * _BINS).clamp(0.5, _BINS / 4)
 
 
@@ -132,17 +134,20 @@ def _smooth(density: Tensor, width: Tensor) -> Tensor:
 
 def _scan_peaks(density: Tensor, floor: Tensor) -> Tensor:
     """Count peaks by one walk over the bins: a peak is settled once the density has dropped far enough."""
-    peak, valley = torch.zeros_like(floor), torch.zeros_like(floor)
+    columns = F.pad(density, (0, 1)).movedim(-1, 0).contiguous()  # a last bin of zero settles the last peak
+    is_high, dips = columns > floor, _DIP * columns
+    extreme, count = (
+        torch.zeros_like(floor),
+        torch.zeros_like(floor),
+    )  # highest since rising, lowest since falling
     rising = torch.ones_like(floor, dtype=torch.bool)
-    count = torch.zeros_like(floor)
-    for value in (*density.unbind(-1), torch.zeros_like(floor)):
-        peak = torch.where(rising, torch.maximum(peak, value), peak)
-        valley = torch.where(rising, valley, torch.minimum(valley, value))
-        falls = rising & (value < _DIP * peak) & (peak > floor)
-        rises = ~rising & (valley < _DIP * value) & (value > floor)
-        count = count + falls
-        peak, valley = torch.where(rises, value, peak), torch.where(falls, value, valley)
-        rising = (rising & ~falls) | rises
+    for value, high, dip in zip(columns, is_high, dips, strict=True):
+        extreme = torch.where(rising, torch.maximum(extreme, value), torch.minimum(extreme, value))
+        falls = (value < _DIP * extreme) & (extreme > floor)
+        turns = torch.where(rising, falls, high & (extreme < dip))
+        count += turns & rising
+        extreme = torch.where(turns, value, extreme)
+        rising = rising ^ turns
     return count.clamp_min(1)
 
 

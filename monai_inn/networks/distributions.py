@@ -167,7 +167,7 @@ class FlowDistribution(Distribution):
         together: ChunkFunction = getattr(self, f"_{direction}")
         if torch.is_grad_enabled() or is_recorded():
             return together(rows, condition)
-        limit = rows_per_chunk(self._stack.widest, members, device, rows.element_size())
+        limit = rows_per_chunk(self._stack.widest(self._channels), members, device, rows.element_size())
         if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, PeriodicStack):
             return map_chunks([together], rows, condition, (members, *shape), limit, _LEAST_ROWS).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)

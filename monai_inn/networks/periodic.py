@@ -211,9 +211,9 @@ class PeriodicStack(nn.Module):
         """Number format of the weights."""
         return next(self.parameters()).dtype
 
-    @property
-    def widest(self) -> int:
-        """Channels of the widest activation."""
+    def widest(self, channels: int) -> int:
+        """Channels of the widest activation; all of them are needed for any of the ``channels``."""
+        del channels
         return max(weight.shape[1] for name, weight in self.named_parameters() if ".weights." in name)
 
 

@@ -154,12 +154,12 @@ class PreparedSubnet:
 def _channels_first(first: Tensor, later: Sequence[Tensor], seen: Tensor, chunk: Chunk, out: Tensor) -> None:
     """A strip by MKL: nothing is transposed, and biases come from rows of ones."""
     rows = seen.shape[1]
-    active, hidden = chunk.hidden(len(first), rows, 0)
+    active, hidden = chunk.hidden(first.shape[0], rows, 0)
     rectified_product(first, seen, active)
     *between, last = later
     for turn, weight in enumerate(between, start=1):
         before = hidden
-        active, hidden = chunk.hidden(len(weight), rows, turn % 2)
+        active, hidden = chunk.hidden(weight.shape[0], rows, turn % 2)
         rectified_product(weight, before, active)
     torch.mm(last, hidden, out=out)
 

@@ -39,7 +39,8 @@ class Plan:
         self, stack: FlowStack, channels: int, size: int, base: AdjustedNormal | None = None
     ) -> None:
         self._base = base
-        self._sharing = Sharing.of(size, stack.condition_channels, stack.widest, stack.dtype.itemsize)
+        widest = stack.widest(channels)
+        self._sharing = Sharing.of(size, stack.condition_channels, widest, stack.dtype.itemsize)
         self._centring = stack.centring
         with torch.no_grad():
             self._groups = [_Group(*span, self._sharing) for span in stack.spans(channels)]

@@ -122,11 +122,14 @@ class FlowStack(nn.Module):
         """Number format of the weights."""
         return next(self.parameters()).dtype
 
-    @property
-    def widest(self) -> int:
-        """Channels of the widest activation, which decides how many rows fit into the cache."""
-        widths = (weight.shape[1] for name, weight in self.named_parameters() if ".weights." in name)
-        return max(widths, default=1)
+    def widest(self, channels: int) -> int:
+        """Channels of the widest activation in the groups within the leading ``channels``.
+
+        That decides how many rows fit into the cache.
+        """
+        groups = itertools.chain.from_iterable(blocks for *_, blocks in self.spans(channels))
+        names = (named for block in groups for named in block.named_parameters())
+        return max((weight.shape[1] for name, weight in names if ".weights." in name), default=1)
 
 
 def check_kinds(coupling: str, mixing: str) -> None:

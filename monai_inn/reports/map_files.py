@@ -84,7 +84,9 @@ def write_samples(
 
     if number == 0:
         return
-    drawn = [cast("MetaTensor", sample.cpu()) for sample in fitted.draw(image, number, seed=seed)]
+    drawn = [
+        cast("MetaTensor", sample.cpu()) for sample in fitted.draw(image, number, seed=seed, batched=False)
+    ]
     for d, name in enumerate(drawn[0].meta["channel_names"]):
         stack, unit = torch.stack([sample.as_tensor()[d] for sample in drawn]), drawn[0].meta["units"][d]
         labels = [f"{name}, sample {i + 1}" for i in range(number)]

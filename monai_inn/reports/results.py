@@ -98,7 +98,11 @@ def infer_image(
         if preview is not None:
             _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings | {"device": device}))
         started = time.monotonic()
-        maps = on_cpu(fitted.maps(loaded, **options, quantiles=save_quantiles, seed=seed, progress=progress))
+        maps = on_cpu(
+            fitted.maps(
+                loaded, **options, quantiles=save_quantiles, seed=seed, batched=False, progress=progress
+            )
+        )
         seconds = time.monotonic() - started
         files = [
             *write_maps(draft, maps),
@@ -125,7 +129,9 @@ def _preview(
 ) -> None:
     """Write what is known after one pass for each pixel: quantiles of the preview head, and trust."""
     bundle, image, settings = about
-    maps = on_cpu(fitted.preview(loaded) | fitted.trust(loaded, false_alarm=false_alarm))
+    maps = on_cpu(
+        fitted.preview(loaded, batched=False) | fitted.trust(loaded, false_alarm=false_alarm, batched=False)
+    )
     levels = fitted.preview_levels
     with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
         files = [
@@ -166,7 +172,7 @@ def trust_image(
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
-        maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm))
+        maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
         result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)

@@ -23,15 +23,20 @@ __all__ = [
 class PosteriorLike(Protocol):
     """Anything that turns an image into maps of its posterior, such as a fitted posterior."""
 
-    def maps(self, image: Tensor, *, samples: int, interval: float, seed: int) -> dict[str, MetaTensor]:
-        """Return named maps, each ``(channels, *spatial)``, with or without a leading batch axis of one."""
+    def maps(
+        self, image: Tensor, *, samples: int, interval: float, seed: int, batched: bool | None
+    ) -> dict[str, MetaTensor]:
+        """Return named maps, each ``(channels, *spatial)``, with or without a leading batch axis of one.
+
+        ``batched`` says whether the image has a batch axis.
+        """
 
 
 class PosteriorMaps(Transform):
     """Replace an image ``(bands, *spatial)`` by the maps of its posterior, stacked as channels.
 
     Args:
-        posterior: object with ``maps(image, samples=…, interval=…, seed=…)``.
+        posterior: object with ``maps(image, samples=…, interval=…, seed=…, batched=False)``.
         names: which maps, in this order; all that the posterior gives by default.
         samples: posterior samples per pixel.
         interval: probability inside the central interval whose width is mapped.
@@ -66,7 +71,9 @@ class PosteriorMaps(Transform):
 
     def maps(self, img: Tensor) -> dict[str, MetaTensor]:
         """Return the maps by name, each ``(channels, *spatial)`` in the geometry of the image."""
-        found = self.posterior.maps(img, samples=self.samples, interval=self.interval, seed=self.seed)
+        found = self.posterior.maps(
+            img, samples=self.samples, interval=self.interval, seed=self.seed, batched=False
+        )
         missing = [name for name in self.names or () if name not in found]
         if missing:
             raise ValueError(f"the posterior gives no maps {missing}; it gives {', '.join(found)}.")

@@ -1,0 +1,70 @@
+"""The pixels of an image as rows, gathered piece by piece so that the image is never copied as a whole."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from monai_inn.problems import InverseProblem
+
+__all__ = ["Pixels"]
+
+_BLOCK = 1 << 16  # pixels that are checked at a time
+
+
+class Pixels:
+    """View of an image ``(B, C, *spatial)`` as ``N`` rows of ``C`` channels.
+
+    Args:
+        image: shape ``(B, C, *spatial)``, any number format.
+        problem: says how many channels there are, and which pixels can be inferred.
+
+    Attributes:
+        valid: which pixels can be inferred, shape ``(N,)``.
+
+    Raises:
+        ValueError: if the image has another number of channels.
+    """
+
+    def __init__(self, image: Tensor, problem: InverseProblem) -> None:
+        channels = len(problem.observation_names)
+        if image.ndim < 2 or image.shape[1] != channels:
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}, expected (batch, {channels} bands, *spatial) for "
+                f"{problem!r}; pass an image of that camera, or fit a bundle for yours."
+            )
+        plain = torch.as_tensor(image).as_subclass(Tensor)
+        self._shape = (plain.shape[0], *plain.shape[2:])
+        self._flat = plain.flatten(2) if plain.ndim > 2 else plain.unsqueeze(2)
+        everything = torch.arange(self._shape[0] * self._flat.shape[2], device=plain.device)
+        checked = [problem.is_valid(self.rows(index)) for index in everything.split(_BLOCK)]
+        self.valid = torch.cat(checked) if len(everything) else everything.bool()
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the observations of some pixels, ``(n, C)`` float32, for their numbers ``(n,)``."""
+        if len(self._flat) == 1:
+            return self._flat[0].index_select(1, index).T.float()
+        per_image = self._flat.shape[2]
+        return self._flat[index // per_image, :, index % per_image].float()
+
+    def pieces(self, size: int, threads: int = 1) -> list[Tensor]:
+        """Return the numbers of the valid pixels in pieces of at most ``size``.
+
+        The pieces are equal and as many as ``threads`` can share out evenly; none of them is empty.
+        """
+        valid = torch.nonzero(self.valid).squeeze(1)
+        count = threads * -(-len(valid) // (size * threads))
+        return [piece for piece in valid.tensor_split(max(count, 1)) if len(piece)]
+
+    def image(self, columns: Tensor) -> Tensor:
+        """Return columns ``(N, K)`` as an image ``(B, K, *spatial)``."""
+        return columns.reshape(*self._shape, columns.shape[1]).movedim(-1, 1)
+
+    def blank(self, columns: int) -> Tensor:
+        """Return ``(N, columns)`` of NaN, what a map says of a pixel that cannot be inferred."""
+        return torch.full((len(self.valid), columns), torch.nan, device=self._flat.device)
+
+    @property
+    def mask(self) -> Tensor:
+        """The map ``valid``, 0 or 1, shape ``(B, 1, *spatial)``."""
+        return self.image(self.valid.float().unsqueeze(1))
