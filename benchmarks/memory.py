@@ -45,7 +45,7 @@ def peak() -> float:
 
 
 def measure(size: int, samples: int) -> dict[str, Any]:
-    """Memory in MiB: of the image, of its maps, the peak, and what of it is none of these nor was there before."""
+    """Memory in MiB; "beyond" is what neither image nor maps need and was not there before."""
     posterior = small_posterior()
     posterior.maps(torch.rand(16, 128, 128), samples=samples)
     image = torch.rand(16, size, size)
