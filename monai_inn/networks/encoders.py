@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.products import Linear
+from monai_inn.seeding import seeded
 
 __all__ = ["Components", "ConditionEncoder", "QuantileHead", "Whitening"]
 
@@ -105,8 +106,7 @@ class Components(nn.Module):
                 "simulate more."
             )
         self.mean.copy_(clean.mean(0))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             axes = torch.pca_lowrank(clean - self.mean, self.axes.shape[1], center=False, niter=4)[2]
         self.axes.copy_(axes)
         self.scale.copy_(((features - self.mean) @ axes).std(0))

@@ -16,6 +16,7 @@ from monai_inn.networks.encoders import Components, ConditionEncoder, QuantileHe
 from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
 from monai_inn.networks.templates import Templates
 from monai_inn.problems.parameters import ParameterSpace
+from monai_inn.seeding import seeded
 
 __all__ = ["ParameterPosterior", "PosteriorNetwork"]
 
@@ -121,8 +122,7 @@ class PosteriorNetwork(nn.Module):
         recalibration_cases: int = 0,
     ) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             leading = min(_LEADING, components)
             self.whitening: Whitening | Components = (
                 Components(num_features, components, leading) if components else Whitening(num_features)

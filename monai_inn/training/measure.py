@@ -13,6 +13,7 @@ from monai_inn.metrics.calibration import calibration_error, calibration_noise_f
 from monai_inn.metrics.detection import auroc
 from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
 from monai_inn.problems import InverseProblem
+from monai_inn.seeding import seeded
 
 __all__ = ["measure", "valid_simulations"]
 
@@ -39,13 +40,13 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     """
     problem = fitted.problem
     theta, y = valid_simulations(problem, n, seed)
-    torch.manual_seed(seed)
     draws, log_prob = [], []
-    for part, truth in zip(y.split(500), theta.split(500), strict=True):
-        q = fitted.posterior(part)
-        with torch.no_grad():
-            draws.append(q.base.sample((_DRAWS,)).cpu())
-            log_prob.append(q.log_prob(truth.to(fitted.device)).cpu())
+    with seeded(seed):
+        for part, truth in zip(y.split(500), theta.split(500), strict=True):
+            q = fitted.posterior(part)
+            with torch.no_grad():
+                draws.append(q.base.sample((_DRAWS,)).cpu())
+                log_prob.append(q.log_prob(truth.to(fitted.device)).cpu())
     samples, latent = torch.cat(draws, 1), problem.space.to_latent(theta)
     uniformity = sbc_uniformity(sbc_ranks(samples, latent), _DRAWS)
     error = calibration_error(samples, latent)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_inn.metrics.sbc import pit
 from monai_inn.networks.bases import AdjustedNormal, Adjustment
+from monai_inn.seeding import seeded
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -57,8 +58,7 @@ def truth_levels(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int = 
     """
     latent = fitted.problem.space.to_latent(theta)[:, : len(fitted.problem.targets)]
     levels = []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         for part, (rows, truth) in enumerate(zip(y.split(_ROWS), latent.split(_ROWS), strict=True)):
             samples = fitted.target_posterior(rows).base.sample((_DRAWS,)).cpu()
             levels.append(pit(samples, truth, seed=seed + part))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monai_inn.metrics.coverage import coverage_interval
 from monai_inn.metrics.detection import auroc, bootstrap_interval
+from monai_inn.seeding import seeded
 from monai_inn.training.measure import valid_simulations
 from monai_inn.validation.cases import Cases
 
@@ -47,14 +48,14 @@ def simulated_cases(
     if n < 1 or samples < 1:
         raise ValueError(f"n = {n} simulations, samples = {samples}: give positive numbers.")
     truth, y = valid_simulations(problem, n, seed)
-    torch.manual_seed(seed)
     draws, log_prob = [], []
     parts = list(zip(y.split(_ROWS), truth.split(_ROWS), strict=True))
-    for done, (part, theta) in enumerate(parts, 1):
-        q = fitted.posterior(part)
-        draws.append(q.sample((samples,)).cpu())
-        log_prob.append(q.log_prob(theta.to(fitted.device)).cpu())
-        progress(done / len(parts))
+    with seeded(seed):
+        for done, (part, theta) in enumerate(parts, 1):
+            q = fitted.posterior(part)
+            draws.append(q.sample((samples,)).cpu())
+            log_prob.append(q.log_prob(theta.to(fitted.device)).cpu())
+            progress(done / len(parts))
     drawn = torch.cat(draws, 1)
     measured = problem.features(y)
     residuals = tuple(measured - problem.features(problem.forward(theta)) for theta in (drawn[0], truth))

@@ -1,0 +1,28 @@
+"""Random numbers under a seed for code that draws from torch's global generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+__all__ = ["seeded"]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from torch's global generators under a seed, and leave them as they were.
+
+    ``torch.distributions`` and some linear algebra take no generator. Seeding the global one would repeat the
+    random numbers of whoever calls us.
+
+    Args:
+        seed: seed of the CPU's generator, and of those of CUDA devices if CUDA is in use.
+    """
+    uses_cuda = torch.cuda.is_initialized()  # asking for the state of a device would start CUDA
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if uses_cuda else ()):
+        if uses_cuda:
+            torch.cuda.manual_seed_all(seed)
+        torch.default_generator.manual_seed(seed)
+        yield
