@@ -9,7 +9,11 @@ __all__ = ["plain"]
 
 
 def plain(verb: str, result: Mapping[str, Any]) -> str:
-    """Return the result of a verb as text for people."""
+    """Return the result of a verb as text for people, warnings last, where they are not overlooked."""
+    return "\n".join([_of(verb, result), *(f"WARNING: {text}" for text in result.get("warnings", ()))])
+
+
+def _of(verb: str, result: Mapping[str, Any]) -> str:
     if verb == "problems":
         return _plain_problems(result)
     if verb == "bundles":
@@ -25,9 +29,22 @@ def plain(verb: str, result: Mapping[str, Any]) -> str:
         return _plain_report(result)
     if verb == "export":
         return _plain_export(result)
+    if verb == "fit":
+        return _plain_fit(result)
     if verb == "demo":
         return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
     return "\n".join(f"{key}: {value}" for key, value in result.items())
+
+
+def _plain_fit(result: Mapping[str, Any]) -> str:
+    card = result["measured"]
+    lines = [
+        *result["notes"],
+        f"calibration error on {card['measured_on']['simulations']:,} fresh simulations:",
+    ]
+    lines += [f"  {name}: {row['calibration_error']:.4f}" for name, row in card["parameters"].items()]
+    lines.append(f"an exact posterior stays below {card['calibration_noise_floor_95']:.4f}")
+    return "\n".join([*lines, f"bundle: {result['out']}"])
 
 
 def _plain_problems(result: Mapping[str, Any]) -> str:
@@ -59,7 +76,7 @@ def _plain_bundles(result: Mapping[str, Any]) -> str:
             error = entry["calibration"]["errors"].get(target["name"])
             known = "calibration not measured" if error is None else f"calibration error {error:.2%}"
             lines.append(f"  {target['name']} [{target['unit']}]: {target['description']}; {known}")
-        lines.append(f"  {entry['intended_use']}")
+        lines += [f"  {entry['intended_use']}", *(f"  WARNING: {text}" for text in entry["warnings"])]
     return "\n".join(lines)
 
 

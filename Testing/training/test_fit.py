@@ -117,11 +117,12 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path, kill_at, uninterrupted):
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_resume_refuses_nothing_and_another_run(tmp_path):
+def test_resume_starts_anew_without_a_checkpoint_and_refuses_that_of_another_run(tmp_path):
     problem = LinearGaussian(2, 1)
-    with pytest.raises(ValueError, match="holds no checkpoint"):
-        mi.fit(problem, recipe=TINY, network=SMALL, checkpoint=tmp_path, resume=True)
-    mi.fit(problem, recipe=TINY, network=SMALL, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="resume was asked for without a folder"):
+        mi.fit(problem, recipe=TINY, network=SMALL, resume=True)
+    fitted = mi.fit(problem, recipe=TINY, network=SMALL, checkpoint=tmp_path, resume=True)
+    assert fitted.card["training"]["resumed"] is False
     with pytest.raises(ValueError, match="seed, options differ"):
         mi.fit(problem, recipe=TINY, network=SMALL, checkpoint=tmp_path, resume=True, seed=5)
 
@@ -155,6 +156,9 @@ def test_time_budget_is_kept():
     ("options", "error", "message"),
     [
         ({"minutes": 0}, ValueError, "minutes = 0"),
+        ({"minutes": math.nan}, ValueError, "minutes = nan"),
+        ({"minutes": math.inf}, ValueError, "minutes = inf"),
+        ({"members": 1}, ValueError, "members = 1; trust compares the members"),
         ({"device": "cuda"}, RuntimeError, "finds no CUDA GPU"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from monai_inn.inferers.card_warnings import TOLERATED_ERROR
+
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
@@ -29,6 +31,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     """
     sections = (
         f"# {metadata['name']}\n\n{metadata['description']}\n\n**{metadata['intended_use']}**",
+        *(f"**Warning. {text}**" for text in fitted.warnings),
         _use_of_xrays() if fitted.problem.image_size else _use(),
         _data(fitted, metadata),
         _prior(fitted),
@@ -128,7 +131,9 @@ def _calibration(card: dict[str, Any]) -> str:
         "Calibration error: median over the levels of |coverage − level|; an exact posterior stays below "
         f"{_number(card.get('calibration_noise_floor_95'))} in 95 % of such measurements. "
         "Contraction: 1 − posterior "
-        "over prior variance; near 0 the image says nothing about the parameter.\n\n"
+        "over prior variance; near 0 the image says nothing about the parameter. If the error of a "
+        f"mapped parameter is more than {TOLERATED_ERROR} above that bound, every use of this bundle says "
+        "so.\n\n"
         f"{_table(head, rows)}"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable
 from os import PathLike
@@ -41,21 +40,22 @@ def fit_bundle(
         seed: seed of simulations, noise and weights.
         members: flows in the density ensemble.
         simulations: Zarr store of ``simulate_to_zarr`` to train on.
-        resume: continue from ``OUT.training``.
+        resume: continue from ``OUT.training``; start anew if it holds no checkpoint yet.
         warm: bundle of another patient to start from, see ``training.fit``.
         device: where to train.
         progress: called with the share of the current stage and a text.
 
     Returns:
-        Path of the bundle and what was measured, JSON-ready.
+        Path of the bundle, warnings about it, notes on how it was made, and what was measured, JSON-ready.
 
     Raises:
-        ValueError: if an argument is not usable, or there is nothing to resume.
+        ValueError: if an argument is not usable, or a training was interrupted and ``resume`` is not set.
         OSError: if the bundle cannot be written; checked before training starts.
     """
     from monai_inn.bundles.reading import load
     from monai_inn.bundles.writing import save
     from monai_inn.training import fit
+    from monai_inn.training.checkpoint import Checkpoint
 
     check_target(out, METADATA, "bundle")
     target = Path(out).absolute()
@@ -65,31 +65,30 @@ def fit_bundle(
         loss = "" if report.loss != report.loss else f", held-out {report.loss:.3f}"
         progress(report.share, f"{report.stage}{loss}, {_time(report.seconds_left)} left")
 
-    if state.exists() and not resume:
+    has_state, notes = Checkpoint(state).exists, []
+    if has_state and not resume:
         raise ValueError(
             f"{state} holds an interrupted training; continue it with --resume (resume=True), "
-            "or delete the folder."
+            "or delete the folder to start anew."
         )
-    try:
-        fitted = fit(
-            problem,
-            minutes=minutes,
-            seed=seed,
-            members=members,
-            simulations=simulations,
-            checkpoint=state,
-            resume=resume,
-            warm=None if warm is None else load(warm, device),
-            device=device,
-            progress=tell,
-        )
-    finally:
-        # Of a run that never got to its first checkpoint nothing is worth keeping.
-        with contextlib.suppress(OSError):
-            state.rmdir()
+    if resume and not has_state:
+        notes.append(f"{state} holds no checkpoint, so the training started anew.")
+        progress(0.0, "no checkpoint, starting anew")
+    fitted = fit(
+        problem,
+        minutes=minutes,
+        seed=seed,
+        members=members,
+        simulations=simulations,
+        checkpoint=state,
+        resume=resume,
+        warm=None if warm is None else load(warm, device),
+        device=device,
+        progress=tell,
+    )
     save(fitted, target)
     shutil.rmtree(state, ignore_errors=True)
-    return {"out": str(out), "measured": fitted.card}
+    return {"out": str(out), "warnings": fitted.warnings, "notes": notes, "measured": fitted.card}
 
 
 def _time(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles.layout import METADATA, PRETRAINED, README, SECTION
 from monai_inn.bundles.reading import describe
+from monai_inn.inferers.card_warnings import card_warnings
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
@@ -25,7 +26,7 @@ def list_bundles(folders: Iterable[str | PathLike[str]] = ()) -> list[dict[str, 
     Returns:
         For each bundle ``name``, ``path`` and ``shipped``; then either ``error``, the line that says why it
         cannot be used, or its problem, camera, number of bands, targets with units and bounds, calibration
-        error of each target beside what is noise, intended use, and the path of its model card.
+        error of each target beside what is noise, warnings, intended use, and the path of its model card.
     """
     shipped = [_entry(path, shipped=True) for path in _inside(PRETRAINED)]
     return shipped + [_entry(path, shipped=False) for folder in folders for path in _inside(Path(folder))]
@@ -78,5 +79,6 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
             "noise": card.get("calibration_noise_floor_95"),
             "recalibrated": card.get("recalibration", {}).get("status") == "repaired",
         },
+        "warnings": card_warnings(card, wanted),
         "card": str((folder / README).resolve()),
     }

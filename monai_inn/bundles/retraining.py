@@ -146,7 +146,7 @@ class BundleTrainer:
             recipe=recipe,
             simulations=self.dataset.folder,
             checkpoint=state,
-            resume=(state / "state.pt").exists(),
+            resume=True,
             device=self.device,
         )
         save(fitted, self.output)

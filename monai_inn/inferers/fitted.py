@@ -12,6 +12,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy.stats import chi
 from torch import Tensor
 
+from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
@@ -53,6 +54,11 @@ class FittedPosterior:
     def device(self) -> torch.device:
         """Device of the network."""
         return self.network.ood_scores.device
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must be said wherever answers of this network are shown, see ``card_warnings``."""
+        return card_warnings(self.card, self.problem.targets)
 
     @property
     def guard(self) -> ConformalThreshold:

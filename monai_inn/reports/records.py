@@ -59,13 +59,14 @@ def record(
 
 
 def provenance(bundle: str | PathLike[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return when, with which versions, settings and bundle a result was made, and what for."""
+    """Return when, with which versions, settings and bundle a result was made, what for, and warnings."""
     folder = find(bundle)
     metadata = describe(folder)
     about = overview(folder, metadata)
     return {
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "intended_use": about["intended_use"],
+        "warnings": about["warnings"],
         "settings": settings,
         "versions": {"python": platform.python_version()}
         | {p: importlib.metadata.version(p) for p in _PACKAGES},

@@ -1,11 +1,13 @@
-"""How much training fits into a time budget on this machine."""
+"""How much simulation and training fit into a time budget on this machine."""
 
 from __future__ import annotations
 
+import copy
 import itertools
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -13,18 +15,27 @@ import torch
 
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
+from monai_inn.problems.base import BLOCK
 from monai_inn.training.engine import Stage, single_thread
+from monai_inn.training.measure import rows_of_valid
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.stages import Recipe, stages_of
+from monai_inn.training.warm import WARM_ROWS
 
-__all__ = ["deadlines", "scaled", "training_threads"]
+__all__ = ["Budget", "deadlines", "training_threads"]
 
 # Of the budget; the rest is for measuring.
 _SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
 _SHARES_OF_IMAGES = {"simulate": 0.2, "posterior": 0.62, "density": 0.08}
-_TRIAL = 4096
-_POOL_BYTES = 3 << 29
+_BESIDE_POOL = 0.25  # of the budget, at most, for simulations that nothing is trained on
+_LEAST = {"num_simulations": 2048, "held_out": 512, "guard": 400, "measured": 400, "templates": 512}
+_LEAST_STEPS = 50
+# A training that could only be longer than its budget by more than this is refused.
+_OVERRUN, _OVERRUN_SECONDS = 1.25, 5.0
+_MOST_SIMULATIONS, _POOL_BYTES = 2_000_000, 3 << 29
+_TIMED_ROWS, _TIMED_STEPS = 4096, 9
+_TIMED_SHARE, _TIMED_SECONDS = 0.03, 0.5
 
 
 def training_threads(
@@ -49,56 +60,151 @@ def deadlines(started: float, minutes: float, problem: InverseProblem) -> dict[s
     return {name: started + 60 * minutes * end for name, end in zip(shares, ends, strict=True)}
 
 
-def scaled(
-    recipe: Recipe,
-    minutes: float,
-    problem: InverseProblem,
-    network: Callable[[SimulationPool], PosteriorNetwork],
-    seed: int,
-    device: torch.device,
-    *,
-    has_simulations: bool,
-) -> Recipe:
-    """Return the recipe that fits into a time budget on this machine, from a short trial of every stage.
+class Budget:
+    """The time that one call of ``fit`` may take, and the recipe that fits into it.
 
     Args:
-        recipe: what is kept where the budget allows it.
-        minutes: the budget.
+        minutes: the budget; ``None`` for none.
         problem: the inverse problem.
-        network: makes the network that is to be trained, from simulations.
-        seed: seed of the trial.
-        device: where to train.
-        has_simulations: whether the simulations exist already.
+        started: when the call began, as ``time.monotonic()``.
+
+    Raises:
+        ValueError: if the budget is not a positive number.
     """
-    problem.simulate_clean(1, seed)  # the first call may load or compile what later ones have
-    began = time.monotonic()
-    trial = SimulationPool.simulate(problem, _TRIAL, seed, device)
-    per_simulation = (time.monotonic() - began) / _TRIAL
-    net, per_step = network(trial), {}
-    small = replace(recipe, preview_observations=2048)
-    for build in stages_of(net):
-        stage = build(net, trial, trial, small, seed)
-        with training_threads(stage.name, problem, device):
-            per_step[stage.name] = _step_seconds(stage)
-    seconds = 60 * minutes - (time.monotonic() - began)
-    shares = _shares(problem)
-    steps = {f"{name}_steps": max(50, int(shares[name] * seconds / s)) for name, s in per_step.items()}
-    num = recipe.num_simulations if has_simulations else int(shares["simulate"] * seconds / per_simulation)
-    fit_into_memory = _POOL_BYTES // (trial.clean.shape[1] * trial.clean.element_size())
-    num = min(max(num // _TRIAL, 2) * _TRIAL, 2_000_000, max(_TRIAL, fit_into_memory // _TRIAL * _TRIAL))
-    observations = int(min(recipe.preview_observations, 2048 + 80 * seconds))
-    measured = int(min(recipe.measured, 500 + 10 * seconds))
-    return replace(recipe, num_simulations=num, preview_observations=observations, measured=measured, **steps)
+
+    def __init__(self, minutes: float | None, problem: InverseProblem, started: float) -> None:
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(
+                f"minutes = {minutes}; give a positive time budget, or none for the default recipe."
+            )
+        self.minutes, self.problem, self.started = minutes, problem, started
+        self.seconds = math.inf if minutes is None else 60 * minutes
+        self._limits = {} if minutes is None else deadlines(started, minutes, problem)
+        self._row, self._least_seconds = 0.0, dict[str, float]()
+
+    def deadline(self, stage: str) -> float:
+        """When a stage that begins now must end; late stages get time for a few steps all the same."""
+        least = time.monotonic() + self._least_seconds.get(stage, 0.0)
+        return max(self._limits.get(stage, math.inf), least)
+
+    def simulations(
+        self, recipe: Recipe, seed: int, *, fixed: Collection[str], has_pool: bool, is_warm: bool
+    ) -> Recipe:
+        """Return the recipe with as many simulations of each kind as the budget allows.
+
+        What the budget allows is told by a few timed simulations.
+
+        Args:
+            recipe: what is kept where the budget allows it.
+            seed: seed of the timed simulations.
+            fixed: sizes of the recipe that must stay.
+            has_pool: whether the training pool exists already.
+            is_warm: whether the network of another patient is the start, which is shown simulations too.
+
+        Raises:
+            ValueError: if even the smallest training takes much longer than the budget.
+        """
+        if self.minutes is None:
+            return recipe
+        row = self._row = self._seconds_per_row(seed)
+        whole = replace(
+            recipe,
+            measured=int(min(recipe.measured, 500 + 10 * self.seconds)),
+            preview_observations=int(min(recipe.preview_observations, 2048 + 80 * self.seconds)),
+        )
+        free = {name: size for name, size in _LEAST.items() if name not in fixed}
+        if has_pool:
+            del free["num_simulations"]
+
+        def seconds(sizes: Recipe, pool: bool) -> float:
+            return row * self._rows(sizes, pool=pool and not has_pool, is_warm=is_warm)
+
+        least = replace(whole, **{name: min(size, getattr(whole, name)) for name, size in free.items()})
+        self._check(seconds(least, True), f"a simulation takes {1000 * row:.3g} ms")
+        share = min(1.0, _BESIDE_POOL * self.seconds / max(seconds(whole, False), 1e-9))
+        sizes = {n: max(getattr(least, n), int(share * getattr(whole, n))) for n in free}
+        if not has_pool:
+            sizes["num_simulations"] = max(least.num_simulations, self._pool_rows(row))
+        return replace(whole, **sizes)
+
+    def steps(
+        self, recipe: Recipe, net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, seed: int
+    ) -> Recipe:
+        """Return the recipe with as many steps of each stage as the budget allows, from a few timed ones.
+
+        Raises:
+            ValueError: as for ``simulations``.
+        """
+        if self.minutes is None:
+            return recipe
+        trial = copy.deepcopy(net)
+        small = replace(recipe, preview_observations=min(2048, recipe.preview_observations))
+        shares, steps = _shares(self.problem), {}
+        for build in stages_of(trial):
+            stage = build(trial, pool, held_out, small, seed)
+            with training_threads(stage.name, self.problem, pool.device):
+                seconds = _step_seconds(stage, _TIMED_SHARE * self.seconds)
+            self._least_seconds[stage.name] = _LEAST_STEPS * seconds
+            steps[f"{stage.name}_steps"] = max(_LEAST_STEPS, int(shares[stage.name] * self.seconds / seconds))
+        least = sum(self._least_seconds.values())
+        checked = self._row * (rows_of_valid(recipe.guard) + rows_of_valid(recipe.measured))
+        self._check(least + checked, f"{_LEAST_STEPS} steps of each part of the network take {least:.3g} s")
+        return replace(recipe, **steps)
+
+    def _check(self, seconds: float, reason: str) -> None:
+        """Refuse a budget that the least that is still to do exceeds by much."""
+        needed = time.monotonic() - self.started + seconds
+        if needed > max(_OVERRUN * self.seconds, self.seconds + _OVERRUN_SECONDS):
+            enough = math.ceil(10 * needed / 60) / 10
+            raise ValueError(
+                f"minutes = {self.minutes:g} is too short: {reason} on this machine, and the smallest "
+                f"training about {enough:g} minutes; give minutes = {enough:g} or more, and several "
+                "times that for narrow posteriors."
+            )
+
+    def _rows(self, recipe: Recipe, *, pool: bool, is_warm: bool) -> int:
+        """Simulations of a whole training, those of the pool included or not."""
+        templates = recipe.templates if self.problem.image_size is not None else 0
+        warm = min(WARM_ROWS, recipe.num_simulations) if is_warm else 0
+        checked = rows_of_valid(recipe.guard) + rows_of_valid(recipe.measured)
+        return recipe.held_out + checked + templates + warm + (recipe.num_simulations if pool else 0)
+
+    def _pool_rows(self, row: float) -> int:
+        """Simulations of the pool that fit into its share of the budget, and into memory."""
+        problem = self.problem
+        bytes_of_row = len(problem.observation_names) * problem.storage_dtype.itemsize
+        most = min(_MOST_SIMULATIONS, max(4 * BLOCK, _POOL_BYTES // bytes_of_row))
+        rows = min(most, int(_shares(problem)["simulate"] * self.seconds / row))
+        return rows // BLOCK * BLOCK if rows > 8 * BLOCK else rows
+
+    def _seconds_per_row(self, seed: int) -> float:
+        """Time of one simulation among many; the more are timed the longer the budget is."""
+        self.problem.simulate_clean(1, seed)  # the first call may load or compile what later ones have
+        most = max(_TIMED_SECONDS, _TIMED_SHARE * self.seconds)
+        rows, spent, before = 1, 0.0, math.inf
+        while True:
+            began = time.monotonic()
+            self.problem.simulate_clean(rows, seed)
+            seconds = max(time.monotonic() - began, 1e-6)
+            spent += seconds
+            # Where four times the rows take hardly longer, a call has costs of its own: more rows tell.
+            grows = seconds > 2 * before
+            if rows >= _TIMED_ROWS or spent > most or (grows and spent > most / 4):
+                return seconds / rows
+            rows, before = 4 * rows, seconds
 
 
-def _step_seconds(stage: Stage, steps: int = 9) -> float:
+def _step_seconds(stage: Stage, most: float) -> float:
     """Time of one step; a learning rate of zero leaves the weights as they are."""
     optimiser = Optimiser((p for p in stage.module.parameters() if p.requires_grad), 0.0)
-    seconds = []
-    for batch in list(stage.batches(0, steps)):
+    seconds: list[float] = []
+    for batch in list(stage.batches(0, _TIMED_STEPS)):
         began = time.monotonic()
         optimiser.zero_grad()
         stage.loss(batch).backward()
         optimiser.step()
         seconds.append(time.monotonic() - began)
-    return 1.1 * statistics.median(seconds)  # the first steps of an optimiser have work of their own
+        if len(seconds) > 2 and sum(seconds) > most:
+            break
+    # The first steps of an optimiser have work of their own.
+    return max(1.1 * statistics.median(seconds), 1e-6)

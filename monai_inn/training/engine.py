@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from monai_inn.training.checkpoint import HeldSignals
 from monai_inn.training.optimiser import Optimiser
 
-__all__ = ["Checkpoint", "Pace", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
+__all__ = ["Pace", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
 
 _WARM_UP = 0.02
 _AVERAGING = 0.05  # the weight average looks back over this share of the steps
@@ -56,32 +55,6 @@ class Stage:
     rate: float
 
 
-class Checkpoint:
-    """Training state on disk, replaced atomically; tensors and numbers only, so loading cannot run code.
-
-    Args:
-        folder: where ``state.pt`` lives; ``None`` keeps nothing.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self.file = None if folder is None else folder / "state.pt"
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def write(self, state: dict[str, Any]) -> None:
-        """Replace the stored state."""
-        if self.file is not None:
-            temporary = self.file.with_suffix(".tmp")
-            torch.save(state, temporary)
-            os.replace(temporary, self.file)
-
-    def read(self) -> dict[str, Any] | None:
-        """Return the stored state, or ``None`` if there is none."""
-        if self.file is None or not self.file.exists():
-            return None
-        return torch.load(self.file, map_location="cpu", weights_only=True)
-
-
 @contextlib.contextmanager
 def denormals_flushed() -> Iterator[None]:
     """Round denormal numbers to zero inside.
@@ -119,11 +92,15 @@ def run_stage(
     deadline: float = math.inf,
     patience: int = 10,
     num_evaluations: int = 25,
+    held: HeldSignals | None = None,
+    reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> float:
     """Train one stage with warm-up and cosine decay, clipped gradients and averaged weights.
 
     The module ends with the averaged weights of the best held-out loss. Training stops early when the loss
-    has not improved for ``patience`` evaluations, or at ``deadline`` (``time.monotonic()``).
+    has not improved for ``patience`` evaluations, or at ``deadline`` (``time.monotonic()``). The state is
+    saved at every evaluation but the last, whose outcome the caller has to save, and when a signal is held
+    back: what is saved never stands between a stage's end and the next one's beginning.
 
     Returns:
         The best held-out loss.
@@ -133,10 +110,11 @@ def run_stage(
     average = [p.detach().clone() for p in parameters]
     best, best_average, first, stale = math.inf, average, 0, 0
     if resumed is not None:
-        first, best, stale = resumed["step"], resumed["best"], resumed["stale"]
-        optimiser.load(resumed["optimiser"])
-        average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
-        best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
+        with reading():
+            first, best, stale = resumed["step"], resumed["best"], resumed["stale"]
+            optimiser.load(resumed["optimiser"])
+            average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
+            best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
     every = max(1, stage.steps // num_evaluations)
     decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
     started = time.monotonic()
@@ -151,34 +129,32 @@ def run_stage(
         # Early on the average must not remember the initial weights.
         with torch.no_grad():
             torch._foreach_lerp_(average, list[Tensor](parameters), 1 - min(decay, (1 + step) / (10 + step)))
-        if (step + 1) % every and step + 1 < stage.steps:
-            continue
-        current = _with_weights(parameters, average, stage.held_out)
-        if current < best:
-            best, best_average, stale = current, [a.clone() for a in average], 0
-        else:
-            stale += 1
-        elapsed = time.monotonic() - started
-        tell(
-            Progress(
-                stage.name,
-                (step + 1) / stage.steps,
-                current,
-                elapsed / (step + 1 - first) * (stage.steps - step - 1),
+        is_last = step + 1 == stage.steps or time.monotonic() > deadline
+        is_evaluated = is_last or (step + 1) % every == 0
+        if is_evaluated:
+            current = _with_weights(parameters, average, stage.held_out)
+            if current < best:
+                best, best_average, stale = current, [a.clone() for a in average], 0
+            else:
+                stale += 1
+            seconds = (time.monotonic() - started) / (step + 1 - first)
+            tell(Progress(stage.name, (step + 1) / stage.steps, current, seconds * (stage.steps - step - 1)))
+            if is_last or stale >= patience:
+                break
+        is_interrupted = held is not None and held.is_pending
+        if is_evaluated or is_interrupted:
+            save(
+                {
+                    "step": step + 1,
+                    "best": best,
+                    "stale": stale,
+                    "optimiser": optimiser.state(),
+                    "average": average,
+                    "best_average": best_average,
+                }
             )
-        )
-        save(
-            {
-                "step": step + 1,
-                "best": best,
-                "stale": stale,
-                "optimiser": optimiser.state(),
-                "average": average,
-                "best_average": best_average,
-            }
-        )
-        if stale >= patience or time.monotonic() > deadline:
-            break
+        if held is not None and is_interrupted:
+            held.release()
     _copy(parameters, best_average)
     return best
 

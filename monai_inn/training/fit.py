@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
-from monai_inn.training.budget import deadlines, scaled, training_threads
-from monai_inn.training.engine import Checkpoint, Progress, Stage, run_stage
+from monai_inn.training.budget import Budget, training_threads
+from monai_inn.training.checkpoint import Checkpoint, HeldSignals
+from monai_inn.training.engine import Progress, Stage, run_stage
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.simulation import open_simulations
@@ -51,15 +51,18 @@ def fit(
 
     Args:
         problem: the inverse problem.
-        minutes: time budget for everything; the recipe's sizes are scaled to it.
+        minutes: time budget for everything; the recipe's sizes are scaled to it. Half of it, at most three
+            quarters, goes into simulations, however slow they are.
         seed: seed of simulations, noise and weights; the same seed and recipe give the same network.
-        members: flows in the density ensemble that WAIC is made from.
+        members: flows in the density ensemble that WAIC is made from, at least 2.
         coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow.
         recipe: sizes; ``Recipe()`` if neither it nor ``minutes`` is given.
         network: further arguments of ``PosteriorNetwork``.
         simulations: Zarr store of ``simulate_to_zarr``; simulated now if not given.
         checkpoint: folder for the training state; needed for ``resume``.
-        resume: continue from the state in ``checkpoint``, to the same weights as without the interruption.
+        resume: continue from the state in ``checkpoint``, to the same weights as without the interruption;
+            where there is none, because the run was stopped before its first step, start anew. The card
+            says under ``"training"`` what was done: ``"resumed"``.
         warm: trained posterior of the same parameters to start from, for problems of images: that of another
             patient.
         device: where to train.
@@ -70,26 +73,24 @@ def fit(
         fresh simulations.
 
     Raises:
-        ValueError: if the budget is not positive, or ``resume`` finds no checkpoint or another run's.
+        ValueError: if the budget is not positive or too small for this problem on this machine, there are
+            fewer than two members, a checkpoint is damaged or of another run, or ``simulations`` are damaged.
         RuntimeError: if ``device`` is a CUDA device and there is none.
     """
-    if minutes is not None and minutes <= 0:
-        raise ValueError(f"minutes = {minutes}; give a positive time budget, or none for the default recipe.")
+    if members < 2:
+        raise ValueError(
+            f"members = {members}; trust compares the members of an ensemble, so give at least 2 (usual: 5)."
+        )
+    if resume and checkpoint is None:
+        raise ValueError("resume was asked for without a folder; give the one of the first run: checkpoint=…")
+    budget = Budget(minutes, problem, time.monotonic())
     target = torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
     options = {"members": members, "coupling": coupling, "seed": seed, **(network or {})}
-    run = _Run(problem, seed, options, checkpoint, progress or (lambda _: None), target, warm)
+    run = _Run(problem, seed, options, checkpoint, progress or (lambda _: None), target, warm, budget)
     state = run.resumable() if resume else None
-    if state is not None:
-        recipe = Recipe(**state["recipe"])
-    elif minutes is not None:
-        has_simulations = simulations is not None
-        recipe = scaled(
-            recipe or Recipe(), minutes, problem, run.network, seed, target, has_simulations=has_simulations
-        )
-    limits = {} if minutes is None else deadlines(run.started, minutes, problem)
-    fitted, about = run.train(recipe or Recipe(), simulations, state, limits)
+    fitted, about = run.train(recipe or Recipe(), simulations, state)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted
@@ -107,10 +108,11 @@ class _Run:
         tell: Callable[[Progress], None],
         device: torch.device,
         warm: FittedPosterior | None,
+        budget: Budget,
     ) -> None:
         self.problem, self.seed, self.options, self.warm = problem, seed, options, warm
-        self.tell, self.device = tell, device
-        self.started, self.minutes_before = time.monotonic(), 0.0
+        self.tell, self.device, self.budget = tell, device, budget
+        self.minutes_before = 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
         self.identity = {
             "checkpoint format": 2,
@@ -121,20 +123,21 @@ class _Run:
 
     def minutes(self) -> float:
         """Minutes spent so far, those before an interruption included."""
-        return self.minutes_before + (time.monotonic() - self.started) / 60
+        return self.minutes_before + (time.monotonic() - self.budget.started) / 60
 
-    def resumable(self) -> dict[str, Any]:
-        """The stored state, if it belongs to this run."""
+    def resumable(self) -> dict[str, Any] | None:
+        """The stored state, if it belongs to this run; ``None`` if there is none."""
         state = self.store.read()
         if state is None:
-            where = self.store.file.parent if self.store.file else "no folder (checkpoint=None)"
-            raise ValueError(f"resume was asked for, but {where} holds no checkpoint; start without resume.")
+            return None
         differing = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
         if differing:
             raise ValueError(
                 f"the checkpoint in {self.store.file} is of another run: {', '.join(differing)} differ; "
                 "resume with the same arguments, or choose another folder."
             )
+        with self.store.reading():
+            state["recipe"] = Recipe.from_config(state["recipe"])
         self.minutes_before = state["minutes"]
         return state
 
@@ -143,32 +146,36 @@ class _Run:
         recipe: Recipe,
         simulations: str | PathLike[str] | None,
         state: dict[str, Any] | None,
-        limits: dict[str, float],
     ) -> tuple[FittedPosterior, dict[str, Any]]:
         """Simulate, train all stages, set the guard's scores."""
+        recipe = self._sized(recipe, simulations is not None) if state is None else state["recipe"]
         pool = self._pool(recipe, simulations)
-        held_out = SimulationPool.simulate(self.problem, 8 * 1024, self.seed + _HELD_OUT, self.device)
-        net = self.network(pool)
+        held_out = SimulationPool.simulate(self.problem, recipe.held_out, self.seed + _HELD_OUT, self.device)
+        net = self.network(pool, recipe)
+        if state is None:
+            recipe = self.budget.steps(recipe, net, pool, held_out, self.seed)
         losses: dict[str, float] = {} if state is None else dict(state["losses"])
+        resumed = state is not None
         for index, build in enumerate(stages_of(net)):
             if state is not None and state["stage"] > index:
                 continue
             engine = None
             if state is not None:
-                net.load_state_dict(state["network"])
+                self._restore(net, state)
             stage = build(net, pool, held_out, recipe, self.seed)
             if self.warm is not None and index == 0:
                 warm_start(net, self.warm, pool)
             if state is not None and state["engine"] is not None:
                 # Building the stage has initialised what was already trained.
-                net.load_state_dict(state["network"])
+                self._restore(net, state)
                 engine = state["engine"]
             state = None
-            self._stage(index, stage, net, recipe, losses, engine, limits.get(stage.name, math.inf))
+            self._stage(index, stage, net, recipe, losses, engine)
         if state is not None:
-            net.load_state_dict(state["network"])
+            self._restore(net, state)
         self._guard(net)
         about = {
+            "resumed": resumed,
             "seed": self.seed,
             "simulations": len(pool),
             "warm": self.warm is not None,
@@ -185,7 +192,6 @@ class _Run:
         recipe: Recipe,
         losses: dict[str, float],
         engine: dict[str, Any] | None,
-        deadline: float,
     ) -> None:
         """Train one stage, saving as it goes; ``losses`` gets its best held-out loss."""
 
@@ -199,19 +205,44 @@ class _Run:
             }
             self.store.write(state | {"engine": engine, "network": net.state_dict()})
 
-        with training_threads(stage.name, self.problem, self.device):
+        with training_threads(stage.name, self.problem, self.device), HeldSignals() as held:
             losses[stage.name] = run_stage(
-                stage, resumed=engine, save=save, tell=self.tell, deadline=deadline
+                stage,
+                resumed=engine,
+                save=save,
+                tell=self.tell,
+                deadline=self.budget.deadline(stage.name),
+                held=held,
+                reading=self.store.reading,
             )
-        save(None, index + 1)
+            save(None, index + 1)
 
-    def network(self, pool: SimulationPool) -> PosteriorNetwork:
+    def _restore(self, net: PosteriorNetwork, state: dict[str, Any]) -> None:
+        with self.store.reading():
+            net.load_state_dict(state["network"])
+
+    def _sized(self, recipe: Recipe, has_pool: bool) -> Recipe:
+        """The recipe with the sizes that options and donor demand, and the budget allows."""
+        donor = self.warm.network.config if self.warm is not None else {}
+        given = {
+            "guard": self.options.get("num_ood_scores"),
+            "templates": self.options.get("templates", donor.get("templates")),
+        }
+        fixed = {name: size for name, size in given.items() if size is not None}
+        return self.budget.simulations(
+            replace(recipe, **fixed), self.seed, fixed=fixed, has_pool=has_pool, is_warm=self.warm is not None
+        )
+
+    def network(self, pool: SimulationPool, recipe: Recipe) -> PosteriorNetwork:
         """A new network with the sizes of the problem, whitened."""
         batch = pool.batch(_WHITENING_ROWS, self.seed, "whitening", 0)
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
         sizes = (batch.features.shape[-1], batch.density_features.shape[-1])
-        options = (image_options(self.problem) if self.problem.image_size else {}) | self.options
+        options: dict[str, Any] = {"num_ood_scores": recipe.guard}
+        if self.problem.image_size is not None:
+            options |= image_options(self.problem, recipe.templates)
+        options |= self.options
         net = PosteriorNetwork(*sizes, groups, **options).to(self.device)
         clean = self.problem.features(pool.clean[:_WHITENING_ROWS].float()).to(self.device)
         known = template_images(self.problem, net, self.device)
@@ -229,9 +260,7 @@ class _Run:
     def _pool(self, recipe: Recipe, simulations: str | PathLike[str] | None) -> SimulationPool:
         """The training pool, from a store or simulated now."""
         if simulations is not None:
-            opened = open_simulations(simulations)
-            theta, clean = torch.from_numpy(opened.theta[:]), torch.from_numpy(opened.y[:])
-            return SimulationPool(self.problem, theta, clean, self.device)
+            return SimulationPool(self.problem, *open_simulations(simulations).load(), self.device)
         began = time.monotonic()
 
         def report(share: float) -> None:

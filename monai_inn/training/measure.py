@@ -15,16 +15,21 @@ from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
 from monai_inn.problems import InverseProblem
 from monai_inn.seeding import seeded
 
-__all__ = ["measure", "valid_simulations"]
+__all__ = ["measure", "rows_of_valid", "valid_simulations"]
 
 _DRAWS = 255  # 256 possible ranks, divisible by every power-of-two number of bins
 _FALSE_ALARM = 0.05
 _PREVIEW_ROWS, _PREVIEW_DRAWS = 500, 2048
 
 
+def rows_of_valid(n: int) -> int:
+    """Return how many simulations are made to get ``n`` whose observations can be inferred."""
+    return n + n // 8 + 64
+
+
 def valid_simulations(problem: InverseProblem, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return ``n`` simulated pairs whose observations can be inferred: ``theta (n, D)``, ``y (n, C)``."""
-    theta, y = problem.simulate(n + n // 8 + 64, seed)
+    theta, y = problem.simulate(rows_of_valid(n), seed)
     keep = torch.nonzero(problem.is_valid(y)).squeeze(1)[:n]
     return theta[keep], y[keep]
 

@@ -60,7 +60,8 @@ class SimulationPool:
         progress: Callable[[float], None] = lambda share: None,
     ) -> SimulationPool:
         """Simulate ``n`` pairs, rounded up to whole blocks, reporting the share done."""
-        step, parts = 8 * BLOCK, []
+        # A slow problem makes few simulations, and they are reported more often.
+        step, parts = 8 * BLOCK if n >= 16 * BLOCK else BLOCK, []
         for start in range(0, n, step):
             theta, clean = problem.simulate_clean(min(step, n - start), seed, first_block=start // BLOCK)
             parts.append((theta, clean.to(problem.storage_dtype)))

@@ -32,7 +32,8 @@ def simulate_to_zarr(
 ) -> Simulations:
     """Draw parameters, simulate their noise-free observations and stream both to a Zarr group.
 
-    A killed run continues where it stopped when it is started again. Row ``i`` is the same number for any
+    A killed run continues where it stopped when it is started again; chunks that were damaged since are made
+    anew. Row ``i`` is the same number for any
     chunk size and any number of workers. Scripts that ask for several workers need the usual
     ``if __name__ == "__main__"`` guard, since workers are started afresh (spawned).
 
@@ -50,9 +51,8 @@ def simulate_to_zarr(
         The training set.
 
     Raises:
-        ValueError: if a number is out of range, or the folder holds something else, or a run of another
-        problem,
-            seed or ``n``.
+        ValueError: if a number is out of range, or the folder holds something else, damaged metadata, or a
+            run of another problem, seed or ``n``.
         RuntimeError: if a worker fails; what is finished is kept, and a further call continues.
     """
     if n < 1 or workers < 1:
@@ -73,8 +73,9 @@ def simulate_to_zarr(
             f"{simulation_store.difference(attributes, description, differing)}. Choose another path, or "
             "delete the folder."
         )
-    rows = int(attributes["chunk"])
-    done = simulation_store.completed(folder)
+    rows = attributes["chunk"]
+    recorded = simulation_store.completed(folder, -(-n // rows))
+    done = simulation_store.intact(folder, simulation_store.open_arrays(folder, "r", attributes), recorded)
     todo = [i for i in range(-(-n // rows)) if i not in done]
     finished = _run(problem, folder, n, seed, rows, todo, workers)
     for index in finished:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
+from monai_inn.files import read_json, replacing
 from monai_inn.problems.base import InverseProblem
 
 __all__ = ["Simulations", "open_simulations"]
 
 _RECORD = "completed.json"
+_ARRAYS = ("theta", "y")
+_AGAIN = "run the same simulation again, which makes them anew"
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,17 @@ class Simulations:
     def __len__(self) -> int:
         return int(self.theta.shape[0])
 
+    def load(self) -> tuple[Tensor, Tensor]:
+        """Return parameters ``(n, D)`` and observations ``(n, C)`` in memory.
+
+        Raises:
+            ValueError: if a chunk is damaged.
+        """
+        try:
+            return torch.from_numpy(self.theta[:]), torch.from_numpy(self.y[:])
+        except Exception as error:  # each codec raises types of its own
+            raise ValueError(f"{self.theta.store}: damaged chunks ({_one_line(error)}); {_AGAIN}.") from error
+
 
 def open_simulations(path: str | PathLike[str]) -> Simulations:
     """Open a training set for reading; nothing is loaded until its arrays are indexed.
@@ -51,25 +70,27 @@ def open_simulations(path: str | PathLike[str]) -> Simulations:
         The training set.
 
     Raises:
-        ValueError: if the folder holds no training set.
+        ValueError: if the folder holds no training set, or a damaged one.
         RuntimeError: if the simulation has not finished.
     """
-    import zarr
-
     folder = Path(path)
     attributes = read_attributes(folder)
-    total = -(-int(attributes["n"]) // int(attributes["chunk"]))
-    missing = total - len(completed(folder))
-    if missing:
+    total = -(-attributes["n"] // attributes["chunk"])
+    recorded = completed(folder, total)
+    if len(recorded) < total:
         raise RuntimeError(
-            f"{folder} is not finished: {missing} of {total} chunks are missing. Run the same simulation "
-            "again; it continues where it stopped."
+            f"{folder} is not finished: {total - len(recorded)} of {total} chunks are missing. Run the same "
+            "simulation again; it continues where it stopped."
         )
-    group = zarr.open_group(str(folder), mode="r")
+    lost = [i for i in sorted(recorded) if not _is_on_disk(folder, i)]
+    if lost:
+        raise ValueError(
+            f"{folder}: {len(lost)} of {total} finished chunks are no longer there (the first is number "
+            f"{lost[0]}); {_AGAIN}."
+        )
+    theta, y = open_arrays(folder, "r", attributes)
     problem = attributes["problem"]
-    return Simulations(
-        group["theta"], group["y"], problem["name"], problem["config"], int(attributes["seed"])
-    )
+    return Simulations(theta, y, problem["name"], problem["config"], attributes["seed"])
 
 
 def describe(problem: InverseProblem, n: int, seed: int) -> dict[str, Any]:
@@ -108,7 +129,9 @@ def create(folder: Path, problem: InverseProblem, n: int, chunk: int, descriptio
         # Zarr 3 renamed the method.
         create = getattr(group, "create_array", None) or group.create_dataset
         for name, columns in (("theta", len(problem.parameters)), ("y", len(problem.observation_names))):
-            create(name, shape=(n, columns), chunks=(min(chunk, n), columns), dtype="float32")
+            # What was never written reads as NaN, and a chunk of zeros is written like any other.
+            shape, chunks = (n, columns), (min(chunk, n), columns)
+            create(name, shape=shape, chunks=chunks, dtype="float32", fill_value=math.nan)
         group.attrs.update({**description, "chunk": chunk})
         os.chmod(temporary, 0o755)
         os.replace(temporary, folder)
@@ -117,29 +140,109 @@ def create(folder: Path, problem: InverseProblem, n: int, chunk: int, descriptio
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:
-    """Attributes of a group that this module wrote."""
+    """Attributes of a group that this module wrote.
+
+    Raises:
+        ValueError: if it is none, or is damaged.
+    """
     import zarr
 
     try:
         attributes = dict(zarr.open_group(str(folder), mode="r").attrs)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged metadata raise whatever they happen to hit
         raise ValueError(
-            f"{folder} holds no training set ({error}). Make one by `monai-inn simulate`."
+            f"{folder} holds no training set ({_one_line(error)}). Make one by `monai-inn simulate`."
         ) from error
     if not {"problem", "seed", "n", "chunk"} <= attributes.keys():
         raise ValueError(f"{folder} is a Zarr group, but no training set. Choose another path.")
+    numbers: list[Any] = [attributes[key] for key in ("n", "chunk", "seed")]
+    problem = attributes["problem"]
+    is_whole = (
+        all(type(number) is int for number in numbers)
+        and min(numbers[:2]) > 0
+        and isinstance(problem, dict)
+        and isinstance(problem.get("name"), str)
+        and isinstance(problem.get("config"), dict)
+    )
+    if not is_whole:
+        raise ValueError(f"{folder}: its attributes are damaged; delete the folder and simulate again.")
     return attributes
 
 
-def completed(folder: Path) -> set[int]:
-    """Chunks that are on disk in full."""
+def open_arrays(folder: Path, mode: Literal["r", "r+"], attributes: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the arrays of parameters and of observations.
+
+    Raises:
+        ValueError: if one is missing, or not of the shape that the attributes tell.
+    """
+    import zarr
+
+    n, rows = attributes["n"], min(attributes["chunk"], attributes["n"])
+    try:
+        group = zarr.open_group(str(folder), mode=mode)
+        arrays: list[Any] = [group[name] for name in _ARRAYS]
+        shapes = [(*a.shape, *a.chunks, str(a.dtype)) for a in arrays]
+        wrong = [shape for shape in shapes if shape != (n, shape[1], rows, shape[1], "float32")]
+        if wrong:
+            raise ValueError(f"shape, chunks and type {wrong[0]} do not belong to {n} rows")
+    except Exception as error:  # damaged metadata raise whatever they happen to hit
+        raise ValueError(
+            f"{folder}: its arrays are damaged ({_one_line(error)}); delete the folder and simulate again."
+        ) from error
+    return arrays[0], arrays[1]
+
+
+def completed(folder: Path, total: int) -> set[int]:
+    """Chunks that were written in full, of ``total``.
+
+    Raises:
+        ValueError: if the record of them is damaged.
+    """
     record = folder / _RECORD
-    return set(json.loads(record.read_text())) if record.exists() else set()
+    if not record.exists():
+        return set()
+    try:
+        done = read_json(record)
+        if not isinstance(done, list) or not all(type(i) is int and 0 <= i < total for i in done):
+            raise ValueError(f"not a list of numbers from 0 to {total - 1}")
+    except ValueError as error:
+        raise ValueError(
+            f"{record} is damaged ({_one_line(error)}); delete this file and run the same simulation again, "
+            "which makes all chunks anew."
+        ) from error
+    return set(done)
+
+
+def intact(folder: Path, arrays: tuple[Any, Any], recorded: Collection[int]) -> set[int]:
+    """Those of the finished chunks that are still there and can be read; the files of others are removed."""
+    rows, whole = arrays[0].chunks[0], set()
+    for i in recorded:
+        try:
+            if _is_on_disk(folder, i):
+                for array in arrays:
+                    array[i * rows : (i + 1) * rows]
+                whole.add(i)
+        except Exception:  # each codec raises types of its own
+            for file in _files(folder, i):  # a chunk at the edge is read before it is written
+                file.unlink(missing_ok=True)
+    return whole
 
 
 def record_completed(folder: Path, done: set[int]) -> None:
     """Write down the finished chunks; a killed process leaves the old or the new record, never half."""
-    path = folder / _RECORD
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(sorted(done)))
-    os.replace(temporary, path)
+    with replacing(folder / _RECORD) as draft:
+        draft.write_text(json.dumps(sorted(done)))
+
+
+def _files(folder: Path, index: int) -> list[Path]:
+    """The files of a chunk, of Zarr formats 3 and 2."""
+    names = (f"c/{index}/0", f"{index}.0")
+    return [folder / array / name for array in _ARRAYS for name in names if (folder / array / name).exists()]
+
+
+def _is_on_disk(folder: Path, index: int) -> bool:
+    return len(_files(folder, index)) == len(_ARRAYS)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:200]

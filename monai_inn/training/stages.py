@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,9 @@ class Recipe:
         rate: peak learning rate of up to 1,500 steps; longer trainings take less, ∝ steps^−0.4.
         density_smoothing: noise on the whitened features of the density, in their standard deviations.
         measured: fresh simulations on which the result is measured.
+        held_out: simulations on which the loss is evaluated.
+        guard: simulations whose scores set the thresholds of trust.
+        templates: images of known parameters that an image is compared with, at most.
     """
 
     num_simulations: int = 200_000
@@ -54,6 +57,22 @@ class Recipe:
     rate: float = 6e-3
     density_smoothing: float = 1.0
     measured: int = 4_000
+    held_out: int = 8_192
+    guard: int = 4_000
+    templates: int = 4_096
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, float]) -> Recipe:
+        """Return the recipe of a checkpoint.
+
+        Raises:
+            TypeError: if a field is unknown.
+            ValueError: if a value is not a number above zero.
+        """
+        wrong = [n for n, value in config.items() if type(value) not in (int, float) or not 0 < value < 2**31]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} must be positive numbers")
+        return cls(**config)  # type: ignore[arg-type]
 
     def peak_rate(self, steps: int) -> float:
         """Learning rate of a stage: the longer it is, the more of its noise must be averaged out."""
@@ -64,7 +83,7 @@ def posterior_stage(
     net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
 ) -> Stage:
     """Maximum likelihood of the parameters given the features, in nats (flow's space)."""
-    fixed = held_out.batch(_HELD_OUT_ROWS, seed, "held out", 0)
+    fixed = held_out.batch(min(_HELD_OUT_ROWS, len(held_out)), seed, "held out", 0)
 
     def nll(batch: Batch) -> Tensor:
         with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=batch.features.is_cuda):
@@ -93,7 +112,8 @@ def density_stage(
     """
     members, size = net.density.members, max(64, recipe.batch_size // 2)
     share = len(pool) // members
-    reference = held_out.batch(_HELD_OUT_ROWS, seed, "held out density", 0).density_features
+    rows = min(_HELD_OUT_ROWS, len(held_out))
+    reference = held_out.batch(rows, seed, "held out density", 0).density_features
 
     def make(step: int) -> Tensor:
         parts = [
@@ -137,7 +157,8 @@ def preview_stage(
     """
     head = _preview(net)
     train = _flow_quantiles(net, pool.batch(recipe.preview_observations, seed, "preview", 0).features)
-    fixed = _flow_quantiles(net, held_out.batch(_HELD_OUT_ROWS, seed, "held out preview", 0).features)
+    rows = min(_HELD_OUT_ROWS, len(held_out))
+    fixed = _flow_quantiles(net, held_out.batch(rows, seed, "held out preview", 0).features)
 
     def error(data: tuple[Tensor, Tensor]) -> Tensor:
         condition, target = data
@@ -187,13 +208,13 @@ def stages_of(net: PosteriorNetwork) -> tuple[Build, ...]:
     return stages if net.preview is None else (*stages, preview_stage)
 
 
-def image_options(problem: InverseProblem) -> dict[str, Any]:
+def image_options(problem: InverseProblem, most_templates: int) -> dict[str, Any]:
     """Return the arguments of ``PosteriorNetwork`` for a problem whose observations are images."""
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     components, templates = _UP_TO_TWO if len(problem.parameters) <= 2 else _BEYOND
     return {
         "components": min(components, len(problem.observation_names) // 2),
-        "templates": templates,
+        "templates": min(templates, most_templates),
         "periodic": angles,
         "condition_channels": 96,
         "encoder_width": 128,

@@ -9,9 +9,9 @@ from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.encoders import Components
 from monai_inn.training.pool import SimulationPool
 
-__all__ = ["warm_start"]
+__all__ = ["WARM_ROWS", "warm_start"]
 
-_ROWS = 4096
+WARM_ROWS = 4096  # simulations of both patients that are compared
 _RIDGE = 1e-2
 _SIZES = (
     "condition_channels",
@@ -53,8 +53,8 @@ def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPo
     if differing:
         raise ValueError(f"a warm start needs networks of one size; {', '.join(differing)} differ.")
     device = pool.device
-    theta = ours.inverse(pool.latent[:_ROWS])
-    new = net.whitening(pool.problem.features(pool.clean[:_ROWS].float()).to(device))
+    theta = ours.inverse(pool.latent[:WARM_ROWS])
+    new = net.whitening(pool.problem.features(pool.clean[:WARM_ROWS].float()).to(device))
     old = theirs.whitening(donor.problem.features(donor.problem.forward(theta)).to(device))
     columns = torch.cat([new, new.new_ones(len(new), 1)], 1).double()
     ridge = _RIDGE * len(new) * torch.eye(columns.shape[1], dtype=torch.float64, device=device)

@@ -53,7 +53,8 @@ def validate_source(
         progress: called with the share that is done.
 
     Returns:
-        The content of ``report.json``, and what was done under ``"recalibration"``, if it was asked for.
+        The content of ``report.json``, ``"warnings"`` about the bundle, and what was done under
+        ``"recalibration"``, if it was asked for.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -62,6 +63,7 @@ def validate_source(
     check_target(out, REPORT, "report")
     if recalibrated is not None:
         check_target(recalibrated, METADATA, "bundle")
+    warnings: list[str] = []
     is_bundle = source in shipped() or (Path(source) / METADATA).is_file()
     if is_bundle:
         if truth is not None or parameters is not None:
@@ -69,8 +71,10 @@ def validate_source(
                 f"{source} is a bundle and is validated on its own simulations; --truth and --parameters go "
                 "with samples. Write those of a measured image with `monai-inn infer --save-samples`."
             )
+        fitted = load(source, device)
+        warnings = fitted.warnings
         cases = simulated_cases(
-            load(source, device), n, samples, seed=seed, progress=lambda share: progress(_SIMULATING * share)
+            fitted, n, samples, seed=seed, progress=lambda share: progress(_SIMULATING * share)
         )
         cases.source = {"kind": "bundle", "bundle": Path(source).name, **cases.source}
     elif recalibrated is not None:
@@ -87,6 +91,7 @@ def validate_source(
         seed=seed,
         progress=lambda share: progress(started + (1 - started) * share),
     )
+    report = report | {"warnings": warnings}
     if recalibrated is None:
         return report
     about = recalibrate_bundle(source, recalibrated, n=max(n, 1000), seed=seed, device=device)

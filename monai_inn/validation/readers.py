@@ -101,9 +101,20 @@ def _open_arrays(path: Path) -> Mapping[str, Any]:
         import zarr
 
         group = zarr.open_group(path, mode="r")
-        return {name: np.asarray(array[...]) for name, array in group.arrays()}
+        return {name: _whole(name, array) for name, array in group.arrays()}
     except Exception as error:  # on a damaged file each library raises types of its own
         raise ValueError(f"{path}: cannot be read ({error}); the file is damaged or truncated.") from error
+
+
+def _whole(name: str, array: Any) -> np.ndarray:
+    """The content of a Zarr array, none of whose chunks is missing: a missing one would read as zeros."""
+    if array.nchunks_initialized < array.nchunks:
+        missing = array.nchunks - array.nchunks_initialized
+        raise ValueError(
+            f"{missing} of {array.nchunks} chunks of {name!r} are missing; if they hold nothing but the fill "
+            "value, write the array with write_empty_chunks=True"
+        )
+    return np.asarray(array[...])
 
 
 def _from_arrays(

@@ -43,6 +43,8 @@ def serve(
     display = _needed()
     is_registration = (Path(folder) / display.POSES_FILE).is_file()
     result = display.read_poses(folder) if is_registration else display.read_result(folder)
+    for text in result.record.get("warnings", []):
+        print(f"monai-inn: WARNING: {text}", file=sys.stderr)
     _check_free(port)
     # Otherwise trame reads the command line of whoever called this, and wslink prints a line of its own.
     os.environ["TRAME_ARGS"] = os.environ["WSLINK_READY_MSG"] = ""

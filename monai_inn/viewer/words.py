@@ -67,7 +67,7 @@ def facts(record: dict[str, Any]) -> list[str]:
     said.append(
         "trust not assessed" if share is None else f"{100 * share:.1f} % of usable pixels out of distribution"
     )
-    return said
+    return said + list(map(str, record.get("warnings", [])))
 
 
 def calibration(record: dict[str, Any], parameter: str) -> str:

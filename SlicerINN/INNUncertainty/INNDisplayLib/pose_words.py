@@ -34,7 +34,8 @@ def pose_verdict(result: PoseResult) -> tuple[str, str]:
 def pose_notes(result: PoseResult) -> list[str]:
     """What was assumed about the X-ray, and how its poses were weighed."""
     weighed = (result.record.get("weights") or {}).get("statement")
-    return [*map(str, result.record["xray"].get("notes", [])), *([str(weighed)] if weighed else [])]
+    found = [*result.record.get("warnings", []), *result.record["xray"].get("notes", [])]
+    return [*map(str, found), *([str(weighed)] if weighed else [])]
 
 
 def pose_header(result: PoseResult) -> list[tuple[str, str]]:

@@ -1,0 +1,142 @@
+"""A time budget holds for every problem, however slow: a clock that simulations and steps move tells."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+import torch
+
+import monai_inn as mi
+from monai_inn.problems import LinearGaussian, Parameter
+from monai_inn.problems.base import InverseProblem
+from monai_inn.training import Recipe, fit
+from monai_inn.training.budget import Budget
+
+SMALL = {
+    "hidden_channels": (8,),
+    "num_blocks": 1,
+    "encoder_width": 16,
+    "density_hidden": (8,),
+    "density_blocks": 1,
+    "members": 2,
+}
+
+
+SHORT = Recipe(preview_observations=128, batch_size=64, held_out=1024)
+
+
+class Clock:
+    """Stands still but for simulations and, a little, for every look at it; counts simulated rows."""
+
+    def __init__(self, monkeypatch, row: float, look: float) -> None:
+        self.now, self.row, self.look, self.rows = 1000.0, row, look, 0
+        monkeypatch.setattr(time, "monotonic", self.read)
+
+    def read(self) -> float:
+        self.now += self.look
+        return self.now
+
+    def simulated(self, rows: int) -> None:
+        self.now += self.row * rows
+        self.rows += rows
+
+
+class Slow(LinearGaussian):
+    clock: Clock
+
+    def forward(self, theta):
+        self.clock.simulated(theta.shape[:-1].numel())
+        return super().forward(theta)
+
+
+class SlowImage(InverseProblem):
+    """Position of a blob in an image of 16 × 16 pixels."""
+
+    name = "slow_image"
+    image_size = (16, 16)
+    targets = ("x", "y")
+    clock: Clock
+
+    def __init__(self) -> None:
+        self.parameters = tuple(Parameter(n, "1", -1.0, 1.0, n) for n in self.targets)
+        self.observation_names = tuple(f"p{i}" for i in range(256))
+
+    def forward(self, theta):
+        self.clock.simulated(theta.shape[:-1].numel())
+        axis = torch.linspace(-1, 1, 16)
+        rows, columns = (torch.exp(-8 * (axis - theta[..., d, None]).square()) for d in (0, 1))
+        return (rows.unsqueeze(-1) * columns.unsqueeze(-2)).flatten(-2)
+
+    def noise(self, y, generator=None):
+        return y + 0.05 * torch.randn(y.shape, generator=generator)
+
+    def to_config(self):
+        return {}
+
+
+@pytest.mark.parametrize(("make", "most_rows"), [(Slow, 6_000), (SlowImage, 7_000)])
+def test_a_slow_simulator_keeps_the_budget_and_is_trained(make, most_rows, monkeypatch):
+    """10 ms a simulation and two minutes: 12,000 simulations would take all of it, 29,000 were made."""
+    problem = make()
+    make.clock = Clock(monkeypatch, row=0.01, look=0.2)
+    network = SMALL if make is Slow else {"members": 2, "density_hidden": (8,), "density_blocks": 1}
+    fitted = fit(problem, minutes=2, network=network, recipe=SHORT)
+    assert problem.clock.now - 1000 < 1.25 * 120
+    assert 2_000 < problem.clock.rows < most_rows
+    recipe = fitted.card["training"]["recipe"]
+    assert recipe["posterior_steps"] >= 50
+    assert fitted.card["measured_on"]["simulations"] == recipe["measured"]
+    assert len(fitted.network.ood_scores) == recipe["guard"]
+
+
+def test_a_budget_that_cannot_be_kept_is_refused_at_once_and_the_one_named_is_enough(monkeypatch):
+    problem = Slow(2, 1)
+    clock = Slow.clock = Clock(monkeypatch, row=0.05, look=0.1)
+    with pytest.raises(
+        ValueError, match=r"minutes = 0.5 is too short: a simulation takes [5-9]\d"
+    ) as refusal:
+        fit(problem, minutes=0.5, network=SMALL)
+    assert clock.rows < 100
+    enough = float(re.search(r"give minutes = ([\d.]+) or more", str(refusal.value))[1])
+    began, clock.rows = clock.now, 0
+    fit(problem, minutes=enough, network=SMALL, recipe=SHORT)
+    assert clock.now - began < 1.5 * 60 * enough
+
+
+def test_slow_steps_are_refused_with_the_minutes_that_they_need(monkeypatch):
+    """A machine so busy that a step takes ten seconds: negative sizes ended it in a traceback."""
+    Slow.clock = Clock(monkeypatch, row=0.0, look=10.0)
+    with pytest.raises(ValueError, match=r"minutes = 0.3 is too short"):
+        fit(Slow(2, 1), minutes=0.3, network=SMALL)
+
+
+def test_a_tiny_budget_gives_the_smallest_training(monkeypatch):
+    clock = Slow.clock = Clock(monkeypatch, row=1e-6, look=1e-3)
+    fitted = fit(Slow(2, 1), minutes=0.001, network=SMALL, recipe=SHORT)
+    assert fitted.card["training"]["recipe"]["posterior_steps"] == 50
+    assert clock.now - 1000 < 5
+
+
+def test_a_fast_problem_is_measured_as_thoroughly_as_without_a_budget(monkeypatch):
+    Slow.clock = Clock(monkeypatch, row=1e-5, look=0.0)
+    budget = Budget(3, Slow(), time.monotonic())
+    sizes = budget.simulations(Recipe(), 0, fixed=(), has_pool=False, is_warm=False)
+    assert (sizes.held_out, sizes.guard, sizes.measured) == (8192, 4000, 2300)
+    assert sizes.num_simulations == 2_000_000 // 1024 * 1024
+
+
+def test_sizes_that_the_network_fixes_stay(monkeypatch):
+    Slow.clock = Clock(monkeypatch, row=0.01, look=0.0)
+    recipe, budget = Recipe(guard=4000), Budget(2, Slow(), time.monotonic())
+    sizes = budget.simulations(recipe, 0, fixed={"guard"}, has_pool=False, is_warm=False)
+    assert sizes.guard == 4000
+    assert sizes.measured < 1000
+
+
+def test_one_member_is_refused_before_anything_is_simulated(monkeypatch):
+    clock = Slow.clock = Clock(monkeypatch, row=0.0, look=0.0)
+    with pytest.raises(ValueError, match="give at least 2"):
+        mi.fit(Slow(), members=1)
+    assert clock.rows == 0

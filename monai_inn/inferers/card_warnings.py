@@ -1,0 +1,39 @@
+"""What must be said wherever answers of a badly trained network are shown, from its card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["TOLERATED_ERROR", "card_warnings"]
+
+TOLERATED_ERROR = 0.02
+
+
+def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
+    """Return warnings about a network, one sentence each; none for a well trained or unmeasured one.
+
+    A parameter is warned of if its calibration error exceeds the sum of what noise adds on so many
+    simulations (``calibration_noise_floor_95``, the 95 % bound for an exact posterior) and
+    ``TOLERATED_ERROR``: then its true error is above the tolerance with that confidence.
+
+    Args:
+        card: what was measured at the end of training.
+        targets: names of the parameters that people look at.
+    """
+    noise = card.get("calibration_noise_floor_95")
+    measured = card.get("parameters", {})
+    if noise is None:
+        return []
+    found = {name: measured[name].get("calibration_error") for name in targets if name in measured}
+    # Metadata hold null for what is not a number.
+    errors = {name: math.nan if error is None else float(error) for name, error in found.items()}
+    bad = [f"{name} {error:.3f}" for name, error in errors.items() if not error <= noise + TOLERATED_ERROR]
+    if not bad:
+        return []
+    return [
+        f"This network is badly calibrated, usually because it was trained too briefly: do not rely on its "
+        f"intervals. Calibration error: {', '.join(bad)}; up to {TOLERATED_ERROR} beyond the measurement's "
+        f"noise of {noise:.3f} is tolerated. Train it longer."
+    ]
