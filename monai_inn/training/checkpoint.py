@@ -52,10 +52,12 @@ class Checkpoint:
         content = io.BytesIO(self.file.read_bytes())
         with self.reading():
             state = torch.load(content, map_location="cpu", weights_only=True)
-            wrong = [key for key, kind in _CONTENT.items() if not isinstance(state[key], kind)]
+            if not isinstance(state, dict):
+                raise TypeError(f"holds a {type(state).__name__}")
+            wrong = [key for key, kind in _CONTENT.items() if not isinstance(state.get(key), kind)]
             if wrong:
-                raise ValueError(f"{', '.join(wrong)} are not what a training writes")
-            return dict(state)
+                raise TypeError(f"{', '.join(wrong)} are not what a training writes")
+            return state
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

@@ -1,0 +1,101 @@
+"""A badly trained bundle says so: in Python, in its card, and wherever its answers are shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import monai_inn as mi
+from monai_inn.bundles.listing import list_bundles
+from monai_inn.bundles.reading import shipped
+from monai_inn.cli import main
+from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
+
+
+def card(error, noise=0.011):
+    return {
+        "measured_on": {"simulations": 3000, "seed": 0, "draws": 255},
+        "parameters": {n: {"calibration_error": error} for n in ("sao2", "vhb", "water")},
+        "calibration_noise_floor_95": noise,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "noise", "warns"),
+    [
+        (0.073, 0.011, True),
+        (0.011 + TOLERATED_ERROR - 1e-6, 0.011, False),
+        (0.011 + TOLERATED_ERROR + 1e-6, 0.011, True),
+        (0.04, 0.03, False),  # that may be noise
+        (None, 0.011, True),
+        (float("nan"), 0.011, True),
+    ],
+)
+def test_an_error_beyond_noise_and_tolerance_is_warned_of(error, noise, warns):
+    found = card_warnings(card(error, noise), ["sao2", "vhb"])
+    assert len(found) == warns
+    assert all("badly calibrated" in text and "vhb" in text and "water" not in text for text in found)
+
+
+def test_what_was_not_measured_is_not_warned_of():
+    assert card_warnings({}, ["sao2"]) == []
+
+
+def test_shipped_bundles_deserve_no_warning():
+    assert {entry["name"]: entry["warnings"] for entry in list_bundles()} == {name: [] for name in shipped()}
+
+
+@pytest.fixture
+def bad_bundle(camera_fit, tmp_path):
+    fitted = mi.FittedPosterior(camera_fit.problem, camera_fit.network, card(0.073))
+    fitted.save(tmp_path / "bad")
+    return tmp_path / "bad"
+
+
+def test_card_record_and_text_of_maps_say_so(bad_bundle, image_file, tmp_path, capsys):
+    fitted = mi.load(bad_bundle)
+    assert "sao2 0.073" in fitted.warnings[0]
+    assert f"**Warning. {fitted.warnings[0]}**" in (bad_bundle / "docs/README.md").read_text()
+    for verb, options in (("infer", ["--samples", "8"]), ("ood", [])):
+        assert main([verb, str(bad_bundle), str(image_file), "-o", str(tmp_path / verb), *options]) == 0
+        assert f"WARNING: {fitted.warnings[0]}" in capsys.readouterr().out
+        assert json.loads((tmp_path / verb / "result.json").read_text())["warnings"] == fitted.warnings
+    assert main(["bundles", str(bad_bundle)]) == 0
+    assert f"WARNING: {fitted.warnings[0]}" in capsys.readouterr().out
+    arguments = ["validate", str(bad_bundle), "-o", str(tmp_path / "report"), "-n", "200", "--samples", "15"]
+    assert main(arguments) == 0
+    assert f"WARNING: {fitted.warnings[0]}" in capsys.readouterr().out
+
+
+def test_record_and_text_of_poses_say_so(pose_fit, tmp_path, capsys):
+    import numpy as np
+    from PIL import Image
+
+    targets = pose_fit.problem.targets
+    bad = card(0.073) | {"parameters": {n: {"calibration_error": 0.073} for n in targets}}
+    fitted = mi.FittedPosterior(pose_fit.problem, pose_fit.network, bad)
+    fitted.save(tmp_path / "bad")
+    grey = np.exp(-fitted.problem.render(fitted.problem.simulate(1)[0][0]).numpy())
+    Image.fromarray((grey * 60_000).astype(np.uint16)).save(tmp_path / "xray.png")
+    arguments = ["register", str(tmp_path / "bad"), str(tmp_path / "xray.png"), "-o", str(tmp_path / "out")]
+    assert main([*arguments, "--samples", "100", "--contrast", "intensity"]) == 0
+    assert f"WARNING: {fitted.warnings[0]}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/registration.json").read_text())["warnings"] == fitted.warnings
+
+
+def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
+    import monai_inn.bundles.commands as commands
+    from monai_inn.problems import LinearGaussian
+    from monai_inn.training import Recipe, fit
+
+    recipe = Recipe(2048, 1, 1, 1, 64, 64, measured=500, held_out=64, guard=64)
+    fitted = fit(LinearGaussian(), recipe=recipe, members=2)
+    for row in fitted.card["parameters"].values():
+        row["calibration_error"] = 0.2
+    monkeypatch.setattr("monai_inn.training.fit", lambda *_, **__: fitted)
+    assert main(["fit", "linear_gaussian", "-o", str(tmp_path / "bundle")]) == 0
+    printed = capsys.readouterr().out
+    assert "x1: 0.2000" in printed
+    assert f"WARNING: {fitted.warnings[0]}" in printed
+    assert commands.fit_bundle(LinearGaussian(), tmp_path / "bundle")["warnings"] == fitted.warnings
