@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,42 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-__all__ = ["parse_json", "read_json", "replacing"]
+__all__ = ["BadFileError", "parse_json", "read_json", "replacing", "require_file"]
+
+_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+class BadFileError(ValueError):
+    """A file that cannot be used; the message names the file and says how to mend it."""
+
+
+def require_file(path: str | PathLike[str], expected: str) -> Path:
+    """Return the path of a regular file; a named pipe would block for ever, a device never ends.
+
+    Args:
+        path: what a user gave.
+        expected: what is wanted, for the message.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        BadFileError: if it is a folder, a named pipe, a socket or a device.
+    """
+    target = Path(path)
+    try:
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{target}: no such file; check the path.") from None
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "special file")
+        also = "" if kind == "folder" else ", not a regular file"
+        raise BadFileError(f"{target}: is a {kind}{also}, expected {expected}.")
+    return target
 
 
 def parse_json(text: str) -> Any:
@@ -33,7 +69,7 @@ def read_json(path: str | PathLike[str]) -> Any:
         ValueError: if it is not UTF-8 or not JSON, or nested too deeply to be read.
         OSError: if it cannot be read.
     """
-    return parse_json(Path(path).read_text(encoding="utf-8"))
+    return parse_json(require_file(path, "a JSON file").read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -172,13 +172,13 @@ def test_truncated_files_are_refused_in_one_line(tmp_path, name):
     write = write_nifti if ".nii" in name else write_itk
     path = write(tmp_path / name, *phantom_in_hu())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"cannot be read as a volume .*; copy the file again") as caught:
+    with pytest.raises(ValueError, match=r"truncated.*[Cc]opy (it|the file) again") as caught:
         read_ct(path)
     assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_missing_or_something_else_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such file; give a CT as NIfTI, NRRD or MetaImage"):
+    with pytest.raises(FileNotFoundError, match="no such file; check the path"):
         read_ct(tmp_path / "none.nii.gz")
     (tmp_path / "notes.txt").write_text("no CT")
     with pytest.raises(ValueError, match="cannot be read as a volume"):

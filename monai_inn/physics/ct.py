@@ -11,7 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_inn.files import BadFileError, require_file
 from monai_inn.physics.projection import AttenuationVolume
+from monai_inn.reading.itk import load_itk
+from monai_inn.reading.limits import check_affine, import_library
+from monai_inn.reading.nifti import load_nifti, scaled
 
 __all__ = ["attenuation_volume", "bone_centre", "landmarks", "read_ct", "read_labels"]
 
@@ -23,7 +27,7 @@ _VOXELS_PER_PIXEL = 2.5
 
 
 def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
-    """Read a CT in Hounsfield units: NIfTI, NRRD, MetaImage, or whatever else SimpleITK reads as one volume.
+    """Read a CT in Hounsfield units: NIfTI, NRRD, MetaImage, or VTK, GIPL, MRC, TIFF or DICOM in one file.
 
     Returns:
         The voxels in HU (not yet attenuation) with their affine to RAS in mm; float32.
@@ -32,10 +36,7 @@ def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
         FileNotFoundError: if there is no such file.
         ValueError: if it is truncated, not one volume, or not in Hounsfield units.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give a CT as NIfTI, NRRD or MetaImage.")
-    values, affine = _read_volume(file)
+    values, affine = _read_volume(require_file(path, "a CT as NIfTI, NRRD or MetaImage"))
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"{path}: has the shape {values.shape}, expected one volume of three axes.")
     if not np.isfinite(values).all():
@@ -46,33 +47,34 @@ def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
             f"{path}: values from {low:g} to {high:g} are no Hounsfield units, in which air is −1000 and "
             "water 0; apply the scanner's rescale slope and intercept first (often: subtract 1024)."
         )
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise ValueError(f"{path}: the axes of the voxels do not span space; repair the file's affine.")
     return AttenuationVolume(torch.from_numpy(values.astype(np.float32)), torch.from_numpy(affine))
 
 
 def _read_volume(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels with the first index fastest, and their affine to RAS."""
     try:
-        if file.name.lower().endswith((".nii", ".nii.gz")):
-            import nibabel
-
-            loaded: Any = nibabel.load(file)
-            return np.squeeze(np.asanyarray(loaded.dataobj)), np.asarray(loaded.affine, float)
-        import SimpleITK as sitk  # noqa: N813 (its users' name)
-
-        image = sitk.ReadImage(str(file))
-        axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-        affine = np.eye(4)
-        affine[:3, :3], affine[:3, 3] = axes, image.GetOrigin()
-        return sitk.GetArrayFromImage(image).T, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    except ImportError:
+        if file.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+            loaded, stored = load_nifti(file)
+            values, affine = np.squeeze(scaled(loaded, stored)), np.asarray(loaded.affine, float)
+        else:
+            image = load_itk(file)
+            rank = image.GetDimension()
+            axes = np.array(image.GetDirection()).reshape(rank, rank) * np.array(image.GetSpacing())
+            affine = np.eye(4)
+            affine[:3, :3], affine[:3, 3] = axes, image.GetOrigin()
+            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+            values = import_library("SimpleITK", file).GetArrayFromImage(image).T
+    except (BadFileError, ImportError):
         raise
     except Exception as error:  # readers raise what they like at damaged files
-        raise ValueError(
-            f"{file}: cannot be read as a volume ({type(error).__name__}): it is no NIfTI, NRRD or "
+        raise BadFileError(
+            f"{file}: cannot be read as a volume ({type(error).__name__}): it is not a NIfTI, NRRD or "
             "MetaImage, or truncated; copy the file again."
         ) from error
+    if values.dtype.kind not in "biuf":
+        raise BadFileError(f"{file}: holds values of type {values.dtype}, expected real numbers.")
+    check_affine(file, affine)
+    return values, affine
 
 
 def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: AttenuationVolume) -> Tensor:
@@ -84,9 +86,7 @@ def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: Attenuati
     """
     from scipy.ndimage import binary_dilation
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; give the labels of the CT's voxels.")
-    labels, affine = _read_volume(Path(path))
+    labels, affine = _read_volume(require_file(path, "labels of the CT's voxels"))
     if labels.shape != tuple(ct.values.shape) or not np.allclose(affine, ct.affine.numpy(), atol=1e-2):
         raise ValueError(
             f"{path}: labels of shape {labels.shape} do not lie on the voxels of the CT, "

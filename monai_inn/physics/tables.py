@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_inn.files import require_file
+
 __all__ = ["DATA", "Table", "read_table"]
 
 DATA = Path(__file__).parent / "data"
@@ -61,17 +63,19 @@ def read_table(path: str | PathLike[str]) -> Table:
     Raises:
         ValueError: if the file does not exist, has no header line, no rows, or rows of unequal length.
     """
-    path = Path(path)
     try:
+        path = require_file(path, "a CSV text file")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"cannot read the table {path}: {error}. Give the path of a CSV text file."
         ) from error
     comments = tuple(line.lstrip("#").strip() for line in lines if line.startswith("#"))
-    cells = [
-        [cell.strip() for cell in row] for row in csv.reader(x for x in lines if not x.startswith("#")) if row
-    ]
+    try:
+        rows = [row for row in csv.reader(x for x in lines if not x.startswith("#")) if row]
+    except csv.Error as error:
+        raise ValueError(f"{path}: is not a CSV text file ({error}); give one.") from error
+    cells = [[cell.strip() for cell in row] for row in rows]
     if len(cells) < 2:
         raise ValueError(f"{path} is empty; expected a header line and at least one row of numbers.")
     header, rows = tuple(cells[0]), cells[1:]

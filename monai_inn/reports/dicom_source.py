@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_inn.reading.dicom import load_dicom
+
 __all__ = ["Layout", "Source", "fit_layout", "read_source", "upright_layout"]
 
 Matrix = NDArray[np.float64]
@@ -174,7 +176,7 @@ def _images(folder: Path) -> Iterator[Any]:
         raise ValueError(f"{folder}: no such folder; give the folder of the DICOM series.")
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
-            image = pydicom.dcmread(path, stop_before_pixels=True)
+            image = load_dicom(path, stop_before_pixels=True)
         except pydicom.errors.InvalidDicomError:
             continue
         except (EOFError, ValueError, NotImplementedError) as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_inn.files import BadFileError, read_json
+from monai_inn.reading.limits import check_affine
+from monai_inn.reading.nifti import load_nifti, scaled
 from monai_inn.reports.records import FORMAT_VERSION
 from monai_inn.reports.results import RESULT
-from monai_inn.transforms.formats import import_library
 
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
@@ -119,7 +119,7 @@ def _files(folder: Path, record: dict[str, Any]) -> dict[tuple[str, str], Path]:
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / RESULT
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(
             f"{folder}: no result of inference ({RESULT} is missing); give the folder that `monai-inn infer` "
@@ -146,15 +146,16 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     Raises:
         ValueError: if it is missing or damaged.
     """
-    nibabel = import_library("nibabel", path)
     try:
-        image = nibabel.load(path)
-        return np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64)
+        image, stored = load_nifti(path)
+        affine = np.asarray(image.affine, np.float64)
+        check_affine(path, affine)
+        return scaled(image, stored), affine
     except FileNotFoundError as error:
         raise ValueError(f"{path}: is missing; copy the folder as a whole.") from error
-    except PermissionError:
+    except (BadFileError, ImportError, PermissionError):
         raise
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+    except Exception as error:  # on a damaged file the library raises types of its own
         raise ValueError(f"{path}: cannot be read, it is truncated or damaged; {_AGAIN}.") from error
 
 

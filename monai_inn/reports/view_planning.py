@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.reading import load
+from monai_inn.files import read_json
 from monai_inn.inferers.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.inferers.views import ViewMap, next_views, view_map
 from monai_inn.metrics.modes import find_modes
 from monai_inn.physics.carm import POSE
+from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.pose_record import angle_in_words
 from monai_inn.reports.records import provenance
 from monai_inn.reports.registering import REGISTRATION
@@ -98,11 +98,11 @@ def _inside(problem: PoseRegistration, name: str, step: float) -> torch.Tensor:
 def _stored(problem: PoseRegistration, folder: Path) -> PosePosterior:
     """The posterior that ``register_xray`` wrote."""
     try:
-        record = json.loads((folder / REGISTRATION).read_text(encoding="utf-8"))
+        record = read_json(folder / REGISTRATION)
         names = [row["name"] for row in record["parameters"] if row["is_free"]]
-        with np.load(folder / "samples.npz", allow_pickle=False) as stored:
-            pose, density = torch.from_numpy(stored["pose"]), torch.from_numpy(stored["log_density"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stored, _ = read_npz(folder / "samples.npz", ("pose", "log_density"))
+        pose, density = torch.from_numpy(stored["pose"]), torch.from_numpy(stored["log_density"])
+    except Exception as error:  # on a damaged file the libraries raise types of their own
         raise ValueError(
             f"{folder}: holds no result of `monai-inn register` ({type(error).__name__}); register an X-ray "
             "first."

@@ -12,7 +12,7 @@ from monai.transforms.transform import Transform
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
-from monai_inn.transforms.images import as_image, broadcast_mask, metadata, plain_tensor
+from monai_inn.transforms.images import as_image, broadcast_mask, check_wavelengths, metadata, plain_tensor
 
 __all__ = ["CameraLike", "MarkInvalidPixels", "MatchCamera"]
 
@@ -100,6 +100,8 @@ class MatchCamera(Transform):
     def __init__(self, *, camera: CameraLike, tolerance_nm: float | None = None) -> None:
         self.camera = camera
         self.centre_nm = np.asarray(camera.centre_nm, np.float64).reshape(-1)
+        if not np.isfinite(self.centre_nm).all():
+            raise ValueError(f'camera "{camera.name}" has bands whose centre_nm is not a finite number.')
         if tolerance_nm is None:
             spacing = np.diff(np.sort(self.centre_nm))
             tolerance_nm = float(np.median(spacing)) / 2 if len(spacing) else 10.0
@@ -116,7 +118,9 @@ class MatchCamera(Transform):
             )
         meta = metadata(image)
         if "wavelength_nm" in meta:
-            self._compare(np.asarray(meta["wavelength_nm"], np.float64))
+            given = np.asarray(meta["wavelength_nm"], np.float64).reshape(-1)
+            check_wavelengths(given.tolist(), count)
+            self._compare(given)
         elif isinstance(image, MetaTensor):
             image = image.clone()
             image.meta["wavelength_nm"] = tuple(self.centre_nm.tolist())

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-__all__ = ["as_image", "broadcast_mask", "broadcast_reference", "metadata", "plain_tensor", "with_metadata"]
+__all__ = [
+    "as_image",
+    "broadcast_mask",
+    "broadcast_reference",
+    "check_wavelengths",
+    "metadata",
+    "plain_tensor",
+    "with_metadata",
+]
+
+_PER_BAND = ("wavelength_nm", "band_names", "fwhm_nm")
 
 
 def as_image(img: NdarrayOrTensor) -> Tensor:
@@ -19,7 +32,39 @@ def as_image(img: NdarrayOrTensor) -> Tensor:
         raise ValueError(f"image has shape {tuple(image.shape)}, expected (bands, *spatial).")
     if image.is_complex():
         raise ValueError(f"image has type {image.dtype}, expected real numbers.")
+    if image.numel() == 0:
+        raise ValueError(f"image has shape {tuple(image.shape)}, expected at least one band and one pixel.")
+    for key in _PER_BAND:
+        if key not in metadata(image):
+            continue
+        count = next(iter(np.shape(metadata(image)[key])), 1)
+        if count != len(image):
+            last = "; move the bands to the front, they are last" if count == image.shape[-1] else ""
+            raise ValueError(
+                f"image has shape {tuple(image.shape)} and {count} entries of {key}, expected "
+                f"(bands, *spatial){last}."
+            )
     return image if image.dtype in (torch.float32, torch.float64) else image.float()
+
+
+def check_wavelengths(values: Sequence[float], count: int, name: str = "wavelength_nm") -> None:
+    """Refuse what cannot be one wavelength (or width) in nm a band.
+
+    Raises:
+        ValueError: if there are not ``count`` numbers, one is not finite or below zero, or two bands have the
+            same wavelength; widths may be alike, and zero where a file does not know them.
+    """
+    if len(values) != count:
+        raise ValueError(f"{len(values)} entries of {name}, but {count} bands in the image.")
+    is_width = name.startswith("fwhm")
+    for band, value in enumerate(values):
+        if not math.isfinite(value) or value < 0 or (value == 0 and not is_width):
+            raise ValueError(f"{name} of band {band} is {value:g}, expected a positive number of nm.")
+        if not is_width and value in values[:band]:
+            raise ValueError(
+                f"bands {values.index(value)} and {band} have the same {name}, {value:g} nm, expected one of "
+                f"its own for each band; correct or remove {name}."
+            )
 
 
 def plain_tensor(image: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Transform
 from torch import Tensor
 
+from monai_inn.transforms.images import as_image
+
 __all__ = [
     "OutOfDistributionMask",
     "OutOfDistributionMaskd",
@@ -71,13 +73,14 @@ class PosteriorMaps(Transform):
 
     def maps(self, img: Tensor) -> dict[str, MetaTensor]:
         """Return the maps by name, each ``(channels, *spatial)`` in the geometry of the image."""
+        image = as_image(img)
         found = self.posterior.maps(
-            img, samples=self.samples, interval=self.interval, seed=self.seed, batched=False
+            image, samples=self.samples, interval=self.interval, seed=self.seed, batched=False
         )
         missing = [name for name in self.names or () if name not in found]
         if missing:
             raise ValueError(f"the posterior gives no maps {missing}; it gives {', '.join(found)}.")
-        return {name: _without_batch(found[name], img) for name in self.names or found}
+        return {name: _without_batch(found[name], image) for name in self.names or found}
 
 
 class OutOfDistributionMask(PosteriorMaps):

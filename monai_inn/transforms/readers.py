@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -15,8 +14,11 @@ from monai.data.meta_tensor import MetaTensor
 from monai.utils.enums import SpaceKeys
 from numpy.typing import NDArray
 
+from monai_inn.files import BadFileError, read_json, require_file
+from monai_inn.reading.limits import check_affine, check_limit
 from monai_inn.transforms import formats, volumes
-from monai_inn.transforms.formats import BadImageError, StoredImage
+from monai_inn.transforms.formats import StoredImage
+from monai_inn.transforms.images import check_wavelengths
 
 __all__ = ["READABLE", "read_multispectral"]
 
@@ -78,11 +80,12 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
     try:
         stored = _FORMATS[name][0](source)
         _check(source, stored.array)
-    except (BadImageError, ImportError):
+        check_affine(source, stored.affine)
+    except (BadFileError, ImportError):
         raise
     except Exception as error:  # on a damaged file each library raises types of its own
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadImageError(
+        raise BadFileError(
             f"{source}: cannot be read as {name} ({reason[-1].strip()}); "
             "the file is damaged or truncated. Copy it again."
         ) from error
@@ -96,18 +99,15 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
 
 def _format_of(path: Path) -> str:
     """Format by the file's ending, checked against its first bytes."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; check the path.")
-    if not path.is_file():
-        raise BadImageError(f"{path}: is a folder, expected an image file ({', '.join(READABLE)}).")
+    require_file(path, f"an image file ({', '.join(READABLE)})")
     lower = path.name.lower()
     name = next((n for n, (_, endings) in _FORMATS.items() if lower.endswith(endings)), None)
     if name is None:
-        raise BadImageError(f"{path}: unknown ending {path.suffix!r}, expected one of {', '.join(READABLE)}.")
+        raise BadFileError(f"{path}: unknown ending {path.suffix!r}, expected one of {', '.join(READABLE)}.")
     with path.open("rb") as file:
         start = file.read(8)
     if not start:
-        raise BadImageError(f"{path}: the file is empty (0 bytes). Copy it again.")
+        raise BadFileError(f"{path}: the file is empty (0 bytes). Copy it again.")
     content = _content(start)
     if lower.endswith(".hdr") and content == "NIfTI":
         return "NIfTI"
@@ -115,7 +115,7 @@ def _format_of(path: Path) -> str:
         return name
     expected = "gzip" if lower.endswith(".gz") else name
     if content != expected:
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: the name says {expected}, but the content is {content or 'something else'}; "
             "give the file the ending of its format, or copy it again."
         )
@@ -135,11 +135,12 @@ def _content(start: bytes) -> str | None:
 def _check(path: Path, array: NDArray[Any]) -> None:
     """Refuse arrays without pixels and dtypes that are not real numbers."""
     if array.dtype.kind not in "biuf":
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: holds values of type {array.dtype}, expected real numbers (integer or float)."
         )
     if array.size == 0:
-        raise BadImageError(f"{path}: the image is empty, shape {array.shape} (bands, *spatial).")
+        raise BadFileError(f"{path}: the image is empty, shape {array.shape} (bands, *spatial).")
+    check_limit(path, 4 * array.size)  # as float32
 
 
 def _labels(path: Path, stored: StoredImage) -> dict[str, Any]:
@@ -149,21 +150,35 @@ def _labels(path: Path, stored: StoredImage) -> dict[str, Any]:
     sidecar = path.with_name(f"{stem}.json")
     if sidecar.is_file():
         try:
-            described = json.loads(sidecar.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise BadImageError(f"{sidecar}: is not valid JSON ({error}); mend or remove it.") from error
+            described = read_json(sidecar)
+        except ValueError as error:
+            raise BadFileError(f"{sidecar}: is not valid JSON ({error}); mend or remove it.") from error
         given.update(described if isinstance(described, Mapping) else {})
     labels: dict[str, Any] = {k: str(given[k]) for k in ("units", "transfer") if k in given}
     for key in ("wavelength_nm", "fwhm_nm", "band_names", "channel_names"):
-        if key not in given:
-            continue
-        values = tuple(float(x) if key.endswith("_nm") else str(x) for x in given[key])
-        if len(values) != len(stored.array):
-            raise BadImageError(
-                f"{path}: {len(values)} entries of {key}, but {len(stored.array)} bands in the image."
-            )
-        labels[key] = values
+        if key in given:
+            labels[key] = _label(path, key, given[key], len(stored.array))
     return labels
+
+
+def _label(path: Path, key: str, given: Any, count: int) -> tuple[Any, ...]:
+    """One label a band: text, or numbers in nm."""
+    values = given.tolist() if isinstance(given, np.ndarray) else given
+    if not isinstance(values, list | tuple) or any(isinstance(v, list | tuple | Mapping) for v in values):
+        raise BadFileError(f"{path}: {key} is {str(given)[:60]!r}, expected a list of one entry a band.")
+    if len(values) != count:
+        raise BadFileError(f"{path}: {len(values)} entries of {key}, but {count} bands in the image.")
+    if not key.endswith("_nm"):
+        return tuple(map(str, values))
+    try:
+        numbers = tuple(float(v) for v in values)
+    except (TypeError, ValueError, OverflowError):
+        raise BadFileError(f"{path}: {key} is {str(given)[:60]!r}, expected numbers in nm.") from None
+    try:
+        check_wavelengths(numbers, count, key)
+    except ValueError as error:
+        raise BadFileError(f"{path}: {error}") from None
+    return numbers
 
 
 def _indices(path: Path, bands: Sequence[int | str], count: int, names: tuple[str, ...] | None) -> list[int]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monai_inn.transforms.formats import BadImageError, StoredImage, import_library
+from monai_inn.files import BadFileError, parse_json
+from monai_inn.reading.itk import load_itk
+from monai_inn.reading.limits import import_library
+from monai_inn.reading.nifti import load_nifti
+from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_nifti", "read_nrrd"]
 
@@ -18,14 +21,12 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def read_nifti(path: Path) -> StoredImage:
     """Read a NIfTI ``(x, y, z, band)`` or, as vectors, ``(x, y, z, 1, band)``; a 3-D file is one band."""
-    nibabel = import_library("nibabel", path)
-    image = nibabel.load(path)
+    image, array = load_nifti(path)
     proxy = image.dataobj
-    array = np.asanyarray(proxy.get_unscaled())
     if array.ndim == 5 and array.shape[3] == 1:
         array = array[:, :, :, 0]
     if array.ndim > 4:
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: shape {array.shape}, expected (x, y, z, band) or (x, y, z, 1, band). "
             "Split time series first."
         )
@@ -40,9 +41,8 @@ def read_nifti(path: Path) -> StoredImage:
 
 def read_nrrd(path: Path) -> StoredImage:
     """Read an NRRD: a vector volume, a Slicer sequence (one list axis), or 4-D with the bands last."""
-    sitk = import_library("SimpleITK", path)
-    image = sitk.ReadImage(str(path))
-    array = sitk.GetArrayFromImage(image)
+    image = load_itk(path)
+    array = import_library("SimpleITK", path).GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
     elif image.GetDimension() < 4:
@@ -57,7 +57,7 @@ def read_nrrd(path: Path) -> StoredImage:
     labels: dict[str, Any] = {}
     for key in image.GetMetaDataKeys():
         if key in ("wavelength_nm", "fwhm_nm"):
-            labels[key] = [float(x) for x in image.GetMetaData(key).replace(",", " ").split()]
+            labels[key] = image.GetMetaData(key).replace(",", " ").split()
         elif key == "band_names":
             labels[key] = [x.strip() for x in image.GetMetaData(key).split(",")]
     return StoredImage(array, _LPS_TO_RAS @ affine, labels=labels)
@@ -67,7 +67,7 @@ def _json_object(content: Any) -> dict[str, Any]:
     """The JSON object in a NIfTI header extension, or nothing if it holds something else."""
     text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
     try:
-        value = json.loads(text.rstrip("\x00 \n"))
-    except json.JSONDecodeError:
+        value = parse_json(text.rstrip("\x00 \n"))
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

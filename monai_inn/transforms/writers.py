@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.transforms.formats import import_library
+from monai_inn.reading.limits import import_library
 
 __all__ = ["write_map", "write_nrrd"]
 

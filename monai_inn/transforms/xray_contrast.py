@@ -7,7 +7,7 @@ import math
 import numpy as np
 from torch import Tensor
 
-from monai_inn.transforms.formats import BadImageError
+from monai_inn.files import BadFileError
 from monai_inn.transforms.xray_formats import CONTRASTS, Xray
 
 __all__ = ["line_integrals"]
@@ -34,7 +34,7 @@ def line_integrals(
             raise ValueError(f"{name} = {value}, expected a finite number.")
     chosen = contrast or xray.contrast
     if chosen is None:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: the file does not say whether bone is dark or bright; "
             "give --contrast intensity (bone dark) or attenuation (bone bright)."
         )
@@ -59,7 +59,7 @@ def _from_attenuation(
     xray: Xray, values: Tensor, unattenuated: float | None, scale: float | None
 ) -> tuple[Tensor, list[str]]:
     if scale is None and not xray.is_scaled:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: an attenuation image of integers, whose grey values have no scale; give "
             "--scale, the line integral of one grey value, or a file of floating point that holds line "
             "integrals."
@@ -84,7 +84,7 @@ def _from_intensity(xray: Xray, values: Tensor, unattenuated: float | None) -> t
         )
     positive = values > 0
     if air <= 0 or not positive.any():
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: the unattenuated beam is {air:g}, expected a grey value above 0; give "
             "--unattenuated."
         )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_inn.transforms.formats import BadImageError
+from monai_inn.files import BadFileError
+from monai_inn.reading.dicom import check_pixels, load_dicom
 from monai_inn.transforms.xray_formats import Xray, check_frame
 from monai_inn.transforms.xray_headers import Header, read_geometry, read_remarks, read_spacing
 
@@ -40,19 +40,19 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
         frame: number of the frame, counted from 1; may be None if there is only one.
 
     Raises:
-        BadImageError: if it is damaged, compressed in a way that nothing here can read, no X-ray, coloured,
+        BadFileError: if it is damaged, compressed in a way that nothing here can read, no X-ray, coloured,
             or has several frames and ``frame`` does not say which.
         ImportError: if pydicom is missing.
     """
-    pydicom = _library(path)
     if not is_dicom(path):
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: is no DICOM file, or damaged; give the file the ending of its format, or copy it again."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = pydicom.dcmread(path)
+        image = load_dicom(path)
         _check_kind(path, image)
+        check_pixels(path, image)
         number = check_frame(path, int(image.get("NumberOfFrames") or 1), frame)
         header = Header(image, number)
         stored = _pixels(path, image, number)
@@ -70,29 +70,19 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
     )
 
 
-def _library(path: Path) -> ModuleType:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(
-            f'{path}: reading DICOM needs pydicom; install it with pip install "monai_inn[dicom]".'
-        ) from error
-    return pydicom
-
-
 def _check_kind(path: Path, image: Any) -> None:
     """Refuse what is no X-ray in shades of grey."""
     modality = str(image.get("Modality") or "").upper()
     if modality not in _MODALITIES:
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: a DICOM object of modality {modality}, expected an X-ray (XA, RF, CR or DX)."
         )
     if any(keyword not in image for keyword in ("Rows", "Columns", "PhotometricInterpretation", "PixelData")):
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: a DICOM file without a whole image, damaged or truncated. Copy it again."
         )
     if image.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: photometric interpretation {image.PhotometricInterpretation}, expected MONOCHROME1 or "
             "MONOCHROME2. Export the X-ray in grey, without marks."
         )
@@ -108,7 +98,7 @@ def _pixels(path: Path, image: Any, number: int) -> NDArray[Any]:
     except (RuntimeError, NotImplementedError) as error:
         if not syntax.is_compressed:
             raise
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: compressed as {syntax.name}, which cannot be read here; export it uncompressed, or "
             "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg."
         ) from error

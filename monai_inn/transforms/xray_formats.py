@@ -11,7 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.transforms.formats import BadImageError, StoredImage, import_library, read_tiff
+from monai_inn.files import BadFileError
+from monai_inn.reading.limits import check_affine
+from monai_inn.reading.pictures import open_picture
+from monai_inn.reading.tiff import load_tiff
+from monai_inn.transforms.formats import StoredImage, arrange_pages
 from monai_inn.transforms.volumes import read_nifti, read_nrrd
 
 __all__ = ["CONTRASTS", "Xray", "read_picture", "read_tiff_xray", "read_volume"]
@@ -56,10 +60,9 @@ def read_picture(path: Path, frame: int | None) -> Xray:
     """Read a PNG or JPEG of 8 or 16 bits; grey values as stored, without any display curve removed.
 
     Raises:
-        BadImageError: if it is coloured or has transparent pixels.
+        BadFileError: if it is coloured or has transparent pixels.
     """
-    pillow = import_library("PIL.Image", path)
-    with pillow.open(path) as image:
+    with open_picture(path) as image:
         check_frame(path, getattr(image, "n_frames", 1), frame)
         if image.mode in _COLOUR_MODES:
             image.load()
@@ -67,7 +70,7 @@ def read_picture(path: Path, frame: int | None) -> Xray:
         elif image.mode in _GREY_MODES:
             array = np.asarray(image)[None]
         else:
-            raise BadImageError(f"{path}: colour mode {image.mode}, expected a grey image. Save it as grey.")
+            raise BadFileError(f"{path}: colour mode {image.mode}, expected a grey image. Save it as grey.")
     note = "A picture says nothing of its contrast, spacing or geometry."
     if array.dtype.itemsize == 1:
         note += " It has 256 grey levels at most; a file of 16 bits keeps more of the X-ray."
@@ -78,29 +81,24 @@ def read_tiff_xray(path: Path, frame: int | None) -> Xray:
     """Read a grey TIFF of integers or floating point; pages are frames.
 
     Raises:
-        BadImageError: if it is coloured, or has several pages and ``frame`` does not say which.
+        BadFileError: if it is coloured, or has several pages and ``frame`` does not say which.
     """
-    array = read_tiff(path).array
+    pages = load_tiff(path)
+    array = arrange_pages(path, pages).array
     if array.ndim != 3:
-        raise BadImageError(f"{path}: axes of length {array.shape}, expected one image. Save a single page.")
-    is_colour = len(array) in (3, 4) and _is_coloured_tiff(path)
+        raise BadFileError(f"{path}: axes of length {array.shape}, expected one image. Save a single page.")
+    is_colour = len(array) in (3, 4) and pages.samples > 1
     number = check_frame(path, 1 if is_colour else len(array), frame)
     plane = grey(path, array) if is_colour else array[number - 1]
     note = "A TIFF says nothing of its contrast or geometry; its resolution is not used."
     return _pack(path, plane, is_scaled=array.dtype.kind == "f", notes=(note,))
 
 
-def _is_coloured_tiff(path: Path) -> bool:
-    tifffile = import_library("tifffile", path)
-    with tifffile.TiffFile(path) as tif:
-        return int(tif.pages[0].samplesperpixel) > 1
-
-
 def read_volume(path: Path, frame: int | None) -> Xray:
     """Read a NIfTI, NRRD or MetaImage of one slice, whose axes are columns, rows and slices.
 
     Raises:
-        BadImageError: if it is coloured, or has several slices and ``frame`` does not say which.
+        BadFileError: if it is coloured, or has several slices and ``frame`` does not say which.
     """
     is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
     stored = read_nifti(path) if is_nifti else read_nrrd(path)
@@ -109,12 +107,12 @@ def read_volume(path: Path, frame: int | None) -> Xray:
         # Slices, or a series in time of one slice: either way frames.
         array = np.moveaxis(array[0], -1, 0) if len(array) == 1 else array[..., 0]
     if array.ndim != 3:
-        raise BadImageError(f"{path}: {array.ndim - 1}-D with channels, expected (columns, rows).")
+        raise BadFileError(f"{path}: {array.ndim - 1}-D with channels, expected (columns, rows).")
     is_vector = not is_nifti and len(stored.array) > 1
     number = check_frame(path, 1 if is_vector else len(array), frame)
     plane = (grey(path, array) if is_vector else array[number - 1]).T
     values = plane * stored.slope + stored.intercept if (stored.slope, stored.intercept) != (1, 0) else plane
-    spacing = _spacing(stored)
+    spacing = _spacing(path, stored)
     notes = ["Axes are taken as columns (to the right) and rows (down), whatever the affine."]
     if spacing:
         notes.append(f"Spacing of {describe(spacing)} mm is taken as that on the detector.")
@@ -123,28 +121,29 @@ def read_volume(path: Path, frame: int | None) -> Xray:
     return _pack(path, values, spacing_mm=spacing, is_scaled=values.dtype.kind == "f", notes=tuple(notes))
 
 
-def _spacing(stored: StoredImage) -> tuple[float, float] | None:
+def _spacing(path: Path, stored: StoredImage) -> tuple[float, float] | None:
     """Distance of rows and columns; None for the affine that libraries write when they are given none."""
     in_plane = np.abs(stored.affine[:3, [0, 1, 3]])
     if np.array_equal(in_plane, np.diag([1.0, 1.0, 0.0])):
         return None
+    check_affine(path, stored.affine, axes=2)
     columns, rows = np.linalg.norm(stored.affine[:3, :2], axis=0)
-    return (float(rows), float(columns)) if rows > 0 and columns > 0 else None
+    return float(rows), float(columns)
 
 
 def check_frame(path: Path, count: int, frame: int | None) -> int:
     """Return the number of the frame to read, counted from 1.
 
     Raises:
-        BadImageError: if there are several frames and none is asked for, or there is none of that number.
+        BadFileError: if there are several frames and none is asked for, or there is none of that number.
     """
     if frame is None and count != 1:
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: holds {count} frames, expected one X-ray; choose it with --frame 1 … {count}."
         )
     number = 1 if frame is None else frame
     if not 1 <= number <= count:
-        raise BadImageError(f"{path}: no frame {number}; it has {count}, counted from 1.")
+        raise BadFileError(f"{path}: no frame {number}; it has {count}, counted from 1.")
     return number
 
 
@@ -152,15 +151,15 @@ def grey(path: Path, channels: NDArray[Any]) -> NDArray[Any]:
     """Return the one grey image in equal colour channels ``(3 or 4, rows, columns)``, or a lone channel.
 
     Raises:
-        BadImageError: if the channels differ, or the fourth, the opacity, is not the same everywhere.
+        BadFileError: if the channels differ, or the fourth, the opacity, is not the same everywhere.
     """
     colours, opacity = channels[:3], channels[3:]
     if (colours != colours[:1]).any():
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: a colour image, expected an X-ray in grey. Save it as grey, without marks."
         )
     if opacity.size and opacity.min() != opacity.max():
-        raise BadImageError(
+        raise BadFileError(
             f"{path}: has transparent pixels, expected a whole X-ray. Save it without opacity."
         )
     return colours[0]
@@ -174,7 +173,7 @@ def describe(pair: tuple[float, float]) -> str:
 def _pack(path: Path, values: NDArray[Any], **known: Any) -> Xray:
     """An X-ray of an array ``(rows, columns)`` of real numbers."""
     if values.dtype.kind not in "biuf":
-        raise BadImageError(f"{path}: holds values of type {values.dtype}, expected real numbers.")
+        raise BadFileError(f"{path}: holds values of type {values.dtype}, expected real numbers.")
     if values.ndim != 2 or values.size == 0:
-        raise BadImageError(f"{path}: shape {values.shape}, expected (rows, columns). Save a single X-ray.")
+        raise BadFileError(f"{path}: shape {values.shape}, expected (rows, columns). Save a single X-ray.")
     return Xray(str(path), torch.from_numpy(np.ascontiguousarray(values, np.float32)), **known)

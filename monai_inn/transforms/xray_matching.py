@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_inn.files import BadFileError
 from monai_inn.physics.carm import Detector
-from monai_inn.transforms.formats import BadImageError
 from monai_inn.transforms.xray_contrast import line_integrals
 from monai_inn.transforms.xray_formats import Xray, describe
 
@@ -87,13 +87,13 @@ def _check_pixels(xray: Xray) -> None:
     """Refuse images in which nothing can be found."""
     bad = float((~torch.isfinite(xray.values)).double().mean())
     if bad:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: {bad:.2%} of the pixels are NaN or infinite, expected finite grey values; "
             "fill or crop them."
         )
     low, high = xray.values.min(), xray.values.max()
     if low == high:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: every pixel is {float(low):g}, the image is empty; export the X-ray again."
         )
 
@@ -103,7 +103,7 @@ def _check_distances(xray: Xray, detector: Detector) -> list[str]:
     geometry = xray.geometry or {}
     given, expected = geometry.get("source_detector_mm"), detector.source_detector_mm
     if detector.beam == "cone" and given and abs(given / expected - 1) > _TOLERANCE:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: the detector was {given:g} mm from the source, the bundle expects {expected:g} "
             "mm; give an X-ray of that distance, or fit a bundle for this one."
         )
@@ -134,7 +134,7 @@ def _known_spacing(
         return xray.spacing_mm, []
     ratio = (columns / rows) / (detector.columns / detector.rows)
     if abs(ratio - 1) > _TOLERANCE:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: the spacing is unknown and the shape, {rows} × {columns} pixels, is not the "
             f"detector's, {detector.rows} × {detector.columns}; give --spacing, the distance of pixels on "
             "the detector in mm."
@@ -152,7 +152,7 @@ def _check_field(xray: Xray, detector: Detector, spacing: tuple[float, float]) -
     needed = (detector.rows * detector.spacing_mm, detector.columns * detector.spacing_mm)
     ratios = [g / n for g, n in zip(given, needed, strict=True)]
     if min(ratios) < 1 - _TOLERANCE:
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: the field of view is {describe(given)} mm on the detector, the bundle needs "
             f"{describe(needed)} mm; give a larger X-ray, or fit a bundle for this field."
         )
@@ -211,7 +211,7 @@ def _checked(xray: Xray, observation: Tensor, notes: list[str]) -> Tensor:
     """Refuse an observation that shows nothing, and note one that is far from what the bundle knows."""
     low, high = float(observation.min()), float(observation.max())
     if high - low <= _NOTHING * max(1.0, abs(high)):
-        raise BadImageError(
+        raise BadFileError(
             f"{xray.source}: the detector's field of view shows nothing, the same value everywhere; centre "
             "the X-ray on the patient, or check the spacing."
         )

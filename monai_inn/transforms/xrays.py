@@ -6,8 +6,8 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
+from monai_inn.files import BadFileError, require_file
 from monai_inn.transforms import xray_formats
-from monai_inn.transforms.formats import BadImageError
 from monai_inn.transforms.xray_dicom import is_dicom, read_dicom
 from monai_inn.transforms.xray_formats import CONTRASTS, Xray
 
@@ -50,11 +50,11 @@ def read_xray(path: str | PathLike[str], *, frame: int | None = None) -> Xray:
     name = _format_of(source)
     try:
         return _FORMATS[name][0](source, frame)
-    except (BadImageError, ImportError):
+    except (BadFileError, ImportError):
         raise
     except Exception as error:  # on a damaged file each library raises types of its own
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadImageError(
+        raise BadFileError(
             f"{source}: cannot be read as {name} ({reason[-1].strip()}); "
             "the file is damaged, truncated or of another format. Copy it again."
         ) from error
@@ -62,18 +62,15 @@ def read_xray(path: str | PathLike[str], *, frame: int | None = None) -> Xray:
 
 def _format_of(path: Path) -> str:
     """Format by the file's ending, DICOM by its first bytes as well."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; check the path.")
-    if not path.is_file():
-        raise BadImageError(f"{path}: is a folder, expected one X-ray ({', '.join(READABLE_XRAYS)}).")
+    require_file(path, f"one X-ray ({', '.join(READABLE_XRAYS)})")
     if path.stat().st_size == 0:
-        raise BadImageError(f"{path}: the file is empty (0 bytes). Copy it again.")
+        raise BadFileError(f"{path}: the file is empty (0 bytes). Copy it again.")
     lower = path.name.lower()
     for name, (_, endings) in _FORMATS.items():
         if lower.endswith(endings):
             return name
     if is_dicom(path):
         return "DICOM"
-    raise BadImageError(
+    raise BadFileError(
         f"{path}: unknown ending {path.suffix!r}, expected one of {', '.join(READABLE_XRAYS)}, or DICOM."
     )

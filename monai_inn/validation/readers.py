@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from os import PathLike
@@ -12,12 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from monai_inn.files import BadFileError, read_json, require_file
 from monai_inn.problems import Parameter
+from monai_inn.reading.arrays import Arrays, read_npz, read_zarr
 from monai_inn.validation.cases import Cases, describe, pixel_cases
 from monai_inn.validation.images import image_cases
 from monai_inn.validation.tables import table_cases
 
 __all__ = ["read_cases", "read_parameters"]
+
+_ARRAYS = ("samples", "truth", "names", "units", "log_prob")
 
 
 def read_cases(
@@ -48,8 +51,8 @@ def read_cases(
         ValueError: if a file is damaged, or shapes, names or units do not belong together.
     """
     path = Path(samples)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder; check the path.")
+    if not path.is_dir():
+        require_file(path, "an NPZ file, a Zarr group, a CSV table or a folder of results")
     given = None if parameters is None else read_parameters(parameters)
     source = {"kind": "files", "samples": path.name, "truth": None if truth is None else Path(truth).name}
     if path.suffix.lower() == ".csv":
@@ -70,9 +73,9 @@ def read_parameters(path: str | PathLike[str]) -> tuple[Parameter, ...]:
         ValueError: if the file is not such a list.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        entries = read_json(path)
         return tuple(Parameter(**{"low": -math.inf, "high": math.inf} | _given(entry)) for entry in entries)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f'{path}: expected a JSON list such as [{{"name": "alpha", "unit": "rad"}}] ({error}).'
         ) from error
@@ -88,42 +91,29 @@ def _given(entry: Any) -> dict[str, Any]:
 def _needed(truth: str | PathLike[str] | None, path: Path) -> Path:
     if truth is None:
         raise ValueError(f"{path} holds samples only; give the true values with --truth FILE.")
-    if not Path(truth).exists():
-        raise FileNotFoundError(f"{truth}: no such file; check the path.")
-    return Path(truth)
+    return Path(truth) if Path(truth).is_dir() else require_file(truth, "a file of true values")
 
 
-def _open_arrays(path: Path) -> Mapping[str, Any]:
+def _open_arrays(path: Path) -> tuple[Arrays, list[str]]:
     try:
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        import zarr
-
-        group = zarr.open_group(path, mode="r")
-        return {name: _whole(name, array) for name, array in group.arrays()}
+        return (read_zarr if path.is_dir() else read_npz)(path, _ARRAYS)
+    except BadFileError:
+        raise
     except Exception as error:  # on a damaged file each library raises types of its own
         raise ValueError(f"{path}: cannot be read ({error}); the file is damaged or truncated.") from error
 
 
-def _whole(name: str, array: Any) -> np.ndarray:
-    """The content of a Zarr array, none of whose chunks is missing: a missing one would read as zeros."""
-    if array.nchunks_initialized < array.nchunks:
-        missing = array.nchunks - array.nchunks_initialized
-        raise ValueError(
-            f"{missing} of {array.nchunks} chunks of {name!r} are missing; if they hold nothing but the fill "
-            "value, write the array with write_empty_chunks=True"
-        )
-    return np.asarray(array[...])
-
-
 def _from_arrays(
-    arrays: Mapping[str, Any], given: tuple[Parameter, ...] | None, source: dict[str, Any], path: Path
+    found: tuple[Arrays, list[str]],
+    given: tuple[Parameter, ...] | None,
+    source: dict[str, Any],
+    path: Path,
 ) -> Cases:
+    arrays, present = found
     missing = [name for name in ("samples", "truth") if name not in arrays]
     if missing:
         raise ValueError(
-            f"{path}: has {', '.join(sorted(arrays)) or 'no arrays'}, but no {' and no '.join(missing)}."
+            f"{path}: has {', '.join(sorted(present)) or 'no arrays'}, but no {' and no '.join(missing)}."
         )
     samples, truth = (torch.as_tensor(np.asarray(arrays[name])) for name in ("samples", "truth"))
     if samples.ndim != truth.ndim + 1 or samples.shape[1:] != truth.shape or truth.ndim < 2:
@@ -141,7 +131,7 @@ def _from_arrays(
     return pixel_cases(samples[:, :, columns], truth[:, columns], described, source)
 
 
-def _labels(arrays: Mapping[str, Any], key: str, count: int, path: Path) -> list[str] | None:
+def _labels(arrays: Arrays, key: str, count: int, path: Path) -> list[str] | None:
     if key not in arrays:
         return None
     labels = [str(value) for value in np.asarray(arrays[key]).ravel()]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from monai_inn.files import require_file
 from monai_inn.problems import Parameter
 from monai_inn.validation.cases import Cases, describe
 
@@ -49,6 +50,7 @@ def table_cases(
 
 def _read_table(path: Path) -> tuple[list[str], Array, Array]:
     """Parameter names, case labels and numbers of a CSV table."""
+    require_file(path, "a CSV table")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header, *rows = [row for row in csv.reader(file) if row]
@@ -57,7 +59,7 @@ def _read_table(path: Path) -> tuple[list[str], Array, Array]:
         numbers = [[float(v) for i, v in enumerate(row) if i != column] for row in rows]
         names = [name for name in header if name != "case"]
         return names, np.array([row[column] for row in rows]), np.array(numbers).reshape(-1, len(names))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, csv.Error) as error:
         raise ValueError(
             f'{path}: expected a table with a column "case" and numbers in all others, equally many in every '
             f"row ({error})."

@@ -1,0 +1,60 @@
+"""DICOM files: what deflated ones become, and how many bytes an image claims."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+from monai_inn.files import BadFileError, require_file
+from monai_inn.reading.limits import check_claim, check_limit, inflate
+
+__all__ = ["check_pixels", "load_dicom"]
+
+_META_GROUP = 132  # where the first element lies: behind the preamble and four letters
+
+
+def load_dicom(path: Path, **options: Any) -> Any:
+    """Return the dataset of a DICOM file; ``options`` are those of ``pydicom.dcmread``.
+
+    Raises:
+        BadFileError: if it would fill more memory than the limit.
+        ImportError: if pydicom is missing.
+        Exception: whatever pydicom raises on damaged files.
+    """
+    try:
+        import pydicom
+        from pydicom.filereader import read_file_meta_info
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: reading DICOM needs pydicom; install it with pip install "monai_inn[dicom]".'
+        ) from error
+    require_file(path, "a DICOM file")
+    check_limit(path, path.stat().st_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with path.open("rb") as stream:
+            if stream.read(_META_GROUP)[128:] == b"DICM":
+                meta = read_file_meta_info(path)
+                if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+                    stream.seek(_META_GROUP + 12 + int(meta.FileMetaInformationGroupLength))
+                    inflate(path, stream, -15)
+        return pydicom.dcmread(path, **options)
+
+
+def check_pixels(path: Path, image: Any) -> None:
+    """Compare rows, columns and frames with the pixel data.
+
+    Raises:
+        BadFileError: if there are fewer pixels than announced, or more than the limit allows.
+    """
+    frames = int(image.get("NumberOfFrames") or 1)
+    sizes = [int(image.get(key) or 0) for key in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")]
+    if min(*sizes, frames) < 1:
+        raise BadFileError(f"{path}: announces {frames} frames of size {sizes}; the file is damaged.")
+    claimed, held = math.prod(sizes) // 8, len(image.PixelData)
+    if image.file_meta.TransferSyntaxUID.is_compressed:
+        check_limit(path, claimed)  # of one frame: no more is unpacked at a time
+    else:
+        check_claim(path, claimed * frames, held)
