@@ -183,7 +183,7 @@ def test_files_that_are_missing_or_something_else_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no CT")
     with pytest.raises(ValueError, match="cannot be read as a volume"):
         read_ct(tmp_path / "notes.txt")
-    with pytest.raises(FileNotFoundError, match="give the labels of the CT's voxels"):
+    with pytest.raises(FileNotFoundError, match="no such file; check the path"):
         read_labels(tmp_path / "none.nii.gz", [1], read_ct(CT))
 
 

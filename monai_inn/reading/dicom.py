@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ def load_dicom(path: Path, **options: Any) -> Any:
     """
     try:
         import pydicom
-        from pydicom.filereader import read_file_meta_info
     except ImportError as error:
         raise ImportError(
             f'{path}: reading DICOM needs pydicom; install it with pip install "monai_inn[dicom]".'
@@ -34,13 +34,15 @@ def load_dicom(path: Path, **options: Any) -> Any:
     check_limit(path, path.stat().st_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with path.open("rb") as stream:
-            if stream.read(_META_GROUP)[128:] == b"DICM":
-                meta = read_file_meta_info(path)
-                if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
-                    stream.seek(_META_GROUP + 12 + int(meta.FileMetaInformationGroupLength))
-                    inflate(path, stream, -15)
-        return pydicom.dcmread(path, **options)
+        # In memory, for an element that claims 4 GB would be given them by a file, and not by these bytes.
+        stream = BytesIO(path.read_bytes())
+        if stream.getvalue()[128:_META_GROUP] == b"DICM":
+            stream.seek(_META_GROUP)
+            meta = pydicom.filereader._read_file_meta_info(stream)
+            if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+                inflate(path, stream, -15)
+            stream.seek(0)
+        return pydicom.dcmread(stream, **options)
 
 
 def check_pixels(path: Path, image: Any) -> None:

@@ -48,7 +48,9 @@ def load_itk(path: Path) -> Any:
     reader = sitk.ImageFileReader()
     kind = reader.GetImageIOFromFileName(str(path))
     if kind not in _FORMATS:
-        raise BadFileError(f"{path}: is not an image of a format that is read here, or damaged.")
+        raise BadFileError(
+            f"{path}: cannot be read as a volume: it is not a NIfTI, NRRD or MetaImage, or damaged."
+        )
     reader.SetImageIO(kind)
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

@@ -55,12 +55,16 @@ def read_cases(
         require_file(path, "an NPZ file, a Zarr group, a CSV table or a folder of results")
     given = None if parameters is None else read_parameters(parameters)
     source = {"kind": "files", "samples": path.name, "truth": None if truth is None else Path(truth).name}
-    if path.suffix.lower() == ".csv":
-        return table_cases(path, _needed(truth, path), given, source)
-    if path.is_dir() and any(path.glob("samples_*.nii.gz")):
-        return image_cases(path, _needed(truth, path), given, source)
-    if path.suffix.lower() == ".npz" or path.is_dir():
-        return _from_arrays(_open_arrays(path), given, source, path)
+    try:
+        if path.suffix.lower() == ".csv":
+            return table_cases(path, _needed(truth, path), given, source)
+        if path.is_dir() and any(path.glob("samples_*.nii.gz")):
+            return image_cases(path, _needed(truth, path), given, source)
+        if path.suffix.lower() == ".npz" or path.is_dir():
+            return _from_arrays(_open_arrays(path), given, source, path)
+    except (TypeError, ValueError) as error:
+        message = str(error).replace("\n", " ")
+        raise ValueError(message if str(path) in message else f"{path}: {message}") from error
     raise ValueError(
         f"{path}: expected an NPZ file, a Zarr group, a CSV table or a result folder with samples_*.nii.gz."
     )

@@ -1,0 +1,39 @@
+"""Damaged files of every reader: data, or one line of text; never a crash, a hang, or much memory."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz_readers import attack, little_memory, mutate, same_numbers
+from readable_files import GROUPS
+
+from monai_inn.reading.limits import MAX_GB
+
+IN_THE_SUITE = 60  # attacks on a group of readers
+MORE_BYTES = 700 * 2**20
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, monkeypatch, attack_numbers, group):
+    monkeypatch.setenv(MAX_GB, "0.1")
+    folder = tmp_path / "attacked"
+    folder.mkdir()
+    targets = list(GROUPS[group](folder).items())
+    whole = {name: (target.path.read_bytes(), target.read(target.path)) for name, target in targets}
+    failures, counts = [], {"read": 0, "refused": 0}
+    for number in attack_numbers(IN_THE_SUITE, 1 / len(GROUPS)):
+        name, target = targets[number % len(targets)]
+        content, expected = whole[name]
+        kept = content[: target.guarded or 0]
+        damaged, done = mutate(content[len(kept) :], number)
+        target.path.write_bytes(kept + damaged)
+        try:
+            with little_memory(MORE_BYTES):
+                found = attack(target.read, target.path, folder)
+            counts["refused" if found is None else "read"] += 1
+            if target.guarded is not None and found is not None:
+                assert same_numbers(found, expected), "other numbers in spite of a checksum"
+        except AssertionError as error:
+            failures.append(f"{name}, seed {number} ({done}): {error}")
+        target.path.write_bytes(content)
+    print(f"{group}: {counts}, {len(failures)} failures")
+    assert not failures, "\n".join(failures[:40])
