@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 # What readers may raise: the fault of the file, of the system, of a missing library.
 ALLOWED = (ValueError, OSError, ImportError)
@@ -130,8 +131,7 @@ def attack(read: Callable[[Path], Any], path: Path, folder: Path) -> Any:
 
 def numbers_of(found: Any) -> np.ndarray:
     """The numbers of an image, X-ray or volume, for a comparison."""
-    values = getattr(found, "values", found)
-    values = values[0] if isinstance(values, tuple) else values
+    values = found if isinstance(found, torch.Tensor) else found.values
     return np.asarray(values, np.float64)
 
 

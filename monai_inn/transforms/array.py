@@ -15,7 +15,14 @@ from monai.transforms.transform import Transform
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
-from monai_inn.transforms.images import as_image, broadcast_reference, metadata, plain_tensor, with_metadata
+from monai_inn.transforms.images import (
+    as_image,
+    broadcast_reference,
+    check_wavelengths,
+    metadata,
+    plain_tensor,
+    with_metadata,
+)
 from monai_inn.transforms.readers import read_multispectral
 
 __all__ = [
@@ -121,7 +128,8 @@ class SelectBands(Transform):
             raise ValueError(
                 "image has no wavelengths; select by indices, or put wavelength_nm into its metadata."
             )
-        axis = np.asarray(meta["wavelength_nm"], np.float64)
+        axis = np.asarray(meta["wavelength_nm"], np.float64).reshape(-1)
+        check_wavelengths(axis.tolist(), count)
         positions = []
         for wanted in self.wavelength_nm or ():
             nearest = int(np.abs(axis - wanted).argmin())
