@@ -4,7 +4,7 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 # What the tests of the Slicer module and of the viewer draw with; without it they are skipped and say so.
 DRAWING := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri
-.PHONY: help demo test lint slow benchmarks screenshots
+.PHONY: help demo test lint slow fuzz benchmarks screenshots
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -35,6 +35,9 @@ lint: .venv/.ready
 
 slow: .venv/.ready  ## the trainings that take minutes
 	$(PY) -m pytest -q -m slow
+
+fuzz: .venv/.ready  ## attacks on readers and verbs, minutes
+	$(PY) -m pytest -q -n 0 Testing/attacks --fuzz-minutes 10
 
 screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer in docs/images
 	INN_SCREENSHOTS=build/screenshots $(PY) -m pytest -q Testing/slicer/test_screenshots.py \

@@ -207,3 +207,16 @@ def test_arrays_that_nobody_asked_for_are_not_read(tmp_path):
         archive.writestr("huge.npy", npy((10, WIDE, WIDE)))
     with little_memory(MORE_BYTES):
         assert read_cases(tmp_path / "plain.npz").samples.shape == (10, 40, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("NDims = 3", "NDims = 99999999999"), ("NDims = 3", "NDims = 11"), ("NDims = 3", "NDims = -1"),
+     ("NDims = 3", "NDims = 2"), (f"DimSize = {WIDE} {WIDE} 2", "DimSize = 2 2"), ("NDims = 3", "NDims = ")],
+)  # fmt: skip
+def test_metaimages_of_impossible_axes_do_not_end_the_process(tmp_path, change):
+    path = tmp_path / "x.mha"
+    path.write_bytes(meta_header(False).decode().replace(*change).encode() + bytes(2000))
+    with pytest.raises(ValueError, match=r"expected 1 to 5 axes and as many sizes") as error:
+        read_ct(path)
+    assert "\n" not in str(error.value)

@@ -16,6 +16,7 @@ __all__ = ["load_itk"]
 # Of one file, or checked below; others, as HDF5, may take their numbers from anywhere.
 _FORMATS = tuple(f"{name}ImageIO" for name in ("GDCM", "Gipl", "MRC", "Meta", "Nrrd", "TIFF", "VTK"))
 _HEADER_BYTES = 2**20
+_MOST_AXES = 5
 _TEXT_BYTES = 8  # of a number that takes one digit and a blank: what a double in text can become
 
 
@@ -107,20 +108,41 @@ def _nrrd_data(path: Path) -> _Data:
 
 def _meta_data(path: Path) -> _Data:
     """Where a MetaImage keeps its numbers: behind the line ``ElementDataFile``, or in the file it names."""
-    is_packed, ratio = False, 1
+    fields: dict[str, str] = {}
     for line, end in _lines(path):
         name, value = (part.strip() for part in (*re.split("[=:]", line, maxsplit=1), "")[:2])
-        if name == "CompressedData":
-            is_packed = value[:1] in ("T", "t", "1")
-        if name == "BinaryData" and value[:1] not in ("T", "t", "1"):
-            ratio = _TEXT_BYTES
-        if name == "ElementDataFile":
-            is_local = value.upper() == "LOCAL"
-            data = path if is_local else require_detached(path, _one_file(path, value))
-            return _Data(data, end if is_local else 0, DEFLATE_RATIO if is_packed else ratio, is_packed)
-        if "ElementDataFile" in line:
+        if name in fields or (name != "ElementDataFile" and "ElementDataFile" in line):
             break
+        fields[name] = value
+        if name == "ElementDataFile":
+            _check_meta(path, fields)
+            is_packed, is_binary = (_is_true(fields.get(n, d)) for n, d in _META_FLAGS)
+            ratio = DEFLATE_RATIO if is_packed else 1 if is_binary else _TEXT_BYTES
+            if value.upper() == "LOCAL":
+                return _Data(path, end, ratio, is_packed)
+            return _Data(require_detached(path, _one_file(path, value)), 0, ratio, is_packed)
     raise BadFileError(f"{path}: names no data file; the file is damaged, or not a MetaImage. Copy it again.")
+
+
+_META_FLAGS = (("CompressedData", "False"), ("BinaryData", "True"))
+
+
+def _is_true(value: str) -> bool:
+    return value[:1] in ("T", "t", "1")
+
+
+def _check_meta(path: Path, fields: dict[str, str]) -> None:
+    """Refuse numbers of axes and channels that the library behind takes without a look, and dies of."""
+    sizes = fields.get("DimSize", "").split()
+    whole = [fields.get("NDims", ""), *sizes, fields.get("ElementNumberOfChannels", "1")]
+    if (
+        not all(re.fullmatch(r"[0-9]{1,9}", n) for n in whole)
+        or not 0 < len(sizes) == int(whole[0]) <= _MOST_AXES
+    ):
+        raise BadFileError(
+            f"{path}: NDims is {whole[0]!r}, DimSize {fields.get('DimSize', '')!r}, expected 1 to "
+            f"{_MOST_AXES} axes and as many sizes; the file is damaged. Copy it again."
+        )
 
 
 def _one_file(path: Path, name: str) -> str:

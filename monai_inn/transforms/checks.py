@@ -111,6 +111,11 @@ class MatchCamera(Transform):
         """Return the image; if it has no wavelengths it takes those of the camera."""
         image = as_image(img)
         count, name = len(self.centre_nm), self.camera.name
+        if len(image) != count and image.shape[-1] == count:
+            raise ValueError(
+                f'image has shape {tuple(image.shape)}, expected {count} bands first for camera "{name}"; '
+                "move the bands to the front, they are last."
+            )
         if len(image) != count:
             raise ValueError(
                 f'image has {len(image)} bands, but camera "{name}" has {count}; '
