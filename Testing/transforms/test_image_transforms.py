@@ -170,3 +170,11 @@ def test_half_precision_and_integers_are_computed_in_float32():
     torch.testing.assert_close(
         NormaliseSpectrum()(np.array([[[1]], [[3]]])), torch.tensor([[[0.25]], [[0.75]]])
     )
+
+
+@pytest.mark.parametrize(
+    "references", [{"white": np.inf}, {"white": 2.0, "dark": -np.inf}, {"white": np.nan}]
+)
+def test_references_that_are_not_finite_are_refused(references):
+    with pytest.raises(ValueError, match=r"bands \[0, 1, 2\], or not finite"):
+        CalibrateReflectance(**references)(an_image())

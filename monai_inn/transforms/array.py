@@ -193,11 +193,11 @@ class CalibrateReflectance(InvertibleTransform):
             broadcast_reference(r, n, image) for r, n in ((self.white, "white"), (self.dark, "dark"))
         )
         contrast = white - dark
-        usable = contrast > 0
+        usable = (contrast > 0) & contrast.isfinite()
         dead = (~usable.reshape(len(usable), -1).any(1)).nonzero().flatten().tolist()
         if dead:
             raise ValueError(
-                f"the white reference is not above the dark one in bands {dead[:5]}; "
+                f"the white reference is not above the dark one in bands {dead[:5]}, or not finite; "
                 "check that the two are not swapped."
             )
         return dark, torch.where(usable, contrast, torch.nan)

@@ -72,7 +72,9 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, empty, of unknown or wrong format, or does not hold real numbers.
+        ValueError: if the file is damaged, empty, of unknown or wrong format, does not hold real numbers, has
+            wavelengths or an affine that cannot be right, or would fill more memory than 4 GB, or than the
+            environment variable ``MONAI_INN_MAX_GB`` says.
         ImportError: if the library for the format is missing.
     """
     source = Path(path)
