@@ -18,7 +18,7 @@ import tifffile
 import zarr
 from fuzz_readers import little_memory
 from PIL import Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from readable_files import write_dicom
 
 from monai_inn.physics.ct import read_ct
@@ -102,6 +102,10 @@ def write_claims(folder: Path) -> None:
     image = pydicom.dcmread(folder / "x.dcm")
     image.Rows = image.Columns = WIDE
     image.save_as(folder / "x.dcm")
+    image.file_meta.TransferSyntaxUID = RLELossless
+    image.PixelData = pydicom.encaps.encapsulate([bytes(1000)])
+    image["PixelData"].VR = "OB"
+    image.save_as(folder / "rle.dcm")
 
 
 MULTISPECTRAL = (
@@ -126,6 +130,7 @@ XRAYS = (
     "x.png",
     "x.tif",
     "x.dcm",
+    "rle.dcm",
 )
 VOLUMES = ("x.nii", "x.nii.gz", "x.nrrd", "packed.nrrd", "x.nhdr", "x.mha", "packed.mha", "x.mhd")
 READERS = [

@@ -69,11 +69,12 @@ def read_zarr(path: Path, wanted: Sequence[str]) -> tuple[Arrays, list[str]]:
     """
     import zarr
 
+    held = 0
     for entry in path.rglob("*"):
         if entry.is_symlink() and not entry.resolve().is_relative_to(path.resolve()):
             raise BadFileError(f"{entry}: is a link out of the Zarr group; copy the group as a whole.")
         if not entry.is_dir():
-            require_file(entry, "a part of a Zarr group")
+            held += require_file(entry, "a part of a Zarr group").stat().st_size
     group = zarr.open_group(path, mode="r")
     arrays = dict(group.arrays())
     chosen: dict[str, Any] = {name: arrays[name] for name in wanted if name in arrays}
@@ -81,5 +82,5 @@ def read_zarr(path: Path, wanted: Sequence[str]) -> tuple[Arrays, list[str]]:
     for array in chosen.values():
         check_limit(path, math.prod(array.chunks) * array.dtype.itemsize)
         if array.nbytes > _UNSTORED_BYTES:
-            check_claim(path, array.nbytes, array.nbytes_stored(), DEFLATE_RATIO)
+            check_claim(path, array.nbytes, held, DEFLATE_RATIO)
     return {name: np.asarray(array[...]) for name, array in chosen.items()}, list(arrays)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn.files import BadFileError, require_file
-from monai_inn.reading.limits import check_claim, check_limit, inflate
+from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, check_limit, inflate
 
 __all__ = ["check_pixels", "load_dicom"]
 
@@ -56,7 +56,7 @@ def check_pixels(path: Path, image: Any) -> None:
     if min(*sizes, frames) < 1:
         raise BadFileError(f"{path}: announces {frames} frames of size {sizes}; the file is damaged.")
     claimed, held = math.prod(sizes) // 8, len(image.PixelData)
-    if image.file_meta.TransferSyntaxUID.is_compressed:
-        check_limit(path, claimed)  # of one frame: no more is unpacked at a time
+    if image.file_meta.TransferSyntaxUID.is_encapsulated:
+        check_claim(path, claimed, held, DEFLATE_RATIO)  # one frame: no more is unpacked at a time
     else:
         check_claim(path, claimed * frames, held)
