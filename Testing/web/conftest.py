@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from driver import CHROMIUM_FLAGS, Viewer, settled, watch
+from driver import CHROMIUM_FLAGS, Viewer, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,13 +62,8 @@ def complaints() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, viewer: Viewer, complaints: list[str]) -> Iterator[Page]:
     """The viewer's page in a browser of its own, with the first map and nothing else changed."""
-    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-        opened = context.new_page()
-        watch(opened, complaints)
-        opened.goto(viewer.address)
-        opened.wait_for_selector("#opacity [role=slider]", timeout=30_000)
-        settled(opened)  # a click before the picture is there would hit nothing
-        yield opened
+    with opened(browser, viewer, complaints) as shown:
+        yield shown
         assert not complaints, complaints
 
 

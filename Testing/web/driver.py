@@ -8,15 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM_FLAGS = [
     "--headless",
@@ -28,6 +30,38 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LIMIT = 120
+"""Seconds after which a state that does not come is a failure. No test waits for a time."""
+_NOTE_PICTURES_ON_THEIR_WAY = """
+window.picturesOnTheirWay = new Set();
+const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+Object.defineProperty(HTMLImageElement.prototype, "src", {
+  ...source,
+  set(value) {
+    window.picturesOnTheirWay.add(this);
+    for (const end of ["load", "error"]) {
+      this.addEventListener(end, () => window.picturesOnTheirWay.delete(this), { once: true });
+    }
+    source.set.call(this, value);
+  },
+});
+"""
+_VIEWS = "[...document.querySelectorAll('#views .remote-controlled-area')]"
+_VIEWS_ARE_FILLED = f"{_VIEWS}.length && {_VIEWS}.every((view) => view.querySelector('img')?.complete)"
+_SHOWS = f"""
+(asked) => {{
+  const views = document.querySelector("#views");
+  const {{ drawn }} = views.dataset;
+  if (views.ariaBusy !== "false" || Number(drawn) < asked || window.picturesOnTheirWay.size) {{
+    return false;
+  }}
+  const hasItsSize = (view) => {{
+    const {{ width, height }} = view.getBoundingClientRect(), image = view.querySelector("img");
+    return Math.abs(image.naturalWidth - width) <= 2 && Math.abs(image.naturalHeight - height) <= 2;
+  }};
+  return {_VIEWS}.every(hasItsSize);
+}}
+"""
 _SERVE = """
 import sys
 from monai_inn.viewer import serve
@@ -39,10 +73,9 @@ except (ValueError, OSError) as error:
 
 
 class Viewer:
-    """A viewer in a child process; ``address`` is what it announced, ``seconds`` how long that took."""
+    """A viewer in a child process; ``address`` is what it announced."""
 
     def __init__(self, folder: Path | str, log: Path, port: int = 0) -> None:
-        start = time.monotonic()
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, str(folder), str(port)],
@@ -52,38 +85,62 @@ class Viewer:
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
         assert self.process.stdout is not None
-        killer = threading.Timer(60, self.process.kill)
+        killer = threading.Timer(LIMIT, self.process.kill)
         killer.start()
         line = self.process.stdout.readline()
         killer.cancel()
         if not line:
-            self.process.wait(60)
-            raise RuntimeError(log.read_text())
-        self.seconds = time.monotonic() - start
+            self.process.wait(LIMIT)
+            raise RuntimeError(log.read_text() or f"the viewer did not start within {LIMIT} s")
         self.address = next(word for word in line.split() if word.startswith("http"))
         self.origin, _, self.token = self.address.partition("/index.html?token=")
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(LIMIT)
 
 
-def settled(page: Page, limit: float = 6.0) -> NDArray[np.int64]:
-    """The pixels of the slice views once two pictures in a row are equal: a sharp one follows a fast one."""
+@contextmanager
+def opened(
+    browser: Browser, viewer: Viewer, complaints: list[str], size: tuple[int, int] = (1280, 800)
+) -> Iterator[Page]:
+    """A viewer's page in a browser of its own, once its picture is there."""
+    width, height = size
+    with browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce") as context:
+        context.add_init_script(_NOTE_PICTURES_ON_THEIR_WAY)
+        context.set_default_timeout(1000 * LIMIT)
+        page = context.new_page()
+        watch(page, complaints)
+        page.goto(viewer.address)
+        settled(page)  # a click before the picture is there would hit nothing
+        yield page
+
+
+def heard(page: Page) -> dict[str, Any]:
+    """The server's state once it has answered all that the page has told it so far."""
+    page.wait_for_function("window.trame?.state.dirtyKeys.size === 0 && !window.trame.client.isBusy()")
+    return page.evaluate("window.trame.client.getRemote().Trame.getState()")["state"]
+
+
+def settled(page: Page) -> NDArray[np.int64]:
+    """The pixels of the views once they show all that the server has heard, in the size that the page has."""
     from PIL import Image
 
-    def picture() -> NDArray[np.int64]:
-        shot = page.locator("#views").screenshot()
-        return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), int)
+    page.wait_for_function(_VIEWS_ARE_FILLED)
+    while True:
+        asked = heard(page)["pictures_asked"]
+        page.wait_for_function(_SHOWS, arg=asked)
+        shot = page.locator("#views").screenshot(animations="disabled")
+        if heard(page)["pictures_asked"] == asked:
+            return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), int)
 
-    end, last = time.monotonic() + limit, picture()
-    while time.monotonic() < end:
-        page.wait_for_timeout(200)
-        now = picture()
-        if np.array_equal(now, last) and now.any():
-            return now
-        last = now
-    return last
+
+def comes(page: Page, condition: Callable[[NDArray[np.int64]], bool]) -> NDArray[np.int64]:
+    """The first picture that meets a condition; what a pointer does reaches the server a little later."""
+    end = time.monotonic() + LIMIT
+    while not condition(picture := settled(page)):
+        assert time.monotonic() < end, "the picture does not change as expected"
+    return picture
 
 
 def changed(before: NDArray[np.int64], after: NDArray[np.int64]) -> float:
@@ -94,8 +151,10 @@ def changed(before: NDArray[np.int64], after: NDArray[np.int64]) -> float:
 def choose(page: Page, field: str, option: str) -> None:
     """Pick an entry of a selection list."""
     page.locator(f"#{field}").click(force=True)
-    page.get_by_role("option", name=option, exact=True).click()
-    page.wait_for_timeout(150)
+    entry = page.get_by_role("option", name=option, exact=True)
+    entry.click()
+    entry.wait_for(state="hidden")
+    heard(page)
 
 
 def press(page: Page, slider: str, key: str, count: int = 1) -> float:
@@ -104,6 +163,7 @@ def press(page: Page, slider: str, key: str, count: int = 1) -> float:
     handle.focus()
     for _ in range(count):
         handle.press(key)
+    heard(page)
     return float(handle.get_attribute("aria-valuenow") or "nan")
 
 
@@ -121,10 +181,8 @@ def click_image(page: Page, column: float, row: float, shape: tuple[int, int]) -
 def click_at(page: Page, x: float, y: float) -> None:
     """Click a point of the page as a person does: the pointer is there first, and the picture is still."""
     page.mouse.move(x, y)
-    page.wait_for_timeout(300)  # a view that comes from a tab of another size is drawn anew first
-    settled(page)
+    settled(page)  # a view that comes from a tab of another size is drawn anew first
     page.mouse.click(x, y)
-    page.wait_for_timeout(200)
 
 
 def watch(page: Page, complaints: list[str]) -> None:
@@ -144,4 +202,4 @@ def says(page: Page, where: str, text: str) -> None:
     """Wait until an element says something; the server answers a little later."""
     from playwright.sync_api import expect
 
-    expect(page.locator(where)).to_contain_text(text, timeout=20_000)
+    expect(page.locator(where)).to_contain_text(text, timeout=1000 * LIMIT)

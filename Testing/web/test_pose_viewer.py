@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import Viewer, changed, choose, press, says, settled, watch
+from driver import Viewer, changed, choose, heard, opened, press, says, settled
 from made_registrations import write_registration
 
 if TYPE_CHECKING:
@@ -32,30 +32,17 @@ def poses_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
 @pytest.fixture
 def open_page(browser: Browser, complaints: list[str]) -> Iterator[Callable[[Viewer], Page]]:
     """Opens a viewer's page in a browser of its own."""
-    contexts = []
-
-    def opened(viewer: Viewer, width: int = 1280, height: int = 800) -> Page:
-        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
-        page = contexts[-1].new_page()
-        watch(page, complaints)
-        page.goto(viewer.address)
-        page.wait_for_selector("#poses tbody tr", timeout=30_000)
-        settled(page)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
+    with ExitStack() as pages:
+        yield lambda viewer, *size: pages.enter_context(opened(browser, viewer, complaints, *size))
     assert not complaints, complaints
 
 
 @pytest.fixture
 def page(open_page: Callable[[Viewer], Page], poses_viewer: Viewer) -> Page:
-    opened = open_page(poses_viewer)
-    pose(opened, 0)
-    choose(opened, "comparison", "Blend")
-    settled(opened)
-    return opened
+    shown = open_page(poses_viewer)
+    pose(shown, 0)
+    choose(shown, "comparison", "Blend")
+    return shown
 
 
 def pose(page: Page, row: int) -> None:
@@ -66,12 +53,8 @@ def pose(page: Page, row: int) -> None:
 
 
 def another(page: Page, before: NDArray[np.int64], row: int, column: int, share: float) -> bool:
-    """Whether a view comes to differ in so many of its pixels; a picture follows its numbers."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if changed(quarter(before, row, column), quarter(settled(page), row, column)) > share:
-            return True
-    return False
+    """Whether a view differs in so many of its pixels from what it showed before."""
+    return changed(quarter(before, row, column), quarter(settled(page), row, column)) > share
 
 
 def quarter(picture: NDArray[np.int64], row: int, column: int) -> NDArray[np.int64]:
@@ -150,7 +133,7 @@ def test_untrusted_poses_are_withheld(
         assert quarter(before, 0, 0).std() > 10, "the X-ray is there"
         assert quarter(before, 0, 1)[40:].max() < 60, "no DRR"
         page.locator("#poses tbody tr").nth(1).click()
-        page.wait_for_timeout(500)
+        heard(page)
         assert page.locator("#values").is_hidden()
         page.screenshot(path=pictures / "viewer_registration_untrusted.png")
         page.locator("#confirmed").click(force=True)
@@ -170,7 +153,7 @@ def test_untrusted_poses_are_withheld(
 def test_nothing_of_a_registration_is_clipped(
     open_page: Callable[..., Page], poses_viewer: Viewer, pictures: Path, size: tuple[int, int]
 ) -> None:
-    page = open_page(poses_viewer, *size)
+    page = open_page(poses_viewer, size)
     page.screenshot(path=pictures / f"poses_{size[0]}.png", full_page=True)
     wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) <= 0

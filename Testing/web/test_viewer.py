@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from driver import Viewer, changed, choose, click_at, click_image, press, says, settled, watch
+from driver import Viewer, changed, choose, click_at, click_image, comes, opened, press, says, settled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +21,6 @@ SHAPE = (96, 128)
 """Rows and columns of the example image."""
 CORNER, LIVER = (1, 1), (40, 40)
 """Column and row of a pixel out of distribution, and of one inside."""
-READY_LIMIT = 20.0
-"""Seconds; a quiet machine needs 3."""
 
 
 def test_map_opacity_and_threshold_change_the_picture(page: Page, pictures: Path) -> None:
@@ -76,7 +74,7 @@ def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, pictures: Pa
     }.items():
         choose(page, "kind", kind)
         says(page, "#legend", said)
-        page.wait_for_timeout(300)
+        settled(page)
         page.screenshot(path=pictures / f"{kind.lower().replace(' ', '_')}.png")
     choose(page, "kind", "One sample")
     before = settled(page)
@@ -145,11 +143,7 @@ def test_keys_toggle_the_map_and_move_the_pixel(page: Page) -> None:
 
 def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, complaints: list[str]) -> None:
     choose(page, "kind", "Median")
-    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-        other = context.new_page()
-        watch(other, complaints)
-        other.goto(viewer.address)
-        other.wait_for_selector("#opacity [role=slider]", timeout=30_000)
+    with opened(browser, viewer, complaints) as other:
         says(other, "#legend", "sao2 median")
         choose(other, "kind", "Interval width")
         # A click hits what is under the pointer although the other tab is smaller.
@@ -168,15 +162,16 @@ def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, co
 def test_a_reloaded_page_shows_what_it_showed(page: Page) -> None:
     choose(page, "kind", "Median")
     click_image(page, *LIVER, SHAPE)
+    says(page, "#where", "column 40, row 40")
     page.mouse.move(0, 0)
+    page.locator("#opacity [role=slider]").focus()  # the frame of the view that has the focus does not stay
     before = settled(page)
     choose(page, "kind", "Interval width")
     choose(page, "kind", "Median")
     page.reload()  # while a picture is on its way
-    page.wait_for_selector("#opacity [role=slider]", timeout=30_000)
     says(page, "#legend", "sao2 median")
     says(page, "#where", "column 40, row 40")
-    assert changed(before, settled(page)) < 0.01
+    assert changed(before, settled(page)) == 0
 
 
 def test_a_stack_has_three_views(
@@ -184,11 +179,7 @@ def test_a_stack_has_three_views(
 ) -> None:
     viewer = Viewer(stack(folder, tmp_path / "stack", slices=3), tmp_path / "log.txt")
     try:
-        with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-            page = context.new_page()
-            watch(page, complaints)
-            page.goto(viewer.address)
-            page.wait_for_selector("#opacity [role=slider]", timeout=30_000)
+        with opened(browser, viewer, complaints) as page:
             assert settled(page).std() > 10
             assert page.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
             box = page.locator("#views").bounding_box()
@@ -197,7 +188,7 @@ def test_a_stack_has_three_views(
             says(page, "#where", "voxel i ")
             before = settled(page)
             page.mouse.wheel(0, -200)
-            assert changed(before, settled(page)) > 0.01, "the wheel turns slices"
+            comes(page, lambda after: changed(before, after) > 0.01)  # the wheel turns slices
             page.screenshot(path=pictures / "stack.png")
             where = page.locator("#where").inner_text()
             handle = page.locator(".slices [role=slider]").first
@@ -246,11 +237,6 @@ def test_nothing_is_clipped(page: Page, pictures: Path, size: tuple[int, int]) -
     facts = page.locator("#facts").inner_text()
     for said in ("oximetry", "camera tivita", "calibration error sao2", "out of distribution"):
         assert said in facts
-
-
-def test_the_viewer_starts_quickly(viewer: Viewer) -> None:
-    assert viewer.address.startswith("http://127.0.0.1:")
-    assert viewer.seconds < READY_LIMIT
 
 
 def ask(viewer: Viewer, path: str, **headers: str) -> int:
@@ -334,12 +320,7 @@ def test_texts_of_a_result_are_never_run_and_the_viewer_ends(
     (evil / "result.json").write_text(json.dumps(record))
     viewer = Viewer(evil, tmp_path / "log.txt")
     try:
-        with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-            page = context.new_page()
-            watch(page, complaints)
-            page.goto(viewer.address)
-            page.wait_for_selector("#opacity [role=slider]", timeout=30_000)
-            settled(page)
+        with opened(browser, viewer, complaints) as page:
             click_image(page, *LIVER, SHAPE)
             says(page, "#curve", "<img")
             says(page, "h1", "{{1+1}}")

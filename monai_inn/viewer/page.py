@@ -14,7 +14,7 @@ from trame_slicer.app.ui import Slider
 
 from monai_inn.viewer.style import CSS
 
-__all__ = ["build", "slider", "view_buttons"]
+__all__ = ["build", "picture", "slider", "view_buttons"]
 
 # Keys work wherever the focus is. A tab tells the size of its views before the pointer acts in them.
 _LISTENERS = """
@@ -62,11 +62,17 @@ def build(server: Any, layout: Any) -> None:
                 with html.Div(classes="controls"):
                     _controls()
                 with html.Div(classes="picture"):
-                    with html.Div(classes="views", id="views", raw_attrs=['aria-label="Image with map"']):
+                    with picture("Image with map"):
                         layout.initialize_layout_grid(page)
                     html.Div(v_html=("legend",), classes="legend", id="legend")
                 with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
                     _reading()
+
+
+def picture(label: str) -> Any:
+    """The place of the views; it says whether what it shows is what the controls say, or still the old."""
+    busy = [':aria-busy="pictures_drawn < pictures_asked"', ':data-drawn="pictures_drawn"']
+    return html.Div(classes="views", id="views", raw_attrs=[f'aria-label="{label}"', *busy])
 
 
 def view_buttons(stage: Any) -> Callable[[Any, str, Any], None]:

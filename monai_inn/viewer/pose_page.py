@@ -9,7 +9,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 from trame_slicer import module as slicer_module
 
-from monai_inn.viewer.page import slider
+from monai_inn.viewer.page import picture, slider
 from monai_inn.viewer.style import CSS
 
 __all__ = ["build_poses", "view_label"]
@@ -41,10 +41,7 @@ def build_poses(server: Any, layout: Any) -> None:
             with html.Main(classes="body"):
                 with html.Div(classes="controls"):
                     _controls()
-                with (
-                    html.Div(classes="picture"),
-                    html.Div(classes="views", id="views", raw_attrs=['aria-label="X-rays and C-arm"']),
-                ):
+                with html.Div(classes="picture"), picture("X-rays and C-arm"):
                     layout.initialize_layout_grid(page)
                 with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
                     _reading()

@@ -8,8 +8,6 @@ from typing import Any
 import slicer
 import slicer.util
 import vtk
-from trame_slicer.core import LayoutManager
-from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
 
 from monai_inn.viewer.display import (
@@ -23,6 +21,7 @@ from monai_inn.viewer.display import (
     show_spread,
     store_poses,
 )
+from monai_inn.viewer.drawing import show_views
 from monai_inn.viewer.pose_page import view_label
 from monai_inn.viewer.stage import started_app
 
@@ -44,11 +43,7 @@ class PoseStage:
         self.scene = self.app.scene
         self.run = store_poses(self.scene, result, name)
         self.on_target: Callable[[], None] = lambda: None
-        register_rca_factories(
-            self.app.view_manager, server, slice_view_ui_f=view_label, three_d_view_ui_f=view_label
-        )
-        self.layout = LayoutManager(self.scene, self.app.view_manager, server)
-        self.layout.register_layout("poses", _layout())
+        self.layout = show_views(self.app, server, _layout(), "poses", view_label)
         views = self.app.view_manager
         self.images, self.rooms = views.get_slice_views(), views.get_threed_views()
         for view in self.images:

@@ -9,11 +9,11 @@ import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray
-from trame_slicer.core import LayoutManager, SlicerApp
-from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.core import SlicerApp
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
 
 from monai_inn.viewer.display import Appearance, Overlay, Reading, Result, read_at, store, voxel_at
+from monai_inn.viewer.drawing import show_views
 from monai_inn.viewer.page import view_buttons
 from monai_inn.viewer.pointer import Pointer
 
@@ -53,9 +53,7 @@ class Stage:
         self.flat = self.run.shape[0] == 1
         self.point: Point | None = None
         self.on_pick = lambda: None
-        register_rca_factories(self.app.view_manager, server, slice_view_ui_f=view_buttons(self))
-        self.layout = LayoutManager(self.scene, self.app.view_manager, server)
-        self.layout.register_layout("slices", _layout(self.flat))
+        self.layout = show_views(self.app, server, _layout(self.flat), "slices", view_buttons(self))
         self.views = self.app.view_manager.get_slice_views()
         self.pointer = Pointer(self, server)
         if not self.flat:

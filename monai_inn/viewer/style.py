@@ -15,7 +15,11 @@ html { overflow-y: auto; }
 .body { flex: 1; min-height: 0; display: grid; grid-template-columns: 280px minmax(0, 1fr) 340px; }
 .controls, .reading { padding: 0.9rem 1rem; overflow-y: auto; }
 .picture { display: flex; flex-direction: column; min-height: 0; }
-.views { display: flex; flex: 1; min-height: 0; background: #000; }
+.views { position: relative; display: flex; flex: 1; min-height: 0; background: #000; }
+.views[aria-busy=true]::after { content: "Drawing ..."; position: absolute; bottom: 6px; right: 8px;
+  z-index: 5; padding: 0.1rem 0.6rem; border-radius: 4px; background: #ffca3a; color: #1b1400;
+  font-size: 0.85rem; animation: late 0.4s steps(1); }
+@keyframes late { from { visibility: hidden; } }
 .legend { min-height: 4.2rem; padding: 0.3rem 1.5rem 0.2rem; background: #0c1016; }
 .scale-title { font-size: 0.85rem; }
 .bar { height: 14px; border: 1px solid #5b6877; }
