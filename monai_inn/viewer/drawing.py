@@ -98,8 +98,8 @@ class _Drawing(ScheduledRenderStrategy):  # type: ignore[misc]
             self._wanted.clear()
             with self._state:  # the page is told that a picture is on its way
                 number = self.asked
-            picture = self._window.img_cols_rows
-            content, metadata, _ = await asyncio.to_thread(encode, *picture, _QUALITY)
+            image, columns, rows = self._window.img_cols_rows
+            content, metadata, _ = await asyncio.to_thread(encode, image, columns, rows, _QUALITY)
             self._adapter.push(content, metadata)
             with self._state:
                 self.drawn = number

@@ -51,8 +51,9 @@ def serve(
 
     from trame.app import get_server
 
-    from monai_inn.viewer.guard import guard
+    from monai_inn.viewer.guard import MAX_MESSAGE_BYTES, guard
 
+    os.environ["TRAME_WS_MAX_MSG_SIZE"] = str(MAX_MESSAGE_BYTES)
     server = get_server("monai_inn.viewer", client_type="vue3")
     token = secrets.token_urlsafe(24)
     name = Path(folder).resolve().name
@@ -65,7 +66,7 @@ def serve(
         if open_browser:
             webbrowser.open(address)
 
-    server.controller.on_server_bind.add(lambda web_server: guard(web_server.app, token))
+    server.controller.on_server_bind.add(lambda web_server: guard(web_server, token))
     server.controller.on_server_ready.add(ready)
     server.start(port=port, host=HOST, open_browser=False, show_connection_info=False, timeout=0)
 
