@@ -147,12 +147,12 @@ def interrupted(arguments, folder, ready, by=signal.SIGINT):
         text=True,
         env=ENVIRONMENT,
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, process.stderr.read()
     process.send_signal(by)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     return process.returncode, errors
 
 

@@ -80,7 +80,7 @@ def test_a_second_process_loads_compiled_code():
         "print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.split() == ["1", "0"]
 

@@ -137,7 +137,7 @@ class Panel(OpenModule):
         """Press Apply and wait until the stand-in, which must be on hold, is at work; its process ID."""
         assert self.ui.applyButton.enabled, self.status
         self.ui.applyButton.click()
-        app.wait_until(lambda: self.logic.inference.child.share == 0.5, 20)
+        app.wait_until(lambda: self.logic.inference.child.share == 0.5)
         return int((self.replay / "pid").read_text())
 
     def left_behind(self) -> list[Path]:

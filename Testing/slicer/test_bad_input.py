@@ -208,7 +208,7 @@ def test_scene_is_closed_by_an_impatient_user(real, recorded):
     group = real.logic.inference.child._process.pid
     app.wait_until(lambda: len(members(group)) == 2)  # the launcher and Python
     slicer.mrmlScene.Clear(False)
-    app.wait_until(lambda: not members(group), 2)
+    app.wait_until(lambda: not members(group))
     real.settle()
     assert (real.run, app.messages, real.left_behind()) == (None, [], [])
 

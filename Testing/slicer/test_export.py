@@ -37,7 +37,7 @@ def export(panel, folder, *forms):
 
 
 def finish(panel):
-    app.wait_until(lambda: panel.widget._export is None, 60)
+    app.wait_until(lambda: panel.widget._export is None)
     return panel.ui.exportLabel.text
 
 

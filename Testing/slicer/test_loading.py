@@ -25,7 +25,7 @@ def panel():
 def load(panel, path):
     panel.ui.fileEdit.currentPath = str(path)
     panel.ui.loadButton.click()
-    app.wait_until(lambda: panel.widget._loading is None, 60)
+    app.wait_until(lambda: panel.widget._loading is None)
 
 
 @pytest.fixture

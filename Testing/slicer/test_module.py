@@ -176,7 +176,7 @@ def test_logic_works_without_the_panel(panel):
     logic, state = type(panel.logic)(), panel.state
     logic.start(state)
     found = []
-    app.wait_until(lambda: found.append(logic.poll()) or found[-1] is not None, 20)
+    app.wait_until(lambda: found.append(logic.poll()) or found[-1] is not None)
     logic.show(state)
     assert found[-1].image is panel.image
     assert not logic.is_busy()

@@ -42,7 +42,7 @@ def module(app):
     app.reset()
     module = app.load_module(MODULE)
     ui = module.widget.ui
-    app.wait_until(lambda: ui.bundleBox.count >= 2, 60)
+    app.wait_until(lambda: ui.bundleBox.count >= 2)
     image = read_multispectral(IMAGE)
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "organs")
     slicer.util.updateVolumeFromArray(volume, image.numpy().transpose(2, 1, 0)[None].copy())

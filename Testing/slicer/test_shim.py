@@ -390,7 +390,7 @@ def test_child_process_reports_while_the_window_lives():
     process.connect("readyReadStandardOutput()", lambda: lines.append(process.readAllStandardOutput().data()))
     process.connect("finished(int,QProcess::ExitStatus)", lambda code: ends.append(code))
     process.start("PythonSlicer", ["-c", "print('hello'); raise SystemExit(3)"])
-    app.wait_until(lambda: ends, 10)
+    app.wait_until(lambda: ends)
     assert (b"".join(lines).strip(), ends) == (b"hello", [3])
     with pytest.raises(TimeoutError):
         app.wait_until(lambda: False, 0.02)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -90,16 +89,20 @@ def test_an_interrupted_run_keeps_its_chunks_and_goes_on(tmp_path, problem):
 
 
 SCRIPT = """
-import sys, time
+import multiprocessing, os, sys
 from monai_inn.problems import LinearGaussian
 from monai_inn.training.simulation import simulate_to_zarr
 
-def wait(done, n):
-    print(done, flush=True)
-    time.sleep(0.2)
+class Held(LinearGaussian):
+    def simulate_clean(self, n, seed=0, first_block=0):
+        if first_block >= 4:
+            multiprocessing.parent_process().join()  # until it is killed
+            os._exit(0)
+        return super().simulate_clean(n, seed, first_block)
 
 if __name__ == "__main__":
-    simulate_to_zarr(LinearGaussian(), 20_000, sys.argv[1], chunk=1024, workers=2, progress=wait)
+    tell = lambda done, n: print(done, flush=True)
+    simulate_to_zarr(Held(), 20_000, sys.argv[1], chunk=1024, workers=2, progress=tell)
 """
 
 
@@ -112,7 +115,6 @@ def test_a_killed_run_goes_on(tmp_path, problem):
         process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
     # Workers that outlive their parent end at their next message; the set is whole whatever they still write.
-    time.sleep(0.2)
     with pytest.raises(RuntimeError, match="are missing"):
         open_simulations(tmp_path / "set")
     assert [p.name for p in tmp_path.glob(".*")] == []

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("results") / "organs"
     image = ROOT / "Resources" / "organ_mosaic.hdr"
-    infer_image("oximetry", image, out, samples=16, save_quantiles=8, save_samples=4)
+    infer_image("oximetry", image, out, samples=16, save_quantiles=8, save_samples=4, below={"sao2": 0.6})
     return out
 
 

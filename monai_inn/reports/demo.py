@@ -117,6 +117,8 @@ def run_demo(
             target,
             below={"sao2": 0.6},
             shrink=example.shrink,
+            save_quantiles=16,  # for the threshold and the posteriors of the viewer; with the samples 5 MB
+            save_samples=8,
             device=device,
             seed=seed,
             progress=report,

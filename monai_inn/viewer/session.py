@@ -35,7 +35,10 @@ class Session:
         self.record = stage.run.result.record
         self.parameters = {shown.name: shown for shown in stage.run.parameters}
         self.samples = number_of_samples(stage.run, next(iter(self.parameters)))
-        self.thresholds = {shown.name: _middle(shown) for shown in self.parameters.values()}
+        asked = self.record["settings"].get("below") or {}
+        self.thresholds = {
+            name: float(asked.get(name, _middle(shown))) for name, shown in self.parameters.items()
+        }
         self._start(name)
         build(server, stage.layout)
         stage.layout.set_layout("slices")

@@ -32,7 +32,8 @@ html { overflow-y: auto; }
 .about { margin: 0.25rem 0 0.8rem; font-size: 0.8rem; line-height: 1.3; color: #aeb9c6; }
 .says { display: flex; justify-content: space-between; gap: 0.5rem; }
 .slider { margin-bottom: 0.5rem; }
-.slider .v-slider { margin: 0 2px; }
+.slider .v-slider { margin: 0 10px; }
+.controls .v-switch { margin-left: 10px; }
 .head { position: sticky; top: 0; z-index: 10; }
 .banner { padding: 0.45rem 1rem; font-weight: 600; }
 .banner.untrusted { background: #b00020; color: #fff; }

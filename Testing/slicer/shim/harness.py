@@ -82,7 +82,7 @@ class Harness:
     def process_events(self) -> None:
         QApplication.processEvents()
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
         """Let timers and child processes go on until a condition holds.
 
         Raises:
