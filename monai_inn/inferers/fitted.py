@@ -16,6 +16,7 @@ from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
+from monai_inn.networks.chunks import full_precision
 from monai_inn.problems import InverseProblem
 
 __all__ = ["FittedPosterior"]
@@ -118,7 +119,9 @@ class FittedPosterior:
     @torch.no_grad()
     def density_log_prob(self, observation: Tensor) -> Tensor:
         """Log density in nats of the features of observations ``(…, C)`` under every member, ``(M, …)``."""
-        return self.network.observation_log_prob(self.problem.density_features(self._checked(observation)))
+        observation = self._checked(observation)
+        with full_precision(observation.device):
+            return self.network.observation_log_prob(self.problem.density_features(observation))
 
     def waic(self, observation: Tensor) -> Tensor:
         """Return WAIC in nats of observations ``(…, C)``, shape ``(…)``; HIGH = out of distribution."""
@@ -262,7 +265,9 @@ class FittedPosterior:
         save(self, path)
 
     def _features(self, observation: Tensor) -> Tensor:
-        return self.problem.features(self._checked(observation))
+        observation = self._checked(observation)
+        with full_precision(observation.device):
+            return self.problem.features(observation)
 
     def _checked(self, observation: Tensor) -> Tensor:
         channels = len(self.problem.observation_names)

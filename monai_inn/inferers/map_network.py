@@ -13,7 +13,7 @@ from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sort_samples
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.chunks import is_recorded
+from monai_inn.networks.chunks import is_traced
 from monai_inn.problems import create
 
 __all__ = ["MapNetwork"]
@@ -72,7 +72,7 @@ class MapNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map an image ``(B, C, *spatial)`` to ``(B, 2 D + 2, *spatial)``; invalid pixels are NaN."""
-        if is_recorded():
+        if is_traced():
             return self._plain(image)
         inferer = PosteriorInferer(
             self.problem,

@@ -62,7 +62,9 @@ class Pixels:
 
     def blank(self, columns: int) -> Tensor:
         """Return ``(N, columns)`` of NaN, what a map says of a pixel that cannot be inferred."""
-        return torch.full((len(self.valid), columns), torch.nan, device=self._flat.device)
+        return torch.full(
+            (len(self.valid), columns), torch.nan, dtype=torch.float32, device=self._flat.device
+        )
 
     @property
     def mask(self) -> Tensor:

@@ -14,7 +14,7 @@ from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.chunks import on_all_threads
+from monai_inn.networks.chunks import full_precision, on_all_threads
 from monai_inn.problems import InverseProblem
 
 __all__ = ["PosteriorInferer"]
@@ -142,20 +142,21 @@ class PosteriorInferer(Inferer):
 
         return self._filled(inputs, scored)
 
+    @torch.no_grad()  # as a decorator, which gives the caller its mode back between the samples
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
         """Yield coherent posterior samples one by one, each ``(B, D, *spatial)`` in physical units."""
         pixels = Pixels(inputs, self.problem)
         latents = shared_latents(samples, len(self.space), self.seed).to(pixels.valid.device)
-        with torch.no_grad():
-            parts = [
-                (piece, network.posterior(self.problem.features(pixels.rows(piece))).leading(len(self.space)))
-                for piece in pixels.pieces(_GPU_PIXELS)
-            ]
-            for latent in latents:
-                column = pixels.blank(len(self.space))
-                for piece, q in parts:
-                    column[piece] = self.space.inverse(q.push(latent[None])[0])
-                yield pixels.image(column)
+        parts = []
+        for piece in pixels.pieces(_GPU_PIXELS):
+            with full_precision(piece.device):
+                features = self.problem.features(pixels.rows(piece))
+            parts.append((piece, network.posterior(features).leading(len(self.space))))
+        for latent in latents:
+            column = pixels.blank(len(self.space))
+            for piece, q in parts:
+                column[piece] = self.space.inverse(q.push(latent[None])[0])
+            yield pixels.image(column)
 
     def _filled(self, inputs: Tensor, answer: Answer) -> dict[str, Tensor]:
         """All that ``answer`` gives for every pixel, as complete maps."""
@@ -170,13 +171,16 @@ class PosteriorInferer(Inferer):
         is_cpu = device.type == "cpu"
         pieces = pixels.pieces(_PIXELS if is_cpu else _GPU_PIXELS, torch.get_num_threads() if is_cpu else 1)
 
-        def task(index: Tensor) -> dict[str, Tensor]:
+        def solve(observation: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
-                return answer(pixels.rows(index))
+                return answer(observation)
+
+        def task(index: Tensor) -> dict[str, Tensor]:
+            return solve(pixels.rows(index))
 
         # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
-        with torch.no_grad():
-            like = answer(torch.ones(1, len(self.problem.observation_names), device=device))
+        made_up = torch.ones(1, len(self.problem.observation_names), dtype=torch.float32, device=device)
+        like = next(on_all_threads(solve, [made_up], device))
         columns = {name: pixels.blank(value.shape[1]) for name, value in like.items()}
         maps = {name: pixels.image(value) for name, value in columns.items()} | {"valid": pixels.mask}
         yield 0.0, maps

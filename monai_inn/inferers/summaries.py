@@ -106,8 +106,8 @@ def count_modes(ordered: Tensor) -> Tensor:
     low, high = ordered[..., :1], ordered[..., -1:]
     span = (high - low).clamp_min(1e-9)
     index = ((ordered - low) / span * _BINS).long().clamp_(0, _BINS - 1)
-    counts = torch.zeros(*ordered.shape[:-1], _BINS, device=ordered.device)
-    counts.scatter_add_(-1, index, torch.ones((), device=ordered.device).expand_as(index))
+    counts = ordered.new_zeros(*ordered.shape[:-1], _BINS)
+    counts.scatter_add_(-1, index, ordered.new_ones(()).expand_as(index))
     width = _smoothing_width(ordered, span, size)
     smooth = _smooth(counts / size, width)
     return _scan_peaks(smooth, floor=0.05 * smooth.amax(-1))

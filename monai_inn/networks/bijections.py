@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import is_traced
+from monai_inn.networks.chunks import full_precision, is_traced
 from monai_inn.networks.splines import (
     MINIMUM,
     OFFSET,
@@ -84,13 +84,13 @@ class Mixing(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mixed value and its log-determinant, shapes ``(M, channels, rows)`` and ``(M, 1)``."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             y = self.orthogonal(x.dtype) @ (self.log_scale.exp() * (x - self.shift))
         return y, self.log_scale.sum(1)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``; the log-determinant is that of the inverse."""
-        with torch.autocast(y.device.type, enabled=False):
+        with full_precision(y.device):
             matrix = torch.exp(-self.log_scale) * self.orthogonal(y.dtype).transpose(1, 2)
             x = member_linear(self.shift, matrix, y)
         return x, -self.log_scale.sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -11,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
+    "full_precision",
     "is_mkl_fast",
     "is_recorded",
     "is_traced",
@@ -90,6 +92,23 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or is_recorded()
 
 
+def full_precision(
+    device: torch.device, trained: nn.Module | None = None
+) -> contextlib.AbstractContextManager[Any]:
+    """Context without autocast, which keeps 8 bits: a log density of 100 nats would be off by 0.2 nats.
+
+    Args:
+        device: where the work is done.
+        trained: module that keeps autocast while gradients are recorded in its training mode, because mixed
+            precision is meant for training.
+    """
+    if trained is not None and trained.training and torch.is_grad_enabled():
+        return contextlib.nullcontext()
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def map_chunks(
     functions: Sequence[ChunkFunction],
     rows: Tensor,
@@ -133,14 +152,31 @@ def map_chunks(
 def on_all_threads(function: Callable[[T], R], tasks: Sequence[T], device: torch.device) -> Iterator[R]:
     """Yield ``function(task)`` in the order of the tasks, each task on one thread of its own.
 
-    Inside a task torch runs single-threaded, so nested walks do not start threads again. On a GPU, or where
-    torch has one thread, the tasks run one after the other.
+    A task has the caller's gradient and inference mode, and never autocast. Inside a task torch runs
+    single-threaded, so nested walks do not start threads again. On a GPU, or where torch has one thread, the
+    tasks run one after the other.
     """
-    threads = torch.get_num_threads()
+    run, threads = _in_modes_of_caller(function, device), torch.get_num_threads()
     if device.type != "cpu" or threads == 1 or len(tasks) == 1:
-        yield from map(function, tasks)
+        yield from map(run, tasks)
         return
-    yield from _pool(threads, os.getpid()).map(function, tasks)
+    yield from _pool(threads, os.getpid()).map(run, tasks)
+
+
+def _in_modes_of_caller(function: Callable[[T], R], device: torch.device) -> Callable[[T], R]:
+    """The function for another thread, which does not inherit torch's modes."""
+    is_inference, has_gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def run(task: T) -> R:
+        # Inference mode comes first, for it sets the gradient mode as well.
+        with (
+            torch.inference_mode(is_inference),
+            torch.set_grad_enabled(has_gradients),
+            full_precision(device),
+        ):
+            return function(task)
+
+    return run
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform, member_linear
+from monai_inn.networks.chunks import full_precision
 from monai_inn.networks.products import is_fast, linear, linear_columns
 
 __all__ = ["Centring", "Context", "CouplingBlock", "Subnet"]
@@ -46,7 +47,7 @@ class Centring(nn.Module):
 
     def of(self, condition: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         """``m`` and ``s`` of the leading channels, ``(M, channels, pixels)``, for ``(M, F, pixels)``."""
-        with torch.autocast(condition.device.type, enabled=False):  # a mean needs all its digits
+        with full_precision(condition.device):  # a mean needs all its digits
             m, s = member_linear(self.bias, self.weight, condition.to(self.weight)).chunk(2, 1)
         return m[:, :channels], s[:, :channels]
 

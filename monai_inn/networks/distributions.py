@@ -7,12 +7,20 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from typing_extensions import Self
 
 from monai_inn.networks.bases import AdjustedNormal
-from monai_inn.networks.chunks import ChunkFunction, is_recorded, map_chunks, rows_per_chunk
+from monai_inn.networks.chunks import (
+    ChunkFunction,
+    full_precision,
+    is_recorded,
+    is_traced,
+    map_chunks,
+    rows_per_chunk,
+)
 from monai_inn.networks.couplings import Context
 from monai_inn.networks.periodic import PeriodicStack
 from monai_inn.networks.plans import Plan
@@ -20,7 +28,9 @@ from monai_inn.networks.plans import Plan
 if TYPE_CHECKING:
     from monai_inn.networks.stacks import FlowStack
 
-__all__ = ["EnsembleDistribution", "FlowDistribution"]
+__all__ = ["EnsembleDistribution", "FlowDistribution", "SampleShape", "shape_of_samples"]
+
+SampleShape = torch.Size | list[int] | tuple[int, ...]
 
 _PLANNED = ("inverse", "log_prob")
 # Threads that run ordinary operators on fewer rows than these wait for Python's lock longer than they gain.
@@ -31,7 +41,8 @@ class FlowDistribution(Distribution):
     """Density of a flow for a batch of conditions; ``batch_shape`` is that of the condition.
 
     ``sample`` and ``log_prob`` without gradients walk through the pixels in chunks whose activations stay in
-    the processor's cache, on all threads; with gradients everything is one differentiable pass.
+    the processor's cache, on all threads; with gradients everything is one differentiable pass. Autocast
+    reaches a flow only in training: in ``train()`` mode, while gradients are recorded.
 
     Args:
         stack: layers of the flow.
@@ -69,14 +80,22 @@ class FlowDistribution(Distribution):
         """Return the density that the same flow makes of another base."""
         return type(self)(self._stack, self._condition, self._channels, base)
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+    def expand(self, batch_shape: torch.Size | list[int], _instance: object = None) -> Self:
+        """Return the same density with the batch expanded, as ``torch.Tensor.expand`` does."""
+        condition = self._condition
+        if condition is None:
+            condition = next(self._stack.parameters()).new_empty(0)
+        expanded = condition.expand(*batch_shape, condition.shape[-1])
+        return type(self)(self._stack, expanded, self._channels, self._base)
+
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw samples of shape ``(*sample_shape, *batch_shape, D)``, without gradients."""
         with torch.no_grad():
             return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw samples that gradients flow through."""
-        shape = torch.Size(sample_shape)
+        shape = shape_of_samples(sample_shape)
         device = next(self._stack.parameters()).device
         latent = torch.randn(
             shape.numel(), self._rows, self._channels, device=device, dtype=self._stack.dtype
@@ -94,10 +113,7 @@ class FlowDistribution(Distribution):
         Returns:
             Samples of shape ``(S, N, D)``; those of an ensemble ``(S, M, N, D)``, members sharing latents.
         """
-        if self._base is not None:
-            latent = self._base.push(latent)
-        samples = self._walk("inverse", latent.expand(-1, self._rows, -1), (self._channels,))
-        return self._arrange(samples)
+        return self._arrange(self._walk("inverse", self._latents(latent), (self._channels,)))
 
     def push_with_log_prob(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return what ``push`` does, and the log densities of these samples in nats, in one pass.
@@ -108,20 +124,22 @@ class FlowDistribution(Distribution):
         Returns:
             Samples, and log densities of their shape without ``D``.
         """
-        if self._base is not None:
-            latent = self._base.push(latent)
-        both = self._walk("inverse_log_prob", latent.expand(-1, self._rows, -1), (self._channels + 1,))
-        both = self._arrange(both)
+        both = self._arrange(self._walk("inverse_log_prob", self._latents(latent), (self._channels + 1,)))
         return both[..., :-1], both[..., -1]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of values that broadcast with ``(…, *batch_shape, D)``.
 
-        That of an ensemble has its members first, ``(M, …)``.
+        That of an ensemble has its members first, ``(M, …)``. It is ``-inf`` for infinite values and for
+        those that overflow on the way, and NaN for NaN.
         """
         rows, shape = self._broadcast(value)
         density = self._walk("log_prob", rows, ())
-        return density.permute(2, 0, 1).reshape((*self._member_shape, *shape))
+        density = density.permute(2, 0, 1).reshape((*self._member_shape, *shape))
+        is_unknown = value.isnan().any(-1)
+        if self._condition is not None:
+            is_unknown = is_unknown | ~self._condition.isfinite().all(-1)
+        return torch.where(density.isnan() & ~is_unknown, -torch.inf, density)
 
     def latent(self, value: Tensor) -> Tensor:
         """Return the standard normal latents of values that broadcast with ``(…, *batch_shape, D)``.
@@ -132,17 +150,24 @@ class FlowDistribution(Distribution):
         latent = self._walk("latent", rows, (self._channels,))
         return latent.permute(2, 0, 1, 3).reshape((*self._member_shape, *shape, self._channels))
 
+    def _latents(self, latent: Tensor) -> Tensor:
+        """Standard normal latents ``(S, N or 1, D)`` as those of the flow, ``(S, N, D)``."""
+        latent = latent.to(self._stack.dtype)
+        if self._base is not None:
+            latent = self._base.push(latent)
+        return latent.expand(-1, self._rows, -1)
+
     def _broadcast(self, value: Tensor) -> tuple[Tensor, torch.Size]:
         """Values as rows ``(S, n, D)``, and the shape that they stand for, without ``D``."""
-        if value.shape[-1] != self._channels:
-            raise ValueError(
-                f"values have {value.shape[-1]} channels on the last axis, expected {self._channels}."
-            )
+        channels = value.shape[-1] if value.ndim else 0
+        if channels != self._channels:
+            raise ValueError(f"values have {channels} channels on the last axis, expected {self._channels}.")
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         rows = value.to(self._stack.dtype).expand(*shape, -1)
         # Without a condition all values share the one density, so they are rows of one sample.
         samples = 1 if self._condition is None else shape[: len(shape) - len(self.batch_shape)].numel()
-        return rows.reshape(samples, -1, self._channels), torch.Size(shape)
+        pixels = shape.numel() if self._condition is None else self._rows
+        return rows.reshape(samples, pixels, self._channels), torch.Size(shape)
 
     @property
     def _rows(self) -> int:
@@ -157,15 +182,25 @@ class FlowDistribution(Distribution):
         return samples.squeeze(2)
 
     def _walk(self, direction: str, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Run one of the methods below on rows ``(S, n, D)``, to ``(S, n, M, *shape)``.
+        """Run one of the methods below on rows ``(S, n, D)``, to ``(S, n, M, *shape)``."""
+        condition = self._condition
+        if condition is not None:
+            condition = condition.reshape(self._rows, condition.shape[-1]).to(rows)
+        with full_precision(rows.device, trained=self._stack):
+            if is_recorded() or rows.numel():
+                return self._pass(direction, rows, condition, shape)
+            # A made-up row, left out of the result, gives nothing its shape, number format and gradients.
+            samples, pixels = rows.shape[:2]
+            if condition is not None and not pixels:
+                condition = F.pad(condition, (0, 0, 0, 1))
+            rows = F.pad(rows, (0, 0, 0, int(not pixels), 0, int(not samples)))
+            return self._pass(direction, rows, condition, shape)[:samples, :pixels]
 
-        In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans if there
-        is one for it.
-        """
-        condition = None if self._condition is None else self._condition.reshape(self._rows, -1).to(rows)
+    def _pass(self, direction: str, rows: Tensor, condition: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+        """In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans."""
         members, device = self._stack.members, rows.device
         together: ChunkFunction = getattr(self, f"_{direction}")
-        if torch.is_grad_enabled() or is_recorded():
+        if torch.is_grad_enabled() or is_traced():
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest(self._channels), members, device, rows.element_size())
         if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, PeriodicStack):
@@ -229,3 +264,14 @@ class EnsembleDistribution(FlowDistribution):
     def _arrange(self, samples: Tensor) -> Tensor:
         """``(S, n, M, D)`` to ``(S, M, n, D)``."""
         return samples.transpose(1, 2)
+
+
+def shape_of_samples(sample_shape: SampleShape) -> torch.Size:
+    """Return the shape of a sample.
+
+    Raises:
+        TypeError: for a number, as in all of ``torch.distributions``.
+    """
+    if isinstance(sample_shape, int):
+        raise TypeError(f"sample_shape is {sample_shape}, expected a tuple; write ({sample_shape},).")
+    return torch.Size(sample_shape)

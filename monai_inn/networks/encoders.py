@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from monai_inn.networks.chunks import full_precision
 from monai_inn.networks.products import Linear
 from monai_inn.seeding import seeded
 
@@ -55,8 +56,9 @@ class Whitening(nn.Module):
         return torch.linalg.slogdet(self.matrix.double())[1].float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Whiten features ``(…, F)``."""
-        return (features - self.mean) @ self.matrix.T
+        """Whiten features ``(…, F)``, in full precision: small directions are differences of large numbers."""
+        with full_precision(features.device):
+            return (features - self.mean) @ self.matrix.T
 
 
 class Components(nn.Module):
@@ -120,8 +122,9 @@ class Components(nn.Module):
         self.axes.copy_(axes.half())  # enough for fixed directions, and what bundles store
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features ``(…, F)`` to components of unit variance, ``(…, components)``."""
-        return (features - self.mean) @ self.axes / self.scale
+        """Map features ``(…, F)`` to components of unit variance, ``(…, components)``, in full precision."""
+        with full_precision(features.device):
+            return (features - self.mean) @ self.axes / self.scale
 
     def summary(self, features: Tensor) -> Tensor:
         """Leading components, and how much lies beyond all of them, ``(…, leading + 1)``, unit variance."""
@@ -130,7 +133,8 @@ class Components(nn.Module):
 
     def _beyond(self, centred: Tensor) -> Tensor:
         """Logarithm of the squared length that no component holds."""
-        inside = (centred @ self.axes).square().sum(-1)
+        with full_precision(centred.device):
+            inside = (centred @ self.axes).square().sum(-1)
         return (centred.square().sum(-1) - inside).clamp_min(1e-6).log()
 
 
@@ -154,11 +158,12 @@ class ConditionEncoder(nn.Module):
         self.outlet = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), Linear(width, out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map whitened features ``(…, F)`` to a condition ``(…, out_channels)``."""
-        hidden = self.inlet(features)
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        return self.outlet(hidden)
+        """Map whitened features ``(…, F)`` to a condition ``(…, out_channels)``; autocast only in training."""
+        with full_precision(features.device, trained=self):
+            hidden = self.inlet(features)
+            for block in self.blocks:
+                hidden = hidden + block(hidden)
+            return self.outlet(hidden)
 
 
 class QuantileHead(nn.Module):

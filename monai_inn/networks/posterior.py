@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from monai_inn.networks.bases import AdjustedNormal
-from monai_inn.networks.distributions import FlowDistribution
+from monai_inn.networks.distributions import FlowDistribution, SampleShape
 from monai_inn.networks.encoders import Components, ConditionEncoder, QuantileHead, Whitening
 from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
 from monai_inn.networks.templates import Templates
@@ -38,12 +38,16 @@ class ParameterPosterior(Distribution):
         self.base, self.space = base, space
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+    def expand(self, batch_shape: torch.Size | list[int], _instance: object = None) -> ParameterPosterior:
+        """Return the same posterior with the batch expanded, as ``torch.Tensor.expand`` does."""
+        return ParameterPosterior(self.base.expand(batch_shape), self.space)
+
+    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw parameters in physical units, shape ``(*sample_shape, *batch_shape, D)``."""
         with torch.no_grad():
             return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw parameters that gradients flow through."""
         return self.space.inverse(self.base.rsample(sample_shape))
 
@@ -54,9 +58,10 @@ class ParameterPosterior(Distribution):
         return theta, log_prob + self.space.forward(theta)[1]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats of physical parameters ``(…, D)``."""
+        """Log density in nats of physical parameters ``(…, D)``; NaN for NaN."""
         latent, log_det = self.space.forward(value)
-        return torch.where(self.space.contains(value), self.base.log_prob(latent) + log_det, -torch.inf)
+        density = self.base.log_prob(latent) + log_det
+        return torch.where(self.space.contains(value) | density.isnan(), density, -torch.inf)
 
 
 class PosteriorNetwork(nn.Module):

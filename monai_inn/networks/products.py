@@ -8,6 +8,7 @@ exports, compilation) takes torch's ordinary operators.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -28,9 +29,16 @@ def _find_kernel() -> Any:
 
 _KERNEL = _find_kernel()
 _RECTIFIED = getattr(torch, "_addmm_activation", None)
-# One large block, allocated and freed at once, tells the C library to keep memory of that size for the next
-# activation instead of returning it page by page to the system: measured, 7–30 % of a flow's time.
-torch.empty(2**25 - 4096, dtype=torch.uint8)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Make the C library keep freed activations for the next ones: measured, 7–30 % of a flow's time.
+
+    It returns large blocks page by page to the system until one of nearly 32 MiB, the most that it learns from,
+    has been freed. That block is never touched, so it takes no memory.
+    """
+    torch.empty(2**25 - 4096, dtype=torch.uint8, device="cpu")
 
 
 def is_fast(x: Tensor) -> bool:
@@ -74,6 +82,7 @@ def rectified_product(a: Tensor, b: Tensor, out: Tensor) -> None:
 
     In one call: every call takes Python's lock once more, for which another thread may have to wait.
     """
+    _keep_memory()
     if _RECTIFIED is None:
         torch.mm(a, b, out=out).clamp_min_(0)
     else:
@@ -93,6 +102,7 @@ class Linear(nn.Linear):
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, rectify: bool = False) -> Tensor:
     """``a bᵀ + bias`` for ``a (m, k)`` and ``b (n, k)``."""
+    _keep_memory()
     if not a.numel() or not b.numel():  # which the kernel refuses
         y = F.linear(a, b, bias)
         return y.relu() if rectify else y

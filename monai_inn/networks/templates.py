@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from monai_inn.networks.chunks import full_precision
 from monai_inn.networks.encoders import Components
 
 __all__ = ["Templates"]
@@ -82,7 +83,7 @@ class Templates(nn.Module):
 
     def forward(self, seen: Tensor) -> Tensor:
         """Map an image's components ``(…, components)`` to means of the harmonics, ``(…, out_channels)``."""
-        with torch.autocast(seen.device.type, enabled=False):  # differences of large numbers
+        with full_precision(seen.device):  # differences of large numbers
             level = self._log_likelihood(seen.to(self.points))
             parts = [(power * level).softmax(-1) @ self.harmonics for power in self.powers]
         return torch.cat(parts, -1)
