@@ -17,7 +17,7 @@ ROOT = Path(monai_inn.__file__).parent
 # A subpackage may import at module level from those on lines above its own, and from itself.
 LAYERS = (
     {"files", "lazy", "seeding"},
-    {"reading"},
+    {"folders", "reading"},
     {"physics"},
     {"problems"},
     {"networks"},

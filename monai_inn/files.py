@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import shutil
 import stat
+import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BadFileError", "parse_json", "read_json", "replacing", "require_file"]
+__all__ = [
+    "BadFileError",
+    "abandoned",
+    "check_record",
+    "drafted",
+    "is_draft",
+    "own_file",
+    "parse_json",
+    "read_json",
+    "replacing",
+    "require_file",
+    "sweep",
+]
 
+_MAX_DEPTH = 64
+_MAX_INTEGER = 1 << 63
+_MAX_MESSAGE = 160
+_DRAFT = re.compile(r"\.(?:ready-)?[0-9a-f]{32}-(?P<name>.*)", re.DOTALL)
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFIFO: "named pipe",
@@ -54,34 +74,180 @@ def parse_json(text: str) -> Any:
     """Return what a JSON text holds.
 
     Raises:
-        ValueError: if it is not JSON, or nested too deeply to be read.
+        ValueError: if it is not JSON, is nested too deeply, or holds a number that is not finite.
     """
     try:
-        return json.loads(text)
+        content = json.loads(
+            text, parse_constant=_no_number, parse_float=_finite_number, parse_int=_bounded_integer
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    layer = [content]
+    for _ in range(_MAX_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in layer if isinstance(v, (dict, list)))
+        layer = [value for values in inner for value in values]
+        if not layer:
+            return content
+    raise ValueError("nested too deeply")
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _bounded_integer(text: str) -> int:
+    # Beyond these, a conversion to float may overflow, and libraries cannot hold them.
+    if len(text) > 20 or not -_MAX_INTEGER <= int(text) < _MAX_INTEGER:
+        raise ValueError(f"the number {text[:20]} is too large")
+    return int(text)
 
 
 def read_json(path: str | PathLike[str]) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        ValueError: if it is not UTF-8 or not JSON, or nested too deeply to be read.
+        ValueError: if it is not UTF-8 or not JSON, or as for ``parse_json``.
         OSError: if it cannot be read.
     """
     return parse_json(require_file(path, "a JSON file").read_text(encoding="utf-8"))
+
+
+def check_record(content: Any, schema: Mapping[str, Any]) -> None:
+    """Check the content of a JSON file against a JSON schema.
+
+    Raises:
+        ValueError: if it does not follow the schema; a short message names the place.
+    """
+    from jsonschema import Draft202012Validator
+
+    for error in Draft202012Validator(schema).iter_errors(content):
+        place = "/".join(str(part) for part in error.absolute_path)
+        message = error.message
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[: _MAX_MESSAGE // 2]} … {message[-_MAX_MESSAGE // 2 :]}"
+        raise ValueError(f"{message}, at {place[:_MAX_MESSAGE]}" if place else message)
+
+
+def own_file(folder: str | PathLike[str], name: str) -> Path:
+    """Return the path of a file of a folder that may come from somebody else.
+
+    A link in such a folder could name any file of this computer, which would then be shown or sent with the
+    content of the folder; a pipe or a device could be read without end.
+
+    Args:
+        folder: a result or a bundle.
+        name: path inside it.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it leads out of the folder, or is not a regular file.
+    """
+    path = Path(folder) / name
+    try:
+        home, real = Path(folder).resolve(), Path(os.path.realpath(path))
+    except (ValueError, RuntimeError):  # a zero byte in the name, or links in a circle
+        raise ValueError(f"{name!r} is not the name of a file; copy the folder again.") from None
+    if not real.is_relative_to(home):
+        raise ValueError(f"{path}: leads out of its folder; put the file itself there.")
+    if not os.path.lexists(real):
+        raise FileNotFoundError(f"{path}: is missing; copy the folder as a whole.")
+    if not real.is_file():
+        raise ValueError(f"{path}: is not a regular file; copy the folder again.")
+    return path
 
 
 @contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """Give a temporary path in the same folder, which takes the place of ``path`` when the block ends.
 
-    It ends as ``path`` does, since some writers go by the ending. After an error nothing of it is left.
+    It ends as ``path`` does, since some writers go by the ending. A link stays, and what it points at is
+    written. After an error nothing of it is left; what
+    a killed process left is removed when the same file is written again.
     """
-    target = Path(path)
-    draft = target.with_name(f".{uuid.uuid4().hex}-{target.name}")
+    target, name = Path(os.path.realpath(path)), Path(path).name
+    sweep(target.parent, name)
+    with drafted(target.parent, name, lambda draft: draft.touch(exist_ok=False)) as draft:
+        try:
+            yield draft
+            os.replace(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def drafted(home: Path, name: str, make: Callable[[Path], object]) -> Iterator[Path]:
+    """Make a hidden file or folder, and lock it until the block ends, by which others see that it is in use.
+
+    A lock ends with its process, whatever kills that; a number of the process would mean another one in
+    another container.
+    """
+    while True:
+        draft = home / f".{uuid.uuid4().hex}-{name}"
+        make(draft)
+        lock = _lock(draft, wait=True)
+        if draft.exists():
+            break
+        _release(lock)  # swept before it was locked
     try:
         yield draft
-        os.replace(draft, target)
     finally:
-        draft.unlink(missing_ok=True)
+        _release(lock)
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a path has the form of a draft."""
+    return _DRAFT.fullmatch(path.name) is not None
+
+
+def abandoned(home: Path, name: str) -> Iterator[Path]:
+    """Yield the drafts of a name in a folder whose process has ended, each locked meanwhile."""
+    found: list[Path] = []
+    with suppress(OSError):
+        found = [path for path in home.iterdir() if (m := _DRAFT.fullmatch(path.name)) and m["name"] == name]
+    for path in found:
+        lock = None if path.is_symlink() else _lock(path, wait=False)
+        if lock is not None:
+            try:
+                yield path
+            finally:
+                _release(lock)
+
+
+def sweep(home: Path, name: str) -> None:
+    """Remove the drafts of a name whose process has ended."""
+    for draft in abandoned(home, name):
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                draft.unlink()
+
+
+def _lock(path: Path, *, wait: bool) -> int | None:
+    """Lock a file or folder; ``None`` if another holds it, or there are no such locks here."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _release(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

@@ -13,7 +13,7 @@ import torch
 
 import monai_inn as mi
 from monai_inn.bundles import configs, image_items, map_network, save
-from monai_inn.bundles.folders import check_target, new_folder
+from monai_inn.folders import check_target, new_folder
 
 FILES = {
     "LICENSE",
@@ -151,7 +151,7 @@ def test_a_failed_save_leaves_the_old_bundle_as_it_was(camera_fit, gaussian_fit,
 def test_a_folder_that_is_no_bundle_is_not_touched(camera_fit, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="exists and is no bundle"):
+    with pytest.raises(ValueError, match="exists and is not a bundle"):
         camera_fit.save(tmp_path / "thesis")
     assert files_in(tmp_path) == {"thesis/chapter.txt"}
 
@@ -159,12 +159,12 @@ def test_a_folder_that_is_no_bundle_is_not_touched(camera_fit, tmp_path):
 def test_a_file_in_the_way_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose a folder that you may write to"):
-        check_target(tmp_path / "file" / "bundle", "x", "bundle")
+        check_target(tmp_path / "file" / "bundle", "x", "a bundle")
 
 
 def test_new_folder_drops_what_is_stale(tmp_path):
     for name in ("old.nii", "mine.txt"):
-        with new_folder(tmp_path / "out", "marker", "result", lambda old: {"old.nii"}) as draft:
+        with new_folder(tmp_path / "out", "marker", "a result", ("old.nii",)) as draft:
             (draft / "marker").write_text("")
             (draft / name).write_text("")
     assert files_in(tmp_path / "out") == {"marker", "mine.txt"}

@@ -51,7 +51,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--white", "{tmp}/none.tif"], "no such file"),
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--device", "warp"], "'warp' is unknown"),
         (["infer", "{bundle}", "{image}", "-o", "{image}/out"], "choose a folder that you may write to"),
-        (["infer", "{bundle}", "{image}", "-o", "{bundle}"], "is no result of inference"),
+        (["infer", "{bundle}", "{image}", "-o", "{bundle}"], "is not a result of inference"),
         (["simulate", "tomography", "-n", "10", "-o", "{out}"], "unknown problem 'tomography'"),
         (["simulate", "linear_gaussian", "-n", "0", "-o", "{out}"], "n = 0"),
         (["simulate", "linear_gaussian", "-n", "9", "-o", "{out}", "--camera", "tivita"], "has no camera"),
@@ -164,7 +164,7 @@ def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out, by):
     code, errors = interrupted(
         ["infer", bundle, tmp_path / "large.npz", "-o", out],
         tmp_path,
-        lambda folder: any(p.name.startswith(".out.") for p in folder.iterdir()),
+        lambda folder: any(p.name.endswith("-out") for p in folder.iterdir()),
         by,
     )
     assert code == 130

@@ -207,7 +207,7 @@ def test_bad_arguments_are_one_clear_line(result, tmp_path, capsys, monkeypatch)
     assert "required: -o/--out" in refused(capsys, "export", result)
     line = refused(capsys, "export", result, "-o", tmp_path / "o", "--source", tmp_path)
     assert "add --format dicom" in line
-    assert "is no export" in refused(capsys, "export", result, "-o", result)
+    assert "is not an export" in refused(capsys, "export", result, "-o", result)
     assert "no result of inference" in refused(capsys, "export", tmp_path / "none", "-o", tmp_path / "o")
     monkeypatch.setitem(sys.modules, "highdicom", None)
     line = refused(capsys, "export", result, "-o", tmp_path / "o", "--format", "dicom")

@@ -151,6 +151,7 @@ def test_another_run_is_not_mixed_in(tmp_path, problem, other, options, words):
 
 def test_other_folders_are_refused(tmp_path, problem):
     (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match="no training set"):
         simulate_to_zarr(problem, 10, tmp_path / "photos")
     with pytest.raises(ValueError, match="no training set"):

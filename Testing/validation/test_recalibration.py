@@ -354,5 +354,5 @@ def test_a_bundle_that_needs_nothing_says_so(repaired, tmp_path, monkeypatch):
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="exists and is no bundle"):
+    with pytest.raises(ValueError, match="exists and is not a bundle"):
         recalibrate_bundle("oximetry", tmp_path, n=200)

@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.bundles.folders import check_target
 from monai_inn.bundles.layout import METADATA
+from monai_inn.folders import check_target
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
@@ -57,7 +57,7 @@ def fit_bundle(
     from monai_inn.training import fit
     from monai_inn.training.checkpoint import Checkpoint
 
-    check_target(out, METADATA, "bundle")
+    check_target(out, METADATA, "a bundle")
     target = Path(out).absolute()
     state = target.with_name(f"{target.name}.training")
 

@@ -11,6 +11,7 @@ __all__ = [
     "CONFIGS",
     "FORMAT_VERSION",
     "METADATA",
+    "PARTS",
     "PRETRAINED",
     "PROBLEM",
     "README",
@@ -31,6 +32,13 @@ STATE_DICT = "models/model.pt"
 README = "docs/README.md"
 SECTION = "monai_inn"
 """Our own section of metadata.json, and the key of the description in the header of the weights file."""
+
+PARTS = (
+    *(f"{CONFIGS}/{name}.json" for name in ("inference", "train", "evaluate", "export")),
+    STATE_DICT,
+    "models/model.pt2",
+)
+"""Files that some bundles have: those of an older one must not be taken for those of a new one."""
 
 PROBLEM = "problem."
 """In front of the names of tensors in the weights file that are not weights but arguments of the problem."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from monai_inn.bundles.reading import describe, find, load, read_weights
+from monai_inn.files import replacing
 
 if TYPE_CHECKING:
     from monai_inn.inferers import MapNetwork
@@ -146,9 +146,8 @@ class BundleEvaluator:
         result = measure(load(self.bundle, str(self.device)), self.cases, self.seed)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         target = self.output_dir / "evaluation.json"
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, target)
+        with replacing(target) as draft:
+            draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return result
 
 
@@ -180,10 +179,6 @@ class BundleExporter:
             found, expected = program.module()(smaller), network(smaller)
         if not torch.allclose(found, expected, rtol=1e-3, atol=1e-2, equal_nan=True):
             raise RuntimeError("the exported program does not give the maps of the network; do not use it.")
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.pt2")
-        try:
+        with replacing(self.path) as draft:
             torch.export.save(program, draft)
-            os.replace(draft, self.path)
-        finally:
-            draft.unlink(missing_ok=True)
         return self.path

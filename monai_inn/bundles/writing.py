@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles import configs
 from monai_inn.bundles.card import model_card
-from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.layout import (
     CONFIGS,
     METADATA,
+    PARTS,
     PROBLEM,
     README,
     SECTION,
@@ -22,6 +22,7 @@ from monai_inn.bundles.layout import (
     sha256,
 )
 from monai_inn.bundles.metadata import metadata
+from monai_inn.folders import new_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +37,8 @@ _LICENSE = Path(__file__).parent / "LICENSE"
 def save(fitted: FittedPosterior, path: str | PathLike[str], *, monai_weights: bool = True) -> None:
     """Write a trained posterior as a MONAI bundle.
 
-    An existing bundle is replaced once the new one is complete; files that are not part of a bundle, such as
-    ``eval/``, stay. After an error the folder is what it was before.
+    The files of an existing bundle are replaced once the new one is complete; files that are not part of a
+    bundle, such as ``eval/``, stay. After an error the folder is what it was before.
 
     The package ships its bundles without ``models/model.pt``, which holds the same weights again.
 
@@ -48,10 +49,10 @@ def save(fitted: FittedPosterior, path: str | PathLike[str], *, monai_weights: b
             ckpt_export`` reads; everything else takes ``models/model.safetensors``.
 
     Raises:
-        ValueError: if the folder exists and is no bundle.
+        ValueError: if the folder exists and is not a bundle.
         OSError: if it cannot be written.
     """
-    with new_folder(path, METADATA, "bundle") as draft:
+    with new_folder(path, METADATA, "a bundle", PARTS) as draft:
         _fill(draft, fitted, Path(path).absolute().name, monai_weights)
 
 
@@ -72,7 +73,7 @@ def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool)
 
 def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -> None:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialised
 
     state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
     constants = {f"{PROBLEM}{name}": value.cpu() for name, value in fitted.problem.tensors.items()}
@@ -82,7 +83,8 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
         "network": fitted.network.config,
     }
     # One entry: several would come in any order, and the same network would give different files.
-    save_file(stored, folder / WEIGHTS, metadata={SECTION: json.dumps(header, allow_nan=False)})
+    description = {SECTION: json.dumps(header, allow_nan=False)}
+    (folder / WEIGHTS).write_bytes(serialised(stored, description))  # `save_file` makes it private
     if monai_weights:
         torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn import __version__
-from monai_inn.bundles.folders import new_folder
+from monai_inn.folders import new_folder
 from monai_inn.reports.results import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
 
@@ -72,7 +72,7 @@ def export_result(
         "html": _write_page,
         "dicom": lambda draft, stored: _write_dicom(draft, stored, source),
     }
-    with new_folder(out, EXPORT, "export", _written) as draft:
+    with new_folder(out, EXPORT, "an export") as draft:
         files = [{**e, "format": f} for f in FORMATS if f in formats for e in writers[f](draft, result)]
         report = {
             "format_version": 1,
@@ -124,15 +124,6 @@ def summary_rows(result: StoredResult) -> list[dict[str, Any]]:
 
 def _median(values: NDArray[Any]) -> float | None:
     return float(np.quantile(values, 0.5, method="lower")) if values.size else None
-
-
-def _written(folder: Path) -> set[str]:
-    """What an older export consists of, so that nothing of it is taken for new."""
-    try:
-        record = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
-        return {Path(entry["file"]).parts[0] for entry in record["files"]}
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return set()
 
 
 def _write_nifti(draft: Path, result: StoredResult) -> list[Entry]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
+from monai_inn.folders import new_folder
 from monai_inn.inferers.pose_weights import reconcile, reweight
 from monai_inn.inferers.poses import PosePosterior, Refined, infer_pose, refine, registration_problem
 from monai_inn.physics.carm import gantry_motion
@@ -27,7 +27,7 @@ from monai_inn.reports.pose_record import (
     trust_verdict,
 )
 from monai_inn.reports.records import provenance
-from monai_inn.reports.results import forget_older, write_json
+from monai_inn.reports.results import write_json
 
 if TYPE_CHECKING:
     from monai_inn.problems import PoseRegistration
@@ -89,7 +89,7 @@ def register_xray(
     fitted = load(bundle, device)
     problem = registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
-    with new_folder(out, REGISTRATION, "registration", forget_older(REGISTRATION)) as draft:
+    with new_folder(out, REGISTRATION, "a registration") as draft:
         read = [read_xray(path, **frame) for path in (xray, second) if path is not None]
         seen = [match_detector(x, problem.detector, problem.brightest, **reading) for x in read]
         observations, notes = torch.stack([image for image, _ in seen]), [n for _, text in seen for n in text]

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.reading import load
+from monai_inn.folders import new_folder
 from monai_inn.inferers.summaries import stored_levels
 from monai_inn.reports.map_files import on_cpu, write_maps, write_photo, write_quantiles, write_samples
 from monai_inn.reports.preparing import read_image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["RESULT", "forget_older", "infer_image", "trust_image", "write_json"]
+__all__ = ["RESULT", "infer_image", "trust_image", "write_json"]
 
 RESULT = "result.json"
 
@@ -93,7 +93,7 @@ def infer_image(
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
     fitted = load(bundle, device)
-    with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
+    with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
         if preview is not None:
             _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings | {"device": device}))
@@ -133,7 +133,7 @@ def _preview(
         fitted.preview(loaded, batched=False) | fitted.trust(loaded, false_alarm=false_alarm, batched=False)
     )
     levels = fitted.preview_levels
-    with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
+    with new_folder(out, RESULT, "a result of inference") as draft:
         files = [
             *write_maps(draft, maps),
             *write_quantiles(draft, maps, levels),
@@ -170,30 +170,13 @@ def trust_image(
         "device": device,
     }
     fitted = load(bundle, device)
-    with new_folder(out, RESULT, "result of inference", forget_older(RESULT)) as draft:
+    with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
         maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
         result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)
     return result
-
-
-def forget_older(record: str) -> Callable[[Path], set[str]]:
-    """Return what names the files of an older result, whose maps must not be mistaken for those of a new one.
-
-    Args:
-        record: name of the JSON file that lists them.
-    """
-
-    def written(folder: Path) -> set[str]:
-        try:
-            content = json.loads((folder / record).read_text(encoding="utf-8"))
-            return {entry["file"] for entry in content["files"]} | set(content["pictures"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return set()  # whatever it was, it was not written by us and is left alone
-
-    return written
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from monai_inn.bundles.folders import new_folder
 from monai_inn.bundles.reading import load
 from monai_inn.files import read_json
+from monai_inn.folders import new_folder
 from monai_inn.inferers.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.inferers.views import ViewMap, next_views, view_map
 from monai_inn.metrics.modes import find_modes
@@ -21,7 +21,7 @@ from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.pose_record import angle_in_words
 from monai_inn.reports.records import provenance
 from monai_inn.reports.registering import REGISTRATION
-from monai_inn.reports.results import forget_older, write_json
+from monai_inn.reports.results import write_json
 
 if TYPE_CHECKING:
     from monai_inn.problems import PoseRegistration
@@ -67,7 +67,7 @@ def plan_views(
     missing = {"lao", "cra"} - set(problem.targets)
     if missing:
         raise ValueError(f"views need free lao and cra, but {', '.join(missing)} is fixed in this bundle.")
-    with new_folder(out, VIEWS, "plan of views", forget_older(VIEWS)) as draft:
+    with new_folder(out, VIEWS, "a plan of views") as draft:
         if after is None:
             lao, cra = (_inside(problem, name, step) for name in ("lao", "cra"))
             found = view_map(fitted, lao, cra, seed=seed, progress=progress)

@@ -63,7 +63,7 @@ def simulate_to_zarr(
         )
     folder = Path(path)
     description = simulation_store.describe(problem, n, seed)
-    if not folder.exists():
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         simulation_store.create(folder, problem, n, chunk, description)
     attributes = simulation_store.read_attributes(folder)
     differing = [key for key in description if key != "version" and attributes.get(key) != description[key]]

@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
@@ -18,6 +15,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.files import read_json, replacing
+from monai_inn.folders import new_folder
 from monai_inn.problems.base import InverseProblem
 
 __all__ = ["Simulations", "open_simulations"]
@@ -119,13 +117,12 @@ def difference(found: dict[str, Any], wanted: dict[str, Any], keys: list[str]) -
 
 
 def create(folder: Path, problem: InverseProblem, n: int, chunk: int, description: dict[str, Any]) -> None:
-    """Make an empty group under a temporary name, so that a half-made one never carries the real one."""
+    """Make an empty group in a folder; a half-made one has no attributes there."""
     import zarr
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        group = zarr.open_group(str(temporary), mode="w")
+    is_old = zarr.__version__.startswith("2.")
+    with new_folder(folder, ".zattrs" if is_old else "zarr.json", "a training set") as draft:
+        group = zarr.open_group(str(draft), mode="w")
         # Zarr 3 renamed the method.
         create = getattr(group, "create_array", None) or group.create_dataset
         for name, columns in (("theta", len(problem.parameters)), ("y", len(problem.observation_names))):
@@ -133,10 +130,6 @@ def create(folder: Path, problem: InverseProblem, n: int, chunk: int, descriptio
             shape, chunks = (n, columns), (min(chunk, n), columns)
             create(name, shape=shape, chunks=chunks, dtype="float32", fill_value=math.nan)
         group.attrs.update({**description, "chunk": chunk})
-        os.chmod(temporary, 0o755)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:

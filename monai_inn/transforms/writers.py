@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_inn.files import replacing
 from monai_inn.reading.limits import import_library
 
 __all__ = ["write_map", "write_nrrd"]
@@ -99,14 +98,11 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     wavelengths = getattr(image, "meta", {}).get("wavelength_nm")
     if wavelengths is not None and len(wavelengths) == len(image):
         written.SetMetaData("wavelength_nm", " ".join(f"{nm:.3f}" for nm in wavelengths))
-    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.nrrd")
-    try:
-        sitk.WriteImage(written, str(temporary), useCompression=False)
-        os.replace(temporary, target)
-    except RuntimeError as error:
-        raise OSError(f"{target}: cannot be written; choose another folder, or free space.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as draft:
+        try:
+            sitk.WriteImage(written, str(draft), useCompression=False)
+        except RuntimeError as error:
+            raise OSError(f"{target}: cannot be written; choose another folder, or free space.") from error
     return target
 
 
@@ -163,11 +159,5 @@ def _write_atomically(
     image.header.set_xyzt_units("mm")
     if description:
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT_EXTENSION, description))
-    ending = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-    temporary = path.with_name(f".{path.name[: -len(ending)]}-{uuid.uuid4().hex}{ending}")
-    try:
-        nibabel.save(image, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as draft:
+        nibabel.save(image, draft)

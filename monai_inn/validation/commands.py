@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from monai_inn.bundles.folders import check_target
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load, shipped
+from monai_inn.folders import check_target
 from monai_inn.validation.readers import read_cases
 from monai_inn.validation.recalibration import recalibrate_bundle
 from monai_inn.validation.report import REPORT, write_report
@@ -60,9 +60,9 @@ def validate_source(
         FileNotFoundError: if a file is missing.
         ValueError: if the source, a file or an option is not usable.
     """
-    check_target(out, REPORT, "report")
+    check_target(out, REPORT, "a report")
     if recalibrated is not None:
-        check_target(recalibrated, METADATA, "bundle")
+        check_target(recalibrated, METADATA, "a bundle")
     warnings: list[str] = []
     is_bundle = source in shipped() or (Path(source) / METADATA).is_file()
     if is_bundle:

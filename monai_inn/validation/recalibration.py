@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from monai_inn.bundles.folders import check_target
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load
+from monai_inn.folders import check_target
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.bases import AdjustedNormal, Adjustment
 from monai_inn.training.measure import measure, valid_simulations
@@ -129,7 +129,7 @@ def recalibrate_bundle(
         ValueError: if the source is damaged, ``out`` exists and is no bundle, or ``n`` is too small.
         OSError: if ``out`` cannot be written.
     """
-    check_target(out, METADATA, "bundle")
+    check_target(out, METADATA, "a bundle")
     result = recalibrate(load(source, device), n, seed=seed, progress=progress)
     result.save(out)
     return result.card["recalibration"]

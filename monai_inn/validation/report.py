@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import beta
 from torch import Tensor
 
-from monai_inn.bundles.folders import check_target, new_folder
+from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics.calibration import curve_of_counts
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.sbc import rank_counts
@@ -57,13 +57,13 @@ def write_report(
         ValueError: if the folder exists and is no report.
         OSError: if it cannot be written.
     """
-    check_target(path, REPORT, "report")
+    check_target(path, REPORT, "a report")
     report, figures = validate(
         cases, tolerance=tolerance, mode_tolerance=mode_tolerance, seed=seed, progress=progress
     )
     report["title"] = title
     check_report(report)
-    with new_folder(path, REPORT, "report") as draft:
+    with new_folder(path, REPORT, "a report") as draft:
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         (draft / REPORT).write_text(text + "\n", encoding="utf-8")
         (draft / PAGE).write_text(_page(report, cases, figures), encoding="utf-8")
