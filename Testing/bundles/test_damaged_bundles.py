@@ -19,18 +19,24 @@ def edit(path, change):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda b: (b / "configs/metadata.json").unlink(), "is no bundle"),
-        (lambda b: (b / "configs/metadata.json").write_text('{"version": '), "is not valid JSON"),
-        (lambda b: (b / "configs/metadata.json").write_text("[1]"), "expected a JSON object, found list"),
-        (lambda b: edit(b / "configs/metadata.json", lambda m: m.pop("task")), "'task' is missing"),
-        (lambda b: edit(b / "configs/metadata.json", lambda m: m.pop("monai_inn")), "expected a JSON object"),
+        (lambda b: (b / "configs/metadata.json").unlink(), "is not a bundle"),
+        (lambda b: (b / "configs/metadata.json").write_text('{"version": '), "is damaged"),
+        (lambda b: (b / "configs/metadata.json").write_text("[1]"), "is not of type 'object'"),
+        (
+            lambda b: edit(b / "configs/metadata.json", lambda m: m.pop("task")),
+            "'task' is a required",
+        ),
+        (
+            lambda b: edit(b / "configs/metadata.json", lambda m: m.pop("monai_inn")),
+            "'monai_inn' is a req",
+        ),
         (
             lambda b: edit(b / "configs/metadata.json", lambda m: m["monai_inn"].update(weights_bytes="7")),
-            "'weights_bytes' is str, expected int",
+            "'7' is not of type 'integer', at weights_bytes",
         ),
         (
             lambda b: edit(b / "configs/metadata.json", lambda m: m["monai_inn"].update(format_version=True)),
-            "'format_version' is bool",
+            "True is not of type 'integer', at monai_inn/format_version",
         ),
         (
             lambda b: edit(b / "configs/metadata.json", lambda m: m["monai_inn"].update(format_version=3)),
@@ -59,7 +65,7 @@ def test_tampered_truncated_and_missing_weights_are_refused(bundle):
     with pytest.raises(ValueError, match="truncated"):
         mi.load(bundle)
     weights.unlink()
-    with pytest.raises(FileNotFoundError, match="the weights are missing"):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors: is missing"):
         mi.load(bundle)
 
 
@@ -86,7 +92,7 @@ def test_a_pickle_in_place_of_the_weights_is_not_loaded(bundle, tmp_path):
 
     (bundle / "models/model.safetensors").write_bytes(pickle.dumps(Payload()))
     rehash(bundle)
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         mi.load(bundle)
     assert not trap.exists()
 
@@ -104,7 +110,7 @@ def test_expressions_in_configs_are_not_evaluated_by_load(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.pop("network"), "'network' is missing"),
+        (lambda h: h.pop("network"), "'network' is a required property"),
         (lambda h: h["network"].update(width=3), "do not fit this release"),
         (lambda h: h["network"].update(num_blocks=3), "do not fit this release"),
         (lambda h: h["problem"].update(name="tomography"), "unknown problem 'tomography'"),

@@ -32,7 +32,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--samples", "many"], "invalid int value"),
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--seed", "-1"], "is negative"),
         (["infer", "{tmp}/none", "{image}", "-o", "{out}"], "no such bundle"),
-        (["infer", "{tmp}", "{image}", "-o", "{out}"], "is no bundle"),
+        (["infer", "{tmp}", "{image}", "-o", "{out}"], "is not a bundle"),
         (["infer", "{bundle}", "{tmp}/none.tif", "-o", "{out}"], "no such file"),
         (
             ["infer", "{bundle}", "{image}", "-o", "{out}", "--below", "oxygen=0.6"],

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 __all__ = [
     "CONFIGS",
@@ -18,7 +16,6 @@ __all__ = [
     "SECTION",
     "STATE_DICT",
     "WEIGHTS",
-    "check_fields",
     "sha256",
 ]
 
@@ -56,28 +53,3 @@ def sha256(path: Path) -> str:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def check_fields(where: str, value: Any, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
-    """Return a JSON object once it has the fields it must have, each of the right type.
-
-    Raises:
-        ValueError: naming the place, the field and what is wrong with it.
-    """
-    if not isinstance(value, dict):
-        raise ValueError(
-            f"{where}: expected a JSON object, found {type(value).__name__}; the bundle is damaged."
-        )
-    for name, kinds in fields.items():
-        if name not in value:
-            raise ValueError(
-                f"{where}: the field {name!r} is missing; the bundle is damaged or was made by "
-                "other software."
-            )
-        # In Python True is an int, in JSON it is not.
-        if not isinstance(value[name], kinds) or (isinstance(value[name], bool) and kinds is int):
-            kind = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
-            raise ValueError(
-                f"{where}: {name!r} is {type(value[name]).__name__}, expected {kind}; the bundle is damaged."
-            )
-    return value

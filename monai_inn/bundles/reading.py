@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from monai_inn.bundles.layout import (
     PROBLEM,
     SECTION,
     WEIGHTS,
-    check_fields,
     sha256,
 )
+from monai_inn.bundles.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
+from monai_inn.files import check_record, own_file, parse_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,19 +26,13 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
-__all__ = ["Description", "describe", "find", "load", "problem_of", "read_weights", "shipped"]
+__all__ = ["Description", "describe", "find", "load", "making", "problem_of", "read_weights", "shipped"]
 
-_MANDATORY: dict[str, type | tuple[type, ...]] = {
-    "version": str,
-    "monai_version": str,
-    "pytorch_version": str,
-    "numpy_version": str,
-    "task": str,
-    "description": str,
-    "authors": str,
-    "copyright": str,
-    "network_data_format": dict,
-}
+# Those of the largest bundles are below 1 MB; a false length must not make anybody read a file of gigabytes.
+_MAX_HEADER = 1 << 24
+# What the making of a problem and a network may need beyond what is stored, in values.
+_SPARE = 1 << 25
+_AGAIN = "copy the bundle again"
 Description = dict[str, Any]
 
 
@@ -62,7 +58,8 @@ def find(path: str | PathLike[str]) -> Path:
         )
     if not (folder / METADATA).is_file():
         raise ValueError(
-            f"{folder}: is no bundle, {METADATA} is missing; give the folder that `monai-inn fit -o` wrote."
+            f"{folder}: is not a bundle, {METADATA} is missing; give the folder that `monai-inn fit -o` "
+            "wrote."
         )
     return folder
 
@@ -73,13 +70,13 @@ def describe(folder: Path) -> Description:
     Raises:
         ValueError: if it is damaged, lacks a mandatory field, or has a format that this release does not run.
     """
-    where = str(folder / METADATA)
+    path = own_file(folder, METADATA)
     try:
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: is not valid JSON ({error}); copy the bundle again.") from error
-    check_fields(where, metadata, _MANDATORY)
-    section = check_fields(f"{where}, {SECTION}", metadata.get(SECTION), {"format_version": int})
+        metadata: Description = read_json(path)
+        check_record(metadata, METADATA_OF_ANY_FORMAT)
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged ({error}); {_AGAIN}.") from error
+    section = metadata[SECTION]
     if section["format_version"] > FORMAT_VERSION:
         raise ValueError(
             f"{folder}: the bundle has format version {section['format_version']}, this release reads up to "
@@ -90,7 +87,10 @@ def describe(folder: Path) -> Description:
             f"{folder}: the bundle has format version {section['format_version']}, whose networks this "
             f"release does not run (it reads {FORMAT_VERSION}); train it again with `monai-inn fit`."
         )
-    check_fields(f"{where}, {SECTION}", section, {"weights_sha256": str, "weights_bytes": int, "card": dict})
+    try:
+        check_record(section, SECTION_OF_THIS_FORMAT)
+    except ValueError as error:
+        raise ValueError(f"{path}: {SECTION} is damaged ({error}); {_AGAIN}.") from error
     return metadata
 
 
@@ -103,34 +103,48 @@ def read_weights(folder: Path, metadata: Description) -> tuple[dict[str, Any], d
     """
     from safetensors import SafetensorError, safe_open
 
-    path, section = folder / WEIGHTS, metadata[SECTION]
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: the weights are missing; copy the bundle again, as a whole.")
+    path, section = own_file(folder, WEIGHTS), metadata[SECTION]
     size = path.stat().st_size
     if size != section["weights_bytes"]:
         raise ValueError(
-            f"{path}: has {size} bytes, {METADATA} says {section['weights_bytes']}; the file is "
-            "truncated or belongs "
-            "to another bundle. Copy the bundle again."
+            f"{path}: has {size} bytes, {METADATA} says {section['weights_bytes']}; the file is truncated or "
+            f"belongs to another bundle, {_AGAIN}."
         )
     found = sha256(path)
     if found != section["weights_sha256"]:
         raise ValueError(
-            f"{path}: checksum is {found[:12]}…, {METADATA} says {section['weights_sha256'][:12]}…; "
-            "the weights were "
-            "changed. Copy the bundle again from its source."
+            f"{path}: checksum is {found[:12]}…, {METADATA} says {section['weights_sha256'][:12]}…; the "
+            f"weights were changed, {_AGAIN} from its source."
         )
     try:
+        _check_header_size(path)
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get(SECTION, "null"))
-            tensors = {name: _widened(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: is no safetensors file of ours ({error}); copy the bundle again."
-        ) from error
-    check_fields(f"{path}, header", header, {"problem": dict, "network": dict})
-    check_fields(f"{path}, header, problem", header["problem"], {"name": str, "config": dict})
+            header = parse_json((file.metadata() or {}).get(SECTION, "null"))
+            check_record(header, HEADER)
+            tensors = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: is not a safetensors file of ours ({error}); {_AGAIN}.") from error
     return header, tensors
+
+
+def _check_header_size(path: Path) -> None:
+    """Raise a ``ValueError`` if the file says that its header is longer than any of ours."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"a header of {length:,} bytes")
+
+
+def _tensor(file: Any, name: str) -> Tensor:
+    """A stored tensor; in single precision if it was narrowed to be stored."""
+    import torch
+
+    value: Tensor = file.get_tensor(name)
+    if value.dtype not in (torch.float16, torch.float32):
+        raise ValueError(f"{name} has type {value.dtype}")
+    if not value.isfinite().all():
+        raise ValueError(f"{name} holds values that are not finite")
+    return value.float()
 
 
 def problem_of(header: dict[str, Any], tensors: dict[str, Tensor]) -> InverseProblem:
@@ -139,13 +153,6 @@ def problem_of(header: dict[str, Any], tensors: dict[str, Tensor]) -> InversePro
 
     constants = {n.removeprefix(PROBLEM): value for n, value in tensors.items() if n.startswith(PROBLEM)}
     return create(header["problem"]["name"], **header["problem"]["config"], **constants)
-
-
-def _widened(value: Tensor) -> Tensor:
-    """In single precision if it was narrowed to be stored."""
-    import torch
-
-    return value.float() if value.dtype == torch.float16 else value
 
 
 def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
@@ -169,13 +176,46 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
     folder = find(path)
     metadata = describe(folder)
     header, tensors = read_weights(folder, metadata)
-    try:
+    weights = {name: value for name, value in tensors.items() if not name.startswith(PROBLEM)}
+    with making(folder, metadata):
         problem = problem_of(header, tensors)
         network = PosteriorNetwork(**header["network"])
-        network.load_state_dict({n: value for n, value in tensors.items() if not n.startswith(PROBLEM)})
-    except (TypeError, RuntimeError, KeyError) as error:
-        raise ValueError(
-            f"{folder}: the weights do not fit this release ({error}); update with pip install -U monai_inn, "
-            "or fit the bundle again."
-        ) from error
+        network.load_state_dict(weights)
+        _check_sizes(problem, network.config)
     return FittedPosterior(problem, network, metadata[SECTION]["card"]).to(device)
+
+
+@contextmanager
+def making(folder: Path, metadata: Description) -> Iterator[None]:
+    """Make what a bundle describes, in memory of the order of its weights file; what fails is its fault."""
+    from monai_inn.bundles.allowance import Allowance
+
+    try:
+        with Allowance(metadata[SECTION]["weights_bytes"] + _SPARE):
+            yield
+    except MemoryError as error:
+        raise ValueError(f"{folder}: its description asks for too much memory; {_AGAIN}.") from error
+    except Exception as error:
+        # Whatever it describes was made before it was saved, so that any error comes from a change.
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{folder}: the weights do not fit this release ({reason}); update with pip install -U "
+            "monai_inn, or fit the bundle again."
+        ) from error
+
+
+def _check_sizes(problem: InverseProblem, config: dict[str, Any]) -> None:
+    """Raise a ``ValueError`` if a network is not of the size that its problem needs."""
+    import torch
+
+    y = torch.ones(1, len(problem.observation_names))
+    expected = {
+        "num_features": problem.features(y).shape[-1],
+        "num_density_features": problem.density_features(y).shape[-1],
+        "parameters": len(problem.parameters),
+        "targets": len(problem.targets),
+    }
+    found = config | {"parameters": sum(config["groups"]), "targets": config["groups"][0]}
+    for name, size in expected.items():
+        if found[name] != size:
+            raise ValueError(f"the network has {name} = {found[name]}, its problem {size}")

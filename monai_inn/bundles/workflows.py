@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from monai_inn.bundles.reading import describe, find, load, read_weights
+from monai_inn.bundles.reading import describe, find, load, making, read_weights
 from monai_inn.files import replacing
 
 if TYPE_CHECKING:
@@ -42,15 +42,17 @@ def map_network(
     from monai_inn.inferers import MapNetwork
 
     folder = find(bundle)
-    header, tensors = read_weights(folder, describe(folder))
+    metadata = describe(folder)
+    header, tensors = read_weights(folder, metadata)
     if header["network"].get("components"):
         raise ValueError(
             f"{folder}: this bundle answers whole X-rays, not pixels; use `monai-inn register`, or its "
             "configs/inference.json."
         )
     problem = {"name": header["problem"]["name"], **header["problem"]["config"]}
-    network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
-    network.network.load_state_dict(tensors)
+    with making(folder, metadata):
+        network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
+        network.network.load_state_dict(tensors)
     return network.eval()
 
 
