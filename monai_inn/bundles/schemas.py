@@ -8,21 +8,34 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["HEADER", "METADATA_OF_ANY_FORMAT", "SECTION_OF_THIS_FORMAT"]
+__all__ = [
+    "HEADER",
+    "METADATA_OF_ANY_FORMAT",
+    "NUMBER",
+    "SECTION_OF_THIS_FORMAT",
+    "SIZE",
+    "TEXT",
+    "TEXTS",
+    "Schema",
+    "each",
+    "object_of",
+]
 
 Schema = dict[str, Any]
 
-_TEXT: Schema = {"type": "string"}
-_TEXTS: Schema = {"type": "array", "items": _TEXT}
-_NUMBER: Schema = {"type": ["number", "null"]}  # null where JSON cannot hold what was measured
-_SIZE: Schema = {"type": "integer", "minimum": 0}
+TEXT: Schema = {"type": "string"}
+TEXTS: Schema = {"type": "array", "items": TEXT}
+NUMBER: Schema = {"type": ["number", "null"]}  # null where JSON cannot hold what was measured
+SIZE: Schema = {"type": "integer", "minimum": 0}
 
 
-def _object(required: Schema, optional: Schema | None = None) -> Schema:
+def object_of(required: Schema, optional: Schema | None = None) -> Schema:
+    """An object that has some entries, and may have others."""
     return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
-def _each(schema: Schema) -> Schema:
+def each(schema: Schema) -> Schema:
+    """An object of any names, whose values are all of one kind."""
     return {"type": "object", "additionalProperties": schema}
 
 
@@ -36,68 +49,68 @@ _STRINGS = (
     "authors",
     "copyright",
 )
-METADATA_OF_ANY_FORMAT = _object(
-    {name: _TEXT for name in _STRINGS}
+METADATA_OF_ANY_FORMAT = object_of(
+    {name: TEXT for name in _STRINGS}
     | {
-        "network_data_format": _object(
-            {"inputs": _object({"image": _object({"num_channels": {"type": "integer", "minimum": 1}})})}
+        "network_data_format": object_of(
+            {"inputs": object_of({"image": object_of({"num_channels": {"type": "integer", "minimum": 1}})})}
         ),
-        "monai_inn": _object({"format_version": {"type": "integer"}}),
+        "monai_inn": object_of({"format_version": {"type": "integer"}}),
     },
-    {"name": _TEXT, "intended_use": _TEXT},
+    {"name": TEXT, "intended_use": TEXT},
 )
 
-_PARAMETER = _object(
-    {"name": _TEXT, "unit": _TEXT, "low": _NUMBER, "high": _NUMBER}, {"description": _TEXT, "scale": _TEXT}
+_PARAMETER = object_of(
+    {"name": TEXT, "unit": TEXT, "low": NUMBER, "high": NUMBER}, {"description": TEXT, "scale": TEXT}
 )
-_REPAIR = _object(
+_REPAIR = object_of(
     {"status": {"enum": ["repaired", "none needed"]}},
     {
-        "statement": _TEXT,
-        "guarantee": _TEXT,
-        "not_guaranteed": _TEXT,
-        "simulations": _NUMBER,
-        "interval": _NUMBER,
-        "seeds": _each(_NUMBER),
-        "targets": _each({"type": "object"}),
-        "groups": {"type": "array", "items": _object({"parameters": _TEXTS})},
+        "statement": TEXT,
+        "guarantee": TEXT,
+        "not_guaranteed": TEXT,
+        "simulations": NUMBER,
+        "interval": NUMBER,
+        "seeds": each(NUMBER),
+        "targets": each({"type": "object"}),
+        "groups": {"type": "array", "items": object_of({"parameters": TEXTS})},
     },
 )
-_CARD = _object(
+_CARD = object_of(
     {},
     {
-        "parameters": _each(
-            _object({"calibration_error": _NUMBER}, {"sbc_p": _NUMBER, "contraction": _NUMBER})
+        "parameters": each(
+            object_of({"calibration_error": NUMBER}, {"sbc_p": NUMBER, "contraction": NUMBER})
         ),
-        "measured_on": _object({}, {"simulations": _NUMBER, "seed": _NUMBER}),
-        "nll": _NUMBER,
-        "calibration_noise_floor_95": _NUMBER,
-        "ood": _each(_NUMBER),
-        "training": _object({}, {"recipe": _each(_NUMBER)}),
-        "sources": _TEXTS,
+        "measured_on": object_of({}, {"simulations": NUMBER, "seed": NUMBER}),
+        "nll": NUMBER,
+        "calibration_noise_floor_95": NUMBER,
+        "ood": each(NUMBER),
+        "training": object_of({}, {"recipe": each(NUMBER)}),
+        "sources": TEXTS,
         "recalibration": _REPAIR,
     },
 )
-SECTION_OF_THIS_FORMAT = _object(
+SECTION_OF_THIS_FORMAT = object_of(
     {
-        "problem": _TEXT,
-        "targets": {**_TEXTS, "minItems": 1},
+        "problem": TEXT,
+        "targets": {**TEXTS, "minItems": 1},
         "parameters": {"type": "array", "items": _PARAMETER, "minItems": 1},
         "weights_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "weights_bytes": _SIZE,
+        "weights_bytes": SIZE,
         "card": _CARD,
     },
     {"camera": {"type": ["string", "null"]}},
 )
 
-_SIZES: Schema = {"type": "array", "items": _SIZE}
-HEADER = _object(
+SIZES: Schema = {"type": "array", "items": SIZE}
+HEADER = object_of(
     {
-        "problem": _object({"name": _TEXT, "config": {"type": "object"}}),
-        "network": _object(
+        "problem": object_of({"name": TEXT, "config": {"type": "object"}}),
+        "network": object_of(
             {
-                "num_features": _SIZE,
-                "num_density_features": _SIZE,
+                "num_features": SIZE,
+                "num_density_features": SIZE,
                 "groups": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
             },
             {
@@ -107,12 +120,12 @@ HEADER = _object(
                         "members", "density_blocks", "num_ood_scores", "seed", "recalibration_knots",
                         "recalibration_cases",
                     ),
-                    _SIZE,
+                    SIZE,
                 ),
-                "num_blocks": {"anyOf": [_SIZE, _SIZES]},
-                "hidden_channels": {"type": "array", "items": {"anyOf": [_SIZE, _SIZES]}},
-                "density_hidden": _SIZES,
-                "periodic": _SIZES,
+                "num_blocks": {"anyOf": [SIZE, SIZES]},
+                "hidden_channels": {"type": "array", "items": {"anyOf": [SIZE, SIZES]}},
+                "density_hidden": SIZES,
+                "periodic": SIZES,
                 "coupling": {"enum": ["spline", "affine"]},
             },
         ),

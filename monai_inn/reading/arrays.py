@@ -81,6 +81,16 @@ def read_zarr(path: Path, wanted: Sequence[str]) -> tuple[Arrays, list[str]]:
     check_limit(path, sum(array.nbytes for array in chosen.values()))
     for array in chosen.values():
         check_limit(path, math.prod(array.chunks) * array.dtype.itemsize)
-        if array.nbytes > _UNSTORED_BYTES:
-            check_claim(path, array.nbytes, held, DEFLATE_RATIO)
-    return {name: np.asarray(array[...]) for name, array in chosen.items()}, list(arrays)
+        check_claim(path, array.nbytes, held, DEFLATE_RATIO)
+    return {name: _whole(path, name, array) for name, array in chosen.items()}, list(arrays)
+
+
+def _whole(path: Path, name: str, array: Any) -> NDArray[Any]:
+    """The content of a Zarr array, none of whose chunks is missing: a missing one would read as zeros."""
+    if array.nchunks_initialized < array.nchunks:
+        missing = array.nchunks - array.nchunks_initialized
+        raise BadFileError(
+            f"{path}: {missing} of {array.nchunks} chunks of {name!r} are missing; if they hold nothing but "
+            "the fill value, write the array with write_empty_chunks=True."
+        )
+    return np.asarray(array[...])

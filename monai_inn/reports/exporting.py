@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import gzip
+import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ FORMATS = ("nifti", "csv", "html", "dicom")
 DEFAULT_FORMATS = ("nifti", "csv", "html")
 _COPIED = ("median", "interval_width", "probability_below", "ood", "valid")
 _NUMBER = "%.7g"  # float32 holds no more
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Entry = dict[str, Any]
 
@@ -142,21 +145,31 @@ def _write_nifti(draft: Path, result: StoredResult) -> list[Entry]:
 def _write_csv(draft: Path, result: StoredResult) -> list[Entry]:
     rows = summary_rows(result)
     with (draft / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            table.writerow({k: _NUMBER % v if isinstance(v, float) else v for k, v in row.items()})
+        table = csv.writer(file, lineterminator="\n")
+        table.writerows(map(_cell, values) for values in (rows[0], *(row.values() for row in rows)))
     columns = _pixel_columns(result)
     formats = ["%d" if values.dtype.kind in "iub" else _NUMBER for values in columns.values()]
     # Neither name nor time in the header: equal results give equal files.
     with (draft / "pixels.csv.gz").open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-        file.write((",".join(columns) + "\n").encode())
+        head = io.StringIO(newline="")
+        csv.writer(head, lineterminator="\n").writerow(map(_cell, columns))
+        file.write(head.getvalue().encode())
         values = [column.tolist() for column in columns.values()]
         line = ",".join(formats) + "\n"
         for cells in zip(*values, strict=True):
             file.write((line % cells).encode())
     return [{"file": "summary.csv", "rows": len(rows)},
             {"file": "pixels.csv.gz", "rows": int(result.valid.sum())}]  # fmt: skip
+
+
+def _cell(value: Any) -> Any:
+    """What stands in a cell of a table; no spreadsheet takes text of it for a formula.
+
+    Names and units come from files of others; a leading apostrophe keeps them text.
+    """
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return _NUMBER % value if isinstance(value, float) else value
 
 
 def _pixel_columns(result: StoredResult) -> dict[str, NDArray[Any]]:

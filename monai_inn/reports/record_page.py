@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 from monai_inn import __version__
+from monai_inn.files import own_file
 from monai_inn.reports.stored import StoredResult, file_name
 
 __all__ = ["record_page"]
@@ -108,10 +109,7 @@ def _picture(result: StoredResult) -> str | None:
     names = result.record.get("pictures") or []
     if not names:
         return None
-    try:
-        content = (result.folder / file_name(names[0])).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"{result.folder}: {names[0]} is missing; copy the folder as a whole.") from error
+    content = own_file(result.folder, file_name(names[0])).read_bytes()
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_inn.files import BadFileError, read_json
+from monai_inn.bundles.schemas import Schema
+from monai_inn.files import BadFileError, check_record, own_file, read_json
 from monai_inn.reading.limits import check_affine
 from monai_inn.reading.nifti import load_nifti, scaled
 from monai_inn.reports.records import FORMAT_VERSION
 from monai_inn.reports.results import RESULT
+from monai_inn.reports.schemas import RESULT_RECORD
 
-__all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
+__all__ = ["StoredResult", "file_name", "read_record", "read_stored", "read_volume"]
 
-_NEEDED = ("bundle", "files", "format_version", "image", "intended_use", "parameters", "settings", "summary")
 _READ = ("median", "interval_width", "mode_count", "probability_below", "ood", "valid")
-_SHOWN = ("name", "unit", "description", "low", "high", "width")
 _AGAIN = "run the inference again"
 
 
@@ -80,11 +81,8 @@ def read_stored(folder: str | PathLike[str]) -> StoredResult:
         ImportError: if nibabel is missing.
     """
     home = Path(folder)
-    record = _record(home)
-    try:
-        files = _files(home, record)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{home / RESULT}: is damaged ({error!r}); {_AGAIN}.") from error
+    record = read_record(home, RESULT, RESULT_RECORD, "monai-inn infer")
+    files = _files(home, record)
     read = {key: read_volume(path) for key, path in files.items() if key[0] in _READ}
     shape, affine = read["valid", "valid"][0].shape, read["valid", "valid"][1]
     for key, (array, own) in read.items():
@@ -100,42 +98,50 @@ def read_stored(folder: str | PathLike[str]) -> StoredResult:
 
 
 def _files(folder: Path, record: dict[str, Any]) -> dict[tuple[str, str], Path]:
-    """Files by kind and parameter, after a look at every entry of the record that an export needs."""
+    """Files by kind and parameter, once the record has all that an export needs."""
     files = {
-        (entry["map"], entry["parameter"]): folder / file_name(entry["file"]) for entry in record["files"]
+        (entry["map"], entry["parameter"]): _inside(folder, file_name(entry["file"]))
+        for entry in record["files"]
     }
-    names = [row["name"] for row in record["parameters"] if all(key in row for key in _SHOWN)]
+    names = [row["name"] for row in record["parameters"]]
     wanted = [("ood", "ood"), ("valid", "valid"), *((k, n) for k in _READ[:2] for n in names)]
     missing = [f"{kind} of {name}" for kind, name in wanted if (kind, name) not in files]
-    if missing or not names:
-        raise ValueError(
-            f"{folder}: the result has no {', '.join(missing) or 'parameters'}; run `monai-inn infer`."
-        )
-    for section, key in (("settings", "interval"), ("settings", "false_alarm"), ("image", "path")):
-        record[section][key]
+    missing += [f"setting {key}" for key in ("interval", "false_alarm") if key not in record["settings"]]
+    if missing:
+        raise ValueError(f"{folder}: the result has no {', '.join(missing)}; run `monai-inn infer`.")
     return files
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / RESULT
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder; one that is missing is told when it is read."""
+    with suppress(FileNotFoundError):
+        own_file(folder, name)
+    return folder / name
+
+
+def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[str, Any]:
+    """Return the record in a folder that a command wrote.
+
+    Args:
+        folder: where it lies.
+        name: its file.
+        schema: what it must follow.
+        command: who writes it, for messages.
+
+    Raises:
+        ValueError: if there is none, or it is damaged or of another release.
+    """
     try:
-        record = read_json(path)
+        record: dict[str, Any] = read_json(own_file(folder, name))
+        check_record(record, schema)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(
-            f"{folder}: no result of inference ({RESULT} is missing); give the folder that `monai-inn infer` "
-            "wrote."
-        ) from error
+        raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
     except ValueError as error:
-        raise ValueError(f"{path}: is damaged ({error}); {_AGAIN}.") from error
-    missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
-    if missing:
-        raise ValueError(
-            f"{path}: lacks {', '.join(missing)}; it is damaged or older. {_AGAIN.capitalize()}."
-        )
+        raise ValueError(f"{folder / name}: is damaged ({error}); run `{command}` again.") from error
     if record["format_version"] != FORMAT_VERSION:
         raise ValueError(
-            f"{path}: has format {record['format_version']}, this release reads {FORMAT_VERSION}; update "
-            "monai_inn."
+            f"{folder / name}: has format {record['format_version']}, this release reads {FORMAT_VERSION}; "
+            "update monai_inn."
         )
     return record
 
@@ -150,7 +156,10 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         image, stored = load_nifti(path)
         affine = np.asarray(image.affine, np.float64)
         check_affine(path, affine)
-        return scaled(image, stored), affine
+        array = scaled(image, stored)
+        if array.dtype.kind not in "biuf":
+            raise ValueError("voxels that are not numbers")
+        return array, affine
     except FileNotFoundError as error:
         raise ValueError(f"{path}: is missing; copy the folder as a whole.") from error
     except (BadFileError, ImportError, PermissionError):
@@ -167,8 +176,8 @@ def _bounds(
     found = {}
     for entry in (entry for entry in record["files"] if entry["map"] == "quantiles"):
         path = files["quantiles", entry["parameter"]]
-        stack, levels = read_volume(path)[0], np.asarray(entry["levels"])
-        if stack.shape != (*shape, len(levels)):
+        stack, levels = read_volume(path)[0], np.asarray(entry.get("levels", ()))
+        if not len(levels) or stack.shape != (*shape, len(levels)):
             raise ValueError(f"{path}: shape {stack.shape}, expected {(*shape, len(levels))}; {_AGAIN}.")
         ends = [int(np.abs(levels - level).argmin()) for level in (tail, 1 - tail)]
         if np.allclose(levels[ends], (tail, 1 - tail), atol=1e-6):

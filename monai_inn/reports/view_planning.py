@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from monai_inn.bundles.reading import load
-from monai_inn.files import read_json
+from monai_inn.files import own_file
 from monai_inn.folders import new_folder
 from monai_inn.inferers.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.inferers.views import ViewMap, next_views, view_map
@@ -22,6 +22,8 @@ from monai_inn.reports.pose_record import angle_in_words
 from monai_inn.reports.records import provenance
 from monai_inn.reports.registering import REGISTRATION
 from monai_inn.reports.results import write_json
+from monai_inn.reports.schemas import REGISTRATION_RECORD
+from monai_inn.reports.stored import read_record
 
 if TYPE_CHECKING:
     from monai_inn.problems import PoseRegistration
@@ -97,23 +99,23 @@ def _inside(problem: PoseRegistration, name: str, step: float) -> torch.Tensor:
 
 def _stored(problem: PoseRegistration, folder: Path) -> PosePosterior:
     """The posterior that ``register_xray`` wrote."""
+    record = read_record(folder, REGISTRATION, REGISTRATION_RECORD, "monai-inn register")
+    names = [row["name"] for row in record["parameters"] if row.get("is_free")]
+    path = own_file(folder, "samples.npz")
     try:
-        record = read_json(folder / REGISTRATION)
-        names = [row["name"] for row in record["parameters"] if row["is_free"]]
-        stored, _ = read_npz(folder / "samples.npz", ("pose", "log_density"))
-        pose, density = torch.from_numpy(stored["pose"]), torch.from_numpy(stored["log_density"])
-    except Exception as error:  # on a damaged file the libraries raise types of their own
-        raise ValueError(
-            f"{folder}: holds no result of `monai-inn register` ({type(error).__name__}); register an X-ray "
-            "first."
-        ) from error
+        stored, _ = read_npz(path, ("pose", "log_density"))
+        pose, density = (np.asarray(stored[name], np.float64) for name in ("pose", "log_density"))
+        if pose.shape != (len(density), len(POSE)) or not len(pose) or not np.isfinite(pose).all():
+            raise ValueError(f"poses of shape {pose.shape}")
+    except Exception as error:  # on a damaged file NumPy raises types of many libraries
+        raise ValueError(f"{path}: is damaged ({error}); register the X-ray again.") from error
     if set(names) != set(problem.targets):
         raise ValueError(
             f"{folder}: is of a bundle with other free parameters ({', '.join(names)}); give the bundle that "
             "the X-ray was registered with."
         )
-    samples = pose[:, [list(POSE).index(name) for name in problem.targets]].float()
-    return PosePosterior(samples, density, find_modes(samples, pose_space(problem)))
+    samples = torch.from_numpy(pose[:, [list(POSE).index(name) for name in problem.targets]]).float()
+    return PosePosterior(samples, torch.from_numpy(density), find_modes(samples, pose_space(problem)))
 
 
 def _told(found: ViewMap, *, is_second: bool) -> dict[str, Any]:

@@ -38,11 +38,21 @@ def serve(
     Raises:
         ImportError: if the packages of the extra `viewer` are missing.
         OSError: if the port is taken.
-        monai_inn.viewer.display.ResultError: if the folder holds no result or a damaged one; a ValueError.
+        ValueError: if the folder holds no result or a damaged one.
     """
     display = _needed()
-    is_registration = (Path(folder) / display.POSES_FILE).is_file()
-    result = display.read_poses(folder) if is_registration else display.read_result(folder)
+    from monai_inn.reports.registering import REGISTRATION
+    from monai_inn.reports.results import RESULT
+    from monai_inn.reports.schemas import REGISTRATION_RECORD, RESULT_RECORD
+    from monai_inn.reports.stored import read_record
+
+    is_registration = os.path.lexists(Path(folder) / REGISTRATION)
+    if is_registration:
+        read_record(Path(folder), REGISTRATION, REGISTRATION_RECORD, "monai-inn register")
+        result = display.read_poses(folder)
+    else:
+        read_record(Path(folder), RESULT, RESULT_RECORD, "monai-inn infer")
+        result = display.read_result(folder)
     for text in result.record.get("warnings", []):
         print(f"monai-inn: WARNING: {text}", file=sys.stderr)
     _check_free(port)

@@ -41,13 +41,14 @@ class RecordKind:
             ResultError: if there is none, or it is no JSON.
         """
         path = Path(folder) / self.file
+        self._check_place(Path(folder), [self.file])
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ResultError(
                 f"{folder}: no {self.file} in it; give the folder that `{self.command}` wrote."
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ResultError(f"{path}: cannot be read ({error}). {self.again}") from error
 
     def check(self, folder: Path, record: Any) -> None:
@@ -69,7 +70,15 @@ class RecordKind:
         return ResultError(f"{folder}: {self.file} is damaged ({why}). {self.again}")
 
     def check_files(self, folder: Path, names: list[str]) -> None:
-        """Raise a ``ResultError`` if a file that belongs to the record is missing."""
+        """Raise a ``ResultError`` if a file that belongs to the record is missing or lies elsewhere."""
+        self._check_place(folder, names)
         absent = [name for name in names if not (folder / name).is_file()]
         if absent:
             raise ResultError(f"{folder}: {', '.join(absent)} is missing; copy the folder as a whole.")
+
+    def _check_place(self, folder: Path, names: list[str]) -> None:
+        """Raise a ``ResultError`` if a link leads out of a folder, which may come from somebody else."""
+        home = folder.resolve()
+        outside = [name for name in names if not (folder / name).resolve().is_relative_to(home)]
+        if outside:
+            raise ResultError(f"{folder}: {', '.join(outside)} leads out of the folder; copy the file there.")

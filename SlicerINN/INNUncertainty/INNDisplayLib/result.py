@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,8 @@ def parse_result(folder: Path, record: Any) -> Result:
     _KIND.check(folder, record)
     try:
         parameters = tuple(Shown(**row) for row in record["parameters"])
+        if not all(math.isfinite(value) for p in parameters for value in (p.low, p.high, p.width)):
+            raise ValueError("a scale is not finite")
         record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
         files = tuple(
             MapFile(
@@ -130,7 +133,7 @@ def parse_result(folder: Path, record: Any) -> Result:
             )
             for entry in record["files"]
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _KIND.damaged(folder, error) from error
     return Result(folder, record, parameters, files)
 
