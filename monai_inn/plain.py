@@ -120,8 +120,13 @@ def _plain_poses(result: Mapping[str, Any]) -> str:
 
 
 def _plain_report(result: Mapping[str, Any]) -> str:
+    from monai_inn.validation.verdicts import basis
+
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
-    lines = [f"{result['title']}: {result['status']}", *(f"  {entry['verdict']}" for entry in targets)]
+    lines = [
+        f"{result['title']}: {result['status']}{basis(result['source'])}",
+        *(f"  {entry['verdict']}" for entry in targets),
+    ]
     if "recalibration" in result:
         about = result["recalibration"]
         lines.append(f"recalibration: {about['status']}; bundle: {about['bundle']}")

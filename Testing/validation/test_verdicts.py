@@ -82,7 +82,7 @@ def test_the_region_that_fails_is_found():
     assert all(e["bin"] >= 3 for e in failing if e["by"] == "x1")
     worst = next(e for e in failing if e["by"] == "x1" and e["bin"] == 4)
     assert "too narrow" in worst["verdict"]
-    assert "where x1 is estimated above" in worst["verdict"]
+    assert "where component 1 of the hidden vector is estimated above" in worst["verdict"]
 
 
 def test_bins_of_the_estimate_raise_no_false_alarms_and_bins_of_the_truth_do():

@@ -12,7 +12,7 @@ from monai_inn.problems.gaussian_uniform import GaussianUniform
 from monai_inn.problems.kinematics import InverseKinematics
 from monai_inn.problems.mixture import EightModes
 from monai_inn.problems.oximetry import Oximetry
-from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.problems.parameters import Parameter, ParameterSpace, labels
 from monai_inn.problems.registration import PoseRegistration
 from monai_inn.problems.roots import ComplexRoots
 from monai_inn.problems.sir import Epidemic
@@ -36,6 +36,7 @@ __all__ = [
     "SimpleLikelihood",
     "TwoMoons",
     "create",
+    "labels",
     "names",
 ]
 

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Parameter", "ParameterSpace"]
+__all__ = ["Parameter", "ParameterSpace", "labels"]
 
 _SCALES = ("linear", "log", "square", "lognormal")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
 _TAIL = 1e-6
 # The standard normal's quantile there.
 _MOST_SDS = 4.7534
+
+
+def labels(described: Iterable[tuple[str, str]], *, begin: bool = True) -> dict[str, str]:
+    """Return what people read in place of each parameter's name.
+
+    A label is the description up to its first comma or semicolon outside brackets, or the name where there is
+    no description. The name stands behind a label that several parameters share.
+
+    Args:
+        described: name and description of each parameter.
+        begin: whether labels begin with a capital letter; otherwise they are as in the middle of a sentence.
+
+    Example:
+        >>> labels([("d", "depth (x, y), from the skin"), ("t", "")])
+        {'d': 'Depth (x, y)', 't': 't'}
+    """
+    short = {name: re.split(r"[,;]\s(?![^(]*\))", text)[0].strip() for name, text in described}
+    words = list(short.values())
+    shown = {}
+    for name, text in short.items():
+        label = text[:1].upper() + text[1:] if begin else text
+        shown[name] = f"{label} ({name})" if text and words.count(text) > 1 else label or name
+    return shown
 
 
 @dataclass(frozen=True)
@@ -29,7 +53,8 @@ class Parameter:
         low: lower bound in ``unit``; ``-inf`` with ``high=inf`` for an unbounded quantity, whose prior is
             Gaussian.
         high: upper bound in ``unit``.
-        description: what the quantity is, in one phrase.
+        description: what the quantity is, in one phrase; people see its part before the first comma, see
+            ``labels``.
         scale: ``"linear"`` (uniform), ``"log"`` (log-uniform, needs ``low > 0``), ``"square"`` (the square
             of a uniform number, for quantities that are mostly near ``low``) or ``"lognormal"`` (a Gaussian
             logarithm; the bounds only cut its tails and are at least 4.8 ``sd`` from its ``mean``).

@@ -17,11 +17,12 @@ from monai_inn.metrics.coverage import coverage_of_counts
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.normal_scores import WidthShift, width_and_shift
 from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
+from monai_inn.problems import labels
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.joint import joint_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
 from monai_inn.validation.modes import mode_figures
-from monai_inn.validation.verdicts import Tolerance, holm, overall, status_of, verdict
+from monai_inn.validation.verdicts import Tolerance, basis, holm, overall, status_of, verdict
 
 __all__ = ["SCHEMA", "validate"]
 
@@ -103,6 +104,7 @@ def _parameters(
     both = width_and_shift(pit)
     corrected = holm(torch.stack([both.width_p, both.shift_p]).cpu())
     prior_sd = cases.truth.std(0)
+    words = labels((p.name, p.description) for p in cases.parameters)
     entries = []
     for d, p in enumerate(cases.parameters):
         entry = {
@@ -128,7 +130,7 @@ def _parameters(
             "share_multimodal": _round((figures.modes[:, d] > 1).float().mean()),
         }  # fmt: skip
         entry["status"] = status_of(entry, tolerance)
-        entry["verdict"] = f"{p.name}: {verdict(entry, entry['status'], tolerance)}"
+        entry["verdict"] = f"{words[p.name]}: {verdict(entry, entry['status'], tolerance)}"
         entries.append(entry)
     return entries
 
@@ -160,6 +162,8 @@ def _conditional(
         return []
     entries: list[dict[str, Any]] = []
     names = cases.space.names
+    described = [(p.name, p.description) for p in cases.parameters]
+    first, inner = labels(described), labels(described, begin=False)
     for by in (names.index(name) for name in cases.targets):
         centre = figures.centre[:, by].double()
         edges = centre.quantile(torch.linspace(0, 1, bins + 1, dtype=torch.float64))
@@ -181,17 +185,17 @@ def _conditional(
         entry["width"]["p_corrected"], entry["shift"]["p_corrected"] = _round(width_p), _round(shift_p)
         entry["status"] = status_of(entry, tolerance)
         words = verdict(entry, entry["status"], tolerance)
-        entry["verdict"] = f"{entry['parameter']}: {words} {_where(entry)}"
+        entry["verdict"] = f"{first[entry['parameter']]}: {words} {_where(entry, inner[entry['by']])}"
     return entries
 
 
-def _where(entry: dict[str, Any]) -> str:
+def _where(entry: dict[str, Any], by: str) -> str:
     unit = "" if entry["unit"] == "1" else f" {entry['unit']}"
     if entry["is_first"]:
-        return f"where {entry['by']} is estimated below {entry['high']:.3g}{unit}"
+        return f"where {by} is estimated below {entry['high']:.3g}{unit}"
     if entry["is_last"]:
-        return f"where {entry['by']} is estimated above {entry['low']:.3g}{unit}"
-    return f"where {entry['by']} is estimated from {entry['low']:.3g} to {entry['high']:.3g}{unit}"
+        return f"where {by} is estimated above {entry['low']:.3g}{unit}"
+    return f"where {by} is estimated from {entry['low']:.3g} to {entry['high']:.3g}{unit}"
 
 
 def _notes(cases: Cases) -> list[str]:
@@ -209,7 +213,8 @@ def _notes(cases: Cases) -> list[str]:
 
 
 def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
-    n = f"{report['cases']:,} cases with {report['samples_per_case']:,} posterior samples each"
+    kind = "simulations" if basis(report["source"]) else "cases"
+    n = f"{report['cases']:,} {kind} with {report['samples_per_case']:,} posterior samples each"
     failing = [entry["verdict"] for entry in targets if entry["status"] == "miscalibrated"]
     worst = [
         entry for entry in report["conditional"]
@@ -219,7 +224,7 @@ def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
     text = {
         "calibrated": "All targets are calibrated within the tolerance",
         "small deviation": "All targets are calibrated within the tolerance; measurable deviations are small",
-        "undecided": f"No deviation was seen, but only about {needed} cases would exclude one",
+        "undecided": f"No deviation was seen, but only about {needed} {kind} would exclude one",
         "miscalibrated": "; ".join(failing),
     }[report["status"]]
     text = f"{text} ({n})."

@@ -7,8 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from monai_inn.bundles.layout import METADATA
-from monai_inn.bundles.reading import load, shipped
+from monai_inn.bundles.layout import METADATA, SECTION
+from monai_inn.bundles.reading import describe, find, load, shipped
 from monai_inn.folders import check_target
 from monai_inn.validation.readers import read_cases
 from monai_inn.validation.recalibration import recalibrate_bundle
@@ -63,6 +63,7 @@ def validate_source(
     check_target(out, REPORT, "a report")
     if recalibrated is not None:
         check_target(recalibrated, METADATA, "a bundle")
+    title = Path(source).resolve().name  # "." has no name of its own
     warnings: list[str] = []
     is_bundle = source in shipped() or (Path(source) / METADATA).is_file()
     if is_bundle:
@@ -76,7 +77,13 @@ def validate_source(
         cases = simulated_cases(
             fitted, n, samples, seed=seed, progress=lambda share: progress(_SIMULATING * share)
         )
-        cases.source = {"kind": "bundle", "bundle": Path(source).name, **cases.source}
+        metadata = describe(find(source))
+        cases.source = {
+            "bundle": title,
+            "version": metadata["version"],
+            "weights_sha256": metadata[SECTION]["weights_sha256"],
+            **cases.source,
+        }
     elif recalibrated is not None:
         raise ValueError(f"{source} is no bundle; --recalibrate repairs bundles only.")
     else:
@@ -85,7 +92,7 @@ def validate_source(
     report = write_report(
         cases,
         out,
-        title=Path(source).name,
+        title=title,
         tolerance=tolerance,
         mode_tolerance=mode_tolerance,
         seed=seed,

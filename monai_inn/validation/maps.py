@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,10 +21,12 @@ _TAIL = 0.025
 Panel = tuple[str, str, Any, float | None]
 
 
-def image_panels(cases: Cases, figures: CaseFigures) -> Iterator[tuple[str, list[Panel]]]:
+def image_panels(
+    cases: Cases, figures: CaseFigures, words: Mapping[str, str]
+) -> Iterator[tuple[str, list[Panel]]]:
     """Yield a heading and panels (title, unit, image, half range) for every image and target.
 
-    Volumes are shown in their middle slice.
+    Volumes are shown in their middle slice; ``words`` are the labels of the parameters by name.
     """
     images = cases.images
     if images is None:
@@ -44,7 +46,7 @@ def image_panels(cases: Cases, figures: CaseFigures) -> Iterator[tuple[str, list
             cover = _plane(_local_mean(images.map(inside[:, d])[number]))
             limit = float(error[error.isfinite()].abs().quantile(0.98)) or 1.0
             yield (
-                f"Image {number + 1}: {p.name}",
+                f"Image {number + 1}: {words[p.name]}",
                 [
                     ("truth", f"[{p.unit}]", truth.numpy(), None),
                     ("error of the median", f"[{p.unit}]", error.numpy(), limit),

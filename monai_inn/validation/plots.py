@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -18,6 +20,12 @@ from monai_inn.metrics.ecdf import EcdfDifference
 __all__ = ["conditional_plot", "coverage_plot", "ecdf_plot", "image_plots", "svg", "tarp_plot", "width_plot"]
 
 _GOOD, _BAND, _INK = "#dfeee6", "0.87", "0.25"
+_WIDTH_IN = 8.0  # of a drawing; paper shrinks it to 7.3
+_COLUMNS, _TITLE, _ROW = (
+    5,
+    22,
+    30,
+)  # panels beside one another; characters of a line above a panel, and beside a row
 STATUS_COLOURS = {
     "calibrated": "#1b7f4d",
     "small deviation": "#6a7f1b",
@@ -46,16 +54,21 @@ def _figure(width: float, height: float) -> Figure:
         return Figure(figsize=(width, height), layout="constrained")
 
 
-def width_plot(report: dict[str, Any]) -> str:
-    """Draw width and shift of every parameter with their bounds, over the tolerance."""
-    entries, tolerance = report["parameters"], report["tolerance"]
+def _lines(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width))
+
+
+def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence[str]) -> str:
+    """Draw width and shift of the named parameters with their bounds, over the tolerance."""
+    entries = [entry for entry in report["parameters"] if entry["name"] in names]
+    tolerance = report["tolerance"]
     with matplotlib.rc_context(_FONT):
-        figure = _figure(9.5, 0.9 + 0.3 * len(entries))
+        figure = _figure(_WIDTH_IN, 0.9 + 0.34 * len(entries))
         axes = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(entries))[::-1]
         blocks = (
-            ("width", 100.0, -1.0, tolerance["width"], "interval width against the right one, %"),
-            ("shift", 1.0, 0.0, tolerance["shift"], "values against the truth, posterior sd"),
+            ("width", 100.0, -1.0, tolerance["width"], "interval width − right width, %"),
+            ("shift", 1.0, 0.0, tolerance["shift"], "values − truth, posterior sd"),
         )
         for axis, (name, factor, offset, limit, label) in zip(axes, blocks, strict=True):
             axis.axvspan(-limit * factor, limit * factor, color=_GOOD, label="tolerance")
@@ -68,7 +81,7 @@ def width_plot(report: dict[str, Any]) -> str:
             axis.set_xlabel(label)
             axis.grid(axis="x", color="0.92")
             axis.set_axisbelow(True)
-        axes[0].set_yticks(rows, [entry["name"] for entry in entries])
+        axes[0].set_yticks(rows, [_lines(words[entry["name"]], _ROW) for entry in entries], fontsize=8)
         axes[0].text(0.01, 1.01, "too narrow", transform=axes[0].transAxes, fontsize=8, va="bottom")
         axes[0].text(0.99, 1.01, "too wide", transform=axes[0].transAxes, fontsize=8, va="bottom", ha="right")
         axes[1].text(0.01, 1.01, "too low", transform=axes[1].transAxes, fontsize=8, va="bottom")
@@ -76,10 +89,10 @@ def width_plot(report: dict[str, Any]) -> str:
         return svg(figure)
 
 
-def _panels(count: int, height: float = 2.1) -> tuple[Figure, list[Any]]:
-    columns = min(4, count)
+def _panels(count: int, height: float = 1.65) -> tuple[Figure, list[Any]]:
+    columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = _figure(max(2.4 * columns + 0.3, 4.0), height * rows + 0.4)
+    figure = _figure(max(_WIDTH_IN / _COLUMNS * columns, 4.0), height * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     flat = list(axes.ravel())
     for axis in flat[count:]:
@@ -103,7 +116,7 @@ def coverage_plot(
             axis.fill_between(100 * level, 100 * (low - level), 100 * (high - level), color=_BAND)
             axis.plot(100 * level, 100 * (coverage[:, d] - level), color="#00508c", linewidth=1.3)
             axis.axhline(0, color=_INK, linewidth=0.6)
-            axis.set_title(name, fontsize=9)
+            axis.set_title(_lines(name, _TITLE), fontsize=8)
             axis.set_xlim(0, 100)
         figure.supxlabel("nominal coverage of the interval, %", fontsize=9)
         figure.supylabel("measured − nominal, %", fontsize=9)
@@ -119,10 +132,10 @@ def ecdf_plot(names: list[str], ecdf: EcdfDifference) -> str:
             axis.fill_between(z, low, high, color=_BAND, step="mid")
             axis.plot(z, difference[d], color="#00508c", linewidth=1.1)
             axis.axhline(0, color=_INK, linewidth=0.6)
-            axis.set_title(name, fontsize=9)
+            axis.set_title(_lines(name, _TITLE), fontsize=8)
             axis.set_xlim(0, 1)
-        figure.supxlabel("rank of the truth among the samples, share", fontsize=9)
-        figure.supylabel("ECDF − uniform", fontsize=9)
+        figure.supxlabel("rank of the truth among the samples, share of 1", fontsize=9)
+        figure.supylabel("cumulative share − uniform, share of 1", fontsize=9)
         return svg(figure)
 
 
@@ -139,9 +152,15 @@ def tarp_plot(block: dict[str, Any]) -> str:
         return svg(figure)
 
 
-def conditional_plot(entries: list[dict[str, Any]], names: list[str], by: str) -> str:
-    """Draw the width of every parameter in bins of one target's estimate; a dot marks what is no accident."""
-    chosen = [entry for entry in entries if entry["by"] == by]
+def conditional_plot(
+    entries: list[dict[str, Any]], words: Mapping[str, str], names: Sequence[str], by: str
+) -> str:
+    """Draw the width and shift of the named parameters in bins of one target's estimate.
+
+    Numbers stand in the fields, since opposite colours are alike on a grey print; a star marks what is more
+    than chance.
+    """
+    chosen = [entry for entry in entries if entry["by"] == by and entry["parameter"] in names]
     bins = sorted({entry["bin"] for entry in chosen})
     values = np.full((2, len(names), len(bins)), np.nan)
     marks = np.zeros(values.shape, bool)
@@ -151,24 +170,34 @@ def conditional_plot(entries: list[dict[str, Any]], names: list[str], by: str) -
         marks[:, row, column] = [entry[name]["p_corrected"] < 0.05 for name in ("width", "shift")]
     edges = [next(e for e in chosen if e["bin"] == k) for k in bins]
     labels = [f"{edges[0]['low']:.3g}", *(f"{edge['high']:.3g}" for edge in edges)]
+    unit = "" if edges[0]["unit"] == "1" else f" ({edges[0]['unit']})"
     with matplotlib.rc_context(_FONT):
-        figure = _figure(9.5, max(1.1 + 0.27 * len(names), 2.6))
+        figure = _figure(_WIDTH_IN, max(1.1 + 0.3 * len(names), 2.2))
+        figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
         axes = figure.subplots(1, 2, sharey=True)
         kinds = (
-            ("interval width − right width, %", 30.0),
-            ("values too high, posterior sd", 0.3),
+            ("interval width − right width, %", 30.0, "{:+.0f}"),
+            ("values − truth, posterior sd", 0.3, "{:+.2f}"),
         )
-        for axis, picture, mark, (label, limit) in zip(axes, values, marks, kinds, strict=True):
-            drawn = axis.imshow(picture, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
-            marked = np.nonzero(mark)
-            axis.plot(marked[1], marked[0], "o", color="black", markeredgecolor="white", markersize=4.5)
-            axis.set_xticks(np.arange(len(bins) + 1) - 0.5, labels)
-            unit = edges[0]["unit"]
-            axis.set_xlabel(f"estimate of {by}" + ("" if unit == "1" else f", {unit}"))
-            bar = figure.colorbar(drawn, ax=axis, extend="both", pad=0.02)
-            bar.set_label(label, fontsize=8)
-        axes[0].set_yticks(np.arange(len(names)), names)
+        for axis, picture, mark, (label, limit, form) in zip(axes, values, marks, kinds, strict=True):
+            axis.imshow(picture, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
+            for (row, column), value in np.ndenumerate(picture):
+                text = _signed(form, value) + ("*" if mark[row, column] else "")
+                colour = "white" if abs(value) > 0.7 * limit else "black"
+                weight = "bold" if mark[row, column] else "normal"
+                axis.text(
+                    column, row, text, ha="center", va="center", fontsize=6.5, color=colour, fontweight=weight
+                )
+            axis.set_xticks(np.arange(len(bins) + 1) - 0.5, labels, fontsize=7)
+            axis.set_title(label, fontsize=8)
+        figure.supxlabel(f"{words[by]}{unit}: estimate, in equally filled bins", fontsize=9)
+        axes[0].set_yticks(np.arange(len(names)), [_lines(words[n], _ROW) for n in names], fontsize=8)
         return svg(figure)
+
+
+def _signed(form: str, value: float) -> str:
+    text = form.format(value)
+    return text.replace("-", "−") if text.strip("+-0.") else "0"
 
 
 def image_plots(maps: list[tuple[str, str, NDArray[np.float64], float | None]]) -> str:
@@ -179,7 +208,7 @@ def image_plots(maps: list[tuple[str, str, NDArray[np.float64], float | None]]) 
             (``None``: from the values).
     """
     with matplotlib.rc_context(_FONT):
-        figure = _figure(3.2 * len(maps), 3.0)
+        figure = _figure(_WIDTH_IN, 0.66 * _WIDTH_IN / len(maps) + 0.9)
         for axis, (title, unit, image, limit) in zip(
             figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True
         ):

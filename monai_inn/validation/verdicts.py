@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from monai_inn.metrics.normal_scores import needed_cases_for_shift, needed_cases_for_width
 
-__all__ = ["STATUSES", "Tolerance", "holm", "overall", "status_of", "verdict"]
+__all__ = ["STATUSES", "Tolerance", "basis", "holm", "overall", "status_of", "verdict"]
 
 STATUSES = ("calibrated", "small deviation", "undecided", "miscalibrated")
 
@@ -92,6 +93,11 @@ def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance, alpha: f
     parts = [_width(figures["width"], alpha), _shift(figures["shift"], alpha)]
     text = ", ".join(part for part in parts if part)
     return text + ("" if status == "miscalibrated" else " (within the tolerance)")
+
+
+def basis(source: Mapping[str, Any]) -> str:
+    """Return what has to stand behind a status: whether the cases were simulated."""
+    return " on simulations" if source.get("kind") == "simulations" else ""
 
 
 def overall(statuses: list[str]) -> str:
