@@ -120,11 +120,17 @@ def test_page_says_what_was_measured_and_asks_nothing_of_a_network(result, tmp_p
     assert "RESEARCH ONLY" in banner
     assert "Research only. Not a medical device." in banner
     for row in PARAMETERS:
-        assert f"{row['name']} [{row['unit']}]" in page
+        assert f'<code>{row["name"]}</code></td><td class="meaning">{row["unit"]}</td>' in page
+    # Words instead of short names, which stand in the column of symbols alone.
+    assert page.count("a_mie") == page.count("sao2") == 1
+    assert "<td>Reduced scattering coefficient at 500 nm</td>" in page
+    assert "overflow-x" not in page
     for said in (
         "Gewebe_ä.hdr", "cd" * 32, "made &amp; &lt;known&gt;, version 0.2.0", "ab" * 32, "tivita",
-        "64 posterior samples", "interval 95 %", "false alarms allowed 5 %", "seed 4", "sao2 &lt; 0.6",
-        "on 40,000 simulations: sao2 0.20 %, a_mie not measured, shift not measured",
+        "64 posterior samples", "interval 95 %", "false alarms allowed 5 %", "seed 4",
+        "Oxygen saturation of the blood &lt; 0.6",
+        "on 40,000 simulations: Oxygen saturation of the blood 0.20 %, Reduced scattering coefficient at "
+        "500 nm not measured, Shift not measured",
         "5.88 % (6 of 102 usable pixels)", "2026-03-01", "torch 2.13.0",
     ):  # fmt: skip
         assert said in page, said

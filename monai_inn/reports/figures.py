@@ -17,7 +17,7 @@ from torch import Tensor
 
 from monai_inn.metrics.calibration import CalibrationCurve
 from monai_inn.metrics.coverage import coverage_interval
-from monai_inn.problems import Parameter
+from monai_inn.problems import Parameter, labels
 from monai_inn.reports.pictures import Picture, colour_rendering, plane, stripes
 from monai_inn.reports.scales import prior_scale, trust_scale
 
@@ -28,6 +28,7 @@ __all__ = ["calibration_figure", "map_figure"]
 
 _DPI = 130
 _PANEL_IN = 3.1
+_TITLE = 36  # characters of a line above a panel
 _INVALID = "#c8c8c8"
 _UNTRUSTED = (0.85, 0.0, 0.45)  # no colour of cividis, viridis or grey
 _NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
@@ -63,6 +64,8 @@ def map_figure(
     picture = colour_rendering(image, meta, None if camera is None else camera.centre_nm)
     untrusted = plane(maps["ood"][0], meta) > 0.5
     below = maps.get("probability_below", image.new_zeros(0))
+    described = [(p.name, p.description) for p in space.parameters]
+    words, inner = labels(described), labels(described, begin=False)
     columns = max(len(space), 3 + len(below))
     aspect = picture.shape[0] / max(picture.shape[1], 1)
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
@@ -82,21 +85,36 @@ def map_figure(
     )
     for k in range(len(below)):
         label = getattr(below, "meta", {}).get("channel_names", [f"threshold {k + 1}"] * (k + 1))[k]
+        name, _, limit = label.partition(" ")
         axis = axes[0][3 + k]
-        _show(axis, plane(below[k], meta), f"probability of {label}", "1", Normalize(0, 1), "cividis")
+        _show(
+            axis,
+            plane(below[k], meta),
+            f"probability of {inner.get(name, name)} {limit}",
+            "1",
+            Normalize(0, 1),
+            "cividis",
+        )
         _stripe(axis, untrusted, picture.shape[:2])
     for d, parameter in enumerate(space.parameters):
         norm, width_norm = _norms(parameter)
         _show(
             axes[1][d],
             plane(maps["median"][d], meta),
-            f"{parameter.name}: median",
+            f"{words[parameter.name]}: median",
             parameter.unit,
             norm,
             "viridis",
         )
         width = plane(maps["interval_width"][d], meta)
-        _show(axes[2][d], width, f"{parameter.name}: interval width", parameter.unit, width_norm, "cividis")
+        _show(
+            axes[2][d],
+            width,
+            f"{words[parameter.name]}: interval width",
+            parameter.unit,
+            width_norm,
+            "cividis",
+        )
         for row in (1, 2):
             _stripe(axes[row][d], untrusted, picture.shape[:2])
     meaning = "; ".join(f"{p.name} = {p.description}" for p in space.parameters if p.description)
@@ -153,7 +171,11 @@ def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axe
 
 def _show_picture(axis: Axes, picture: Picture, title: str) -> None:
     axis.imshow(picture, interpolation="nearest", extent=_extent(picture.shape[:2]))
-    axis.set_title(title, fontsize=10)
+    axis.set_title(_wrapped(title), fontsize=9)
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(textwrap.wrap(title, _TITLE))
 
 
 def _show(
@@ -170,7 +192,7 @@ def _show(
         interpolation="nearest",
         extent=_extent(values.shape),
     )
-    axis.set_title(title, fontsize=10)
+    axis.set_title(_wrapped(title), fontsize=9)
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.02, extend=extend)
     bar.set_label(f"[{unit}]", fontsize=9)
     bar.ax.tick_params(labelsize=8)

@@ -9,6 +9,7 @@ from typing import Any
 
 from monai_inn import __version__
 from monai_inn.files import own_file
+from monai_inn.problems import labels
 from monai_inn.reports.stored import StoredResult, file_name
 
 __all__ = ["record_page"]
@@ -27,13 +28,15 @@ def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     record = result.record
+    words = labels((row["parameter"], row["description"]) for row in rows)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = (resources.files("monai_inn.reports") / "record_page.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         intended_use=record["intended_use"],
         image_name=result.image_name,
-        facts=_facts(result),
-        calibration=_calibration(record["bundle"], [row["parameter"] for row in rows]),
+        words=words,
+        facts=_facts(result, words),
+        calibration=_calibration(record["bundle"], words),
         withheld=_withheld(result),
         rows=rows,
         interval=f"{100 * record['settings']['interval']:g} %",
@@ -47,18 +50,18 @@ def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _facts(result: StoredResult) -> list[tuple[str, list[str]]]:
+def _facts(result: StoredResult, words: dict[str, str]) -> list[tuple[str, list[str]]]:
     """Heads and lines of the upper table."""
     record = result.record
     image, bundle, settings = record["image"], record["bundle"], record["settings"]
-    below = ", ".join(f"{name} < {value:g}" for name, value in (settings.get("below") or {}).items())
+    below = ", ".join(f"{words.get(n, n)} < {value:g}" for n, value in (settings.get("below") or {}).items())
     prepared = [
         f"{k} {file_name(str(settings[k]))}" for k in ("mask", "white", "dark") if settings.get(k) is not None
     ]
     shrink = settings.get("shrink", 1)
     prepared += [f"averaged over {shrink} pixels along each axis"] if shrink > 1 else []
     size = " × ".join(str(n) for n in result.valid.shape)
-    said = [
+    facts = [
         ("Image", [f"{result.image_name}, maps of {size} pixels", *prepared]),
         ("SHA-256 of files", [f"{name}: {value}" for name, value in image.get("sha256", {}).items()]),
         ("Bundle", [f"{bundle.get('name', 'unknown')}, version {bundle.get('version', 'unknown')}"]),
@@ -74,19 +77,25 @@ def _facts(result: StoredResult) -> list[tuple[str, list[str]]]:
             ],
         ),
     ]
-    return [(head, lines) for head, lines in said if lines]
+    return [(head, lines) for head, lines in facts if lines]
 
 
-def _calibration(bundle: dict[str, Any], names: list[str]) -> str:
-    """How well intervals keep what they promise, one sentence."""
-    found = bundle.get("calibration") or {}
-    errors = found.get("errors") or {}
+def _calibration(bundle: dict[str, Any], words: dict[str, str]) -> str:
+    """The measured error of the intervals' coverage, in one sentence."""
+    calibration = bundle.get("calibration") or {}
+    errors = calibration.get("errors") or {}
     if not errors:
-        return "Not measured: nobody has checked that the intervals of this bundle hold what they promise."
-    measured = ", ".join(f"{n} {_percent(errors[n], 2) if n in errors else 'not measured'}" for n in names)
-    cases = f" on {found['simulations']:,} simulations" if found.get("simulations") else ""
-    noise = f"; an exact posterior stays below {_percent(found['noise'], 2)}" if found.get("noise") else ""
-    recalibrated = " Recalibrated." if found.get("recalibrated") else ""
+        return "Not measured: nobody has checked how often this bundle's intervals hold the truth."
+    measured = ", ".join(
+        f"{word} {_percent(errors[n], 2) if n in errors else 'not measured'}" for n, word in words.items()
+    )
+    cases = f" on {calibration['simulations']:,} simulations" if calibration.get("simulations") else ""
+    noise = (
+        f"; an exact posterior stays below {_percent(calibration['noise'], 2)}"
+        if calibration.get("noise")
+        else ""
+    )
+    recalibrated = " Recalibrated." if calibration.get("recalibrated") else ""
     return (
         f"Error of the intervals' coverage{cases}: {measured}{noise}.{recalibrated} "
         "Real images may differ from simulations."
