@@ -1,0 +1,101 @@
+"""What an extra installs is enough for what it is for; checked as if nothing else were installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import monai_inn
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(monai_inn.__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def brought(*extras: str) -> set[str]:
+    """Distributions that ``pip install "monai_inn[extras]"`` brings, with all that they need themselves."""
+    open_, found = [(Requirement(f"monai_inn[{','.join(extras)}]"))], set()
+    seen = set()
+    while open_:
+        wanted = open_.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, frozenset(wanted.extras)) in seen:
+            continue
+        seen.add((name, frozenset(wanted.extras)))
+        if name == "monai-inn":
+            lines = list(PROJECT["dependencies"])
+            lines += [line for e in wanted.extras for line in PROJECT["optional-dependencies"][e]]
+            open_ += map(Requirement, lines)
+            continue
+        found.add(name)
+        try:
+            lines = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # not for this machine
+        for line in map(Requirement, lines):
+            if line.marker is None or any(line.marker.evaluate({"extra": e}) for e in (*wanted.extras, "")):
+                open_.append(line)
+    return found
+
+
+def run_with(extras: tuple[str, ...], arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """Run a module in a process that sees only the packages of some extras."""
+    allowed = brought(*extras) | {"monai-inn"}
+    hidden = {
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if not {canonicalize_name(owner) for owner in owners} & allowed
+    }
+    script = (
+        "import importlib.abc, runpy, sys\n"
+        f"hidden = {sorted(hidden)!r}\n"
+        "class Hider(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in hidden:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hider())\n"
+        f"sys.argv = {arguments!r}\n"
+        f"runpy.run_module({arguments[0]!r}, run_name='__main__', alter_sys=True)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_every_extra_names_distinct_packages_and_is_documented():
+    documented = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    for extra, lines in PROJECT["optional-dependencies"].items():
+        names = [canonicalize_name(Requirement(line).name) for line in lines]
+        assert len(names) == len(set(names))
+        assert f"## Extra `{extra}`" in documented
+
+
+@pytest.mark.parametrize("config", ["inference", "evaluate"])
+def test_monai_runs_a_bundle_with_the_extra_bundle_alone(bundle, image_file, tmp_path, config):
+    arguments = ["monai.bundle", "run", "--config_file", f"configs/{config}.json", "--bundle_root", "."]
+    options = {
+        "inference": [
+            "--meta_file",
+            "configs/metadata.json",
+            "--dataset_dir",
+            str(image_file),
+            "--samples",
+            "4",
+        ],
+        "evaluate": ["--evaluator#cases", "50"],
+    }[config]
+    ran = run_with(("bundle",), [*arguments, *options, "--output_dir", str(tmp_path / "out")], bundle)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert any((tmp_path / "out").rglob("*_maps.nii.gz" if config == "inference" else "evaluation.json"))
