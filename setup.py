@@ -1,5 +1,6 @@
-"""Puts example images and the display library of the Slicer module into the package."""
+"""Puts example images and the display library of the Slicer module into the package; links of its description."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,22 @@ class BuildWithExamples(build_py):
 # 3D Slicer finds its part beside the module that it belongs to; the viewer finds the same files by this name.
 DISPLAY = {"monai_inn.viewer.display": "SlicerINN/INNUncertainty/INNDisplayLib"}
 
+
+def description() -> str:
+    """Return README.md with absolute links, since a package index shows it without the files beside it.
+
+    The address of the repository is EXTENSION_HOMEPAGE of CMakeLists.txt, and written nowhere else.
+    """
+    home = re.search(r'EXTENSION_HOMEPAGE "(.*)"', Path("CMakeLists.txt").read_text(encoding="utf-8"))[1]
+    raw = home.replace("github.com", "raw.githubusercontent.com")
+    text = Path("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\g<1>{raw}/HEAD/", text)
+    return re.sub(r"((?<!!)\[[^]]*\]\()(?!https?:)", rf"\g<1>{home}/blob/HEAD/", text)
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     packages=[*find_packages(include=["monai_inn*"]), *DISPLAY],
     package_dir=DISPLAY,
     cmdclass={"build_py": BuildWithExamples},

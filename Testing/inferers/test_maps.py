@@ -40,6 +40,17 @@ def test_every_map_has_its_shape_unit_and_geometry(camera_fit, image):
     assert maps["probability_below"].meta["channel_names"] == ["sao2 < 0.6", "vhb < 0.05"]
 
 
+def test_a_pixel_of_a_loaded_image_has_the_posterior_of_a_plain_tensor(camera_fit, image):
+    drawn = []
+    for pixel in (image[:, 2, 3], MetaTensor(image)[:, 2, 3]):
+        torch.manual_seed(0)
+        q = camera_fit.posterior(pixel)
+        theta = q.sample((5,))
+        drawn.append((type(theta), theta, q.log_prob(theta)))
+    assert drawn[1][0] is torch.Tensor
+    torch.testing.assert_close(drawn[0][1:], drawn[1][1:])
+
+
 def test_values_are_ordered_and_inside_the_bounds(camera_fit, image):
     maps = {k: v.as_tensor() for k, v in camera_fit.maps(image, samples=32).items()}
     assert (maps["interval_low"] <= maps["median"]).all()

@@ -51,7 +51,7 @@ def _use_of_xrays() -> str:
         "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json "
         "--bundle_root . --dataset_dir XRAY --output_dir OUT\n"
         "```\n\n"
-        "MONAI's line needs `pip install \"monai_inn[bundle,registration]\"`. "
+        'MONAI\'s line needs `pip install "monai_inn[bundle,registration]"`. '
         "`monai-inn` reads the tensors and JSON of this folder and evaluates no expression. MONAI evaluates "
         "the expressions in `configs/`: run them only from a source that you trust."
     )
@@ -69,7 +69,7 @@ def _use() -> str:
         '--input_shape "[1, BANDS, 64, 64]"\n'
         "python -m monai.bundle run --config_file configs/export.json --bundle_root .\n"
         "```\n\n"
-        "MONAI's lines need `pip install \"monai_inn[bundle]\"`. "
+        'MONAI\'s lines need `pip install "monai_inn[bundle]"`. '
         "The last two export the maps as TorchScript (needs `models/model.pt`) and as a program of "
         "`torch.export`, `models/model.pt2`. "
         "`monai-inn` reads the tensors and JSON of this folder and evaluates no expression. MONAI "

@@ -275,7 +275,8 @@ class FittedPosterior:
             raise ValueError(
                 f"observations have {observation.shape[-1]} channels on the last axis, expected {channels}."
             )
-        return observation.to(self.device, torch.float32)
+        # Networks make tensors like their input, which a MetaTensor with its geometry is not meant for.
+        return observation.as_subclass(torch.Tensor).to(self.device, torch.float32)
 
     def _batched(self, image: Tensor, batched: bool | None) -> tuple[Tensor, bool]:
         """The image with a batch axis, and whether it came with one."""
