@@ -1,4 +1,4 @@
-"""Puts example images and the display library of the Slicer module into the package; links of its description."""
+"""Puts example images and the display library of the Slicer module into the package."""
 
 import re
 import shutil

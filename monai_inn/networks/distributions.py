@@ -80,7 +80,7 @@ class FlowDistribution(Distribution):
         """Return the density that the same flow makes of another base."""
         return type(self)(self._stack, self._condition, self._channels, base)
 
-    def expand(self, batch_shape: torch.Size | list[int], _instance: object = None) -> Self:
+    def expand(self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: object = None) -> Self:
         """Return the same density with the batch expanded, as ``torch.Tensor.expand`` does."""
         condition = self._condition
         if condition is None:

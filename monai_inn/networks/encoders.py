@@ -56,7 +56,7 @@ class Whitening(nn.Module):
         return torch.linalg.slogdet(self.matrix.double())[1].float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Whiten features ``(…, F)``, in full precision: small directions are differences of large numbers."""
+        """Whiten features ``(…, F)``, in full precision: small directions are small differences."""
         with full_precision(features.device):
             return (features - self.mean) @ self.matrix.T
 
@@ -158,7 +158,7 @@ class ConditionEncoder(nn.Module):
         self.outlet = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), Linear(width, out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map whitened features ``(…, F)`` to a condition ``(…, out_channels)``; autocast only in training."""
+        """Map whitened features ``(…, F)`` to a condition ``(…, out_channels)``."""
         with full_precision(features.device, trained=self):
             hidden = self.inlet(features)
             for block in self.blocks:
