@@ -139,7 +139,6 @@ def volumes(folder: Path) -> dict[str, Target]:
         "ct.nii": Target(_nifti(folder / "ct.nii", HOUNSFIELD), read_ct),
         "ct.nii.gz": Target(_nifti(folder / "ct.nii.gz", HOUNSFIELD), read_ct, 0),
         "ct.nhdr": Target(_itk(folder / "ct.nhdr", HOUNSFIELD), read_ct),
-        "ct.vtk": Target(_itk(folder / "ct.vtk", HOUNSFIELD), read_ct),
         "ct.hdr": Target(_itk(folder / "pair.hdr", HOUNSFIELD), read_ct),
     }
     for name, end in (("ct.nrrd", b"\n\n"), ("ct.mha", b"LOCAL\n")):

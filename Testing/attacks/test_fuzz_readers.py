@@ -37,3 +37,25 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, monkeypatch, at
         target.path.write_bytes(content)
     print(f"{group}: {counts}, {len(failures)} failures")
     assert not failures, "\n".join(failures[:40])
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "seeds"),
+    [
+        ("images", "raw.nii", [4476]),  # an extension of the header of 2 GB
+        ("xrays", "packed.mha", [2923]),  # so many axes that the library died of them
+        ("tables", "camera.csv", [6120]),  # a wavelength of a metre
+        ("results", "slice.dcm", [659, 1359, 2539, 3171]),
+        ("results", "result.json", [1200, 2492]),
+    ],
+)
+def test_attacks_that_once_succeeded(tmp_path, monkeypatch, group, name, seeds):
+    monkeypatch.setenv(MAX_GB, "0.1")
+    folder = tmp_path / "attacked"
+    folder.mkdir()
+    target = GROUPS[group](folder)[name]
+    content = target.path.read_bytes()
+    for seed in seeds:
+        target.path.write_bytes(mutate(content, seed)[0])
+        with little_memory(MORE_BYTES):
+            attack(target.read, target.path, folder)

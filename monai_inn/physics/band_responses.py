@@ -23,6 +23,9 @@ __all__ = [
 Illuminant = tuple[ArrayLike, ArrayLike]
 """Wavelengths in nm and relative power of a light source."""
 
+# Beyond, a table is not in nm: the axis of responses has a number a nanometre.
+_LONGEST_NM = 100_000.0
+
 # Gaussian bands are cut at this many standard deviations.
 _CUT = 3.0
 
@@ -72,6 +75,11 @@ def measured_bands(
             f"{path}, data row {row + 1}, band {table.header[band + 1]!r}: negative response "
             f"{bands[row, band]:g}. Subtract the dark signal and set what remains below zero to zero."
         )
+    if wavelength[0] <= 0 or wavelength[-1] > _LONGEST_NM:
+        raise ValueError(
+            f"{path} covers {wavelength[0]:g} to {wavelength[-1]:g}, expected wavelengths in nm, "
+            f"above 0 and up to {_LONGEST_NM:g}."
+        )
     low, high = passband_nm or (-np.inf, np.inf)
     axis = np.arange(np.ceil(max(low, wavelength[0])), np.floor(min(high, wavelength[-1])) + 1)
     if axis.size < 2:
@@ -105,10 +113,10 @@ def gaussian_bands(
     """
     centre = np.asarray(centre_nm, dtype=np.float64)
     width = np.broadcast_to(np.asarray(fwhm_nm, dtype=np.float64), centre.shape)
-    if centre.ndim != 1 or centre.size < 2 or not (width > 0).all():
+    if centre.ndim != 1 or centre.size < 2 or not (width > 0).all() or not np.isfinite([centre, width]).all():
         raise ValueError(
             f"centre_nm has shape {centre.shape} and the smallest fwhm_nm is {width.min(initial=np.inf):g}; "
-            "expected at least two centres and positive widths."
+            "expected at least two finite centres and positive widths."
         )
     sd = width / np.sqrt(8 * np.log(2))
     low = max(range_nm[0], (centre - _CUT * sd).min())

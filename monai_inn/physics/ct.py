@@ -27,7 +27,7 @@ _VOXELS_PER_PIXEL = 2.5
 
 
 def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
-    """Read a CT in Hounsfield units: NIfTI, NRRD, MetaImage, or VTK, GIPL, MRC, TIFF or DICOM in one file.
+    """Read a CT in Hounsfield units: NIfTI, NRRD or MetaImage.
 
     Returns:
         The voxels in HU (not yet attenuation) with their affine to RAS in mm; float32.

@@ -1,4 +1,4 @@
-"""Files that SimpleITK reads: the header against the size of the file, and where the data lie."""
+"""NRRD and MetaImage files, which SimpleITK reads: the header against the size of the file, and where the data lie."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, import_library,
 
 __all__ = ["load_itk"]
 
-# Of one file, or checked below; others, as HDF5, may take their numbers from anywhere.
-_FORMATS = tuple(f"{name}ImageIO" for name in ("GDCM", "Gipl", "MRC", "Meta", "Nrrd", "TIFF", "VTK"))
 _HEADER_BYTES = 2**20
 _MOST_AXES = 5
 _TEXT_BYTES = 8  # of a number that takes one digit and a blank: what a double in text can become
@@ -30,7 +28,7 @@ class _Data(NamedTuple):
 
 
 def load_itk(path: Path) -> Any:
-    """Return the SimpleITK image of a file of NRRD, MetaImage, or another format of one file.
+    """Return the SimpleITK image of an NRRD or MetaImage file.
 
     Raises:
         BadFileError: if it is truncated, damaged, larger than the limit, of another format, or if its header
@@ -41,17 +39,14 @@ def load_itk(path: Path) -> Any:
     require_file(path, "an image")
     lower = path.name.lower()
     if lower.endswith((".nrrd", ".nhdr")):
-        data = _nrrd_data(path)
+        kind, data = "NrrdImageIO", _nrrd_data(path)
     elif lower.endswith((".mha", ".mhd")):
-        data = _meta_data(path)
-    else:
-        data = _Data(path, 0, DEFLATE_RATIO, False)
-    reader = sitk.ImageFileReader()
-    kind = reader.GetImageIOFromFileName(str(path))
-    if kind not in _FORMATS:
+        kind, data = "MetaImageIO", _meta_data(path)
+    else:  # headers of others are not checked, and the library takes them without a look
         raise BadFileError(
             f"{path}: cannot be read as a volume: it is not a NIfTI, NRRD or MetaImage, or damaged."
         )
+    reader = sitk.ImageFileReader()
     reader.SetImageIO(kind)
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def load_nifti(path: Path) -> tuple[Any, NDArray[Any]]:
     require_file(path, "a NIfTI file")
     is_packed = path.name.lower().endswith(".gz")
     with gzip.open(path) if is_packed else path.open("rb") as stream:
-        kind = _check_header(path, nibabel, stream.read(540), DEFLATE_RATIO if is_packed else 1)
+        kind = _check_header(path, nibabel, stream, DEFLATE_RATIO if is_packed else 1)
     if not is_packed:
         image = nibabel.load(path)
         return image, np.asanyarray(image.dataobj.get_unscaled())
@@ -42,8 +42,9 @@ def load_nifti(path: Path) -> tuple[Any, NDArray[Any]]:
     return image, stored
 
 
-def _check_header(path: Path, nibabel: Any, start: bytes, ratio: int) -> Any:
+def _check_header(path: Path, nibabel: Any, stream: Any, ratio: int) -> Any:
     """Compare what a header claims with the file that holds the numbers; return the class that reads it."""
+    start = stream.read(540)
     kind = nibabel.Nifti2Image if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Image
     size = kind.header_class.sizeof_hdr
     if len(start) < size:
@@ -58,10 +59,25 @@ def _check_header(path: Path, nibabel: Any, start: bytes, ratio: int) -> Any:
     shape = header.get_data_shape()
     if not shape or min(shape) < 1:
         raise BadFileError(f"{path}: the header announces the shape {shape}; the file is damaged.")
-    offset = 0 if data != path else int(header.get_data_offset())
+    offset = int(header.get_data_offset()) if data == path else 0
+    end = offset if data == path else path.stat().st_size
+    _check_extensions(path, stream, size, end, "little" if header.endianness == "<" else "big")
     numbers = math.prod(int(n) for n in shape) * header.get_data_dtype().itemsize
     check_claim(path, offset + numbers, data.stat().st_size, ratio)
     return kind
+
+
+def _check_extensions(path: Path, stream: Any, start: int, end: int, order: Literal["little", "big"]) -> None:
+    """Refuse extensions of the header that claim more than the room before the numbers."""
+    stream.seek(start)
+    at, fits = start + 4, end >= start
+    if fits and stream.read(4)[:1] not in (b"", b"\0"):
+        while fits and end - at >= 16:
+            stream.seek(at)
+            size = int.from_bytes(stream.read(4), order)
+            fits, at = 8 < size <= end - at, at + size
+    if not fits:
+        raise BadFileError(f"{path}: the extensions of its header do not fit; the file is damaged.")
 
 
 def scaled(image: Any, stored: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import load_dicom
 
 __all__ = ["Layout", "Source", "fit_layout", "read_source", "upright_layout"]
@@ -142,6 +143,17 @@ def read_source(folder: str | PathLike[str]) -> Source:
         ValueError: if the folder holds no DICOM image, several series, or slices without a regular grid.
         OSError: if it cannot be read.
     """
+    try:
+        return _read_source(folder)
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # attributes are decoded, and found damaged, when they are first used
+        raise BadFileError(
+            f"{folder}: damaged DICOM files ({type(error).__name__}); copy them again."
+        ) from error
+
+
+def _read_source(folder: str | PathLike[str]) -> Source:
     images = list(_images(Path(folder)))
     if not images:
         raise ValueError(f"{folder}: holds no DICOM image; give the folder of the series.")
@@ -179,8 +191,12 @@ def _images(folder: Path) -> Iterator[Any]:
             image = load_dicom(path, stop_before_pixels=True)
         except pydicom.errors.InvalidDicomError:
             continue
-        except (EOFError, ValueError, NotImplementedError) as error:
-            raise ValueError(f"{path}: damaged DICOM file ({error}); copy it again.") from error
+        except (BadFileError, PermissionError):
+            raise
+        except Exception as error:  # on a damaged file the library raises types of its own
+            raise BadFileError(
+                f"{path}: damaged DICOM file ({type(error).__name__}); copy it again."
+            ) from error
         if all(keyword in image for keyword in _NEEDED):
             yield image
         elif "Image" in image.file_meta.get("MediaStorageSOPClassUID", pydicom.uid.UID("")).name:
