@@ -1,4 +1,4 @@
-"""NRRD and MetaImage files, which SimpleITK reads: the header against the size of the file, and where the data lie."""
+"""NRRD and MetaImage files, read by SimpleITK: the header against the size, and where the data lie."""
 
 from __future__ import annotations
 
