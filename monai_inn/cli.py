@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--refine", action="store_true", help="climb from each pose to the best fit near it")
     sub.add_argument("--reweight", action="store_true",
                      help="weigh poses by the likelihood itself: exact, and slower")  # fmt: skip
-    sub.add_argument("--second", metavar="XRAY2", help="another X-ray, the patient kept still, that helps")
+    sub.add_argument("--second", metavar="XRAY2", help="a second X-ray of the unmoved patient")
     sub.add_argument("--turned", type=float, nargs=4, metavar=("LAO1", "CRA1", "LAO2", "CRA2"),
                      help="angles that the gantry showed at both X-rays, degrees")  # fmt: skip
     sub.add_argument("--false-alarm", type=float, default=0.05,
