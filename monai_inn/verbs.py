@@ -52,7 +52,7 @@ def _patient(arguments: argparse.Namespace) -> InverseProblem:
     free: dict[str, Sequence[float]] = {}
     for name in arguments.free or (() if arguments.range else ("lao", "cra")):
         if name not in RANGES:
-            raise ValueError(f"--free {name!r} is no pose parameter; choose from {', '.join(RANGES)}.")
+            raise ValueError(f"--free {name!r} is not a pose parameter; choose from {', '.join(RANGES)}.")
         free[name] = RANGES[name]
     for text in arguments.range:
         name, _, edges = text.partition("=")

@@ -46,7 +46,7 @@ def test_from_a_ct_to_poses(ct_file, tmp_path, capsys):
         (["--ct", "{tmp}/none.nii.gz"], "no such file"),
         (["--ct", "{broken}"], "truncated"),
         (["--ct", "{raw}"], "no Hounsfield units"),
-        (["--ct", "{ct}", "--free", "yaw"], "'yaw' is no pose parameter"),
+        (["--ct", "{ct}", "--free", "yaw"], "'yaw' is not a pose parameter"),
         (["--ct", "{ct}", "--range", "lao=5"], "not NAME=LOW:HIGH"),
         (["--ct", "{ct}", "--range", "lao=5:5"], "must be below"),
         (["--ct", "{ct}", "--range", "lao=-3.1416:3.1416"], "looks like radians"),

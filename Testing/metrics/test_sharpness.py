@@ -179,7 +179,7 @@ def test_bad_input_is_refused():
         hds_length(samples[:19])
     with pytest.raises(ValueError, match="draw at least 2"):
         posterior_sd(samples[:1])
-    with pytest.raises(ValueError, match=r"level = 1\.0 is no coverage"):
+    with pytest.raises(ValueError, match=r"level = 1\.0 is not a coverage"):
         interval_width(samples, 1.0)
     with pytest.raises(ValueError, match=r"prior_sd of parameter 0 is 0\.0, expected a positive number"):
         contraction(samples, torch.tensor([0.0, 1.0]))

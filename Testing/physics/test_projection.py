@@ -226,9 +226,12 @@ def test_moving_to_a_device():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (torch.full((4, 4, 4), -0.1), r"shape \(4, 4, 4\) with values from -0\.1 to -0\.1 is no attenuation"),
+        (
+            torch.full((4, 4, 4), -0.1),
+            r"shape \(4, 4, 4\) with values from -0\.1 to -0\.1 is not an attenuation",
+        ),
         (torch.full((4, 4, 4), torch.nan), "values from nan"),
-        (torch.full((4, 4, 4), torch.inf), "to inf is no attenuation"),
+        (torch.full((4, 4, 4), torch.inf), "to inf is not an attenuation"),
         (torch.zeros(4, 4), r"shape \(4, 4\)"),
         (torch.zeros(1, 4, 4, 4), "give three axes of finite numbers"),
     ],

@@ -83,7 +83,7 @@ DAMAGES = {
     "no rigid motion": lambda folder: change(
         folder, lambda r: r["modes"][0].update(camera_to_world=MIRRORED)
     ),
-    "is no matrix": lambda folder: change(folder, lambda r: r["modes"][1].update(camera_to_world=[1, 2])),
+    "is not a matrix": lambda folder: change(folder, lambda r: r["modes"][1].update(camera_to_world=[1, 2])),
     "is damaged": lambda folder: change(folder, lambda r: r["modes"][0].pop("pose")),
     "damaged .'pose'": lambda folder: change(folder, lambda r: r["modes"][0].update(refined={"sd": {}})),
     "incomplete": lambda folder: change(folder, lambda r: r["modes"][0].update(mass=float("nan"))),

@@ -164,7 +164,7 @@ def test_time_budget_is_kept():
 )
 def test_bad_arguments(options, error, message):
     if options.get("device") == "cuda" and torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA GPU, so asking for it is no error")
+        pytest.skip("this machine has a CUDA GPU, so asking for it is not an error")
     with pytest.raises(error, match=message):
         mi.fit(LinearGaussian(2, 1), **options)
 

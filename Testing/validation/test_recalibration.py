@@ -279,7 +279,7 @@ def test_joint_region():
     assert fixed.region_radius(0.9999) == math.inf
     share = fixed.is_inside(theta, y, 0.9).float().mean()
     assert abs(float(share) - 0.9) < 4 * math.sqrt(0.09 * (1 / 4000 + 1 / 400))
-    with pytest.raises(ValueError, match=r"level = 1\.5 is no probability"):
+    with pytest.raises(ValueError, match=r"level = 1\.5 is not a probability"):
         fitted.region_radius(1.5)
 
 

@@ -41,7 +41,7 @@ def test_the_page_says_it_in_words_and_needs_nothing_from_outside(written):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "&lt;too narrow&gt;" in page
     assert all(entry["verdict"].split(": ", 1)[1] in page for entry in report["parameters"])
-    # Names of XML vocabularies are no links.
+    # Names of XML vocabularies are not links.
     outside = [url for url in re.findall(r"https?://[^\s\"'<>]+", page) if "w3.org" not in url]
     assert not outside
     assert not re.search(r"<(script|link|img|iframe)\b", page)

@@ -144,7 +144,7 @@ def test_the_worst_status_counts():
         (lambda s, t: (s, t[:, :1]), "2 parameters .* but the truth has 1"),
         (lambda s, t: (s[..., :1], t), "samples have shape"),
         (lambda s, t: (s.where(torch.rand_like(s) > 0.5, torch.nan), t), "cases hold NaN"),
-        (lambda s, t: (s[:1].expand_as(s), t), "equal samples of a; a point estimate is no posterior"),
+        (lambda s, t: (s[:1].expand_as(s), t), "equal samples of a; a point estimate is not a posterior"),
         (lambda s, t: (s, torch.cat([torch.ones(200, 1), t[:, 1:]], 1)), "the truth of a is 1 in all cases"),
     ],
 )

@@ -89,7 +89,7 @@ class FittedPosterior:
             ValueError: if the level is not inside (0, 1).
         """
         if not 0 < level < 1:
-            raise ValueError(f"level = {level} is no probability; give e.g. 0.95.")
+            raise ValueError(f"level = {level} is not a probability; give e.g. 0.95.")
         radii = self.network.region_radii
         if radii is None:
             return float(chi.ppf(level, len(self.problem.targets)))

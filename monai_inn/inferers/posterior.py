@@ -43,8 +43,8 @@ class PosteriorInferer(Inferer):
         seed: seed of the latents that all pixels share.
 
     Raises:
-        ValueError: for an interval or rate that is no probability, an unknown parameter in ``below``, or more
-            quantiles than samples.
+        ValueError: for an interval or rate that is not a probability, an unknown parameter in ``below``, or
+            more quantiles than samples.
     """
 
     def __init__(

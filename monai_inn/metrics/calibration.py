@@ -64,7 +64,7 @@ def calibration_curve(
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``.
         level: nominal coverages between 0 and 1, shape ``(Q,)``; 1, 2, …, 99 % by default.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Returns:
         The levels and, per parameter, the coverage. The intervals lie between order statistics of the
@@ -112,7 +112,7 @@ def calibration_error(
         samples: posterior samples, shape ``(S, N, D)``.
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Raises:
         ValueError: as for ``calibration_curve``.

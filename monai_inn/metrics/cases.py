@@ -26,7 +26,7 @@ def check_cases(
         samples: posterior samples, shape ``(S, N, D)``.
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         least_samples: samples per case that the caller needs.
 
     Returns:
@@ -120,7 +120,7 @@ def _check_period(samples: Tensor, truth: Tensor, period: Tensor) -> None:
     if period.shape != truth.shape[-1:] or not bool((period > 0).all()):
         raise ValueError(
             f"period is {period.tolist()}, expected a positive number per parameter ({truth.shape[-1]}), "
-            "inf for those that are no angles."
+            "inf for those that are not angles."
         )
     for d in torch.nonzero(period.isfinite()).flatten().tolist():
         for name, values in (("truth", truth[:, d]), ("samples", samples[..., d])):

@@ -53,7 +53,7 @@ def coverage(
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         level: nominal coverages between 0 and 1, ``Q`` of them.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         confidence: coverage of the bounds themselves.
         seed: seed by which cases on the edge of an interval are counted in or out, and ties broken.
 

@@ -23,7 +23,7 @@ class PosteriorMetric(CumulativeIterationMetric, abc.ABC):
     A subclass writes ``_rows``, what one call leaves in the buffer, and ``aggregate``.
 
     Args:
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
     """
 
     def __init__(self, period: Tensor | None = None) -> None:

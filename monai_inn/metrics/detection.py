@@ -99,7 +99,7 @@ def bootstrap_interval(
         confidence: coverage of the interval.
 
     Raises:
-        ValueError: if a class is empty, a score is NaN, ``n < 1`` or ``confidence`` is no probability.
+        ValueError: if a class is empty, a score is NaN, ``n < 1`` or ``confidence`` is not a probability.
     """
     if n < 1 or not 0 < confidence < 1:
         raise ValueError(f"n = {n}, confidence = {confidence}: give n ≥ 1 and a confidence between 0 and 1.")

@@ -39,7 +39,7 @@ class ModeSpace:
     Args:
         scale: tolerance of each parameter in its own unit, shape ``(D,)``, positive. The columns of a
             rotation all hold its tolerance in degrees, those of a translation its tolerance in their unit.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         poses: columns that are rotations and translations of rigid bodies.
 
     Raises:
@@ -72,7 +72,7 @@ class ModeSpace:
         if self.period.shape != self.scale.shape or not bool((self.period > 0).all()):
             raise ValueError(
                 f"period is {self.period.tolist()}, expected a positive number per parameter ({len(self)}), "
-                "inf for those that are no angles."
+                "inf for those that are not angles."
             )
         self.poses = tuple(Pose(*pose) for pose in poses)
         self._check_poses()

@@ -63,7 +63,7 @@ class PosteriorCalibration(_RankHistogram):
     """Calibration error and simulation-based calibration, called as ``PosteriorMetric`` says.
 
     Args:
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed by which ties are broken.
 
     Example:
@@ -97,7 +97,7 @@ class PosteriorCoverage(_RankHistogram):
     Args:
         level: nominal coverages between 0 and 1, ``Q`` of them.
         confidence: coverage of the bounds themselves.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed by which cases on the edge of an interval are counted in or out, and ties broken.
 
     Example:
@@ -131,7 +131,7 @@ class SbcEcdf(_RankHistogram):
 
     Args:
         confidence: probability with which the curve of one exact parameter stays in the band everywhere.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed by which ties are broken.
     """
 
@@ -160,7 +160,7 @@ class Tarp(_RankHistogram):
         scale: length of one unit of distance per parameter, shape ``(D,)``; the standard deviation of the
             references by default.
         confidence: coverage of the bootstrap bounds at each level.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed of the choice among references, of ties and of the bootstrap.
 
     Raises:
@@ -218,7 +218,7 @@ class Pit(PosteriorMetric):
     Every case is kept: for images of more than a million pixels the metrics above need far less memory.
 
     Args:
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed of the spreading and of ties.
     """
 

@@ -61,7 +61,7 @@ def sbc_ranks(
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
         seed: seed by which ties (parameters on a bound) are broken at random, as uniformity demands.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Returns:
         Ranks of the counted cases, shape ``(number of true in mask, D)``, int64.
@@ -91,7 +91,7 @@ def pit(
         samples: posterior samples, shape ``(S, N, D)``.
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed of the spreading and of ties; the same seed gives ``sbc_ranks`` these values rounded down.
 
     Returns:

@@ -68,7 +68,7 @@ class EnergyScore(_Mean):
 
     Args:
         scale: unit of each parameter, its prior standard deviation, shape ``(D,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
     """
 
     def __init__(self, scale: Tensor, period: Tensor | None = None) -> None:
@@ -89,7 +89,7 @@ class Sharpness(_Mean):
     Args:
         prior_sd: prior standard deviation of each parameter, shape ``(D,)``.
         level: nominal coverage of the intervals.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
     """
 
     def __init__(self, prior_sd: Tensor, level: float = 0.68, period: Tensor | None = None) -> None:
@@ -117,7 +117,7 @@ class HighestDensityLength(_Mean):
 
     Args:
         level: share of the posterior inside the set.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
     """
 
     def __init__(self, level: float = 0.68, period: Tensor | None = None) -> None:

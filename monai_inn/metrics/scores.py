@@ -47,7 +47,7 @@ def crps(samples: Tensor, truth: Tensor, mask: Tensor | None = None, period: Ten
         samples: posterior samples, shape ``(S, N, D)``, two samples at least.
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Returns:
         Scores of the counted cases, shape ``(number of true in mask, D)``, units of the parameters, float64.
@@ -94,7 +94,7 @@ def energy_score(
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         scale: unit of each parameter in the distance, its prior standard deviation, shape ``(D,)``.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles,
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles,
             which are compared by chords.
         seed: seed of the partners.
 
@@ -193,7 +193,7 @@ def check_scale(scale: Tensor, num_parameters: int, name: str) -> Tensor:
 
 
 def _linear_crps(samples: Tensor, truth: Tensor) -> Tensor:
-    """Scores ``(n, D)`` of parameters that are no angles."""
+    """Scores ``(n, D)`` of parameters that are not angles."""
     error = ordered(samples) - truth.double().unsqueeze(-1)
     return error.abs().mean(-1) - _half_mean_gap(error)
 

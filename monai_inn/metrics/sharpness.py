@@ -41,7 +41,7 @@ def interval_width(
         samples: posterior samples, shape ``(S, N, D)``; ``2 / (1 − level) − 1`` of them at least.
         level: nominal coverage of the interval, between 0 and 1.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles,
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles,
             which are cut opposite their circular mean.
 
     Returns:
@@ -74,7 +74,7 @@ def posterior_sd(samples: Tensor, mask: Tensor | None = None, period: Tensor | N
     Args:
         samples: posterior samples, shape ``(S, N, D)``, two samples at least.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Returns:
         Spread of the counted cases, shape ``(number of true in mask, D)``, units of the parameters, float64.
@@ -104,7 +104,7 @@ def contraction(
         prior_sd: prior standard deviation of each parameter, shape ``(D,)``; ``turn / √12`` for an angle with
             a flat prior.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Raises:
         TypeError: if the mask is not boolean.
@@ -133,7 +133,7 @@ def hds_length(
         samples: posterior samples, shape ``(S, N, D)``, twenty of them at least.
         level: share of the posterior inside, between 0 and ``(S − 1) / (S + 1)``.
         mask: cases to count, boolean, shape ``(N,)``.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
 
     Returns:
         Lengths of the counted cases, shape ``(number of true in mask, D)``, units of the parameters, float64.
@@ -216,7 +216,7 @@ def _checked(
 ) -> Tensor:
     """Samples ``(S, M, D)`` of the cases that count; there is no truth here to check them against."""
     if not 0 < level < 1:
-        raise ValueError(f"level = {level} is no coverage; give a number between 0 and 1, e.g. 0.68.")
+        raise ValueError(f"level = {level} is not a coverage; give a number between 0 and 1, e.g. 0.68.")
     if samples.ndim != 3 or samples.shape[0] < 1:
         raise ValueError(f"samples have shape {tuple(samples.shape)}, expected (samples, cases, parameters).")
     return check_cases(samples, samples[0], mask, period, math.ceil(least() - _ROUNDING))[0]

@@ -64,7 +64,7 @@ def tarp(
         truth: parameters that the observations were simulated from, shape ``(N, D)``, same units.
         references: as for ``tarp_fractions``.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         scale: as for ``tarp_fractions``.
         level: nominal coverages between 0 and 1, shape ``(Q,)``; 1, 2, …, 99 % by default.
         confidence: coverage of the bootstrap bounds at each level.
@@ -97,7 +97,7 @@ def tarp_fractions(
         references: one point per case, shape ``(N, D)``, same units. They may depend on the observation, but
             neither on the truth nor on the samples beyond that; the truth of another case by default.
         mask: cases to count, boolean, shape ``(N,)``; all of them by default.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles,
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles,
             which are compared on their circle.
         scale: length of one unit of distance per parameter, shape ``(D,)``; ``prior_scale`` by default.
         seed: seed of the default references, and of the spreading over ``1 / (S + 1)`` and of ties.

@@ -62,7 +62,7 @@ def mmd(
         bandwidth: length ``h``; the median distance of the pooled points by default.
         permutations: number of random relabellings behind the p-value, e.g. 200.
         seed: seed of the relabellings.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         scale: unit of each parameter in the distance, such as its prior sd, shape ``(D,)``; none by default,
             which lets the parameter with the largest numbers decide.
 
@@ -156,7 +156,7 @@ def c2st(
         y: points, shape ``(m, D)``, same units, for instance reference samples.
         seed: seed of folds, landmarks and permutations.
         folds: number of parts, each predicted from the others.
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         permutations: number of random relabellings behind the p-value.
 
     Raises:

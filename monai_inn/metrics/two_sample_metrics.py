@@ -95,7 +95,7 @@ class MaximumMeanDiscrepancy(_JointMetric):
     Every coordinate is scaled by its spread in both sets together.
 
     Args:
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed of draws, halves and permutations.
         max_points: points taken from each half at most.
     """
@@ -121,7 +121,7 @@ class ClassifierTwoSample(_JointMetric):
     """Accuracy of a classifier that tells pairs (draw, condition) from (truth, condition), a scalar.
 
     Args:
-        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are no angles.
+        period: length of a turn of each parameter, shape ``(D,)``, ``inf`` for those that are not angles.
         seed: seed of draws, halves, folds and permutations.
         max_points: points taken from each half at most.
     """

@@ -95,8 +95,8 @@ def _grouped(state: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         match = re.fullmatch(r"module_list\.(\d+)\.(.+)", key)
         if match is None or not isinstance(value, Tensor):
             raise ValueError(
-                f'{key!r} is no tensor of a FrEIA network, whose names begin with "module_list.0."; pass the '
-                "state_dict() of the SequenceINN or GraphINN itself."
+                f'{key!r} is not a tensor of a FrEIA network, whose names begin with "module_list.0."; pass '
+                "the state_dict() of the SequenceINN or GraphINN itself."
             )
         modules.setdefault(int(match[1]), {})[match[2]] = value.detach().cpu()
     missing = sorted(set(range(max(modules) + 1)) - set(modules))

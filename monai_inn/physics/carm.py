@@ -210,15 +210,15 @@ def itk_matrix(camera: Tensor) -> Tensor:
         camera: rigid matrices from camera to world (RAS), shape ``(…, 4, 4)``.
 
     Raises:
-        ValueError: if a matrix is no rotation and shift, as one of determinant −1 is.
+        ValueError: if a matrix is not a rotation and shift, as one of determinant −1 is.
     """
     rotation = camera[..., :3, :3].double()
     unity = torch.eye(3, dtype=torch.float64, device=camera.device)
     error = (rotation.transpose(-1, -2) @ rotation - unity).abs().amax()
     if error > 1e-4 or bool((torch.linalg.det(rotation) < 0).any()):
         raise ValueError(
-            "a pose is no rigid motion (its matrix must be a rotation of determinant +1); an image that is "
-            'mirrored is said by the detector\'s view, not by the pose: use view="source" or "detector".'
+            "a pose is not a rigid motion (its matrix must be a rotation of determinant +1); an image that "
+            'is mirrored is said by the detector\'s view, not by the pose: use view="source" or "detector".'
         )
     flip = torch.diag(camera.new_tensor([-1.0, -1.0, 1.0, 1.0]))
     return flip @ torch.linalg.inv(camera) @ flip

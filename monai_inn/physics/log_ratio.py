@@ -45,7 +45,7 @@ def isometric_log_ratio(y: Tensor, floor: float = 1e-3) -> Tensor:
     Source: Egozcue et al., Mathematical Geology 35, 279 (2003).
     """
     basis = helmert_basis(y.shape[-1]).to(y)
-    # A pixel whose mean is not positive is no spectrum; it stays finite here and is masked by the problem.
+    # A pixel whose mean is not positive is not a spectrum; it stays finite here and is masked by the problem.
     mean = y.mean(-1, keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
     return (y / mean).clamp(min=floor, max=y.shape[-1] / floor).log() @ basis.T
 

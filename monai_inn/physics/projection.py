@@ -80,7 +80,8 @@ class Projector:
         if values.ndim != 3 or not bool((values >= 0).all()) or not bool(torch.isfinite(values).all()):
             raise ValueError(
                 f"a volume of shape {tuple(values.shape)} with values from {float(values.min()):g} to "
-                f"{float(values.max()):g} is no attenuation; give three axes of finite numbers ≥ 0, in 1/mm."
+                f"{float(values.max()):g} is not an attenuation; give three axes of finite numbers ≥ 0, in "
+                "1/mm."
             )
         self.volume, self.detector = volume, detector
         self.samples = samples or self._default_samples()

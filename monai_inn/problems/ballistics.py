@@ -29,7 +29,7 @@ class InverseBallistics(InverseProblem):
     """Position, height, angle and speed of a throw with air drag, from where the object hit the ground.
 
     One observation of four parameters: flat and lobbed throws land at the same place. Two parameters of the
-    original are no densities, and a flow needs densities. Its speed is an integer of a Poisson law: here a
+    original are not densities, and a flow needs densities. Its speed is an integer of a Poisson law: here a
     uniform number in ±½ is added, and the object really flies with the sum. Its height is
     ``max(0, N(1.5, 0.5²))``: here the parameter is the normal number, and heights below the ground (0.1 %)
     count as on it.

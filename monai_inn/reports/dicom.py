@@ -68,7 +68,7 @@ def write_dicom(
 
     Raises:
         ImportError: if highdicom is missing.
-        ValueError: if the source is no single series on the grid of the maps, or the maps' grid is sheared.
+        ValueError: if the source is not a single series on the grid of the maps, or that grid is sheared.
         OSError: if a file cannot be written.
     """
     try:

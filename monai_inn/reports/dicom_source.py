@@ -253,8 +253,8 @@ def _frames_affine(
     )
     if not alike or np.abs(places - regular).max() > tolerance:
         raise ValueError(
-            f"{folder}: the slices of the series are no regular grid (one is missing, tilted or of another "
-            "spacing); give the whole series, or export without --source."
+            f"{folder}: the slices of the series do not form a regular grid (one is missing, tilted or of "
+            "another spacing); give the whole series, or export without --source."
         )
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 3] = step, places[0]

@@ -59,7 +59,7 @@ def export_result(
         The content of ``export.json``, which lists the files.
 
     Raises:
-        ValueError: if the folder is no complete result, a format is unknown, or the source does not fit.
+        ValueError: if the folder is not a complete result, a format is unknown, or the source does not fit.
         OSError: if ``out`` cannot be written.
         ImportError: if a package is missing that a format needs; the message names it.
     """

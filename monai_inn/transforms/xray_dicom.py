@@ -46,7 +46,7 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
     """
     if not is_dicom(path):
         raise BadFileError(
-            f"{path}: is no DICOM file, or damaged; give the file the ending of its format, or copy it again."
+            f"{path}: is not a DICOM file, or is damaged; give the file the ending of its format, or copy it again."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,7 +71,7 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
 
 
 def _check_kind(path: Path, image: Any) -> None:
-    """Refuse what is no X-ray in shades of grey."""
+    """Refuse what is not an X-ray in shades of grey."""
     modality = str(image.get("Modality") or "").upper()
     if modality not in _MODALITIES:
         raise BadFileError(

@@ -98,7 +98,7 @@ class Cases:
 
     @property
     def period(self) -> Tensor | None:
-        """Length of a turn of each parameter, ``inf`` for those that are no angles; ``None`` if none is."""
+        """Length of a turn of each parameter, ``inf`` for those that are not angles; ``None`` if none is."""
         period = self.space.period
         return period if bool(period.isfinite().any()) else None
 
@@ -116,8 +116,8 @@ class Cases:
             constant = int((first.amax(0) == first.amin(0)).sum())
             if constant > len(self) // 2:
                 raise ValueError(
-                    f"{constant} of {len(self)} cases have equal samples of {p.name}; a point estimate is no "
-                    "posterior: draw samples (different seeds, dropout switched on)."
+                    f"{constant} of {len(self)} cases have equal samples of {p.name}; a point estimate is not "
+                    "a posterior: draw samples (different seeds, dropout switched on)."
                 )
 
 

@@ -85,7 +85,7 @@ def validate_source(
             **cases.source,
         }
     elif recalibrated is not None:
-        raise ValueError(f"{source} is no bundle; --recalibrate repairs bundles only.")
+        raise ValueError(f"{source} is not a bundle; --recalibrate repairs bundles only.")
     else:
         cases = read_cases(source, truth, parameters)
     started = _SIMULATING if is_bundle else 0.0

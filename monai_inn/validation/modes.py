@@ -21,7 +21,7 @@ _CASES, _SAMPLES = 200, 1000
 def mode_figures(cases: Cases, tolerance: Mapping[str, float], seed: int = 0) -> dict[str, Any] | None:
     """Return how the modes of up to 200 random cases agree with the truth, JSON-ready.
 
-    The truth is one known solution; others may exist, so that modes without one are no errors.
+    The truth is one known solution; others may exist, so that modes without one are not errors.
 
     Args:
         cases: posterior samples and truth.

@@ -34,7 +34,7 @@ def read_cases(
 
     - NPZ file or Zarr group with arrays ``samples (S, N, D)`` and ``truth (N, D)``, and optionally
       ``names``, ``units`` (text, ``D`` each) and ``log_prob (N,)``; with image axes behind, ``samples
-      (S, B, D, *spatial)`` and ``truth (B, D, *spatial)``, every pixel whose truth is no NaN is a case;
+      (S, B, D, *spatial)`` and ``truth (B, D, *spatial)``, every pixel whose truth is not NaN is a case;
     - CSV table with a column ``case`` and one column a parameter, one row a posterior sample; the truth is a
       second CSV table with one row a case;
     - folder that ``monai-inn infer --save-samples`` wrote (``samples_NAME.nii.gz``); the truth is a NIfTI
@@ -88,7 +88,7 @@ def read_parameters(path: str | PathLike[str]) -> tuple[Parameter, ...]:
 def _given(entry: Any) -> dict[str, Any]:
     """What an entry of the description says; ``null`` says nothing."""
     if not isinstance(entry, Mapping):
-        raise TypeError(f"{entry!r} is no object")
+        raise TypeError(f"{entry!r} is not an object")
     return {key: value for key, value in entry.items() if value is not None}
 
 

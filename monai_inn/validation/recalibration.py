@@ -126,7 +126,7 @@ def recalibrate_bundle(
 
     Raises:
         FileNotFoundError: if there is no such bundle.
-        ValueError: if the source is damaged, ``out`` exists and is no bundle, or ``n`` is too small.
+        ValueError: if the source is damaged, ``out`` exists and is not a bundle, or ``n`` is too small.
         OSError: if ``out`` cannot be written.
     """
     check_target(out, METADATA, "a bundle")

@@ -44,7 +44,7 @@ def write_report(
         The content of ``report.json``.
 
     Raises:
-        ValueError: if the folder exists and is no report.
+        ValueError: if the folder exists and is not a report.
         OSError: if it cannot be written.
     """
     check_target(path, REPORT, "a report")

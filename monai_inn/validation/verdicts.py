@@ -58,7 +58,7 @@ def holm(p_values: Any) -> Any:
 def status_of(figures: dict[str, Any], tolerance: Tolerance, alpha: float = 0.05) -> str:
     """Return the status of one parameter (or stratum) from its ``width`` and ``shift`` blocks.
 
-    ``miscalibrated``: a deviation beyond the tolerance that is no accident; ``small deviation``: measurable,
+    ``miscalibrated``: a deviation beyond the tolerance that is not chance; ``small deviation``: measurable,
     within the tolerance; ``undecided``: no deviation seen, but too few cases to exclude one beyond the
     tolerance; ``calibrated``: the confidence intervals lie inside the tolerance.
     """

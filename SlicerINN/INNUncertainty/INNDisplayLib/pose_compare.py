@@ -51,7 +51,7 @@ def compared(xray: NDArray[np.floating], drr: NDArray[np.floating], how: Compari
         return np.where((row // side + column // side) % 2 == 0, xray, drr)
     if how.kind == "difference":
         return xray - drr
-    raise ValueError(f"{how.kind!r} is no comparison; give one of {', '.join(COMPARISONS)}.")
+    raise ValueError(f"{how.kind!r} is not a comparison; give one of {', '.join(COMPARISONS)}.")
 
 
 def show_comparison(run: PoseRun, how: Comparing) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -182,7 +182,7 @@ def parse_poses(folder: Path, record: Any) -> PoseResult:
         detector["rows"], detector["columns"], detector["source_detector_mm"], detector["beam"]
         target = np.asarray(record["target_ras_mm"], float)
         if target.shape != (3,) or not np.isfinite(target).all():
-            raise ValueError("the target is no point")
+            raise ValueError("the target is not a point")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _KIND.damaged(folder, error) from error
     if not poses:
@@ -194,15 +194,15 @@ def _pose(entry: dict[str, Any], names: list[str]) -> Pose:
     """A pose with what is shown of it.
 
     Raises:
-        ValueError: if its matrix is no rotation and shift, or a number is missing.
+        ValueError: if its matrix is not a rotation and shift, or a number is missing.
     """
     matrix = np.asarray(entry["camera_to_world"], float)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise ValueError("camera_to_world is no matrix")
+        raise ValueError("camera_to_world is not a matrix")
     rotation = matrix[:3, :3]
     is_rotation = np.abs(rotation.T @ rotation - np.eye(3)).max() < _RIGID and np.linalg.det(rotation) > 0
     if not is_rotation or not np.array_equal(matrix[3], [0, 0, 0, 1]):
-        raise ValueError("camera_to_world is no rigid motion")
+        raise ValueError("camera_to_world is not a rigid motion")
     pose = Pose(entry, matrix)
     shown = [pose.mass, pose.similarity, *(pose.value(name) for name in names)]
     shown += [float(entry["spread"][name]) for name in names]

@@ -38,7 +38,7 @@ class RecordKind:
         """Return the content of the file in a folder.
 
         Raises:
-            ResultError: if there is none, or it is no JSON.
+            ResultError: if there is none, or it is not JSON.
         """
         path = Path(folder) / self.file
         self._check_place(Path(folder), [self.file])
