@@ -116,8 +116,8 @@ class Cases:
             constant = int((first.amax(0) == first.amin(0)).sum())
             if constant > len(self) // 2:
                 raise ValueError(
-                    f"{constant} of {len(self)} cases have equal samples of {p.name}; a point estimate is not "
-                    "a posterior: draw samples (different seeds, dropout switched on)."
+                    f"{constant} of {len(self)} cases have equal samples of {p.name}; a point estimate is "
+                    "not a posterior: draw samples (different seeds, dropout switched on)."
                 )
 
 
