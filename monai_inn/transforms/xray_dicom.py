@@ -46,7 +46,8 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
     """
     if not is_dicom(path):
         raise BadFileError(
-            f"{path}: is not a DICOM file, or is damaged; give the file the ending of its format, or copy it again."
+            f"{path}: is not a DICOM file, or is damaged; give the file the ending of its "
+            "format, or copy it again."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
