@@ -141,7 +141,7 @@ def _scan_peaks(density: Tensor, floor: Tensor) -> Tensor:
         torch.zeros_like(floor),
     )  # highest since rising, lowest since falling
     rising = torch.ones_like(floor, dtype=torch.bool)
-    for value, high, dip in zip(columns, is_high, dips, strict=True):
+    for value, high, dip in zip(columns.unbind(), is_high.unbind(), dips.unbind(), strict=True):
         extreme = torch.where(rising, torch.maximum(extreme, value), torch.minimum(extreme, value))
         falls = (value < _DIP * extreme) & (extreme > floor)
         turns = torch.where(rising, falls, high & (extreme < dip))

@@ -166,7 +166,7 @@ class FlowDistribution(Distribution):
         rows = value.to(self._stack.dtype).expand(*shape, -1)
         # Without a condition all values share the one density, so they are rows of one sample.
         samples = 1 if self._condition is None else shape[: len(shape) - len(self.batch_shape)].numel()
-        pixels = shape.numel() if self._condition is None else self._rows
+        pixels = math.prod(shape) if self._condition is None else self._rows  # stays symbolic when exported
         return rows.reshape(samples, pixels, self._channels), torch.Size(shape)
 
     @property
