@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Small layers run several times slower on threads that wait for one another, above all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the few tests that ask for more of them
 
 from typing import TYPE_CHECKING
 

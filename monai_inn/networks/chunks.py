@@ -165,13 +165,13 @@ def on_all_threads(function: Callable[[T], R], tasks: Sequence[T], device: torch
 
 def _in_modes_of_caller(function: Callable[[T], R], device: torch.device) -> Callable[[T], R]:
     """The function for another thread, which does not inherit torch's modes."""
-    is_inference, has_gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def run(task: T) -> R:
         # Inference mode comes first, for it sets the gradient mode as well.
         with (
-            torch.inference_mode(is_inference),
-            torch.set_grad_enabled(has_gradients),
+            torch.inference_mode(inference),
+            torch.set_grad_enabled(gradients),
             full_precision(device),
         ):
             return function(task)
@@ -193,10 +193,18 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         barrier.wait()
 
+    _protect_forks()
     pool = ThreadPoolExecutor(threads, "monai_inn", initializer=single_threaded)
     list(pool.map(str, range(threads)))  # starts all
     torch.set_num_threads(threads)  # what a worker sets becomes the default of later threads
     return pool
+
+
+@functools.cache
+def _protect_forks() -> None:
+    """Give every fork one thread, as a data loader does: GNU OpenMP waits there for ever for its others."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 def _pieces(samples: int, pixels: int, limit: int, threads: int, least: int) -> Iterator[tuple[slice, slice]]:

@@ -80,7 +80,7 @@ class FlowDistribution(Distribution):
         """Return the density that the same flow makes of another base."""
         return type(self)(self._stack, self._condition, self._channels, base)
 
-    def expand(self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: object = None) -> Self:
+    def expand(self, batch_shape: SampleShape, _instance: object = None) -> Self:
         """Return the same density with the batch expanded, as ``torch.Tensor.expand`` does."""
         condition = self._condition
         if condition is None:
@@ -133,9 +133,7 @@ class FlowDistribution(Distribution):
         That of an ensemble has its members first, ``(M, …)``. It is ``-inf`` for infinite values and for
         those that overflow on the way, and NaN for NaN.
         """
-        rows, shape = self._broadcast(value)
-        density = self._walk("log_prob", rows, ())
-        density = density.permute(2, 0, 1).reshape((*self._member_shape, *shape))
+        density = self._ask("log_prob", value, ())
         is_unknown = value.isnan().any(-1)
         if self._condition is not None:
             is_unknown = is_unknown | ~self._condition.isfinite().all(-1)
@@ -146,9 +144,7 @@ class FlowDistribution(Distribution):
 
         The inverse of ``push``; of the same shape as the values, an ensemble's with its members first.
         """
-        rows, shape = self._broadcast(value)
-        latent = self._walk("latent", rows, (self._channels,))
-        return latent.permute(2, 0, 1, 3).reshape((*self._member_shape, *shape, self._channels))
+        return self._ask("latent", value, (self._channels,))
 
     def _latents(self, latent: Tensor) -> Tensor:
         """Standard normal latents ``(S, N or 1, D)`` as those of the flow, ``(S, N, D)``."""
@@ -157,17 +153,24 @@ class FlowDistribution(Distribution):
             latent = self._base.push(latent)
         return latent.expand(-1, self._rows, -1)
 
-    def _broadcast(self, value: Tensor) -> tuple[Tensor, torch.Size]:
-        """Values as rows ``(S, n, D)``, and the shape that they stand for, without ``D``."""
+    def _ask(self, direction: str, value: Tensor, event: tuple[int, ...]) -> Tensor:
+        """What one of the methods below says of values that broadcast with ``(…, *batch_shape, D)``.
+
+        Shape ``(…, *batch_shape, *event)``, an ensemble's with its members first.
+        """
         channels = value.shape[-1] if value.ndim else 0
         if channels != self._channels:
             raise ValueError(f"values have {channels} channels on the last axis, expected {self._channels}.")
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        extra = len(shape) - len(self.batch_shape)
+        if shape[extra:] != self.batch_shape:
+            return self.expand(shape[extra:])._ask(direction, value, event)
         rows = value.to(self._stack.dtype).expand(*shape, -1)
         # Without a condition all values share the one density, so they are rows of one sample.
-        samples = 1 if self._condition is None else shape[: len(shape) - len(self.batch_shape)].numel()
-        pixels = math.prod(shape) if self._condition is None else self._rows  # stays symbolic when exported
-        return rows.reshape(samples, pixels, self._channels), torch.Size(shape)
+        # Unlike numel(), math.prod stays symbolic when a network is exported.
+        size = (math.prod(shape[:extra]), self._rows) if self._condition is not None else (1, math.prod(shape))
+        found = self._walk(direction, rows.reshape(*size, channels), event)
+        return found.movedim(2, 0).reshape((*self._member_shape, *shape, *event))
 
     @property
     def _rows(self) -> int:

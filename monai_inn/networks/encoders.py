@@ -56,7 +56,7 @@ class Whitening(nn.Module):
         return torch.linalg.slogdet(self.matrix.double())[1].float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Whiten features ``(…, F)``, in full precision: small directions are small differences."""
+        """Whiten features ``(…, F)``, unrounded: small directions are differences of large numbers."""
         with full_precision(features.device):
             return (features - self.mean) @ self.matrix.T
 

@@ -38,9 +38,7 @@ class ParameterPosterior(Distribution):
         self.base, self.space = base, space
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
-    def expand(
-        self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: object = None
-    ) -> ParameterPosterior:
+    def expand(self, batch_shape: SampleShape, _instance: object = None) -> ParameterPosterior:
         """Return the same posterior with the batch expanded, as ``torch.Tensor.expand`` does."""
         return ParameterPosterior(self.base.expand(batch_shape), self.space)
 

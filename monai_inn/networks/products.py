@@ -35,8 +35,8 @@ _RECTIFIED = getattr(torch, "_addmm_activation", None)
 def _keep_memory() -> None:
     """Make the C library keep freed activations for the next ones: measured, 7–30 % of a flow's time.
 
-    It returns large blocks page by page to the system until one of nearly 32 MiB, the most that it learns
-    from, has been freed. That block is never touched, so it takes no memory.
+    It returns large blocks to the system page by page until one of nearly 32 MiB, the most that it learns
+    from, has been freed. That block is never written to, so it takes no memory.
     """
     torch.empty(2**25 - 4096, dtype=torch.uint8, device="cpu")
 

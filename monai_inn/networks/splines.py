@@ -231,7 +231,7 @@ class _Forward(torch.autograd.Function):
         a, b, top, bottom, slope = curve
         (width, height), (u, fraction), (left, right) = size.unbind(), position.unbind(), slopes.unbind()
         members, channels, rows = is_inside.shape
-        of_y, of_log = of_y.reshape(-1), torch.mul(of_log_det.unsqueeze(1), is_inside).view(-1)
+        of_y, of_log = of_y.reshape(-1), torch.mul(of_log_det.unsqueeze(1), is_inside).reshape(-1)
         of_top, of_bottom = of_log / top, of_log / bottom
         lift = torch.mul(of_y, height).div_(bottom)
         sink = torch.mul(lift, fraction).sub_(of_bottom, alpha=2)
