@@ -30,7 +30,7 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-LIMIT = 120
+LIMIT = 300
 """Seconds after which a state that does not come is a failure. No test waits for a time."""
 _NOTE_PICTURES_ON_THEIR_WAY = """
 window.picturesOnTheirWay = new Set();
@@ -65,20 +65,33 @@ _SHOWS = f"""
 _SERVE = """
 import sys
 from monai_inn.viewer import serve
-try:
-    serve(sys.argv[1], port=int(sys.argv[2]), announce=lambda line: print(line, flush=True))
-except (ValueError, OSError) as error:
-    sys.exit(f"{type(error).__name__}: {error}")
+port, *folders = sys.argv[1:]
+for folder in folders:
+    try:
+        serve(folder, port=int(port), announce=lambda line: print(line, *sys.modules, flush=True))
+    except (ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
 """
 
 
-class Viewer:
-    """A viewer in a child process; ``address`` is what it announced."""
+def _command(port: int, *folders: Path | str) -> list[str]:
+    return [sys.executable, "-c", _SERVE, str(port), *map(str, folders)]
 
-    def __init__(self, folder: Path | str, log: Path, port: int = 0) -> None:
+
+def refusals(*folders: Path | str, port: int = 0) -> list[str]:
+    """What the viewer says to folders, or to a port, that it cannot serve."""
+    done = subprocess.run(_command(port, *folders), capture_output=True, text=True, timeout=LIMIT)
+    assert done.stdout == ""
+    return [line for line in done.stderr.splitlines() if "Error:" in line]
+
+
+class Viewer:
+    """A viewer in a child process; ``address`` is what it announced, ``modules`` what is loaded by then."""
+
+    def __init__(self, folder: Path | str, log: Path) -> None:
         with log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(folder), str(port)],
+                _command(0, folder),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -92,7 +105,8 @@ class Viewer:
         if not line:
             self.process.wait(LIMIT)
             raise RuntimeError(log.read_text() or f"the viewer did not start within {LIMIT} s")
-        self.address = next(word for word in line.split() if word.startswith("http"))
+        self.modules = set(line.split())
+        self.address = next(word for word in line.split() if word.startswith("http://"))
         self.origin, _, self.token = self.address.partition("/index.html?token=")
 
     def stop(self) -> None:
