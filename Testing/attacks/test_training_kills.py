@@ -1,0 +1,147 @@
+"""Killed commands: whatever state is left, the same command says what to do, goes on, or starts anew.
+
+Children are forked from a server that has imported everything. Each stops at a line that it prints and waits
+there until the signal is sent, so nothing depends on time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+import monai_inn.training as training
+from monai_inn.problems import LinearGaussian
+from monai_inn.training import Recipe, open_simulations
+
+SIZES = {"num_simulations": 2048, "held_out": 256, "guard": 64, "measured": 64}
+STEPS = {"posterior_steps": 50, "density_steps": 3, "preview_steps": 3, "batch_size": 64}
+KILLED, TERMINATED = signal.SIGKILL, signal.SIGTERM
+
+
+class Gate:
+    """Standard error of a child: sends texts to the parent, and waits after the n-th with a word in it."""
+
+    def __init__(self, texts, answers, word, number) -> None:
+        self.texts, self.answers, self.word, self.left = texts, answers, word, number
+
+    def write(self, text) -> None:
+        self.left -= self.word in text
+        is_gate = self.word in text and self.left == 0
+        self.texts.send((text, is_gate))
+        if is_gate:
+            self.answers.recv()
+
+    def flush(self) -> None:
+        pass
+
+
+def child(texts, answers, arguments, word, number):
+    """Run a command with small sizes in a process of its own."""
+    from monai_inn.cli import main
+
+    sizes = SIZES | STEPS | {"preview_observations": 64}
+    sys.modules[training.fit.__module__].Recipe = functools.partial(Recipe, **sizes)
+    sys.modules[training.fit.__module__].Recipe.from_config = Recipe.from_config
+    sys.stderr, sys.stdout = Gate(texts, answers, word, number), open(os.devnull, "w")  # noqa: SIM115 - ends with the process
+    sys.argv = ["monai-inn", *arguments]
+    sys.exit(main())
+
+
+@pytest.fixture(scope="module")
+def forks():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.commands"])
+    return context
+
+
+def run(forks, *arguments, at="nothing", number=1, sent=None):
+    """Run a command, send a signal at a line if wanted; return its exit code and its lines of errors."""
+    received, sender = forks.Pipe(duplex=False)
+    answers, answer = forks.Pipe(duplex=False)
+    words = [str(argument) for argument in arguments]
+    process = forks.Process(target=child, args=(sender, answers, words, at, number))
+    process.start()
+    sender.close()
+    texts = []
+    with contextlib.suppress(EOFError, ConnectionResetError):
+        while True:
+            text, is_gate = received.recv()
+            texts.append(text)
+            if is_gate:
+                os.kill(process.pid, sent)
+                answer.send("go on")
+    process.join()
+    return process.exitcode, [text for text in texts if text.strip() and "PROGRESS" not in text]
+
+
+def fit(forks, out, *options, **when):
+    return run(forks, "fit", "linear_gaussian", "-o", out, "--progress-lines", *options, **when)
+
+
+@pytest.fixture(scope="module")
+def whole(forks, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "bundle"
+    assert fit(forks, out) == (0, [])
+    return (out / "models/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "sent"),
+    [
+        ("simulate", 1, KILLED),
+        ("simulate", 1, TERMINATED),
+        ("posterior", 3, KILLED),
+        ("posterior", 1, TERMINATED),
+    ],
+)
+def test_a_killed_fit_goes_on_to_the_same_bytes(forks, whole, tmp_path, at, number, sent):
+    out, state = tmp_path / "bundle", tmp_path / "bundle.training"
+    code, lines = fit(forks, out, at=at, number=number, sent=sent)
+    if sent is KILLED:
+        assert (code, lines) == (-KILLED, [])
+    else:
+        assert code == 130
+        assert lines == ["monai-inn: interrupted; run the same command with --resume to continue."]
+    assert not out.exists()
+    assert (state / "state.pt").exists() == (at == "posterior")
+    if at == "posterior":
+        code, lines = fit(forks, out)
+        assert code == 2
+        assert len(lines) == 1
+        assert "continue it with --resume" in lines[0]
+    assert fit(forks, out, "--resume") == (0, [])
+    assert (out / "models/model.safetensors").read_bytes() == whole
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_fit_that_was_killed_before_its_first_step_starts_anew_without_resume(forks, whole, tmp_path):
+    out = tmp_path / "bundle"
+    fit(forks, out, at="simulate", sent=KILLED)
+    assert fit(forks, out) == (0, [])
+    assert (out / "models/model.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize(("number", "sent"), [(1, KILLED), (3, KILLED), (2, TERMINATED)])
+def test_a_killed_simulation_goes_on(forks, tmp_path, number, sent):
+    out = tmp_path / "set.zarr"
+    command = ("simulate", "linear_gaussian", "-n", 40_000, "-o", out, "--progress-lines")
+    code, lines = run(forks, *command, at="PROGRESS", number=number, sent=sent)
+    if sent is KILLED:
+        assert (code, lines) == (-KILLED, [])
+    else:
+        assert (code, lines) == (130, ["monai-inn: interrupted; run the same command again to continue."])
+    with pytest.raises(RuntimeError, match=r"of 5 chunks are missing. Run the same simulation again"):
+        open_simulations(out)
+    assert run(forks, *command) == (0, [])
+    theta, y = LinearGaussian().simulate_clean(40_000)
+    stored = open_simulations(out)
+    np.testing.assert_array_equal(stored.theta[:], theta.numpy())
+    np.testing.assert_array_equal(stored.y[:], y.numpy())
+    assert [p.name for p in tmp_path.iterdir()] == ["set.zarr"]
