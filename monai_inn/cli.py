@@ -114,12 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb("fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle")
     _add_problem(sub)
     sub.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="bundle folder to write")
+    sub.add_argument("--members", type=int, default=5, help="flows behind the trust score, at least 2 (5)")
     sub.add_argument(
-        "--members", type=int, default=5, help="flows in the density ensemble behind the trust score (5)"
+        "--minutes", type=float, help="time budget for everything; without it the full recipe is trained"
     )
-    sub.add_argument("--minutes", type=float, help="time budget; without it the full recipe is trained")
     sub.add_argument("--simulations", metavar="ZARR", help="train on what `simulate` wrote")
-    sub.add_argument("--resume", action="store_true", help="continue an interrupted run into the same BUNDLE")
+    sub.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an interrupted run into the same BUNDLE, if it has a checkpoint",
+    )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     sub.add_argument("--warm", metavar="BUNDLE2",
                      help="start a registration from another patient's bundle; by default from the shipped "
