@@ -1,4 +1,4 @@
-"""Puts example images and the display library of the Slicer module into the package."""
+"""Puts example images and the display library of the Slicer module into the package; makes links absolute."""
 
 import re
 import shutil

@@ -243,7 +243,7 @@ def test_what_is_no_rigid_motion_is_refused():
     stretched = cameras.clone()
     stretched[2, :3, :3] *= 1.01
     for wrong in (mirrored, stretched):
-        with pytest.raises(ValueError, match=r"no rigid motion .* use view="):
+        with pytest.raises(ValueError, match=r"not a rigid motion .* use view="):
             itk_matrix(wrong)
 
 

@@ -366,7 +366,7 @@ def truncated(folder):
         (lambda f: write_series(f, oblique(origin=(0, 0, 0)), SHAPE), "infer without --shrink"),
         (lambda f: write_series(f, oblique((0.5, 0.81, 3)), SHAPE), "lies elsewhere"),
         (lambda f: write_series(f, PICTURE, SHAPE), "lies elsewhere"),
-        (a_slice_short, "no regular grid"),
+        (a_slice_short, "do not form a regular grid"),
         (lambda f: write_series(f, oblique(), SHAPE, FrameOfReferenceUID=None), "no frame of reference"),
         (lambda f: write_series(f, oblique(), SHAPE, ImagePositionPatient=None), "do not say where they lie"),
         (lambda f: write_series(f, oblique(), SHAPE, PixelSpacing=None), "do not say where they lie"),

@@ -80,14 +80,14 @@ DAMAGES = {
     "lacks modes": lambda folder: change(folder, lambda r: r.pop("modes")),
     "has format 2": lambda folder: change(folder, lambda r: r.update(format_version=2)),
     "holds no pose": lambda folder: change(folder, lambda r: r.update(modes=[])),
-    "no rigid motion": lambda folder: change(
+    "not a rigid motion": lambda folder: change(
         folder, lambda r: r["modes"][0].update(camera_to_world=MIRRORED)
     ),
     "is not a matrix": lambda folder: change(folder, lambda r: r["modes"][1].update(camera_to_world=[1, 2])),
     "is damaged": lambda folder: change(folder, lambda r: r["modes"][0].pop("pose")),
     "damaged .'pose'": lambda folder: change(folder, lambda r: r["modes"][0].update(refined={"sd": {}})),
     "incomplete": lambda folder: change(folder, lambda r: r["modes"][0].update(mass=float("nan"))),
-    "no point": lambda folder: change(folder, lambda r: r.update(target_ras_mm=[1])),
+    "not a point": lambda folder: change(folder, lambda r: r.update(target_ras_mm=[1])),
     "drr_2.nii.gz is missing": lambda folder: (folder / "drr_2.nii.gz").unlink(),
     "samples.npz is missing": lambda folder: (folder / "samples.npz").unlink(),
     "truncated": lambda folder: (folder / "xray.nii.gz").write_bytes(b"no image"),
