@@ -167,9 +167,10 @@ class FlowDistribution(Distribution):
             return self.expand(shape[extra:])._ask(direction, value, event)
         rows = value.to(self._stack.dtype).expand(*shape, -1)
         # Without a condition all values share the one density, so they are rows of one sample.
-        # Unlike numel(), math.prod stays symbolic when a network is exported.
-        size = (math.prod(shape[:extra]), self._rows) if self._condition is not None else (1, math.prod(shape))
-        found = self._walk(direction, rows.reshape(*size, channels), event)
+        # math.prod, unlike numel(), stays symbolic when a network is exported.
+        samples = 1 if self._condition is None else math.prod(shape[:extra])
+        pixels = math.prod(shape) if self._condition is None else self._rows
+        found = self._walk(direction, rows.reshape(samples, pixels, channels), event)
         return found.movedim(2, 0).reshape((*self._member_shape, *shape, *event))
 
     @property
