@@ -92,6 +92,7 @@ def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, pictures: Pa
         settled(page)
         page.screenshot(path=pictures / f"{kind.lower().replace(' ', '_')}.png")
     choose(page, "kind", "One sample")
+    assert press(page, "sample", "Home") == 1
     before = settled(page)
     assert press(page, "sample", "End") == 4
     says(page, "#sample", "sample 4 of 4")
