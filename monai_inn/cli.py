@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, verbs
 from monai_inn.plain import plain
@@ -33,15 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result: dict[str, Any] = arguments.run(arguments)
     except KeyboardInterrupt as stop:
-        print(f"monai-inn: interrupted; {str(stop) or 'nothing half-written is left.'}", file=sys.stderr)
+        _say(f"monai-inn: interrupted; {str(stop) or 'nothing half-written is left.'}", sys.stderr)
         return _INTERRUPTED
     except (ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
         if not _is_expected(error):
             raise
-        print(f"monai-inn: {' '.join(_message(error).split())}", file=sys.stderr)
+        _say(f"monai-inn: {' '.join(_message(error).split())}", sys.stderr)
         return _BAD_INPUT
-    print(json.dumps(result, indent=2) if arguments.json else plain(arguments.verb, result))
+    _say(json.dumps(result, indent=2) if arguments.json else plain(arguments.verb, result), sys.stdout)
     return 0
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print; a character that the stream cannot show, as a file name may have, is shown by its number."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with the exit code of bad input."""
-        print(f"monai-inn: {message}; see `{self.prog} --help`.", file=sys.stderr)
+        _say(f"monai-inn: {' '.join(message.split())}; see `{self.prog} --help`.", sys.stderr)
         sys.exit(_BAD_INPUT)
 
 

@@ -74,7 +74,7 @@ def parse_json(text: str) -> Any:
     """Return what a JSON text holds.
 
     Raises:
-        ValueError: if it is not JSON, is nested too deeply, or holds a number that is not finite.
+        ValueError: if it is not JSON, is nested too deeply, or holds numbers or texts that JSON cannot mean.
     """
     try:
         content = json.loads(
@@ -87,8 +87,15 @@ def parse_json(text: str) -> Any:
         inner = (v.values() if isinstance(v, dict) else v for v in layer if isinstance(v, (dict, list)))
         layer = [value for values in inner for value in values]
         if not layer:
-            return content
-    raise ValueError("nested too deeply")
+            break
+    else:
+        raise ValueError("nested too deeply")
+    if "\\ud" in text.lower():  # half of a character, which no file can hold
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text is not Unicode") from None
+    return content
 
 
 def _no_number(text: str) -> float:

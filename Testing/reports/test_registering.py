@@ -229,7 +229,7 @@ def test_views(pose_bundle, result, tmp_path):
     second = plan_views(pose_bundle, tmp_path / "second", after=result[1], step=45)
     assert second["settings"]["after"] == str(result[1].resolve())
     assert (tmp_path / "second" / "views.png").stat().st_size > 10_000
-    with pytest.raises(ValueError, match="no result of `monai-inn register`"):
+    with pytest.raises(ValueError, match=r"no registration\.json in it"):
         plan_views(pose_bundle, tmp_path / "third", after=tmp_path)
     with pytest.raises(ValueError, match="step = 0"):
         plan_views(pose_bundle, tmp_path / "third", step=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,15 @@ def own_study(result: StoredResult, layout: Layout) -> list[Any]:
     path = result.files.get(("photo", "photo"))
     colours = 255 * result.valid[..., None].astype(np.uint8) if path is None else _photo(result, path)
     slices = layout.apply(np.broadcast_to(colours, (*result.valid.shape, 3)))
+    try:
+        created = datetime.datetime.fromisoformat(result.record["created"])
+    except (KeyError, ValueError):
+        created = datetime.datetime(1900, 1, 1)
     shared = {
         "study_instance_uid": hd.UID(),
         "series_instance_uid": hd.UID(),
-        "study_date": str(result.record.get("created", "1900-01-01"))[:10].replace("-", ""),
-        "study_time": str(result.record.get("created", ""))[11:19].replace(":", "") or "000000",
+        "study_date": f"{created:%Y%m%d}",
+        "study_time": f"{created:%H%M%S}",
     }
     frame = hd.UID()
     return [_capture(result, layout, n, pixels, frame, shared) for n, pixels in enumerate(slices)]
