@@ -99,6 +99,8 @@ def test_comparisons(page: Page) -> None:
     assert another(page, first, 1, 0, 0.05), "the DRR alone"
     choose(page, "comparison", "Checkerboard")
     says(page, "#views", "take turns")
+    press(page, "fields", "Home")
+    assert press(page, "fields", "ArrowRight", 6) == 8
     eight = settled(page)
     press(page, "fields", "Home")
     says(page, "#fields", "2 along the longer side")
