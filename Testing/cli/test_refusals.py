@@ -57,7 +57,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
         (["simulate", "linear_gaussian", "-n", "9", "-o", "{out}", "--camera", "tivita"], "has no camera"),
         (["simulate", "oximetry", "-n", "9", "-o", "{out}", "--camera", "nikon"], "unknown camera 'nikon'"),
         (["fit", "linear_gaussian", "-o", "{out}", "--minutes", "0"], "positive time budget"),
-        (["fit", "linear_gaussian", "-o", "{out}", "--resume"], "no checkpoint"),
+        (["fit", "linear_gaussian", "-o", "{out}", "--members", "1"], "give at least 2"),
         (["fit", "linear_gaussian", "-o", "{image}/bundle"], "choose a folder that you may write to"),
     ],
 )
