@@ -111,6 +111,7 @@ def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys)
         (["{tmp}/none.npz", "-o", "{tmp}/r"], "no such file"),
         (["{tmp}/none.npz", "-o", "{tmp}/r", "--recalibrate", "{tmp}/b"], "repairs bundles only"),
         (["{bundle}", "-o", "{tmp}/bundle"], "exists and is not a report"),
+        (["{bundle}", "-o", "{tmp}/r", "--recalibrate", "{tmp}/r"], "give another folder"),
         (["{bundle}", "-o", "{tmp}/r", "--tolerance-width", "0"], "give a share between 0 and 1"),
         (
             ["{bundle}", "-o", "{tmp}/r", "--mode", "sao2"],

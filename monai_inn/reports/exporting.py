@@ -51,7 +51,7 @@ def export_result(
 
     Args:
         folder: folder that ``infer`` wrote.
-        out: folder to write; appears complete or not at all. An older export in it is replaced.
+        out: folder to write; it has its record once it is complete. An older export in it is replaced.
         formats: any of ``nifti``, ``csv``, ``html``, ``dicom``.
         source: folder of the DICOM series that the image came from; only for ``dicom``.
 

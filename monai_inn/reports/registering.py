@@ -59,7 +59,7 @@ def register_xray(
     Args:
         bundle: folder of a bundle that ``monai-inn fit registration`` wrote.
         xray: PNG, JPEG, TIFF, DICOM, NIfTI, NRRD or MetaImage.
-        out: folder to write; appears complete or not at all.
+        out: folder to write; it has its record once it is complete.
         samples: posterior samples.
         false_alarm: share of X-rays like the simulated that may be called untrusted.
         refined: also climb from each pose to the top of the likelihood.

@@ -51,7 +51,7 @@ def infer_image(
     Args:
         bundle: folder of a bundle, or the name of a shipped one.
         image: image file.
-        out: folder to write; appears complete or not at all.
+        out: folder to write; it has its record once it is complete.
         samples: posterior samples per pixel.
         interval: probability inside the interval whose width is mapped.
         below: thresholds by parameter name.

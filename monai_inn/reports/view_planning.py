@@ -49,7 +49,7 @@ def plan_views(
 
     Args:
         bundle: bundle of a registration whose ``lao`` and ``cra`` are free.
-        out: folder to write; appears complete or not at all.
+        out: folder to write; it has its record once it is complete.
         after: folder of ``register_xray``: the map is then of a second X-ray after that one, over the turns
             of the C-arm from there.
         step: degrees between views.

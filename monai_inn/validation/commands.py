@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -63,6 +64,8 @@ def validate_source(
     check_target(out, REPORT, "a report")
     if recalibrated is not None:
         check_target(recalibrated, METADATA, "a bundle")
+        if os.path.realpath(recalibrated) == os.path.realpath(out):
+            raise ValueError(f"{out}: holds the report; give another folder for the recalibrated bundle.")
     title = Path(source).resolve().name  # "." has no name of its own
     warnings: list[str] = []
     is_bundle = source in shipped() or (Path(source) / METADATA).is_file()

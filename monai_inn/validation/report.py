@@ -33,7 +33,7 @@ def write_report(
 
     Args:
         cases: posterior samples and truth.
-        path: folder to write; appears complete or not at all. An older report in it is replaced.
+        path: folder to write; it has its record once it is complete. An older report in it is replaced.
         title: what was validated, for people.
         tolerance: deviations that do not matter, see ``validate``.
         mode_tolerance: parameters whose modes are compared with the truth, see ``mode_figures``.
