@@ -154,19 +154,18 @@ def own_file(folder: str | PathLike[str], name: str) -> Path:
 
     Raises:
         FileNotFoundError: if it is missing.
-        ValueError: if it leads out of the folder, or is not a regular file.
+        BadFileError: if it leads out of the folder, or is not a regular file.
     """
     path = Path(folder) / name
     try:
         home, real = Path(folder).resolve(), Path(os.path.realpath(path))
     except (ValueError, RuntimeError):  # a zero byte in the name, or links in a circle
-        raise ValueError(f"{name!r} is not the name of a file; copy the folder again.") from None
+        raise BadFileError(f"{name!r} is not the name of a file; copy the folder again.") from None
     if not real.is_relative_to(home):
-        raise ValueError(f"{path}: leads out of its folder; put the file itself there.")
+        raise BadFileError(f"{path}: leads out of its folder; put the file itself there.")
     if not os.path.lexists(real):
         raise FileNotFoundError(f"{path}: is missing; copy the folder as a whole.")
-    if not real.is_file():
-        raise ValueError(f"{path}: is not a regular file; copy the folder again.")
+    require_file(real, "a file of the folder; copy it again")
     return path
 
 
@@ -175,12 +174,23 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """Give a temporary path in the same folder, which takes the place of ``path`` when the block ends.
 
     It ends as ``path`` does, since some writers go by the ending. A link stays, and what it points at is
-    written. After an error nothing of it is left; what
-    a killed process left is removed when the same file is written again.
+    written. After an error nothing of it is left; what a killed process left is removed when the same file
+    is written again.
+
+    Raises:
+        OSError: if the file cannot be written.
     """
+
+    def touch(draft: Path) -> None:
+        try:
+            draft.touch(exist_ok=False)
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror}); choose a folder that you may write to"
+            raise OSError(error.errno, reason, str(path)) from error
+
     target, name = Path(os.path.realpath(path)), Path(path).name
     sweep(target.parent, name)
-    with drafted(target.parent, name, lambda draft: draft.touch(exist_ok=False)) as draft:
+    with drafted(target.parent, name, touch) as draft:
         try:
             yield draft
             os.replace(draft, target)

@@ -103,7 +103,7 @@ def test_bundles_are_listed_with_what_a_chooser_shows(bundle, tmp_path, capsys):
     assert "Not a medical device" in shipped["intended_use"]
     assert listed["bundle"]["calibration"]["errors"] == {}
     assert not listed["bundle"]["shipped"]
-    assert "is not valid JSON" in listed["broken"]["error"]
+    assert "is damaged" in listed["broken"]["error"]
     assert run("bundles", bundle, tmp_path / "broken") == 0
     text = capsys.readouterr().out
     assert "calibration not measured" in text

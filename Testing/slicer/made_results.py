@@ -69,6 +69,7 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
         "format_version": 1,
         "intended_use": "Research only.",
         "settings": {"interval": 0.95, "false_alarm": 0.05},
+        "image": {"path": "/images/made.hdr"},
         "bundle": {"name": "made", "path": "/bundles/made", "camera": "tivita",
                    "calibration": {"simulations": 40000, "errors": {"sao2": 0.002}, "noise": 0.003}},
         "parameters": PARAMETERS,

@@ -19,7 +19,7 @@ def untrained(problem, seed, **network):
     """A new network in front of which everything is fitted, and its pool."""
     pool = SimulationPool.simulate(problem, 6144, seed, torch.device("cpu"))
     batch = pool.batch(6000, seed, "whitening", 0)
-    options = image_options(problem) | SMALL_NETWORK | network
+    options = image_options(problem, 4096) | SMALL_NETWORK | network
     net = PosteriorNetwork(batch.features.shape[1], batch.density_features.shape[1], (2,), **options)
     clean, known = problem.features(pool.clean.float()), template_images(problem, net, pool.device)
     net.fit_whitening(batch.features, batch.density_features, clean, known)

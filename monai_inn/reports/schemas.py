@@ -25,15 +25,20 @@ _BUNDLE = object_of(
         "version": TEXT,
         "weights_sha256": TEXT,
         "camera": _OPTIONAL_TEXT,
-        "calibration": object_of(
-            {},
-            {
-                "simulations": {"type": ["integer", "null"]},
-                "noise": NUMBER,
-                "errors": each(_FINITE),
-                "recalibrated": {"type": "boolean"},
-            },
-        ),
+        "calibration": {
+            "anyOf": [
+                {"type": "null"},
+                object_of(
+                    {},
+                    {
+                        "simulations": {"type": ["integer", "null"]},
+                        "noise": NUMBER,
+                        "errors": each(_FINITE),
+                        "recalibrated": {"type": "boolean"},
+                    },
+                ),
+            ]
+        },
     },
 )
 RESULT_RECORD = object_of(

@@ -136,6 +136,8 @@ def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[s
         check_record(record, schema)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
+    except BadFileError:
+        raise
     except ValueError as error:
         raise ValueError(f"{folder / name}: is damaged ({error}); run `{command}` again.") from error
     if record["format_version"] != FORMAT_VERSION:
