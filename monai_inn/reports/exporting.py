@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from monai_inn import __version__
 from monai_inn.folders import new_folder
-from monai_inn.reports.results import RESULT
+from monai_inn.reports.schemas import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
 
 __all__ = ["DEFAULT_FORMATS", "EXPORT", "FORMATS", "export_result", "summary_rows"]

@@ -17,6 +17,7 @@ from monai_inn.bundles.listing import overview
 from monai_inn.bundles.reading import describe, find
 from monai_inn.reports.preparing import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
+from monai_inn.reports.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["provenance", "record", "summary", "trust_summary"]
 
-FORMAT_VERSION = 1
 _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
 
 

@@ -28,15 +28,13 @@ from monai_inn.reports.pose_record import (
 )
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
+from monai_inn.reports.schemas import FORMAT_VERSION, REGISTRATION
 
 if TYPE_CHECKING:
     from monai_inn.problems import PoseRegistration
     from monai_inn.transforms import Xray
 
 __all__ = ["REGISTRATION", "register_xray"]
-
-REGISTRATION = "registration.json"
-_FORMAT_VERSION = 1
 
 
 def register_xray(
@@ -113,7 +111,7 @@ def register_xray(
         ]
         settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
         settings |= {"refined": refined, "reweighted": reweighted}
-        record: dict[str, Any] = {"format_version": _FORMAT_VERSION, "command": "register"}
+        record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
         record["xray"] = _read(xray, read[0]) | {"notes": [*(n for x in read for n in x.notes), *notes]}
         record["second_xray"] = (

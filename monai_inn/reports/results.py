@@ -15,6 +15,7 @@ from monai_inn.inferers.summaries import stored_levels
 from monai_inn.reports.map_files import on_cpu, write_maps, write_photo, write_quantiles, write_samples
 from monai_inn.reports.preparing import read_image
 from monai_inn.reports.records import record, summary, trust_summary
+from monai_inn.reports.schemas import RESULT
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
 __all__ = ["RESULT", "infer_image", "trust_image", "write_json"]
-
-RESULT = "result.json"
 
 
 def infer_image(

@@ -1,10 +1,24 @@
-"""JSON schemas of the records of results: all that exports, pages and the viewer take from them."""
+"""The records of results, and JSON schemas of all that exports, pages and the viewer take from them."""
 
 from __future__ import annotations
 
-from monai_inn.bundles.schemas import NUMBER, SIZE, TEXT, TEXTS, Schema, each, object_of
+from pathlib import Path
+from typing import Any
 
-__all__ = ["REGISTRATION_RECORD", "RESULT_RECORD"]
+from monai_inn.bundles.schemas import NUMBER, SIZE, TEXT, TEXTS, Schema, each, object_of
+from monai_inn.files import BadFileError, check_record, own_file, read_json
+
+__all__ = [
+    "FORMAT_VERSION",
+    "REGISTRATION",
+    "REGISTRATION_RECORD",
+    "RESULT",
+    "RESULT_RECORD",
+    "read_record",
+]
+
+RESULT, REGISTRATION = "result.json", "registration.json"
+FORMAT_VERSION = 1
 
 _FINITE: Schema = {"type": "number"}
 _FILE: Schema = {"type": "string", "pattern": r"^[^\x00]+$"}
@@ -145,3 +159,32 @@ REGISTRATION_RECORD = object_of(
         "second_xray": {"type": ["object", "null"]},
     },
 )
+
+
+def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[str, Any]:
+    """Return the record in a folder that a command wrote.
+
+    Args:
+        folder: where it lies.
+        name: its file.
+        schema: what it must follow.
+        command: who writes it, for messages.
+
+    Raises:
+        ValueError: if there is none, or it is damaged or of another release.
+    """
+    try:
+        record: dict[str, Any] = read_json(own_file(folder, name))
+        check_record(record, schema)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
+    except BadFileError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{folder / name}: is damaged ({error}); run `{command}` again.") from error
+    if record["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / name}: has format {record['format_version']}, this release reads {FORMAT_VERSION}; "
+            "update monai_inn."
+        )
+    return record

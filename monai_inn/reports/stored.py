@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_inn.bundles.schemas import Schema
-from monai_inn.files import BadFileError, check_record, own_file, read_json
+from monai_inn.files import BadFileError, own_file
 from monai_inn.reading.limits import check_affine
 from monai_inn.reading.nifti import load_nifti, scaled
-from monai_inn.reports.records import FORMAT_VERSION
-from monai_inn.reports.results import RESULT
-from monai_inn.reports.schemas import RESULT_RECORD
+from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 
-__all__ = ["StoredResult", "file_name", "read_record", "read_stored", "read_volume"]
+__all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
 _READ = ("median", "interval_width", "mode_count", "probability_below", "ood", "valid")
 _AGAIN = "run the inference again"
@@ -117,35 +114,6 @@ def _inside(folder: Path, name: str) -> Path:
     with suppress(FileNotFoundError):
         own_file(folder, name)
     return folder / name
-
-
-def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[str, Any]:
-    """Return the record in a folder that a command wrote.
-
-    Args:
-        folder: where it lies.
-        name: its file.
-        schema: what it must follow.
-        command: who writes it, for messages.
-
-    Raises:
-        ValueError: if there is none, or it is damaged or of another release.
-    """
-    try:
-        record: dict[str, Any] = read_json(own_file(folder, name))
-        check_record(record, schema)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
-    except BadFileError:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{folder / name}: is damaged ({error}); run `{command}` again.") from error
-    if record["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{folder / name}: has format {record['format_version']}, this release reads {FORMAT_VERSION}; "
-            "update monai_inn."
-        )
-    return record
 
 
 def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -21,10 +21,8 @@ from monai_inn.physics.carm import POSE
 from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.pose_record import angle_in_words
 from monai_inn.reports.records import provenance
-from monai_inn.reports.registering import REGISTRATION
 from monai_inn.reports.results import write_json
-from monai_inn.reports.schemas import REGISTRATION_RECORD
-from monai_inn.reports.stored import read_record
+from monai_inn.reports.schemas import REGISTRATION, REGISTRATION_RECORD, read_record
 
 if TYPE_CHECKING:
     from monai_inn.problems import PoseRegistration

@@ -41,10 +41,14 @@ def serve(
         ValueError: if the folder holds no result or a damaged one.
     """
     display = _needed()
-    from monai_inn.reports.registering import REGISTRATION
-    from monai_inn.reports.results import RESULT
-    from monai_inn.reports.schemas import REGISTRATION_RECORD, RESULT_RECORD
-    from monai_inn.reports.stored import read_record
+    # A light module: the viewer starts without torch, MONAI and matplotlib.
+    from monai_inn.reports.schemas import (
+        REGISTRATION,
+        REGISTRATION_RECORD,
+        RESULT,
+        RESULT_RECORD,
+        read_record,
+    )
 
     is_registration = os.path.lexists(Path(folder) / REGISTRATION)
     if is_registration:
