@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -55,17 +54,19 @@ def fit_bundle(
     from monai_inn.bundles.reading import load
     from monai_inn.bundles.writing import save
     from monai_inn.training import fit
-    from monai_inn.training.checkpoint import Checkpoint
+    from monai_inn.training.checkpoint import STATE, Checkpoint
 
     check_target(out, METADATA, "a bundle")
     target = Path(out).absolute()
     state = target.with_name(f"{target.name}.training")
+    check_target(state, STATE, "a training state")
 
     def tell(report: Progress) -> None:
         loss = "" if report.loss != report.loss else f", held-out {report.loss:.3f}"
         progress(report.share, f"{report.stage}{loss}, {_time(report.seconds_left)} left")
 
-    has_state, notes = Checkpoint(state).exists, []
+    checkpoint = Checkpoint(state)
+    has_state, notes = checkpoint.exists, []
     if has_state and not resume:
         raise ValueError(
             f"{state} holds an interrupted training; continue it with --resume (resume=True), "
@@ -87,7 +88,7 @@ def fit_bundle(
         progress=tell,
     )
     save(fitted, target)
-    shutil.rmtree(state, ignore_errors=True)
+    checkpoint.remove()
     return {"out": str(out), "warnings": fitted.warnings, "notes": notes, "measured": fitted.card}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -125,6 +124,7 @@ class BundleTrainer:
     def run(self) -> None:
         """Train and write the bundle."""
         from monai_inn.training import Recipe, fit
+        from monai_inn.training.checkpoint import Checkpoint
 
         default = Recipe(**self.recipe)
         steps = max(1, self.max_epochs * len(self.dataset) // default.batch_size)
@@ -150,7 +150,7 @@ class BundleTrainer:
             device=self.device,
         )
         save(fitted, self.output)
-        shutil.rmtree(state, ignore_errors=True)
+        Checkpoint(state).remove()
 
 
 class PatientTrainer:

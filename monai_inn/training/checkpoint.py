@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
-from monai_inn.files import replacing
+from monai_inn.files import replacing, sweep
 
-__all__ = ["Checkpoint", "HeldSignals"]
+__all__ = ["STATE", "Checkpoint", "HeldSignals"]
+
+STATE = "state.pt"
 
 _CONTENT = {"identity": dict, "recipe": dict, "stage": int, "losses": dict, "minutes": float, "network": dict}
 
@@ -23,11 +25,11 @@ class Checkpoint:
     """Training state on disk, replaced atomically; tensors and numbers only, so loading cannot run code.
 
     Args:
-        folder: where ``state.pt`` lives; ``None`` keeps nothing.
+        folder: where ``STATE`` lives; ``None`` keeps nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.file = None if folder is None else folder / "state.pt"
+        self.file = None if folder is None else folder / STATE
 
     @property
     def exists(self) -> bool:
@@ -40,6 +42,14 @@ class Checkpoint:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.file) as draft:
                 torch.save(state, draft)
+
+    def remove(self) -> None:
+        """Remove the stored state, and its folder unless something else lies there."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+            sweep(self.file.parent, self.file.name)
+            with contextlib.suppress(OSError):
+                self.file.parent.rmdir()
 
     def read(self) -> dict[str, Any] | None:
         """Return the stored state, or ``None`` if there is none.
