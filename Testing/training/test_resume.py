@@ -204,7 +204,7 @@ def test_whatever_state_is_left_the_same_command_goes_on_or_starts_anew(tmp_path
     """A run that was killed before its first checkpoint was a dead end in both directions."""
     out, state = tmp_path / "bundle", tmp_path / "bundle.training"
     state.mkdir()
-    (state / "rest of a killed save").write_text("half")
+    (state / f".{'0' * 32}-state.pt").write_text("half")  # as a killed save leaves it
     assert fit_bundle(LinearGaussian(2, 1), out)["notes"] == []
     assert not state.exists()
     found = fit_bundle(LinearGaussian(2, 1), out, resume=True)
