@@ -91,10 +91,7 @@ class PosteriorInferer(Inferer):
         ``probability_below`` (if thresholds were given), ``quantiles`` (if asked for, parameter by
         parameter), ``waic`` in nats, ``ood`` and ``valid`` (0 or 1).
         """
-        maps: dict[str, Tensor] = {}
-        for _, current in self.stream(inputs, network):
-            maps = current
-        return maps
+        return _complete(self.stream(inputs, network))
 
     def stream(self, inputs: Tensor, network: PosteriorNetwork) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)``, maps whose pixels are filled in as they come.
@@ -129,7 +126,7 @@ class PosteriorInferer(Inferer):
             ends = {"median": median, "interval_low": low, "interval_high": high}
             return ends | {"interval_width": high - low, "quantiles": values.permute(1, 2, 0).flatten(1)}
 
-        return self._filled(inputs, quick)
+        return _complete(self._fill(Pixels(inputs, self.problem), quick))
 
     def trust(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
         """Return ``waic``, ``ood``, conformal ``p_value`` and ``valid`` of an image ``(B, C, *spatial)``."""
@@ -140,7 +137,7 @@ class PosteriorInferer(Inferer):
             is_out = guard.is_out(score, self.false_alarm).float()
             return {"waic": score, "ood": is_out, "p_value": guard.p_value(score)}
 
-        return self._filled(inputs, scored)
+        return _complete(self._fill(Pixels(inputs, self.problem), scored))
 
     @torch.no_grad()  # as a decorator, which gives the caller its mode back between the samples
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
@@ -157,13 +154,6 @@ class PosteriorInferer(Inferer):
             for piece, q in parts:
                 column[piece] = self.space.inverse(q.push(latent[None])[0])
             yield pixels.image(column)
-
-    def _filled(self, inputs: Tensor, answer: Answer) -> dict[str, Tensor]:
-        """All that ``answer`` gives for every pixel, as complete maps."""
-        maps: dict[str, Tensor] = {}
-        for _, current in self._fill(Pixels(inputs, self.problem), answer):
-            maps = current
-        return maps
 
     def _fill(self, pixels: Pixels, answer: Answer) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
@@ -199,3 +189,11 @@ class PosteriorInferer(Inferer):
         # A density that overflows is as low as can be: such a pixel is out of distribution.
         log_prob = network.observation_log_prob(features).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         return waic(log_prob).unsqueeze(1)
+
+
+def _complete(stream: Iterator[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """The maps of a stream once all pixels are filled in."""
+    maps: dict[str, Tensor] = {}
+    for _, current in stream:
+        maps = current
+    return maps

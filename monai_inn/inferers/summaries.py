@@ -136,10 +136,8 @@ def _scan_peaks(density: Tensor, floor: Tensor) -> Tensor:
     """Count peaks by one walk over the bins: a peak is settled once the density has dropped far enough."""
     columns = F.pad(density, (0, 1)).movedim(-1, 0).contiguous()  # a last bin of zero settles the last peak
     is_high, dips = columns > floor, _DIP * columns
-    extreme, count = (
-        torch.zeros_like(floor),
-        torch.zeros_like(floor),
-    )  # highest since rising, lowest since falling
+    extreme = torch.zeros_like(floor)  # the highest value since the density rises, the lowest since it falls
+    count = torch.zeros_like(floor)
     rising = torch.ones_like(floor, dtype=torch.bool)
     for value, high, dip in zip(columns.unbind(), is_high.unbind(), dips.unbind(), strict=True):
         extreme = torch.where(rising, torch.maximum(extreme, value), torch.minimum(extreme, value))
