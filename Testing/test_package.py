@@ -67,6 +67,8 @@ def test_imports_point_one_way():
         ("import monai_inn", {"torch", "monai", "matplotlib", "numba", "zarr", "scipy"}),
         ("import monai_inn.problems, monai_inn.networks", {"monai", "matplotlib", "numba", "zarr"}),
         ("import monai_inn; monai_inn.metrics.waic", {"monai", "matplotlib"}),
+        ("import monai_inn.bundles.listing", {"torch", "monai", "scipy"}),
+        ("import monai_inn.training; monai_inn.training.fit", {"monai", "matplotlib"}),
     ],
 )
 def test_heavy_packages_load_when_used(code, absent):

@@ -1,7 +1,19 @@
 """Posterior maps over images."""
 
-from monai_inn.inferers.fitted import FittedPosterior
-from monai_inn.inferers.map_network import MapNetwork
-from monai_inn.inferers.posterior import PosteriorInferer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monai_inn.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.inferers.map_network import MapNetwork
+    from monai_inn.inferers.posterior import PosteriorInferer
 
 __all__ = ["FittedPosterior", "MapNetwork", "PosteriorInferer"]
+
+_HOMES = {"FittedPosterior": "fitted", "MapNetwork": "map_network", "PosteriorInferer": "posterior"}
+
+# The list of bundles needs their warnings alone, and training no images: neither waits for MONAI.
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from scipy.stats import chi
 from torch import Tensor
 
 from monai_inn.inferers.card_warnings import card_warnings
-from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
 from monai_inn.networks.chunks import full_precision
 from monai_inn.problems import InverseProblem
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.inferers.posterior import PosteriorInferer
 
 __all__ = ["FittedPosterior"]
 
@@ -170,8 +173,7 @@ class FittedPosterior:
             ValueError: if the image has another number of channels, or either of its first two axes may be
                 that of the channels and ``batched`` does not say which.
         """
-        inferer = PosteriorInferer(
-            self.problem,
+        inferer = self._inferer(
             samples=samples,
             interval=interval,
             below=below,
@@ -201,7 +203,7 @@ class FittedPosterior:
         ``maps``.
         """
         whole, has_batch = self._batched(image, batched)
-        maps = PosteriorInferer(self.problem).preview(whole, self.network)
+        maps = self._inferer().preview(whole, self.network)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
         return self.with_meta(maps, image, levels=self.preview_levels)
 
@@ -212,7 +214,7 @@ class FittedPosterior:
 
         Arguments are those of ``maps``.
         """
-        inferer = PosteriorInferer(self.problem, false_alarm=false_alarm)
+        inferer = self._inferer(false_alarm=false_alarm)
         whole, has_batch = self._batched(image, batched)
         maps = inferer.trust(whole, self.network)
         return self.with_meta(maps if has_batch else {k: v[0] for k, v in maps.items()}, image)
@@ -226,7 +228,7 @@ class FittedPosterior:
         those of ``maps``.
         """
         whole, has_batch = self._batched(image, batched)
-        for sample in PosteriorInferer(self.problem, seed=seed).draw(whole, self.network, samples):
+        for sample in self._inferer(seed=seed).draw(whole, self.network, samples):
             yield self.with_meta({"sample": sample if has_batch else sample[0]}, image)["sample"]
 
     def with_meta(
@@ -237,6 +239,8 @@ class FittedPosterior:
         levels: Sequence[float] = (),
     ) -> dict[str, MetaTensor]:
         """Attach the image's geometry and the names and units of the channels to maps of it."""
+        from monai.data.meta_tensor import MetaTensor
+
         affine = image.affine if isinstance(image, MetaTensor) else None
         space = self.problem.space.subset(self.problem.targets)
         result = {}
@@ -263,6 +267,11 @@ class FittedPosterior:
         from monai_inn.bundles import save
 
         save(self, path)
+
+    def _inferer(self, **options: Any) -> PosteriorInferer:
+        from monai_inn.inferers.posterior import PosteriorInferer  # MONAI, which takes seconds to import
+
+        return PosteriorInferer(self.problem, **options)
 
     def _features(self, observation: Tensor) -> Tensor:
         observation = self._checked(observation)
