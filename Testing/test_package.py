@@ -16,7 +16,7 @@ import monai_inn
 ROOT = Path(monai_inn.__file__).parent
 # A subpackage may import at module level from those on lines above its own, and from itself.
 LAYERS = (
-    {"files", "lazy", "seeding"},
+    {"drafts", "files", "lazy", "seeding"},
     {"folders", "reading"},
     {"physics"},
     {"problems"},

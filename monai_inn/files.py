@@ -1,39 +1,29 @@
-"""Reading records and writing files so that damage is noticed and nothing half-written is left."""
+"""Reading files that may come from anybody: what is wrong is noticed and said in one line."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import re
-import shutil
 import stat
-import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "BadFileError",
-    "abandoned",
     "check_record",
-    "drafted",
-    "is_draft",
+    "one_line",
     "own_file",
     "parse_json",
     "read_json",
-    "replacing",
     "require_file",
-    "sweep",
 ]
 
 _MAX_DEPTH = 64
 _MAX_INTEGER = 1 << 63
 _MAX_MESSAGE = 160
-_DRAFT = re.compile(r"\.(?:ready-)?[0-9a-f]{32}-(?P<name>.*)", re.DOTALL)
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFIFO: "named pipe",
@@ -169,102 +159,6 @@ def own_file(folder: str | PathLike[str], name: str) -> Path:
     return path
 
 
-@contextmanager
-def replacing(path: str | PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path in the same folder, which takes the place of ``path`` when the block ends.
-
-    It ends as ``path`` does, since some writers go by the ending. A link stays, and what it points at is
-    written. After an error nothing of it is left; what a killed process left is removed when the same file
-    is written again.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-
-    def touch(draft: Path) -> None:
-        try:
-            draft.touch(exist_ok=False)
-        except OSError as error:
-            reason = f"cannot be written ({error.strerror}); choose a folder that you may write to"
-            raise OSError(error.errno, reason, str(path)) from error
-
-    target, name = Path(os.path.realpath(path)), Path(path).name
-    sweep(target.parent, name)
-    with drafted(target.parent, name, touch) as draft:
-        try:
-            yield draft
-            os.replace(draft, target)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def drafted(home: Path, name: str, make: Callable[[Path], object]) -> Iterator[Path]:
-    """Make a hidden file or folder, and lock it until the block ends, by which others see that it is in use.
-
-    A lock ends with its process, whatever kills that; a number of the process would mean another one in
-    another container.
-    """
-    while True:
-        draft = home / f".{uuid.uuid4().hex}-{name}"
-        make(draft)
-        lock = _lock(draft, wait=True)
-        if draft.exists():
-            break
-        _release(lock)  # swept before it was locked
-    try:
-        yield draft
-    finally:
-        _release(lock)
-
-
-def is_draft(path: Path) -> bool:
-    """Whether a path has the form of a draft."""
-    return _DRAFT.fullmatch(path.name) is not None
-
-
-def abandoned(home: Path, name: str) -> Iterator[Path]:
-    """Yield the drafts of a name in a folder whose process has ended, each locked meanwhile."""
-    found: list[Path] = []
-    with suppress(OSError):
-        found = [path for path in home.iterdir() if (m := _DRAFT.fullmatch(path.name)) and m["name"] == name]
-    for path in found:
-        lock = None if path.is_symlink() else _lock(path, wait=False)
-        if lock is not None:
-            try:
-                yield path
-            finally:
-                _release(lock)
-
-
-def sweep(home: Path, name: str) -> None:
-    """Remove the drafts of a name whose process has ended."""
-    for draft in abandoned(home, name):
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                draft.unlink()
-
-
-def _lock(path: Path, *, wait: bool) -> int | None:
-    """Lock a file or folder; ``None`` if another holds it, or there are no such locks here."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _release(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+def one_line(error: BaseException) -> str:
+    """Return the message of an error without line breaks and not too long, for a message of our own."""
+    return " ".join((str(error) or type(error).__name__).split())[:300]

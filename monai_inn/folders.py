@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from monai_inn.files import abandoned, drafted, is_draft, own_file, read_json
+from monai_inn.drafts import abandoned, drafted, is_draft
+from monai_inn.files import own_file, read_json
 
 __all__ = ["check_target", "new_folder"]
 

@@ -156,7 +156,7 @@ def test_a_zarr_group_does_not_lead_out_of_its_folder(tmp_path):
     chunk = next(p for p in (tmp_path / "cases.zarr" / "truth").rglob("*") if p.name == "0" and p.is_file())
     chunk.rename(tmp_path / "chunk")
     chunk.symlink_to(tmp_path / "chunk")
-    with pytest.raises(ValueError, match="is a link out of the Zarr group"):
+    with pytest.raises(ValueError, match="leads out of its folder"):
         read_cases(tmp_path / "cases.zarr")
     chunk.unlink()
     os.mkfifo(chunk)

@@ -18,7 +18,7 @@ from monai_inn.bundles.layout import (
     sha256,
 )
 from monai_inn.bundles.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
-from monai_inn.files import check_record, own_file, parse_json, read_json
+from monai_inn.files import check_record, one_line, own_file, parse_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,9 +197,8 @@ def making(folder: Path, metadata: Description) -> Iterator[None]:
         raise ValueError(f"{folder}: its description asks for too much memory; {_AGAIN}.") from error
     except Exception as error:
         # Whatever it describes was made before it was saved, so that any error comes from a change.
-        reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"{folder}: the weights do not fit this release ({reason}); update with pip install -U "
+            f"{folder}: the weights do not fit this release ({one_line(error)}); update with pip install -U "
             "monai_inn, or fit the bundle again."
         ) from error
 

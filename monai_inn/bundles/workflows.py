@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from monai_inn.bundles.reading import describe, find, load, making, read_weights
-from monai_inn.files import replacing
+from monai_inn.drafts import replacing
 
 if TYPE_CHECKING:
     from monai_inn.inferers import MapNetwork

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn.files import BadFileError, require_file
-from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, check_limit, inflate
+from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, check_limit, import_library, inflate
 
 __all__ = ["check_pixels", "load_dicom"]
 
@@ -24,12 +24,7 @@ def load_dicom(path: Path, **options: Any) -> Any:
         ImportError: if pydicom is missing.
         Exception: whatever pydicom raises on damaged files.
     """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(
-            f'{path}: reading DICOM needs pydicom; install it with pip install "monai_inn[dicom]".'
-        ) from error
+    pydicom = import_library("pydicom", path, "dicom")
     require_file(path, "a DICOM file")
     check_limit(path, path.stat().st_size)
     with warnings.catch_warnings():

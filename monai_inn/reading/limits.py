@@ -152,7 +152,7 @@ def check_affine(path: Path, affine: NDArray[np.float64], axes: int = 3) -> None
     raise BadFileError(f"{path}: the affine is [{found}]: {problem}; repair the file's affine.")
 
 
-def import_library(name: str, path: Path) -> ModuleType:
+def import_library(name: str, path: Path, extra: str = "io") -> ModuleType:
     """Import a reader's library, or say which extra brings it."""
     import importlib
 
@@ -161,5 +161,5 @@ def import_library(name: str, path: Path) -> ModuleType:
     except ImportError as error:
         library = name.partition(".")[0]
         raise ImportError(
-            f'{path}: reading this format needs {library}; install it with pip install "monai_inn[io]".'
+            f'{path}: reading this format needs {library}; install it with pip install "monai_inn[{extra}]".'
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from monai_inn.files import replacing, sweep
+from monai_inn.drafts import replacing, sweep
 
 __all__ = ["STATE", "Checkpoint", "HeldSignals"]
 

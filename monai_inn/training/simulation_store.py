@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from monai_inn.files import read_json, replacing
+from monai_inn.drafts import replacing
+from monai_inn.files import one_line, read_json
 from monai_inn.folders import new_folder
 from monai_inn.problems.base import InverseProblem
 
@@ -55,7 +56,7 @@ class Simulations:
         try:
             return torch.from_numpy(self.theta[:]), torch.from_numpy(self.y[:])
         except Exception as error:  # each codec raises types of its own
-            raise ValueError(f"{self.theta.store}: damaged chunks ({_one_line(error)}); {_AGAIN}.") from error
+            raise ValueError(f"{self.theta.store}: damaged chunks ({one_line(error)}); {_AGAIN}.") from error
 
 
 def open_simulations(path: str | PathLike[str]) -> Simulations:
@@ -144,7 +145,7 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         attributes = dict(zarr.open_group(str(folder), mode="r").attrs)
     except Exception as error:  # damaged metadata raise whatever they happen to hit
         raise ValueError(
-            f"{folder} holds no training set ({_one_line(error)}). Make one by `monai-inn simulate`."
+            f"{folder} holds no training set ({one_line(error)}). Make one by `monai-inn simulate`."
         ) from error
     if not {"problem", "seed", "n", "chunk"} <= attributes.keys():
         raise ValueError(f"{folder} is a Zarr group, but no training set. Choose another path.")
@@ -180,7 +181,7 @@ def open_arrays(folder: Path, mode: Literal["r", "r+"], attributes: dict[str, An
             raise ValueError(f"shape, chunks and type {wrong[0]} do not belong to {n} rows")
     except Exception as error:  # damaged metadata raise whatever they happen to hit
         raise ValueError(
-            f"{folder}: its arrays are damaged ({_one_line(error)}); delete the folder and simulate again."
+            f"{folder}: its arrays are damaged ({one_line(error)}); delete the folder and simulate again."
         ) from error
     return arrays[0], arrays[1]
 
@@ -200,7 +201,7 @@ def completed(folder: Path, total: int) -> set[int]:
             raise ValueError(f"not a list of numbers from 0 to {total - 1}")
     except ValueError as error:
         raise ValueError(
-            f"{record} is damaged ({_one_line(error)}); delete this file and run the same simulation again, "
+            f"{record} is damaged ({one_line(error)}); delete this file and run the same simulation again, "
             "which makes all chunks anew."
         ) from error
     return set(done)
@@ -235,7 +236,3 @@ def _files(folder: Path, index: int) -> list[Path]:
 
 def _is_on_disk(folder: Path, index: int) -> bool:
     return len(_files(folder, index)) == len(_ARRAYS)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.files import replacing
+from monai_inn.drafts import replacing
 from monai_inn.reading.limits import import_library
 
 __all__ = ["write_map", "write_nrrd"]
