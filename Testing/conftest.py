@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -50,7 +52,7 @@ def ctrl_c_is_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def untrained(problem: InverseProblem) -> FittedPosterior:
+def untrained(problem: InverseProblem, **sizes: int) -> FittedPosterior:
     """A network with random weights that depend on the observation, and honest scores of simulations."""
     import torch
 
@@ -61,7 +63,7 @@ def untrained(problem: InverseProblem) -> FittedPosterior:
     features, density = problem.features(y), problem.density_features(y)
     targets, total = len(problem.targets), len(problem.parameters)
     groups = (targets, total - targets) if total > targets else (total,)
-    network = PosteriorNetwork(features.shape[-1], density.shape[-1], groups, **TINY)
+    network = PosteriorNetwork(features.shape[-1], density.shape[-1], groups, **TINY | sizes)
     network.whitening.fit(features)
     network.density_whitening.fit(density)
     generator = torch.Generator().manual_seed(3)
@@ -81,6 +83,14 @@ def camera_fit() -> FittedPosterior:
 
 
 @pytest.fixture(scope="session")
+def smallest_camera_fit() -> FittedPosterior:
+    """One block of each kind, for what takes time with every operation: exports."""
+    from monai_inn.problems import Oximetry
+
+    return untrained(Oximetry("imec_ssm4x4_470_620"), num_blocks=1, density_blocks=1)
+
+
+@pytest.fixture(scope="session")
 def gaussian_fit() -> FittedPosterior:
     from monai_inn.problems import LinearGaussian
 
@@ -88,8 +98,16 @@ def gaussian_fit() -> FittedPosterior:
 
 
 @pytest.fixture(scope="session")
-def pose_fit() -> FittedPosterior:
-    return small_fit()
+def pose_fit(tmp_path_factory) -> FittedPosterior:
+    """One for all workers: the first that needs it trains it, and others that need it wait meanwhile."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return small_fit()
+    stored = tmp_path_factory.getbasetemp().parent / "pose_fit"
+    with stored.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stored.exists():
+            stored.write_bytes(pickle.dumps(small_fit()))
+        return pickle.loads(stored.read_bytes())
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +145,17 @@ def image(camera_fit: FittedPosterior):
 def bundle(camera_fit: FittedPosterior, tmp_path: Path) -> Path:
     camera_fit.save(tmp_path / "bundle")
     return tmp_path / "bundle"
+
+
+@pytest.fixture
+def quick_picture(monkeypatch) -> None:
+    """A dot in the place of the picture of maps, which takes longer to draw than small maps to compute."""
+    from PIL import Image
+
+    def dot(maps, image, path, *_):
+        Image.new("L", (1, 1)).save(path)
+
+    monkeypatch.setattr("monai_inn.reports.figures.map_figure", dot)
 
 
 @pytest.fixture

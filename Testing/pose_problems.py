@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
 SMALL = {"rows": 16, "columns": 16, "spacing_mm": 12.75}
+TEMPLATES = 1024
 SMALL_NETWORK = {
     "components": 40,
     "condition_channels": 32,
@@ -29,7 +30,8 @@ def small_fit() -> FittedPosterior:
     from monai_inn.training import Recipe, fit
 
     problem = PoseRegistration(detector=SMALL, noise={"sd": 0.1})
-    recipe = Recipe(8192, 300, 150, batch_size=512, density_smoothing=0.3, measured=500)
+    sizes = {"batch_size": 512, "measured": 500, "held_out": 1024, "templates": TEMPLATES}
+    recipe = Recipe(8192, 250, 100, density_smoothing=0.3, **sizes)
     return fit(problem, recipe=recipe, network=SMALL_NETWORK, seed=0)
 
 

@@ -132,6 +132,7 @@ def test_ctrl_c_at_a_move_ends_with_the_new_result(result, tmp_path, capsys, kil
     assert drafts(tmp_path) == []
 
 
+@pytest.mark.usefixtures("quick_picture")
 @pytest.mark.parametrize(
     ("by", "function"),
     [

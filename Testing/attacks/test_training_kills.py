@@ -21,8 +21,15 @@ from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe, open_simulations
 
 SIZES = {"num_simulations": 2048, "held_out": 256, "guard": 64, "measured": 64}
-STEPS = {"posterior_steps": 50, "density_steps": 3, "preview_steps": 3, "batch_size": 64}
-KILLED, TERMINATED = signal.SIGKILL, signal.SIGTERM
+STEPS = {"posterior_steps": 10, "density_steps": 3, "preview_steps": 3, "batch_size": 64}
+NETWORK = {
+    "num_blocks": 1,
+    "hidden_channels": (8,),
+    "density_blocks": 1,
+    "density_hidden": (8,),
+    "members": 2,
+}
+KILLED, TERMINATED, CTRL_C = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 
 
 class Gate:
@@ -49,6 +56,7 @@ def child(texts, answers, arguments, word, number):
     sizes = SIZES | STEPS | {"preview_observations": 64}
     sys.modules[training.fit.__module__].Recipe = functools.partial(Recipe, **sizes)
     sys.modules[training.fit.__module__].Recipe.from_config = Recipe.from_config
+    training.fit = functools.partial(training.fit, network=NETWORK)
     sys.stderr, sys.stdout = Gate(texts, answers, word, number), open(os.devnull, "w")  # noqa: SIM115 - ends with the process
     sys.argv = ["monai-inn", *arguments]
     sys.exit(main())
@@ -57,7 +65,8 @@ def child(texts, answers, arguments, word, number):
 @pytest.fixture(scope="module")
 def forks():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.commands"])
+    used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.commands", "monai_inn.bundles"]
+    context.set_forkserver_preload([*used, "torch._dynamo"])  # which torch imports at the first step
     return context
 
 
@@ -82,7 +91,9 @@ def run(forks, *arguments, at="nothing", number=1, sent=None):
 
 
 def fit(forks, out, *options, **when):
-    return run(forks, "fit", "linear_gaussian", "-o", out, "--progress-lines", *options, **when)
+    return run(
+        forks, "fit", "linear_gaussian", "-o", out, "--members", 2, "--progress-lines", *options, **when
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +109,7 @@ def whole(forks, tmp_path_factory):
         ("simulate", 1, KILLED),
         ("simulate", 1, TERMINATED),
         ("posterior", 3, KILLED),
-        ("posterior", 1, TERMINATED),
+        ("posterior", 1, CTRL_C),
     ],
 )
 def test_a_killed_fit_goes_on_to_the_same_bytes(forks, whole, tmp_path, at, number, sent):

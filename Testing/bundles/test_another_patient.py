@@ -15,7 +15,13 @@ from monai_inn.physics.carm import Detector
 from monai_inn.problems import PoseRegistration
 from monai_inn.problems.patient import another_patient
 
-RECIPE = {"num_simulations": 4096, "posterior_steps": 30, "density_steps": 20, "measured": 300}
+RECIPE = {
+    "num_simulations": 2048,
+    "posterior_steps": 30,
+    "density_steps": 20,
+    "measured": 300,
+    "held_out": 512,
+}
 
 
 def test_monai_fits_the_ct_of_another_patient(pose_fit, ct_file, tmp_path):

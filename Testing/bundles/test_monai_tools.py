@@ -82,7 +82,10 @@ def test_exported_torchscript_gives_the_same_maps(inside, image):
         )
 
 
-def test_export_config_writes_a_program_for_any_size(inside, image):
+def test_export_config_writes_a_program_for_any_size(smallest_camera_fit, image, tmp_path, monkeypatch):
+    inside = tmp_path / "smallest"
+    smallest_camera_fit.save(inside)
+    monkeypatch.chdir(inside)
     run = workflow(None, "export")
     run.initialize()
     run.run()

@@ -53,6 +53,7 @@ def bad_bundle(camera_fit, tmp_path):
     return tmp_path / "bad"
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_card_record_and_text_of_maps_say_so(bad_bundle, image_file, tmp_path, capsys):
     fitted = mi.load(bad_bundle)
     assert "sao2 0.073" in fitted.warnings[0]
@@ -89,8 +90,9 @@ def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
     from monai_inn.problems import LinearGaussian
     from monai_inn.training import Recipe, fit
 
-    recipe = Recipe(2048, 1, 1, 1, 64, 64, measured=500, held_out=64, guard=64)
-    fitted = fit(LinearGaussian(), recipe=recipe, members=2)
+    recipe = Recipe(2048, 1, 1, 1, 64, 64, measured=200, held_out=64, guard=64)
+    small = {"num_blocks": 1, "hidden_channels": (8,), "density_blocks": 1, "density_hidden": (8,)}
+    fitted = fit(LinearGaussian(), recipe=recipe, members=2, network=small)
     for row in fitted.card["parameters"].values():
         row["calibration_error"] = 0.2
     monkeypatch.setattr("monai_inn.training.fit", lambda *_, **__: fitted)

@@ -48,6 +48,7 @@ def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
     assert units["waic.nii.gz"] == "nat"
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_result_says_what_is_needed_to_repeat_it(bundle, image_file, out):
     import hashlib
 
@@ -71,6 +72,7 @@ def test_result_says_what_is_needed_to_repeat_it(bundle, image_file, out):
     assert low < record["trust"]["waic_limit"] < high
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):
     for name, extra in (("a", ["--save-samples", "3"]), ("b", []), ("a", [])):
         assert run("infer", bundle, image_file, "-o", tmp_path / name, "--samples", 8, *extra) == 0
@@ -81,6 +83,7 @@ def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):
         np.testing.assert_array_equal(*values)
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_saved_samples_are_those_of_the_api(bundle, image_file, image, out):
     run("infer", bundle, image_file, "-o", out, "--samples", 8, "--save-samples", 3, "--seed", 5)
     written = nibabel.load(out / "samples_vhb.nii.gz").get_fdata().squeeze(2)
@@ -88,6 +91,7 @@ def test_saved_samples_are_those_of_the_api(bundle, image_file, image, out):
     np.testing.assert_allclose(np.moveaxis(written, -1, 0), drawn.numpy(), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_unusable_and_masked_pixels_are_nan(bundle, image, tmp_path, out):
     image[:, 0, 0] = 0
     image[4, 1, 1] = torch.nan
@@ -115,6 +119,7 @@ def test_unusable_and_masked_pixels_are_nan(bundle, image, tmp_path, out):
     np.testing.assert_array_equal(nibabel.load(out / "valid.nii.gz").get_fdata()[..., 0] == 0, lost)
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_saturated_pixels_of_integer_images_are_invalid(bundle, image, tmp_path, out):
     counts = (image / image.max() * 60_000).numpy().astype(np.uint16)
     counts[3, 2, 4] = 65_535
@@ -124,6 +129,7 @@ def test_saturated_pixels_of_integer_images_are_invalid(bundle, image, tmp_path,
     assert [tuple(int(i) for i in at) for at in np.argwhere(valid == 0)] == [(2, 4)]
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_white_and_dark_references_undo_the_camera(bundle, image, tmp_path):
     white = np.linspace(500, 900, 16, dtype=np.float32)[:, None, None]
     signal = image.numpy() * (white - 100) + 100
@@ -137,6 +143,7 @@ def test_white_and_dark_references_undo_the_camera(bundle, image, tmp_path):
     np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_shrink_averages_and_keeps_the_field_of_view(bundle, image_file, out):
     assert run("infer", bundle, image_file, "-o", out, "--samples", 8, "--shrink", 3) == 0
     written = nibabel.load(out / "median_sao2.nii.gz")
@@ -146,6 +153,7 @@ def test_shrink_averages_and_keeps_the_field_of_view(bundle, image_file, out):
     np.testing.assert_allclose(written.header.get_zooms()[:2], (1.5, 0.75))
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_ood_writes_only_trust_and_agrees_with_infer(bundle, image_file, tmp_path):
     assert run("ood", bundle, image_file, "-o", tmp_path / "a", "--false-alarm", 0.1) == 0
     assert run("infer", bundle, image_file, "-o", tmp_path / "b", "--samples", 8, "--false-alarm", 0.1) == 0
@@ -174,6 +182,7 @@ def test_problems_lists_what_can_be_asked(capsys):
     assert "1/cm" in text
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
     from monai_inn.training import Recipe
 
@@ -181,7 +190,7 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
     assert run("simulate", "linear_gaussian", "-n", 3000, "-o", store, "--seed", 4) == 0
     assert run("simulate", "linear_gaussian", "-n", 3000, "-o", store, "--seed", 4) == 0
     capsys.readouterr()
-    tiny = Recipe(4096, 20, 20, 20, 256, 128, measured=200)
+    tiny = Recipe(4096, 20, 20, 20, 256, 128, measured=200, held_out=256, guard=256)
     fit = mi.fit
     small = {"recipe": tiny, "network": {"encoder_width": 8, "hidden_channels": (8,), "density_hidden": (8,)}}
     monkeypatch.setattr("monai_inn.training.fit", lambda problem, **options: fit(problem, **options, **small))

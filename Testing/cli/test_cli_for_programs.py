@@ -16,6 +16,7 @@ from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.summaries import stored_levels, summarise
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_quantiles_are_written_with_their_levels(bundle, image_file, image, out):
     options = ("--samples", 12, "--save-quantiles", 6, "--below", "sao2=0.6", "--interval", 0.5)
     assert run("infer", bundle, image_file, "-o", out, *options) == 0
@@ -66,6 +67,7 @@ def test_more_quantiles_than_samples_are_refused(bundle, image_file, out, capsys
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_the_photo_is_red_green_and_blue_in_the_geometry_of_the_image(bundle, image_file, image, out):
     assert run("infer", bundle, image_file, "-o", out, "--samples", 4) == 0
     photo = nibabel.load(out / "photo.nii.gz")
@@ -78,6 +80,7 @@ def test_the_photo_is_red_green_and_blue_in_the_geometry_of_the_image(bundle, im
     assert (np.diff(photo.get_fdata()[:, :, 0, 1].ravel()[order]) >= 0).all()
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_progress_lines_are_for_programs(bundle, image_file, out, capsys):
     assert run("infer", bundle, image_file, "-o", out, "--samples", 4, "--progress-lines", "--json") == 0
     captured = capsys.readouterr()
@@ -110,6 +113,7 @@ def test_bundles_are_listed_with_what_a_chooser_shows(bundle, tmp_path, capsys):
     assert "cannot be used" in text
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_a_preview_is_there_first_and_close_to_the_result(bundle, image_file, image, out, tmp_path, capsys):
     early = tmp_path / "early"
     seen = []
@@ -136,6 +140,7 @@ def test_a_preview_is_there_first_and_close_to_the_result(bundle, image_file, im
         np.testing.assert_allclose(quick, full, rtol=1e-3, atol=5e-3)
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_a_preview_of_an_image_without_a_usable_pixel(bundle, image, out, tmp_path):
     np.savez(tmp_path / "black.npz", image=np.zeros_like(image.numpy()))
     early = tmp_path / "early"

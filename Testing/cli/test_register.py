@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 
@@ -12,11 +13,14 @@ import torch
 from cli_commands import refused, run
 
 import monai_inn as mi
+from monai_inn.training import Recipe
 
-QUICK = ("--size", "12", "--field", "150", "--noise", "0.1", "--minutes", "0.25")
+QUICK = ("--size", "12", "--field", "150", "--noise", "0.1")
+RECIPE = Recipe(4096, 150, 50, batch_size=256, measured=300, held_out=512, guard=400, templates=512)
 
 
-def test_from_a_ct_to_poses(ct_file, tmp_path, capsys):
+def test_from_a_ct_to_poses(ct_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("monai_inn.training.fit", functools.partial(mi.fit, recipe=RECIPE))
     bundle, out = tmp_path / "bundle", tmp_path / "poses"
     assert run("fit", "registration", "--ct", ct_file, "-o", bundle, *QUICK, "--range", "lao=-90:90") == 0
     problem = mi.load(bundle).problem

@@ -28,7 +28,7 @@ def untouched():
 
 
 def fit():
-    recipe = Recipe(2048, 2, 2, 2, 64, 64, measured=64)
+    recipe = Recipe(2048, 2, 2, 2, 64, 64, measured=64, held_out=64, guard=64)
     mi.fit(LinearGaussian(2, 2), recipe=recipe, network={"num_ood_scores": 64})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pose_problems import SMALL, SMALL_NETWORK
+from pose_problems import SMALL, SMALL_NETWORK, TEMPLATES
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import PosteriorNetwork
@@ -15,11 +15,11 @@ from monai_inn.training.stages import image_options, template_images
 from monai_inn.training.warm import warm_start
 
 
-def untrained(problem, seed, **network):
+def untrained(problem, seed, rows=4096, **network):
     """A new network in front of which everything is fitted, and its pool."""
-    pool = SimulationPool.simulate(problem, 6144, seed, torch.device("cpu"))
-    batch = pool.batch(6000, seed, "whitening", 0)
-    options = image_options(problem, 4096) | SMALL_NETWORK | network
+    pool = SimulationPool.simulate(problem, rows, seed, torch.device("cpu"))
+    batch = pool.batch(rows, seed, "whitening", 0)
+    options = image_options(problem, TEMPLATES) | SMALL_NETWORK | network
     net = PosteriorNetwork(batch.features.shape[1], batch.density_features.shape[1], (2,), **options)
     clean, known = problem.features(pool.clean.float()), template_images(problem, net, pool.device)
     net.fit_whitening(batch.features, batch.density_features, clean, known)
@@ -55,13 +55,14 @@ def test_another_patient_starts_nearer_to_the_truth(pose_fit):
 
 
 def test_what_does_not_fit_is_refused(pose_fit, gaussian_fit):
+    rows = 1024  # nothing of them is looked at
     narrow = PoseRegistration(detector=SMALL, free={"lao": (-90, 90), "cra": (-30, 30)})
     with pytest.raises(ValueError, match="same parameters and ranges"):
-        warm_start(*_swapped(untrained(narrow, 0), pose_fit))
+        warm_start(*_swapped(untrained(narrow, 0, rows), pose_fit))
     with pytest.raises(ValueError, match="encoder_width differ"):
-        warm_start(*_swapped(untrained(pose_fit.problem, 0, encoder_width=32), pose_fit))
+        warm_start(*_swapped(untrained(pose_fit.problem, 0, rows, encoder_width=32), pose_fit))
     with pytest.raises(ValueError, match="same parameters"):
-        warm_start(*_swapped(untrained(pose_fit.problem, 0), gaussian_fit))
+        warm_start(*_swapped(untrained(pose_fit.problem, 0, rows), gaussian_fit))
     assert isinstance(gaussian_fit.problem, LinearGaussian)
 
 
