@@ -65,13 +65,18 @@ def test_colour_scales_are_those_of_the_prior(parameter, bounds, width):
     assert isinstance(norm, LogNorm) == (parameter.scale == "log")
 
 
-@pytest.mark.parametrize(("below", "is_empty"), [(None, False), ({"sao2": 0.5, "vhb": 0.1}, True)])
-def test_map_figure_is_a_picture_also_without_a_valid_pixel(camera_fit, image, tmp_path, below, is_empty):
-    shown = torch.full_like(image, torch.nan) if is_empty else image
-    maps = camera_fit.maps(MetaTensor(shown), samples=8, below=below)
-    with Image.open(map_figure(maps, shown, tmp_path / "maps.png", camera_fit)) as picture:
-        assert min(picture.size) > 500
-        assert "Research only" in picture.text["Description"]
+@pytest.mark.parametrize("below", [None, {"sao2": 0.5, "vhb": 0.1}])
+def test_map_figure_is_a_picture_also_without_a_valid_pixel(camera_fit, image, tmp_path, below):
+    for name, shown in (("all", image), ("none", torch.full_like(image, torch.nan))):
+        path = map_figure(
+            camera_fit.maps(MetaTensor(shown), samples=8, below=below),
+            shown,
+            tmp_path / f"{name}.png",
+            camera_fit,
+        )
+        with Image.open(path) as picture:
+            assert min(picture.size) > 500
+            assert "Research only" in picture.text["Description"]
 
 
 def test_calibration_figure_wants_a_name_for_each_parameter(tmp_path):
