@@ -60,8 +60,8 @@ def test_round_trip_and_log_det(coupling, dtype, channels, condition_channels, s
 @pytest.mark.parametrize("groups", [(5,), (2, 3), (1, 1, 3)])
 def test_log_det_is_that_of_the_jacobian(coupling, groups):
     flow = make_flow(coupling, groups=groups).double()
-    condition = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    x = torch.randn(20, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    condition = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    x = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
     for row, c in zip(x, condition, strict=True):
 
@@ -77,7 +77,7 @@ def test_log_det_is_that_of_the_jacobian(coupling, groups):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_density_integrates_to_one(coupling):
     flow = make_flow(coupling, in_channels=2).double()
-    axis = torch.linspace(-40, 40, 1500, dtype=torch.float64)
+    axis = torch.linspace(-40, 40, 600, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
         log_prob = flow(torch.ones(1, 3, dtype=torch.float64)).log_prob(grid[:, None])
@@ -86,17 +86,20 @@ def test_density_integrates_to_one(coupling):
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
-@pytest.mark.parametrize("rows", [1, 3, 40, 500])
+@pytest.mark.parametrize("rows", [1, 3, 11, 130])
 @pytest.mark.parametrize("is_channels_first", [False, True])
 def test_chunks_and_threads_do_not_change_the_answer(coupling, rows, is_channels_first, monkeypatch):
     monkeypatch.setattr("monai_inn.networks.plan_parts.is_mkl_fast", lambda: is_channels_first)
     flow = make_flow(coupling, groups=(2, 3)).double()
-    condition = torch.randn(rows, 3, dtype=torch.float64)
-    latent = torch.randn(17, rows, 5, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(rows)
+    condition = torch.randn(rows, 3, dtype=torch.float64, generator=generator)
+    latent = torch.randn(17, rows, 5, dtype=torch.float64, generator=generator)
     q = flow(condition)
     whole, density = q.push(latent), q.log_prob(latent)  # gradients on: one pass
     # Strips shorter than the samples of a pixel, of one pixel, of several, and of too many to tell apart.
     for limit, strip in ((8, 100), (64, 5), (1000, 20), (1000, 55), (300, 40), (1000, 1000)):
+        if rows * 17 > 100 * limit:
+            continue  # the fewer rows have such chunks too
         monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_, limit=limit: limit)
         monkeypatch.setattr("monai_inn.networks.plan_parts.rows_per_strip", lambda *_, strip=strip: strip)
         with torch.no_grad():

@@ -57,10 +57,10 @@ def build(kind: str, channels: int, condition_channels: int) -> ff.SequenceINN:
     return net
 
 
-def train(net: ff.SequenceINN, channels: int, condition_channels: int, steps: int = 100) -> None:
+def train(net: ff.SequenceINN, channels: int, condition_channels: int, steps: int = 30) -> None:
     """Maximum likelihood of curved, skewed toy data that follow the condition."""
     net.train()
-    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=3e-3)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(steps):
         c, x = toy(64, channels, condition_channels, torch.float32)
         z, log_det = net(x, c=[c])

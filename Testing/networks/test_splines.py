@@ -46,14 +46,12 @@ def near_knots(spline: SplineTransform, raw: torch.Tensor, distance: float) -> t
     return nearest + distance * (-1.0) ** torch.arange(rows)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("bins", [2, 3, 8])
 def test_gradients_are_those_of_finite_differences(seed, bins):
     spline = SplineTransform(bins)
-    x, raw = draw(seed, torch.float64, channels=2, rows=6, bins=bins)
-    beside = near_knots(spline, raw, 1e-3)
-    outside = 5.1 + x.abs()
-    for value in (x.clamp(-4.9, 4.9), beside, outside, -outside):
+    x, raw = draw(seed, torch.float64, members=1, channels=2, rows=7, bins=bins)
+    for value in (x.clamp(-4.9, 4.9), near_knots(spline, raw, 1e-3)):
         inputs = value.clone().requires_grad_(), raw.clone().requires_grad_()
         assert torch.autograd.gradcheck(spline.forward, inputs, atol=1e-6, rtol=1e-4)
 
