@@ -11,7 +11,7 @@ import torch
 from monai_inn.physics.displacements import spline_basis
 from monai_inn.problems import DeformableRegistration, create
 
-N = 2000
+N = 1000
 
 
 def stripes(size=16):
@@ -124,11 +124,10 @@ def ramp_posterior(problem, y):
     return torch.linalg.solve(precision, design.T @ residual / problem.noise_sd**2), precision
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_posterior_of_a_ramp_is_the_gaussian_in_closed_form(seed):
+def test_posterior_of_a_ramp_is_the_gaussian_in_closed_form():
     problem, y = ramp()
     mean, precision = ramp_posterior(problem, y)
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     samples = problem.reference_posterior(y).sample((N,))[:, 0].double()
     white = (samples - mean) @ torch.linalg.cholesky(precision)
     assert white.mean(0).abs().max() < 5 / math.sqrt(N)
@@ -138,8 +137,12 @@ def test_posterior_of_a_ramp_is_the_gaussian_in_closed_form(seed):
     assert spread[:9].max() < 0.5
 
 
-def test_density_of_a_ramp_is_the_gaussian_in_closed_form():
-    """The only error is that of the evidence, sd 0.05 nats in ten runs, the same for every sample."""
+def test_density_of_a_ramp_is_the_gaussian_in_closed_form(monkeypatch):
+    """The only error is that of the evidence, the same for every sample.
+
+    In ten runs its sd was 0.05 nats of 4,000 particles; of a quarter of them it is twice that.
+    """
+    monkeypatch.setattr("monai_inn.problems.deformable._EVIDENCE_PARTICLES", 1000)
     problem, y = ramp()
     mean, precision = ramp_posterior(problem, y)
     torch.manual_seed(0)
@@ -147,7 +150,7 @@ def test_density_of_a_ramp_is_the_gaussian_in_closed_form():
     exact = torch.distributions.MultivariateNormal(mean, precision_matrix=precision)
     samples = exact.sample((50,)).float()
     gap = posterior.log_prob(samples[:, None])[:, 0] - exact.log_prob(samples.double())
-    assert abs(float(gap.mean())) < 5 * 0.05
+    assert abs(float(gap.mean())) < 5 * 0.1
     assert float(gap.std()) < 0.03
 
 

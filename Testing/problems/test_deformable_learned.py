@@ -21,7 +21,7 @@ def small_problem():
 def learned(steps):
     network = {"hidden_channels": (48, 48), "num_blocks": 3, "encoder_width": 64}
     density = {"density_hidden": (8,), "density_blocks": 2, "members": 2}
-    recipe = Recipe(40_000, steps, 20, 20, 256, 512, measured=300)
+    recipe = Recipe(40_000, steps, 20, 20, 32, 512, measured=100, held_out=1000, guard=500)
     return mi.fit(small_problem(), recipe=recipe, network=network | density, seed=0)
 
 
@@ -30,7 +30,7 @@ def check_learned(fitted, tolerance):
     problem = fitted.problem
     theta, y = problem.simulate(400, seed=9)
     torch.manual_seed(0)
-    still = problem.noise(problem.forward(torch.zeros(400, 8)))
+    still = problem.noise(problem.forward(torch.zeros(100, 8)))
     with torch.no_grad():
         blind = fitted.posterior(still).sample((500,)).std(0).mean(0) / problem.prior_sd_mm
         rank = (fitted.posterior(y).sample((500,)) < theta).double().mean(0)
