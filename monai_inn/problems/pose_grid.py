@@ -65,6 +65,7 @@ class PoseGrid:
         with torch.no_grad():
             parts = [self._image(part) for part in self.centre.split(_CHUNK)]
         self.images = torch.cat(parts)
+        self._last: tuple[Tensor, Cells] | None = None
 
     def _image(self, theta: Tensor) -> Tensor:
         clean = self.problem.forward(theta.float())
@@ -84,7 +85,16 @@ class PoseGrid:
         return white @ images.T - square - 0.5 * white.square().sum(1, keepdim=True)
 
     def refined(self, y: Tensor) -> Cells:
-        """Return the posterior of one image ``(C,)`` on cells small enough that none holds more than 2 %."""
+        """Return the posterior of one image ``(C,)`` on cells small enough that none holds more than 2 %.
+
+        That of the last image is kept, for its samples and its densities are asked for one after the other.
+        """
+        last = self._last
+        if last is None or last[0].dtype != y.dtype or not torch.equal(last[0], y):
+            last = self._last = y.clone(), self._refined(y)
+        return last[1]
+
+    def _refined(self, y: Tensor) -> Cells:
         centre, step = self.centre, self.step
         value = self._log_likelihood(y[None])[0]
         log_prior = -float((self.problem.space.high - self.problem.space.low).log().sum())
