@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import Epidemic
 
-CASES = 400
+CASES = 150
 
 
 def test_epidemic_against_an_integrator():

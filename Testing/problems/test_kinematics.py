@@ -11,6 +11,7 @@ from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import InverseKinematics, create
 
 TARGET = torch.tensor([1.5, 0.0], dtype=torch.float64)
+CASES = 200
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def problem() -> InverseKinematics:
 @pytest.fixture(scope="module")
 def cases(problem):
     torch.manual_seed(1)
-    theta, y = problem.simulate(600, seed=7)
+    theta, y = problem.simulate(CASES, seed=7)
     return theta, y, problem.reference_posterior(y)
 
 
@@ -75,14 +76,14 @@ def test_evidence_against_brute_force(problem):
 
 
 def test_optimal_loss_and_information_are_the_published_ones(problem, cases):
-    """−2.107 ± 0.03 and 4.32 nats: entropies of prior and noise in closed form, that of y from 600 cases."""
+    """−2.107 ± 0.03 and 4.32 nats: entropies of prior and noise in closed form, that of y from the cases."""
     posterior = cases[2]
     entropy = -posterior.log_evidence
     noise = math.log(2 * math.pi * math.e * 0.05**2)
     prior = 2 * math.log(2 * math.pi * math.e) + math.log(0.25 * 0.5**3)
     assert prior == pytest.approx(2.2100, abs=1e-4)
     assert noise == pytest.approx(-3.1536, abs=1e-4)
-    slack = 0.03 + 4 * float(entropy.std()) / math.sqrt(600)
+    slack = 0.03 + 4 * float(entropy.std()) / math.sqrt(CASES)
     assert prior + noise - float(entropy.mean()) == pytest.approx(-2.107, abs=slack)
     assert float(entropy.mean()) - noise == pytest.approx(4.32, abs=slack)
 
@@ -90,17 +91,17 @@ def test_optimal_loss_and_information_are_the_published_ones(problem, cases):
 def test_ranks_are_uniform_and_samples_are_as_likely_as_the_truth(cases):
     theta, _, posterior = cases
     samples = posterior.sample((99,))
-    assert samples.shape == (99, 600, 4)
+    assert samples.shape == (99, CASES, 4)
     assert sbc_uniformity(sbc_ranks(samples, theta), 99).p_value.min() > 1e-3
     gap = posterior.log_prob(theta) - posterior.log_prob(samples[:10]).mean(0)
-    assert abs(float(gap.mean())) < 4 * float(gap.std()) / math.sqrt(600)
+    assert abs(float(gap.mean())) < 4 * float(gap.std()) / math.sqrt(CASES)
 
 
 def test_resimulated_samples_miss_by_the_noise(problem, cases):
     """One posterior sample simulated again misses its observation by χ² with two degrees: mean 2."""
     _, y, posterior = cases
     miss = ((problem.forward(posterior.sample()) - y) / problem.noise_sd_m).square().sum(-1)
-    assert abs(float(miss.mean()) - 2) < 4 * 2 / math.sqrt(600)
+    assert abs(float(miss.mean()) - 2) < 4 * 2 / math.sqrt(CASES)
 
 
 def test_both_elbows_are_found(problem):

@@ -10,7 +10,7 @@ import torch
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import SimpleLikelihood
 
-CASES = 400
+CASES = 200
 
 
 def test_noise_free_points_have_the_mean_and_covariance():
