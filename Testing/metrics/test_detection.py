@@ -83,7 +83,7 @@ def test_infinite_scores_are_ordered():
 def test_bootstrap_interval_covers_and_repeats():
     rng = np.random.default_rng(SEED)
     exact = 0.5 * math.erfc(-0.5)
-    covered, repeats = 0, 200
+    covered, repeats = 0, 100
     for i in range(repeats):
         low, high = bootstrap_interval(auroc, rng.normal(1, 1, 80), rng.normal(0, 1, 80), n=100, seed=i)
         covered += low <= exact <= high

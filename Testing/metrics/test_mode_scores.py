@@ -192,7 +192,7 @@ def random_cases(rng, number):
 
 
 def test_bootstrap_intervals_cover_as_they_say():
-    rng, repeats, covered = np.random.default_rng(SEED), 200, 0
+    rng, repeats, covered = np.random.default_rng(SEED), 100, 0
     for repeat in range(repeats):
         modes, references = random_cases(rng, 60)
         scores = mode_scores(modes, references, UNIT, True, bootstrap=200, seed=repeat)

@@ -86,7 +86,7 @@ def bench():
 
     sys.path.remove(str(BENCHMARKS))
     # Intervals are rough here: the tests ask for their side of zero only.
-    ood._BOOTSTRAPS = 40
+    ood._BOOTSTRAPS = 20
     return SimpleNamespace(ood=ood, data=ood_data, scorers=ood_scorers, table=ood_table)
 
 
@@ -189,6 +189,7 @@ def test_command_prints_json_and_refuses_in_one_line(bench, sets, monkeypatch, c
 
     problem = Problem(np.stack([y.mean(0) for y in sets.inside.values()]))
     posterior = GaussianPosterior(problem, each=300)
+    monkeypatch.setattr(bench.ood, "_BOOTSTRAPS", 2)
     monkeypatch.setattr(monai_inn, "load", lambda path: posterior, raising=False)
     monkeypatch.setattr(sys, "argv", ["ood.py", "--n", "34", "--training", "400", "--json"])
     assert bench.ood.main() == 0
