@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -49,8 +48,8 @@ def brought(*extras: str) -> set[str]:
     return found
 
 
-def run_with(extras: tuple[str, ...], arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    """Run a module in a process that sees only the packages of some extras."""
+def run_with(extras: tuple[str, ...], commands: list[list[str]], folder: Path) -> subprocess.CompletedProcess:
+    """Run modules one after the other in a process that sees only the packages of some extras."""
     allowed = brought(*extras) | {"monai-inn"}
     hidden = {
         module
@@ -65,8 +64,9 @@ def run_with(extras: tuple[str, ...], arguments: list[str], folder: Path) -> sub
         "        if name.partition('.')[0] in hidden:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Hider())\n"
-        f"sys.argv = {arguments!r}\n"
-        f"runpy.run_module({arguments[0]!r}, run_name='__main__', alter_sys=True)\n"
+        f"for arguments in {commands!r}:\n"
+        "    sys.argv = arguments\n"
+        "    runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -82,20 +82,17 @@ def test_every_extra_names_distinct_packages_and_is_documented():
         assert f"## Extra `{extra}`" in documented
 
 
-@pytest.mark.parametrize("config", ["inference", "evaluate"])
-def test_monai_runs_a_bundle_with_the_extra_bundle_alone(bundle, image_file, tmp_path, config):
-    arguments = ["monai.bundle", "run", "--config_file", f"configs/{config}.json", "--bundle_root", "."]
+def test_monai_runs_a_bundle_with_the_extra_bundle_alone(bundle, image_file, tmp_path):
+    meta = ["--meta_file", "configs/metadata.json"]
     options = {
-        "inference": [
-            "--meta_file",
-            "configs/metadata.json",
-            "--dataset_dir",
-            str(image_file),
-            "--samples",
-            "4",
-        ],
+        "inference": [*meta, "--dataset_dir", str(image_file), "--samples", "4"],
         "evaluate": ["--evaluator#cases", "50"],
-    }[config]
-    ran = run_with(("bundle",), [*arguments, *options, "--output_dir", str(tmp_path / "out")], bundle)
+    }
+    run, where = ["monai.bundle", "run", "--bundle_root", "."], ["--output_dir", str(tmp_path / "out")]
+    commands = [
+        [*run, "--config_file", f"configs/{config}.json", *own, *where] for config, own in options.items()
+    ]
+    ran = run_with(("bundle",), commands, bundle)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert any((tmp_path / "out").rglob("*_maps.nii.gz" if config == "inference" else "evaluation.json"))
+    for made in ("*_maps.nii.gz", "evaluation.json"):
+        assert any((tmp_path / "out").rglob(made)), made
