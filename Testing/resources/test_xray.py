@@ -50,8 +50,8 @@ def test_poses_are_those_of_the_exact_posterior(fitted, observation):
     torch.manual_seed(0)
     problem = fitted.problem
     space = pose_space(problem)
-    exact = find_modes(problem.reference_posterior(observation).sample((2000,)), space, min_mass=0.05)
-    found = infer_pose(fitted, observation, 2000).modes
+    exact = find_modes(problem.reference_posterior(observation).sample((1000,)), space, min_mass=0.05)
+    found = infer_pose(fitted, observation, 1000).modes
     assert len(exact) == 2
     for mode in exact:
         nearest = min(
