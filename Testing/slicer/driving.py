@@ -1,7 +1,8 @@
 """The module's panel with a tiny bundle and image, driven as a person would.
 
 The child process is the real `monai-inn`, or (``replay``) a script in place of Slicer's Python that gives out
-what the real one has computed once; it can be made to wait or to fail, and costs no time.
+what the real one has computed once; it can be made to wait or to fail, and costs no time. A test for which
+the child itself matters lists the bundles by the script and then calls ``use_real_python``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -24,27 +26,32 @@ import slicer.util
 import vtk
 from INNUncertaintyLib import write_image
 
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
 __all__ = [
     "SPACING",
     "Panel",
     "add_image",
     "app",
     "center_of",
+    "complaint_of",
     "done",
     "every_node",
     "is_alive",
     "kind_of",
     "panel",
-    "recorded",
+    "record",
     "replay",
     "shown",
-    "spectra",
     "sphere",
+    "use_real_python",
     "view",
 ]
 
 SOURCE = Path(__file__).parents[2] / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py"
 SPACING = 0.5, 0.25, 2.0
+_REAL_HOME = slicer.app.slicerHome
 _SAMPLES, _STORED = 8, 3
 # Arguments are -m monai_inn VERB ...; of infer: BUNDLE IMAGE -o OUT ...
 _REPLAY = """#!/bin/sh
@@ -107,6 +114,20 @@ def is_alive(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def use_real_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on children are the real `monai-inn`."""
+    monkeypatch.setattr(slicer.app, "slicerHome", _REAL_HOME)
+
+
+def complaint_of(*command: str) -> str:
+    """What the real command writes when it refuses."""
+    from monai_inn.cli import main
+
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
+        assert main([*command, "--json", "--progress-lines"]) == 2
+    return said.getvalue()
+
+
 class Panel(OpenModule):
     """The open module, and what a person does with it."""
 
@@ -167,21 +188,12 @@ def every_node() -> set[str]:
     return {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
 
 
-@pytest.fixture(scope="session")
-def spectra(camera_fit) -> np.ndarray:
-    """Simulated measurements ``(2, 6, 7, 16)``."""
-    _, y = camera_fit.problem.simulate(2 * 6 * 7, seed=5)
-    return y.numpy().reshape(2, 6, 7, -1).astype(np.float32)
-
-
-@pytest.fixture(scope="session")
-def recorded(camera_fit, spectra, tmp_path_factory) -> Path:
-    """A bundle, and what `monai-inn` says of it and makes of an image."""
+def record(fit: FittedPosterior, spectra: np.ndarray, folder: Path) -> None:
+    """Write a bundle, and what `monai-inn` says of it and makes of an image."""
     from monai_inn.cli import main
 
     app.reset()
-    folder = tmp_path_factory.mktemp("recorded")
-    camera_fit.save(folder / "bundle")
+    fit.save(folder / "bundle")
     write_image(add_image(spectra), folder / "image.nrrd")
     options = ["--samples", str(_SAMPLES), "--save-samples", str(_STORED), "--save-quantiles", str(_SAMPLES)]
     infer = [
@@ -193,11 +205,17 @@ def recorded(camera_fit, spectra, tmp_path_factory) -> Path:
         *options,
     ]
     for name, command in (("bundles", ["bundles", str(folder)]), ("infer", infer)):
-        with redirect_stdout(StringIO()) as said, redirect_stderr(StringIO()):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(StringIO()) as said,
+            redirect_stderr(StringIO()),
+        ):
+            patch.setattr(
+                "monai_inn.reports.figures.map_figure", lambda *_: None
+            )  # slow; no module looks at it
             assert main([*command, "--json"]) == 0
         json.loads(said.getvalue())
         (folder / f"{name}.json").write_text(said.getvalue(), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture

@@ -12,25 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import Panel, add_image, app, is_alive, panel, recorded, replay, spectra, sphere
+from driving import (
+    add_image,
+    app,
+    complaint_of,
+    is_alive,
+    panel,
+    replay,
+    sphere,
+    use_real_python,
+)
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
-__all__ = ["panel", "recorded", "replay", "spectra"]
-
-
-@pytest.fixture
-def real(spectra):
-    """The panel with the real child process, and an image."""
-    app.reset()
-    image = add_image(spectra, "Föten & Gewebe 1")
-    opened = Panel()
-    opened.image = image
-    yield opened
-    opened.module.close()
-    assert app.errors == []
-    assert opened.left_behind() == []
+__all__ = ["panel", "replay"]
 
 
 def members(group: int) -> list[int]:
@@ -117,33 +113,21 @@ def test_python_of_slicer_is_missing(panel):
     assert "install Slicer again" in refused(panel)
 
 
-def test_tampered_bundle(real, recorded, tmp_path):
+def test_tampered_bundle(panel, recorded, tmp_path):
     shutil.copytree(recorded / "bundle", tmp_path / "tampered")
     weights = max((tmp_path / "tampered" / "models").iterdir(), key=lambda path: path.stat().st_size)
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    real.settle()
-    real.prepare(tmp_path / "tampered", real.image)
-    real.apply()
+    command = "infer", str(tmp_path / "tampered"), str(recorded / "image.nrrd"), "-o", str(tmp_path / "out")
+    (panel.replay / "complaint").write_text(complaint_of(*command), encoding="utf-8")
+    panel.apply()
     (message,) = app.messages
-    assert message.text == real.status
-    assert "tampered" in real.status
-    assert "\n" not in real.status
-    assert real.run is None
-
-
-def test_spaces_and_umlauts_in_all_paths(real, recorded, tmp_path, monkeypatch):
-    place = tmp_path / "Größe und Gewebe"
-    (place / "tmp").mkdir(parents=True)
-    shutil.copytree(recorded / "bundle", place / "mein Bündel")
-    monkeypatch.setattr(slicer.app, "temporaryPath", str(place / "tmp"))
-    real.settle()
-    real.prepare(place / "mein Bündel", real.image)
-    real.apply()
-    assert app.messages == []
-    assert real.run.name == "Föten & Gewebe 1, mein Bündel"
-    assert [*(place / "tmp").iterdir()] == []
+    assert message.text == panel.status
+    assert "tampered" in panel.status
+    assert "weights were changed" in panel.status
+    assert "\n" not in panel.status
+    assert panel.run is None
 
 
 def test_child_is_killed(panel):
@@ -201,16 +185,16 @@ def test_result_is_incomplete(panel):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_scene_is_closed_by_an_impatient_user(real, recorded):
-    real.settle()
-    real.prepare(recorded / "bundle", real.image)
-    real.ui.applyButton.click()
-    group = real.logic.inference.child._process.pid
+def test_scene_is_closed_by_an_impatient_user(panel, monkeypatch):
+    with monkeypatch.context() as only_here:  # the bundles are listed anew when the scene is closed
+        use_real_python(only_here)
+        panel.ui.applyButton.click()
+    group = panel.logic.inference.child._process.pid
     app.wait_until(lambda: len(members(group)) == 2)  # the launcher and Python
     slicer.mrmlScene.Clear(False)
     app.wait_until(lambda: not members(group))
-    real.settle()
-    assert (real.run, app.messages, real.left_behind()) == (None, [], [])
+    panel.settle()
+    assert (panel.run, app.messages, panel.left_behind()) == (None, [], [])
 
 
 def test_apply_twice_is_cancel(panel):

@@ -1,4 +1,4 @@
-"""Exporting from the panel, with the real child: NIfTI, CSV, the page for the record, DICOM."""
+"""Exporting from the panel, by the real child: NIfTI, CSV, the page for the record, DICOM."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from driving import Panel, app, recorded, spectra
+from driving import Panel, app, replay, use_real_python
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 
 from INNDisplayLib import read_result, store
 
-__all__ = ["recorded", "spectra"]
+__all__ = ["replay"]
 
 
 @pytest.fixture
-def panel(recorded):
+def panel(replay, recorded, monkeypatch):
     """The open module with one result in the scene, and no inference."""
     app.reset()
     store(slicer.mrmlScene, read_result(recorded / "result"), "tumor: bed 3, oximetry")
     opened = Panel()
     opened.settle()
+    use_real_python(monkeypatch)
     yield opened
     opened.module.close()
     assert opened.left_behind() == []
@@ -88,8 +89,10 @@ def test_a_source_that_does_not_fit_is_refused(panel, tmp_path):
 
 
 def test_cancel_leaves_nothing(panel, tmp_path):
-    export(panel, tmp_path, "Csv", "Dicom")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    export(panel, folder, "Csv", "Dicom")
     panel.ui.exportButton.click()
     assert panel.ui.exportLabel.text == "Canceled; nothing was written."
     assert panel.ui.exportButton.text == "Export"
-    assert [*tmp_path.iterdir()] == []
+    assert [*folder.iterdir()] == []

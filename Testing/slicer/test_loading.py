@@ -1,22 +1,25 @@
-"""Images that Slicer does not read come in through the package, with the real child."""
+"""Images that Slicer does not read come in through the package, by a child process."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from driving import Panel, app
+from driving import Panel, app, complaint_of, replay, use_real_python
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
 from monai_inn.transforms import read_multispectral
 
+__all__ = ["replay"]
+
 
 @pytest.fixture
-def panel():
+def panel(replay):
     app.reset()
     opened = Panel()
     opened.settle()
+    opened.replay = replay
     yield opened
     opened.module.close()
     assert opened.left_behind() == []
@@ -38,7 +41,8 @@ def cube(tmp_path):
     return tmp_path / "lésion 1.npz"
 
 
-def test_a_cube_becomes_a_volume_and_is_selected(panel, cube, tmp_path):
+def test_a_cube_becomes_a_volume_and_is_selected(panel, cube, tmp_path, monkeypatch):
+    use_real_python(monkeypatch)
     load(panel, cube)
     assert panel.status == "Loaded lésion 1."
     volume = panel.state.image
@@ -62,17 +66,15 @@ def test_converted_files_give_the_same_image_back(cube, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("missing.hdr", None, "no such file"),
-        ("broken.npz", b"PK", "broken.npz"),
-        ("", None, "Select a file."),
-    ],
+    ("name", "message"),
+    [("missing.hdr", "no such file"), ("broken.npz", "broken.npz"), ("", "Select a file.")],
 )
-def test_what_cannot_be_read_is_said_once(panel, tmp_path, name, content, message):
+def test_what_cannot_be_read_is_said_once(panel, tmp_path, name, message):
+    (tmp_path / "broken.npz").write_bytes(b"PK")
     path = tmp_path / name if name else ""
-    if content is not None:
-        path.write_bytes(content)
+    if name:
+        said = complaint_of("convert", str(path), "-o", str(tmp_path / "out.nrrd"))
+        (panel.replay / "complaint").write_text(said, encoding="utf-8")
     load(panel, path)
     (shown,) = app.messages
     assert message in shown.text + shown.details

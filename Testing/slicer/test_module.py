@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -17,17 +18,15 @@ from driving import (
     done,
     kind_of,
     panel,
-    recorded,
     replay,
     shown,
-    spectra,
     view,
 )
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
-__all__ = ["done", "panel", "recorded", "replay", "spectra"]
+__all__ = ["done", "panel", "replay"]
 
 
 def test_what_slicer_shows_before_it_is_opened(panel):
@@ -38,22 +37,27 @@ def test_what_slicer_shows_before_it_is_opened(panel):
     assert not module.icon.isNull()
 
 
-def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra):
+def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra, tmp_path, monkeypatch):
+    """Spaces and umlauts in all paths."""
     app.reset()
-    image = add_image(spectra)
+    place = tmp_path / "Größe und Gewebe"
+    (place / "tmp").mkdir(parents=True)
+    shutil.copytree(recorded / "bundle", place / "mein Bündel")
+    monkeypatch.setattr(slicer.app, "temporaryPath", str(place / "tmp"))
+    image = add_image(spectra, "Föten & Gewebe 1")
     real = Panel()
     try:
         assert real.status == "Looking for bundles..."
         assert not real.ui.applyButton.enabled
         real.settle()
         assert {"oximetry", "oximetry_rgb"} <= {real.ui.bundleBox.itemText(n) for n in range(2)}
-        real.prepare(recorded / "bundle", image)
+        real.prepare(place / "mein Bündel", image)
         assert "16 bands" in real.ui.bundleCard.plainText
         assert "not calibrated" in real.ui.validationLabel.text
         real.apply()
         assert real.status.startswith("84 of 84 voxels usable; ")
         run = real.run
-        assert (run.image, run.name) == (image, "Tissue, bundle")
+        assert (run.image, run.name) == (image, "Föten & Gewebe 1, mein Bündel")
         median = run.find("median", "sao2")
         wanted = slicer.util.loadVolume(recorded / "result" / "median_sao2.nii.gz", {"show": False})
         np.testing.assert_array_equal(
@@ -63,7 +67,7 @@ def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra):
         np.testing.assert_allclose(median.GetSpacing(), SPACING, rtol=1e-5)
         assert kind_of(shown()) == "interval_width"
         assert view().GetBackgroundVolumeID() == run.background.GetID()
-        assert (app.messages, app.errors, real.left_behind()) == ([], [], [])
+        assert (app.messages, app.errors, [*(place / "tmp").iterdir()]) == ([], [], [])
         assert real.ui.progressBar.value == 0
     finally:
         real.module.close()

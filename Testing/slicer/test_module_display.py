@@ -12,10 +12,8 @@ from driving import (
     every_node,
     kind_of,
     panel,
-    recorded,
     replay,
     shown,
-    spectra,
     sphere,
     view,
 )
@@ -23,7 +21,7 @@ from driving import (
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
-__all__ = ["done", "panel", "recorded", "replay", "spectra"]
+__all__ = ["done", "panel", "replay"]
 
 
 def test_opacity(done):

@@ -12,17 +12,15 @@ from driving import (
     is_alive,
     kind_of,
     panel,
-    recorded,
     replay,
     shown,
-    spectra,
     view,
 )
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
-__all__ = ["done", "panel", "recorded", "replay", "spectra"]
+__all__ = ["done", "panel", "replay"]
 
 
 def test_panel_wakes_up_with_the_first_result(panel):

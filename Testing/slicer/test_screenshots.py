@@ -49,6 +49,8 @@ def module(app):
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(image.affine.numpy()))
     volume.CreateDefaultDisplayNodes()
     ui.imageSelector.setCurrentNode(volume)
+    if not os.environ.get("INN_SCREENSHOTS"):
+        ui.samplesBox.value = 16  # coarser maps, which nobody looks at
     ui.applyButton.click()
     app.wait_until(lambda: module.widget.logic.inference is None, 300)
     yield module

@@ -88,6 +88,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
         self._options: dict[str, bool | str] = {}
         self._types = ["vtkMRMLNode"]
         self._current = ""
+        self._listed: list[slicer.vtkMRMLNode] = []
         self._observed: list[tuple[slicer.vtkObject, int]] = []
         self._box = QComboBox(self)
         layout = QVBoxLayout(self)
@@ -107,26 +108,30 @@ class qMRMLNodeComboBox(qMRMLWidget):
         scene = self._scene
         if scene is None:
             return []
-        every = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-        return [node for node in every if self._is_listed(node)]
+        # Asked for once and not for every node of the scene: attributes of widgets are slow to read here.
+        types, with_children, with_hidden = self._types, self.showChildNodeTypes, self.showHidden
 
-    def _is_listed(self, node: slicer.vtkMRMLNode) -> bool:
-        if self.showChildNodeTypes:
-            fits = any(node.IsA(name) for name in self._types)
-        else:
-            fits = node.GetClassName() in self._types
-        return fits and (self.showHidden or not node.GetHideFromEditors())
+        def is_listed(node: slicer.vtkMRMLNode) -> bool:
+            fits = any(map(node.IsA, types)) if with_children else node.GetClassName() in types
+            return fits and (with_hidden or not node.GetHideFromEditors())
 
-    def _refresh(self, *_: object) -> None:
+        return [node for node in scene.GetNodes() if is_listed(node)]
+
+    def _follow_scene(self, *_: object) -> None:
+        # Most nodes that come and go are not for this list.
+        if not self._scene.IsBatchProcessing() and self.nodes() != self._listed:
+            self._refresh()
+
+    def _refresh(self) -> None:
         # While a scene is read or closed as a whole, selectors of Slicer wait for the end.
         if self._scene is not None and self._scene.IsBatchProcessing():
             return
         self._stop_observing()
         if self._scene is None:
             return
-        nodes = self.nodes()
+        nodes = self._listed = self.nodes()
         for event in _SCENE_EVENTS:
-            self._observe(self._scene, event, self._refresh)
+            self._observe(self._scene, event, self._follow_scene)
         for node in nodes:
             self._observe(node, "ModifiedEvent", self._show_name)
         self._fill(nodes)
@@ -138,11 +143,14 @@ class qMRMLNodeComboBox(qMRMLWidget):
         # The scene outlives the widget, so it must neither keep it alive nor call it afterwards.
         weak = WeakMethod(method)
 
-        def call(*event_data: object) -> None:
+        def call(caller: slicer.vtkObject, *event_data: object) -> None:
             if weak() is not None and shiboken6.isValid(weak().__self__):
-                weak()(*event_data)
+                weak()(caller, *event_data)
+            elif caller is not None:  # neither does it live: a scene that is being deleted
+                caller.RemoveObserver(tag)
 
-        self._observed.append((observed, observed.AddObserver(event, call)))
+        tag = observed.AddObserver(event, call)
+        self._observed.append((observed, tag))
 
     def _fill(self, nodes: list[slicer.vtkMRMLNode]) -> None:
         self._box.clear()
@@ -161,7 +169,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
     def _stop_observing(self) -> None:
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
-        self._observed = []
+        self._observed, self._listed = [], []
 
     # Which node is selected
 
