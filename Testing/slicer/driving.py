@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ __all__ = [
     "every_node",
     "is_alive",
     "kind_of",
+    "members",
     "panel",
     "record",
     "replay",
@@ -112,6 +113,16 @@ def is_alive(pid: int) -> bool:
         return False
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def members(group: int) -> list[int]:
+    """The running processes of a process group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, number = path.read_text().rpartition(")")[2].split()[:3]
+            found += [int(path.parent.name)] if state != "Z" and int(number) == group else []
+    return found
 
 
 def use_real_python(monkeypatch: pytest.MonkeyPatch) -> None:

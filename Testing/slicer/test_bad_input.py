@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from driving import (
     app,
     complaint_of,
     is_alive,
+    members,
     panel,
     replay,
     sphere,
@@ -27,16 +27,6 @@ import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
 __all__ = ["panel", "replay"]
-
-
-def members(group: int) -> list[int]:
-    """The running processes of a process group."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, number = path.read_text().rpartition(")")[2].split()[:3]
-            found += [int(path.parent.name)] if state != "Z" and int(number) == group else []
-    return found
 
 
 def refused(panel) -> str:

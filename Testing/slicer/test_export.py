@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from driving import Panel, app, replay, use_real_python
+from driving import Panel, app, members, replay, use_real_python
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 
@@ -92,6 +93,9 @@ def test_cancel_leaves_nothing(panel, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     export(panel, folder, "Csv", "Dicom")
+    if Path("/proc/self/stat").exists():  # a shell that has not started Python yet would swallow the Ctrl-C
+        group = panel.widget._export._process.pid
+        app.wait_until(lambda: len(members(group)) == 2)
     panel.ui.exportButton.click()
     assert panel.ui.exportLabel.text == "Canceled; nothing was written."
     assert panel.ui.exportButton.text == "Export"
