@@ -212,6 +212,24 @@ def test_cancel_lets_a_polite_child_tidy_up(python, tmp_path, monkeypatch):
         ended(child).result()
 
 
+def test_cancel_asks_again_if_the_first_time_was_not_heard(python, tmp_path, monkeypatch):
+    monkeypatch.setattr("INNUncertaintyLib.child._GRACE_S", 20.0)
+    ready, tidy = tmp_path / "ready", tmp_path / "tidy"
+    child = Child(
+        python(
+            "import os, signal, time\n"
+            "def deaf(*_): signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "signal.signal(signal.SIGINT, deaf)\n"
+            f"try: open({str(ready)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(300)\n"
+            f"except KeyboardInterrupt: open({str(tidy)!r}, 'w')"
+        ),
+        [],
+    )
+    written(ready)
+    child.cancel()
+    assert tidy.exists()
+
+
 def test_cancel_ends_stubborn_grandchildren(python, tmp_path):
     ready = tmp_path / "ready"
     grandchild = (

@@ -120,9 +120,11 @@ class Child:
         """Ask the child to stop, then end it and all that it has started."""
         if self._process.poll() is None:
             self.is_cancelled = True
-            self._end(force=False)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_GRACE_S)
+            for _ in range(2):  # a launcher that is about to start Python may swallow the first
+                self._end(force=False)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_GRACE_S / 2)
+                    break
         self._end(force=True)  # also what has outlived the one that was asked
         self._process.wait()
 
