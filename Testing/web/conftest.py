@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from driver import CHROMIUM_FLAGS, Viewer, opened
+from driver import CHROMIUM_FLAGS, Viewer, as_new, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
 
@@ -25,11 +25,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Result of the shipped example image."""
     for package in ("trame_slicer", "SimpleITK"):
         pytest.importorskip(package, reason=f"the viewer needs {package}")
-    from monai_inn.reports import infer_image
+    from monai_inn.reports import figures, infer_image
 
     out = tmp_path_factory.mktemp("results") / "organs"
     image = ROOT / "Resources" / "organ_mosaic.hdr"
-    infer_image("oximetry", image, out, samples=16, save_quantiles=8, save_samples=4, below={"sao2": 0.6})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "map_figure", lambda *_, **__: None)  # the viewer does not show it
+        infer_image("oximetry", image, out, samples=16, save_quantiles=8, save_samples=4, below={"sao2": 0.6})
     return out
 
 
@@ -53,24 +55,42 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture
-def complaints() -> list[str]:
-    """What went wrong in the page: errors, and requests that left this computer."""
+@pytest.fixture(scope="session")
+def all_complaints() -> list[str]:
+    """What went wrong in any page: errors, and requests that left this computer."""
     return []
 
 
 @pytest.fixture
-def page(browser: Browser, viewer: Viewer, complaints: list[str]) -> Iterator[Page]:
-    """The viewer's page in a browser of its own, with the first map and nothing else changed."""
-    with opened(browser, viewer, complaints) as shown:
-        yield shown
-        assert not complaints, complaints
+def complaints(all_complaints: list[str]) -> Iterator[list[str]]:
+    """The complaints up to the end of a test, which must be none."""
+    yield all_complaints
+    said = all_complaints.copy()
+    all_complaints.clear()
+    assert not said, said
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: the folder that INN_SCREENSHOTS names, else a temporary one."""
+def shared_page(browser: Browser, viewer: Viewer, all_complaints: list[str]) -> Iterator[Page]:
+    with opened(browser, viewer, all_complaints) as shown:
+        yield shown
+
+
+@pytest.fixture
+def page(shared_page: Page, complaints: list[str]) -> Page:
+    """The viewer's page. What it shows is the server's state: a test chooses all that it depends on."""
+    return as_new(shared_page)
+
+
+@pytest.fixture(scope="session")
+def keep() -> Callable[..., None]:
+    """Keeps a screenshot of a page in the folder that INN_SCREENSHOTS names; without it there is none."""
     named = os.environ.get("INN_SCREENSHOTS")
-    out = Path(named) if named else tmp_path_factory.mktemp("pictures")
-    out.mkdir(parents=True, exist_ok=True)
-    return out
+    if named:
+        Path(named).mkdir(parents=True, exist_ok=True)
+
+    def kept(page: Page, name: str, full_page: bool = False) -> None:
+        if named:
+            page.screenshot(path=Path(named) / f"{name}.png", full_page=full_page)
+
+    return kept

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import multiprocessing
 import os
-import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from multiprocessing.connection import Connection
 
     from numpy.typing import NDArray
     from playwright.sync_api import Browser, Page
@@ -32,6 +33,7 @@ CHROMIUM_FLAGS = [
 ]
 LIMIT = 300
 """Seconds after which a state that does not come is a failure. No test waits for a time."""
+NOTHING: tuple[str, set[str]] = "", set()
 _NOTE_PICTURES_ON_THEIR_WAY = """
 window.picturesOnTheirWay = new Set();
 const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
@@ -46,8 +48,21 @@ Object.defineProperty(HTMLImageElement.prototype, "src", {
   },
 });
 """
+_NOTHING_MOVES = """
+const still = new CSSStyleSheet();
+still.replaceSync(`*, *::before, *::after {
+  transition: none !important; animation: none !important; caret-color: transparent !important;
+}`);
+document.adoptedStyleSheets = [still];
+"""
 _VIEWS = "[...document.querySelectorAll('#views .remote-controlled-area')]"
 _VIEWS_ARE_FILLED = f"{_VIEWS}.length && {_VIEWS}.every((view) => view.querySelector('img')?.complete)"
+_PLACE_OF_VIEWS = """
+() => {
+  const { x, y, width, height } = document.querySelector("#views").getBoundingClientRect();
+  return { x: x + scrollX, y: y + scrollY, width, height, scale: 1 };
+}
+"""
 _SHOWS = f"""
 (asked) => {{
   const views = document.querySelector("#views");
@@ -62,56 +77,72 @@ _SHOWS = f"""
   return {_VIEWS}.every(hasItsSize);
 }}
 """
-_SERVE = """
-import sys
-from monai_inn.viewer import serve
-port, *folders = sys.argv[1:]
-for folder in folders:
+_PROCESSES = multiprocessing.get_context("forkserver")
+# What the viewer imports, and nothing else: the import takes longer than all that follows, once per test run.
+_PROCESSES.set_forkserver_preload(
+    [f"monai_inn.viewer.{name}" for name in ("session", "pose_session", "guard")]
+    + ["trame.app", "monai_inn.reports.schemas"]
+)
+
+
+def _serve(folders: list[str], port: int, log: str, announced: Connection) -> None:
+    """Serve folders, one after the other; why one cannot be served comes into the log."""
+    for name, descriptor in ((f"{log}.out", 1), (log, 2)):
+        with open(name, "w") as stream:
+            os.dup2(stream.fileno(), descriptor)
+    from monai_inn.viewer import serve
+
+    for folder in folders:
+        try:
+            serve(folder, port=port, announce=lambda line: announced.send((line, set(sys.modules))))
+        except (ValueError, OSError) as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+def _started(log: Path, port: int, *folders: Path | str) -> tuple[Any, Connection]:
+    """A process that serves folders, and where it announces them."""
+    announced, theirs = _PROCESSES.Pipe(duplex=False)
+    process = _PROCESSES.Process(
+        target=_serve, args=(list(map(str, folders)), port, str(log), theirs), daemon=True
+    )
+    process.start()
+    theirs.close()  # so that the end of the process is the end of what it announces
+    return process, announced
+
+
+def _announcement(announced: Connection) -> tuple[str, set[str]]:
+    """What a process announces, and the modules that it has loaded by then."""
     try:
-        serve(folder, port=int(port), announce=lambda line: print(line, *sys.modules, flush=True))
-    except (ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-"""
+        return announced.recv() if announced.poll(LIMIT) else NOTHING
+    except EOFError:  # it has ended without a word
+        return NOTHING
 
 
-def _command(port: int, *folders: Path | str) -> list[str]:
-    return [sys.executable, "-c", _SERVE, str(port), *map(str, folders)]
-
-
-def refusals(*folders: Path | str, port: int = 0) -> list[str]:
+def refusals(log: Path, *folders: Path | str, port: int = 0) -> list[str]:
     """What the viewer says to folders, or to a port, that it cannot serve."""
-    done = subprocess.run(_command(port, *folders), capture_output=True, text=True, timeout=LIMIT)
-    assert done.stdout == ""
-    return [line for line in done.stderr.splitlines() if "Error:" in line]
+    process, announced = _started(log, port, *folders)
+    process.join(LIMIT)
+    assert process.exitcode == 0, log.read_text()
+    assert _announcement(announced) == NOTHING
+    assert Path(f"{log}.out").read_text() == ""
+    return [line for line in log.read_text().splitlines() if "Error:" in line]
 
 
 class Viewer:
-    """A viewer in a child process; ``address`` is what it announced, ``modules`` what is loaded by then."""
+    """A viewer in a process; ``address`` is what it announced, ``modules`` what is loaded by then."""
 
     def __init__(self, folder: Path | str, log: Path) -> None:
-        with log.open("w") as errors:
-            self.process = subprocess.Popen(
-                _command(0, folder),
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
-        assert self.process.stdout is not None
-        killer = threading.Timer(LIMIT, self.process.kill)
-        killer.start()
-        line = self.process.stdout.readline()
-        killer.cancel()
+        self.process, announced = _started(log, 0, folder)
+        line, self.modules = _announcement(announced)
         if not line:
-            self.process.wait(LIMIT)
+            self.stop()
             raise RuntimeError(log.read_text() or f"the viewer did not start within {LIMIT} s")
-        self.modules = set(line.split())
         self.address = next(word for word in line.split() if word.startswith("http://"))
         self.origin, _, self.token = self.address.partition("/index.html?token=")
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(LIMIT)
+        self.process.join(LIMIT)
 
 
 @contextmanager
@@ -122,12 +153,23 @@ def opened(
     width, height = size
     with browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce") as context:
         context.add_init_script(_NOTE_PICTURES_ON_THEIR_WAY)
+        context.add_init_script(_NOTHING_MOVES)
         context.set_default_timeout(1000 * LIMIT)
         page = context.new_page()
         watch(page, complaints)
         page.goto(viewer.address)
-        settled(page)  # a click before the picture is there would hit nothing
+        rest(page)  # a click before the picture is there would hit nothing
         yield page
+
+
+def as_new(page: Page, size: tuple[int, int] = (1280, 800)) -> Page:
+    """A page that other tests have used: size, focus, pointer and place as if it had just been opened."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.keyboard.press("Escape")  # a list that a failed test left open
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    rest(page)
+    return page
 
 
 def heard(page: Page) -> dict[str, Any]:
@@ -136,17 +178,34 @@ def heard(page: Page) -> dict[str, Any]:
     return page.evaluate("window.trame.client.getRemote().Trame.getState()")["state"]
 
 
-def settled(page: Page) -> NDArray[np.int64]:
-    """The pixels of the views once they show all that the server has heard, in the size that the page has."""
-    from PIL import Image
-
+def rest(page: Page) -> int:
+    """Wait until the views show all that the server has heard, in their size; returns how many they show."""
     page.wait_for_function(_VIEWS_ARE_FILLED)
     while True:
         asked = heard(page)["pictures_asked"]
         page.wait_for_function(_SHOWS, arg=asked)
-        shot = page.locator("#views").screenshot(animations="disabled")
         if heard(page)["pictures_asked"] == asked:
-            return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), int)
+            return int(asked)
+
+
+def settled(page: Page) -> NDArray[np.int64]:
+    """The pixels of the views once they are at rest."""
+    while True:
+        asked = rest(page)
+        picture = _pixels(page)
+        if heard(page)["pictures_asked"] == asked:
+            return picture
+
+
+def _pixels(page: Page) -> NDArray[np.int64]:
+    """The pixels of the views. Unlike Playwright's, this picture takes little time to compress."""
+    from PIL import Image
+
+    tools = page.context.new_cdp_session(page)
+    clip = page.evaluate(_PLACE_OF_VIEWS)
+    shot = tools.send("Page.captureScreenshot", {"format": "png", "optimizeForSpeed": True, "clip": clip})
+    tools.detach()
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB"), int)
 
 
 def comes(page: Page, condition: Callable[[NDArray[np.int64]], bool]) -> NDArray[np.int64]:
@@ -195,7 +254,7 @@ def click_image(page: Page, column: float, row: float, shape: tuple[int, int]) -
 def click_at(page: Page, x: float, y: float) -> None:
     """Click a point of the page as a person does: the pointer is there first, and the picture is still."""
     page.mouse.move(x, y)
-    settled(page)  # a view that comes from a tab of another size is drawn anew first
+    rest(page)  # a view that comes from a tab of another size is drawn anew first
     page.mouse.click(x, y)
 
 

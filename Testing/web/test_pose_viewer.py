@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import Viewer, changed, choose, heard, opened, press, refusals, says, settled
+from driver import Viewer, as_new, changed, choose, heard, opened, press, refusals, rest, says, settled
 from made_registrations import write_registration
 
 if TYPE_CHECKING:
@@ -20,29 +19,53 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def poses_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+def poses_page(
+    browser: Browser, all_complaints: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    needed()
+    place = tmp_path_factory.mktemp("registrations")
+    viewer = Viewer(write_registration(place / "lateral", is_refined=True), place / "log.txt")
+    with opened(browser, viewer, all_complaints) as page:
+        yield page
+    viewer.stop()
+
+
+@pytest.fixture(scope="module")
+def strange_page(
+    browser: Browser, all_complaints: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    """A registration from a stranger that is not to be trusted: its texts are programs."""
+    needed()
+    place = tmp_path_factory.mktemp("strange")
+    folder = write_registration(place / "{{1+1}}", is_trusted=False)
+    record = json.loads((folder / "registration.json").read_text())
+    attack = "<img src=x onerror=window.broken=1>{{ constructor.constructor('window.broken=1')() }}"
+    record["ambiguity"]["statement"] = record["bundle"]["name"] = record["xray"]["path"] = attack
+    record["parameters"][0]["description"] = attack
+    record["trust"]["statement"] += f" {attack}"
+    (folder / "registration.json").write_text(json.dumps(record))
+    viewer = Viewer(folder, place / "log.txt")
+    with opened(browser, viewer, all_complaints) as page:
+        yield page
+    viewer.stop()
+
+
+def needed() -> None:
     for package in ("trame_slicer", "SimpleITK"):
         pytest.importorskip(package, reason=f"the viewer needs {package}")
-    place = tmp_path_factory.mktemp("registrations")
-    started = Viewer(write_registration(place / "lateral", is_refined=True), place / "log.txt")
-    yield started
-    started.stop()
 
 
 @pytest.fixture
-def open_page(browser: Browser, complaints: list[str]) -> Iterator[Callable[[Viewer], Page]]:
-    """Opens a viewer's page in a browser of its own."""
-    with ExitStack() as pages:
-        yield lambda viewer, *size: pages.enter_context(opened(browser, viewer, complaints, *size))
-    assert not complaints, complaints
+def page(poses_page: Page, complaints: list[str]) -> Page:
+    as_new(poses_page)
+    pose(poses_page, 0)
+    choose(poses_page, "comparison", "Blend")
+    return poses_page
 
 
 @pytest.fixture
-def page(open_page: Callable[[Viewer], Page], poses_viewer: Viewer) -> Page:
-    shown = open_page(poses_viewer)
-    pose(shown, 0)
-    choose(shown, "comparison", "Blend")
-    return shown
+def strange(strange_page: Page, complaints: list[str]) -> Page:
+    return as_new(strange_page)
 
 
 def pose(page: Page, row: int) -> None:
@@ -63,7 +86,7 @@ def quarter(picture: NDArray[np.int64], row: int, column: int) -> NDArray[np.int
     return picture[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
 
 
-def test_a_click_shows_another_pose(page: Page, pictures: Path) -> None:
+def test_a_click_shows_another_pose(page: Page, keep: Callable[..., None]) -> None:
     assert page.locator("#banner").get_attribute("class") == "banner ambiguous"
     says(page, "#banner", "Two poses explain this X-ray: 58 % at 70° LAO")
     assert page.locator("#poses tbody tr").count() == 2
@@ -79,8 +102,8 @@ def test_a_click_shows_another_pose(page: Page, pictures: Path) -> None:
     assert another(page, first, 1, 1, 0.05), "the C-arm"
     assert changed(quarter(first, 0, 0), quarter(settled(page), 0, 0)) < 0.01, "the X-ray stays"
     choose(page, "comparison", "Difference")
-    settled(page)
-    page.screenshot(path=pictures / "viewer_registration.png")
+    rest(page)
+    keep(page, "viewer_registration")
 
 
 def test_poses_can_be_chosen_by_the_keyboard(page: Page) -> None:
@@ -123,44 +146,43 @@ def test_target_and_its_spread_are_told_and_drawn(page: Page) -> None:
     assert amber.sum() > 30, "the ellipsoid"
 
 
-def test_untrusted_poses_are_withheld(
-    open_page: Callable[[Viewer], Page], tmp_path: Path, pictures: Path
-) -> None:
-    viewer = Viewer(write_registration(tmp_path / "strange", is_trusted=False), tmp_path / "log.txt")
-    try:
-        page = open_page(viewer)
-        assert page.locator("#banner").get_attribute("class") == "banner untrusted"
-        says(page, "#banner", "OUT OF DISTRIBUTION. Do not use these poses")
-        before = settled(page)
-        assert quarter(before, 0, 0).std() > 10, "the X-ray is there"
-        assert quarter(before, 0, 1)[40:].max() < 60, "no DRR"
-        page.locator("#poses tbody tr").nth(1).click()
-        heard(page)
-        assert page.locator("#values").is_hidden()
-        page.screenshot(path=pictures / "viewer_registration_untrusted.png")
-        page.locator("#confirmed").click(force=True)
-        says(page, "#values", "70.0°")
-        pose(page, 1)
-        assert another(page, before, 0, 1, 0.02), "the DRR"
-        says(page, "#banner", "OUT OF DISTRIBUTION")
-        shown = settled(page)
-        page.locator("#confirmed").click(force=True)
-        assert another(page, shown, 0, 1, 0.02), "it goes again"
-        assert page.locator("#values").is_hidden()
-    finally:
-        viewer.stop()
+def test_untrusted_poses_are_withheld(strange: Page, keep: Callable[..., None]) -> None:
+    assert strange.locator("#banner").get_attribute("class") == "banner untrusted"
+    says(strange, "#banner", "OUT OF DISTRIBUTION. Do not use these poses")
+    before = settled(strange)
+    assert quarter(before, 0, 0).std() > 10, "the X-ray is there"
+    assert quarter(before, 0, 1)[40:].max() < 60, "no DRR"
+    strange.locator("#poses tbody tr").nth(1).click()
+    heard(strange)
+    assert strange.locator("#values").is_hidden()
+    keep(strange, "viewer_registration_untrusted")
+    strange.locator("#confirmed").click(force=True)
+    says(strange, "#values", "70.0°")
+    pose(strange, 1)
+    assert another(strange, before, 0, 1, 0.02), "the DRR"
+    says(strange, "#banner", "OUT OF DISTRIBUTION")
+    shown = settled(strange)
+    strange.locator("#confirmed").click(force=True)
+    assert another(strange, shown, 0, 1, 0.02), "it goes again"
+    assert strange.locator("#values").is_hidden()
+
+
+def test_texts_of_a_registration_are_never_run(strange: Page) -> None:
+    says(strange, "h1", "{{1+1}}")
+    says(strange, "#banner", "<img")
+    assert strange.evaluate("window.broken") is None
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (640, 400)], ids=["normal", "magnified"])
 def test_nothing_of_a_registration_is_clipped(
-    open_page: Callable[..., Page], poses_viewer: Viewer, pictures: Path, size: tuple[int, int]
+    page: Page, keep: Callable[..., None], size: tuple[int, int]
 ) -> None:
-    page = open_page(poses_viewer, size)
-    page.screenshot(path=pictures / f"poses_{size[0]}.png", full_page=True)
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    rest(page)
+    keep(page, f"poses_{size[0]}", full_page=True)
     wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) <= 0
-    page.mouse.wheel(0, 2000)
-    page.wait_for_timeout(300)
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     box = page.locator("#banner").bounding_box()
     assert box is not None
     assert box["y"] >= 0, "the banner never scrolls away"
@@ -168,26 +190,9 @@ def test_nothing_of_a_registration_is_clipped(
     says(page, "#reading", "WAIC -3.1 nat, limit of trust 6.2 nat")
 
 
-def test_texts_of_a_registration_are_never_run(open_page: Callable[[Viewer], Page], tmp_path: Path) -> None:
-    folder = write_registration(tmp_path / "{{1+1}}")
-    record = json.loads((folder / "registration.json").read_text())
-    attack = "<img src=x onerror=window.broken=1>{{ constructor.constructor('window.broken=1')() }}"
-    record["ambiguity"]["statement"] = record["bundle"]["name"] = record["xray"]["path"] = attack
-    record["parameters"][0]["description"] = attack
-    (folder / "registration.json").write_text(json.dumps(record))
-    viewer = Viewer(folder, tmp_path / "log.txt")
-    try:
-        page = open_page(viewer)
-        says(page, "h1", "{{1+1}}")
-        says(page, "#banner", "<img")
-        assert page.evaluate("window.broken") is None
-    finally:
-        viewer.stop()
-
-
 def test_damaged_registrations_give_one_clear_line(tmp_path: Path) -> None:
     folder = write_registration(tmp_path / "damaged")
     (folder / "drr_1.nii.gz").write_bytes(b"no image")
-    (line,) = refusals(folder)
+    (line,) = refusals(tmp_path / "log.txt", folder)
     assert line.startswith(("ResultError: ", "ValueError: "))
     assert "truncated" in line

@@ -13,6 +13,7 @@ import pytest
 from driver import (
     LIMIT,
     Viewer,
+    as_new,
     changed,
     choose,
     click_at,
@@ -22,12 +23,13 @@ from driver import (
     opened,
     press,
     refusals,
+    rest,
     says,
     settled,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
@@ -38,13 +40,13 @@ CORNER, LIVER = (1, 1), (40, 40)
 """Column and row of a pixel out of distribution, and of one inside."""
 
 
-def test_map_opacity_and_threshold_change_the_picture(page: Page, pictures: Path) -> None:
+def test_map_opacity_and_threshold_change_the_picture(page: Page, keep: Callable[..., None]) -> None:
     choose(page, "kind", "Off")
     off = settled(page)
-    page.screenshot(path=pictures / "off.png")
+    keep(page, "off")
     choose(page, "kind", "Interval width")
     width = settled(page)
-    page.screenshot(path=pictures / "interval_width.png")
+    keep(page, "interval_width")
     assert off.std() > 10, "the image is not drawn"
     assert changed(off, width) > 0.2
 
@@ -57,13 +59,13 @@ def test_map_opacity_and_threshold_change_the_picture(page: Page, pictures: Path
     choose(page, "kind", "Probability below")
     assert press(page, "threshold", "End") == 1
     all_below = settled(page)
-    assert press(page, "threshold", "ArrowLeft", 80) == pytest.approx(0.6)
+    assert press(page, "threshold", "PageDown", 4) == pytest.approx(0.6)
     assert changed(all_below, settled(page)) > 0.01
     says(page, "#threshold", "sao2 below 0.6")
-    page.screenshot(path=pictures / "probability_below.png")
+    keep(page, "probability_below")
 
 
-def test_hidden_and_graded_parts_of_the_map_show_the_image(page: Page, pictures: Path) -> None:
+def test_hidden_and_graded_parts_of_the_map_show_the_image(page: Page, keep: Callable[..., None]) -> None:
     choose(page, "kind", "Off")
     off = settled(page)
     choose(page, "kind", "Interval width")
@@ -74,12 +76,12 @@ def test_hidden_and_graded_parts_of_the_map_show_the_image(page: Page, pictures:
     press(page, "hide_below", "Home")
     page.locator("#graded").click(force=True)
     graded = settled(page)
-    page.screenshot(path=pictures / "graded.png")
+    keep(page, "graded")
     page.locator("#graded").click(force=True)
     assert changed(off, graded) < changed(off, whole)
 
 
-def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, pictures: Path) -> None:
+def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, keep: Callable[..., None]) -> None:
     choose(page, "parameter", "vhb")
     for kind, said in {
         "Median": "vhb median",
@@ -89,8 +91,8 @@ def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, pictures: Pa
     }.items():
         choose(page, "kind", kind)
         says(page, "#legend", said)
-        settled(page)
-        page.screenshot(path=pictures / f"{kind.lower().replace(' ', '_')}.png")
+        rest(page)
+        keep(page, kind.lower().replace(" ", "_"))
     choose(page, "kind", "One sample")
     assert press(page, "sample", "Home") == 1
     before = settled(page)
@@ -103,7 +105,7 @@ def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, pictures: Pa
     choose(page, "parameter", "sao2")
 
 
-def test_a_click_reads_the_posterior(page: Page, pictures: Path) -> None:
+def test_a_click_reads_the_posterior(page: Page, keep: Callable[..., None]) -> None:
     choose(page, "parameter", "sao2")
     choose(page, "kind", "Probability below")
     click_image(page, *LIVER, SHAPE)
@@ -116,15 +118,15 @@ def test_a_click_reads_the_posterior(page: Page, pictures: Path) -> None:
     assert page.locator("#curve svg .inside").count() == 1
     says(page, "#curve .label", "sao2 [no unit]")
     assert "%" in page.locator("#modes td").nth(1).inner_text()
-    page.screenshot(path=pictures / "reading.png")
+    keep(page, "reading")
 
 
-def test_numbers_out_of_distribution_come_with_their_warning(page: Page, pictures: Path) -> None:
+def test_numbers_out_of_distribution_come_with_their_warning(page: Page, keep: Callable[..., None]) -> None:
     click_image(page, *CORNER, SHAPE)
     says(page, "#warning", "OUT OF DISTRIBUTION, do not use: sao2")
     assert page.locator("#line").is_hidden()
     says(page, "#curve .stamp", "do not use")
-    page.screenshot(path=pictures / "out_of_distribution.png")
+    keep(page, "out_of_distribution")
 
 
 def test_pixels_without_a_measurement_carry_no_map(page: Page, folder: Path) -> None:
@@ -164,7 +166,7 @@ def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, co
         choose(other, "kind", "Interval width")
         # A click hits what is under the pointer although the other tab is smaller.
         other.set_viewport_size({"width": 1100, "height": 500})
-        settled(other)
+        rest(other)
         page.mouse.move(0, 0)
         click_image(page, *LIVER, SHAPE)
         says(page, "#where", "column 40, row 40")
@@ -191,7 +193,9 @@ def test_a_reloaded_page_shows_what_it_showed(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def strange(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+def strange_page(
+    folder: Path, browser: Browser, all_complaints: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
     """A stack of slices from a stranger: its texts are programs."""
     place = tmp_path_factory.mktemp("strange")
     made = stack(folder, place / "{{1+1}}", slices=3)
@@ -201,47 +205,50 @@ def strange(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     record["bundle"].update(name=attack, calibration=None)
     (made / "result.json").write_text(json.dumps(record))
     viewer = Viewer(made, place / "log.txt")
-    yield viewer
+    with opened(browser, viewer, all_complaints) as page:
+        yield page
     viewer.stop()
 
 
-def test_a_stack_has_three_views(
-    strange: Viewer, browser: Browser, complaints: list[str], pictures: Path
-) -> None:
-    with opened(browser, strange, complaints) as page:
-        assert settled(page).std() > 10
-        says(page, "#threshold", "sao2 below 0.6")  # as inference was asked
-        assert page.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
-        box = page.locator("#views").bounding_box()
-        assert box is not None
-        click_at(page, box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
-        says(page, "#where", "voxel i ")
-        before = settled(page)
-        page.mouse.wheel(0, -200)
-        comes(page, lambda after: changed(before, after) > 0.01)  # the wheel turns slices
-        page.screenshot(path=pictures / "stack.png")
-        where = page.locator("#where").inner_text()
-        handle = page.locator(".slices [role=slider]").first
-        value = handle.get_attribute("aria-valuenow")
-        handle.focus()
-        handle.press("ArrowLeft")
-        assert handle.get_attribute("aria-valuenow") != value, "arrows move the slider that has the focus"
-        heard(page)
-        assert page.locator("#where").inner_text() == where
-    assert not complaints, complaints
+@pytest.fixture
+def strange(strange_page: Page, complaints: list[str]) -> Page:
+    return as_new(strange_page)
 
 
-def test_texts_of_a_result_are_never_run(strange: Viewer, browser: Browser, complaints: list[str]) -> None:
+def click_stack(page: Page) -> None:
+    """Click a voxel of the large view."""
+    box = page.locator("#views").bounding_box()
+    assert box is not None
+    click_at(page, box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
+
+
+def test_a_stack_has_three_views(strange: Page, keep: Callable[..., None]) -> None:
+    assert settled(strange).std() > 10
+    says(strange, "#threshold", "sao2 below 0.6")  # as inference was asked
+    assert strange.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
+    click_stack(strange)
+    says(strange, "#where", "voxel i ")
+    before = settled(strange)
+    strange.mouse.wheel(0, -200)
+    comes(strange, lambda after: changed(before, after) > 0.01)  # the wheel turns slices
+    keep(strange, "stack")
+    where = strange.locator("#where").inner_text()
+    handle = strange.locator(".slices [role=slider]").first
+    value = handle.get_attribute("aria-valuenow")
+    handle.focus()
+    handle.press("ArrowLeft")
+    assert handle.get_attribute("aria-valuenow") != value, "arrows move the slider that has the focus"
+    heard(strange)
+    assert strange.locator("#where").inner_text() == where
+
+
+def test_texts_of_a_result_are_never_run(strange: Page) -> None:
     """A result folder may come from anywhere."""
-    with opened(browser, strange, complaints) as page:
-        box = page.locator("#views").bounding_box()
-        assert box is not None
-        click_at(page, box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5)
-        says(page, "#curve", "<img")
-        says(page, "h1", "{{1+1}}")
-        says(page, "#facts", "interval not calibrated")
-        assert page.evaluate("window.broken") is None
-    assert not complaints, complaints
+    click_stack(strange)
+    says(strange, "#curve", "<img")
+    says(strange, "h1", "{{1+1}}")
+    says(strange, "#facts", "interval not calibrated")
+    assert strange.evaluate("window.broken") is None
 
 
 def stack(folder: Path, out: Path, slices: int) -> Path:
@@ -261,12 +268,12 @@ def stack(folder: Path, out: Path, slices: int) -> Path:
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (640, 400)], ids=["normal", "magnified"])
-def test_nothing_is_clipped(page: Page, pictures: Path, size: tuple[int, int]) -> None:
+def test_nothing_is_clipped(page: Page, keep: Callable[..., None], size: tuple[int, int]) -> None:
     """Magnifying to 200 % leaves half of the pixels of the page's own measure."""
     page.set_viewport_size({"width": size[0], "height": size[1]})
     click_image(page, *CORNER, SHAPE)
-    settled(page)
-    page.screenshot(path=pictures / f"page_{size[0]}.png", full_page=True)
+    rest(page)
+    keep(page, f"page_{size[0]}", full_page=True)
     wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) <= 0, "the page must not scroll sideways"
     page.mouse.wheel(0, 2000)
@@ -343,13 +350,15 @@ def test_damaged_folders_give_one_clear_line(folder: Path, tmp_path: Path) -> No
     (damaged / "median_sao2.nii.gz").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     for line, message in zip(
-        refusals(tmp_path / "empty", damaged), ("no result.json", "truncated"), strict=True
+        refusals(tmp_path / "log.txt", tmp_path / "empty", damaged),
+        ("no result.json", "truncated"),
+        strict=True,
     ):
         assert line.startswith(("ResultError: ", "ValueError: "))
         assert message in line
 
 
-def test_a_taken_port_is_told(viewer: Viewer, folder: Path) -> None:
+def test_a_taken_port_is_told(viewer: Viewer, folder: Path, tmp_path: Path) -> None:
     port = urlsplit(viewer.origin).port or 0
-    (line,) = refusals(folder, port=port)
+    (line,) = refusals(tmp_path / "log.txt", folder, port=port)
     assert f"Port {port} is taken" in line
