@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from trame.app.asynchronous import create_task
 from trame_rca.encoders import RcaImageEncoder
 from trame_slicer.core import LayoutManager
 from trame_slicer.rca_view import RemoteSliceViewFactory, RemoteThreeDViewFactory
-from trame_slicer.views import Layout, ScheduledRenderStrategy
+from trame_slicer.views import Layout, NoScheduleRendering, ScheduledRenderStrategy
 
 __all__ = ["show_views"]
 
@@ -41,6 +42,8 @@ def show_views(
         kind(server, populate_view_ui_f=over) for kind in (RemoteSliceViewFactory, RemoteThreeDViewFactory)
     ]
     for factory in factories:
+        # A view that is being built would draw itself dozens of times, for nobody.
+        factory._view_ctor = partial(factory._view_ctor, scheduled_render_strategy=NoScheduleRendering())
         app.view_manager.register_factory(factory)
     manager = LayoutManager(app.scene, app.view_manager, server)
     manager.register_layout(name, layout)
