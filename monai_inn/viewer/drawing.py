@@ -10,8 +10,15 @@ from typing import Any
 from trame.app.asynchronous import create_task
 from trame_rca.encoders import RcaImageEncoder
 from trame_slicer.core import LayoutManager
-from trame_slicer.rca_view import RemoteSliceViewFactory, RemoteThreeDViewFactory
-from trame_slicer.views import Layout, NoScheduleRendering, ScheduledRenderStrategy
+from trame_slicer.rca_view import RemoteViewFactory
+from trame_slicer.views import (
+    Layout,
+    NoScheduleRendering,
+    ScheduledRenderStrategy,
+    SliceView,
+    ThreeDView,
+    ViewType,
+)
 
 __all__ = ["show_views"]
 
@@ -38,12 +45,13 @@ def show_views(
     Returns:
         The manager of the layout.
     """
+    # A view that is being built would draw itself dozens of times, for nobody.
+    silent = {"scheduled_render_strategy": NoScheduleRendering()}
     factories = [
-        kind(server, populate_view_ui_f=over) for kind in (RemoteSliceViewFactory, RemoteThreeDViewFactory)
+        RemoteViewFactory(server, partial(view, **silent), kind, populate_view_ui_f=over)
+        for view, kind in ((SliceView, ViewType.SLICE_VIEW), (ThreeDView, ViewType.THREE_D_VIEW))
     ]
     for factory in factories:
-        # A view that is being built would draw itself dozens of times, for nobody.
-        factory._view_ctor = partial(factory._view_ctor, scheduled_render_strategy=NoScheduleRendering())
         app.view_manager.register_factory(factory)
     manager = LayoutManager(app.scene, app.view_manager, server)
     manager.register_layout(name, layout)
