@@ -141,9 +141,13 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.physics import cameras
     from monai_inn.problems import create, names
 
-    listed = {}
+    listed: dict[str, Any] = {}
     for name in names():
-        problem = create(name)
+        try:
+            problem = create(name)
+        except TypeError as error:  # one of another package may need arguments, or be broken
+            listed[name] = {"description": str(error), "parameters": []}
+            continue
         rows = problem.space.to_config()
         for row in rows:
             row["target"] = row["name"] in problem.targets

@@ -49,7 +49,7 @@ def test_the_set_knows_its_problem(tmp_path, problem):
     made = simulate_to_zarr(problem, 100, tmp_path / "set", seed=7)
     assert len(made) == 100
     assert made.seed == 7
-    copy = create(made.problem_name, **made.problem_config)
+    copy = create(made.problem["name"], **made.problem["config"])
     assert torch.equal(copy.matrix, problem.matrix)
 
 

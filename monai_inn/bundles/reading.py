@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
-__all__ = ["Description", "describe", "find", "load", "making", "problem_of", "read_weights", "shipped"]
+__all__ = [
+    "Description",
+    "describe",
+    "find",
+    "load",
+    "making",
+    "problem_and_weights",
+    "read_weights",
+    "shipped",
+]
 
 # Those of the largest bundles are below 1 MB; a false length must not make anybody read a file of gigabytes.
 _MAX_HEADER = 1 << 24
@@ -147,12 +156,19 @@ def _tensor(file: Any, name: str) -> Tensor:
     return value.float()
 
 
-def problem_of(header: dict[str, Any], tensors: dict[str, Tensor]) -> InverseProblem:
-    """Return the inverse problem of a weights file, from what ``read_weights`` gave."""
+def problem_and_weights(
+    header: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[InverseProblem, dict[str, Tensor]]:
+    """Return the inverse problem of a weights file, and the weights, from what ``read_weights`` gave.
+
+    Raises:
+        UnknownProblemError: if no installed package offers the problem and nobody registered it.
+    """
     from monai_inn.problems import create
 
     constants = {n.removeprefix(PROBLEM): value for n, value in tensors.items() if n.startswith(PROBLEM)}
-    return create(header["problem"]["name"], **header["problem"]["config"], **constants)
+    problem = create(header["problem"]["name"], **header["problem"]["config"], **constants)
+    return problem, {n: value for n, value in tensors.items() if not n.startswith(PROBLEM)}
 
 
 def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
@@ -176,9 +192,8 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
     folder = find(path)
     metadata = describe(folder)
     header, tensors = read_weights(folder, metadata)
-    weights = {name: value for name, value in tensors.items() if not name.startswith(PROBLEM)}
     with making(folder, metadata):
-        problem = problem_of(header, tensors)
+        problem, weights = problem_and_weights(header, tensors)
         network = PosteriorNetwork(**header["network"])
         network.load_state_dict(weights)
         _check_sizes(problem, network.config)
@@ -189,10 +204,22 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
 def making(folder: Path, metadata: Description) -> Iterator[None]:
     """Make what a bundle describes, in memory of the order of its weights file; what fails is its fault."""
     from monai_inn.bundles.allowance import Allowance
+    from monai_inn.problems.registry import UnknownProblemError
 
     try:
         with Allowance(metadata[SECTION]["weights_bytes"] + _SPARE):
             yield
+    except UnknownProblemError as error:
+        package = metadata[SECTION]["card"].get("package")
+        origin, advice = (
+            (f" of the package {package['name']} {package['version']}", f"pip install {package['name']}")
+            if package
+            else ("", "import the module that defines it and call monai_inn.problems.register with its class")
+        )
+        raise UnknownProblemError(
+            f"{folder}: needs the problem {metadata[SECTION]['problem']!r}{origin}, which is not known here; "
+            f"{advice}."
+        ) from error
     except MemoryError as error:
         raise ValueError(f"{folder}: its description asks for too much memory; {_AGAIN}.") from error
     except Exception as error:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_inn.bundles.reading import describe, find, load, problem_of, read_weights
+from monai_inn.bundles.reading import describe, find, load, problem_and_weights, read_weights
 from monai_inn.bundles.writing import save
-from monai_inn.problems import InverseProblem
 
 if TYPE_CHECKING:
     from monai_inn.training.simulation_store import Simulations
@@ -62,7 +61,7 @@ class TrainingSet(Dataset):
         workers: int = 1,
     ) -> None:
         header, tensors = read_weights(find(bundle), describe(find(bundle)))
-        self.problem: InverseProblem = problem_of(header, tensors)
+        self.problem, _ = problem_and_weights(header, tensors)
         self.network = {name: header["network"][name] for name in _ARCHITECTURE if name in header["network"]}
         self.folder, self.num_simulations, self.seed, self.workers = (
             Path(folder),

@@ -89,6 +89,7 @@ _CARD = object_of(
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,
         "recalibration": _REPAIR,
+        "package": object_of({"name": TEXT, "version": TEXT}),
     },
 )
 SECTION_OF_THIS_FORMAT = object_of(

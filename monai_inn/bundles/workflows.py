@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from monai_inn.bundles.reading import describe, find, load, making, read_weights
+from monai_inn.bundles.reading import describe, find, load, making, problem_and_weights, read_weights
 from monai_inn.drafts import replacing
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def map_network(
             f"{folder}: this bundle answers whole X-rays, not pixels; use `monai-inn register`, or its "
             "configs/inference.json."
         )
-    problem = {"name": header["problem"]["name"], **header["problem"]["config"]}
     with making(folder, metadata):
+        problem, weights = problem_and_weights(header, tensors)
         network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
-        network.network.load_state_dict(tensors)
+        network.network.load_state_dict(weights)
     return network.eval()
 
 

@@ -1,7 +1,8 @@
-"""What must be said wherever answers of a badly trained network are shown, from its card."""
+"""What must be said wherever answers of a network are shown, from its card."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,8 @@ TOLERATED_ERROR = 0.02
 def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
     """Return warnings about a network, one sentence each; none for a well trained or unmeasured one.
 
+    One whose problem came from a package of another version than the installed one is warned of, too.
+
     A parameter is warned of if its calibration error exceeds the sum of what noise adds on so many
     simulations (``calibration_noise_floor_95``, the 95 % bound for an exact posterior) and
     ``TOLERATED_ERROR``: then its true error is above the tolerance with that confidence.
@@ -22,6 +25,26 @@ def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
         card: what was measured at the end of training.
         targets: names of the parameters that people look at.
     """
+    return [*_of_package(card.get("package")), *_of_calibration(card, targets)]
+
+
+def _of_package(package: Mapping[str, str] | None) -> list[str]:
+    if package is None or package["name"] == "monai_inn":
+        return []  # ours says by its format version what it can read
+    try:
+        installed = importlib.metadata.version(package["name"])
+    except importlib.metadata.PackageNotFoundError:
+        return []  # loading says so
+    if installed == package["version"]:
+        return []
+    name, version = package["name"], package["version"]
+    return [
+        f"This network was trained on simulations of {name} {version}, and {name} {installed} is installed, "
+        f"which may simulate otherwise: install {name}=={version}, or train it again."
+    ]
+
+
+def _of_calibration(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
     noise = card.get("calibration_noise_floor_95")
     measured = card.get("parameters", {})
     if noise is None:

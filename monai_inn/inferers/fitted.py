@@ -12,6 +12,7 @@ from scipy.stats import chi
 from torch import Tensor
 
 from monai_inn.inferers.card_warnings import card_warnings
+from monai_inn.inferers.circles import Circles
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
 from monai_inn.networks.chunks import full_precision
@@ -135,7 +136,9 @@ class FittedPosterior:
         targets = len(self.problem.targets)
         with torch.no_grad():
             latent = self.network.posterior(self._features(observation)).leading(targets).sample((samples,))
-        return latent.std(0).mean(-1)
+        rows = latent.flatten(1, -2)
+        cut = Circles(rows, self.problem.space.subset(self.problem.targets)).cut(rows)
+        return cut.std(0).mean(-1).reshape(latent.shape[1:-1])
 
     def maps(
         self,

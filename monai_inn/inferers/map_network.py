@@ -8,13 +8,14 @@ import torch
 from monai.utils.type_conversion import convert_to_dst_type
 from torch import Tensor, nn
 
+from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sort_samples
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.chunks import is_traced
-from monai_inn.problems import create
+from monai_inn.problems import InverseProblem, create
 
 __all__ = ["MapNetwork"]
 
@@ -26,7 +27,7 @@ class MapNetwork(nn.Module):
     reach as ``module.network``.
 
     Args:
-        problem: ``{"name": …, **arguments}`` of ``monai_inn.problems.create``.
+        problem: ``{"name": …, **arguments}`` of ``monai_inn.problems.create``, or the problem itself.
         network: arguments of ``PosteriorNetwork``.
         samples: posterior samples per pixel.
         interval: probability inside the interval.
@@ -39,7 +40,7 @@ class MapNetwork(nn.Module):
 
     def __init__(
         self,
-        problem: dict[str, Any],
+        problem: dict[str, Any] | InverseProblem,
         network: dict[str, Any],
         samples: int = 64,
         interval: float = 0.95,
@@ -47,7 +48,7 @@ class MapNetwork(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.problem = create(**problem)
+        self.problem = problem if isinstance(problem, InverseProblem) else create(**problem)
         self.network = PosteriorNetwork(**network)
         self.samples, self.interval, self.false_alarm, self.seed = samples, interval, false_alarm, seed
         self.register_buffer(
@@ -96,7 +97,9 @@ class MapNetwork(nn.Module):
         levels = QuantileLevels.of(self.network)
         space = self.problem.space.subset(self.problem.targets)
         nominal = interval_levels(self.interval)
-        low, median, high = space.inverse(calibrated_quantiles(sort_samples(samples), nominal, levels))
+        circles = Circles(samples, space)
+        ends = calibrated_quantiles(sort_samples(circles.cut(samples)), nominal, levels)
+        low, median, high = circles.physical(ends, ends[1])
         log_prob = self.network.observation_log_prob(self.problem.density_features(observation))
         score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)
         threshold = self.network.ood_scores.sort().values[self._threshold_rank]

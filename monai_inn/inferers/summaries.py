@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.chunks import is_recorded
 from monai_inn.problems.parameters import ParameterSpace
@@ -159,7 +160,9 @@ def summarise(
 ) -> dict[str, Tensor]:
     """Summarise latent posterior samples of many pixels in physical units.
 
-    Quantiles are taken in the flow's space and then mapped, which is exact because the map is monotone.
+    Quantiles are taken in the flow's space and then mapped, which is exact because the map is monotone. Those
+    of a periodic parameter are taken around its mean direction, and may lie beyond its bounds, see
+    ``Circles.physical``; its median and mean do not.
 
     Args:
         samples: shape ``(S, n, D)`` in the flow's space.
@@ -174,25 +177,27 @@ def summarise(
         ``(n, D)``, ``probability_below`` of shape ``(n, len(below))`` if thresholds were given, and
         ``quantiles`` of shape ``(n, D · len(stored))``, parameter by parameter, if levels were.
     """
-    ordered = sort_samples(samples)
-    low, median, high = space.inverse(calibrated_quantiles(ordered, interval_levels(interval), levels))
+    circles = Circles(samples, space)
+    ordered = sort_samples(circles.cut(samples))
+    ends = calibrated_quantiles(ordered, interval_levels(interval), levels)
+    low, median, high = circles.physical(ends, ends[1])
     maps = {
         "median": median,
-        "mean": space.inverse(ordered.transpose(-1, -2)).mean(-2),
+        "mean": circles.within(circles.physical(ordered.movedim(-1, 0), ends[1]).mean(0)),
         "interval_low": low,
         "interval_high": high,
         "interval_width": high - low,
         "mode_count": count_modes(ordered),
     }
     if stored:
-        values = space.inverse(calibrated_quantiles(ordered, stored, levels))
+        values = circles.physical(calibrated_quantiles(ordered, stored, levels), ends[1])
         maps["quantiles"] = values.permute(1, 2, 0).flatten(1)
     if below:
         shares = []
         for name, threshold in below.items():
             column = space.index(name)
             latent = space.subset([name]).to_latent(samples.new_full((1, 1), threshold)).squeeze()
-            share = (ordered[:, column] < latent).to(median.dtype).mean(-1)
+            share = (samples[..., column] < latent).to(median.dtype).mean(0)
             shares.append(share if levels is None else levels.probability(share, column))
         maps["probability_below"] = torch.stack(shares, -1)
     return maps

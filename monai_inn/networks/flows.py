@@ -33,8 +33,8 @@ class ConditionalFlow(nn.Module):
         clamp: bound of the affine log-scale.
         mixing: the fixed orthogonal matrices between blocks: ``"permutation"`` for parameters, which the
             data inform to very different degrees; ``"rotation"`` for features of one kind.
-        periodic: channels that are angles on a full circle, see ``periodic``; they need one group of channels
-            and one width for all subnets.
+        periodic: channels that are angles on a full circle, see ``periodic``; they belong to the first group
+            and need one width for all subnets.
         spatial_dims: 0, a vector for each pixel or image.
         seed: seed of the initial weights and mixing matrices.
 
@@ -144,14 +144,12 @@ def _config(arguments: dict[str, Any]) -> dict[str, Any]:
 def _stack(config: dict[str, Any], members: int) -> FlowStack | PeriodicStack:
     if "periodic" not in config:
         return FlowStack(**config, members=members)
-    if len(config["groups"]) > 1:
-        raise ValueError(f"a flow with angles has one group of channels, got groups = {config['groups']}.")
     if not all(isinstance(width, int) for width in config["hidden_channels"]):
         raise ValueError(
             "a flow with angles has the same hidden layers in all subnets, got "
             f"hidden_channels = {config['hidden_channels']}."
         )
-    return PeriodicStack(**{k: v for k, v in config.items() if k != "groups"}, members=members)
+    return PeriodicStack(**config, members=members)
 
 
 def _checked(condition: Tensor | None, channels: int) -> Tensor | None:

@@ -105,8 +105,9 @@ class PeriodicStack(nn.Module):
     Args:
         in_channels: number of channels.
         condition_channels: channels of the condition.
-        periodic: the channels that are angles.
-        num_blocks: coupling blocks for the other channels.
+        periodic: the channels that are angles, all of the first group.
+        groups: sizes of the groups of channels, as for a ``FlowStack``.
+        num_blocks: coupling blocks for the other channels, one number or one for each group.
         hidden_channels: widths of the subnets' hidden layers.
         coupling: ``"affine"`` or ``"spline"``, for the other channels.
         members: number of ensemble members.
@@ -122,7 +123,8 @@ class PeriodicStack(nn.Module):
         in_channels: int,
         condition_channels: int,
         periodic: Sequence[int],
-        num_blocks: int,
+        groups: Sequence[int],
+        num_blocks: int | Sequence[int],
         hidden_channels: Sequence[int],
         coupling: str,
         members: int,
@@ -132,12 +134,14 @@ class PeriodicStack(nn.Module):
         mixing: str,
     ) -> None:
         super().__init__()
-        if sorted(set(periodic)) != sorted(periodic) or not set(periodic) <= set(range(in_channels)):
-            raise ValueError(f"periodic = {tuple(periodic)} are not channels of {in_channels}, each once.")
+        if sorted(set(periodic)) != sorted(periodic) or not set(periodic) <= set(range(groups[0])):
+            raise ValueError(
+                f"periodic = {tuple(periodic)} are not channels of the first group of {groups[0]}, each once."
+            )
         check_kinds(coupling, mixing)
         self.periodic = tuple(periodic)
         self.others = tuple(c for c in range(in_channels) if c not in self.periodic)
-        self.groups, self.members, self.condition_channels = (in_channels,), members, condition_channels
+        self.groups, self.members, self.condition_channels = tuple(groups), members, condition_channels
         generator = torch.Generator().manual_seed(seed)
         each = 2 * _HARMONICS
         self.circles = nn.ModuleList(
@@ -146,13 +150,17 @@ class PeriodicStack(nn.Module):
         )
         self.rest = None
         if self.others:
+            sizes = [groups[0] - len(self.periodic), *groups[1:]]
+            first = 0 if sizes[0] else 1  # where the first group has angles only, none of it is left
+            if not isinstance(num_blocks, int):
+                num_blocks = num_blocks[first:]
             self.rest = FlowStack(
                 in_channels=len(self.others),
                 condition_channels=condition_channels + each * len(self.periodic),
                 num_blocks=num_blocks,
                 hidden_channels=hidden_channels,
                 coupling=coupling,
-                groups=(len(self.others),),
+                groups=sizes[first:],
                 members=members,
                 seed=seed + 1,
                 num_bins=num_bins,
@@ -168,7 +176,7 @@ class PeriodicStack(nn.Module):
             self.rest.initialise(x[:, list(self.others)], _with(context, _embedded(turns)))
 
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Data to latent, ``(M, channels, rows)``, and the log-determinant ``(M, rows)``."""
+        """Data to latent. ``x`` may hold only the leading groups. Log-determinant of shape ``(M, rows)``."""
         latent, log_det = torch.empty_like(x), x.new_zeros(len(x), x.shape[2])
         turns = _turn(x[:, list(self.periodic)])
         seen = _embedded(turns)
@@ -177,9 +185,10 @@ class PeriodicStack(nn.Module):
             turn, change = circle(turns[:, i], seen[:, : 2 * _HARMONICS * i], context)
             columns[channel] = _normal(turn)
             log_det = log_det + change + _log_normal(x[:, channel]) - _log_normal(columns[channel])
-        if self.rest is not None:
-            rest, change = self.rest(x[:, list(self.others)], _with(context, seen))
-            columns |= dict(zip(self.others, rest.unbind(1), strict=True))
+        others = self._others(x.shape[1])
+        if self.rest is not None and others:
+            rest, change = self.rest(x[:, others], _with(context, seen))
+            columns |= dict(zip(others, rest.unbind(1), strict=True))
             log_det = log_det + change
         latent = torch.stack([columns[channel] for channel in range(x.shape[1])], 1)
         return latent, log_det
@@ -195,11 +204,16 @@ class PeriodicStack(nn.Module):
             columns[channel] = _normal(turn)
             log_det = log_det + change + _log_normal(z[:, channel]) - _log_normal(columns[channel])
             seen = torch.cat([seen, _embedded(turn.unsqueeze(1))], 1)
-        if self.rest is not None:
-            rest, change = self.rest.inverse(z[:, list(self.others)], _with(context, seen))
-            columns |= dict(zip(self.others, rest.unbind(1), strict=True))
+        others = self._others(z.shape[1])
+        if self.rest is not None and others:
+            rest, change = self.rest.inverse(z[:, others], _with(context, seen))
+            columns |= dict(zip(others, rest.unbind(1), strict=True))
             log_det = log_det + change
         return torch.stack([columns[channel] for channel in range(z.shape[1])], 1), log_det
+
+    def _others(self, channels: int) -> list[int]:
+        """The other channels of the groups within the leading ``channels``."""
+        return [channel for channel in self.others if channel < channels]
 
     def log_prob(self, x: Tensor, context: Context) -> Tensor:
         """Log density in nats of ``x (M, channels, rows)``, shape ``(M, rows)``."""

@@ -69,7 +69,7 @@ class PosteriorNetwork(nn.Module):
 
     The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted. The density is over
     the density features, or, if features are an image, over leading components and what lies beyond all. A
-    network of an image has no preview.
+    network of an image has no preview, nor has one of angles, whose marginals have no order.
 
     A recalibrated network has a ``base`` that adjusts the latents of its posterior, and two sorted buffers
     of held-out simulations: ``level_scores (D, n)``, at which quantile level the truth of each parameter of
@@ -85,7 +85,7 @@ class PosteriorNetwork(nn.Module):
         components: principal components that the encoder sees of features that are an image; 0 for features
             that are none, of which it sees all.
         templates: images of known parameters that the encoder is told the fit of; 0 for none.
-        periodic: parameters that are angles on a full circle.
+        periodic: parameters that are angles on a full circle, of the first group.
         num_blocks: coupling blocks for each group, one number or one for each.
         hidden_channels: hidden layers of the couplings' subnets, one tuple or one for each group.
         coupling: ``"spline"`` or ``"affine"``.
@@ -139,7 +139,8 @@ class PosteriorNetwork(nn.Module):
             )
             seen = (components or num_features) + (self.templates.out_channels if self.templates else 0)
             self.encoder = ConditionEncoder(seen, condition_channels, encoder_width, encoder_blocks)
-            self.preview = None if components else QuantileHead(condition_channels, groups[0])
+            has_preview = not components and not periodic
+            self.preview = QuantileHead(condition_channels, groups[0]) if has_preview else None
         self.flow = ConditionalFlow(
             sum(groups),
             condition_channels,
@@ -166,6 +167,10 @@ class PosteriorNetwork(nn.Module):
             "groups": list(groups),
             "condition_channels": condition_channels,
             "encoder_width": encoder_width,
+            "encoder_blocks": encoder_blocks,
+            "components": components,
+            "templates": templates,
+            "periodic": list(periodic),
             "num_blocks": self.flow.config["num_blocks"],
             "hidden_channels": self.flow.config["hidden_channels"],
             "coupling": coupling,
@@ -175,13 +180,6 @@ class PosteriorNetwork(nn.Module):
             "num_ood_scores": num_ood_scores,
             "seed": seed,
         }
-        if components:
-            self.config |= {
-                "encoder_blocks": encoder_blocks,
-                "components": components,
-                "templates": templates,
-                "periodic": list(periodic),
-            }
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
         self._hold(
             AdjustedNormal(groups, recalibration_knots) if recalibration_knots else None,
@@ -277,7 +275,7 @@ class PosteriorNetwork(nn.Module):
             ValueError: if this network has no preview.
         """
         if self.preview is None:
-            raise ValueError("this network is for whole images and has no preview; ask for its posterior.")
+            raise ValueError("a network of whole images or of angles has no preview; ask for its posterior.")
         quick = self.preview(self.condition(features))
         if self.base is None:
             return quick

@@ -70,11 +70,6 @@ class InverseBallistics(InverseProblem):
         """Prior over the parameters, event shape ``(4,)``."""
         return _ThrowPrior(self.space)
 
-    def _draw(self, generator: torch.Generator) -> Tensor:
-        theta = super()._draw(generator)
-        theta[:, 3] = _draw_speed(len(theta), generator).float()
-        return theta
-
     def forward(self, theta: Tensor) -> Tensor:
         """Return the place of impact in m, ``(…, 1)``, of parameters ``(…, 4)``."""
         position, height, angle, speed = split_parameters(theta, self.space)
@@ -126,9 +121,13 @@ class InverseBallistics(InverseProblem):
 class _ThrowPrior(FlatPrior):
     """The space's prior with the speed's own law: a Poisson number plus a uniform one in ±½."""
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        theta = super().sample(sample_shape)
-        theta[..., 3] = _draw_speed(theta[..., 3].numel()).float().reshape(theta.shape[:-1])
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        theta = super().sample(sample_shape, generator)
+        theta[..., 3] = _draw_speed(theta[..., 3].numel(), generator).float().reshape(theta.shape[:-1])
         return theta
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import hashlib
+import json
 import math
 from typing import Any, ClassVar
 
@@ -12,15 +14,28 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.seeding import seeded
 
-__all__ = ["BLOCK", "FlatPrior", "InverseProblem"]
+__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior"]
 
 # Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
 # whatever the chunk size, the number of workers or the total asked for.
 BLOCK = 1024
 
 
-class FlatPrior(Distribution):
+class Prior(Distribution):
+    """Prior that draws from a generator of its own, as distributions of torch do not."""
+
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw parameters in physical units, ``(*sample_shape, D)``; torch's own generator by default."""
+        raise NotImplementedError
+
+
+class FlatPrior(Prior):
     """Independent prior that is flat on each parameter's own scale; event shape ``(D,)``."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -30,10 +45,14 @@ class FlatPrior(Distribution):
         self.space = space
         super().__init__(torch.Size(), torch.Size([len(space)]), validate_args=False)
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Draw parameters in physical units, shape ``(*sample_shape, D)``."""
         shape = torch.Size(sample_shape)
-        return self.space.sample_prior(shape.numel()).reshape(*shape, len(self.space))
+        return self.space.sample_prior(shape.numel(), generator).reshape(*shape, len(self.space))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats in physical units, ``-inf`` outside the bounds, shape ``(…)``."""
@@ -68,7 +87,10 @@ class InverseProblem(abc.ABC):
 
     @property
     def prior(self) -> Distribution:
-        """Prior over the parameters in physical units, event shape ``(D,)``."""
+        """Prior over the parameters in physical units, event shape ``(D,)``: all draws come from it.
+
+        A subclass may return any distribution whose support the parameters' bounds hold.
+        """
         return FlatPrior(self.space)
 
     @abc.abstractmethod
@@ -123,12 +145,9 @@ class InverseProblem(abc.ABC):
         if n < 1:
             raise ValueError(f"n = {n} simulations asked for; give a positive number.")
         blocks = range(first_block, first_block + math.ceil(n / BLOCK))
-        theta = torch.cat([self._draw(_stream(seed, i, "prior")) for i in blocks])[:n]
+        prior = self.prior
+        theta = torch.cat([_drawn(prior, _stream(seed, i, "prior")) for i in blocks])[:n]
         return theta, self.forward(theta)
-
-    def _draw(self, generator: torch.Generator) -> Tensor:
-        """One block of prior draws, shape ``(BLOCK, D)``."""
-        return self.space.sample_prior(BLOCK, generator)
 
     def reference_posterior(self, y: Tensor) -> Distribution:
         """Return the exact posterior of observations ``(…, C)``, where the problem has one.
@@ -147,11 +166,29 @@ class InverseProblem(abc.ABC):
         """Further keyword arguments that are too large for JSON; a bundle keeps them beside the weights."""
         return {}
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this problem from every other: name, arguments, checksums of ``tensors``; JSON-ready."""
+        sums = {
+            name: hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+            for name, value in self.tensors.items()
+        }
+        own = {"name": self.name, "config": self.to_config()} | ({"tensors": sums} if sums else {})
+        return json.loads(json.dumps(own))  # type: ignore[no-any-return]
+
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({len(self.parameters)} parameters: {', '.join(self.space.names)}; "
             f"{len(self.observation_names)} observations)"
         )
+
+
+def _drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
+    """One block of prior draws, shape ``(BLOCK, D)``, float32."""
+    if isinstance(prior, Prior):
+        return prior.sample((BLOCK,), generator).float()
+    with seeded(int(torch.randint(2**62, (), generator=generator))):
+        return prior.sample(torch.Size((BLOCK,))).float()
 
 
 def _stream(seed: int, block: int, purpose: str) -> torch.Generator:

@@ -54,12 +54,6 @@ class LinearGaussian(InverseProblem):
         matrix = torch.randn(num_observations, num_parameters, generator=generator, dtype=torch.float64)
         self.matrix = matrix / num_parameters**0.5
 
-    @property
-    def prior(self) -> MultivariateNormal:
-        """Standard normal prior."""
-        d = len(self.parameters)
-        return MultivariateNormal(torch.zeros(d), torch.eye(d))
-
     def forward(self, theta: Tensor) -> Tensor:
         """Return ``A x``, shape ``(…, C)``."""
         return theta @ self.matrix.to(theta).T

@@ -71,12 +71,6 @@ class EightModes(InverseProblem):
         """Equal mixture of the eight Gaussians, event shape ``(2,)``."""
         return _mixture(torch.zeros(len(_CENTRES)))
 
-    def _draw(self, generator: torch.Generator) -> Tensor:
-        theta = super()._draw(generator).double()
-        theta *= _SD / self.parameters[0].sd
-        chosen = torch.randint(len(_CENTRES), (len(theta),), generator=generator)
-        return (theta + torch.tensor(_CENTRES, dtype=torch.float64)[chosen]).float()
-
     def forward(self, theta: Tensor) -> Tensor:
         """Return the label of the nearest centre, 1 in its channel, ``(…, 8)``, of points ``(…, 2)``."""
         point = torch.stack(split_parameters(theta, self.space), -1)

@@ -15,6 +15,7 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
+from monai_inn.problems.registry import package_of
 from monai_inn.training.budget import Budget, training_threads
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
@@ -92,6 +93,8 @@ def fit(
     state = run.resumable() if resume else None
     fitted, about = run.train(recipe or Recipe(), simulations, state)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
+    package = package_of(problem)
+    card |= {"package": package} if package else {}
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted
 
@@ -115,8 +118,8 @@ class _Run:
         self.minutes_before = 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
         self.identity = {
-            "checkpoint format": 2,
-            "problem": repr(problem),
+            "checkpoint format": 3,
+            "problem": problem.identity,
             "seed": seed,
             "options": repr(sorted(options.items())),
         }
@@ -239,7 +242,8 @@ class _Run:
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
         sizes = (batch.features.shape[-1], batch.density_features.shape[-1])
-        options: dict[str, Any] = {"num_ood_scores": recipe.guard}
+        circular = [i for i, p in enumerate(self.problem.parameters[:targets]) if p.is_periodic]
+        options: dict[str, Any] = {"num_ood_scores": recipe.guard, "periodic": circular}
         if self.problem.image_size is not None:
             options |= image_options(self.problem, recipe.templates)
         options |= self.options
@@ -260,7 +264,9 @@ class _Run:
     def _pool(self, recipe: Recipe, simulations: str | PathLike[str] | None) -> SimulationPool:
         """The training pool, from a store or simulated now."""
         if simulations is not None:
-            return SimulationPool(self.problem, *open_simulations(simulations).load(), self.device)
+            stored = open_simulations(simulations)
+            stored.require_problem(self.problem)
+            return SimulationPool(self.problem, *stored.load(), self.device)
         began = time.monotonic()
 
         def report(share: float) -> None:

@@ -23,6 +23,7 @@ __all__ = ["Simulations", "open_simulations"]
 
 _RECORD = "completed.json"
 _ARRAYS = ("theta", "y")
+_PARTS = {"config": "arguments", "tensors": "data (a CT, an image)"}
 _AGAIN = "run the same simulation again, which makes them anew"
 
 
@@ -33,19 +34,31 @@ class Simulations:
     Attributes:
         theta: Zarr array of parameters in physical units, shape ``(n, D)``, float32.
         y: Zarr array of noise-free observations, shape ``(n, C)``, float32; add noise when training.
-        problem_name: name of the problem.
-        problem_config: its constructor's arguments, JSON-ready.
+        folder: where it lies.
+        problem: what was simulated, see ``InverseProblem.identity``.
         seed: seed of the prior draws.
     """
 
     theta: Any
     y: Any
-    problem_name: str
-    problem_config: dict[str, Any]
+    folder: Path
+    problem: dict[str, Any]
     seed: int
 
     def __len__(self) -> int:
         return int(self.theta.shape[0])
+
+    def require_problem(self, problem: InverseProblem) -> None:
+        """Raise a ``ValueError`` if these are simulations of another problem, or of other arguments of it."""
+        found, wanted = self.problem, problem.identity
+        if found == wanted:
+            return
+        differing = [text for key, text in _PARTS.items() if found.get(key) != wanted.get(key)]
+        detail = f" with other {' and '.join(differing)}" if found["name"] == problem.name else ""
+        raise ValueError(
+            f"{self.folder}: holds simulations of the problem {found['name']!r}{detail}, expected those of "
+            f"{problem!r}; simulate this problem, or fit that one."
+        )
 
     def load(self) -> tuple[Tensor, Tensor]:
         """Return parameters ``(n, D)`` and observations ``(n, C)`` in memory.
@@ -88,8 +101,7 @@ def open_simulations(path: str | PathLike[str]) -> Simulations:
             f"{lost[0]}); {_AGAIN}."
         )
     theta, y = open_arrays(folder, "r", attributes)
-    problem = attributes["problem"]
-    return Simulations(theta, y, problem["name"], problem["config"], attributes["seed"])
+    return Simulations(theta, y, folder, attributes["problem"], attributes["seed"])
 
 
 def describe(problem: InverseProblem, n: int, seed: int) -> dict[str, Any]:
@@ -98,13 +110,12 @@ def describe(problem: InverseProblem, n: int, seed: int) -> dict[str, Any]:
         version = importlib.metadata.version("monai_inn")
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
-    content = {
-        "problem": {"name": problem.name, "config": problem.to_config()},
+    return {
+        "problem": problem.identity,
         "seed": seed,
         "n": n,
         "version": version,
     }
-    return json.loads(json.dumps(content))  # type: ignore[no-any-return]
 
 
 def difference(found: dict[str, Any], wanted: dict[str, Any], keys: list[str]) -> str:

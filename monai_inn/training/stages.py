@@ -215,7 +215,6 @@ def image_options(problem: InverseProblem, most_templates: int) -> dict[str, Any
     return {
         "components": min(components, len(problem.observation_names) // 2),
         "templates": min(templates, most_templates),
-        "periodic": angles,
         "condition_channels": 96,
         "encoder_width": 128,
         "encoder_blocks": 2,

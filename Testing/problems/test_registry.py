@@ -1,0 +1,218 @@
+"""Problems of other people: registered, or offered by an installed package, and then like ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributions import Gamma, Independent
+
+import monai_inn
+from monai_inn import problems
+from monai_inn.problems import InverseProblem, LinearGaussian, Parameter
+from monai_inn.problems.registry import REGISTERED, UnknownProblemError, package_of
+
+SMALL = {
+    "num_simulations": 3000, "posterior_steps": 20, "density_steps": 10, "preview_steps": 5,
+    "preview_observations": 500, "held_out": 512, "guard": 200, "measured": 300, "batch_size": 256,
+}  # fmt: skip
+MODULE = '''
+import torch
+from monai_inn.problems import InverseProblem, Parameter
+
+
+class Decay(InverseProblem):
+    """Rate of a decay from its level at a few times."""
+
+    name = "decay"
+    parameters = (Parameter("rate", "1/s", 0.1, 2.0, "rate of the decay"),)
+    observation_names = ("y1", "y2", "y3")
+    targets = ("rate",)
+
+    def __init__(self, last_s=3.0):
+        self.last_s = last_s
+
+    def forward(self, theta):
+        return torch.exp(-theta * torch.linspace(self.last_s / 3, self.last_s, 3))
+
+    def noise(self, y, generator=None):
+        return y + 0.01 * torch.randn(y.shape, generator=generator)
+
+    def to_config(self):
+        return {"last_s": self.last_s}
+'''
+FIT = f"""
+import monai_inn as mi
+from monai_inn.training import Recipe
+fitted = mi.fit(mi.problems.create("decay", last_s=2.0), recipe=Recipe(**{SMALL!r}), members=2)
+fitted.save("bundle")
+"""
+
+
+@pytest.fixture
+def clean_registry():
+    before = dict(REGISTERED)
+    yield
+    REGISTERED.clear()
+    REGISTERED.update(before)
+
+
+def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    root = str(Path(monai_inn.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), root])}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def install(site: Path, version: str = "1.2", module: str = "decay_lab") -> Path:
+    """What pip would leave of a package that offers the problem."""
+    info = site / f"{module}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{module}.py").write_text(MODULE)
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: {version}\n"
+    )
+    (info / "entry_points.txt").write_text(f"[monai_inn.problems]\ndecay = {module}:Decay\n")
+    (info / "top_level.txt").write_text(f"{module}\n")
+    (info / "RECORD").write_text(f"{module}.py,,\n")
+    return site
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with the installed package in ``site`` and a bundle of its problem."""
+    folder = tmp_path_factory.mktemp("stranger")
+    site = install(folder / "site")
+    done = python(FIT, folder, site)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_package_is_listed_without_being_imported(installed):
+    code = """
+    import sys
+    from monai_inn import problems
+    assert "decay" in problems.names() and "decay_lab" not in sys.modules
+    print(problems.create("decay", last_s=1.0).last_s, "decay_lab" in sys.modules)
+    """
+    assert python(code, installed, installed / "site").stdout.split() == ["1.0", "True"]
+
+
+def test_its_bundle_loads_in_another_process_and_names_the_package(installed):
+    metadata = json.loads((installed / "bundle/configs/metadata.json").read_text())
+    assert metadata["monai_inn"]["card"]["package"] == {"name": "decay-lab", "version": "1.2"}
+    code = """
+    import monai_inn as mi
+    fitted = mi.load("bundle")
+    print(fitted.problem.last_s, fitted.warnings)
+    print(fitted.maps(fitted.problem.simulate(6, 0)[1].T.reshape(3, 2, 3))["median"].shape)
+    """
+    done = python(code, installed, installed / "site")
+    assert done.stdout.splitlines()[-1] == "torch.Size([1, 2, 3])", done.stderr
+    assert done.stdout.startswith("2.0")
+
+
+def test_a_bundle_of_a_missing_package_names_it(installed):
+    done = python("import monai_inn as mi; mi.load('bundle')", installed)
+    assert "needs the problem 'decay' of the package decay-lab 1.2" in done.stderr
+    assert "pip install decay-lab" in done.stderr
+
+
+def test_another_version_of_the_package_is_warned_of(installed, tmp_path):
+    site = install(tmp_path, "2.0")
+    done = python("import monai_inn as mi; print(mi.load('bundle').warnings)", installed, site)
+    assert "decay-lab 1.2, and decay-lab 2.0 is installed" in done.stdout, done.stderr
+
+
+def test_two_packages_of_one_name_are_told(installed, tmp_path):
+    site = install(tmp_path, module="other_lab")
+    code = "from monai_inn import problems; problems.create('decay')"
+    done = python(code, installed, installed / "site", site)
+    assert (
+        "two packages offer a problem 'decay': decay_lab:Decay, other_lab:Decay; uninstall one" in done.stderr
+    )
+
+
+def shifted(name: str = "shifted") -> type[InverseProblem]:
+    """A class of this file, which no package offers."""
+
+    class Shifted(LinearGaussian):
+        pass
+
+    Shifted.name = name
+    return Shifted
+
+
+def test_register_then_create_and_list(clean_registry):
+    cls = problems.register(shifted())
+    assert "shifted" in problems.names()
+    assert isinstance(problems.create("shifted", num_parameters=2), cls)
+    assert package_of(LinearGaussian()) is not None
+    problems.register(shifted())  # the same cell of a notebook, run again
+
+
+def test_what_cannot_be_registered(clean_registry):
+    with pytest.raises(ValueError, match="'linear_gaussian', which is the name of a problem of monai_inn"):
+        problems.register(shifted("linear_gaussian"))
+    with pytest.raises(TypeError, match="give a class derived from InverseProblem"):
+        problems.register(int)
+    with pytest.raises(TypeError, match="has no name"):
+        problems.register(shifted(""))
+    with pytest.raises(UnknownProblemError, match="choose one of complex_roots"):
+        problems.create("none_such")
+
+
+def test_a_bundle_of_a_script_says_that_its_class_must_be_registered(clean_registry, gaussian_fit, tmp_path):
+    from monai_inn.inferers import FittedPosterior
+
+    problems.register(shifted())
+    FittedPosterior(problems.create("shifted"), gaussian_fit.network, {}).save(tmp_path / "bundle")
+    assert monai_inn.load(tmp_path / "bundle").problem.name == "shifted"
+    del REGISTERED["shifted"]
+    with pytest.raises(ValueError, match=r"needs the problem 'shifted'.*monai_inn\.problems\.register"):
+        monai_inn.load(tmp_path / "bundle")
+
+
+class Skewed(InverseProblem):
+    """A problem whose prior is a distribution of torch, not that of its bounds."""
+
+    name = "skewed"
+    parameters = (Parameter("a", "1", 0.0, 50.0), Parameter("b", "1", 0.0, 50.0))
+    observation_names = ("y",)
+    targets = ("a", "b")
+
+    @property
+    def prior(self):
+        return Independent(Gamma(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 2.0])), 1)
+
+    def forward(self, theta):
+        return theta.sum(-1, keepdim=True)
+
+    def noise(self, y, generator=None):
+        return y + torch.randn(y.shape, generator=generator)
+
+    def to_config(self):
+        return {}
+
+
+def test_draws_come_from_the_prior_of_a_subclass():
+    problem = Skewed()
+    before = torch.get_rng_state()
+    theta = problem.simulate(20_000, seed=1)[0].double()
+    assert torch.equal(torch.get_rng_state(), before)
+    mean, variance = torch.tensor([3.0, 2.5]), torch.tensor([3.0, 1.25])
+    assert ((theta.mean(0) - mean).abs() < 5 * (variance / len(theta)).sqrt()).all()
+    assert torch.equal(problem.simulate(3000, seed=1)[0], problem.simulate(5000, seed=1)[0][:3000])
+    assert not torch.equal(problem.simulate(9, seed=1)[0], problem.simulate(9, seed=2)[0])
