@@ -89,14 +89,16 @@ def test_an_interrupted_run_keeps_its_chunks_and_goes_on(tmp_path, problem):
 
 
 SCRIPT = """
-import multiprocessing, os, sys
+import os, sys, time
 from monai_inn.problems import LinearGaussian
 from monai_inn.training.simulation import simulate_to_zarr
 
 class Held(LinearGaussian):
     def simulate_clean(self, n, seed=0, first_block=0):
         if first_block >= 4:
-            multiprocessing.parent_process().join()  # until it is killed
+            parent = os.getppid()
+            while os.getppid() == parent:  # until it is killed
+                time.sleep(0.01)
             os._exit(0)
         return super().simulate_clean(n, seed, first_block)
 
@@ -125,14 +127,24 @@ def test_a_killed_run_goes_on(tmp_path, problem):
     np.testing.assert_array_equal(y, expected[1].numpy())
 
 
-class Broken(LinearGaussian):
-    def forward(self, theta):
-        raise ValueError("no such tissue")
-
-
 def test_a_failing_worker_is_reported(tmp_path):
+    class Broken(LinearGaussian):
+        def forward(self, theta):
+            raise ValueError("no such tissue")
+
     with pytest.raises(RuntimeError, match="no such tissue"):
         simulate_to_zarr(Broken(), 3000, tmp_path / "set", workers=2, chunk=1024)
+
+
+def test_workers_take_what_only_this_function_knows(tmp_path, problem):
+    class Local(LinearGaussian):
+        twice = staticmethod(lambda y: 2 * y)
+
+        def forward(self, theta):
+            return self.twice(super().forward(theta))
+
+    simulate_to_zarr(Local(), 3000, tmp_path / "set", workers=2, chunk=1024)
+    np.testing.assert_array_equal(arrays(tmp_path / "set")[1], 2 * problem.simulate_clean(3000)[1].numpy())
 
 
 @pytest.mark.parametrize(

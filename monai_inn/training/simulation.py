@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import traceback
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, wait
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from monai_inn.files import one_line
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.training import simulation_store
 from monai_inn.training.simulation_store import Simulations, open_simulations
@@ -38,7 +35,7 @@ def simulate_to_zarr(
     ``if __name__ == "__main__"`` guard, since workers are started afresh (spawned).
 
     Args:
-        problem: what to simulate; must be picklable if ``workers > 1``.
+        problem: what to simulate; cloudpickle must be able to send it if ``workers > 1``.
         n: number of rows.
         path: folder of the group: arrays ``theta`` and ``y``; attributes say what was simulated.
         seed: seed of the prior draws.
@@ -108,73 +105,33 @@ def _run(
             _write_chunk(problem, group, n, seed, rows, index)
             yield index
         return
-    context = multiprocessing.get_context("spawn")
-    processes = {}
-    for k in range(workers):
-        receiver, sender = context.Pipe(duplex=False)
-        arguments = (sender, problem, folder, n, seed, rows, todo[k::workers], workers)
-        process = context.Process(target=_worker, args=arguments, daemon=True)
-        process.start()
-        # Only the worker holds this end now, so its death shows as end of file.
-        sender.close()
-        processes[receiver] = process
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    task = delayed(_in_worker)
+    parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
     try:
-        remaining = len(todo)
-        while remaining:
-            for connection in [c for c in processes if c in wait(list(processes))]:
-                message = _receive(connection)
-                if isinstance(message, int):
-                    remaining -= 1
-                    yield message
-                elif isinstance(message, str):
-                    raise RuntimeError(f"a simulation worker failed; finished chunks are kept.\n{message}")
-                else:
-                    process = processes.pop(connection)
-                    process.join()
-                    if process.exitcode:
-                        raise RuntimeError(
-                            f"a simulation worker died (exit code {process.exitcode}), maybe for lack of "
-                            "memory. Run again with fewer workers or a smaller chunk; it continues."
-                        )
-    finally:
-        for process in processes.values():
-            process.terminate()
-            process.join()
+        yield from parallel(task(problem, folder, n, seed, rows, index, workers) for index in todo)
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            "a simulation worker died, maybe for lack of memory. Run again with fewer workers or a smaller "
+            "chunk; it continues."
+        ) from error
+    except Exception as error:  # whatever the simulator raises
+        raise RuntimeError(
+            f"a simulation worker failed ({one_line(error)}); finished chunks are kept, and a further run "
+            "continues."
+        ) from error
 
 
-def _receive(connection: Connection) -> int | str | None:
-    """Finished chunk, traceback of a failure, or ``None`` once the worker has closed its end."""
-    try:
-        return connection.recv()  # type: ignore[no-any-return]
-    except EOFError:
-        return None
-
-
-def _worker(
-    sender: Connection,
-    problem: InverseProblem,
-    folder: Path,
-    n: int,
-    seed: int,
-    rows: int,
-    todo: list[int],
-    workers: int,
-) -> None:
-    """Simulate some chunks in a process of its own; ends by itself when nobody listens any more."""
+def _in_worker(
+    problem: InverseProblem, folder: Path, n: int, seed: int, rows: int, index: int, workers: int
+) -> int:
+    """Simulate and store one chunk in a process of its own, on its share of the cores."""
     import zarr
 
-    from monai_inn.physics.layers_kernel import num_threads
-
-    threads = max(1, num_threads() // workers)
-    os.environ["MONAI_INN_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
-    with contextlib.suppress(BrokenPipeError):
-        try:
-            group = zarr.open_group(str(folder), mode="r+")
-            for index in todo:
-                _write_chunk(problem, group, n, seed, rows, index)
-                sender.send(index)
-        except BrokenPipeError:
-            raise
-        except Exception:  # the parent raises it again with the worker's traceback
-            sender.send(traceback.format_exc())
+    cores = os.cpu_count() or 1
+    os.environ["MONAI_INN_THREADS"] = str(max(1, cores // workers))
+    torch.set_num_threads(max(1, cores // workers))
+    _write_chunk(problem, zarr.open_group(str(folder), mode="r+"), n, seed, rows, index)
+    return index
