@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
-__all__ = ["seeded"]
+__all__ = ["seeded", "seeded_everywhere"]
 
 
 @contextmanager
@@ -26,3 +28,17 @@ def seeded(seed: int) -> Iterator[None]:
             torch.cuda.manual_seed_all(seed)
         torch.default_generator.manual_seed(seed)
         yield
+
+
+@contextmanager
+def seeded_everywhere(seed: int) -> Iterator[None]:
+    """As ``seeded``, for code of others that may draw from NumPy's or Python's global generators instead."""
+    numbers, python = np.random.get_state(), random.getstate()
+    with seeded(seed % 2**62):
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numbers)
+            random.setstate(python)

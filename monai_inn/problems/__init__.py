@@ -14,6 +14,7 @@ from monai_inn.problems.parameters import Parameter, ParameterSpace, labels
 from monai_inn.problems.registration import PoseRegistration
 from monai_inn.problems.registry import REGISTERED, create, names, register
 from monai_inn.problems.roots import ComplexRoots
+from monai_inn.problems.simulated import Simulated
 from monai_inn.problems.sir import Epidemic
 from monai_inn.problems.slcp import SimpleLikelihood
 from monai_inn.problems.two_moons import TwoMoons
@@ -34,6 +35,7 @@ __all__ = [
     "PoseRegistration",
     "Prior",
     "SimpleLikelihood",
+    "Simulated",
     "TwoMoons",
     "create",
     "labels",
@@ -56,6 +58,7 @@ REGISTERED.update(
             Oximetry,
             PoseRegistration,
             SimpleLikelihood,
+            Simulated,
             TwoMoons,
         )
     }

@@ -16,7 +16,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.seeding import seeded
 
-__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior"]
+__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "drawn", "stream"]
 
 # Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
 # whatever the chunk size, the number of workers or the total asked for.
@@ -69,6 +69,7 @@ class InverseProblem(abc.ABC):
     nuisances of the forward model, inferred as well so that posterior samples can be simulated again.
 
     Attributes:
+        can_simulate: whether ``forward`` can be called.
         image_size: rows and columns if an observation is an image, its rows one after another.
         storage_dtype: number format in which a training pool keeps noise-free observations.
     """
@@ -77,6 +78,7 @@ class InverseProblem(abc.ABC):
     parameters: tuple[Parameter, ...]
     observation_names: tuple[str, ...]
     targets: tuple[str, ...]
+    can_simulate: bool = True
     image_size: tuple[int, int] | None = None
     storage_dtype: torch.dtype = torch.float32
 
@@ -137,8 +139,12 @@ class InverseProblem(abc.ABC):
         theta, clean = self.simulate_clean(n, seed)
         # The noise, too, is drawn for whole blocks, so that a row does not depend on how many follow it.
         whole = torch.cat([clean, clean[-1:].expand(-n % BLOCK, -1)])
-        noisy = [self.noise(rows, _stream(seed, i, "noise")) for i, rows in enumerate(whole.split(BLOCK))]
+        noisy = [self.noise(rows, stream(seed, i, "noise")) for i, rows in enumerate(whole.split(BLOCK))]
         return theta, torch.cat(noisy)[:n]
+
+    def available(self, seed: int) -> int | None:
+        """How many simulations there are under a seed; ``None`` if as many as one likes."""
+        return None
 
     def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
         """Draw ``n`` parameters and their noise-free observations, from block ``first_block`` on."""
@@ -146,7 +152,7 @@ class InverseProblem(abc.ABC):
             raise ValueError(f"n = {n} simulations asked for; give a positive number.")
         blocks = range(first_block, first_block + math.ceil(n / BLOCK))
         prior = self.prior
-        theta = torch.cat([_drawn(prior, _stream(seed, i, "prior")) for i in blocks])[:n]
+        theta = torch.cat([drawn(prior, stream(seed, i, "prior")) for i in blocks])[:n]
         return theta, self.forward(theta)
 
     def reference_posterior(self, y: Tensor) -> Distribution:
@@ -183,7 +189,7 @@ class InverseProblem(abc.ABC):
         )
 
 
-def _drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
+def drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
     """One block of prior draws, shape ``(BLOCK, D)``, float32."""
     if isinstance(prior, Prior):
         return prior.sample((BLOCK,), generator).float()
@@ -191,7 +197,7 @@ def _drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
         return prior.sample(torch.Size((BLOCK,))).float()
 
 
-def _stream(seed: int, block: int, purpose: str) -> torch.Generator:
+def stream(seed: int, block: int, purpose: str) -> torch.Generator:
     """Random stream of one block, independent of every other block and purpose."""
     entropy = np.random.SeedSequence([seed, block, *purpose.encode()]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(entropy) % 2**63)

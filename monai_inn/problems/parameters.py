@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["Parameter", "ParameterSpace", "labels"]
 
-_SCALES = ("linear", "log", "square", "lognormal")
+_SCALES = ("linear", "log", "square", "lognormal", "above")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
 _TAIL = 1e-6
 # The standard normal's quantile there.
@@ -56,8 +56,9 @@ class Parameter:
         description: what the quantity is, in one phrase; people see its part before the first comma, see
             ``labels``.
         scale: ``"linear"`` (uniform), ``"log"`` (log-uniform, needs ``low > 0``), ``"square"`` (the square
-            of a uniform number, for quantities that are mostly near ``low``) or ``"lognormal"`` (a Gaussian
-            logarithm; the bounds only cut its tails and are at least 4.8 ``sd`` from its ``mean``).
+            of a uniform number, for quantities that are mostly near ``low``), ``"lognormal"`` (a Gaussian
+            logarithm; the bounds only cut its tails and are at least 4.8 ``sd`` from its ``mean``) or
+            ``"above"`` (the distance from ``low`` has a Gaussian logarithm; needs ``high=inf``).
         is_periodic: whether ``low`` and ``high`` are the same, as for an angle on the full circle.
         mean: mean of the Gaussian prior of an unbounded quantity, or of the logarithm of a log-normal one.
         sd: standard deviation of the same.
@@ -84,13 +85,20 @@ class Parameter:
                 f"parameter {self.name!r}: low = {self.low} must be below high = {self.high}; "
                 "fix a known quantity in the forward model instead of giving it a prior."
             )
-        if math.isinf(self.low) != math.isinf(self.high):
+        if self.scale == "above":
+            if math.isinf(self.low) or self.high != math.inf:
+                raise ValueError(
+                    f"parameter {self.name!r}: the scale 'above' needs a finite low and high = inf, got "
+                    f"{self.low}, {self.high}."
+                )
+        elif math.isinf(self.low) != math.isinf(self.high):
             raise ValueError(
-                f"parameter {self.name!r}: give two finite bounds or none, got {self.low}, {self.high}."
+                f"parameter {self.name!r}: give two finite bounds, none, or the scale 'above', got "
+                f"{self.low}, {self.high}."
             )
         if self.scale in ("log", "lognormal") and not 0 < self.low < math.inf:
             raise ValueError(f"parameter {self.name!r}: a log scale needs low > 0, got {self.low}.")
-        if self.is_periodic and (math.isinf(self.low) or self.scale != "linear"):
+        if self.is_periodic and (not self.is_bounded or self.scale != "linear"):
             raise ValueError(f"parameter {self.name!r}: if periodic, give finite bounds and a linear scale.")
         self._check_gaussian()
 
@@ -114,8 +122,8 @@ class Parameter:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the parameter has finite bounds."""
-        return math.isfinite(self.low)
+        """Whether the parameter has two finite bounds."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
     def is_gaussian(self) -> bool:
@@ -198,7 +206,8 @@ class ParameterSpace:
         latent, log_det = [], torch.zeros(theta.shape[:-1], dtype=theta.dtype, device=theta.device)
         for p, x in zip(self.parameters, theta.unbind(-1), strict=True):
             if p.is_gaussian:
-                log_x = x.clamp_min(1e-30).log() if p.scale == "lognormal" else None
+                distance = x - p.low if p.scale == "above" else x
+                log_x = distance.clamp_min(1e-30).log() if p.scale in ("lognormal", "above") else None
                 latent.append(((x if log_x is None else log_x) - p.mean) / p.sd)
                 log_det = log_det - math.log(p.sd) - (0.0 if log_x is None else log_x)
                 continue
@@ -249,6 +258,8 @@ def _of_normal(p: Parameter, z: Tensor) -> Tensor:
     """Parameter of a standard normal number."""
     if p.scale == "lognormal":
         return (p.mean + p.sd * z.clamp(-_MOST_SDS, _MOST_SDS)).exp()
+    if p.scale == "above":
+        return p.low + (p.mean + p.sd * z).exp()
     if not p.is_bounded:
         return p.mean + p.sd * z
     return _quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL))

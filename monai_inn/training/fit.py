@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributions import Distribution
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.registry import package_of
+from monai_inn.problems.simulated import Simulated, Simulator, problem_of
 from monai_inn.training.budget import Budget, training_threads
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
@@ -32,9 +35,18 @@ _WHITENING_ROWS = 20_000
 _HELD_OUT, _GUARD, _MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
-    problem: InverseProblem,
+    problem: InverseProblem | None = None,
     *,
+    prior: Distribution | Mapping[str, Distribution] | None = None,
+    simulator: Simulator | None = None,
+    theta: Tensor | None = None,
+    x: Tensor | None = None,
+    names: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+    is_vectorised: bool = False,
     minutes: float | None = None,
     seed: int = 0,
     members: int = 5,
@@ -50,8 +62,18 @@ def fit(
 ) -> FittedPosterior:
     """Train the posterior, the density of the observations and the preview of a problem, and measure them.
 
+    The problem is given as such, as a prior and a Python function, or as finished simulations.
+
     Args:
         problem: the inverse problem.
+        prior: distribution of the parameters, event shape ``(D,)``, or one of single numbers for each name.
+        simulator: function that returns one simulated observation, with its noise, of parameters ``(D,)``, or
+            NaN where there is none.
+        theta: finished simulations: parameters drawn from their prior, physical units, shape ``(n, D)``.
+        x: their observations, with noise, shape ``(n, C)``.
+        names: names of the parameters; not needed if ``prior`` has them.
+        units: their units; ``"1"`` by default.
+        is_vectorised: whether the simulator maps parameters ``(n, D)`` to observations ``(n, C)``.
         minutes: time budget for everything; the recipe's sizes are scaled to it. Half of it, at most three
             quarters, goes into simulations, however slow they are.
         seed: seed of simulations, noise and weights; the same seed and recipe give the same network.
@@ -84,6 +106,9 @@ def fit(
         )
     if resume and checkpoint is None:
         raise ValueError("resume was asked for without a folder; give the one of the first run: checkpoint=…")
+    problem = problem_of(
+        problem, prior, simulator, theta, x, names=names, units=units, is_vectorised=is_vectorised
+    )
     budget = Budget(minutes, problem, time.monotonic())
     target = torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
@@ -114,6 +139,14 @@ class _Run:
         budget: Budget,
     ) -> None:
         self.problem, self.seed, self.options, self.warm = problem, seed, options, warm
+        self.seeds = {
+            "num_simulations": seed,
+            "held_out": seed + _HELD_OUT,
+            "guard": seed + _GUARD,
+            "measured": seed + _MEASURE,
+        }
+        if isinstance(problem, Simulated):
+            problem.split(*self.seeds.values())
         self.tell, self.device, self.budget = tell, device, budget
         self.minutes_before = 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
@@ -232,9 +265,15 @@ class _Run:
             "templates": self.options.get("templates", donor.get("templates")),
         }
         fixed = {name: size for name, size in given.items() if size is not None}
-        return self.budget.simulations(
-            replace(recipe, **fixed), self.seed, fixed=fixed, has_pool=has_pool, is_warm=self.warm is not None
-        )
+        available = {name: self.problem.available(seed) for name, seed in self.seeds.items()}
+        finished = {name: size for name, size in available.items() if size is not None}
+        sized = self.budget.simulations(
+            replace(recipe, **fixed), self.seed, fixed=fixed, has_pool=has_pool or bool(finished),
+            is_warm=self.warm is not None,
+        )  # fmt: skip
+        if finished and not has_pool:
+            sized = replace(sized, num_simulations=finished["num_simulations"])
+        return replace(sized, **{n: min(size, getattr(sized, n)) for n, size in finished.items()})
 
     def network(self, pool: SimulationPool, recipe: Recipe) -> PosteriorNetwork:
         """A new network with the sizes of the problem, whitened."""

@@ -28,8 +28,12 @@ def rows_of_valid(n: int) -> int:
 
 
 def valid_simulations(problem: InverseProblem, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return ``n`` simulated pairs whose observations can be inferred: ``theta (n, D)``, ``y (n, C)``."""
-    theta, y = problem.simulate(rows_of_valid(n), seed)
+    """Return ``n`` simulated pairs whose observations can be inferred: ``theta (n, D)``, ``y (n, C)``.
+
+    They are fewer where there are not as many simulations.
+    """
+    most = problem.available(seed)
+    theta, y = problem.simulate(rows_of_valid(n) if most is None else min(rows_of_valid(n), most), seed)
     keep = torch.nonzero(problem.is_valid(y)).squeeze(1)[:n]
     return theta[keep], y[keep]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,6 +49,17 @@ class SimulationPool:
 
     def __init__(self, problem: InverseProblem, theta: Tensor, clean: Tensor, device: torch.device) -> None:
         self.problem, self.device = problem, device
+        is_whole = torch.isfinite(clean.sum(1, dtype=torch.float64))
+        failed = int((~is_whole).sum())
+        if failed == len(clean):
+            raise ValueError(
+                f"all {failed:,} simulations hold NaN; check the simulator and the prior's range."
+            )
+        if failed:
+            warnings.warn(
+                f"{failed:,} of {len(clean):,} simulations hold NaN and were left out.", stacklevel=2
+            )
+            theta, clean = theta[is_whole], clean[is_whole]
         self.latent, self.clean = problem.space.to_latent(theta), clean.to(problem.storage_dtype)
 
     @classmethod

@@ -58,7 +58,9 @@ def simulated_cases(
             progress(done / len(parts))
     drawn = torch.cat(draws, 1)
     measured = problem.features(y)
-    residuals = tuple(measured - problem.features(problem.forward(theta)) for theta in (drawn[0], truth))
+    residuals = None
+    if problem.can_simulate:
+        residuals = tuple(measured - problem.features(problem.forward(theta)) for theta in (drawn[0], truth))
     return Cases(
         drawn,
         truth,

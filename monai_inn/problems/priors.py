@@ -1,0 +1,162 @@
+"""From a distribution of torch to named parameters: bounds become bijections, the rest is whitened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from monai_inn.seeding import seeded
+
+__all__ = ["Empirical", "independent", "parameters_of"]
+
+_DRAWS = 10_000
+_ONE_SD = (0.158655, 0.841345)
+
+
+def independent(
+    prior: Distribution | Mapping[str, Distribution], names: Sequence[str] | None
+) -> tuple[Distribution, tuple[str, ...]]:
+    """Return a prior of all parameters and their names.
+
+    Args:
+        prior: distribution with event shape ``(D,)``, or one of single numbers for each name.
+        names: names of the parameters; not needed if ``prior`` has them.
+
+    Raises:
+        ValueError: if prior and names disagree, or the prior has no density.
+    """
+    if isinstance(prior, Mapping):
+        if names is not None and tuple(names) != tuple(prior):
+            raise ValueError(f"names = {tuple(names)}, but the prior is of {tuple(prior)}; leave names out.")
+        names, prior = tuple(prior), _Product(list(prior.values()))
+    if not isinstance(prior, Distribution):
+        raise ValueError(f"prior is a {type(prior).__name__}; give a distribution of torch.distributions.")
+    if prior.batch_shape or len(prior.event_shape) != 1:
+        raise ValueError(
+            f"the prior has batch shape {tuple(prior.batch_shape)}, event shape {tuple(prior.event_shape)}; "
+            "give one distribution over vectors, for independent parameters Independent(…, 1) or a dictionary "
+            "of one for each."
+        )
+    if names is None or len(names) != prior.event_shape[0]:
+        raise ValueError(
+            f"the prior is over {prior.event_shape[0]} parameters, names = {names}; give a name for each."
+        )
+    try:
+        prior.log_prob(prior.sample())
+    except NotImplementedError:
+        raise ValueError(f"the prior {prior} has no density; give one with log_prob.") from None
+    return prior, tuple(names)
+
+
+def parameters_of(
+    prior: Distribution, names: Sequence[str], units: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return arguments of ``Parameter`` for each parameter, with ``None`` for an infinite bound, JSON-ready.
+
+    Two bounds are taken as they are. Beyond one bound, and without any, location and spread come from draws.
+
+    Raises:
+        ValueError: if the support is none of intervals, half-lines and lines, or units do not fit the names.
+    """
+    if units is not None and len(units) != len(names):
+        raise ValueError(f"{len(names)} names and {len(units)} units; give a unit for each, '1' for none.")
+    lows, highs = _bounds(prior, len(names))
+    with seeded(0):
+        draws = prior.sample(torch.Size((_DRAWS,))).double()
+    result: list[dict[str, Any]] = []
+    for i, (name, low, high) in enumerate(zip(names, lows, highs, strict=True)):
+        entry: dict[str, Any] = {"name": name, "unit": units[i] if units else "1", "low": None, "high": None}
+        if math.isinf(low) and not math.isinf(high):
+            raise ValueError(
+                f"parameter {name!r} is only bounded from above, by {high:g}; take its negative."
+            )
+        if math.isinf(high):
+            column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(1e-30).log()
+            left, right = (float(torch.quantile(column, level)) for level in _ONE_SD)
+            entry |= {"mean": float(column.median()), "sd": max((right - left) / 2, 1e-12)}
+            entry |= {} if math.isinf(low) else {"low": low, "scale": "above"}
+        else:
+            entry |= {"low": low, "high": high}
+        result.append(entry)
+    return result
+
+
+def _bounds(prior: Distribution, size: int) -> tuple[list[float], list[float]]:
+    """Ends of the support of each parameter."""
+    if isinstance(prior, _Product):
+        ends = [_ends(part.support, 1) for part in prior.parts]
+        return [low[0] for low, _ in ends], [high[0] for _, high in ends]
+    try:
+        support = prior.support
+    except NotImplementedError:
+        support = constraints.real_vector
+    return _ends(support, size)
+
+
+def _ends(support: Any, size: int) -> tuple[list[float], list[float]]:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if isinstance(support, type(constraints.real)) or support is constraints.real_vector:
+        return [-math.inf] * size, [math.inf] * size
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    if (low is None and high is None) or getattr(support, "is_discrete", False):
+        raise ValueError(
+            f"the prior's support is {support}; give one of numbers in an interval, above a bound, or any."
+        )
+    return _each(low, -math.inf, size), _each(high, math.inf, size)
+
+
+def _each(bound: Any, default: float, size: int) -> list[float]:
+    value = torch.as_tensor(default if bound is None else bound, dtype=torch.float64)
+    return [float(v) for v in value.expand(size)]
+
+
+class Empirical(Distribution):
+    """Finished draws ``(n, D)``, of which only bounds and scales are asked."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, theta: Tensor) -> None:
+        self.theta = theta
+        super().__init__(torch.Size(), theta.shape[1:], validate_args=False)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return the first rows, from the start again after the last, shape ``(*sample_shape, D)``."""
+        rows = torch.arange(torch.Size(sample_shape).numel()) % len(self.theta)
+        return self.theta[rows].reshape(*sample_shape, -1)
+
+
+class _Product(Distribution):
+    """Independent parameters, each with a distribution of single numbers."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, parts: Sequence[Distribution]) -> None:
+        for part in parts:
+            if not isinstance(part, Distribution) or part.batch_shape + part.event_shape not in ((), (1,)):
+                raise ValueError(f"{part} is no distribution of single numbers; give one for each parameter.")
+        self.parts = list(parts)
+        super().__init__(torch.Size(), torch.Size([len(self.parts)]), validate_args=False)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        shape = torch.Size(sample_shape)
+        return torch.stack([part.sample(shape).reshape(shape) for part in self.parts], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        columns = zip(self.parts, value.unbind(-1), strict=True)
+        return torch.stack([_density(part, column) for part, column in columns]).sum(0)
+
+
+def _density(part: Distribution, value: Tensor) -> Tensor:
+    """Log density of single numbers, ``-inf`` outside the support, where torch raises."""
+    inside = part.support.check(value)  # type: ignore[union-attr]
+    safe = torch.where(inside, value, part.sample().reshape(()).to(value))
+    if part.batch_shape or part.event_shape:
+        safe = safe.unsqueeze(-1)
+    density = part.log_prob(safe).reshape(value.shape)
+    return torch.where(inside, density, -torch.inf)

@@ -1,0 +1,315 @@
+"""A problem that is a Python function, or finished simulations, without a class of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from monai_inn.files import one_line
+from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, drawn, stream
+from monai_inn.problems.parameters import Parameter
+from monai_inn.problems.priors import Empirical, independent, parameters_of
+from monai_inn.seeding import seeded_everywhere
+
+__all__ = ["Simulated", "Simulator", "problem_of"]
+
+Simulator = Callable[[Tensor], Any]
+"""Parameters in, one simulated observation out: numbers, an array or a tensor."""
+
+_PARTS = (0.7, 0.1, 0.1, 0.1)  # of finished simulations: training, held-out loss, thresholds, measurement
+_KEPT = 4096  # simulations that a bundle keeps, to be validated on where the function is not known
+
+
+class Simulated(InverseProblem):
+    """What a Python function simulates, or what somebody has simulated already.
+
+    A bundle holds no function. It keeps some simulations that the training has not seen, so that it can be
+    validated anywhere; they are all that ``simulate`` of a loaded problem knows.
+
+    Args:
+        parameters: arguments of ``Parameter`` for each, ``None`` in the place of an infinite bound.
+        observation_names: what an observation consists of.
+        theta: finished simulations, parameters in physical units, shape ``(n, D)``.
+        y: their observations, shape ``(n, C)``.
+        prior: distribution that the parameters are drawn from; flat on their scales by default.
+        simulator: function of parameters ``(D,)``, or of ``(n, D)`` if it is vectorised, that returns an
+            observation with its noise; NaN where it has none.
+        is_vectorised: whether the function takes many rows at once.
+    """
+
+    name: ClassVar[str] = "simulated"
+
+    def __init__(
+        self,
+        parameters: Sequence[Mapping[str, Any]],
+        observation_names: Sequence[str],
+        theta: Tensor | None = None,
+        y: Tensor | None = None,
+        *,
+        prior: Distribution | None = None,
+        simulator: Simulator | None = None,
+        is_vectorised: bool = False,
+    ) -> None:
+        self._config = [dict(entry) for entry in parameters]
+        self.parameters = tuple(_parameter(entry) for entry in self._config)
+        self.observation_names = tuple(observation_names)
+        self.targets = self.space.names
+        self._prior, self._simulator, self.is_vectorised = prior, simulator, is_vectorised
+        self.can_simulate = simulator is not None
+        self._theta, self._y = theta, y
+        self._parts: dict[int, range] = {}
+
+    @classmethod
+    def of_function(
+        cls,
+        prior: Distribution | Mapping[str, Distribution],
+        simulator: Simulator,
+        names: Sequence[str] | None = None,
+        units: Sequence[str] | None = None,
+        *,
+        is_vectorised: bool = False,
+    ) -> Simulated:
+        """Return the problem of a function: parameters follow from the prior, observations from a first call.
+
+        Args:
+            prior: distribution with event shape ``(D,)``, or one of single numbers for each name.
+            simulator: see the class.
+            names: names of the parameters; not needed if ``prior`` has them.
+            units: their units; ``"1"`` by default.
+            is_vectorised: whether the function takes many rows at once.
+
+        Raises:
+            ValueError: if prior and names disagree, the prior has no density or another support than
+                intervals, half-lines and lines, or the function fails at the first call.
+        """
+        prior, names = independent(prior, names)
+        parameters = parameters_of(prior, names, units)
+        problem = cls(parameters, ("",), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
+        theta = drawn(prior, stream(0, 0, "prior"))[:2]
+        with seeded_everywhere(0):
+            first = problem._called(theta)
+        problem.observation_names = tuple(f"x{i + 1}" for i in range(first.shape[1]))
+        return problem
+
+    @classmethod
+    def of_simulations(
+        cls, theta: Tensor, x: Tensor, names: Sequence[str] | None, units: Sequence[str] | None = None
+    ) -> Simulated:
+        """Return the problem of finished simulations, the rows of both tensors.
+
+        Args:
+            theta: parameters drawn from their prior, shape ``(n, D)``.
+            x: their observations, with noise, shape ``(n, C)``; rows with NaN are left out.
+            names: names of the parameters.
+            units: their units; ``"1"`` by default.
+
+        Raises:
+            ValueError: if sizes do not fit, or there are too few rows.
+        """
+        theta, x = (torch.as_tensor(values, dtype=torch.float32) for values in (theta, x))
+        if theta.ndim != 2 or x.ndim != 2 or len(theta) != len(x):
+            raise ValueError(
+                f"theta has shape {tuple(theta.shape)} and x {tuple(x.shape)}; expected (n, D) and (n, C) of "
+                "the same n simulations."
+            )
+        if names is None or len(names) != theta.shape[1]:
+            raise ValueError(f"theta has {theta.shape[1]} columns, names = {names}; give a name for each.")
+        keep = torch.isfinite(x).all(1) & torch.isfinite(theta).all(1)
+        order = torch.randperm(int(keep.sum()), generator=torch.Generator().manual_seed(0))
+        theta, x = theta[keep][order], x[keep][order]
+        if len(theta) < BLOCK:
+            raise ValueError(f"{len(theta)} usable simulations; give at least {BLOCK:,}, usual are 10,000.")
+        parameters = parameters_of(Empirical(theta), names, units)
+        return cls(parameters, [f"x{i + 1}" for i in range(x.shape[1])], theta, x)
+
+    @property
+    def prior(self) -> Distribution:
+        """Prior over the parameters in physical units, event shape ``(D,)``."""
+        return FlatPrior(self.space) if self._prior is None else self._prior
+
+    def available(self, seed: int) -> int | None:
+        """How many simulations there are under a seed; ``None`` if as many as one likes."""
+        if self._simulator is not None:
+            return None
+        return len(self._parts.get(seed, range(len(self._stored()[0]))))
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return what the function makes of parameters ``(…, D)``, noise included, shape ``(…, C)``.
+
+        Raises:
+            ValueError: if there is no function, or it fails.
+        """
+        rows = theta.reshape(-1, theta.shape[-1])
+        return self._called(rows).reshape(*theta.shape[:-1], -1)
+
+    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the observations as they are: the function's have their noise already."""
+        return y
+
+    def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
+        """Draw parameters and their observations; finished ones come in the order that they are stored in."""
+        if self._simulator is None:
+            return self._from_store(n, seed, first_block * BLOCK)
+        theta, y = [], []
+        for start in range(0, n, BLOCK):
+            block = first_block + start // BLOCK
+            rows = drawn(self.prior, stream(seed, block, "prior"))
+            # Row by row a call need not know how many follow; all at once, it must see the same number.
+            rows = rows if self.is_vectorised else rows[: n - start]
+            with seeded_everywhere(stream(seed, block, "simulator").initial_seed()):
+                y.append(self._called(rows)[: n - start])
+            theta.append(rows[: n - start])
+        return torch.cat(theta), torch.cat(y)
+
+    def split(self, *seeds: int) -> None:
+        """Give each of four seeds a part of the finished simulations of its own: most to the first."""
+        if self._simulator is None:
+            ends = [0, *(round(len(self._stored()[0]) * share) for share in np.cumsum(_PARTS))]
+            self._parts = {seed: range(*ends[i : i + 2]) for i, seed in enumerate(seeds)}
+
+    def _from_store(self, n: int, seed: int, first: int) -> tuple[Tensor, Tensor]:
+        theta, y = self._stored()
+        part = self._parts.get(seed, range(len(theta)))
+        rows = part[first : first + n]
+        if len(rows) < n:
+            raise ValueError(
+                f"n = {n} simulations asked for, but there is no function to simulate with, and {len(part)} "
+                "finished ones; ask for fewer."
+            )
+        return theta[rows.start : rows.stop], y[rows.start : rows.stop]
+
+    def _stored(self) -> tuple[Tensor, Tensor]:
+        if self._theta is None or self._y is None:
+            return torch.empty(0, len(self.parameters)), torch.empty(0, len(self.observation_names))
+        return self._theta, self._y
+
+    def _called(self, theta: Tensor) -> Tensor:
+        """Observations ``(n, C)`` of parameters ``(n, D)``."""
+        if self._simulator is None:
+            raise ValueError(
+                "this problem was fitted to a function or to simulations, and a bundle holds no function; "
+                "ask it for posteriors, but not for simulations."
+            )
+        given = [theta] if self.is_vectorised else list(theta)
+        rows: list[Tensor] = []
+        for row in given:
+            try:
+                made = torch.as_tensor(np.asarray(self._simulator(row), dtype=np.float32))
+            except Exception as error:  # whatever the function raises
+                raise ValueError(
+                    f"the simulator failed {self._at(row)}: {one_line(error)}; {_INSTEAD}."
+                ) from error
+            made = (
+                made.reshape(len(row), -1)
+                if self.is_vectorised and len(made) == len(row)
+                else made.reshape(1, -1)
+            )
+            expected = rows[0].shape[1] if rows else self._num_observed(made)
+            if made.shape[1] != expected:
+                raise ValueError(
+                    f"the simulator returned {made.shape[1]} numbers {self._at(row)}, and {expected} before; "
+                    "return an observation of the same length each time."
+                )
+            rows.append(made)
+        return torch.cat(rows)
+
+    def _num_observed(self, made: Tensor) -> int:
+        return made.shape[1] if self.observation_names == ("",) else len(self.observation_names)
+
+    def _at(self, row: Tensor) -> str:
+        if self.is_vectorised:
+            return f"for {len(row)} rows of parameters"
+        return "at " + ", ".join(
+            f"{p.name} = {v:.4g}" for p, v in zip(self.parameters, row.tolist(), strict=True)
+        )
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Simulations that the training has not seen."""
+        theta, y = self._kept()
+        return {"theta": theta, "y": y} if len(theta) else {}
+
+    def _kept(self) -> tuple[Tensor, Tensor]:
+        if self._simulator is not None:
+            theta, y = self.simulate_clean(_KEPT, seed=0x5EED_0004)
+        elif self._parts:
+            rows = list(self._parts.values())[-1][:_KEPT]
+            theta, y = (values[rows.start : rows.stop] for values in self._stored())
+        else:
+            theta, y = self._stored()
+        keep = torch.isfinite(y).all(1)
+        return theta[keep].clone(), y[keep].clone()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this problem from every other: its description, first draws and the function's text."""
+        own: dict[str, Any] = {"name": self.name, "config": self.to_config()}
+        if self._simulator is None:
+            return own | {"tensors": {"y": _sum(self._stored()[1])}}
+        return own | {
+            "prior": _sum(drawn(self.prior, stream(0, 0, "prior"))),
+            "simulator": _text(self._simulator),
+        }
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments but tensors and functions."""
+        return {"parameters": self._config, "observation_names": list(self.observation_names)}
+
+
+_INSTEAD = "let it return NaN for parameters that have no observation"
+
+
+def problem_of(
+    problem: InverseProblem | None,
+    prior: Distribution | Mapping[str, Distribution] | None,
+    simulator: Simulator | None,
+    theta: Tensor | None,
+    x: Tensor | None,
+    **described: Any,
+) -> InverseProblem:
+    """Return the one problem that was given: as such, as prior and function, or as finished simulations.
+
+    Raises:
+        ValueError: if none or several were given, or one half of a pair.
+    """
+    given = (problem is not None, prior is not None, simulator is not None, theta is not None, x is not None)
+    if given == (True, False, False, False, False) and problem is not None:
+        if any(value for value in described.values()):
+            raise ValueError(
+                f"{', '.join(described)} belong to a function or to simulations, not to a problem."
+            )
+        return problem
+    if given == (False, True, True, False, False) and prior is not None and simulator is not None:
+        return Simulated.of_function(prior, simulator, **described)
+    if given == (False, False, False, True, True) and theta is not None and x is not None:
+        described.pop("is_vectorised")
+        return Simulated.of_simulations(theta, x, **described)
+    raise ValueError("give either a problem, or prior and simulator, or theta and x (finished simulations).")
+
+
+def _parameter(entry: Mapping[str, Any]) -> Parameter:
+    bounds: dict[str, Any] = {
+        name: edge if entry[name] is None else entry[name]
+        for name, edge in (("low", -math.inf), ("high", math.inf))
+    }
+    return Parameter(**{**entry, **bounds})
+
+
+def _sum(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _text(function: Simulator) -> str:
+    """Checksum of a function's source, or its name where there is none."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (OSError, TypeError):
+        return getattr(function, "__qualname__", type(function).__qualname__)
