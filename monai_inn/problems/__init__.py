@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from monai_inn.lazy import lazy_attributes
 from monai_inn.problems.ballistics import InverseBallistics
 from monai_inn.problems.base import InverseProblem, Prior
 from monai_inn.problems.deformable import DeformableRegistration
@@ -18,6 +21,9 @@ from monai_inn.problems.simulated import Simulated
 from monai_inn.problems.sir import Epidemic
 from monai_inn.problems.slcp import SimpleLikelihood
 from monai_inn.problems.two_moons import TwoMoons
+
+if TYPE_CHECKING:
+    from monai_inn.validation.contract import check_problem
 
 __all__ = [
     "ComplexRoots",
@@ -37,6 +43,7 @@ __all__ = [
     "SimpleLikelihood",
     "Simulated",
     "TwoMoons",
+    "check_problem",
     "create",
     "labels",
     "names",
@@ -63,3 +70,6 @@ REGISTERED.update(
         )
     }
 )
+
+# It trains and validates, which is far above problems; nothing here imports it.
+__getattr__ = lazy_attributes("monai_inn.validation", {"check_problem": "contract"})

@@ -39,8 +39,8 @@ def independent(
     if prior.batch_shape or len(prior.event_shape) != 1:
         raise ValueError(
             f"the prior has batch shape {tuple(prior.batch_shape)}, event shape {tuple(prior.event_shape)}; "
-            "give one distribution over vectors, for independent parameters Independent(…, 1) or a dictionary "
-            "of one for each."
+            "give one distribution over vectors; for independent parameters Independent(…, 1), or a "
+            "dictionary of one for each."
         )
     if names is None or len(names) != prior.event_shape[0]:
         raise ValueError(

@@ -1,0 +1,117 @@
+"""The contract of problems: every registered one keeps it, and each way to break it is noticed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pose_problems import SMALL
+
+from monai_inn import problems
+from monai_inn.problems import LinearGaussian, Parameter
+from monai_inn.problems.registry import REGISTERED
+
+
+def made(name: str) -> problems.InverseProblem:
+    """A small problem of that name."""
+    small = {
+        "registration": {"detector": SMALL, "noise": {"sd": 0.1}},
+        "oximetry": {"camera": "imec_ssm4x4_460_600"},
+        "simulated": {},
+    }
+    if name == "simulated":
+        prior = {"a": torch.distributions.Uniform(0.0, 1.0), "b": torch.distributions.Normal(0.0, 2.0)}
+        return problems.Simulated.of_function(prior, lambda row: row + torch.randn(2))
+    return problems.create(name, **small.get(name, {}))
+
+
+@pytest.mark.parametrize("name", problems.names())
+def test_every_problem_keeps_the_contract(name):
+    problems.check_problem(made(name))
+
+
+class Honest(LinearGaussian):
+    """Keeps the contract; each of the others breaks it at one point."""
+
+    name = "honest"
+
+
+class Unregistered(LinearGaussian):
+    name = "unregistered"
+
+
+class NoUnit(Honest):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.parameters = (Parameter("x1", "", -torch.inf, torch.inf), *self.parameters[1:])
+
+
+class OtherTargets(Honest):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.targets = ("x2",)
+
+
+class WrongShape(Honest):
+    def forward(self, theta):
+        return super().forward(theta)[..., :2]
+
+
+class Double(Honest):
+    def forward(self, theta):
+        return super().forward(theta).double()
+
+
+class Coupled(Honest):
+    def features(self, y):
+        return y - y.mean(0)
+
+
+class OutOfBounds(Honest):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.parameters = tuple(Parameter(p.name, "1", -0.5, 0.5) for p in self.parameters)
+
+    @property
+    def prior(self):
+        return torch.distributions.MultivariateNormal(torch.zeros(4), torch.eye(4))
+
+
+class OtherPrior(Honest):
+    @property
+    def prior(self):
+        prior = super().prior
+        prior.log_prob = lambda theta: torch.full(theta.shape[:-1], -torch.inf)
+        return prior
+
+
+class Unseeded(Honest):
+    def noise(self, y, generator=None):
+        return y + torch.randn(y.shape)
+
+
+class Forgetful(Honest):
+    def to_config(self):
+        return {}
+
+
+BROKEN = {
+    Unregistered: "is not registered",
+    NoUnit: "has no unit",
+    OtherTargets: "expected the first of the parameters",
+    WrongShape: r"forward returned the shape \(64, 2\), expected \(64, 3\)",
+    Double: "forward returned torch.float64",
+    Coupled: "depends on the other rows",
+    OutOfBounds: "outside their bounds",
+    OtherPrior: "no finite log density at its own draws",
+    Unseeded: "the same seed gives other simulations",
+    Forgetful: "made anew from to_config and tensors simulates something else",
+}
+
+
+@pytest.mark.parametrize("cls", BROKEN)
+def test_each_breach_is_named(cls, monkeypatch):
+    if cls is not Unregistered:
+        cls.name = cls.__name__.lower()
+        monkeypatch.setitem(REGISTERED, cls.name, cls)
+    with pytest.raises(ValueError, match=BROKEN[cls]):
+        problems.check_problem(cls(noise_sd=0.2))

@@ -1,0 +1,213 @@
+"""What every inverse problem must keep to, checked on one: for its author's tests as for ours."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from monai_inn.bundles.reading import load
+from monai_inn.problems import InverseProblem, create, names
+from monai_inn.problems.base import BLOCK
+from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
+from monai_inn.training.measure import valid_simulations
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["check_problem"]
+
+_ROWS = 64
+_EPS = 1e-3  # of the latent space, for finite differences
+_BRIEF = Recipe(
+    num_simulations=2 * BLOCK,
+    posterior_steps=3,
+    density_steps=2,
+    preview_steps=2,
+    preview_observations=128,
+    batch_size=128,
+    measured=128,
+    held_out=128,
+    guard=128,
+    templates=64,
+)
+
+
+def check_problem(problem: InverseProblem) -> None:
+    """Check that a problem keeps to what the whole package relies on, in seconds where it simulates quickly.
+
+    Its class must be registered (``problems.register``) or offered by an installed package.
+
+    Raises:
+        ValueError: at the first point that is not kept; the message names it and says what was expected.
+    """
+    for check in (
+        _check_description,
+        _check_shapes,
+        _check_bounds,
+        _check_bijection,
+        _check_prior,
+        _check_streams,
+        _check_arguments,
+    ):
+        check(problem)
+    with tempfile.TemporaryDirectory() as folder:
+        _check_store(problem, Path(folder))
+        _check_bundle(problem, Path(folder))
+
+
+def _require(holds: bool | Tensor, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+
+
+def _check_description(problem: InverseProblem) -> None:
+    name = problem.name
+    _require(
+        name in names(), f"{name!r} is not registered; decorate its class with monai_inn.problems.register."
+    )
+    _require(len(problem.observation_names) > 0, f"{name}: observation_names is empty.")
+    space = problem.space  # raises if names repeat
+    leading = space.names[: len(problem.targets)]
+    _require(
+        len(problem.targets) > 0 and tuple(problem.targets) == leading,
+        f"{name}: targets are {tuple(problem.targets)}, expected the first of the parameters, {space.names}.",
+    )
+    for p in problem.parameters:
+        _require(bool(p.unit), f"{name}: parameter {p.name!r} has no unit; give '1' to a pure number.")
+
+
+def _check_shapes(problem: InverseProblem) -> None:
+    theta, clean = problem.simulate_clean(_ROWS, seed=1)
+    size = (_ROWS, len(problem.observation_names))
+    _require(clean.shape == size, f"forward returned the shape {tuple(clean.shape)}, expected {size}.")
+    _require(clean.dtype == torch.float32, f"forward returned {clean.dtype} for float32 parameters.")
+    noisy = problem.noise(clean, torch.Generator().manual_seed(0))
+    _require(noisy.shape == size, f"noise returned the shape {tuple(noisy.shape)}, expected {size}.")
+    valid = problem.is_valid(noisy)
+    _require(
+        valid.shape == (_ROWS,) and valid.dtype == torch.bool,
+        f"is_valid returned {valid.dtype} of shape {tuple(valid.shape)}, expected one boolean a row.",
+    )
+    _require(valid.any(), "no simulated observation is valid; see is_valid.")
+    for what in (problem.features, problem.density_features):
+        rows = what(noisy)
+        _require(
+            rows.ndim == 2 and len(rows) == _ROWS,
+            f"{what.__name__} returned the shape {tuple(rows.shape)} for {size}.",
+        )
+        apart = what(noisy[valid][:1])
+        _require(
+            torch.allclose(apart, rows[valid][:1], rtol=1e-3, atol=1e-4),
+            f"{what.__name__} of a row depends on the other rows.",
+        )
+    if problem.can_simulate:
+        apart = problem.forward(theta[:3].reshape(3, 1, -1))
+        _require(apart.shape == (3, 1, size[1]), f"forward of (3, 1, D) returned {tuple(apart.shape)}.")
+
+
+def _check_bounds(problem: InverseProblem) -> None:
+    theta, _ = problem.simulate_clean(BLOCK, seed=2)
+    inside = problem.space.contains(theta)
+    worst = theta[~inside][:1].tolist()
+    _require(inside.all(), f"the prior draws parameters outside their bounds, such as {worst}.")
+
+
+def _check_bijection(problem: InverseProblem) -> None:
+    space = problem.space
+    theta = problem.simulate_clean(_ROWS, seed=3)[0].double()
+    latent, log_det = space.forward(theta)
+    again = space.inverse(latent)
+    scale = theta.std(0) + 1e-12
+    _require(
+        ((again - theta).abs() / scale).max() < 1e-2, "parameters do not survive the way to the latent space."
+    )
+    change = space.inverse(latent + _EPS) - space.inverse(latent - _EPS)
+    slope = (2 * _EPS / change).log().sum(-1)
+    typical = latent.abs().amax(-1) < 3
+    _require(
+        torch.allclose(slope[typical], log_det[typical], atol=1e-2),
+        "the log-determinant of the parameter space is not that of its map.",
+    )
+
+
+def _check_prior(problem: InverseProblem) -> None:
+    theta, _ = problem.simulate_clean(_ROWS, seed=4)
+    density = problem.prior.log_prob(theta)
+    _require(
+        density.shape == (_ROWS,) and density.isfinite().all(),
+        "the prior has no finite log density at its own draws; prior and draws disagree.",
+    )
+
+
+def _check_streams(problem: InverseProblem) -> None:
+    before = torch.get_rng_state()
+    one, longer = problem.simulate(_ROWS, seed=5), problem.simulate(BLOCK + _ROWS, seed=5)
+    for short, long in zip(one, longer, strict=True):
+        _require(
+            _equal(short, long[:_ROWS]),
+            "the same seed gives other simulations; draw from the generator given.",
+        )
+    if problem.available(5) is None:
+        other = problem.simulate(_ROWS, seed=6)
+        _require(not _equal(one[0], other[0]), "two seeds give the same parameters.")
+    _require(torch.equal(torch.get_rng_state(), before), "simulating changed torch's global random state.")
+
+
+def _check_arguments(problem: InverseProblem) -> None:
+    again = create(problem.name, **problem.to_config(), **problem.tensors)
+    _require(
+        again.space.to_config() == problem.space.to_config(), "to_config and tensors give other parameters."
+    )
+    if again.can_simulate:
+        same = all(map(_equal, again.simulate(_ROWS, 7), problem.simulate(_ROWS, 7)))
+        _require(same, "a problem made anew from to_config and tensors simulates something else.")
+
+
+def _check_store(problem: InverseProblem, folder: Path) -> None:
+    class _StoppedError(Exception):
+        pass
+
+    def stop(done: int, _: int) -> None:
+        raise _StoppedError
+
+    rows = 2 * BLOCK
+    for progress in (stop, None):
+        try:
+            simulate_to_zarr(problem, rows, folder / "store", chunk=BLOCK, progress=progress)
+        except _StoppedError:
+            continue
+    expected = problem.simulate_clean(rows)
+    for stored, made in zip(open_simulations(folder / "store").load(), expected, strict=True):
+        _require(_equal(stored, made), "a store that was interrupted and resumed holds other simulations.")
+
+
+def _check_bundle(problem: InverseProblem, folder: Path) -> None:
+    from monai_inn.validation.commands import validate_source
+
+    fitted = fit(problem, recipe=_BRIEF, members=2)
+    fitted.save(folder / "bundle")
+    again = load(folder / "bundle")
+    theta, y = valid_simulations(problem, 8, seed=8)
+    for answer in (_densities, _scores):
+        _require(_equal(answer(again, theta, y), answer(fitted, theta, y)), "a bundle gives other numbers.")
+    if problem.image_size is None:
+        maps = again.maps(y.T.reshape(1, -1, 2, len(y) // 2), samples=8)
+        _require(maps["median"].isfinite().all(), "maps of simulated observations hold NaN.")
+    validate_source(str(folder / "bundle"), folder / "report", n=64, samples=15)
+
+
+@torch.no_grad()
+def _densities(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> Tensor:
+    return fitted.posterior(y).log_prob(theta)
+
+
+def _scores(fitted: FittedPosterior, _: Tensor, y: Tensor) -> Tensor:
+    return fitted.waic(y)
