@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -22,31 +23,7 @@ SMALL = {
     "num_simulations": 3000, "posterior_steps": 20, "density_steps": 10, "preview_steps": 5,
     "preview_observations": 500, "held_out": 512, "guard": 200, "measured": 300, "batch_size": 256,
 }  # fmt: skip
-MODULE = '''
-import torch
-from monai_inn.problems import InverseProblem, Parameter
-
-
-class Decay(InverseProblem):
-    """Rate of a decay from its level at a few times."""
-
-    name = "decay"
-    parameters = (Parameter("rate", "1/s", 0.1, 2.0, "rate of the decay"),)
-    observation_names = ("y1", "y2", "y3")
-    targets = ("rate",)
-
-    def __init__(self, last_s=3.0):
-        self.last_s = last_s
-
-    def forward(self, theta):
-        return torch.exp(-theta * torch.linspace(self.last_s / 3, self.last_s, 3))
-
-    def noise(self, y, generator=None):
-        return y + 0.01 * torch.randn(y.shape, generator=generator)
-
-    def to_config(self):
-        return {"last_s": self.last_s}
-'''
+EXAMPLE = Path(monai_inn.__file__).parents[1] / "examples/decay_lab"
 FIT = f"""
 import monai_inn as mi
 from monai_inn.training import Recipe
@@ -80,7 +57,7 @@ def install(site: Path, version: str = "1.2", module: str = "decay_lab") -> Path
     """What pip would leave of a package that offers the problem."""
     info = site / f"{module}-{version}.dist-info"
     info.mkdir(parents=True)
-    (site / f"{module}.py").write_text(MODULE)
+    shutil.copyfile(EXAMPLE / "decay_lab.py", site / f"{module}.py")
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: {version}\n"
     )
@@ -98,6 +75,17 @@ def installed(tmp_path_factory) -> Path:
     done = python(FIT, folder, site)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_the_example_offers_what_its_entry_point_says():
+    text = (EXAMPLE / "pyproject.toml").read_text()
+    assert '[project.entry-points."monai_inn.problems"]\ndecay = "decay_lab:Decay"' in text
+
+
+def test_the_example_keeps_the_contract(installed):
+    code = "from monai_inn import problems; problems.check_problem(problems.create('decay', last_s=2.0))"
+    done = python(code, installed, installed / "site")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_package_is_listed_without_being_imported(installed):

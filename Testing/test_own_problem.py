@@ -1,0 +1,28 @@
+"""The page on problems of one's own: its code runs from the top to the bottom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import monai_inn
+from monai_inn.problems.registry import REGISTERED
+from monai_inn.training import Recipe
+
+PAGE = Path(monai_inn.__file__).parents[1] / "docs/own_problem.md"
+BRIEF = Recipe(
+    num_simulations=2048, posterior_steps=5, density_steps=3, preview_steps=2, preview_observations=256,
+    held_out=256, guard=200, measured=200, batch_size=128,
+)  # fmt: skip
+
+
+def test_code_of_the_page_runs(tmp_path, monkeypatch):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+    assert code.count("mi.fit(") == 4
+    brief, number = re.subn(r"minutes=[\d.]+", "recipe=BRIEF, members=2", code)
+    assert number == 4
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("monai_inn.problems.registry.REGISTERED", dict(REGISTERED))
+    names = {"BRIEF": BRIEF, "__name__": "page"}
+    exec(compile(brief.replace("20_000", "2048"), str(PAGE), "exec"), names)
+    assert names["samples"].shape == (1000, 1, 2)
