@@ -34,8 +34,8 @@ R = TypeVar("R")
 _DEFAULT_L2 = 1 << 20
 # In shares of the L2 cache, measured. What a strip reads and writes stays in it; oneDNN blocks its products
 # itself. A chunk's values are few beside that and may be larger: what is done once a chunk costs less then.
-_STRIP_SHARE = {"MKL": 0.2, "oneDNN": 1.6}
-_CHUNK_SHARE = 8.0
+_STRIP_SHARE = {"MKL": 0.8, "oneDNN": 1.6}
+_CHUNK_SHARE = 16.0
 _LEAST_SHARE = 1 / 32  # of a chunk, below which it is not cut for the sake of more threads
 _GPU_BYTES = 256 << 20
 
