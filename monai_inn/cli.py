@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import sys
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:  # a process of its own; schedulers and containers end it by SIGTERM
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser(argv).parse_args(argv)
     try:
         result: dict[str, Any] = arguments.run(arguments)
     except KeyboardInterrupt as stop:
@@ -73,7 +75,7 @@ def _message(error: BaseException) -> str:
     return str(error)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="monai-inn",
         description="Calibrated posteriors and trust maps for inverse problems in medical imaging. "
@@ -112,13 +114,13 @@ def _parser() -> argparse.ArgumentParser:
         verbs.simulate,
         "draw parameters and observations into a Zarr store; an interrupted run continues",
     )
-    _add_problem(sub)
+    _add_problem(sub, argv)
     sub.add_argument("-n", type=int, required=True, help="number of simulations")
     sub.add_argument("-o", "--out", required=True, metavar="ZARR", help="folder to write or continue")
     sub.add_argument("--workers", type=int, default=1, help="processes (1)")
 
     sub = verb("fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle")
-    _add_problem(sub)
+    _add_problem(sub, argv)
     sub.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="bundle folder to write")
     sub.add_argument("--members", type=int, default=5, help="flows behind the trust score, at least 2 (5)")
     sub.add_argument(
@@ -132,9 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     sub.add_argument("--warm", metavar="BUNDLE2",
-                     help="start a registration from another patient's bundle; by default from the shipped "
-                     "one if parameters and ranges agree, `none` starts afresh")  # fmt: skip
-    _add_patient(sub)
+                     help="start from the network of this bundle, of another patient; by default from a "
+                     "shipped one of the same parameters and ranges, `none` starts afresh")  # fmt: skip
 
     sub = verb("register", verbs.register, "find the poses of a C-arm that explain an X-ray")
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
@@ -235,40 +236,19 @@ def _seed(text: str) -> int:
     return value
 
 
-def _add_problem(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("problem", metavar="PROBLEM", help="name of a problem, see `monai-inn problems`")
-    sub.add_argument(
-        "--camera", help="name of a shipped camera, or CSV of band responses: wavelength in nm, then bands"
-    )
+def _add_problem(sub: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the problem and, if the command line names one, its own options."""
+    sub.add_argument("problem", metavar="PROBLEM", help="name of a problem, see `monai-inn problems`; "
+                     f"`{sub.prog} PROBLEM --help` lists its own options")  # fmt: skip
+    if sub.prog.split()[-1] not in argv[:1] or all(text.startswith("-") for text in argv[1:]):
+        return
+    from monai_inn.problems.registry import find, names
 
-
-def _add_patient(sub: argparse.ArgumentParser) -> None:
-    group = sub.add_argument_group("registration", "for the problem `registration`: one patient's CT")
-    group.add_argument("--ct", help="CT in Hounsfield units: NIfTI, NRRD or MetaImage")
-    group.add_argument("--labels", help="segmentation on the CT's voxels")
-    group.add_argument("--keep", type=int, nargs="+", default=[], metavar="LABEL",
-                       help="labels to register, e.g. of vertebrae; all of the CT without")  # fmt: skip
-    group.add_argument("--free", nargs="+", metavar="NAME", help="pose parameters to find, with their usual "
-                       "ranges: lao cra roll right down away (lao cra)")  # fmt: skip
-    group.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH",
-                       help="range of a pose parameter to find, degrees or mm; may be repeated")  # fmt: skip
-    group.add_argument("--fixed", action="append", default=[], metavar="NAME=VALUE",
-                       help="value of a pose parameter that is known (0); may be repeated")  # fmt: skip
-    group.add_argument("--size", type=int, default=64, help="rows and columns of the image (64)")
-    group.add_argument("--field", type=float, default=200.0, metavar="MM",
-                       help="side of what the image shows, at the target (200)")  # fmt: skip
-    group.add_argument("--source-detector", type=float, default=1020.0, metavar="MM",
-                       help="distance from source to detector (1020)")  # fmt: skip
-    group.add_argument("--source-isocentre", type=float, default=850.0, metavar="MM",
-                       help="distance from source to target (850)")  # fmt: skip
-    group.add_argument("--beam", choices=("cone", "parallel"), default="cone", help="(cone)")
-    group.add_argument("--view", choices=("detector", "source"), default="detector",
-                       help="side that images are seen from, on displays (detector)")  # fmt: skip
-    group.add_argument("--noise", type=float, metavar="SHARE",
-                       help="white noise, sd as a share of the brightest pixel (0.05)")  # fmt: skip
-    group.add_argument("--mismatch", type=float, default=0.0, metavar="SHARE",
-                       help="smooth error of the simulation, in the same measure (0)")  # fmt: skip
-    group.add_argument("--photons", type=float, help="photons a pixel instead of --noise and --mismatch")
+    known = set(names())
+    given = [(before.startswith("-"), text) for before, text in itertools.pairwise(argv) if text in known]
+    if given:  # what follows an option may be its value
+        name = min(given, key=lambda entry: entry[0])[1]
+        find(name).add_options(sub.add_argument_group(f"options of {name}"))
 
 
 def _add_xray(sub: argparse.ArgumentParser) -> None:

@@ -29,53 +29,9 @@ __all__ = [
 
 
 def _problem(arguments: argparse.Namespace) -> InverseProblem:
-    from monai_inn.problems import create
+    from monai_inn.problems.registry import find
 
-    if arguments.problem == "registration" and arguments.verb == "fit":
-        return _patient(arguments)
-    if arguments.camera is None:
-        return create(arguments.problem)
-    if arguments.problem != "oximetry":
-        raise ValueError(
-            f"--camera was given, but the problem {arguments.problem!r} has no camera; leave it out."
-        )
-    return create(arguments.problem, camera=arguments.camera)
-
-
-def _patient(arguments: argparse.Namespace) -> InverseProblem:
-    """The registration of a patient's CT."""
-    if arguments.ct is None:
-        raise ValueError("registration is fitted to one patient; give the CT: --ct CT.nii.gz.")
-    from monai_inn.problems.patient import patient_registration
-    from monai_inn.problems.registration import RANGES
-
-    free: dict[str, Sequence[float]] = {}
-    for name in arguments.free or (() if arguments.range else ("lao", "cra")):
-        if name not in RANGES:
-            raise ValueError(f"--free {name!r} is not a pose parameter; choose from {', '.join(RANGES)}.")
-        free[name] = RANGES[name]
-    for text in arguments.range:
-        name, _, edges = text.partition("=")
-        try:
-            low, high = (float(edge) for edge in edges.split(":"))
-        except ValueError:
-            raise ValueError(f"--range {text!r} is not NAME=LOW:HIGH, e.g. --range lao=-60:60.") from None
-        free[name] = (low, high)
-    noise = {"photons": arguments.photons, "sd": arguments.noise, "mismatch_sd": arguments.mismatch}
-    return patient_registration(
-        arguments.ct,
-        labels=arguments.labels,
-        keep=arguments.keep,
-        size=arguments.size,
-        field_mm=arguments.field,
-        source_detector_mm=arguments.source_detector,
-        source_isocentre_mm=arguments.source_isocentre,
-        beam=arguments.beam,
-        view=arguments.view,
-        free={name: free[name] for name in RANGES if name in free} | free,
-        fixed=_values("--fixed", "roll=5", arguments.fixed),
-        noise=noise,
-    )
+    return find(arguments.problem).from_options(arguments)
 
 
 def _device(name: str) -> str:

@@ -98,6 +98,27 @@ def test_a_package_is_listed_without_being_imported(installed):
     assert python(code, installed, installed / "site").stdout.split() == ["1.0", "True"]
 
 
+def test_its_options_belong_to_its_own_help_alone(installed):
+    code = """
+    import sys
+    from monai_inn.cli import main
+    try:
+        main(["fit", *sys.argv[1:], "--help"])
+    except SystemExit:
+        pass
+    """
+    own, other = (
+        python(
+            f"import sys; sys.argv = ['', {name!r}]\n" + textwrap.dedent(code), installed, installed / "site"
+        )
+        for name in ("decay", "oximetry")
+    )
+    assert "--last S" in own.stdout, own.stderr
+    assert "--camera" not in own.stdout
+    assert "--camera" in other.stdout
+    assert "--ct" not in other.stdout
+
+
 def test_its_bundle_loads_in_another_process_and_names_the_package(installed):
     metadata = json.loads((installed / "bundle/configs/metadata.json").read_text())
     assert metadata["monai_inn"]["card"]["package"] == {"name": "decay-lab", "version": "1.2"}

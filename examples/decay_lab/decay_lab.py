@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import torch
@@ -35,6 +36,16 @@ class Decay(InverseProblem):
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Add white noise."""
         return y + NOISE_SD * torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
+
+    @classmethod
+    def add_options(cls, parser: argparse._ActionsContainer) -> None:
+        """Add ``--last``."""
+        parser.add_argument("--last", type=float, default=3.0, metavar="S", help="time of the last level (3)")
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Decay:
+        """Return the problem of the times that the options give."""
+        return cls(options.last)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import argparse
 import hashlib
 import json
 import math
@@ -102,6 +103,19 @@ class InverseProblem(abc.ABC):
     @abc.abstractmethod
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return noisy copies of noise-free observations ``(…, C)``, same shape."""
+
+    @classmethod  # noqa: B027 -- most have no options
+    def add_options(cls, parser: argparse._ActionsContainer) -> None:
+        """Add what ``monai-inn fit`` and ``simulate`` may be told about this problem; nothing here."""
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> InverseProblem:
+        """Return the problem that the options of ``add_options`` describe.
+
+        Raises:
+            ValueError: if an option is not usable.
+        """
+        return cls()
 
     def features(self, y: Tensor) -> Tensor:
         """Return what the posterior is conditioned on, ``(…, F)``; the observations ``(…, C)`` here."""

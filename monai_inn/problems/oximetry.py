@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any, ClassVar, Literal
@@ -265,6 +266,19 @@ class Oximetry(InverseProblem):
         """Whether pixels ``(…, C)`` are finite, not black, and positive in three quarters of the bands."""
         dark = (y <= 0).sum(-1) > y.shape[-1] // 4
         return torch.isfinite(y).all(-1) & (y.mean(-1) > 0) & ~dark
+
+    @classmethod
+    def add_options(cls, parser: argparse._ActionsContainer) -> None:
+        """Add ``--camera``."""
+        parser.add_argument(
+            "--camera",
+            help="name of a shipped camera, or CSV of band responses: wavelength in nm, then bands",
+        )
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Oximetry:
+        """Return the problem of a camera."""
+        return cls() if options.camera is None else cls(options.camera)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; the camera is written out, so that no file is needed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -237,6 +238,20 @@ class PoseRegistration(InverseProblem):
                 "no ray of any pose of the prior meets the volume; check its affine and the target's place."
             )
         return found
+
+    @classmethod
+    def add_options(cls, parser: argparse._ActionsContainer) -> None:
+        """Add the options of one patient's CT and of the C-arm."""
+        from monai_inn.problems.patient import add_options
+
+        add_options(parser)
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> PoseRegistration:
+        """Return the registration of a patient's CT."""
+        from monai_inn.problems.patient import from_options
+
+        return from_options(options)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -7,7 +7,16 @@ from typing import Any
 
 from monai_inn.problems.base import InverseProblem
 
-__all__ = ["ENTRY_POINTS", "REGISTERED", "UnknownProblemError", "create", "names", "package_of", "register"]
+__all__ = [
+    "ENTRY_POINTS",
+    "REGISTERED",
+    "UnknownProblemError",
+    "create",
+    "find",
+    "names",
+    "package_of",
+    "register",
+]
 
 ENTRY_POINTS = "monai_inn.problems"
 """Group of entry points by which an installed package offers its problems."""
@@ -58,9 +67,19 @@ def create(name: str, **config: Any) -> InverseProblem:
         UnknownProblemError: if there is no such problem; the message lists those that exist.
         ValueError: if an installed package offers something else under that name, or several offer it.
     """
+    return find(name)(**config)
+
+
+def find(name: str) -> type[InverseProblem]:
+    """Return the class of the problem of that name.
+
+    Raises:
+        UnknownProblemError: if there is no such problem; the message lists those that exist.
+        ValueError: if an installed package offers something else under that name, or several offer it.
+    """
     if name not in REGISTERED:
         _load(name)
-    return REGISTERED[name](**config)
+    return REGISTERED[name]
 
 
 def package_of(problem: InverseProblem) -> dict[str, str] | None:

@@ -25,13 +25,13 @@ Simulator = Callable[[Tensor], Any]
 """Parameters in, one simulated observation out: numbers, an array or a tensor."""
 
 _PARTS = (0.7, 0.1, 0.1, 0.1)  # of finished simulations: training, held-out loss, thresholds, measurement
-_KEPT = 4096  # simulations that a bundle keeps, to be validated on where the function is not known
+_INSTEAD = "let it return NaN for parameters that have no observation"
 
 
 class Simulated(InverseProblem):
     """What a Python function simulates, or what somebody has simulated already.
 
-    A bundle holds no function. It keeps some simulations that the training has not seen, so that it can be
+    A bundle holds no function. It keeps the simulations on which the training was measured, so that it can be
     validated anywhere; they are all that ``simulate`` of a loaded problem knows.
 
     Args:
@@ -64,8 +64,9 @@ class Simulated(InverseProblem):
         self.targets = self.space.names
         self._prior, self._simulator, self.is_vectorised = prior, simulator, is_vectorised
         self.can_simulate = simulator is not None
-        self._theta, self._y = theta, y
+        self._stored = None if theta is None or y is None else (theta, y)
         self._parts: dict[int, range] = {}
+        self._measured: int | None = None  # seed of the simulations that a bundle keeps
 
     @classmethod
     def of_function(
@@ -92,10 +93,9 @@ class Simulated(InverseProblem):
         """
         prior, names = independent(prior, names)
         parameters = parameters_of(prior, names, units)
-        problem = cls(parameters, ("",), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
-        theta = drawn(prior, stream(0, 0, "prior"))[:2]
+        problem = cls(parameters, (), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
         with seeded_everywhere(0):
-            first = problem._called(theta)
+            first = problem._called(drawn(prior, stream(0, 0, "prior"))[:2], None)
         problem.observation_names = tuple(f"x{i + 1}" for i in range(first.shape[1]))
         return problem
 
@@ -139,7 +139,7 @@ class Simulated(InverseProblem):
         """How many simulations there are under a seed; ``None`` if as many as one likes."""
         if self._simulator is not None:
             return None
-        return len(self._parts.get(seed, range(len(self._stored()[0]))))
+        return len(self._part(seed))
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return what the function makes of parameters ``(…, D)``, noise included, shape ``(…, C)``.
@@ -148,7 +148,7 @@ class Simulated(InverseProblem):
             ValueError: if there is no function, or it fails.
         """
         rows = theta.reshape(-1, theta.shape[-1])
-        return self._called(rows).reshape(*theta.shape[:-1], -1)
+        return self._called(rows, len(self.observation_names)).reshape(*theta.shape[:-1], -1)
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the observations as they are: the function's have their noise already."""
@@ -165,64 +165,64 @@ class Simulated(InverseProblem):
             # Row by row a call need not know how many follow; all at once, it must see the same number.
             rows = rows if self.is_vectorised else rows[: n - start]
             with seeded_everywhere(stream(seed, block, "simulator").initial_seed()):
-                y.append(self._called(rows)[: n - start])
+                y.append(self._called(rows, len(self.observation_names))[: n - start])
             theta.append(rows[: n - start])
-        return torch.cat(theta), torch.cat(y)
+        made = torch.cat(theta), torch.cat(y)
+        if seed == self._measured:
+            self._stored = made
+        return made
 
-    def split(self, *seeds: int) -> None:
-        """Give each of four seeds a part of the finished simulations of its own: most to the first."""
+    def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:
+        """Say which seed stands for what; each gets a part of its own of finished simulations."""
+        self._measured = measured
         if self._simulator is None:
-            ends = [0, *(round(len(self._stored()[0]) * share) for share in np.cumsum(_PARTS))]
+            total = len(self._part(measured))
+            ends = [0, *(round(total * share) for share in np.cumsum(_PARTS))]
+            seeds = (training, held_out, thresholds, measured)
             self._parts = {seed: range(*ends[i : i + 2]) for i, seed in enumerate(seeds)}
 
+    def _part(self, seed: int) -> range:
+        """Rows of the finished simulations that belong to a seed; all of them if nothing was said."""
+        return self._parts.get(seed, range(0 if self._stored is None else len(self._stored[0])))
+
     def _from_store(self, n: int, seed: int, first: int) -> tuple[Tensor, Tensor]:
-        theta, y = self._stored()
-        part = self._parts.get(seed, range(len(theta)))
+        part = self._part(seed)
         rows = part[first : first + n]
-        if len(rows) < n:
+        if len(rows) < n or self._stored is None:
             raise ValueError(
                 f"n = {n} simulations asked for, but there is no function to simulate with, and {len(part)} "
                 "finished ones; ask for fewer."
             )
-        return theta[rows.start : rows.stop], y[rows.start : rows.stop]
+        theta, y = (values[rows.start : rows.stop] for values in self._stored)
+        return theta, y
 
-    def _stored(self) -> tuple[Tensor, Tensor]:
-        if self._theta is None or self._y is None:
-            return torch.empty(0, len(self.parameters)), torch.empty(0, len(self.observation_names))
-        return self._theta, self._y
-
-    def _called(self, theta: Tensor) -> Tensor:
-        """Observations ``(n, C)`` of parameters ``(n, D)``."""
+    def _called(self, theta: Tensor, size: int | None) -> Tensor:
+        """Observations ``(n, size)`` of parameters ``(n, D)``; the first one decides a size of ``None``."""
         if self._simulator is None:
             raise ValueError(
                 "this problem was fitted to a function or to simulations, and a bundle holds no function; "
                 "ask it for posteriors, but not for simulations."
             )
-        given = [theta] if self.is_vectorised else list(theta)
         rows: list[Tensor] = []
-        for row in given:
+        for row in [theta] if self.is_vectorised else theta:
             try:
-                made = torch.as_tensor(np.asarray(self._simulator(row), dtype=np.float32))
+                made = self._simulator(row)
+                made = made.detach().cpu() if isinstance(made, Tensor) else np.asarray(made, np.float32)
+                made = torch.as_tensor(made, dtype=torch.float32).reshape(
+                    len(row) if self.is_vectorised else 1, -1
+                )
             except Exception as error:  # whatever the function raises
                 raise ValueError(
                     f"the simulator failed {self._at(row)}: {one_line(error)}; {_INSTEAD}."
                 ) from error
-            made = (
-                made.reshape(len(row), -1)
-                if self.is_vectorised and len(made) == len(row)
-                else made.reshape(1, -1)
-            )
-            expected = rows[0].shape[1] if rows else self._num_observed(made)
-            if made.shape[1] != expected:
+            size = made.shape[1] if size is None else size
+            if made.shape[1] != size:
                 raise ValueError(
-                    f"the simulator returned {made.shape[1]} numbers {self._at(row)}, and {expected} before; "
+                    f"the simulator returned {made.shape[1]} numbers {self._at(row)}, and {size} before; "
                     "return an observation of the same length each time."
                 )
             rows.append(made)
         return torch.cat(rows)
-
-    def _num_observed(self, made: Tensor) -> int:
-        return made.shape[1] if self.observation_names == ("",) else len(self.observation_names)
 
     def _at(self, row: Tensor) -> str:
         if self.is_vectorised:
@@ -233,27 +233,20 @@ class Simulated(InverseProblem):
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Simulations that the training has not seen."""
-        theta, y = self._kept()
-        return {"theta": theta, "y": y} if len(theta) else {}
-
-    def _kept(self) -> tuple[Tensor, Tensor]:
-        if self._simulator is not None:
-            theta, y = self.simulate_clean(_KEPT, seed=0x5EED_0004)
-        elif self._parts:
-            rows = list(self._parts.values())[-1][:_KEPT]
-            theta, y = (values[rows.start : rows.stop] for values in self._stored())
-        else:
-            theta, y = self._stored()
+        """Simulations that the training has not seen, once there are some."""
+        if self._stored is None:
+            return {}
+        rows = range(len(self._stored[0])) if self._measured is None else self._part(self._measured)
+        theta, y = (values[rows.start : rows.stop] for values in self._stored)
         keep = torch.isfinite(y).all(1)
-        return theta[keep].clone(), y[keep].clone()
+        return {"theta": theta[keep].clone(), "y": y[keep].clone()}
 
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this problem from every other: its description, first draws and the function's text."""
         own: dict[str, Any] = {"name": self.name, "config": self.to_config()}
         if self._simulator is None:
-            return own | {"tensors": {"y": _sum(self._stored()[1])}}
+            return own | {"tensors": {} if self._stored is None else {"y": _sum(self._stored[1])}}
         return own | {
             "prior": _sum(drawn(self.prior, stream(0, 0, "prior"))),
             "simulator": _text(self._simulator),
@@ -262,9 +255,6 @@ class Simulated(InverseProblem):
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but tensors and functions."""
         return {"parameters": self._config, "observation_names": list(self.observation_names)}
-
-
-_INSTEAD = "let it return NaN for parameters that have no observation"
 
 
 def problem_of(
