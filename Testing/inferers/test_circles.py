@@ -67,7 +67,7 @@ def test_without_angles_nothing_is_touched():
 class Compass(InverseProblem):
     """Direction and strength of a field from its two components, beside an offset that nobody asks for."""
 
-    name = "compass"
+    name = "compass_with_offset"
     parameters = (
         Parameter("direction", "deg", -180.0, 180.0, "direction of the field", is_periodic=True),
         Parameter("strength", "mT", 0.5, 1.5, "strength of the field"),

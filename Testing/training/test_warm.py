@@ -19,7 +19,8 @@ def untrained(problem, seed, rows=4096, **network):
     """A new network in front of which everything is fitted, and its pool."""
     pool = SimulationPool.simulate(problem, rows, seed, torch.device("cpu"))
     batch = pool.batch(rows, seed, "whitening", 0)
-    options = image_options(problem, TEMPLATES) | SMALL_NETWORK | network
+    circular = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
+    options = {"periodic": circular} | image_options(problem, TEMPLATES) | SMALL_NETWORK | network
     net = PosteriorNetwork(batch.features.shape[1], batch.density_features.shape[1], (2,), **options)
     clean, known = problem.features(pool.clean.float()), template_images(problem, net, pool.device)
     net.fit_whitening(batch.features, batch.density_features, clean, known)

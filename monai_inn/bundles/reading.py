@@ -217,8 +217,8 @@ def making(folder: Path, metadata: Description) -> Iterator[None]:
             else ("", "import the module that defines it and call monai_inn.problems.register with its class")
         )
         raise UnknownProblemError(
-            f"{folder}: needs the problem {metadata[SECTION]['problem']!r}{origin}, which is not known here; "
-            f"{advice}."
+            f"{folder}: needs the problem {error.name!r}{origin}, which is not known here; {advice}.",
+            error.name,
         ) from error
     except MemoryError as error:
         raise ValueError(f"{folder}: its description asks for too much memory; {_AGAIN}.") from error

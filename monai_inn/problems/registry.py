@@ -26,7 +26,11 @@ REGISTERED: dict[str, type[InverseProblem]] = {}
 
 
 class UnknownProblemError(ValueError):
-    """A problem that is neither ours, nor registered, nor of an installed package."""
+    """A problem that is neither ours, nor registered, nor of an installed package; ``name`` says which."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 def register(problem: type[InverseProblem]) -> type[InverseProblem]:
@@ -106,7 +110,7 @@ def _load(name: str) -> None:
     """Import the package that offers a problem, and register it."""
     entries = {entry.value: entry for entry in _offered().get(name, ())}
     if not entries:
-        raise UnknownProblemError(f"unknown problem {name!r}; choose one of {', '.join(names())}.")
+        raise UnknownProblemError(f"unknown problem {name!r}; choose one of {', '.join(names())}.", name)
     if len(entries) > 1:
         raise ValueError(
             f"two packages offer a problem {name!r}: {', '.join(entries)}; uninstall one of them."
