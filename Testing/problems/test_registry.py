@@ -179,7 +179,7 @@ def test_what_cannot_be_registered(clean_registry):
         problems.register(int)
     with pytest.raises(TypeError, match="has no name"):
         problems.register(shifted(""))
-    with pytest.raises(UnknownProblemError, match="choose one of .*complex_roots"):
+    with pytest.raises(UnknownProblemError, match=r"choose one of .*complex_roots"):
         problems.create("none_such")
 
 
