@@ -17,7 +17,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.seeding import seeded
 
-__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "drawn", "stream"]
+__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "checksum", "drawn", "stream"]
 
 # Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
 # whatever the chunk size, the number of workers or the total asked for.
@@ -189,10 +189,7 @@ class InverseProblem(abc.ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this problem from every other: name, arguments, checksums of ``tensors``; JSON-ready."""
-        sums = {
-            name: hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-            for name, value in self.tensors.items()
-        }
+        sums = {name: checksum(value) for name, value in self.tensors.items()}
         own = {"name": self.name, "config": self.to_config()} | ({"tensors": sums} if sums else {})
         return json.loads(json.dumps(own))  # type: ignore[no-any-return]
 
@@ -201,6 +198,11 @@ class InverseProblem(abc.ABC):
             f"{type(self).__name__}({len(self.parameters)} parameters: {', '.join(self.space.names)}; "
             f"{len(self.observation_names)} observations)"
         )
+
+
+def checksum(values: Tensor) -> str:
+    """Return the SHA-256 of a tensor's values."""
+    return hashlib.sha256(values.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def drawn(prior: Distribution, generator: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from monai_inn.files import one_line
-from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, drawn, stream
+from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, drawn, stream
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of
 from monai_inn.seeding import seeded_everywhere
@@ -246,9 +246,9 @@ class Simulated(InverseProblem):
         """What tells this problem from every other: its description, first draws and the function's text."""
         own: dict[str, Any] = {"name": self.name, "config": self.to_config()}
         if self._simulator is None:
-            return own | {"tensors": {} if self._stored is None else {"y": _sum(self._stored[1])}}
+            return own | {"tensors": {} if self._stored is None else {"y": checksum(self._stored[1])}}
         return own | {
-            "prior": _sum(drawn(self.prior, stream(0, 0, "prior"))),
+            "prior": checksum(drawn(self.prior, stream(0, 0, "prior"))),
             "simulator": _text(self._simulator),
         }
 
@@ -291,10 +291,6 @@ def _parameter(entry: Mapping[str, Any]) -> Parameter:
         for name, edge in (("low", -math.inf), ("high", math.inf))
     }
     return Parameter(**{**entry, **bounds})
-
-
-def _sum(values: Tensor) -> str:
-    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _text(function: Simulator) -> str:
