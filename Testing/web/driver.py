@@ -162,6 +162,17 @@ def opened(
         yield page
 
 
+@contextmanager
+def served(browser: Browser, folder: Path, log: Path, complaints: list[str]) -> Iterator[Page]:
+    """The page of a viewer of its own, which ends with it."""
+    viewer = Viewer(folder, log)
+    try:
+        with opened(browser, viewer, complaints) as page:
+            yield page
+    finally:
+        viewer.stop()
+
+
 def as_new(page: Page, size: tuple[int, int] = (1280, 800)) -> Page:
     """A page that other tests have used: size, focus, pointer and place as if it had just been opened."""
     page.set_viewport_size({"width": size[0], "height": size[1]})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import Viewer, as_new, changed, choose, heard, opened, press, refusals, rest, says, settled
+from driver import as_new, changed, choose, heard, press, refusals, rest, says, served, settled
 from made_registrations import write_registration
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ def poses_page(
 ) -> Iterator[Page]:
     needed()
     place = tmp_path_factory.mktemp("registrations")
-    viewer = Viewer(write_registration(place / "lateral", is_refined=True), place / "log.txt")
-    with opened(browser, viewer, all_complaints) as page:
+    folder = write_registration(place / "lateral", is_refined=True)
+    with served(browser, folder, place / "log.txt", all_complaints) as page:
         yield page
-    viewer.stop()
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +43,8 @@ def strange_page(
     record["parameters"][0]["description"] = attack
     record["trust"]["statement"] += f" {attack}"
     (folder / "registration.json").write_text(json.dumps(record))
-    viewer = Viewer(folder, place / "log.txt")
-    with opened(browser, viewer, all_complaints) as page:
+    with served(browser, folder, place / "log.txt", all_complaints) as page:
         yield page
-    viewer.stop()
 
 
 def needed() -> None:

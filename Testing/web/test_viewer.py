@@ -25,6 +25,7 @@ from driver import (
     refusals,
     rest,
     says,
+    served,
     settled,
 )
 
@@ -204,10 +205,8 @@ def strange_page(
     record["parameters"][0].update(unit=attack, description=attack)
     record["bundle"].update(name=attack, calibration=None)
     (made / "result.json").write_text(json.dumps(record))
-    viewer = Viewer(made, place / "log.txt")
-    with opened(browser, viewer, all_complaints) as page:
+    with served(browser, made, place / "log.txt", all_complaints) as page:
         yield page
-    viewer.stop()
 
 
 @pytest.fixture
