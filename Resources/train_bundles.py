@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import monai_inn
+from monai_inn.applications.registration.patient import patient_registration
 from monai_inn.problems import InverseProblem, Oximetry, PoseRegistration
-from monai_inn.problems.patient import patient_registration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 
 CT = Path(__file__).resolve().parent / "ct"
@@ -40,7 +40,7 @@ def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegis
 RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] = {
     "oximetry": (
         lambda: Oximetry("tivita"),
-        {"num_blocks": (4, 6), "hidden_channels": ((64, 64), (128, 128))},
+        {"flow": {"num_blocks": (4, 6), "hidden_channels": ((64, 64), (128, 128))}},
         Recipe(
             num_simulations=1_000_000,
             posterior_steps=12_000,
@@ -52,7 +52,7 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
     ),
     "oximetry_rgb": (
         lambda: Oximetry("rgb_nikon_d5100"),
-        {"hidden_channels": (96, 96)},
+        {"flow": {"hidden_channels": (96, 96)}},
         Recipe(
             num_simulations=400_000,
             posterior_steps=6_000,

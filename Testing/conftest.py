@@ -27,16 +27,7 @@ if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
 
 NUM_SCORES = 400
-TINY = {
-    "num_blocks": 2,
-    "hidden_channels": (8,),
-    "members": 3,
-    "density_blocks": 2,
-    "density_hidden": (8,),
-    "encoder_width": 16,
-    "condition_channels": 8,
-    "num_ood_scores": NUM_SCORES,
-}
+FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
 
 
 def pytest_collection_finish() -> None:
@@ -52,20 +43,27 @@ def ctrl_c_is_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def untrained(problem: InverseProblem, **sizes: int) -> FittedPosterior:
+def untrained(problem: InverseProblem, **flows: int) -> FittedPosterior:
     """A network with random weights that depend on the observation, and honest scores of simulations."""
     import torch
 
     from monai_inn.inferers import FittedPosterior
-    from monai_inn.networks import PosteriorNetwork
+    from monai_inn.networks.posterior import assemble
 
     _, y = problem.simulate(NUM_SCORES, seed=1)
     features, density = problem.features(y), problem.density_features(y)
     targets, total = len(problem.targets), len(problem.parameters)
     groups = (targets, total - targets) if total > targets else (total,)
-    network = PosteriorNetwork(features.shape[-1], density.shape[-1], groups, **TINY | sizes)
-    network.whitening.fit(features)
-    network.density_whitening.fit(density)
+    network = assemble(
+        features.shape[-1],
+        density.shape[-1],
+        groups,
+        encoder={"out_channels": 8, "width": 16},
+        flow=FLOWS | flows,
+        density=FLOWS | flows | {"members": 3},
+        num_ood_scores=NUM_SCORES,
+    )
+    network.fit_fixed(features, density, features)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in network.parameters():
@@ -87,7 +85,7 @@ def smallest_camera_fit() -> FittedPosterior:
     """One block of each kind, for what takes time with every operation: exports."""
     from monai_inn.problems import Oximetry
 
-    return untrained(Oximetry("imec_ssm4x4_470_620"), num_blocks=1, density_blocks=1)
+    return untrained(Oximetry("imec_ssm4x4_470_620"), num_blocks=1)
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +119,7 @@ def ct_file(tmp_path_factory) -> Path:
     import nibabel
     import numpy as np
 
-    from monai_inn.physics.spine_phantom import spine_phantom
+    from monai_inn.applications.registration.spine_phantom import spine_phantom
 
     volume = spine_phantom(spacing_mm=4.0)
     attenuation = volume.values.numpy()

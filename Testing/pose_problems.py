@@ -13,13 +13,9 @@ if TYPE_CHECKING:
 SMALL = {"rows": 16, "columns": 16, "spacing_mm": 12.75}
 TEMPLATES = 1024
 SMALL_NETWORK = {
-    "components": 40,
-    "condition_channels": 32,
-    "encoder_width": 64,
-    "encoder_blocks": 1,
-    "hidden_channels": (32, 32),
-    "members": 3,
-    "density_hidden": (16,),
+    "encoder": {"components": 40, "out_channels": 32, "width": 64, "num_blocks": 1},
+    "flow": {"hidden_channels": (32, 32)},
+    "density": {"members": 3, "hidden_channels": (16,)},
     "num_ood_scores": 1000,
 }
 

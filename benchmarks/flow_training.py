@@ -70,7 +70,7 @@ def trained() -> tuple[dict[str, Contestant], Whitening, SimulationPool]:
     problem = monai_inn.problems.Oximetry()
     pool = SimulationPool.simulate(problem, _SIMULATIONS, 0, torch.device("cpu"))
     held_out = SimulationPool.simulate(problem, _HELD_OUT, 99, torch.device("cpu"))
-    whitening = Whitening(len(problem.observation_names) - 1)
+    whitening = Whitening(len(problem.observation) - 1)
     whitening.fit(pool.batch(20_000, 0, "whitening", 0).features)
     config = monai_inn.load("oximetry").network.config
     shipped = {name: config[name] for name in ("groups", "num_blocks", "hidden_channels", "coupling")}

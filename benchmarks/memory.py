@@ -20,7 +20,7 @@ import torch
 
 import monai_inn as mi
 from monai_inn.inferers import FittedPosterior
-from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import Oximetry
 
 MIB = 1 << 20
@@ -31,12 +31,16 @@ def small_posterior() -> FittedPosterior:
     problem = Oximetry(BANDS)
     _, y = problem.simulate(512, seed=0)
     features, density = problem.features(y), problem.density_features(y)
-    network = PosteriorNetwork(
-        features.shape[-1], density.shape[-1], (4, 9), num_blocks=1, hidden_channels=(8,), coupling="affine",
-        members=2, density_blocks=1, density_hidden=(8,), num_ood_scores=400,
-    )  # fmt: skip
-    network.whitening.fit(features)
-    network.density_whitening.fit(density)
+    small = {"num_blocks": 1, "hidden_channels": (8,)}
+    network = assemble(
+        features.shape[-1],
+        density.shape[-1],
+        (4, 9),
+        flow={**small, "coupling": "affine"},
+        density={**small, "members": 2},
+        num_ood_scores=400,
+    )
+    network.fit_fixed(features, density, features)
     return FittedPosterior(problem, network, {})
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from methods_base import Method, train_stage
 from torch import Tensor, nn
 
-from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.posterior import assemble
 from monai_inn.training import Recipe
 from monai_inn.training.engine import Stage
 from monai_inn.training.mmd_inn import MmdInn, mmd_inn_stage
@@ -25,8 +25,9 @@ class SplineCinn(Method):
         targets, total = len(pool.problem.targets), pool.num_parameters
         groups = (targets, total - targets) if total > targets else (total,)
         # The density of the observations is not part of the comparison; two channels are its least.
-        net = PosteriorNetwork(pool.num_features, 2, groups, members=1, coupling=self.coupling, seed=seed)
-        net.whitening.load_state_dict(pool.whitening.state_dict())
+        parts = {"flow": {"coupling": self.coupling}, "density": {"members": 1}}
+        net = assemble(pool.num_features, 2, groups, seed=seed, **parts)
+        net.encoder.whitening.load_state_dict(pool.whitening.state_dict())
         self.net, self.module = net, nn.ModuleList([net.encoder, net.flow])
 
         def build(steps: int) -> Stage:
@@ -36,10 +37,10 @@ class SplineCinn(Method):
         return train_stage(build, seconds)
 
     def _sample(self, condition: Tensor, samples: int) -> Tensor:
-        return self.net.flow(self.net.encoder(condition)).sample((samples,))
+        return self.net.flow(self.net.encoder.network(condition)).sample((samples,))
 
     def _log_prob(self, latent: Tensor, condition: Tensor) -> Tensor:
-        return self.net.flow(self.net.encoder(condition)).log_prob(latent)
+        return self.net.flow(self.net.encoder.network(condition)).log_prob(latent)
 
 
 class AffineCinn(SplineCinn):

@@ -55,7 +55,7 @@ def draw(
                 _scatter(axis, values, problem.space, _PLANES[key])
         _label(axes, len(samples), _labels(key, problem))
         if len(shown) < 3:
-            named = zip(problem.observation_names, shown, strict=True)
+            named = zip(problem.observation.columns, shown, strict=True)
             title += "\n" + ", ".join(f"{name} = {value:.3g} m" for name, value in named)
         figure.suptitle(title, fontsize=10)
         figure.savefig(file, dpi=110)

@@ -165,9 +165,9 @@ def main() -> int:
         posterior = monai_inn.load(options.bundle)
         data = build(options.n, options.seed, cameras.load("tivita"))
         problem = posterior.problem
-        if len(problem.observation_names) != data.pooled().shape[1]:
+        if len(problem.observation) != data.pooled().shape[1]:
             raise ValueError(
-                f"the bundle reads {len(problem.observation_names)} bands, the sets have 100 (tivita)."
+                f"the bundle reads {len(problem.observation)} bands, the sets have 100 (tivita)."
             )
         train, reference = (
             problem.simulate(n, seed=options.seed + s)[1] for s, n in ((7001, options.training), (7002, 2000))

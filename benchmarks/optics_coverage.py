@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from monai_inn.applications.oximetry.problem import Oximetry
 from monai_inn.physics import tissue_spectra
 from monai_inn.physics.cameras import Camera
-from monai_inn.problems.oximetry import Oximetry
 
 __all__ = ["organs", "skin"]
 

@@ -49,17 +49,17 @@ def main() -> int:
 def prepare(bundle: Path, side: int) -> np.ndarray:
     """Write a bundle of the shipped size and return an image ``(1, side, side, 16)`` of simulations."""
     from monai_inn import load
+    from monai_inn.bundles.retraining import architecture
     from monai_inn.inferers import FittedPosterior
-    from monai_inn.networks import PosteriorNetwork
+    from monai_inn.networks.posterior import assemble
     from monai_inn.problems import Oximetry
 
     problem = Oximetry(CAMERA)
     _, y = problem.simulate(4000, seed=0)
     features, density = problem.features(y), problem.density_features(y)
-    sizes = {k: v for k, v in load("oximetry").network.config.items() if not k.startswith("num_")}
-    network = PosteriorNetwork(features.shape[1], density.shape[1], **sizes)
-    network.whitening.fit(features)
-    network.density_whitening.fit(density)
+    parts = architecture(load("oximetry").network.config)
+    network = assemble(features.shape[1], density.shape[1], (4, 9), **parts)
+    network.fit_fixed(features, density, features)
     fitted = FittedPosterior(problem, network, {})
     with torch.no_grad():
         network.ood_scores.copy_(fitted.waic(y).sort().values[: len(network.ood_scores)])

@@ -19,9 +19,9 @@ from registration_measure import measure_posterior
 from registration_peer import measure_peer
 
 import monai_inn as mi
+from monai_inn.applications.registration.patient import patient_registration
+from monai_inn.applications.registration.problem import RANGES
 from monai_inn.problems import PoseRegistration
-from monai_inn.problems.patient import patient_registration
-from monai_inn.problems.registration import RANGES
 from monai_inn.training import Recipe
 
 CASES: dict[str, tuple[str, str, tuple[int, ...]]] = {

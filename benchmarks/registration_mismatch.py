@@ -18,12 +18,12 @@ from registration import CASES, FIELD_MM
 from registration_measure import cell_samples
 from torch import Tensor
 
-from monai_inn.inferers.poses import pose_space
+from monai_inn.applications.registration.patient import patient_registration
+from monai_inn.applications.registration.pose_grid import Cells, PoseGrid
+from monai_inn.applications.registration.poses import pose_space
 from monai_inn.metrics import find_modes
 from monai_inn.metrics.poses import registration_error
 from monai_inn.problems import PoseRegistration
-from monai_inn.problems.patient import patient_registration
-from monai_inn.problems.pose_grid import Cells, PoseGrid
 
 NOISE, SEED = 0.05, 11
 LEVEL, HEAVY, FAR_MM = 0.9, 0.05, 10.0

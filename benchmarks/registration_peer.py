@@ -14,7 +14,7 @@ import torch
 from nanodrr.metrics import GradientNormalizedCrossCorrelation2d
 from torch import Tensor
 
-from monai_inn.inferers.poses import pose_space
+from monai_inn.applications.registration.poses import pose_space
 from monai_inn.metrics.poses import registration_error
 from monai_inn.problems import PoseRegistration
 
@@ -55,7 +55,7 @@ def register(problem: PoseRegistration, image: Tensor) -> tuple[Tensor, Tensor]:
     starts[:, 0] = low[0] + (high[0] - low[0]) * (torch.arange(STARTS) + 0.5) / STARTS
     moving = torch.nn.Parameter(starts)
     optimiser = torch.optim.Adam([moving], RATE_DEGREES)
-    fixed = image.reshape(1, 1, *(problem.image_size or (1, 1))).expand(STARTS, -1, -1, -1)
+    fixed = image.reshape(1, 1, *problem.observation.size).expand(STARTS, -1, -1, -1)
     for _ in range(STEPS):
         optimiser.zero_grad()
         score = similarity(fixed, problem.render(moving).unsqueeze(1))

@@ -24,7 +24,7 @@ XRAYS, SEED = 1000, 5
 
 def changed(problem: PoseRegistration, folder: Path, case: str) -> dict[str, Callable[[Tensor], Tensor]]:
     """What happens to clean images `(N, C)`, before noise."""
-    rows, columns = problem.image_size or (1, 1)
+    rows, columns = problem.observation.size
     v, u = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
 
     def screw(y: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from registration_measure import CALIBRATION, SAMPLES, SEED, SUCCESS_MM, one_xra
 from torch import Tensor
 
 import monai_inn as mi
+from monai_inn.applications.registration.pose_weights import Reweighted, reweight
+from monai_inn.applications.registration.poses import infer_pose
 from monai_inn.inferers import FittedPosterior
-from monai_inn.inferers.pose_weights import Reweighted, reweight
-from monai_inn.inferers.poses import infer_pose
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.modes import Mode
 from monai_inn.metrics.poses import registration_error

@@ -158,7 +158,7 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def register(arguments: argparse.Namespace) -> dict[str, Any]:
     """Find the poses that explain an X-ray."""
-    from monai_inn.reports.registering import register_xray
+    from monai_inn.applications.registration.results.registering import register_xray
 
     reading = {"contrast": arguments.contrast, "unattenuated": arguments.unattenuated}
     reading |= {"scale": arguments.scale, "spacing_mm": arguments.spacing, "frame": arguments.frame}
@@ -181,7 +181,7 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def views(arguments: argparse.Namespace) -> dict[str, Any]:
     """Map how well X-rays from each view would tell the pose."""
-    from monai_inn.reports.view_planning import plan_views
+    from monai_inn.applications.registration.results.view_planning import plan_views
 
     with _progress(arguments) as show:
         return {"out": arguments.out} | plan_views(

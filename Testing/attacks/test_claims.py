@@ -21,7 +21,7 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from readable_files import write_dicom
 
-from monai_inn.physics.ct import read_ct
+from monai_inn.applications.registration.ct import read_ct
 from monai_inn.reading.limits import MAX_GB
 from monai_inn.reports.stored import read_volume
 from monai_inn.transforms import read_multispectral, read_xray

@@ -15,8 +15,8 @@ import pytest
 from attacked import attempt, files_in, made_result
 from fuzz_verbs import Inputs, draw
 
+from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.bundles.writing import save
-from monai_inn.reports.registering import register_xray
 
 _SECONDS = 240  # of a case that hangs; the machine may be busy
 
@@ -45,7 +45,9 @@ def inputs(camera_fit, fuzz_minutes, request, tmp_path_factory):
 def write_xray(problem, path):
     """A simulated X-ray of a problem as a file."""
     _, y = problem.simulate(1, seed=3)
-    nibabel.save(nibabel.Nifti1Image(y.reshape(problem.image_size).T[..., None].numpy(), np.eye(4)), path)
+    nibabel.save(
+        nibabel.Nifti1Image(y.reshape(problem.observation.size).T[..., None].numpy(), np.eye(4)), path
+    )
     return path
 
 

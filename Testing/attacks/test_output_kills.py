@@ -164,7 +164,9 @@ def test_killed_registration_leaves_the_old_result(pose_fit, tmp_path, capsys, k
     problem = pose_fit.problem
     _, y = problem.simulate(1, seed=3)
     xray = tmp_path / "xray.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(y.reshape(problem.image_size).T[..., None].numpy(), np.eye(4)), xray)
+    nibabel.save(
+        nibabel.Nifti1Image(y.reshape(problem.observation.size).T[..., None].numpy(), np.eye(4)), xray
+    )
     out = tmp_path / "out"
     arguments = (
         "register",
@@ -181,7 +183,7 @@ def test_killed_registration_leaves_the_old_result(pose_fit, tmp_path, capsys, k
     assert (code, complaint) == (0, "")
     old = files_in(out)
     for by in (signal.SIGKILL, signal.SIGTERM):
-        kill(by, "monai_inn.reports.registering.write_json", 1, *arguments)
+        kill(by, "monai_inn.applications.registration.results.registering.write_json", 1, *arguments)
         assert {name for name in files_in(out) if len(Path(name).parts) == 1} == old
     assert attempt(capsys, *arguments)[0] == 0
     assert drafts(tmp_path) == []

@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from spectral.io import envi
 
+from monai_inn.applications.registration.ct import read_ct, read_labels
 from monai_inn.physics import cameras
-from monai_inn.physics.ct import read_ct, read_labels
 from monai_inn.reports.stored import read_stored, read_volume
 from monai_inn.transforms import read_multispectral, read_xray
 from monai_inn.validation import read_cases, read_parameters

@@ -23,11 +23,8 @@ from monai_inn.training import Recipe, open_simulations
 SIZES = {"num_simulations": 2048, "held_out": 256, "guard": 64, "measured": 64}
 STEPS = {"posterior_steps": 10, "density_steps": 3, "preview_steps": 3, "batch_size": 64}
 NETWORK = {
-    "num_blocks": 1,
-    "hidden_channels": (8,),
-    "density_blocks": 1,
-    "density_hidden": (8,),
-    "members": 2,
+    "flow": {"num_blocks": 1, "hidden_channels": (8,)},
+    "density": {"num_blocks": 1, "hidden_channels": (8,), "members": 2},
 }
 KILLED, TERMINATED, CTRL_C = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import monai_inn as mi
+from monai_inn.applications.registration.carm import Detector
+from monai_inn.applications.registration.patient import another_patient
 from monai_inn.bundles import PatientTrainer
-from monai_inn.physics.carm import Detector
 from monai_inn.problems import PoseRegistration
-from monai_inn.problems.patient import another_patient
 
 RECIPE = {
     "num_simulations": 2048,

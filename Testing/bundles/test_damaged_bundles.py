@@ -112,7 +112,7 @@ def test_expressions_in_configs_are_not_evaluated_by_load(bundle, tmp_path):
     [
         (lambda h: h.pop("network"), "'network' is a required property"),
         (lambda h: h["network"].update(width=3), "do not fit this release"),
-        (lambda h: h["network"].update(num_blocks=3), "do not fit this release"),
+        (lambda h: h["network"]["flow"].update(num_blocks=3), "do not fit this release"),
         (lambda h: h["problem"].update(name="tomography"), "needs the problem 'tomography'"),
     ],
 )

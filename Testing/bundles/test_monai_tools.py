@@ -116,7 +116,7 @@ def test_train_config_fits_a_bundle(gaussian_fit, tmp_path):
     fitted = mi.load(tmp_path / "new")
     assert fitted.card["training"]["simulations"] == 2048
     assert fitted.network.config["members"] == 2
-    assert fitted.network.config["encoder_width"] == gaussian_fit.network.config["encoder_width"]
+    assert fitted.network.config["encoder"] == gaussian_fit.network.config["encoder"]
     assert not (tmp_path / "new.training").exists()
 
 

@@ -40,7 +40,7 @@ class Weighted(LinearGaussian):
 @pytest.fixture(scope="module")
 def fitted():
     problem = Weighted(torch.tensor([2.0, 0.3, 1.0]))
-    return fit(problem, recipe=SMALL, members=2, network={"encoder_blocks": 3})
+    return fit(problem, recipe=SMALL, members=2, network={"encoder": {"num_blocks": 3}})
 
 
 def test_all_that_a_network_was_built_with_comes_back(fitted, tmp_path):

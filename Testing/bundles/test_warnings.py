@@ -91,7 +91,7 @@ def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
     from monai_inn.training import Recipe, fit
 
     recipe = Recipe(2048, 1, 1, 1, 64, 64, measured=200, held_out=64, guard=64)
-    small = {"num_blocks": 1, "hidden_channels": (8,), "density_blocks": 1, "density_hidden": (8,)}
+    small = {part: {"num_blocks": 1, "hidden_channels": (8,)} for part in ("flow", "density")}
     fitted = fit(LinearGaussian(), recipe=recipe, members=2, network=small)
     for row in fitted.card["parameters"].values():
         row["calibration_error"] = 0.2

@@ -192,7 +192,14 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     tiny = Recipe(4096, 20, 20, 20, 256, 128, measured=200, held_out=256, guard=256)
     fit = mi.fit
-    small = {"recipe": tiny, "network": {"encoder_width": 8, "hidden_channels": (8,), "density_hidden": (8,)}}
+    small = {
+        "recipe": tiny,
+        "network": {
+            "encoder": {"width": 8},
+            "flow": {"hidden_channels": (8,)},
+            "density": {"hidden_channels": (8,)},
+        },
+    }
     monkeypatch.setattr("monai_inn.training.fit", lambda problem, **options: fit(problem, **options, **small))
     assert run("fit", "linear_gaussian", "-o", bundle, "--simulations", store, "--members", 2, "--json") == 0
     assert json.loads(capsys.readouterr().out)["measured"]["training"]["simulations"] == 3000

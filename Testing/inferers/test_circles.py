@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from monai_inn.inferers import FittedPosterior, MapNetwork, PosteriorInferer
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.summaries import shared_latents, summarise
-from monai_inn.networks import PosteriorNetwork
-from monai_inn.problems import InverseProblem, Parameter, ParameterSpace
-from monai_inn.problems.registry import REGISTERED
+from monai_inn.networks.posterior import assemble
+from monai_inn.problems import InverseProblem, Observation, Parameter, ParameterSpace
+from monai_inn.problems.registry import PROBLEMS
 
 SPACE = ParameterSpace(
     [Parameter("angle", "deg", -180.0, 180.0, is_periodic=True), Parameter("size", "mm", 0.0, 2.0)]
@@ -74,7 +74,7 @@ class Compass(InverseProblem):
         Parameter("strength", "mT", 0.5, 1.5, "strength of the field"),
         Parameter("offset", "mT", -0.2, 0.2, "offset of the sensor"),
     )
-    observation_names = ("x", "y")
+    observation = Observation.pixel("x", "y")
     targets = ("direction", "strength")
 
     def forward(self, theta):
@@ -97,7 +97,9 @@ def compass() -> FittedPosterior:
         num_simulations=20_000, posterior_steps=600, density_steps=20, preview_steps=1, held_out=1024,
         guard=200, measured=500, batch_size=512,
     )  # fmt: skip
-    return fit(Compass(), recipe=recipe, members=2, network={"num_blocks": 2, "hidden_channels": (32, 32)})
+    return fit(
+        Compass(), recipe=recipe, members=2, network={"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}
+    )
 
 
 def test_an_angle_of_a_pixel_gets_a_flow_on_the_circle(compass):
@@ -147,7 +149,7 @@ def test_maps_of_the_module_and_of_the_inferer_agree(compass):
 def test_a_bundle_of_angles_gives_the_same_densities(compass, tmp_path, monkeypatch):
     import monai_inn
 
-    monkeypatch.setitem(REGISTERED, Compass.name, Compass)
+    monkeypatch.setitem(PROBLEMS.known, Compass.name, Compass)
     compass.save(tmp_path / "bundle")
     again = monai_inn.load(tmp_path / "bundle")
     theta, y = compass.problem.simulate(20, seed=9)
@@ -157,4 +159,4 @@ def test_a_bundle_of_angles_gives_the_same_densities(compass, tmp_path, monkeypa
 
 def test_angles_behind_the_first_group_are_refused():
     with pytest.raises(ValueError, match="channels of the first group"):
-        PosteriorNetwork(2, 2, (1, 2), periodic=(1,))
+        assemble(2, 2, (1, 2), periodic=(1,))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from pose_problems import SMALL, xray
 
-from monai_inn.inferers.poses import infer_pose, pose_space, refine
-from monai_inn.inferers.views import next_views, view_map
-from monai_inn.physics.carm import geodesic_degrees
+from monai_inn.applications.registration.carm import geodesic_degrees
+from monai_inn.applications.registration.poses import infer_pose, pose_space, refine
+from monai_inn.applications.registration.views import next_views, view_map
 from monai_inn.problems import LinearGaussian, PoseRegistration
 
 

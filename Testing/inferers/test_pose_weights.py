@@ -8,9 +8,9 @@ import pytest
 import torch
 from pose_problems import xray
 
-from monai_inn.inferers.pose_weights import reconcile, reweight
-from monai_inn.inferers.poses import infer_pose
-from monai_inn.physics.carm import gantry_motion
+from monai_inn.applications.registration.carm import gantry_motion
+from monai_inn.applications.registration.pose_weights import reconcile, reweight
+from monai_inn.applications.registration.poses import infer_pose
 
 
 def test_a_second_view_tells_the_two_apart(symmetric):

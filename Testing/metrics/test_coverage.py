@@ -14,7 +14,7 @@ from monai_inn.metrics.calibration import calibration_curve, calibration_error, 
 from monai_inn.metrics.coverage import coverage, coverage_interval, coverage_of_counts, needed_cases
 from monai_inn.metrics.rank_metrics import PosteriorCoverage
 from monai_inn.metrics.sbc import rank_counts, sbc_ranks
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 TURN = 2 * math.pi

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from monai_inn.problems import Observation
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SEED = 0
 pytest.importorskip("sklearn", reason="the baselines need scikit-learn")
@@ -27,7 +29,7 @@ class Camera:
 class Problem:
     """Simulations that cover the organs: mixtures of their measured means, tilted and bent at random."""
 
-    observation_names = tuple(f"band {i}" for i in range(100))
+    observation = Observation.pixel(*(f"band {i}" for i in range(100)))
 
     def __init__(self, means):
         self.means = torch.as_tensor(means, dtype=torch.float32)
@@ -197,7 +199,7 @@ def test_command_prints_json_and_refuses_in_one_line(bench, sets, monkeypatch, c
     assert report["n"] == 34
     assert report["order"][0]["set"] in {"dark", "shuffled bands", "white balance led"}
 
-    problem.observation_names = ("red", "green", "blue")
+    problem.observation = Observation.pixel("red", "green", "blue")
     assert bench.ood.main() == 2
     assert capsys.readouterr().err.splitlines() == [
         "ood: the bundle reads 3 bands, the sets have 100 (tivita)."

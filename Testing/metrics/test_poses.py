@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from monai_inn.applications.registration.carm import Detector, camera_to_world
 from monai_inn.metrics import point_spread, registration_error
-from monai_inn.physics.carm import Detector, camera_to_world
 
 TARGET = torch.tensor([10.0, -20.0, 30.0], dtype=torch.float64)
 

@@ -21,7 +21,7 @@ from monai_inn.metrics import (
     sbc_ranks,
     sbc_uniformity,
 )
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binom, chi2, kstest
 
 from monai_inn.metrics.resimulation import noise_sd_of, resimulation_error, resimulation_test
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 CHANNELS, NOISE = 3, 0.3

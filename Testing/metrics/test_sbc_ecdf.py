@@ -14,7 +14,7 @@ from monai_inn.metrics.cases import unwrap
 from monai_inn.metrics.ecdf import ecdf_difference, ecdf_envelope
 from monai_inn.metrics.rank_metrics import Pit, PosteriorCalibration, SbcEcdf
 from monai_inn.metrics.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 TURN = 2 * math.pi

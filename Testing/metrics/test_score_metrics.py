@@ -20,7 +20,7 @@ from monai_inn.metrics.scores import crps, energy_score, log_score
 from monai_inn.metrics.sharpness import contraction, hds_length, interval_width, posterior_sd
 from monai_inn.metrics.two_sample import c2st, mmd
 from monai_inn.metrics.two_sample_metrics import ClassifierTwoSample, MaximumMeanDiscrepancy
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 SCALE, PERIOD = torch.tensor([1.0, 2.0]), torch.tensor([torch.inf, 6.0])

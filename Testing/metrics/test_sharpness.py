@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from monai_inn.metrics import calibration_curve
 from monai_inn.metrics.sharpness import contraction, hds_length, interval_width, posterior_sd
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 

@@ -15,7 +15,7 @@ from monai_inn.metrics.cases import embed
 from monai_inn.metrics.rank_metrics import Tarp
 from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
 from monai_inn.metrics.tarp import other_truths, prior_scale, tarp, tarp_fractions, tarp_of_fractions
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 TURN = 2 * math.pi

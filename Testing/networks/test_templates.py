@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.encoders import Components
+from monai_inn.networks.encoders import Components, ImageEncoder
 from monai_inn.networks.templates import Templates
 
 PIXELS, COUNT, ROWS = 60, 500, 3000
@@ -97,8 +96,8 @@ def test_shapes_and_stored_precision():
 def test_templates_that_are_missing_or_superfluous_are_refused(templates, given, said):
     """They would stay zeros and spoil a training without a word."""
     generator = torch.Generator().manual_seed(0)
-    net = PosteriorNetwork(PIXELS, PIXELS, (2,), components=12, templates=templates)
+    net = ImageEncoder(PIXELS, 2, 12, templates)
     features = torch.randn(100, PIXELS, generator=generator)
     known = None if given is None else (features[:given], torch.randn(given, 2, generator=generator))
     with pytest.raises(ValueError, match=said):
-        net.fit_whitening(features, features, features, known)
+        net.fit(features, features, known)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from monai_inn.physics.carm import Detector
-from monai_inn.physics.projection import AttenuationVolume
+from monai_inn.applications.registration.carm import Detector
+from monai_inn.applications.registration.projection import AttenuationVolume
 
 
 def siddon(volume: AttenuationVolume, cameras: torch.Tensor, detector: Detector) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from monai_inn.applications.oximetry.problem import Oximetry
 from monai_inn.physics import cameras
 from monai_inn.physics.cameras import Camera
-from monai_inn.problems.oximetry import Oximetry
 
 ROWS = 20_000
 

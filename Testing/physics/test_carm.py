@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from monai_inn.physics.carm import (
+from monai_inn.applications.registration.carm import (
     POSE,
     Detector,
     camera_to_world,
@@ -22,7 +22,7 @@ from monai_inn.physics.carm import (
     pose_of,
     project_points,
 )
-from monai_inn.physics.projection import AttenuationVolume, Projector
+from monai_inn.applications.registration.projection import AttenuationVolume, Projector
 
 TARGET = torch.tensor([12.0, -7.0, 130.0], dtype=torch.float64)
 RIGHT, LEFT, ANTERIOR, HEAD = (1.0, 0, 0), (-1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)

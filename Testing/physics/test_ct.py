@@ -13,10 +13,16 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from siddon import siddon
 
-from monai_inn.physics.carm import Detector, camera_to_world
-from monai_inn.physics.ct import attenuation_volume, bone_centre, landmarks, read_ct, read_labels
-from monai_inn.physics.projection import AttenuationVolume, Projector
-from monai_inn.physics.spine_phantom import spine_phantom
+from monai_inn.applications.registration.carm import Detector, camera_to_world
+from monai_inn.applications.registration.ct import (
+    attenuation_volume,
+    bone_centre,
+    landmarks,
+    read_ct,
+    read_labels,
+)
+from monai_inn.applications.registration.projection import AttenuationVolume, Projector
+from monai_inn.applications.registration.spine_phantom import spine_phantom
 
 DETECTOR = Detector(24, 28, 7.0)
 POSES = torch.tensor([[20.0, 8, 3, 4, -5, 10], [-130, -15, -6, 0, 3, 0]], dtype=torch.float64)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from monai_inn.physics.displacements import (
+from monai_inn.applications.deformable.displacements import (
     displacement_of_velocity,
     jacobian_determinant,
     spline_basis,

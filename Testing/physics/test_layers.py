@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from monai_inn.applications.oximetry.problem import Oximetry
 from monai_inn.physics.directions import quadrature
 from monai_inn.physics.layers import simulate_layers
-from monai_inn.problems.oximetry import Oximetry
 
 INFINITE = math.inf
 

@@ -9,9 +9,9 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from siddon import siddon
 
-from monai_inn.physics.carm import POSE, Detector, camera_to_world
-from monai_inn.physics.projection import AttenuationVolume, Projector
-from monai_inn.physics.spine_phantom import spine_phantom
+from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world
+from monai_inn.applications.registration.projection import AttenuationVolume, Projector
+from monai_inn.applications.registration.spine_phantom import spine_phantom
 
 VIEWS, BEAMS = ("detector", "source"), ("cone", "parallel")
 REACH = torch.tensor([180.0, 30, 15, 20, 20, 50], dtype=torch.float64)
@@ -108,7 +108,7 @@ def test_a_batch_is_its_images_one_by_one(monkeypatch):
     for i in range(2):
         for j in range(3):
             torch.testing.assert_close(projector(cameras[i, j]), together[i, j], rtol=0, atol=1e-5)
-    monkeypatch.setattr("monai_inn.physics.projection._BYTES", 1)
+    monkeypatch.setattr("monai_inn.applications.registration.projection._BYTES", 1)
     torch.testing.assert_close(projector(cameras), together, rtol=0, atol=1e-5)
     assert projector(cameras[:0]).shape == (0, 3, 12, 14)
 

@@ -8,7 +8,7 @@ from pose_problems import SMALL
 
 from monai_inn import problems
 from monai_inn.problems import LinearGaussian, Parameter
-from monai_inn.problems.registry import REGISTERED
+from monai_inn.problems.registry import PROBLEMS
 
 
 def made(name: str) -> problems.InverseProblem:
@@ -112,6 +112,6 @@ BROKEN = {
 def test_each_breach_is_named(cls, monkeypatch):
     if cls is not Unregistered:
         cls.name = cls.__name__.lower()
-        monkeypatch.setitem(REGISTERED, cls.name, cls)
+        monkeypatch.setitem(PROBLEMS.known, cls.name, cls)
     with pytest.raises(ValueError, match=BROKEN[cls]):
         problems.check_problem(cls(noise_sd=0.2))

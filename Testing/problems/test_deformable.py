@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from monai_inn.physics.displacements import spline_basis
+from monai_inn.applications.deformable.displacements import spline_basis
 from monai_inn.problems import DeformableRegistration, create
 
 N = 1000
@@ -41,7 +41,7 @@ def test_no_velocity_shows_the_moving_image_and_equal_ones_shift_it():
     assert problem.displacement(torch.zeros(3, 5, 18)).shape == (3, 5, 2, 20, 20)
     assert problem.space.names[:2] == ("velocity_0_0_0", "velocity_0_0_1")
     assert problem.space.names[9] == "velocity_1_0_0"
-    assert problem.observation_names[21] == "pixel_1_1"
+    assert problem.observation.columns[21] == "pixel_1_1"
 
 
 def test_projection_is_the_line_integral_in_mm():
@@ -142,7 +142,7 @@ def test_density_of_a_ramp_is_the_gaussian_in_closed_form(monkeypatch):
 
     In ten runs its sd was 0.05 nats of 4,000 particles; of a quarter of them it is twice that.
     """
-    monkeypatch.setattr("monai_inn.problems.deformable._EVIDENCE_PARTICLES", 1000)
+    monkeypatch.setattr("monai_inn.applications.deformable.problem._EVIDENCE_PARTICLES", 1000)
     problem, y = ramp()
     mean, precision = ramp_posterior(problem, y)
     torch.manual_seed(0)

@@ -19,10 +19,13 @@ def small_problem():
 
 
 def learned(steps):
-    network = {"hidden_channels": (48, 48), "num_blocks": 3, "encoder_width": 64}
-    density = {"density_hidden": (8,), "density_blocks": 2, "members": 2}
+    network = {
+        "flow": {"hidden_channels": (48, 48), "num_blocks": 3},
+        "encoder": {"width": 64},
+        "density": {"hidden_channels": (8,), "num_blocks": 2, "members": 2},
+    }
     recipe = Recipe(40_000, steps, 20, 20, 32, 512, measured=100, held_out=1000, guard=500)
-    return mi.fit(small_problem(), recipe=recipe, network=network | density, seed=0)
+    return mi.fit(small_problem(), recipe=recipe, network=network, seed=0)
 
 
 def check_learned(fitted, tolerance):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from monai_inn.problems.image_noise import ImageNoise
+from monai_inn.applications.registration.image_noise import ImageNoise
 
 SIZE, SPACING = (6, 7), 9.0
 PIXELS, DRAWS = 42, 20_000

@@ -32,7 +32,7 @@ def test_hand_of_known_poses(problem):
     expected = torch.tensor([[2, 0.1], [0, 2], [1.5, 0.7], [0.5, -0.5]])
     assert torch.allclose(problem.forward(poses), expected, atol=1e-6)
     assert problem.forward(poses.double().reshape(2, 2, 4)).dtype == torch.float64
-    assert problem.observation_names[0] == "hand_x"  # other packages put the rail's coordinate first
+    assert problem.observation.columns[0] == "hand_x"  # other packages put the rail's coordinate first
 
 
 def test_prior_has_the_published_spreads(problem):

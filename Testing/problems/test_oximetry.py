@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_inn import problems
+from monai_inn.applications.oximetry.problem import Oximetry
 from monai_inn.physics import chromophores, tissue
 from monai_inn.physics.cameras import Camera
-from monai_inn.problems.oximetry import Oximetry
 
 CAMERA = "imec_ssm4x4_470_620"
 
@@ -39,7 +39,7 @@ def test_simulates_reflectances(camera, tissue_name):
     theta, clean = problem.simulate_clean(300, seed=4)
     assert theta.shape == (300, 13)
     assert problem.targets == problem.space.names[:4] == ("sao2", "vhb", "a_mie", "b_mie")
-    assert clean.shape == (300, len(problem.observation_names))
+    assert clean.shape == (300, len(problem.observation))
     assert clean.dtype == torch.float32
     assert bool(problem.space.contains(theta).all())
     assert float(clean.min()) > 0

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from monai_inn.applications.oximetry.problem import _smooth_deviations
 from monai_inn.problems import Oximetry
-from monai_inn.problems.oximetry import _smooth_deviations
 
 
 @pytest.fixture(scope="module", params=["tivita", "imec_ssm4x4_470_620", "rgb_nikon_d5100"])
@@ -29,7 +29,7 @@ def test_model_error_has_its_size_and_length():
 
 
 def test_noise_repeats_under_a_generator_and_differs_between_rows(problem):
-    y = torch.full((50, len(problem.observation_names)), 0.3)
+    y = torch.full((50, len(problem.observation)), 0.3)
     first, again = (problem.noise(y, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, again)
     assert first.std(0).min() > 0.01

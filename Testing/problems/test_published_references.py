@@ -58,7 +58,7 @@ def neighbours():
 @pytest.mark.parametrize("task", TASKS)
 def test_the_files_fit_the_problems(task):
     problem, data = create(task), published(task)
-    assert data["observation"].shape == (10, len(problem.observation_names))
+    assert data["observation"].shape == (10, len(problem.observation))
     assert data["samples"].shape == (10, 1000, len(problem.parameters))
     assert problem.space.contains(
         torch.from_numpy(data["samples"]).reshape(-1, data["samples"].shape[-1])

@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 
+from monai_inn.applications.registration.carm import POSE, Detector
+from monai_inn.applications.registration.image_noise import ImageNoise
+from monai_inn.applications.registration.problem import RANGES
+from monai_inn.applications.registration.spine_phantom import spine_phantom
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
-from monai_inn.physics.carm import POSE, Detector
-from monai_inn.physics.spine_phantom import spine_phantom
 from monai_inn.problems import PoseRegistration, create
-from monai_inn.problems.image_noise import ImageNoise
-from monai_inn.problems.registration import RANGES
 
 
 def small(size: int = 12, sd: float = 0.3, **options) -> PoseRegistration:
@@ -46,8 +46,8 @@ def symmetric():
 def test_names_shapes_and_units(problem):
     assert problem.space.names == problem.targets == ("lao", "cra")
     assert [p.unit for p in problem.parameters] == ["deg", "deg"]
-    assert problem.image_size == (12, 12)
-    assert len(problem.observation_names) == 144
+    assert problem.observation.size == (12, 12)
+    assert len(problem.observation) == 144
     theta, y = problem.simulate(5, seed=1)
     assert theta.shape == (5, 2)
     assert y.shape == (5, 144)

@@ -16,8 +16,10 @@ from torch.distributions import Gamma, Independent
 
 import monai_inn
 from monai_inn import problems
-from monai_inn.problems import InverseProblem, LinearGaussian, Parameter
-from monai_inn.problems.registry import REGISTERED, UnknownProblemError, package_of
+from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems.registry import PROBLEMS
+from monai_inn.registry import UnknownNameError, package_of
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SMALL = {
     "num_simulations": 3000, "posterior_steps": 20, "density_steps": 10, "preview_steps": 5,
@@ -34,10 +36,9 @@ fitted.save("bundle")
 
 @pytest.fixture
 def clean_registry():
-    before = dict(REGISTERED)
+    before = dict(PROBLEMS.known)
     yield
-    REGISTERED.clear()
-    REGISTERED.update(before)
+    PROBLEMS.known = before
 
 
 def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
@@ -168,7 +169,7 @@ def test_register_then_create_and_list(clean_registry):
     cls = problems.register(shifted())
     assert "shifted" in problems.names()
     assert isinstance(problems.create("shifted", num_parameters=2), cls)
-    assert package_of(LinearGaussian()) is not None
+    assert package_of(LinearGaussian) is not None
     problems.register(shifted())  # the same cell of a notebook, run again
 
 
@@ -179,7 +180,7 @@ def test_what_cannot_be_registered(clean_registry):
         problems.register(int)
     with pytest.raises(TypeError, match="has no name"):
         problems.register(shifted(""))
-    with pytest.raises(UnknownProblemError, match=r"choose one of .*complex_roots"):
+    with pytest.raises(UnknownNameError, match=r"choose one of .*complex_roots"):
         problems.create("none_such")
 
 
@@ -189,8 +190,8 @@ def test_a_bundle_of_a_script_says_that_its_class_must_be_registered(clean_regis
     problems.register(shifted())
     FittedPosterior(problems.create("shifted"), gaussian_fit.network, {}).save(tmp_path / "bundle")
     assert monai_inn.load(tmp_path / "bundle").problem.name == "shifted"
-    del REGISTERED["shifted"]
-    with pytest.raises(ValueError, match=r"needs the problem 'shifted'.*monai_inn\.problems\.register"):
+    del PROBLEMS.known["shifted"]
+    with pytest.raises(ValueError, match=r"needs the problem 'shifted'.*defines and registers"):
         monai_inn.load(tmp_path / "bundle")
 
 
@@ -199,7 +200,7 @@ class Skewed(InverseProblem):
 
     name = "skewed"
     parameters = (Parameter("a", "1", 0.0, 50.0), Parameter("b", "1", 0.0, 50.0))
-    observation_names = ("y",)
+    observation = Observation.pixel("y")
     targets = ("a", "b")
 
     @property

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 
 from monai_inn.cli import main  # noqa: E402
-from monai_inn.reports.dicom import padding_value, ucum  # noqa: E402
+from monai_inn.reports.dicom.maps import padding_value, ucum  # noqa: E402
 from monai_inn.reports.exporting import export_result  # noqa: E402
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 
 import monai_inn as mi
-from monai_inn.physics.carm import POSE, project_points
+from monai_inn.applications.registration.carm import POSE, project_points
+from monai_inn.applications.registration.results.registering import register_xray
+from monai_inn.applications.registration.results.view_planning import plan_views
 from monai_inn.plain import plain
-from monai_inn.reports.registering import register_xray
-from monai_inn.reports.view_planning import plan_views
 
 TRUE_POSE = (30.0, 5.0)
 
@@ -32,7 +32,7 @@ def write_xray(problem, path, pose=TRUE_POSE, seed=0, change=lambda image: image
     """A float NIfTI of line integrals with the detector's spacing."""
     theta = torch.tensor([pose])
     y = problem.noise(problem.forward(theta), torch.Generator().manual_seed(seed))[0]
-    image = change((y * problem.brightest).reshape(problem.image_size))
+    image = change((y * problem.brightest).reshape(problem.observation.size))
     affine = np.diag([problem.detector.spacing_mm] * 2 + [1, 1])
     nibabel.save(nibabel.Nifti1Image(image.T.unsqueeze(-1).numpy(), affine), path)
     return path
@@ -180,7 +180,7 @@ def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
 
 
 def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle, tmp_path):
-    from monai_inn.physics.spine_phantom import spine_phantom
+    from monai_inn.applications.registration.spine_phantom import spine_phantom
     from monai_inn.problems import PoseRegistration
 
     inverted = write_xray(pose_fit.problem, tmp_path / "inverted.nii.gz", change=lambda i: i.max() - i)
@@ -200,7 +200,7 @@ def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle,
 
 
 def test_two_xrays(pose_fit, pose_bundle, tmp_path):
-    from monai_inn.physics.carm import gantry_motion
+    from monai_inn.applications.registration.carm import gantry_motion
 
     problem = pose_fit.problem
     motion = gantry_motion((0.0, 0.0), (40.0, 0.0), problem.detector)

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 import monai_inn as mi
-from monai_inn.inferers.poses import infer_pose, pose_space
+from monai_inn.applications.registration.poses import infer_pose, pose_space
+from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.metrics import find_modes
 from monai_inn.reports import demo
-from monai_inn.reports.registering import register_xray
 from monai_inn.transforms import match_detector, read_xray
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources"

@@ -255,7 +255,7 @@ def test_target_that_cannot_move_is_told(run):
 @pytest.mark.parametrize("view", ["detector", "source"])
 def test_made_registrations_have_the_geometry_of_the_package(monkeypatch, view):
     torch = pytest.importorskip("torch")
-    from monai_inn.physics.carm import Detector, camera_to_world, project_points
+    from monai_inn.applications.registration.carm import Detector, camera_to_world, project_points
 
     monkeypatch.setitem(DETECTOR, "view", view)
     detector = Detector(**DETECTOR)

@@ -9,19 +9,16 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.problems import LinearGaussian, Parameter
+from monai_inn.problems import LinearGaussian, Observation, Parameter
 from monai_inn.problems.base import InverseProblem
 from monai_inn.training import Recipe, fit
 from monai_inn.training.budget import Budget
 from monai_inn.training.optimiser import Optimiser
 
 SMALL = {
-    "hidden_channels": (8,),
-    "num_blocks": 1,
-    "encoder_width": 16,
-    "density_hidden": (8,),
-    "density_blocks": 1,
-    "members": 2,
+    "flow": {"hidden_channels": (8,), "num_blocks": 1},
+    "encoder": {"width": 16},
+    "density": {"hidden_channels": (8,), "num_blocks": 1, "members": 2},
 }
 
 
@@ -56,13 +53,12 @@ class SlowImage(InverseProblem):
     """Position of a blob in an image of 16 × 16 pixels."""
 
     name = "slow_image"
-    image_size = (16, 16)
     targets = ("x", "y")
     clock: Clock
 
     def __init__(self) -> None:
         self.parameters = tuple(Parameter(n, "1", -1.0, 1.0, n) for n in self.targets)
-        self.observation_names = tuple(f"p{i}" for i in range(256))
+        self.observation = Observation.image((16, 16))
 
     def forward(self, theta):
         self.clock.simulated(theta.shape[:-1].numel())
@@ -82,7 +78,7 @@ def test_a_slow_simulator_keeps_the_budget_and_is_trained(make, most_rows, monke
     """10 ms a simulation and two minutes: 12,000 simulations would take all of it, 29,000 were made."""
     problem = make()
     make.clock = Clock(monkeypatch, row=0.01, look=0.2)
-    network = SMALL if make is Slow else {"members": 2, "density_hidden": (8,), "density_blocks": 1}
+    network = SMALL if make is Slow else {"density": SMALL["density"]}
     fitted = fit(problem, minutes=2, network=network, recipe=SHORT)
     assert problem.clock.now - 1000 < 1.25 * 120
     assert 2_000 < problem.clock.rows < most_rows

@@ -17,11 +17,9 @@ from monai_inn.training.engine import Pace, Stage, run_stage
 from monai_inn.training.pool import SimulationPool
 
 SMALL = {
-    "hidden_channels": (24, 24),
-    "num_blocks": 2,
-    "encoder_width": 24,
-    "density_hidden": (8,),
-    "density_blocks": 2,
+    "flow": {"hidden_channels": (24, 24), "num_blocks": 2},
+    "encoder": {"width": 24},
+    "density": {"hidden_channels": (8,), "num_blocks": 2},
 }
 TINY = Recipe(4096, 30, 20, 20, 256, 128, measured=300, held_out=512, guard=512)
 

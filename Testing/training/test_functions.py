@@ -59,7 +59,7 @@ LONGER = Recipe(
     num_simulations=20_000, posterior_steps=400, density_steps=5, preview_steps=3, preview_observations=256,
     held_out=1024, guard=200, measured=500, batch_size=512,
 )  # fmt: skip
-NETWORK = {"num_blocks": 2, "hidden_channels": (32, 32)}
+NETWORK = {"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}
 
 
 def excess(fitted, theta, x) -> float:

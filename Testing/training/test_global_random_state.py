@@ -61,7 +61,7 @@ def test_validate_leaves_the_global_generators_alone(gaussian_fit, tmp_path):
 def test_register_leaves_the_global_generators_alone(pose_fit, tmp_path):
     from PIL import Image
 
-    from monai_inn.reports.registering import register_xray
+    from monai_inn.applications.registration.results.registering import register_xray
 
     pose_fit.save(tmp_path / "bundle")
     problem = pose_fit.problem

@@ -18,12 +18,9 @@ from monai_inn.training import fit as fit_module_function
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 
 SMALL = {
-    "hidden_channels": (8,),
-    "num_blocks": 1,
-    "encoder_width": 16,
-    "density_hidden": (8,),
-    "density_blocks": 1,
-    "members": 2,
+    "flow": {"hidden_channels": (8,), "num_blocks": 1},
+    "encoder": {"width": 16},
+    "density": {"hidden_channels": (8,), "num_blocks": 1, "members": 2},
     "num_ood_scores": 64,
 }
 RECIPE = Recipe(

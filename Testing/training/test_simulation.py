@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from monai_inn.applications.oximetry.problem import Oximetry
 from monai_inn.problems import LinearGaussian, create
-from monai_inn.problems.oximetry import Oximetry
 from monai_inn.training.simulation import open_simulations, simulate_to_zarr
 
 ROWS = 5000

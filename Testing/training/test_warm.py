@@ -6,12 +6,13 @@ import pytest
 import torch
 from pose_problems import SMALL, SMALL_NETWORK, TEMPLATES
 
+from monai_inn.applications.registration.spine_phantom import spine_phantom
 from monai_inn.inferers import FittedPosterior
-from monai_inn.networks import PosteriorNetwork
-from monai_inn.physics.spine_phantom import spine_phantom
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import LinearGaussian, PoseRegistration
+from monai_inn.training.fit import merged
 from monai_inn.training.pool import SimulationPool
-from monai_inn.training.stages import image_options, template_images
+from monai_inn.training.stages import known_observations, usual_parts
 from monai_inn.training.warm import warm_start
 
 
@@ -20,10 +21,12 @@ def untrained(problem, seed, rows=4096, **network):
     pool = SimulationPool.simulate(problem, rows, seed, torch.device("cpu"))
     batch = pool.batch(rows, seed, "whitening", 0)
     circular = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
-    options = {"periodic": circular} | image_options(problem, TEMPLATES) | SMALL_NETWORK | network
-    net = PosteriorNetwork(batch.features.shape[1], batch.density_features.shape[1], (2,), **options)
-    clean, known = problem.features(pool.clean.float()), template_images(problem, net, pool.device)
-    net.fit_whitening(batch.features, batch.density_features, clean, known)
+    parts = merged(merged(usual_parts(problem, TEMPLATES), SMALL_NETWORK), network)
+    sizes = (batch.features.shape[1], batch.density_features.shape[1], (2,))
+    net = assemble(*sizes, circular, has_preview=False, **parts)
+    clean = problem.features(pool.clean.float())
+    known = known_observations(problem, net.encoder.num_known, pool.device)
+    net.fit_fixed(batch.features, batch.density_features, clean, known)
     return net, pool
 
 
@@ -36,7 +39,9 @@ def nll(net, problem):
 def test_the_same_patient_with_other_components_answers_as_the_donor(pose_fit):
     problem = pose_fit.problem
     net, pool = untrained(problem, seed=4)
-    assert not torch.allclose(net.whitening.axes, pose_fit.network.whitening.axes, atol=1e-2)
+    assert not torch.allclose(
+        net.encoder.components.axes, pose_fit.network.encoder.components.axes, atol=1e-2
+    )
     before = nll(net, problem)
     warm_start(net, pose_fit, pool)
     donor = nll(pose_fit.network, problem)
@@ -60,8 +65,8 @@ def test_what_does_not_fit_is_refused(pose_fit, gaussian_fit):
     narrow = PoseRegistration(detector=SMALL, free={"lao": (-90, 90), "cra": (-30, 30)})
     with pytest.raises(ValueError, match="same parameters and ranges"):
         warm_start(*_swapped(untrained(narrow, 0, rows), pose_fit))
-    with pytest.raises(ValueError, match="encoder_width differ"):
-        warm_start(*_swapped(untrained(pose_fit.problem, 0, rows, encoder_width=32), pose_fit))
+    with pytest.raises(ValueError, match="width differ"):
+        warm_start(*_swapped(untrained(pose_fit.problem, 0, rows, encoder={"width": 32}), pose_fit))
     with pytest.raises(ValueError, match="same parameters"):
         warm_start(*_swapped(untrained(pose_fit.problem, 0, rows), gaussian_fit))
     assert isinstance(gaussian_fit.problem, LinearGaussian)

@@ -14,7 +14,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from spectral.io import envi
 
-from monai_inn.physics.ct import read_ct
+from monai_inn.applications.registration.ct import read_ct
 from monai_inn.reports.stored import read_volume
 from monai_inn.transforms import MatchCamera, SelectBands, read_multispectral, read_xray
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from xray_files import intensity
 
-from monai_inn.physics.carm import Detector, camera_to_world, project_points
+from monai_inn.applications.registration.carm import Detector, camera_to_world, project_points
 from monai_inn.problems import PoseRegistration
 from monai_inn.transforms import Xray, match_detector
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from xray_files import intensity, write_dicom, write_nifti, write_picture, write_xa
 
-from monai_inn.physics.carm import Detector
+from monai_inn.applications.registration.carm import Detector
 from monai_inn.problems import PoseRegistration
 from monai_inn.transforms import match_detector, read_xray
 

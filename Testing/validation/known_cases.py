@@ -7,7 +7,7 @@ import math
 import torch
 
 from monai_inn.problems import Parameter
-from monai_inn.problems.gaussian import LinearGaussian
+from monai_inn.testproblems.gaussian import LinearGaussian
 from monai_inn.validation import Cases
 
 SEED = 0

@@ -24,8 +24,8 @@ from monai_inn.inferers.summaries import (
     summarise,
 )
 from monai_inn.metrics.calibration import calibration_noise_floor
-from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.bases import AdjustedNormal
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import LinearGaussian
 from monai_inn.training.measure import measure
 from monai_inn.validation.held_out import fit_adjustment, latent_p_value, level_p_values
@@ -38,11 +38,16 @@ def exact(groups: tuple[int, ...] = (2,), spread: float = 1.0, shift: float = 0.
     """The exact posterior of two parameters as a flow, its samples spread and shifted (in posterior sd)."""
     problem = LinearGaussian(num_parameters=2, num_observations=2)
     problem.targets = problem.targets[: groups[0]]
-    network = PosteriorNetwork(
-        2, 2, groups, condition_channels=2, encoder_width=8, num_blocks=1, hidden_channels=(),
-        coupling="affine", members=2, density_blocks=1, density_hidden=(4,), num_ood_scores=100,
-    )  # fmt: skip
-    network.encoder = nn.Identity()
+    network = assemble(
+        2,
+        2,
+        groups,
+        encoder={"out_channels": 2, "width": 8},
+        flow={"num_blocks": 1, "hidden_channels": (), "coupling": "affine"},
+        density={"members": 2, "num_blocks": 1, "hidden_channels": (4,)},
+        num_ood_scores=100,
+    )
+    network.encoder.network = nn.Identity()
     q = problem.reference_posterior(torch.eye(2, dtype=torch.float64))
     covariance = q.covariance_matrix[0]
     sd = covariance.diagonal().sqrt()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.problems import InverseProblem, Parameter
+from monai_inn.problems import InverseProblem, Observation, Parameter
 
 NOISE_SD = 0.01
 
@@ -22,7 +22,7 @@ class Decay(InverseProblem):
 
     name = "decay"
     parameters = (Parameter("rate", "1/s", 0.1, 2.0, "rate of the decay", scale="log"),)
-    observation_names = ("level_1", "level_2", "level_3")
+    observation = Observation.pixel("level_1", "level_2", "level_3")
     targets = ("rate",)
 
     def __init__(self, last_s: float = 3.0) -> None:

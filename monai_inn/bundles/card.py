@@ -32,7 +32,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     sections = (
         f"# {metadata['name']}\n\n{metadata['description']}\n\n**{metadata['intended_use']}**",
         *(f"**Warning. {text}**" for text in fitted.warnings),
-        _use_of_xrays() if fitted.problem.image_size else _use(),
+        _use() if fitted.problem.observation.is_local else _use_of_xrays(),
         _data(fitted, metadata),
         _prior(fitted),
         _calibration(fitted.card),
@@ -195,7 +195,7 @@ def _trust(card: dict[str, Any]) -> str:
 
 
 def _limits(fitted: FittedPosterior) -> str:
-    if fitted.problem.image_size is not None:
+    if not fitted.problem.observation.is_local:
         return "## Limits\n\n" + "\n".join(f"- {line}" for line in _XRAY_LIMITS)
     lines = [
         "Calibration holds on average over the prior, for data like the simulations; it says "

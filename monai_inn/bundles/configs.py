@@ -19,7 +19,7 @@ _DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 
 def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
     """Return the content of every config by its name."""
-    if fitted.problem.image_size is not None:
+    if not fitted.problem.observation.is_local:
         return {"inference": _registration(), "train": _patient(), "evaluate": _evaluate()}
     return {
         "inference": _inference(fitted),
@@ -158,7 +158,7 @@ def _train(fitted: FittedPosterior) -> dict[str, Any]:
                 "_target_": "monai_inn.bundles.BundleTrainer",
                 "dataset": "@train::dataset",
                 "max_epochs": 100,
-                "members": fitted.network.config["members"],
+                "members": fitted.network.density.ensemble.members,
                 "output": "@output_dir",
                 "device": "@device",
                 "seed": "@seed",

@@ -34,7 +34,7 @@ def list_bundles(folders: Iterable[str | PathLike[str]] = ()) -> list[dict[str, 
 
 def donor_of(problem: InverseProblem) -> str | None:
     """Return the name of a shipped bundle from whose network the training of an image's problem may start."""
-    if problem.image_size is None:
+    if problem.observation.is_local:
         return None
     wanted = [(p.name, p.low, p.high) for p in problem.parameters]
     for folder in _inside(PRETRAINED):

@@ -42,7 +42,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
     """Return the content of ``metadata.json``."""
     problem, version = fitted.problem, importlib.metadata.version
     ours = _version("monai_inn")
-    told = _OF_XRAYS if problem.image_size is not None else _of_pixels(fitted)
+    told = _of_pixels(fitted) if problem.observation.is_local else _OF_XRAYS
     return {
         "schema": _SCHEMA,
         "version": ours,
@@ -95,7 +95,7 @@ def _of_pixels(fitted: FittedPosterior) -> dict[str, Any]:
 
 def _xray_format(fitted: FittedPosterior) -> dict[str, Any]:
     """``network_data_format``: one X-ray in, samples of the pose out."""
-    rows, columns = fitted.problem.image_size or (1, 1)
+    rows, columns = fitted.problem.observation.size
     shared = {"dtype": "float32", "is_patch_data": False, "value_range": []}
     image = {
         "type": "image",
@@ -118,12 +118,13 @@ def _xray_format(fitted: FittedPosterior) -> dict[str, Any]:
 
 def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
     """``network_data_format``: bands in, medians, interval widths and trust out, with units."""
-    if fitted.problem.image_size is not None:
+    if not fitted.problem.observation.is_local:
         return _xray_format(fitted)
     problem = fitted.problem
     camera = getattr(problem, "camera", None)
     bands = [
-        f"{name}, reflectance relative to white, 1" if camera else name for name in problem.observation_names
+        f"{name}, reflectance relative to white, 1" if camera else name
+        for name in problem.observation.columns
     ]
     maps = [
         *(f"{p.description or p.name}, posterior median, {p.unit}" for p in _targets(fitted)),

@@ -17,6 +17,7 @@ from monai_inn.bundles.layout import (
     WEIGHTS,
     sha256,
 )
+from monai_inn.bundles.older import upgraded
 from monai_inn.bundles.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
 from monai_inn.files import check_record, one_line, own_file, parse_json, read_json
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from monai_inn.inferers import FittedPosterior
+    from monai_inn.networks import PosteriorNetwork
     from monai_inn.problems import InverseProblem
 
 __all__ = [
@@ -133,7 +135,7 @@ def read_weights(folder: Path, metadata: Description) -> tuple[dict[str, Any], d
             tensors = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise ValueError(f"{path}: is not a safetensors file of ours ({error}); {_AGAIN}.") from error
-    return header, tensors
+    return upgraded(header, tensors)
 
 
 def _check_header_size(path: Path) -> None:
@@ -162,7 +164,7 @@ def problem_and_weights(
     """Return the inverse problem of a weights file, and the weights, from what ``read_weights`` gave.
 
     Raises:
-        UnknownProblemError: if no installed package offers the problem and nobody registered it.
+        UnknownNameError: if no installed package offers the problem and nobody registered it.
     """
     from monai_inn.problems import create
 
@@ -194,9 +196,9 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
     header, tensors = read_weights(folder, metadata)
     with making(folder, metadata):
         problem, weights = problem_and_weights(header, tensors)
-        network = PosteriorNetwork(**header["network"])
+        network = PosteriorNetwork.from_config(header["network"])
         network.load_state_dict(weights)
-        _check_sizes(problem, network.config)
+        _check_sizes(problem, network)
     return FittedPosterior(problem, network, metadata[SECTION]["card"]).to(device)
 
 
@@ -204,20 +206,21 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
 def making(folder: Path, metadata: Description) -> Iterator[None]:
     """Make what a bundle describes, in memory of the order of its weights file; what fails is its fault."""
     from monai_inn.bundles.allowance import Allowance
-    from monai_inn.problems.registry import UnknownProblemError
+    from monai_inn.registry import UnknownNameError
 
     try:
         with Allowance(metadata[SECTION]["weights_bytes"] + _SPARE):
             yield
-    except UnknownProblemError as error:
+    except UnknownNameError as error:
         package = metadata[SECTION]["card"].get("package")
         origin, advice = (
             (f" of the package {package['name']} {package['version']}", f"pip install {package['name']}")
             if package
-            else ("", "import the module that defines it and call monai_inn.problems.register with its class")
+            else ("", "import the module that defines and registers it")
         )
-        raise UnknownProblemError(
-            f"{folder}: needs the problem {error.name!r}{origin}, which is not known here; {advice}.",
+        raise UnknownNameError(
+            f"{folder}: needs the {error.word} {error.name!r}{origin}, which is not known here; {advice}.",
+            error.word,
             error.name,
         ) from error
     except MemoryError as error:
@@ -230,18 +233,19 @@ def making(folder: Path, metadata: Description) -> Iterator[None]:
         ) from error
 
 
-def _check_sizes(problem: InverseProblem, config: dict[str, Any]) -> None:
+def _check_sizes(problem: InverseProblem, network: PosteriorNetwork) -> None:
     """Raise a ``ValueError`` if a network is not of the size that its problem needs."""
     import torch
 
-    y = torch.ones(1, len(problem.observation_names))
-    expected = {
-        "num_features": problem.features(y).shape[-1],
-        "num_density_features": problem.density_features(y).shape[-1],
-        "parameters": len(problem.parameters),
-        "targets": len(problem.targets),
+    groups = network.flow.config["groups"]
+    sizes = {
+        "parameters": (sum(groups), len(problem.parameters)),
+        "targets": (groups[0], len(problem.targets)),
     }
-    found = config | {"parameters": sum(config["groups"]), "targets": config["groups"][0]}
-    for name, size in expected.items():
-        if found[name] != size:
-            raise ValueError(f"the network has {name} = {found[name]}, its problem {size}")
+    for name, (found, expected) in sizes.items():
+        if found != expected:
+            raise ValueError(f"the network has {found} {name}, its problem {expected}")
+    y = torch.ones(1, len(problem.observation))
+    with torch.no_grad():  # raises if a size differs
+        network.condition(problem.features(y))
+        network.observation_log_prob(problem.density_features(y))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["BundleTrainer", "PatientTrainer", "TrainingSet"]
 
-# What a new training takes over from a bundle; the rest comes with the problem and the run.
-_ARCHITECTURE = (
-    "condition_channels",
-    "encoder_width",
-    "num_blocks",
-    "hidden_channels",
-    "coupling",
-    "density_blocks",
-    "density_hidden",
-    "num_ood_scores",
-    "components",
-    "encoder_blocks",
-    "templates",
-)
+# What a new training takes over of each part; the rest comes with the problem and the run.
+_ARCHITECTURE = {
+    "encoder": ("out_channels", "width", "num_blocks", "components", "templates"),
+    "flow": ("num_blocks", "hidden_channels", "coupling"),
+    "density": ("num_blocks", "hidden_channels"),
+}
+
+
+def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a new training takes over of a network's description, for ``fit(network=…)``."""
+    parts = {
+        part: {name: config[part][name] for name in names if name in config[part]}
+        for part, names in _ARCHITECTURE.items()
+    }
+    return {**parts, "num_ood_scores": config["num_ood_scores"]}
 
 
 class TrainingSet(Dataset):
@@ -62,7 +63,7 @@ class TrainingSet(Dataset):
     ) -> None:
         header, tensors = read_weights(find(bundle), describe(find(bundle)))
         self.problem, _ = problem_and_weights(header, tensors)
-        self.network = {name: header["network"][name] for name in _ARCHITECTURE if name in header["network"]}
+        self.network = architecture(header["network"])
         self.folder, self.num_simulations, self.seed, self.workers = (
             Path(folder),
             num_simulations,
@@ -186,20 +187,19 @@ class PatientTrainer:
 
     def run(self) -> None:
         """Train and write the bundle."""
-        from monai_inn.inferers.poses import registration_problem
-        from monai_inn.problems.patient import another_patient
+        from monai_inn.applications.registration.patient import another_patient
+        from monai_inn.applications.registration.poses import registration_problem
         from monai_inn.training import Recipe, fit
 
         donor = load(self.bundle)
         problem = another_patient(registration_problem(donor), self.ct, self.labels or None, self.keep)
-        config = donor.network.config
         fitted = fit(
             problem,
             minutes=None if self.recipe else self.minutes,
             recipe=Recipe(**self.recipe) if self.recipe else None,
             seed=self.seed,
-            members=config["members"],
-            network={name: config[name] for name in _ARCHITECTURE if name in config},
+            members=donor.network.density.ensemble.members,
+            network=architecture(donor.network.config),
             warm=donor,
             device=self.device,
         )

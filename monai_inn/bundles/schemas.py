@@ -105,30 +105,40 @@ SECTION_OF_THIS_FORMAT = object_of(
 )
 
 SIZES: Schema = {"type": "array", "items": SIZE}
+_OLDER_NETWORK = object_of(
+    {
+        "num_features": SIZE,
+        "num_density_features": SIZE,
+        "groups": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+    },
+    {
+        **dict.fromkeys(
+            (
+                "condition_channels", "encoder_width", "encoder_blocks", "components", "templates",
+                "members", "density_blocks", "num_ood_scores", "seed", "recalibration_knots",
+                "recalibration_cases",
+            ),
+            SIZE,
+        ),
+        "num_blocks": {"anyOf": [SIZE, SIZES]},
+        "hidden_channels": {"type": "array", "items": {"anyOf": [SIZE, SIZES]}},
+        "density_hidden": SIZES,
+        "periodic": SIZES,
+        "coupling": {"enum": ["spline", "affine"]},
+    },
+)  # fmt: skip
+_NETWORK = object_of(
+    {
+        "encoder": object_of({"kind": TEXT}),
+        "flow": {"type": "object"},
+        "density": {"type": "object"},
+        "has_preview": {"type": "boolean"},
+    },
+    dict.fromkeys(("num_ood_scores", "recalibration_knots", "recalibration_cases"), SIZE),
+)
 HEADER = object_of(
     {
         "problem": object_of({"name": TEXT, "config": {"type": "object"}}),
-        "network": object_of(
-            {
-                "num_features": SIZE,
-                "num_density_features": SIZE,
-                "groups": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
-            },
-            {
-                **dict.fromkeys(
-                    (
-                        "condition_channels", "encoder_width", "encoder_blocks", "components", "templates",
-                        "members", "density_blocks", "num_ood_scores", "seed", "recalibration_knots",
-                        "recalibration_cases",
-                    ),
-                    SIZE,
-                ),
-                "num_blocks": {"anyOf": [SIZE, SIZES]},
-                "hidden_channels": {"type": "array", "items": {"anyOf": [SIZE, SIZES]}},
-                "density_hidden": SIZES,
-                "periodic": SIZES,
-                "coupling": {"enum": ["spline", "affine"]},
-            },
-        ),
+        "network": {"anyOf": [_NETWORK, _OLDER_NETWORK]},
     }
-)  # fmt: skip
+)

@@ -44,13 +44,10 @@ def map_network(
     folder = find(bundle)
     metadata = describe(folder)
     header, tensors = read_weights(folder, metadata)
-    if header["network"].get("components"):
-        raise ValueError(
-            f"{folder}: this bundle answers whole X-rays, not pixels; use `monai-inn register`, or its "
-            "configs/inference.json."
-        )
     with making(folder, metadata):
         problem, weights = problem_and_weights(header, tensors)
+    problem.observation.require_local(problem.name)
+    with making(folder, metadata):
         network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
         network.network.load_state_dict(weights)
     return network.eval()
@@ -114,7 +111,7 @@ class XrayRegistration:
 
     def run(self) -> dict[str, Any]:
         """Write the folder and return its record."""
-        from monai_inn.reports.registering import register_xray
+        from monai_inn.applications.registration.results.registering import register_xray
 
         return register_xray(self.bundle, self.xray, self.output_dir, **self.options)
 

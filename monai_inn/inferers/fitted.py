@@ -282,7 +282,7 @@ class FittedPosterior:
             return self.problem.features(observation)
 
     def _checked(self, observation: Tensor) -> Tensor:
-        channels = len(self.problem.observation_names)
+        channels = len(self.problem.observation)
         if observation.shape[-1] != channels:
             raise ValueError(
                 f"observations have {observation.shape[-1]} channels on the last axis, expected {channels}."
@@ -292,8 +292,8 @@ class FittedPosterior:
 
     def _batched(self, image: Tensor, batched: bool | None) -> tuple[Tensor, bool]:
         """The image with a batch axis, and whether it came with one."""
-        self.problem.require_pixels()
-        channels = len(self.problem.observation_names)
+        self.problem.observation.require_local(self.problem.name)
+        channels = self.problem.observation.channels
         image = torch.as_tensor(image).to(self.device)
         first, second = (size == channels for size in (*image.shape[:2], -1, -1)[:2])
         if batched is None and first and second:

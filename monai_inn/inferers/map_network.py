@@ -28,7 +28,7 @@ class MapNetwork(nn.Module):
 
     Args:
         problem: ``{"name": …, **arguments}`` of ``monai_inn.problems.create``, or the problem itself.
-        network: arguments of ``PosteriorNetwork``.
+        network: ``config`` of a ``PosteriorNetwork``.
         samples: posterior samples per pixel.
         interval: probability inside the interval.
         false_alarm: share of in-distribution pixels that the OoD mask may flag.
@@ -49,7 +49,7 @@ class MapNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.problem = problem if isinstance(problem, InverseProblem) else create(**problem)
-        self.network = PosteriorNetwork(**network)
+        self.network = PosteriorNetwork.from_config(network)
         self.samples, self.interval, self.false_alarm, self.seed = samples, interval, false_alarm, seed
         self.register_buffer(
             "latents", shared_latents(samples, len(self.problem.targets), seed), persistent=False

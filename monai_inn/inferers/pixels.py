@@ -27,7 +27,8 @@ class Pixels:
     """
 
     def __init__(self, image: Tensor, problem: InverseProblem) -> None:
-        channels = len(problem.observation_names)
+        self._specification = problem.observation
+        channels = self._specification.channels
         if image.ndim < 2 or image.shape[1] != channels:
             raise ValueError(
                 f"image has shape {tuple(image.shape)}, expected (batch, {channels} bands, *spatial) for "
@@ -42,10 +43,27 @@ class Pixels:
 
     def rows(self, index: Tensor) -> Tensor:
         """Return the observations of some pixels, ``(n, C)`` float32, for their numbers ``(n,)``."""
+        if self._specification.kind == "neighbourhood":
+            return self._around(index)
         if len(self._flat) == 1:
             return self._flat[0].index_select(1, index).T.float()
         per_image = self._flat.shape[2]
         return self._flat[index // per_image, :, index % per_image].float()
+
+    def _around(self, index: Tensor) -> Tensor:
+        """Rows of all pixels around some; at the border those inside stand for those outside."""
+        where = torch.unravel_index(index, self._shape)
+        size = self._specification.size
+        steps = torch.cartesian_prod(*(torch.arange(n, device=index.device) - n // 2 for n in size))
+        spatial = self._shape[1:]
+        if len(spatial) != len(size):
+            raise ValueError(f"an image of {len(spatial)} axes has no neighbourhoods of size {size}.")
+        flat = torch.zeros(len(index), len(steps), dtype=torch.int64, device=index.device)
+        for axis, length in enumerate(spatial):
+            along = (where[axis + 1].unsqueeze(1) + steps[:, axis]).clamp(0, length - 1)
+            flat = flat * length + along
+        values = self._flat[where[0].unsqueeze(1), :, flat]
+        return values.flatten(1).float()
 
     def pieces(self, size: int, threads: int = 1) -> list[Tensor]:
         """Return the numbers of the valid pixels in pieces of at most ``size``.

@@ -169,7 +169,7 @@ class PosteriorInferer(Inferer):
             return solve(pixels.rows(index))
 
         # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
-        made_up = torch.ones(1, len(self.problem.observation_names), dtype=torch.float32, device=device)
+        made_up = torch.ones(1, len(self.problem.observation), dtype=torch.float32, device=device)
         like = next(on_all_threads(solve, [made_up], device))
         columns = {name: pixels.blank(value.shape[1]) for name, value in like.items()}
         maps = {name: pixels.image(value) for name, value in columns.items()} | {"valid": pixels.mask}

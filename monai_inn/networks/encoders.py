@@ -1,141 +1,153 @@
-"""What stands in front of a flow: whitening of the features, the condition encoder, the preview head."""
+"""From features to the condition of a flow, and from the condition to a preview."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.chunks import full_precision
+from monai_inn.networks.parts import Encoder, register
 from monai_inn.networks.products import Linear
-from monai_inn.seeding import seeded
+from monai_inn.networks.templates import Templates
+from monai_inn.networks.whitening import Components, Whitening
 
-__all__ = ["Components", "ConditionEncoder", "QuantileHead", "Whitening"]
+__all__ = ["ConditionEncoder", "ImageEncoder", "QuantileHead", "VectorEncoder"]
+
+_LEADING = 24  # principal components that the density of an image is over
 
 
-class Whitening(nn.Module):
-    """Fixed affine map that gives features zero mean and unit covariance: ``(x − m) Wᵀ``.
+@register
+class VectorEncoder(Encoder):
+    """Encoder of a few numbers: whitened, then a residual network.
 
-    Fitted once on simulated observations; part of the network's state, so that a bundle carries it.
+    If some may be missing it sees them standardised one by one, and which were measured.
 
     Args:
-        channels: number of features ``F``.
+        num_features: number of features ``F``.
+        may_miss: whether features may be NaN.
+        out_channels: channels of the condition.
+        width: width of the residual network.
+        num_blocks: its residual blocks.
     """
 
-    mean: Tensor
-    matrix: Tensor
+    kind: ClassVar[str] = "vector"
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        out_channels: int = 32,
+        width: int = 128,
+        num_blocks: int = 2,
+        may_miss: bool = False,
+    ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("matrix", torch.eye(channels))
+        self.whitening = Whitening(num_features)
+        self.may_miss = may_miss
+        self.network = ConditionEncoder(num_features * (1 + may_miss), out_channels, width, num_blocks)
+        self.out_channels = out_channels
+        self.config = {
+            "num_features": num_features,
+            "out_channels": out_channels,
+            "width": width,
+            "num_blocks": num_blocks,
+            "may_miss": may_miss,
+        }
 
-    @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
-        """Set mean and matrix from features ``(N, F)``.
+    def fit(self, features: Tensor, clean: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
+        """Set the whitening from features ``(N, F)``."""
+        if self.may_miss:
+            self.whitening.standardise(features)
+        else:
+            self.whitening.fit(features)
 
-        Raises:
-            ValueError: if the features are singular, because a density over them would not exist.
-        """
-        x = features.double()
-        mean, covariance = x.mean(0), torch.atleast_2d(torch.cov(x.T))
-        variance, axes = torch.linalg.eigh(covariance)
-        if not torch.isfinite(variance).all() or variance[0] <= 1e-12 * variance[-1]:
-            raise ValueError(
-                f"the features are singular (variances from {variance[0]:.1e} to {variance[-1]:.1e}); "
-                "drop the redundant dimension, for normalised spectra by the isometric log-ratio, or add the "
-                "measurement's noise."
-            )
-        self.mean.copy_(mean)
-        self.matrix.copy_((axes / variance.sqrt()).T)
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features ``(…, F)`` to a condition ``(…, out_channels)``."""
+        seen = self.whitening(features.nan_to_num() if self.may_miss else features)
+        if self.may_miss:
+            measured = features.isfinite()
+            seen = torch.cat([torch.where(measured, seen, 0.0), measured.to(seen)], -1)
+        return self.network(seen)  # type: ignore[no-any-return]
+
+
+@register
+class ImageEncoder(Encoder):
+    """Encoder of whole images with white noise: principal components, and how templates fit.
+
+    Args:
+        num_features: number of pixels ``F``.
+        num_parameters: parameters ``D`` of an image.
+        components: principal components that it sees.
+        templates: images of known parameters that it is told the fit of; 0 for none.
+        periodic: parameters that are angles on a full circle.
+        out_channels: channels of the condition.
+        width: width of the residual network.
+        num_blocks: its residual blocks.
+    """
+
+    kind: ClassVar[str] = "image"
+
+    def __init__(
+        self,
+        num_features: int,
+        num_parameters: int,
+        components: int = 256,
+        templates: int = 0,
+        periodic: Sequence[int] = (),
+        out_channels: int = 96,
+        width: int = 128,
+        num_blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        self.components = Components(num_features, components, min(_LEADING, components))
+        self.templates = Templates(components, templates, num_parameters, periodic) if templates else None
+        seen = components + (self.templates.out_channels if self.templates else 0)
+        self.network = ConditionEncoder(seen, out_channels, width, num_blocks)
+        self.out_channels = out_channels
+        self.config = {
+            "num_features": num_features,
+            "num_parameters": num_parameters,
+            "components": components,
+            "templates": templates,
+            "periodic": list(periodic),
+            "out_channels": out_channels,
+            "width": width,
+            "num_blocks": num_blocks,
+        }
 
     @property
-    def log_det(self) -> Tensor:
-        """``log |d whitened / d features|`` in nats."""
-        return torch.linalg.slogdet(self.matrix.double())[1].float()
+    def num_known(self) -> int:
+        """Number of templates."""
+        return 0 if self.templates is None else len(self.templates.offset)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Whiten features ``(…, F)``, unrounded: small directions are differences of large numbers."""
-        with full_precision(features.device):
-            return (features - self.mean) @ self.matrix.T
-
-
-class Components(nn.Module):
-    """Principal components of images: where the pose, or whatever is looked for, leaves its mark.
-
-    In features whose noise is white, an image tells about its clean counterpart only through the directions
-    in which clean images vary, so that a linear map on these is a condition that loses nothing but what lies
-    deep in the noise. What an image holds beyond them tells whether it is one of the simulated at all.
-
-    Args:
-        channels: number of pixels ``F``.
-        components: number of components, ``F`` at most.
-        leading: components that ``summary`` returns.
-    """
-
-    mean: Tensor
-    axes: Tensor
-    scale: Tensor
-    residual: Tensor
-
-    def __init__(self, channels: int, components: int, leading: int) -> None:
-        super().__init__()
-        if not 1 <= leading <= components < channels:
-            raise ValueError(
-                f"{leading} leading of {components} components of {channels} pixels; each must be fewer than "
-                "the next."
-            )
-        self.leading = leading
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("axes", torch.eye(channels, components))
-        self.register_buffer("scale", torch.ones(components))
-        self.register_buffer("residual", torch.tensor([0.0, 1.0]))
-
-    @torch.no_grad()
-    def fit(self, features: Tensor, clean: Tensor) -> None:
-        """Set all from features with noise, ``(N, F)``, and axes from those without, ``(N', F)``.
-
-        Axes of noisy images would be those of noise where the signal is weaker than it. Such directions tell
-        much together: with 20,000 images of 1,024 pixels a third of a nat of the posterior was lost.
+    def fit(self, features: Tensor, clean: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
+        """Set components and templates.
 
         Raises:
-            ValueError: if there are too few of them, or they do not vary in as many directions.
+            ValueError: if the encoder has templates and is not given as many, or the reverse.
         """
-        if min(len(features), len(clean)) <= self.axes.shape[1]:
+        given = 0 if known is None else len(known[0])
+        if given != self.num_known:
             raise ValueError(
-                f"{min(len(features), len(clean))} images are too few for {self.axes.shape[1]} components; "
-                "simulate more."
+                f"a network of {self.num_known:,} templates was given {given or 'none'}; give as many "
+                "as it has."
             )
-        self.mean.copy_(clean.mean(0))
-        with seeded(0):
-            axes = torch.pca_lowrank(clean - self.mean, self.axes.shape[1], center=False, niter=4)[2]
-        self.axes.copy_(axes)
-        self.scale.copy_(((features - self.mean) @ axes).std(0))
-        beyond = self._beyond(features - self.mean)
-        self.residual.copy_(torch.stack([beyond.mean(), beyond.std()]))
-        if not (self.scale > 1e-6 * self.scale[0]).all() or not self.residual[1] > 0:
-            raise ValueError(
-                f"the images do not vary in more than {self.axes.shape[1]} directions; add the measurement's "
-                "noise, or ask for fewer components."
-            )
-        self.axes.copy_(axes.half())  # enough for fixed directions, and what bundles store
+        self.components.fit(features, clean)
+        if self.templates is not None and known is not None:
+            self.templates.fit(self.components, features, *known)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features ``(…, F)`` to components of unit variance, ``(…, components)``, in full precision."""
-        with full_precision(features.device):
-            return (features - self.mean) @ self.axes / self.scale
+        """Map features ``(…, F)`` to a condition ``(…, out_channels)``."""
+        seen = self.components(features)
+        if self.templates is not None:
+            seen = torch.cat([seen, self.templates(seen)], -1)
+        return self.network(seen)  # type: ignore[no-any-return]
 
     def summary(self, features: Tensor) -> Tensor:
-        """Leading components, and how much lies beyond all of them, ``(…, leading + 1)``, unit variance."""
-        beyond = (self._beyond(features - self.mean) - self.residual[0]) / self.residual[1]
-        return torch.cat([self(features)[..., : self.leading], beyond.unsqueeze(-1)], -1)
-
-    def _beyond(self, centred: Tensor) -> Tensor:
-        """Logarithm of the squared length that no component holds."""
-        with full_precision(centred.device):
-            inside = (centred @ self.axes).square().sum(-1)
-        return (centred.square().sum(-1) - inside).clamp_min(1e-6).log()
+        """Return leading components and what lies beyond all of them, ``(…, leading + 1)``."""
+        return self.components.summary(features)
 
 
 class ConditionEncoder(nn.Module):

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from monai_inn.networks.bases import AdjustedNormal
+from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.distributions import FlowDistribution, SampleShape
-from monai_inn.networks.encoders import Components, ConditionEncoder, QuantileHead, Whitening
-from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
-from monai_inn.networks.templates import Templates
+from monai_inn.networks.encoders import QuantileHead
+from monai_inn.networks.flows import ConditionalFlow
+from monai_inn.networks.parts import Encoder, build, describe
 from monai_inn.problems.parameters import ParameterSpace
 from monai_inn.seeding import seeded
 
-__all__ = ["ParameterPosterior", "PosteriorNetwork"]
+__all__ = ["ParameterPosterior", "PosteriorNetwork", "assemble"]
 
-_LEADING = 24  # principal components that the density of an image is over
+_MANY = 128  # features from which on a density is over principal components of them
 
 
 class ParameterPosterior(Distribution):
@@ -67,33 +68,18 @@ class ParameterPosterior(Distribution):
 class PosteriorNetwork(nn.Module):
     """All that is trained for one inverse problem; sizes only, no physics.
 
-    The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted. The density is over
-    the density features, or, if features are an image, over leading components and what lies beyond all. A
-    network of an image has no preview, nor has one of angles, whose marginals have no order.
+    The buffer ``ood_scores`` holds WAIC of held-out in-distribution observations, sorted.
 
     A recalibrated network has a ``base`` that adjusts the latents of its posterior, and two sorted buffers
     of held-out simulations: ``level_scores (D, n)``, at which quantile level the truth of each parameter of
     the first group lay, and ``region_radii (n,)``, the radius of the truth's latent in that group.
 
     Args:
-        num_features: features ``F`` of an observation that the posterior is conditioned on.
-        num_density_features: features ``K`` of an observation that the density is over.
-        groups: sizes of the parameter groups; the first group holds the parameters that maps show.
-        condition_channels: channels between encoder and flow.
-        encoder_width: width of the encoder.
-        encoder_blocks: residual blocks of the encoder.
-        components: principal components that the encoder sees of features that are an image; 0 for features
-            that are none, of which it sees all.
-        templates: images of known parameters that the encoder is told the fit of; 0 for none.
-        periodic: parameters that are angles on a full circle, of the first group.
-        num_blocks: coupling blocks for each group, one number or one for each.
-        hidden_channels: hidden layers of the couplings' subnets, one tuple or one for each group.
-        coupling: ``"spline"`` or ``"affine"``.
-        members: flows in the density ensemble.
-        density_blocks: coupling blocks of each of them.
-        density_hidden: hidden layers of their subnets.
+        encoder: from features to the condition.
+        flow: posterior given the condition; its first group holds the parameters that maps show.
+        density: of the observations, for trust.
+        preview: quick quantiles of the first group, if there are maps that may be previewed.
         num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
-        seed: seed of the initial weights.
         recalibration_knots: knots of the adjusted latent radius; 0 for a standard normal base.
         recalibration_cases: held-out simulations behind conformal quantile levels; 0 for none.
     """
@@ -105,87 +91,54 @@ class PosteriorNetwork(nn.Module):
 
     def __init__(
         self,
-        num_features: int,
-        num_density_features: int,
-        groups: Sequence[int],
+        encoder: Encoder,
+        flow: ConditionalFlow,
+        density: ObservationDensity,
+        preview: QuantileHead | None = None,
         *,
-        condition_channels: int = 32,
-        encoder_width: int = 128,
-        encoder_blocks: int = 2,
-        components: int = 0,
-        templates: int = 0,
-        periodic: Sequence[int] = (),
-        num_blocks: int | Sequence[int] = 4,
-        hidden_channels: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
-        coupling: str = "spline",
-        members: int = 5,
-        density_blocks: int = 2,
-        density_hidden: Sequence[int] = (64, 64),
         num_ood_scores: int = 4000,
-        seed: int = 0,
         recalibration_knots: int = 0,
         recalibration_cases: int = 0,
     ) -> None:
         super().__init__()
-        with seeded(seed):
-            leading = min(_LEADING, components)
-            self.whitening: Whitening | Components = (
-                Components(num_features, components, leading) if components else Whitening(num_features)
-            )
-            density_channels = leading + 1 if components else num_density_features
-            self.density_whitening = Whitening(density_channels)
-            self.templates = (
-                Templates(components, templates, sum(groups), periodic) if components and templates else None
-            )
-            seen = (components or num_features) + (self.templates.out_channels if self.templates else 0)
-            self.encoder = ConditionEncoder(seen, condition_channels, encoder_width, encoder_blocks)
-            has_preview = not components and not periodic
-            self.preview = QuantileHead(condition_channels, groups[0]) if has_preview else None
-        self.flow = ConditionalFlow(
-            sum(groups),
-            condition_channels,
-            num_blocks,
-            hidden_channels,
-            coupling,
-            groups=groups,
-            periodic=periodic,
-            seed=seed,
-        )
-        self.density = FlowEnsemble(
-            members,
-            in_channels=density_channels,
-            num_blocks=density_blocks,
-            hidden_channels=density_hidden,
-            # Affine couplings grow without bound off the data, and members then disagree about anything.
-            coupling="spline",
-            mixing="rotation",
-            seed=seed + 1,
-        )
-        self.config = {
-            "num_features": num_features,
-            "num_density_features": num_density_features,
-            "groups": list(groups),
-            "condition_channels": condition_channels,
-            "encoder_width": encoder_width,
-            "encoder_blocks": encoder_blocks,
-            "components": components,
-            "templates": templates,
-            "periodic": list(periodic),
-            "num_blocks": self.flow.config["num_blocks"],
-            "hidden_channels": self.flow.config["hidden_channels"],
-            "coupling": coupling,
-            "members": members,
-            "density_blocks": density_blocks,
-            "density_hidden": list(density_hidden),
-            "num_ood_scores": num_ood_scores,
-            "seed": seed,
-        }
+        self.encoder, self.flow, self.density, self.preview = encoder, flow, density, preview
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
+        targets = flow.config["groups"][0]
         self._hold(
-            AdjustedNormal(groups, recalibration_knots) if recalibration_knots else None,
-            torch.zeros(groups[0], recalibration_cases) if recalibration_cases else None,
+            AdjustedNormal(flow.config["groups"], recalibration_knots) if recalibration_knots else None,
+            torch.zeros(targets, recalibration_cases) if recalibration_cases else None,
             torch.zeros(recalibration_cases) if recalibration_cases else None,
         )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Description from which ``from_config`` makes a network of the same sizes, JSON-ready.
+
+        Raises:
+            ValueError: if the class of the encoder is not registered.
+        """
+        sizes = {
+            "num_ood_scores": len(self.ood_scores),
+            "recalibration_knots": 0 if self.base is None else self.base.knots,
+            "recalibration_cases": 0 if self.level_scores is None else self.level_scores.shape[1],
+        }
+        parts = {"encoder": describe(self.encoder), "flow": self.flow.config, "density": self.density.config}
+        return parts | {"has_preview": self.preview is not None} | sizes
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> PosteriorNetwork:
+        """Build a network with new weights of the sizes that ``config`` described.
+
+        Raises:
+            UnknownNameError: if nobody offers its kind of encoder.
+        """
+        sizes = {name: value for name, value in config.items() if name in _SIZES}
+        encoder = cast("Encoder", build(config["encoder"]))
+        flow = ConditionalFlow(**config["flow"])
+        preview = (
+            QuantileHead(encoder.out_channels, flow.config["groups"][0]) if config["has_preview"] else None
+        )
+        return cls(encoder, flow, ObservationDensity(**config["density"]), preview, **sizes)
 
     def recalibrated(
         self, base: AdjustedNormal | None, level_scores: Tensor | None, region_radii: Tensor | None
@@ -204,13 +157,6 @@ class PosteriorNetwork(nn.Module):
         self.base = base
         self.register_buffer("level_scores", scores)
         self.register_buffer("region_radii", radii)
-        sizes = {
-            "recalibration_knots": 0 if base is None else base.knots,
-            "recalibration_cases": 0 if scores is None else scores.shape[1],
-        }
-        # Left out where there is none, so that such a network stays readable by releases without it.
-        config = {name: value for name, value in self.config.items() if name not in sizes}
-        self.config = config | {name: size for name, size in sizes.items() if size}
 
     def posterior(self, features: Tensor) -> FlowDistribution:
         """Return the posterior in the flow's space given features ``(*batch, F)``."""
@@ -218,52 +164,31 @@ class PosteriorNetwork(nn.Module):
         return q if self.base is None else q.with_base(self.base)
 
     def condition(self, features: Tensor) -> Tensor:
-        """Return what flow and preview are conditioned on, ``(…, condition_channels)``."""
-        seen = self.whitening(features)
-        return self.encoder(seen if self.templates is None else torch.cat([seen, self.templates(seen)], -1))
+        """Return what flow and preview are conditioned on, ``(…, out_channels)``."""
+        return self.encoder(features)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def fit_whitening(
+    def fit_fixed(
         self,
         features: Tensor,
         density_features: Tensor,
         clean: Tensor,
-        templates: tuple[Tensor, Tensor] | None = None,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        """Set all fixed maps in front of the trained parts.
+        """Set all that is not trained.
 
         Args:
             features: shape ``(N, F)``.
             density_features: shape ``(N, K)``.
-            clean: features of observations without noise, ``(N', F)``; only those of images are looked at.
-            templates: features ``(K, F)`` of the templates and their parameters in the flow's space,
-                ``(K, D)``, if the network has some.
-
-        Raises:
-            ValueError: if the network has templates and none are given, or the reverse.
+            clean: features of observations without noise, ``(N', F)``.
+            known: what ``encoder.num_known`` asks for, see ``Encoder.fit``.
         """
-        if (self.templates is None) != (templates is None):
-            number = 0 if self.templates is None else len(self.templates.offset)
-            given = "none" if templates is None else f"{len(templates[0]):,}"
-            raise ValueError(f"a network of {number:,} templates was given {given}; give as many as it has.")
-        if isinstance(self.whitening, Components):
-            self.whitening.fit(features, clean)
-            if self.templates is not None and templates is not None:
-                self.templates.fit(self.whitening, features, *templates)
-        else:
-            self.whitening.fit(features)
-        self.density_whitening.fit(self._density_summary(density_features))
-
-    def density_channels(self, features: Tensor) -> Tensor:
-        """Return what the density is over, whitened, of density features ``(…, K)``."""
-        return self.density_whitening(self._density_summary(features))
-
-    def _density_summary(self, features: Tensor) -> Tensor:
-        return self.whitening.summary(features) if isinstance(self.whitening, Components) else features
+        self.encoder.fit(features, clean, known)
+        self.density.fit(self.encoder.summary(density_features))
 
     def observation_log_prob(self, features: Tensor) -> Tensor:
         """Log density in nats of density features ``(…, K)`` under every member, shape ``(M, …)``."""
-        return self.density().log_prob(self.density_channels(features)) + self.density_whitening.log_det
+        return self.density.log_prob(self.encoder.summary(features))
 
     def preview_quantiles(self, features: Tensor) -> Tensor:
         """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space.
@@ -281,3 +206,57 @@ class PosteriorNetwork(nn.Module):
             return quick
         middle = quick.shape[-1] // 2
         return torch.lerp(quick[..., middle : middle + 1], quick, self.base.spread(0))
+
+
+_SIZES = ("num_ood_scores", "recalibration_knots", "recalibration_cases")
+_FLOW = {"num_blocks": 4, "hidden_channels": (64, 64), "coupling": "spline"}
+
+
+def assemble(
+    num_features: int,
+    num_density_features: int,
+    groups: Sequence[int],
+    periodic: Sequence[int] = (),
+    *,
+    encoder: Encoder | Mapping[str, Any] | None = None,
+    flow: Mapping[str, Any] | None = None,
+    density: Mapping[str, Any] | None = None,
+    has_preview: bool = True,
+    num_ood_scores: int = 4000,
+    seed: int = 0,
+) -> PosteriorNetwork:
+    """Put a network together for a problem of some sizes.
+
+    Args:
+        num_features: features ``F`` of an observation that the posterior is conditioned on.
+        num_density_features: features ``K`` of an observation that the density is over.
+        groups: sizes of the parameter groups; the first group holds the parameters that maps show.
+        periodic: parameters that are angles on a full circle, of the first group.
+        encoder: the encoder, or its description; that of a vector by default.
+        flow: further arguments of ``ConditionalFlow``.
+        density: further arguments of ``ObservationDensity``.
+        has_preview: whether to add the head of quick quantiles; angles, whose marginals have no order, have
+            none.
+        num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
+        seed: seed of the initial weights.
+
+    Raises:
+        UnknownNameError: if nobody offers that kind of encoder.
+        ValueError: if a size does not fit the others.
+    """
+    with seeded(seed):
+        if not isinstance(encoder, nn.Module):
+            description = {"kind": "vector", **(encoder or {})}
+            encoder = cast("Encoder", build(description, num_features=num_features))
+        else:
+            describe(encoder)  # what cannot be described is better refused before it is trained
+        preview = QuantileHead(encoder.out_channels, groups[0]) if has_preview and not periodic else None
+    chosen: dict[str, Any] = {**_FLOW, **(flow or {})}
+    posterior = ConditionalFlow(
+        sum(groups), encoder.out_channels, groups=groups, periodic=periodic, seed=seed, **chosen
+    )
+    seen = encoder.summary(torch.zeros(1, num_density_features)).shape[-1]
+    over = {"components": _MANY // 2 if seen > _MANY else 0, "seed": seed + 1, **(density or {})}
+    return PosteriorNetwork(
+        encoder, posterior, ObservationDensity(seen, **over), preview, num_ood_scores=num_ood_scores
+    )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.chunks import full_precision
-from monai_inn.networks.encoders import Components
+from monai_inn.networks.whitening import Components
 
 __all__ = ["Templates"]
 

@@ -1,48 +1,29 @@
-"""Inverse problems: prior, forward model and noise, one file a problem."""
+"""Inverse problems: prior, forward model and noise, and what all of them share.
+
+The classes of ours are attributes of this package, too: ``problems.TwoMoons``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from monai_inn.lazy import lazy_attributes
-from monai_inn.problems.ballistics import InverseBallistics
 from monai_inn.problems.base import InverseProblem, Prior
-from monai_inn.problems.deformable import DeformableRegistration
-from monai_inn.problems.gaussian import LinearGaussian
-from monai_inn.problems.gaussian_uniform import GaussianUniform
-from monai_inn.problems.kinematics import InverseKinematics
-from monai_inn.problems.mixture import EightModes
-from monai_inn.problems.oximetry import Oximetry
+from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace, labels
-from monai_inn.problems.registration import PoseRegistration
-from monai_inn.problems.registry import REGISTERED, create, names, register
-from monai_inn.problems.roots import ComplexRoots
+from monai_inn.problems.registry import create, names, ours, register
 from monai_inn.problems.simulated import Simulated
-from monai_inn.problems.sir import Epidemic
-from monai_inn.problems.slcp import SimpleLikelihood
-from monai_inn.problems.two_moons import TwoMoons
 
 if TYPE_CHECKING:
     from monai_inn.validation.contract import check_problem
 
 __all__ = [
-    "ComplexRoots",
-    "DeformableRegistration",
-    "EightModes",
-    "Epidemic",
-    "GaussianUniform",
-    "InverseBallistics",
-    "InverseKinematics",
     "InverseProblem",
-    "LinearGaussian",
-    "Oximetry",
+    "Observation",
     "Parameter",
     "ParameterSpace",
-    "PoseRegistration",
     "Prior",
-    "SimpleLikelihood",
     "Simulated",
-    "TwoMoons",
     "check_problem",
     "create",
     "labels",
@@ -50,26 +31,17 @@ __all__ = [
     "register",
 ]
 
-REGISTERED.update(
-    {
-        cls.name: cls
-        for cls in (
-            ComplexRoots,
-            DeformableRegistration,
-            EightModes,
-            Epidemic,
-            GaussianUniform,
-            InverseBallistics,
-            InverseKinematics,
-            LinearGaussian,
-            Oximetry,
-            PoseRegistration,
-            SimpleLikelihood,
-            Simulated,
-            TwoMoons,
-        )
-    }
-)
 
-# It trains and validates, which is far above problems; nothing here imports it.
-__getattr__ = lazy_attributes("monai_inn.validation", {"check_problem": "contract"})
+def __getattr__(name: str) -> Any:
+    """Return the class of a problem of ours, or ``check_problem``, which stands far above this package."""
+    if name == "check_problem":
+        return importlib.import_module("monai_inn.validation.contract").check_problem
+    for place in ours().values():
+        module, _, cls = place.partition(":")
+        if cls == name:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(place.partition(":")[2] for place in ours().values())])

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.seeding import seeded
 
@@ -65,22 +67,24 @@ class FlatPrior(Prior):
 class InverseProblem(abc.ABC):
     """Prior, forward model and noise of one measurement; everything else in the package works from these.
 
-    A subclass sets ``name``, ``parameters`` and ``observation_names`` and writes ``forward`` and ``noise``.
+    A subclass sets ``name``, ``parameters`` and ``observation`` and writes ``forward`` and ``noise``.
     ``targets`` names the parameters that maps show (they come first in ``parameters``); the others are
     nuisances of the forward model, inferred as well so that posterior samples can be simulated again.
 
     Attributes:
         can_simulate: whether ``forward`` can be called.
-        image_size: rows and columns if an observation is an image, its rows one after another.
+        observation: what an observation holds.
+        encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
+            of a class that ``networks.register`` knows; ``None`` for the usual one of such observations.
         storage_dtype: number format in which a training pool keeps noise-free observations.
     """
 
     name: ClassVar[str]
     parameters: tuple[Parameter, ...]
-    observation_names: tuple[str, ...]
+    observation: Observation
     targets: tuple[str, ...]
     can_simulate: bool = True
-    image_size: tuple[int, int] | None = None
+    encoder: Mapping[str, Any] | None = None
     storage_dtype: torch.dtype = torch.float32
 
     @property
@@ -102,7 +106,18 @@ class InverseProblem(abc.ABC):
 
     @abc.abstractmethod
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return noisy copies of noise-free observations ``(…, C)``, same shape."""
+        """Return noisy copies of noise-free observations ``(…, C)``, same shape; the context stays."""
+
+    def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw the settings ``(n, K)`` of acquisitions, as ``observation.context`` names them; none here."""
+        return torch.zeros(n, 0)
+
+    def forward_with_context(self, theta: Tensor, context: Tensor) -> Tensor:
+        """Return the noise-free values ``(…, C − K)`` under settings ``(…, K)``; those of ``forward`` here.
+
+        A problem with context overrides it. NaN stands for what such an acquisition does not measure.
+        """
+        return self.forward(theta)
 
     @classmethod  # noqa: B027 -- most have no options
     def add_options(cls, parser: argparse._ActionsContainer) -> None:
@@ -127,15 +142,7 @@ class InverseProblem(abc.ABC):
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""
-        return torch.isfinite(y).all(-1)
-
-    def require_pixels(self) -> None:
-        """Raise a ``ValueError`` if an observation is a whole image, of which there are no maps."""
-        if self.image_size is not None:
-            raise ValueError(
-                f"the problem {self.name!r} takes a whole image at a time and makes no maps of it; use "
-                "`monai-inn register`."
-            )
+        return self.observation.is_usable(y)
 
     def simulate(self, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Draw parameters from the prior and their noisy observations.
@@ -167,7 +174,9 @@ class InverseProblem(abc.ABC):
         blocks = range(first_block, first_block + math.ceil(n / BLOCK))
         prior = self.prior
         theta = torch.cat([drawn(prior, stream(seed, i, "prior")) for i in blocks])[:n]
-        return theta, self.forward(theta)
+        context = torch.cat([self.draw_context(BLOCK, stream(seed, i, "context")) for i in blocks])[:n]
+        values = self.forward_with_context(theta, context)
+        return theta, torch.cat([values, context.to(values)], -1) if context.shape[1] else values
 
     def reference_posterior(self, y: Tensor) -> Distribution:
         """Return the exact posterior of observations ``(…, C)``, where the problem has one.
@@ -196,7 +205,7 @@ class InverseProblem(abc.ABC):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({len(self.parameters)} parameters: {', '.join(self.space.names)}; "
-            f"{len(self.observation_names)} observations)"
+            f"{len(self.observation)} observations)"
         )
 
 

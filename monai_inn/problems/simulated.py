@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from monai_inn.files import one_line
 from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, drawn, stream
+from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of
 from monai_inn.seeding import seeded_everywhere
@@ -60,7 +61,7 @@ class Simulated(InverseProblem):
     ) -> None:
         self._config = [dict(entry) for entry in parameters]
         self.parameters = tuple(_parameter(entry) for entry in self._config)
-        self.observation_names = tuple(observation_names)
+        self.observation = Observation.pixel(*observation_names)
         self.targets = self.space.names
         self._prior, self._simulator, self.is_vectorised = prior, simulator, is_vectorised
         self.can_simulate = simulator is not None
@@ -93,10 +94,10 @@ class Simulated(InverseProblem):
         """
         prior, names = independent(prior, names)
         parameters = parameters_of(prior, names, units)
-        problem = cls(parameters, (), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
+        problem = cls(parameters, ("x1",), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
         with seeded_everywhere(0):
             first = problem._called(drawn(prior, stream(0, 0, "prior"))[:2], None)
-        problem.observation_names = tuple(f"x{i + 1}" for i in range(first.shape[1]))
+        problem.observation = Observation.pixel(*(f"x{i + 1}" for i in range(first.shape[1])))
         return problem
 
     @classmethod
@@ -148,7 +149,7 @@ class Simulated(InverseProblem):
             ValueError: if there is no function, or it fails.
         """
         rows = theta.reshape(-1, theta.shape[-1])
-        return self._called(rows, len(self.observation_names)).reshape(*theta.shape[:-1], -1)
+        return self._called(rows, len(self.observation)).reshape(*theta.shape[:-1], -1)
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the observations as they are: the function's have their noise already."""
@@ -165,7 +166,7 @@ class Simulated(InverseProblem):
             # Row by row a call need not know how many follow; all at once, it must see the same number.
             rows = rows if self.is_vectorised else rows[: n - start]
             with seeded_everywhere(stream(seed, block, "simulator").initial_seed()):
-                y.append(self._called(rows, len(self.observation_names))[: n - start])
+                y.append(self._called(rows, len(self.observation))[: n - start])
             theta.append(rows[: n - start])
         made = torch.cat(theta), torch.cat(y)
         if seed == self._measured:
@@ -254,7 +255,7 @@ class Simulated(InverseProblem):
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but tensors and functions."""
-        return {"parameters": self._config, "observation_names": list(self.observation_names)}
+        return {"parameters": self._config, "observation_names": list(self.observation.names)}
 
 
 def problem_of(

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.bundles.reading import shipped
-from monai_inn.reports.registering import register_xray
 from monai_inn.reports.results import infer_image
 
 __all__ = ["XRAY_READING", "Example", "examples_folder", "run_demo"]

@@ -47,7 +47,7 @@ def export_result(
     withheld pixels are in them, marked by ``ood.nii.gz``. ``csv`` writes ``summary.csv``, a row a parameter,
     and ``pixels.csv.gz``, a row a usable pixel; units are in the heads, positions are RAS millimetres.
     ``html`` writes ``record.html``, one printable page. ``dicom`` writes objects into ``dicom/``, see
-    ``monai_inn.reports.dicom``: no value of a withheld pixel is in them.
+    ``monai_inn.reports.dicom.maps``: no value of a withheld pixel is in them.
 
     Args:
         folder: folder that ``infer`` wrote.
@@ -197,7 +197,7 @@ def _write_page(draft: Path, result: StoredResult) -> list[Entry]:
 
 
 def _write_dicom(draft: Path, result: StoredResult, source: str | PathLike[str] | None) -> list[Entry]:
-    from monai_inn.reports.dicom import write_dicom
+    from monai_inn.reports.dicom.maps import write_dicom
 
     target = draft / "dicom"
     target.mkdir()

@@ -46,7 +46,7 @@ def read_image(
     """
     from monai_inn.transforms import CalibrateReflectance, MarkInvalidPixels, MatchCamera, read_multispectral
 
-    problem.require_pixels()
+    problem.observation.require_local(problem.name)
     image: MetaTensor = read_multispectral(path)
     wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
     if dark is not None and white is None:
@@ -54,10 +54,10 @@ def read_image(
     camera = getattr(problem, "camera", None)
     if camera is not None:
         image = cast("MetaTensor", MatchCamera(camera=camera)(image))
-    elif len(image) != len(problem.observation_names):
+    elif len(image) != len(problem.observation):
         raise ValueError(
             f"{path}: image has {len(image)} channels, but the problem {problem.name!r} has "
-            f"{len(problem.observation_names)} observations; give an image with one channel for each."
+            f"{len(problem.observation)} observations; give an image with one channel for each."
         )
     marker = MarkInvalidPixels() if camera is not None else None
     valid = torch.isfinite(image.as_tensor()).all(0)

@@ -8,26 +8,21 @@ import math
 import statistics
 import time
 from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-
-import torch
 
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import BLOCK
-from monai_inn.training.engine import Stage, single_thread
+from monai_inn.training.engine import Stage
 from monai_inn.training.measure import rows_of_valid
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
-from monai_inn.training.stages import Recipe, stages_of
+from monai_inn.training.stages import Recipe, plans_of
 from monai_inn.training.warm import WARM_ROWS
 
-__all__ = ["Budget", "deadlines", "training_threads"]
+__all__ = ["Budget", "deadlines"]
 
-# Of the budget; the rest is for measuring.
-_SHARES = {"simulate": 0.25, "posterior": 0.45, "density": 0.15, "preview": 0.06}
-_SHARES_OF_IMAGES = {"simulate": 0.2, "posterior": 0.62, "density": 0.08}
+_MEASURING = 0.09  # of the budget, about; what this and the stages leave is for the simulations
 _BESIDE_POOL = 0.25  # of the budget, at most, for simulations that nothing is trained on
 _LEAST = {"num_simulations": 2048, "held_out": 512, "guard": 400, "measured": 400, "templates": 256}
 _LEAST_STEPS = 50
@@ -38,24 +33,14 @@ _TIMED_ROWS, _TIMED_STEPS = 4096, 9
 _TIMED_SHARE, _TIMED_SECONDS = 0.03, 0.5
 
 
-def training_threads(
-    stage: str, problem: InverseProblem, device: torch.device
-) -> AbstractContextManager[None]:
-    """Return what sets the threads of a stage: one, or all for the large steps of an image's posterior.
-
-    On two cores such a step of 32 × 32 pixels takes 55 ms, on one 90; small ones take longer on two.
-    """
-    is_large = stage == "posterior" and problem.image_size is not None
-    return nullcontext() if is_large else single_thread(device)
-
-
-def _shares(problem: InverseProblem) -> dict[str, float]:
-    return _SHARES if problem.image_size is None else _SHARES_OF_IMAGES
+def _simulating(problem: InverseProblem) -> float:
+    """Share of the budget for the simulations of the pool."""
+    return 1 - _MEASURING - sum(plan.share for plan in plans_of(problem))
 
 
 def deadlines(started: float, minutes: float, problem: InverseProblem) -> dict[str, float]:
     """When each stage must end, as ``time.monotonic()``: a slow one must not starve those after it."""
-    shares = _shares(problem)
+    shares = {"simulate": _simulating(problem)} | {plan.name: plan.share for plan in plans_of(problem)}
     ends = itertools.accumulate(shares.values())
     return {name: started + 60 * minutes * end for name, end in zip(shares, ends, strict=True)}
 
@@ -138,13 +123,13 @@ class Budget:
             return recipe
         trial = copy.deepcopy(net)
         small = replace(recipe, preview_observations=min(2048, recipe.preview_observations))
-        shares, steps = _shares(self.problem), {}
-        for build in stages_of(trial):
-            stage = build(trial, pool, held_out, small, seed)
-            with training_threads(stage.name, self.problem, pool.device):
+        steps = {}
+        for plan in plans_of(self.problem, trial):
+            stage = plan.build(trial, pool, held_out, small, seed)
+            with plan.threads(pool.device):
                 seconds = _step_seconds(stage, _TIMED_SHARE * self.seconds)
-            self._least_seconds[stage.name] = _LEAST_STEPS * seconds
-            steps[f"{stage.name}_steps"] = max(_LEAST_STEPS, int(shares[stage.name] * self.seconds / seconds))
+            self._least_seconds[plan.name] = _LEAST_STEPS * seconds
+            steps[f"{plan.name}_steps"] = max(_LEAST_STEPS, int(plan.share * self.seconds / seconds))
         return replace(recipe, **steps)
 
     def _check(self, row: float, seconds: float) -> None:
@@ -160,7 +145,7 @@ class Budget:
 
     def _rows(self, recipe: Recipe, *, pool: bool, is_warm: bool) -> int:
         """Simulations of a whole training, those of the pool included or not."""
-        templates = recipe.templates if self.problem.image_size is not None else 0
+        templates = 0 if self.problem.observation.is_local else recipe.templates
         warm = min(WARM_ROWS, recipe.num_simulations) if is_warm else 0
         checked = rows_of_valid(recipe.guard) + rows_of_valid(recipe.measured)
         return recipe.held_out + checked + templates + warm + (recipe.num_simulations if pool else 0)
@@ -168,9 +153,9 @@ class Budget:
     def _pool_rows(self, row: float) -> int:
         """Simulations of the pool that fit into its share of the budget, and into memory."""
         problem = self.problem
-        bytes_of_row = len(problem.observation_names) * problem.storage_dtype.itemsize
+        bytes_of_row = len(problem.observation) * problem.storage_dtype.itemsize
         most = min(_MOST_SIMULATIONS, max(4 * BLOCK, _POOL_BYTES // bytes_of_row))
-        rows = min(most, int(_shares(problem)["simulate"] * self.seconds / row))
+        rows = min(most, int(_simulating(problem) * self.seconds / row))
         return rows // BLOCK * BLOCK if rows > 8 * BLOCK else rows
 
     def _seconds_per_row(self, seed: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,20 +17,22 @@ from torch.distributions import Distribution
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
-from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks import Encoder, PosteriorNetwork
+from monai_inn.networks.parts import describe
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.registry import package_of
 from monai_inn.problems.simulated import Simulated, Simulator, problem_of
-from monai_inn.training.budget import Budget, training_threads
+from monai_inn.registry import package_of
+from monai_inn.training.budget import Budget
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.simulation import open_simulations
-from monai_inn.training.stages import Recipe, image_options, stages_of, template_images
+from monai_inn.training.stages import Plan, Recipe, known_observations, plans_of, usual_parts
 from monai_inn.training.warm import warm_start
 
-__all__ = ["fit"]
+__all__ = ["fit", "merged"]
 
 # Held-out data come from seeds far from any that a user would count up to.
 _WHITENING_ROWS = 20_000
@@ -52,7 +56,8 @@ def fit(
     members: int = 5,
     coupling: str = "spline",
     recipe: Recipe | None = None,
-    network: dict[str, Any] | None = None,
+    encoder: Encoder | None = None,
+    network: Mapping[str, Any] | None = None,
     simulations: str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
     resume: bool = False,
@@ -80,7 +85,10 @@ def fit(
         members: flows in the density ensemble that WAIC is made from, at least 2.
         coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow.
         recipe: sizes; ``Recipe()`` if neither it nor ``minutes`` is given.
-        network: further arguments of ``PosteriorNetwork``.
+        encoder: network between observation and condition, of a class that ``networks.register`` knows; the
+            problem's own, or the usual one of such observations, by default.
+        network: sizes of the other parts, ``{"encoder": {…}, "flow": {…}, "density": {…},
+            "num_ood_scores": …}``, each further arguments of its class.
         simulations: Zarr store of ``simulate_to_zarr``; simulated now if not given.
         checkpoint: folder for the training state; needed for ``resume``.
         resume: continue from the state in ``checkpoint``, to the same weights as without the interruption;
@@ -113,15 +121,25 @@ def fit(
     target = torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
-    options = {"members": members, "coupling": coupling, "seed": seed, **(network or {})}
-    run = _Run(problem, seed, options, checkpoint, progress or (lambda _: None), target, warm, budget)
+    chosen = merged(
+        {"flow": {"coupling": coupling}, "density": {"members": members}, "seed": seed}, network or {}
+    )
+    run = _Run(problem, seed, chosen, encoder, checkpoint, progress or (lambda _: None), target, warm, budget)
     state = run.resumable() if resume else None
     fitted, about = run.train(recipe or Recipe(), simulations, state)
     card = measure(fitted, about["recipe"]["measured"], seed + _MEASURE)
-    package = package_of(problem)
+    package = package_of(type(problem))
     card |= {"package": package} if package else {}
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted
+
+
+def merged(sizes: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes of parts with those of others in their place, part by part."""
+    merged = dict(sizes)
+    for name, value in others.items():
+        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, Mapping) else value
+    return merged
 
 
 class _Run:
@@ -132,6 +150,7 @@ class _Run:
         problem: InverseProblem,
         seed: int,
         options: dict[str, Any],
+        encoder: Encoder | None,
         checkpoint: str | PathLike[str] | None,
         tell: Callable[[Progress], None],
         device: torch.device,
@@ -139,6 +158,7 @@ class _Run:
         budget: Budget,
     ) -> None:
         self.problem, self.seed, self.options, self.warm = problem, seed, options, warm
+        self.encoder = encoder
         self.seeds = {
             "num_simulations": seed,
             "held_out": seed + _HELD_OUT,
@@ -151,10 +171,11 @@ class _Run:
         self.minutes_before = 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
         self.identity = {
-            "checkpoint format": 3,
+            "checkpoint format": 4,
             "problem": problem.identity,
             "seed": seed,
-            "options": repr(sorted(options.items())),
+            "options": json.loads(json.dumps(options)),
+            "encoder": None if encoder is None else describe(encoder),
         }
 
     def minutes(self) -> float:
@@ -192,13 +213,13 @@ class _Run:
             recipe = self.budget.steps(recipe, net, pool, held_out, self.seed)
         losses: dict[str, float] = {} if state is None else dict(state["losses"])
         resumed = state is not None
-        for index, build in enumerate(stages_of(net)):
+        for index, plan in enumerate(plans_of(self.problem, net)):
             if state is not None and state["stage"] > index:
                 continue
             engine = None
             if state is not None:
                 self._restore(net, state)
-            stage = build(net, pool, held_out, recipe, self.seed)
+            stage = plan.build(net, pool, held_out, recipe, self.seed)
             if self.warm is not None and index == 0:
                 warm_start(net, self.warm, pool)
             if state is not None and state["engine"] is not None:
@@ -206,7 +227,7 @@ class _Run:
                 self._restore(net, state)
                 engine = state["engine"]
             state = None
-            self._stage(index, stage, net, recipe, losses, engine)
+            self._stage(index, plan, stage, net, recipe, losses, engine)
         if state is not None:
             self._restore(net, state)
         self._guard(net)
@@ -223,6 +244,7 @@ class _Run:
     def _stage(
         self,
         index: int,
+        plan: Plan,
         stage: Stage,
         net: PosteriorNetwork,
         recipe: Recipe,
@@ -241,7 +263,7 @@ class _Run:
             }
             self.store.write(state | {"engine": engine, "network": net.state_dict()})
 
-        with training_threads(stage.name, self.problem, self.device), HeldSignals() as held:
+        with plan.threads(self.device), HeldSignals() as held:
             losses[stage.name] = run_stage(
                 stage,
                 resumed=engine,
@@ -259,10 +281,10 @@ class _Run:
 
     def _sized(self, recipe: Recipe, has_pool: bool) -> Recipe:
         """The recipe with the sizes that options and donor demand, and the budget allows."""
-        donor = self.warm.network.config if self.warm is not None else {}
+        donor = 0 if self.warm is None else self.warm.network.encoder.num_known
         given = {
             "guard": self.options.get("num_ood_scores"),
-            "templates": self.options.get("templates", donor.get("templates")),
+            "templates": self.options.get("encoder", {}).get("templates", donor or None),
         }
         fixed = {name: size for name, size in given.items() if size is not None}
         available = {name: self.problem.available(seed) for name, seed in self.seeds.items()}
@@ -280,16 +302,22 @@ class _Run:
         batch = pool.batch(_WHITENING_ROWS, self.seed, "whitening", 0)
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
-        sizes = (batch.features.shape[-1], batch.density_features.shape[-1])
         circular = [i for i, p in enumerate(self.problem.parameters[:targets]) if p.is_periodic]
-        options: dict[str, Any] = {"num_ood_scores": recipe.guard, "periodic": circular}
-        if self.problem.image_size is not None:
-            options |= image_options(self.problem, recipe.templates)
-        options |= self.options
-        net = PosteriorNetwork(*sizes, groups, **options).to(self.device)
+        usual = {"num_ood_scores": recipe.guard, **usual_parts(self.problem, recipe.templates)}
+        chosen = merged(usual, self.options)
+        if self.encoder is not None:
+            chosen["encoder"] = copy.deepcopy(self.encoder)
+        net = assemble(
+            batch.features.shape[-1],
+            batch.density_features.shape[-1],
+            groups,
+            circular,
+            has_preview=self.problem.observation.is_local,
+            **chosen,
+        ).to(self.device)
         clean = self.problem.features(pool.clean[:_WHITENING_ROWS].float()).to(self.device)
-        known = template_images(self.problem, net, self.device)
-        net.fit_whitening(batch.features, batch.density_features, clean, known)
+        known = known_observations(self.problem, net.encoder.num_known, self.device)
+        net.fit_fixed(batch.features, batch.density_features, clean, known)
         return net
 
     def _guard(self, net: PosteriorNetwork) -> None:

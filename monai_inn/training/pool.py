@@ -49,7 +49,7 @@ class SimulationPool:
 
     def __init__(self, problem: InverseProblem, theta: Tensor, clean: Tensor, device: torch.device) -> None:
         self.problem, self.device = problem, device
-        is_whole = torch.isfinite(clean.sum(1, dtype=torch.float64))
+        is_whole = problem.observation.is_usable(clean)
         failed = int((~is_whole).sum())
         if failed == len(clean):
             raise ValueError(

@@ -137,7 +137,7 @@ def create(folder: Path, problem: InverseProblem, n: int, chunk: int, descriptio
         group = zarr.open_group(str(draft), mode="w")
         # Zarr 3 renamed the method.
         create = getattr(group, "create_array", None) or group.create_dataset
-        for name, columns in (("theta", len(problem.parameters)), ("y", len(problem.observation_names))):
+        for name, columns in (("theta", len(problem.parameters)), ("y", len(problem.observation))):
             # What was never written reads as NaN, and a chunk of zeros is written like any other.
             shape, chunks = (n, columns), (min(chunk, n), columns)
             create(name, shape=shape, chunks=chunks, dtype="float32", fill_value=math.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,10 @@ from monai_inn.networks.chunks import on_all_threads
 from monai_inn.networks.couplings import Context
 from monai_inn.networks.encoders import QuantileHead
 from monai_inn.problems import InverseProblem
-from monai_inn.training.engine import Stage
+from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.pool import Batch, SimulationPool, prefetched
 
-__all__ = ["Recipe", "image_options", "stages_of", "template_images"]
+__all__ = ["Plan", "Recipe", "known_observations", "plans_of", "usual_parts"]
 
 _HELD_OUT_ROWS = 4096
 # Components and templates. The more unknowns, the more directions and the more of a prior: with three angles
@@ -110,7 +111,8 @@ def density_stage(
     Members that saw the same data would agree everywhere, and WAIC would be no more than a likelihood.
     Smoothing keeps the density from hugging a manifold that real tissue misses by more than its noise.
     """
-    members, size = net.density.members, max(64, recipe.batch_size // 2)
+    ensemble = net.density.ensemble
+    members, size = ensemble.members, max(64, recipe.batch_size // 2)
     share = len(pool) // members
     rows = min(_HELD_OUT_ROWS, len(held_out))
     reference = held_out.batch(rows, seed, "held out density", 0).density_features
@@ -124,18 +126,18 @@ def density_stage(
 
     def smoothed(features: Tensor, step: int) -> Tensor:
         """Whitened features with the smoothing noise of one step, members and channels first."""
-        whitened = net.density_channels(features).transpose(-1, -2)
+        whitened = net.density.channels(net.encoder.summary(features)).transpose(-1, -2)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         noise = torch.randn(whitened.shape, generator=generator).to(whitened)
         return whitened + recipe.density_smoothing * noise
 
     def nll(columns: Tensor) -> Tensor:
         """Mean negative log density in nats of whitened features ``(M, K, N)``."""
-        return -(net.density.stack.log_prob(columns, Context(None)).mean() + net.density_whitening.log_det)
+        return -(ensemble.stack.log_prob(columns, Context(None)).mean() + net.density.whitening.log_det)
 
     fixed = smoothed(reference, _FIRST_BATCH)
     with torch.no_grad():
-        net.density.stack.initialise(make(_FIRST_BATCH), Context(None))
+        ensemble.stack.initialise(make(_FIRST_BATCH), Context(None))
     return Stage(
         "density",
         net.density,
@@ -202,34 +204,76 @@ def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Te
 Build = Callable[[PosteriorNetwork, SimulationPool, SimulationPool, Recipe, int], Stage]
 
 
-def stages_of(net: PosteriorNetwork) -> tuple[Build, ...]:
-    """Return what is trained of a network, in order."""
-    stages: tuple[Build, ...] = (posterior_stage, density_stage)
-    return stages if net.preview is None else (*stages, preview_stage)
+@dataclass(frozen=True)
+class Plan:
+    """One stage of a training before there is a network.
+
+    Args:
+        name: name of the stage.
+        build: makes it.
+        share: of the time budget; what the stages leave is for simulating and measuring.
+        is_parallel: whether its steps are large enough for all threads.
+    """
+
+    name: str
+    build: Build
+    share: float
+    is_parallel: bool = False
+
+    def threads(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return what sets the threads of its steps."""
+        return nullcontext() if self.is_parallel else single_thread(device)
 
 
-def image_options(problem: InverseProblem, most_templates: int) -> dict[str, Any]:
-    """Return the arguments of ``PosteriorNetwork`` for a problem whose observations are images."""
+_OF_PIXELS = (
+    Plan("posterior", posterior_stage, 0.45),
+    Plan("density", density_stage, 0.15),
+    Plan("preview", preview_stage, 0.06),
+)
+# A posterior step of 32 × 32 pixels takes 55 ms on two cores, on one 90; small ones take longer on two.
+_OF_IMAGES = (
+    Plan("posterior", posterior_stage, 0.62, is_parallel=True),
+    Plan("density", density_stage, 0.08),
+)
+
+
+def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tuple[Plan, ...]:
+    """Return what is trained for a problem, in order; the preview only if the network has one."""
+    plans = _OF_PIXELS if problem.observation.is_local else _OF_IMAGES
+    return tuple(plan for plan in plans if net is None or plan.name != "preview" or net.preview is not None)
+
+
+def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:
+    """Return descriptions of the usual encoder and flow for observations like those of a problem."""
+    if problem.encoder is not None:
+        return {"encoder": dict(problem.encoder)}
+    if problem.observation.is_local:
+        missing = {"may_miss": True} if problem.observation.may_miss else {}
+        return {"encoder": {"kind": "vector", **missing}, "density": dict(missing)}
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     components, templates = _UP_TO_TWO if len(problem.parameters) <= 2 else _BEYOND
     return {
-        "components": min(components, len(problem.observation_names) // 2),
-        "templates": min(templates, most_templates),
-        "condition_channels": 96,
-        "encoder_width": 128,
-        "encoder_blocks": 2,
-        "num_blocks": 2 if len(problem.parameters) - len(angles) < 2 else 4,
-        "hidden_channels": (128, 128),
+        "encoder": {
+            "kind": "image",
+            "num_parameters": len(problem.parameters),
+            "components": min(components, len(problem.observation) // 2),
+            "templates": min(templates, most_templates),
+            "periodic": angles,
+        },
+        "flow": {
+            "num_blocks": 2 if len(problem.parameters) - len(angles) < 2 else 4,
+            "hidden_channels": (128, 128),
+        },
     }
 
 
 @torch.no_grad()
-def template_images(
-    problem: InverseProblem, net: PosteriorNetwork, device: torch.device
+def known_observations(
+    problem: InverseProblem, count: int, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """Return the features of a network's templates, all over the prior, and their latent parameters."""
-    if net.templates is None:
+    """Return features of noise-free observations all over the prior, and their latent parameters."""
+    if not count:
         return None
-    latent = shared_latents(len(net.templates.offset), len(problem.parameters), seed=0).squeeze(1)
+    latent = shared_latents(count, len(problem.parameters), seed=0).squeeze(1)
     images = problem.features(problem.forward(problem.space.inverse(latent)))
     return images.to(device), latent.to(device)

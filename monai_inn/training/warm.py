@@ -6,22 +6,15 @@ import torch
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.encoders import Components
+from monai_inn.networks.encoders import ImageEncoder
 from monai_inn.training.pool import SimulationPool
 
 __all__ = ["WARM_ROWS", "warm_start"]
 
 WARM_ROWS = 4096  # simulations of both patients that are compared
 _RIDGE = 1e-2
-_SIZES = (
-    "condition_channels",
-    "encoder_blocks",
-    "encoder_width",
-    "hidden_channels",
-    "num_blocks",
-    "periodic",
-    "templates",
-)
+_OF_ENCODER = ("out_channels", "width", "num_blocks", "templates", "periodic")
+_LAYER = "encoder.network.inlet"
 
 
 @torch.no_grad()
@@ -47,15 +40,18 @@ def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPo
             "a warm start needs a bundle of the same parameters and ranges; it has "
             f"{', '.join(f'{p.name} {p.low:g} to {p.high:g}' for p in donor.problem.parameters)}."
         )
-    if not isinstance(net.whitening, Components) or not isinstance(theirs.whitening, Components):
+    mine, donors = net.encoder, theirs.encoder
+    if not isinstance(mine, ImageEncoder) or not isinstance(donors, ImageEncoder):
         raise ValueError("a warm start works between networks of images only.")
-    differing = [name for name in _SIZES if net.config.get(name) != theirs.config.get(name)]
+    differing = [name for name in _OF_ENCODER if mine.config[name] != donors.config[name]]
+    sizes = (net.flow.config, theirs.flow.config)
+    differing += [name for name in ("num_blocks", "hidden_channels") if sizes[0][name] != sizes[1][name]]
     if differing:
         raise ValueError(f"a warm start needs networks of one size; {', '.join(differing)} differ.")
     device = pool.device
     theta = ours.inverse(pool.latent[:WARM_ROWS])
-    new = net.whitening(pool.problem.features(pool.clean[:WARM_ROWS].float()).to(device))
-    old = theirs.whitening(donor.problem.features(donor.problem.forward(theta)).to(device))
+    new = mine.components(pool.problem.features(pool.clean[:WARM_ROWS].float()).to(device))
+    old = donors.components(donor.problem.features(donor.problem.forward(theta)).to(device))
     columns = torch.cat([new, new.new_ones(len(new), 1)], 1).double()
     ridge = _RIDGE * len(new) * torch.eye(columns.shape[1], dtype=torch.float64, device=device)
     ridge[-1, -1] = 0
@@ -63,10 +59,10 @@ def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPo
     state = {
         name: value
         for name, value in theirs.state_dict().items()
-        if name.startswith(("encoder.", "flow.")) and name != "encoder.inlet.weight"
+        if name.startswith(("encoder.network.", "flow.")) and name != f"{_LAYER}.weight"
     }
-    first = theirs.encoder.inlet.weight
+    first = donors.network.inlet.weight
     components, rest = first[:, : old.shape[1]], first[:, old.shape[1] :]
-    state["encoder.inlet.weight"] = torch.cat([components @ fitted[:-1].T, rest], 1)
-    state["encoder.inlet.bias"] = theirs.encoder.inlet.bias + components @ fitted[-1]
+    state[f"{_LAYER}.weight"] = torch.cat([components @ fitted[:-1].T, rest], 1)
+    state[f"{_LAYER}.bias"] = donors.network.inlet.bias + components @ fitted[-1]
     net.load_state_dict(net.state_dict() | state)

@@ -3,6 +3,8 @@
 Importing this subpackage imports MONAI; ``import monai_inn`` alone does not.
 """
 
+from monai_inn.applications.registration.xrays.matching import match_detector
+from monai_inn.applications.registration.xrays.reading import READABLE_XRAYS, Xray, read_xray
 from monai_inn.transforms.array import (
     CalibrateReflectance,
     LoadMultispectral,
@@ -26,8 +28,6 @@ from monai_inn.transforms.posterior import (
 )
 from monai_inn.transforms.readers import READABLE, read_multispectral
 from monai_inn.transforms.writers import write_map, write_nrrd
-from monai_inn.transforms.xray_matching import match_detector
-from monai_inn.transforms.xrays import READABLE_XRAYS, Xray, read_xray
 
 __all__ = [
     "READABLE",

@@ -74,7 +74,6 @@ def _check_description(problem: InverseProblem) -> None:
     _require(
         name in names(), f"{name!r} is not registered; decorate its class with monai_inn.problems.register."
     )
-    _require(len(problem.observation_names) > 0, f"{name}: observation_names is empty.")
     space = problem.space  # raises if names repeat
     leading = space.names[: len(problem.targets)]
     _require(
@@ -87,7 +86,7 @@ def _check_description(problem: InverseProblem) -> None:
 
 def _check_shapes(problem: InverseProblem) -> None:
     theta, clean = problem.simulate_clean(_ROWS, seed=1)
-    size = (_ROWS, len(problem.observation_names))
+    size = (_ROWS, len(problem.observation))
     _require(clean.shape == size, f"forward returned the shape {tuple(clean.shape)}, expected {size}.")
     _require(clean.dtype == torch.float32, f"forward returned {clean.dtype} for float32 parameters.")
     noisy = problem.noise(clean, torch.Generator().manual_seed(0))
@@ -204,7 +203,7 @@ def _check_bundle(problem: InverseProblem, folder: Path) -> None:
     theta, y = valid_simulations(problem, 8, seed=8)
     for answer in (_densities, _scores):
         _require(_equal(answer(again, theta, y), answer(fitted, theta, y)), "a bundle gives other numbers.")
-    if problem.image_size is None:
+    if problem.observation.is_local:
         maps = again.maps(y.T.reshape(1, -1, 2, len(y) // 2), samples=8, batched=True)
         _require(maps["median"].isfinite().all(), "maps of simulated observations hold NaN.")
     validate_source(str(folder / "bundle"), folder / "report", n=64, samples=15)

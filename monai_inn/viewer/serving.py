@@ -93,8 +93,8 @@ def _open_maps(server: Any, result: Any, name: str) -> None:
 
 
 def _open_poses(server: Any, result: Any, name: str) -> None:
-    from monai_inn.viewer.pose_session import PoseSession
-    from monai_inn.viewer.pose_stage import PoseStage
+    from monai_inn.applications.registration.viewer.session import PoseSession
+    from monai_inn.applications.registration.viewer.stage import PoseStage
 
     PoseSession(server, PoseStage(result, name, server), name)
 

@@ -1,0 +1,3 @@
+"""Displacements of tissue between two images."""
+
+PROBLEMS = {"deformable_registration": "monai_inn.applications.deformable.problem:DeformableRegistration"}

@@ -1,0 +1,192 @@
+"""The registration problem of one patient: from the files of a CT to a ``PoseRegistration``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from monai_inn.applications.registration.carm import Detector
+from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
+from monai_inn.applications.registration.problem import RANGES, PoseRegistration
+
+__all__ = ["add_options", "another_patient", "from_options", "patient_registration"]
+
+
+def patient_registration(
+    ct: str | PathLike[str],
+    *,
+    labels: str | PathLike[str] | None = None,
+    keep: Sequence[int] = (),
+    size: int = 64,
+    field_mm: float = 200.0,
+    source_detector_mm: float = 1020.0,
+    source_isocentre_mm: float = 850.0,
+    beam: str = "cone",
+    view: str = "detector",
+    free: Mapping[str, Sequence[float]] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    target: Sequence[float] | None = None,
+    noise: Mapping[str, Any] | None = None,
+) -> PoseRegistration:
+    """Return the registration of X-rays to a patient's CT.
+
+    Args:
+        ct: CT in Hounsfield units, any axes and spacing; NIfTI, NRRD or MetaImage.
+        labels: segmentation on the CT's voxels.
+        keep: labels of the structures that are registered, such as vertebrae; all of the CT without.
+        size: rows and columns of the image that poses are found from.
+        field_mm: side of what it shows, where the target is.
+        source_detector_mm: distance from the source to the detector.
+        source_isocentre_mm: distance from the source to the target.
+        beam: ``"cone"`` or ``"parallel"``.
+        view: side from which images are seen, see ``Detector``.
+        free: ranges of the pose parameters to find, see ``PoseRegistration``.
+        fixed: values of others.
+        target: point that angles turn about, RAS in mm; the centre of the bone by default.
+        noise: arguments of ``ImageNoise``.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file or an argument is not usable.
+    """
+    if (labels is None) != (not keep):
+        raise ValueError(
+            "labels and the numbers to keep come together; give both (--labels FILE --keep 28 29), or none."
+        )
+    if not 8 <= size <= 512 or not 10 <= field_mm <= 1000:
+        raise ValueError(
+            f"size = {size}, field_mm = {field_mm:g}; give 8 to 512 pixels and a field of 10 to 1000 mm."
+        )
+    magnification = source_detector_mm / source_isocentre_mm if beam == "cone" else 1.0
+    detector = Detector(
+        size, size, field_mm / size * magnification, source_detector_mm, source_isocentre_mm, beam, view
+    )
+    hounsfield = read_ct(ct)
+    mask = None if labels is None else read_labels(labels, keep, hounsfield)
+    volume = attenuation_volume(hounsfield, detector.spacing_at_isocentre_mm, mask)
+    return PoseRegistration(
+        volume.values,
+        volume.affine.tolist(),
+        free=free,
+        fixed=fixed,
+        target=target,
+        detector=detector,
+        noise=noise,
+    )
+
+
+def another_patient(
+    like: PoseRegistration,
+    ct: str | PathLike[str],
+    labels: str | PathLike[str] | None = None,
+    keep: Sequence[int] = (),
+) -> PoseRegistration:
+    """Return the registration of another patient's CT before the same C-arm.
+
+    Args:
+        like: registration whose detector, parameters and noise are taken over.
+        ct: CT in Hounsfield units.
+        labels: segmentation on the CT's voxels.
+        keep: labels of the structures that are registered.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is not usable, or the detector is not square.
+    """
+    detector = like.detector
+    if detector.rows != detector.columns:
+        raise ValueError(
+            f"the detector has {detector.rows} x {detector.columns} pixels; only square ones are taken over."
+        )
+    return patient_registration(
+        ct,
+        labels=labels,
+        keep=keep,
+        size=detector.rows,
+        field_mm=detector.rows * detector.spacing_at_isocentre_mm,
+        source_detector_mm=detector.source_detector_mm,
+        source_isocentre_mm=detector.source_isocentre_mm,
+        beam=detector.beam,
+        view=detector.view,
+        free={p.name: (p.low, p.high) for p in like.parameters},
+        fixed=like.fixed,
+        noise=like.to_config()["noise"],
+    )
+
+
+def add_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that ``from_options`` reads."""
+    parser.add_argument("--ct", help="CT in Hounsfield units: NIfTI, NRRD or MetaImage")
+    parser.add_argument("--labels", help="segmentation on the CT's voxels")
+    parser.add_argument("--keep", type=int, nargs="+", default=[], metavar="LABEL",
+                        help="labels to register, e.g. of vertebrae; all of the CT without")  # fmt: skip
+    parser.add_argument("--free", nargs="+", metavar="NAME", help="pose parameters to find, with their usual "
+                        "ranges: lao cra roll right down away (lao cra)")  # fmt: skip
+    parser.add_argument("--range", action="append", default=[], type=_range, metavar="NAME=LOW:HIGH",
+                        help="range of a pose parameter to find, degrees or mm; may be repeated")  # fmt: skip
+    parser.add_argument("--fixed", action="append", default=[], type=_value, metavar="NAME=VALUE",
+                        help="value of a pose parameter that is known (0); may be repeated")  # fmt: skip
+    parser.add_argument("--size", type=int, default=64, help="rows and columns of the image (64)")
+    parser.add_argument("--field", type=float, default=200.0, metavar="MM",
+                        help="side of what the image shows, at the target (200)")  # fmt: skip
+    parser.add_argument("--source-detector", type=float, default=1020.0, metavar="MM",
+                        help="distance from source to detector (1020)")  # fmt: skip
+    parser.add_argument("--source-isocentre", type=float, default=850.0, metavar="MM",
+                        help="distance from source to target (850)")  # fmt: skip
+    parser.add_argument("--beam", choices=("cone", "parallel"), default="cone", help="(cone)")
+    parser.add_argument("--view", choices=("detector", "source"), default="detector",
+                        help="side that images are seen from, on displays (detector)")  # fmt: skip
+    parser.add_argument("--noise", type=float, metavar="SHARE",
+                        help="white noise, sd as a share of the brightest pixel (0.05)")  # fmt: skip
+    parser.add_argument("--mismatch", type=float, default=0.0, metavar="SHARE",
+                        help="smooth error of the simulation, in the same measure (0)")  # fmt: skip
+    parser.add_argument("--photons", type=float, help="photons a pixel instead of --noise and --mismatch")
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, edges = text.partition("=")
+    try:
+        low, high = (float(edge) for edge in edges.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LOW:HIGH, e.g. lao=-60:60") from None
+    return name, (low, high)
+
+
+def _value(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. roll=5") from None
+
+
+def from_options(options: argparse.Namespace) -> PoseRegistration:
+    """Return the registration of the patient whose CT the options name.
+
+    Raises:
+        ValueError: if there is no CT, or an option is not usable.
+    """
+    if options.ct is None:
+        raise ValueError("registration is fitted to one patient; give the CT: --ct CT.nii.gz.")
+    free: dict[str, Sequence[float]] = {}
+    for name in options.free or (() if options.range else ("lao", "cra")):
+        if name not in RANGES:
+            raise ValueError(f"--free {name!r} is not a pose parameter; choose from {', '.join(RANGES)}.")
+        free[name] = RANGES[name]
+    free |= dict(options.range)
+    return patient_registration(
+        options.ct,
+        labels=options.labels,
+        keep=options.keep,
+        size=options.size,
+        field_mm=options.field,
+        source_detector_mm=options.source_detector,
+        source_isocentre_mm=options.source_isocentre,
+        beam=options.beam,
+        view=options.view,
+        free={name: free[name] for name in RANGES if name in free} | free,
+        fixed=dict(options.fixed),
+        noise={"photons": options.photons, "sd": options.noise, "mismatch_sd": options.mismatch},
+    )

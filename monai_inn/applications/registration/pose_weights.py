@@ -1,0 +1,170 @@
+"""Posteriors over poses by importance sampling: of several X-rays, or by the likelihood itself."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from monai_inn.applications.registration.poses import (
+    PosePosterior,
+    draw_poses,
+    pose_space,
+    registration_problem,
+)
+from monai_inn.inferers.summaries import shared_latents
+from monai_inn.metrics.modes import find_modes
+
+if TYPE_CHECKING:
+    from monai_inn.applications.registration.problem import PoseRegistration
+    from monai_inn.inferers.fitted import FittedPosterior
+
+__all__ = ["LEAST_INSIDE", "Reweighted", "reconcile", "reweight"]
+
+LEAST_INSIDE = 0.95
+"""Share of the plausible poses that must stay inside the prior when the C-arm turns."""
+
+_LEAST_EFFECTIVE = 100
+_MOST_ROUNDS = 16  # of as many draws as samples are wanted
+_RENDERED = 1024  # poses at a time
+_WIDER = (
+    1.2  # than the draws that a proposal is fitted to: its tails must not be thinner than the posterior's
+)
+
+
+class Reweighted(NamedTuple):
+    """A posterior by the likelihood itself.
+
+    Attributes:
+        posterior: exact but for the number of draws.
+        effective: how many draws count.
+        proposals: number of draws.
+        log_evidence: log of the prior mean of the likelihood, nats, up to a constant of the noise.
+        kl: KL divergence of the network's posterior from the exact one, nats; too small if few draws count.
+    """
+
+    posterior: PosePosterior
+    effective: float
+    proposals: int
+    log_evidence: float
+    kl: float
+
+
+@torch.no_grad()
+def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0) -> Reweighted:
+    """Return the posterior of one X-ray by the likelihood, with the network's posterior as the proposal.
+
+    Adaptive importance sampling in the latent space of the flow, where the network's posterior is a standard
+    normal: its draws are weighed by prior · likelihood / density; further rounds are drawn from a normal of
+    the weighted mean and covariance, until as many draws count as are wanted. What training has left undone
+    is made good, at the cost of a simulated X-ray a draw; what is wrong with the noise model is not.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+        observation: one image, shape ``(C,)``.
+        samples: number of posterior samples.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: as for ``infer_pose``, or if fewer than 100 draws count in the end.
+    """
+    problem = registration_problem(fitted)
+    dimension, effective = len(problem.parameters), 0.0
+    proposals = [MultivariateNormal(torch.zeros(dimension).double(), torch.eye(dimension).double())]
+    columns: list[tuple[Tensor, ...]] = []
+    while effective < samples and len(columns) < _MOST_ROUNDS:
+        own = proposals[-1]
+        latents = shared_latents(samples, dimension, seed + len(columns)).double()
+        latents = own.loc + latents.squeeze(1) @ own.scale_tril.T
+        theta, log_density = draw_poses(fitted, observation, latents.float().unsqueeze(1))
+        parts = [problem.log_likelihood(part, observation.cpu()) for part in theta.split(_RENDERED)]
+        joint = (problem.prior.log_prob(theta) + torch.cat(parts)).double()
+        columns.append((latents, theta, joint, joint - log_density))
+        latents, theta, joint, ratio = (torch.cat(column) for column in zip(*columns, strict=True))
+        # All rounds together are one mixture of their normals, whichever of them a draw came from.
+        mixture = torch.stack([p.log_prob(latents) for p in proposals]).logsumexp(0) - math.log(
+            len(proposals)
+        )
+        log_weight = ratio + proposals[0].log_prob(latents) - mixture
+        share = log_weight.softmax(0)
+        effective = float(1 / share.square().sum())
+        proposals.append(_fitted_normal(latents, share, effective))
+    if not effective >= _LEAST_EFFECTIVE:
+        raise ValueError(
+            f"the likelihood counts {effective:.0f} of {len(theta):,} poses, {_LEAST_EFFECTIVE} are needed: "
+            "the X-ray is unlike the simulated ones, or the bundle was trained too briefly; leave out "
+            "--reweight."
+        )
+    log_evidence = float(log_weight.logsumexp(0)) - math.log(len(theta))
+    posterior = _resampled(problem, theta, joint - log_evidence, share, samples, seed)
+    return Reweighted(posterior, effective, len(theta), log_evidence, float(share @ ratio) - log_evidence)
+
+
+def _fitted_normal(latents: Tensor, share: Tensor, effective: float) -> MultivariateNormal:
+    """Normal of the weighted mean and covariance, nearer to the standard normal where few draws count."""
+    dimension = latents.shape[1]
+    mean = share @ latents
+    centred = latents - mean
+    covariance = (share.unsqueeze(1) * centred).T @ centred
+    trust = effective / (effective + 2 * dimension)
+    covariance = trust * covariance + (1 - trust) * torch.eye(dimension).to(covariance)
+    return MultivariateNormal(trust * mean, _WIDER**2 * covariance)
+
+
+def reconcile(
+    fitted: FittedPosterior, observations: Tensor, motions: Tensor, samples: int = 4000, seed: int = 0
+) -> PosePosterior:
+    """Return the posterior of the first of several X-rays of a patient who has kept still.
+
+    Given the patient's pose the images are independent, so that every further X-ray multiplies the posterior
+    by its own over the prior, at the pose that the first one's samples imply for it.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+        observations: images, shape ``(V, C)``.
+        motions: from the coordinates of each camera to those of the first, shape ``(V, 4, 4)``, see
+            ``carm.gantry_motion``; the first is the identity.
+        samples: samples of the first posterior.
+        seed: their seed.
+
+    Returns:
+        As many poses of the first X-ray, drawn by weight.
+
+    Raises:
+        ValueError: if fewer than one in a hundred samples explains all the X-rays, or the motions take one in
+            twenty out of the prior, where the network knows nothing.
+    """
+    problem = registration_problem(fitted)
+    latents = shared_latents(samples, len(problem.parameters), seed)
+    drawn, log_density = draw_poses(fitted, observations[0], latents)
+    cameras, weight = problem.cameras(drawn.double()), torch.zeros(samples)
+    for image, motion in zip(observations[1:], motions[1:], strict=True):
+        theta = problem.parameters_of(cameras @ motion.double()).float()
+        inside = float(problem.space.contains(theta).float().mean())
+        if inside < LEAST_INSIDE:
+            raise ValueError(
+                f"turned like this, {1 - inside:.0%} of the plausible poses are outside the bundle's prior; "
+                "turn less, or fit a bundle with a wider --range."
+            )
+        with torch.no_grad():
+            density = fitted.posterior(image).log_prob(theta.to(fitted.device)).cpu()
+        weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
+    share = torch.softmax(weight.double(), 0)
+    if not bool(torch.isfinite(share).all()) or float(1 / share.square().sum()) < samples / 100:
+        raise ValueError(
+            "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
+        )
+    return _resampled(problem, drawn, log_density + weight, share, samples, seed)
+
+
+def _resampled(
+    problem: PoseRegistration, drawn: Tensor, log_density: Tensor, share: Tensor, samples: int, seed: int
+) -> PosePosterior:
+    """Draw poses by their shares; their modes are found without the densities, for some come twice."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.multinomial(share, samples, replacement=True, generator=generator)
+    kept = drawn[chosen]
+    return PosePosterior(kept, log_density[chosen], find_modes(kept, pose_space(problem)))

@@ -1,0 +1,101 @@
+"""The picture of a registration: X-ray, simulated X-ray and difference of each pose, and the posterior."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from monai_inn.applications.registration.poses import PosePosterior
+    from monai_inn.applications.registration.problem import PoseRegistration
+
+__all__ = ["pose_figure"]
+
+_DPI, _PANEL_IN, _MOST_ROWS = 130, 2.5, 3
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+
+
+def pose_figure(
+    problem: PoseRegistration,
+    observation: Tensor,
+    answer: PosePosterior,
+    drrs: Sequence[Tensor],
+    record: dict[str, Any],
+    path: Path,
+) -> None:
+    """Draw one PNG; at most the three heaviest poses have images, all are in the posterior.
+
+    Args:
+        problem: the registration.
+        observation: the X-ray, shape ``(C,)``.
+        answer: its posterior.
+        drrs: simulated X-ray of each of its modes, shape ``(C,)``.
+        record: what ``registration.json`` is going to say.
+        path: file to write.
+    """
+    shown = record["modes"][:_MOST_ROWS]
+    size = (4.7 * _PANEL_IN, (len(shown) + 0.55) * _PANEL_IN)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(1, 2, width_ratios=(3.1, 1.6))
+    images, posterior = parts
+    panels = images.subplots(len(shown), 3, squeeze=False)
+    xray = observation.reshape(problem.observation.size)
+    # Noise must not make bones dark.
+    top = 1.1 * max(float(drr.max()) for drr in drrs)
+    for axes, mode, simulated in zip(panels, shown, drrs, strict=False):
+        drr = simulated.reshape(xray.shape)
+        pose = ", ".join(f"{name} {mode['pose'][name]:.0f}{_unit(problem, name)}" for name in problem.targets)
+        _image(axes[0], xray, "X-ray", (0.0, top), "gray")
+        _image(axes[1], drr, f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", (0.0, top), "gray")
+        drawn = _image(axes[2], xray - drr, "X-ray − simulated", (-0.5 * top, 0.5 * top), "RdBu_r")
+        bar = images.colorbar(drawn, ax=axes[2], fraction=0.046, pad=0.02)
+        bar.ax.tick_params(labelsize=6)
+        bar.set_label("share of the brightest", fontsize=6)
+    _posterior(posterior.subplots(), problem, answer)
+    colour = "black" if record["trust"]["is_trusted"] else "#b00020"
+    told = (record["ambiguity"]["statement"], record["trust"]["statement"], record["intended_use"])
+    text = "\n".join(textwrap.fill(line, 150) for line in told)
+    figure.suptitle(text, fontsize=8, color=colour, x=0.01, ha="left")
+    figure.savefig(path)
+
+
+def _unit(problem: PoseRegistration, name: str) -> str:
+    unit = problem.space.parameters[problem.space.index(name)].unit
+    return "°" if unit == "deg" else f" {unit}"
+
+
+def _image(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], colours: str) -> Any:
+    axes.set_title(title, fontsize=7)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes.imshow(image.detach().cpu().numpy(), colours, vmin=limits[0], vmax=limits[1])
+
+
+def _posterior(axes: Axes, problem: PoseRegistration, answer: PosePosterior) -> None:
+    """Samples of the first two free parameters, or a histogram of the only one."""
+    first = problem.space.parameters[0]
+    second = problem.space.parameters[1] if len(problem.space) > 1 else None
+    for number, mode in enumerate(answer.modes):
+        own = answer.samples[mode.members].numpy()
+        colour, label = _COLOURS[number % len(_COLOURS)], f"pose {number + 1}: {mode.mass:.0%}"
+        if second is None:
+            axes.hist(own[:, 0], np.linspace(first.low, first.high, 91).tolist(), color=colour, label=label)
+        else:
+            axes.scatter(own[:, 0], own[:, 1], s=3, alpha=0.5, color=colour, linewidths=0, label=label)
+    axes.set_xlim(first.low, first.high)
+    axes.set_xlabel(f"{first.name} ({first.unit})", fontsize=8)
+    if second is not None:
+        axes.set_ylim(second.low, second.high)
+        axes.set_ylabel(f"{second.name} ({second.unit})", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.set_title(f"{len(answer.samples)} posterior samples", fontsize=7)
+    axes.legend(fontsize=7, markerscale=3, framealpha=0.9)

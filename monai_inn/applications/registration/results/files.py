@@ -1,0 +1,90 @@
+"""The files of a registration: images in the detector's plane, poses as ITK transforms, samples as tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_inn.applications.registration.carm import POSE, Detector, itk_matrix
+
+__all__ = ["detector_ncc", "files_of_pose", "write_detector_image", "write_samples", "write_transform"]
+
+
+def files_of_pose(name: str) -> dict[str, str]:
+    """Return the files of a pose: two transforms and a simulated X-ray.
+
+    Args:
+        name: its number, with ``_refined`` if it is the best fit near that pose.
+    """
+    return {"tfm": f"pose_{name}.tfm", "h5": f"pose_{name}.h5", "drr": f"drr_{name}.nii.gz"}
+
+
+def write_detector_image(path: Path, image: Tensor, detector: Detector) -> None:
+    """Write an image ``(rows, columns)`` as NIfTI whose affine leads to the detector, camera frame, mm.
+
+    Under the transform from camera to world it stands in the CT's scene where the detector was.
+    """
+    import nibabel
+
+    step, side = detector.spacing_mm, detector.handedness
+    affine = np.diag([side * step, step, 1.0, 1.0])
+    affine[:3, 3] = (
+        -side * step * (detector.columns - 1) / 2,
+        -step * (detector.rows - 1) / 2,
+        detector.source_detector_mm,
+    )
+    written = nibabel.Nifti1Image(image.detach().cpu().float().T.unsqueeze(-1).numpy(), affine)
+    written.header.set_xyzt_units("mm")
+    written.set_sform(affine, 1)
+    written.set_qform(affine, 1)
+    nibabel.save(written, path)
+
+
+def write_transform(path: Path, camera: Tensor) -> None:
+    """Write a pose as ``.tfm`` or ``.h5``, see ``carm.itk_matrix``."""
+    import SimpleITK as sitk  # noqa: N813 (its users' name)
+
+    matrix = itk_matrix(camera.double()).numpy()
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    sitk.WriteTransform(transform, str(path))
+
+
+def write_samples(
+    folder: Path, pose: Tensor, camera: Tensor, mode: Tensor, log_density: Tensor
+) -> Iterator[dict[str, Any]]:
+    """Write posterior samples as ``samples.npz``, with matrices, and as ``samples.csv``, for people.
+
+    Args:
+        folder: where to.
+        pose: all six parameters, shape ``(S, 6)``.
+        camera: from camera to world, shape ``(S, 4, 4)``.
+        mode: number of the mode of each, from 1, shape ``(S,)``.
+        log_density: nats, shape ``(S,)``.
+    """
+    np.savez(
+        folder / "samples.npz",
+        camera_to_world=camera.double().numpy(),
+        mode=mode.numpy(),
+        log_density=log_density.numpy(),
+        pose=pose.double().numpy(),
+    )
+    yield {"file": "samples.npz", "what": "posterior samples with their matrices"}
+    with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["mode", "log_density [nat]", *(f"{n} [{unit}]" for n, (unit, _) in POSE.items())])
+        for number, density, row in zip(mode.tolist(), log_density.tolist(), pose.tolist(), strict=True):
+            table.writerow([number, f"{density:.4f}", *(f"{value:.4f}" for value in row)])
+    yield {"file": "samples.csv", "what": "posterior samples"}
+
+
+def detector_ncc(first: Tensor, second: Tensor) -> float:
+    """Return the correlation of two images."""
+    return float(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]).double())[0, 1])

@@ -1,0 +1,207 @@
+"""From an X-ray file to the folder that says which poses explain it, and whether to believe that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.registration.carm import gantry_motion
+from monai_inn.applications.registration.pose_weights import reconcile, reweight
+from monai_inn.applications.registration.poses import (
+    PosePosterior,
+    Refined,
+    infer_pose,
+    refine,
+    registration_problem,
+)
+from monai_inn.applications.registration.results.files import (
+    files_of_pose,
+    write_detector_image,
+    write_samples,
+    write_transform,
+)
+from monai_inn.applications.registration.results.record import (
+    ambiguity,
+    describe_mode,
+    describe_problem,
+    describe_weights,
+    differences,
+    trust_verdict,
+)
+from monai_inn.bundles.layout import sha256
+from monai_inn.bundles.reading import load
+from monai_inn.folders import new_folder
+from monai_inn.reports.records import provenance
+from monai_inn.reports.results import write_json
+from monai_inn.reports.schemas import FORMAT_VERSION, REGISTRATION
+
+if TYPE_CHECKING:
+    from monai_inn.applications.registration.problem import PoseRegistration
+    from monai_inn.transforms import Xray
+
+__all__ = ["REGISTRATION", "register_xray"]
+
+
+def register_xray(
+    bundle: str | PathLike[str],
+    xray: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    samples: int = 1000,
+    false_alarm: float = 0.05,
+    refined: bool = False,
+    reweighted: bool = False,
+    second: str | PathLike[str] | None = None,
+    turned: Sequence[float] | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    **reading: Any,
+) -> dict[str, Any]:
+    """Find the poses that explain an X-ray and write them into a folder.
+
+    Args:
+        bundle: folder of a bundle that ``monai-inn fit registration`` wrote.
+        xray: PNG, JPEG, TIFF, DICOM, NIfTI, NRRD or MetaImage.
+        out: folder to write; it has its record once it is complete.
+        samples: posterior samples.
+        false_alarm: share of X-rays like the simulated that may be called untrusted.
+        refined: also climb from each pose to the top of the likelihood.
+        reweighted: weigh samples by the likelihood itself, which takes a simulated X-ray for each.
+        second: another X-ray of the patient, who kept still while the C-arm turned; poses are those of the
+            first that explain both.
+        turned: ``lao`` and ``cra`` in degrees that the gantry shows at the first and at the second X-ray,
+            four numbers; those of the files if both are DICOM.
+        device: where to compute.
+        seed: seed of the samples.
+        reading: how grey values are meant, see ``transforms.match_detector``.
+
+    Returns:
+        The content of ``registration.json``; ``docs/registration.md`` says what is in it.
+
+    Raises:
+        ValueError: if bundle, X-ray or an argument is not usable.
+        OSError: if a file cannot be read or written.
+    """
+    from monai_inn.transforms import match_detector, read_xray
+
+    if samples < 100:
+        raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
+    if second is not None and (reweighted or refined):
+        option = "--reweight" if reweighted else "--refine"
+        raise ValueError(f"{option} works on one X-ray; leave out --second or {option}.")
+    fitted = load(bundle, device)
+    problem = registration_problem(fitted)
+    frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
+    with new_folder(out, REGISTRATION, "a registration") as draft:
+        read = [read_xray(path, **frame) for path in (xray, second) if path is not None]
+        seen = [match_detector(x, problem.detector, problem.brightest, **reading) for x in read]
+        observations, notes = torch.stack([image for image, _ in seen]), [n for _, text in seen for n in text]
+        observation = observations[0]
+        started = time.monotonic()
+        weighed = reweight(fitted, observation, samples, seed) if reweighted else None
+        if weighed is not None:
+            answer = weighed.posterior
+        elif second is None:
+            answer = infer_pose(fitted, observation, samples, seed)
+        else:
+            motions = _motions(problem, read, turned)
+            answer = reconcile(fitted, observations, motions, samples, seed)
+        trust = trust_verdict(fitted, observations, false_alarm)
+        seconds = time.monotonic() - started
+        drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
+        tops = [refine(problem, observation, m.parameters) if refined else None for m in answer.modes]
+        modes = [
+            describe_mode(problem, observation, answer, k, drr, top)
+            for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))
+        ]
+        settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
+        settings |= {"refined": refined, "reweighted": reweighted}
+        record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
+        record |= provenance(bundle, settings | reading | {"device": device})
+        record["xray"] = _read(xray, read[0]) | {"notes": [*(n for x in read for n in x.notes), *notes]}
+        record["second_xray"] = (
+            None
+            if second is None
+            else _read(second, read[1]) | {"turned_deg": None if turned is None else list(turned)}
+        )
+        record |= describe_problem(problem) | {"trust": trust, "modes": modes}
+        record |= {"differences": differences(problem, answer), "weights": describe_weights(weighed)}
+        record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
+        files = _write(draft, problem, observation, answer, drrs, tops)
+        record |= {"files": files, "pictures": ["overview.png"]}
+        from monai_inn.applications.registration.results.figure import pose_figure
+
+        pose_figure(problem, observation, answer, drrs, record, draft / "overview.png")
+        write_json(draft / REGISTRATION, record)
+    return record
+
+
+def _read(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
+    """Which file an X-ray was read from, and what it says of itself."""
+    return {
+        "path": str(Path(path).resolve()),
+        "sha256": {Path(path).name: sha256(Path(path))},
+        "shape": list(xray.values.shape),
+        "spacing_mm": None if xray.spacing_mm is None else list(xray.spacing_mm),
+        "geometry": xray.geometry,
+    }
+
+
+def _motions(problem: PoseRegistration, xrays: list[Xray], turned: Sequence[float] | None) -> Tensor:
+    """From each camera to the first, shape ``(2, 4, 4)``."""
+    told = [(x.geometry or {}).get(name) for x in xrays for name in ("lao_deg", "cra_deg")]
+    angles = [float(angle) for angle in (told if turned is None else turned) if angle is not None]
+    if len(angles) != 4:
+        raise ValueError(
+            "the turn of the C-arm between the two X-rays is not known; give what the gantry showed: "
+            "--turned LAO1 CRA1 LAO2 CRA2, in degrees."
+        )
+    motion = gantry_motion((angles[0], angles[1]), (angles[2], angles[3]), problem.detector)
+    return torch.stack([torch.eye(4, dtype=torch.float64), motion])
+
+
+def _write(
+    folder: Path,
+    problem: PoseRegistration,
+    observation: Tensor,
+    answer: PosePosterior,
+    drrs: Sequence[Tensor],
+    tops: Sequence[Refined | None],
+) -> list[dict[str, Any]]:
+    """Write images, transforms and samples; returns what each file is."""
+    size, detector = problem.observation.size, problem.detector
+    write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
+    files = [{"file": "xray.nii.gz", "what": "the X-ray as line integrals on the bundle's detector"}]
+    for number, (mode, drr, top) in enumerate(zip(answer.modes, drrs, tops, strict=True), start=1):
+        files += _write_pose(folder, problem, f"{number}", mode.parameters, drr)
+        difference = f"difference_{number}.nii.gz"
+        write_detector_image(folder / difference, (observation - drr).reshape(size), detector)
+        files.append({"file": difference, "what": f"X-ray minus that of pose {number}"})
+        if top is not None:
+            drr = problem.forward(top.parameters)
+            files += _write_pose(folder, problem, f"{number}_refined", top.parameters, drr)
+    theta = answer.samples.double()
+    files += write_samples(
+        folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
+    )
+    return files
+
+
+def _write_pose(
+    folder: Path, problem: PoseRegistration, name: str, theta: Tensor, drr: Tensor
+) -> Iterator[dict[str, Any]]:
+    """Write the simulated X-ray of a pose, and the pose itself; returns what each file is."""
+    number, *how = name.split("_")
+    files, said = files_of_pose(name), " ".join([*how, "pose", number])
+    write_detector_image(folder / files["drr"], drr.reshape(problem.observation.size), problem.detector)
+    yield {"file": files["drr"], "what": f"simulated X-ray of {said}"}
+    camera = problem.cameras(theta.double())
+    for ending in ("tfm", "h5"):
+        write_transform(folder / files[ending], camera)
+        yield {"file": files[ending], "what": f"{said} as ITK transform, CT to C-arm, LPS"}

@@ -1,0 +1,150 @@
+"""The folder that says from which view an X-ray would tell the pose: a map, a table and a sentence."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from monai_inn.applications.registration.carm import POSE
+from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.applications.registration.results.record import angle_in_words
+from monai_inn.applications.registration.views import ViewMap, next_views, view_map
+from monai_inn.bundles.reading import load
+from monai_inn.files import own_file
+from monai_inn.folders import new_folder
+from monai_inn.metrics.modes import find_modes
+from monai_inn.reading.arrays import read_npz
+from monai_inn.reports.records import provenance
+from monai_inn.reports.results import write_json
+from monai_inn.reports.schemas import REGISTRATION, REGISTRATION_RECORD, read_record
+
+if TYPE_CHECKING:
+    from monai_inn.applications.registration.problem import PoseRegistration
+
+__all__ = ["VIEWS", "plan_views"]
+
+VIEWS = "views.json"
+_REACH = (90.0, 30.0)  # degrees that a C-arm turns from one view to the next
+
+
+def plan_views(
+    bundle: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    after: str | PathLike[str] | None = None,
+    step: float = 15.0,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Map how well an X-ray from each view would tell the pose, and write the map into a folder.
+
+    Args:
+        bundle: bundle of a registration whose ``lao`` and ``cra`` are free.
+        out: folder to write; it has its record once it is complete.
+        after: folder of ``register_xray``: the map is then of a second X-ray after that one, over the turns
+            of the C-arm from there.
+        step: degrees between views.
+        device: where to compute.
+        seed: seed of simulated X-rays.
+        progress: called with the share done.
+
+    Returns:
+        The content of ``views.json``.
+
+    Raises:
+        ValueError: if bundle, folder or step are not usable.
+    """
+    if not 1 <= step <= 90:
+        raise ValueError(f"step = {step:g}; give 1 to 90 degrees.")
+    fitted = load(bundle, device)
+    problem = registration_problem(fitted)
+    missing = {"lao", "cra"} - set(problem.targets)
+    if missing:
+        raise ValueError(f"views need free lao and cra, but {', '.join(missing)} is fixed in this bundle.")
+    with new_folder(out, VIEWS, "a plan of views") as draft:
+        if after is None:
+            lao, cra = (_inside(problem, name, step) for name in ("lao", "cra"))
+            found = view_map(fitted, lao, cra, seed=seed, progress=progress)
+        else:
+            lao, cra = (torch.arange(-(r // step) * step, r + step / 2, step) for r in _REACH)
+            answer = _stored(problem, Path(after))
+            found = next_views(fitted, answer, lao, cra, seed=seed, progress=progress)
+        settings = {"after": None if after is None else str(Path(after).resolve()), "step_deg": step}
+        record = {"format_version": 1, "command": "views"}
+        record |= provenance(bundle, settings | {"seed": seed, "device": device})
+        record |= _told(found, is_second=after is not None)
+        _write_table(draft / "views.csv", found)
+        from monai_inn.applications.registration.results.view_figure import view_figure
+
+        view_figure(found, record, draft / "views.png")
+        record |= {"files": [{"file": "views.csv", "what": "all numbers"}], "pictures": ["views.png"]}
+        write_json(draft / VIEWS, record)
+    return record
+
+
+def _inside(problem: PoseRegistration, name: str, step: float) -> torch.Tensor:
+    """Views through the range of an angle, away from its ends."""
+    p = problem.space.parameters[problem.space.index(name)]
+    count = max(1, round((p.high - p.low) / step))
+    return p.low + (p.high - p.low) / count * (torch.arange(count) + 0.5)
+
+
+def _stored(problem: PoseRegistration, folder: Path) -> PosePosterior:
+    """The posterior that ``register_xray`` wrote."""
+    record = read_record(folder, REGISTRATION, REGISTRATION_RECORD, "monai-inn register")
+    names = [row["name"] for row in record["parameters"] if row.get("is_free")]
+    path = own_file(folder, "samples.npz")
+    try:
+        stored, _ = read_npz(path, ("pose", "log_density"))
+        pose, density = (np.asarray(stored[name], np.float64) for name in ("pose", "log_density"))
+        if pose.shape != (len(density), len(POSE)) or not len(pose) or not np.isfinite(pose).all():
+            raise ValueError(f"poses of shape {pose.shape}")
+    except Exception as error:  # on a damaged file NumPy raises types of many libraries
+        raise ValueError(f"{path}: is damaged ({error}); register the X-ray again.") from error
+    if set(names) != set(problem.targets):
+        raise ValueError(
+            f"{folder}: is of a bundle with other free parameters ({', '.join(names)}); give the bundle that "
+            "the X-ray was registered with."
+        )
+    samples = torch.from_numpy(pose[:, [list(POSE).index(name) for name in problem.targets]]).float()
+    return PosePosterior(samples, torch.from_numpy(density), find_modes(samples, pose_space(problem)))
+
+
+def _told(found: ViewMap, *, is_second: bool) -> dict[str, Any]:
+    """The best view, in numbers and in a sentence."""
+    error = found.error_mm.nan_to_num(torch.inf)
+    row, column = divmod(int(error.argmin()), error.shape[1])
+    lao, cra = float(found.lao[row]), float(found.cra[column])
+    best = {"lao_deg": lao, "cra_deg": cra}
+    best |= {
+        name: round(float(getattr(found, name)[row, column]), 3)
+        for name in ("error_mm", "num_modes", "wrong_mass")
+    }
+    worst = float(found.error_mm.nan_to_num(-torch.inf).max())
+    turn = (
+        f"turning the C-arm by {lao:+.0f}° (LAO) and {cra:+.0f}° (CRA)"
+        if is_second
+        else f"a view at {angle_in_words(lao, 'LAO', 'RAO')}, {angle_in_words(cra, 'CRA', 'CAU')}"
+    )
+    statement = (
+        f"The pose will be known best after {turn}: to {best['error_mm']:.1f} mm at bone on average (worst "
+        f"view of the map: {worst:.1f} mm)."
+    )
+    return {"best": best, "statement": statement}
+
+
+def _write_table(path: Path, found: ViewMap) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["lao [deg]", "cra [deg]", "error [mm]", "modes", "mass of wrong poses"])
+        for a, lao in enumerate(found.lao.tolist()):
+            for b, cra in enumerate(found.cra.tolist()):
+                values = (found.error_mm[a, b], found.num_modes[a, b], found.wrong_mass[a, b])
+                table.writerow([f"{lao:g}", f"{cra:g}", *(f"{float(v):.4g}" for v in values)])

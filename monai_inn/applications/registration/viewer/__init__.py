@@ -1,0 +1,1 @@
+"""Poses in the browser."""

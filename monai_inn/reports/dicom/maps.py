@@ -1,0 +1,250 @@
+"""DICOM objects of a result: a Parametric Map for each map, and a Segmentation of what is withheld.
+
+Values are those of the maps, float32, in the parameter's unit (UCUM); only trusted pixels have one. A pixel
+that is out of distribution or holds no usable measurement has the *padding value* of its object, attribute
+Float Pixel Padding Value: -1, or where values may reach that, the first of -10, -100, ... below all of them.
+NaN would not do: many viewers take it badly. The range of the real world value mapping holds the padding
+value, because readers such as highdicom refuse a whole object for one pixel outside that range. Which of the
+two reasons holds, the Segmentation says: segment 1 "Out of distribution", segment 2 "No usable measurement".
+Parameters have codes of the private scheme 99MONAIINN, with their description as meaning.
+
+Without a source series the objects form a study of nobody, see ``monai_inn.reports.dicom.study``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_inn import __version__
+from monai_inn.reports.dicom.source import Layout, Source, fit_layout, read_source, upright_layout
+from monai_inn.reports.dicom.study import SCHEME, comment, identity, own_study, short
+from monai_inn.reports.stored import StoredResult
+
+__all__ = ["SCHEME", "padding_value", "ucum", "write_dicom"]
+
+_FIRST_SERIES = 9001
+_UNTRUSTED_RGB = (217, 0, 115)  # as in figures
+_UNUSABLE_RGB = (128, 128, 128)
+_UNITS = {"1": "no units", "/cm": "per centimeter", "mm": "millimeter", "cm": "centimeter", "m": "meter",
+             "rad": "radian", "deg": "degree", "g/L": "gram per liter"}  # fmt: skip
+
+
+def ucum(unit: str) -> tuple[str, str]:
+    """Return UCUM code and meaning of a unit as our files write it: ``1/cm`` is ``/cm``."""
+    code = {"g/l": "g/L", "°": "deg"}.get(unit, unit)
+    code = code[1:] if code.startswith("1/") else code
+    return code, _UNITS.get(code, code)
+
+
+def padding_value(lowest: float) -> float:
+    """Return the value of pixels that have none: the first of -1, -10, -100, ... below ``lowest``."""
+    value = -1.0
+    while value >= lowest:
+        value *= 10.0
+    return value
+
+
+def write_dicom(
+    folder: Path, result: StoredResult, source: str | PathLike[str] | None = None
+) -> list[dict[str, Any]]:
+    """Write the DICOM objects of a result into a folder.
+
+    Args:
+        folder: existing folder to write into.
+        result: the result.
+        source: folder of the series that the image came from; objects then belong to its study and patient,
+            lie in its frame of reference and refer to its instances.
+
+    Returns:
+        For each file its name, what it is, and for parametric maps the unit and the padding value.
+
+    Raises:
+        ImportError: if highdicom is missing.
+        ValueError: if the source is not a single series on the grid of the maps, or that grid is sheared.
+        OSError: if a file cannot be written.
+    """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            'DICOM export needs highdicom; install it with pip install "monai_inn[dicom]".'
+        ) from error
+    _check_grid(result)
+    with _quiet():
+        return _write(folder, result, source)
+
+
+def _write(folder: Path, result: StoredResult, source: str | PathLike[str] | None) -> list[dict[str, Any]]:
+    if source is None:
+        layout = upright_layout(result.affine, result.valid.shape)
+        images = own_study(result, layout)
+        entries = [_save(folder, f"image_{n + 1:03d}.dcm", image, {"object": "secondary capture"})
+                   for n, image in enumerate(images)]  # fmt: skip
+        origin = Source(tuple(images), layout.affine, layout.apply(result.valid).shape, "own study")
+        return [*entries, *_write_objects(folder, result, origin, layout)]
+    origin = read_source(source)
+    layout = fit_layout(result.affine, result.valid.shape, origin)
+    try:
+        return list(_write_objects(folder, result, origin, layout))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{source}: cannot be referred to by new objects: {error}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back two complaints of highdicom: names as the source has them, nothing withheld."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*represent the intended person name")
+        warnings.filterwarnings("ignore", message=".*empty")
+        yield
+
+
+def _check_grid(result: StoredResult) -> None:
+    axes = result.affine[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    if lengths.min() <= 0 or np.abs((axes / lengths).T @ (axes / lengths) - np.eye(3)).max() > 1e-3:
+        raise ValueError(
+            f"{result.folder}: axes of the maps are not at right angles, which DICOM images cannot hold; "
+            "resample the image to a rectangular grid first."
+        )
+
+
+def _write_objects(
+    folder: Path, result: StoredResult, source: Source, layout: Layout
+) -> Iterator[dict[str, Any]]:
+    number = _FIRST_SERIES
+    for row in result.record["parameters"]:
+        for kind in ("median", "interval_width"):
+            made, padding = _parametric_map(result, source, layout, row, kind, number)
+            about = {"object": "parametric map", "map": kind, "parameter": row["name"], "unit": row["unit"]}
+            yield _save(folder, f"{kind}_{row['name']}.dcm", made, {**about, "padding": padding})
+            number += 1
+    made = _segmentation(result, source, layout, number)
+    yield _save(folder, "withheld.dcm", made, {"object": "segmentation"})
+
+
+def _parametric_map(
+    result: StoredResult, source: Source, layout: Layout, row: dict[str, Any], kind: str, number: int
+) -> tuple[Any, float]:
+    """The Parametric Map of one map, and its padding value."""
+    import highdicom as hd
+
+    trusted, values = result.trusted, result.maps[kind, row["name"]].astype(np.float32)
+    low, high = (row["low"], row["high"]) if kind == "median" else (0.0, row["width"])
+    known = values[trusted]
+    first, last = (float(known.min()), float(known.max())) if known.size else (float(low), float(high))
+    padding = padding_value(min(first, low))
+    filled = layout.apply(np.where(trusted, values, np.float32(padding)))
+    name, interval = row["name"], f"{100 * result.record['settings']['interval']:g} %"
+    what = "median" if kind == "median" else f"width of {interval} interval"
+    made = hd.pm.ParametricMap(
+        source_images=source.images,
+        pixel_array=_volume(filled, layout, source),
+        real_world_value_mappings=[_mapping(row, kind, what, float(filled.min()), last)],
+        voi_lut_transformations=[hd.VOILUTTransformation((low + high) / 2, high - low)],
+        content_label=kind.upper()[:16],
+        content_description=short(f"{what} of {name}; no value: {padding:g}"),
+        **identity(result, number, f"{name} {what} [{row['unit']}]"),
+        contains_recognizable_visual_features=False,
+    )
+    made.FloatPixelPaddingValue = padding
+    made.ImageComments = (
+        f"{comment(result)} Pixels of value {padding:g} (Float Pixel Padding Value) have no value: they are "
+        "out of distribution or hold no usable measurement, see the Segmentation of the same study."
+    )
+    return made, padding
+
+
+def _mapping(row: dict[str, Any], kind: str, what: str, first: float, last: float) -> Any:
+    """The identity from stored to real values, with unit, quantity and statistic as codes."""
+    import highdicom as hd
+
+    code = hd.sr.CodedConcept
+    unit, meaning = ucum(row["unit"])
+    mapping = hd.pm.RealWorldValueMapping(
+        lut_label=row["name"][:16],
+        lut_explanation=short(f"{row['name']}, {what}"),
+        unit=code(unit, "UCUM", meaning),
+        value_range=(first, last),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=code(row["name"][:16], SCHEME, short(row["description"] or row["name"])),
+    )
+    statistic = (
+        code("373099004", "SCT", "Median")
+        if kind == "median"
+        else code("INTERVAL_WIDTH", SCHEME, short(f"{what}, credible"))
+    )
+    mapping.QuantityDefinitionSequence.append(
+        hd.sr.CodeContentItem(name=code("121401", "DCM", "Derivation"), value=statistic)
+    )
+    return mapping
+
+
+def _segmentation(result: StoredResult, source: Source, layout: Layout, number: int) -> Any:
+    """The Segmentation of pixels that have no value, a segment for each reason."""
+    import highdicom as hd
+
+    segments = [_segment(result, 1, "OUT_OF_DIST", "Out of distribution", _UNTRUSTED_RGB)]
+    labels = result.withheld.astype(np.uint8)
+    if not result.valid.all():
+        segments.append(_segment(result, 2, "NO_MEASUREMENT", "No usable measurement", _UNUSABLE_RGB))
+        labels[~result.valid] = 2
+    made = hd.seg.Segmentation(
+        source_images=source.images,
+        pixel_array=_volume(layout.apply(labels), layout, source),
+        segmentation_type="BINARY",
+        segment_descriptions=segments,
+        content_label="WITHHELD",
+        content_description="pixels whose values must not be interpreted",
+        omit_empty_frames=False,
+        **identity(result, number, "out of distribution"),
+    )
+    made.ImageComments = comment(result)
+    return made
+
+
+def _segment(result: StoredResult, number: int, value: str, label: str, rgb: tuple[int, int, int]) -> Any:
+    """Description of one segment, with the algorithm that found it."""
+    import highdicom as hd
+
+    code, settings = hd.sr.CodedConcept, result.record["settings"]
+    bundle = result.record["bundle"]
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label,
+        segmented_property_category=code("309825002", "SCT", "Spatial and Relational Concept"),
+        segmented_property_type=code(value, SCHEME, label),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="monai_inn",
+            version=__version__,
+            family=code("123109", "DCM", "Artificial Intelligence"),
+            parameters={
+                "bundle": f"{bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip(),
+                "weights_sha256": str(bundle.get("weights_sha256", "unknown")),
+                "false_alarm": f"{settings['false_alarm']:g}",
+            },
+        ),
+        display_color=hd.color.CIELabColor.from_rgb(*rgb),
+    )
+
+
+def _volume(array: NDArray[Any], layout: Layout, source: Source) -> Any:
+    import highdicom as hd
+
+    return hd.Volume(array, layout.affine, "PATIENT", source.images[0].FrameOfReferenceUID)
+
+
+def _save(folder: Path, name: str, dataset: Any, about: dict[str, Any]) -> dict[str, Any]:
+    dataset.SpecificCharacterSet = "ISO_IR 192"  # names of images and patients in any script
+    dataset.save_as(folder / name, enforce_file_format=True)
+    return {"file": name, **about}

@@ -1,0 +1,144 @@
+"""What DICOM objects say of themselves, and the study that they form where no patient's is given."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_inn import __version__
+from monai_inn.reports.dicom.source import Layout
+from monai_inn.reports.stored import StoredResult, read_volume
+
+__all__ = ["SCHEME", "comment", "identity", "own_study", "short"]
+
+SCHEME = "99MONAIINN"
+_MARK = "RESEARCH ONLY"
+
+
+def short(text: str) -> str:
+    """Return a text as it fits a Long String: 64 characters, no backslash."""
+    return text.replace("\\", "/")[:64]
+
+
+def comment(result: StoredResult) -> str:
+    """Return what every object says under Image Comments."""
+    record = result.record
+    bundle = record["bundle"]
+    return (
+        f"{_MARK}. {record['intended_use']} Derived by monai_inn {__version__} from {result.image_name} with "
+        f"the bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}."
+    )
+
+
+def identity(result: StoredResult, number: int, description: str) -> dict[str, Any]:
+    """Return UIDs, equipment and description of a new object in a series of its own, as highdicom takes them.
+
+    Args:
+        result: whose maps it holds; the bundle's weights stand for the serial number of a device.
+        number: number of the series.
+        description: what it is; the series carries it behind ``RESEARCH ONLY``.
+    """
+    import highdicom as hd
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
+    scheme = CodingSchemeIdentificationItem(
+        SCHEME, name="Parameters of monai_inn", version=__version__, responsible_organization="monai_inn"
+    )
+    return {
+        "series_instance_uid": hd.UID(),
+        "series_number": number,
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "manufacturer": "monai_inn",
+        "manufacturer_model_name": "monai_inn",
+        "software_versions": f"monai_inn {__version__}",
+        "device_serial_number": short(str(result.record["bundle"].get("weights_sha256", "unknown"))),
+        "series_description": short(f"{_MARK}: {description}"),
+        "coding_schemes": [scheme],
+    }
+
+
+def own_study(result: StoredResult, layout: Layout) -> list[Any]:
+    """Return secondary-capture images of what the camera saw, one a slice, in a new study of nobody.
+
+    Where the result holds no photo, usable pixels are white. Geometry in LPS millimetres is the layout's.
+
+    Raises:
+        ValueError: if the photo is of another size than the maps.
+    """
+    import highdicom as hd
+
+    path = result.files.get(("photo", "photo"))
+    colours = 255 * result.valid[..., None].astype(np.uint8) if path is None else _photo(result, path)
+    slices = layout.apply(np.broadcast_to(colours, (*result.valid.shape, 3)))
+    try:
+        created = datetime.datetime.fromisoformat(result.record["created"])
+    except (KeyError, ValueError):
+        created = datetime.datetime(1900, 1, 1)
+    shared = {
+        "study_instance_uid": hd.UID(),
+        "series_instance_uid": hd.UID(),
+        "study_date": f"{created:%Y%m%d}",
+        "study_time": f"{created:%H%M%S}",
+    }
+    frame = hd.UID()
+    return [_capture(result, layout, n, pixels, frame, shared) for n, pixels in enumerate(slices)]
+
+
+def _capture(
+    result: StoredResult,
+    layout: Layout,
+    n: int,
+    pixels: NDArray[np.uint8],
+    frame: str,
+    shared: dict[str, Any],
+) -> Any:
+    """One slice as a picture that knows where it lies."""
+    import highdicom as hd
+    from pydicom.valuerep import DS
+
+    steps = np.linalg.norm(layout.affine[:3, :3], axis=0)
+    rows, columns = (layout.affine[:3, a] / steps[a] for a in (1, 2))
+    image = hd.sc.SCImage(
+        pixel_array=pixels,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        series_number=1,
+        sop_instance_uid=hd.UID(),
+        instance_number=n + 1,
+        manufacturer="monai_inn",
+        software_versions=f"monai_inn {__version__}",
+        patient_id="ANONYMOUS",
+        patient_name="ANONYMOUS^",
+        pixel_spacing=(float(steps[1]), float(steps[2])),
+        patient_orientation=(_letter(columns), _letter(rows)),
+        series_description=f"{_MARK}: the image, as a picture",
+        **shared,
+    )
+    position = layout.affine[:3, :3] @ (n, 0, 0) + layout.affine[:3, 3]
+    image.StudyDescription = f"{_MARK}: derived by monai_inn, no patient study"
+    image.ImageComments = comment(result)
+    image.FrameOfReferenceUID, image.PositionReferenceIndicator = frame, None
+    image.ImageOrientationPatient = [DS(float(x), auto_format=True) for x in (*columns, *rows)]
+    image.ImagePositionPatient = [DS(float(x), auto_format=True) for x in position]
+    image.SliceThickness = DS(float(steps[0]), auto_format=True)
+    return image
+
+
+def _photo(result: StoredResult, path: Path) -> NDArray[np.uint8]:
+    """Red, green and blue along the last axis."""
+    colours = read_volume(path)[0]
+    if colours.shape != (*result.valid.shape, 3):
+        raise ValueError(f"{path}: shape {colours.shape}, expected {(*result.valid.shape, 3)}, as the maps.")
+    return colours.astype(np.uint8)
+
+
+def _letter(direction: NDArray[np.float64]) -> str:
+    """The side of the patient that a direction in LPS points to most."""
+    axis = int(np.abs(direction).argmax())
+    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]

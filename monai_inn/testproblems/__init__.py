@@ -1,0 +1,14 @@
+"""Problems whose posteriors are known, on which methods are measured."""
+
+_CLASSES = {
+    "complex_roots": "roots:ComplexRoots",
+    "eight_modes": "mixture:EightModes",
+    "epidemic": "sir:Epidemic",
+    "gaussian_uniform": "gaussian_uniform:GaussianUniform",
+    "inverse_ballistics": "ballistics:InverseBallistics",
+    "inverse_kinematics": "kinematics:InverseKinematics",
+    "linear_gaussian": "gaussian:LinearGaussian",
+    "slcp": "slcp:SimpleLikelihood",
+    "two_moons": "two_moons:TwoMoons",
+}
+PROBLEMS = {name: f"{__name__}.{place}" for name, place in _CLASSES.items()}

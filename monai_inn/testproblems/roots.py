@@ -1,0 +1,113 @@
+"""Complex roots of a noisy number: as many equal modes as the degree."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import VonMises
+
+from monai_inn.problems.arguments import check_positive, split_parameters
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.observation import Observation
+from monai_inn.problems.parameters import Parameter
+from monai_inn.problems.references import ReferencePosterior, sample_table
+
+__all__ = ["ComplexRoots"]
+
+_NODES = 1 << 14
+_LARGEST_RADIUS = 8.0
+
+
+class ComplexRoots(InverseProblem):
+    """Complex number ``x`` with a standard normal prior, of which a noisy n-th power is seen.
+
+    Turning ``x`` by an n-th of a full turn changes neither prior nor likelihood: the posterior has ``n``
+    modes of equal mass, which merge as the power goes to zero.
+
+    Args:
+        degree: the power ``n``.
+        noise_sd: standard deviation of the noise on the real and on the imaginary part.
+
+    Raises:
+        ValueError: if the degree is not an integer of at least 2, or the noise is not positive.
+
+    Source: a benchmark of this package.
+    """
+
+    name: ClassVar[str] = "complex_roots"
+    observation = Observation.pixel("power_real", "power_imaginary")
+
+    def __init__(self, degree: int = 3, noise_sd: float = 0.2) -> None:
+        if degree != int(degree) or degree < 2:
+            raise ValueError(f"degree = {degree}; give an integer of at least 2.")
+        self.degree, self.noise_sd = int(degree), check_positive("noise_sd", noise_sd)
+        self.parameters = tuple(
+            Parameter(name, "1", -math.inf, math.inf, f"{name} part of the root")
+            for name in ("real", "imaginary")
+        )
+        self.targets = self.space.names
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return the n-th power, real and imaginary part ``(…, 2)``, of numbers ``(…, 2)``."""
+        real, imaginary = a, b = split_parameters(theta, self.space)
+        for _ in range(self.degree - 1):
+            real, imaginary = real * a - imaginary * b, real * b + imaginary * a
+        return torch.stack([real, imaginary], -1).to(theta.dtype)
+
+    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Add white noise to both parts."""
+        white = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
+        return y + self.noise_sd * white
+
+    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
+        """Return the exact posterior of powers ``(…, 2)``.
+
+        In polar coordinates the angle given the radius is von Mises and the radius has a density in closed
+        form, of which a table of 16,384 nodes is inverted.
+        """
+        return ReferencePosterior(
+            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
+        )
+
+    def _radius_log_density(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Radii ``(K,)`` and the log of (prior × likelihood) there, the angle integrated out."""
+        # The radius is within 8 posterior sd of the observed root or, where the modes merge, of zero.
+        size, n, sd = float(torch.linalg.vector_norm(y)), self.degree, self.noise_sd
+        highest = min(_LARGEST_RADIUS, (size + 8 * sd) ** (1 / n))
+        lowest = max(0.0, size - 8 * sd) ** (1 / n)
+        # A power that the prior hardly makes is explained by its noise as well.
+        lowest = min(lowest, 0.9 * highest)
+        radius = torch.linspace(lowest, highest, _NODES, dtype=torch.float64)
+        power = radius**n
+        angular = torch.special.i0e(power * size / sd**2).log()
+        radial = radius.log() - radius.square() / 2 - 0.5 * ((power - size) / sd).square()
+        return radius, radial + angular - math.log(2 * math.pi * sd**2)
+
+    def log_evidence(self, y: Tensor) -> float:
+        """Log of the prior predictive density of one observation ``(2,)``, nats."""
+        radius, log_density = self._radius_log_density(y.cpu().double())
+        shift = float(log_density.max())
+        return shift + math.log(float(torch.trapezoid((log_density - shift).exp(), radius)))
+
+    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Exact samples ``(n, 2)`` given one observation ``(2,)``."""
+        radius, log_density = self._radius_log_density(y)
+        r = sample_table(radius, log_density, n)
+        size = torch.linalg.vector_norm(y)
+        concentration = (r**self.degree * size / self.noise_sd**2).clamp_min(1e-9)
+        turned = VonMises(torch.zeros_like(r), concentration, validate_args=False).sample()
+        branch = torch.randint(self.degree, (n,)) * (2 * math.pi)
+        angle = (torch.atan2(y[1], y[0]) + turned + branch) / self.degree
+        return torch.stack([r * angle.cos(), r * angle.sin()], 1)
+
+    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
+        white = (y - self.forward(theta)) / self.noise_sd
+        likelihood = -0.5 * white.square().sum(-1) - math.log(2 * math.pi * self.noise_sd**2)
+        return self.prior.log_prob(theta) + likelihood
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"degree": self.degree, "noise_sd": self.noise_sd}
