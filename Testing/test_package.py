@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,53 +13,98 @@ from pathlib import Path
 import pytest
 
 import monai_inn
+from monai_inn.problems.registry import ours
 
 ROOT = Path(monai_inn.__file__).parent
-# A subpackage may import at module level from those on lines above its own, and from itself.
+# A room may import from those on lines above its own, and from itself; inside functions, too.
 LAYERS = (
-    {"drafts", "files", "lazy", "seeding"},
+    {"drafts", "files", "lazy", "registry", "seeding"},
     {"folders", "reading"},
     {"physics"},
     {"problems"},
     {"networks"},
     {"metrics"},
-    {"inferers", "transforms"},
+    {"inferers"},
+    {"transforms"},
     {"training"},
-    {"bundles", "reports"},
+    {"bundles"},
+    {"reports"},
     {"validation"},
     {"viewer"},
     {"plain", "verbs"},
     {"cli"},
     {"__main__", "__init__"},
 )
+# No other room imports them: what they offer is looked up by name.
+APART = {"applications", "testproblems"}
+LOOKING_UP = "monai_inn.applications.offered"
 
 
 def layer(name: str) -> int:
     return next(i for i, names in enumerate(LAYERS) if name in names)
 
 
-def imports_at_module_level(path: Path) -> set[str]:
+def imported(path: Path) -> set[str]:
+    """Names that a module imports anywhere but for its types, as ``monai_inn.room.name``."""
     found = set()
-    for node in ast.parse(path.read_text()).body:
+    body = [node for node in ast.parse(path.read_text()).body if not is_for_types(node)]
+    for node in (child for statement in body for child in ast.walk(statement)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                [node.module] if node.module != "monai_inn" else [f"monai_inn.{a.name}" for a in node.names]
-            )
-            found.update(names)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-    parts = {name.split(".")[1] for name in found if name.startswith("monai_inn.")}
-    return {part for part in parts if (ROOT / part).is_dir() or (ROOT / f"{part}.py").is_file()}
+    return {name for name in found if name.startswith("monai_inn.") and room(name)}
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def room(name: str) -> str:
+    """The room of a dotted name, empty if it is that of the whole package."""
+    part = name.split(".")[1]
+    return part if (ROOT / part).is_dir() or (ROOT / f"{part}.py").is_file() else ""
+
+
+def own_room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def test_imports_point_one_way():
     wrong = []
     for path in ROOT.rglob("*.py"):
-        own = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        for other in imports_at_module_level(path):
-            if other != own and layer(other) >= layer(own) and not {own, other} <= {"bundles", "reports"}:
-                wrong.append(f"{path.relative_to(ROOT)} imports {other}")
+        own = own_room(path)
+        for name in sorted(imported(path)):
+            other = room(name)
+            if other == own or own in APART or name == LOOKING_UP:
+                continue
+            if other in APART or layer(other) >= layer(own):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong
+
+
+def test_test_problems_need_nothing_but_problems():
+    rooms = {room(name) for path in (ROOT / "testproblems").rglob("*.py") for name in imported(path)}
+    assert rooms <= {"problems", "physics", "testproblems", "seeding"}
+
+
+def test_no_room_knows_the_name_of_a_problem():
+    """What is particular to a problem is asked of its application; sentences of docstrings may name one."""
+    particular = {name: place for name, place in ours().items() if name != "simulated"}
+    named = re.compile(rf"\b({'|'.join(particular)})\b")
+    classes = {place.partition(":")[2] for place in particular.values()}
+    known = []
+    for path in (path for path in ROOT.rglob("*.py") if own_room(path) not in APART):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        sentences = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            said = (
+                isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in sentences
+            )
+            used = getattr(node, "id", getattr(node, "attr", None))
+            if (said and named.search(node.value)) or used in classes:
+                known.append(f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}")
+    assert not known
 
 
 def test_heavy_packages_load_when_used():
@@ -82,7 +128,7 @@ def test_public_names():
     assert set(monai_inn.__all__) == {"FittedPosterior", "__version__", "fit", "load"}
     assert set(monai_inn.problems.__all__) >= {
         "InverseProblem",
-        "Oximetry",
+        "Observation",
         "Parameter",
         "ParameterSpace",
         "names",

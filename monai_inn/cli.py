@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import signal
@@ -12,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, verbs
-from monai_inn.plain import plain
+from monai_inn.applications import offered
+from monai_inn.plain import plain, with_warnings
 
 __all__ = ["main"]
 
@@ -42,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"monai-inn: {' '.join(_message(error).split())}", sys.stderr)
         return _BAD_INPUT
-    _say(json.dumps(result, indent=2) if arguments.json else plain(arguments.verb, result), sys.stdout)
+    said = getattr(arguments, "plain", None)
+    text = plain(arguments.verb, result) if said is None else with_warnings(said(result), result)
+    _say(json.dumps(result, indent=2) if arguments.json else text, sys.stdout)
     return 0
 
 
@@ -101,7 +105,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     verb(
         "problems",
         verbs.problems,
-        "list the inverse problems, their parameters and units, cameras and shipped bundles",
+        "list the inverse problems, their parameters and units, and shipped bundles",
     )
 
     sub = verb(
@@ -137,28 +141,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
                      help="start from the network of this bundle, of another patient; by default from a "
                      "shipped one of the same parameters and ranges, `none` starts afresh")  # fmt: skip
 
-    sub = verb("register", verbs.register, "find the poses of a C-arm that explain an X-ray")
-    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
-    sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
-    sub.add_argument("-o", "--out", required=True, help="folder to write")
-    sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
-    sub.add_argument("--refine", action="store_true", help="climb from each pose to the best fit near it")
-    sub.add_argument("--reweight", action="store_true",
-                     help="weigh poses by the likelihood itself: exact, and slower")  # fmt: skip
-    sub.add_argument("--second", metavar="XRAY2", help="a second X-ray of the unmoved patient")
-    sub.add_argument("--turned", type=float, nargs=4, metavar=("LAO1", "CRA1", "LAO2", "CRA2"),
-                     help="angles that the gantry showed at both X-rays, degrees")  # fmt: skip
-    sub.add_argument("--false-alarm", type=float, default=0.05,
-                     help="share of simulated X-rays that may be called untrusted (0.05)")  # fmt: skip
-    _add_xray(sub)
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
-
-    sub = verb("views", verbs.views, "map how well X-rays from each view of a C-arm would tell the pose")
-    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
-    sub.add_argument("-o", "--out", required=True, help="folder to write")
-    sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
-    sub.add_argument("--step", type=float, default=15.0, help="degrees between views (15)")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    for place in offered("COMMANDS"):
+        importlib.import_module(place).add(verb)
 
     sub = verb("infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json")
     _add_image(sub)
@@ -205,8 +189,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("image", metavar="IMAGE", help="ENVI, TIFF, NIfTI, NRRD, NPZ, PNG or JPEG image")
     sub.add_argument("-o", "--out", required=True, metavar="NRRD", help="file to write")
 
-    sub = verb("view", verbs.view, "show a result of `infer` or `register` in the browser")
-    sub.add_argument("folder", metavar="OUT", help="folder that `infer` or `register` wrote")
+    sub = verb("view", verbs.view, "show a result in the browser")
+    sub.add_argument("folder", metavar="OUT", help="folder that `infer` or another verb wrote")
     sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
@@ -249,17 +233,6 @@ def _add_problem(sub: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     if given:  # what follows an option may be its value
         name = min(given, key=lambda entry: entry[0])[1]
         find(name).add_options(sub.add_argument_group(f"options of {name}"))
-
-
-def _add_xray(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--contrast", choices=("intensity", "attenuation"),
-                     help="whether bone is dark (intensity) or bright (attenuation)")  # fmt: skip
-    sub.add_argument("--unattenuated", type=float, metavar="GREY",
-                     help="grey value where nothing is in the beam (99.9 %% of the image's)")  # fmt: skip
-    sub.add_argument("--scale", type=float, help="line integral of one grey value, if bone is bright")
-    sub.add_argument("--spacing", type=float, metavar="MM", help="side of a pixel on the detector")
-    sub.add_argument("--mirror", action="store_true", help="the image is shown from the other side")
-    sub.add_argument("--frame", type=int, help="frame of a DICOM run, from 1")
 
 
 def _add_image(sub: argparse.ArgumentParser) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["plain"]
+__all__ = ["plain", "with_warnings"]
 
 
 def plain(verb: str, result: Mapping[str, Any]) -> str:
     """Return the result of a verb as text for people, warnings last, where they are not overlooked."""
-    return "\n".join([_of(verb, result), *(f"WARNING: {text}" for text in result.get("warnings", ()))])
+    return with_warnings(_of(verb, result), result)
+
+
+def with_warnings(text: str, result: Mapping[str, Any]) -> str:
+    """Return a text with the warnings of its result below it."""
+    return "\n".join([text, *(f"WARNING: {warning}" for warning in result.get("warnings", ()))])
 
 
 def _of(verb: str, result: Mapping[str, Any]) -> str:
@@ -20,11 +25,6 @@ def _of(verb: str, result: Mapping[str, Any]) -> str:
         return _plain_bundles(result)
     if verb in ("infer", "ood"):
         return _plain_maps(result)
-    if verb == "register":
-        return _plain_poses(result)
-    if verb == "views":
-        pictures = [f"picture: {result['out']}/{name}" for name in result["pictures"]]
-        return "\n".join([result["statement"], *pictures])
     if verb == "validate":
         return _plain_report(result)
     if verb == "export":
@@ -55,11 +55,8 @@ def _plain_problems(result: Mapping[str, Any]) -> str:
             bounds = "unbounded" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
             mark = "*" if row["target"] else " "
             lines.append(f"  {mark} {row['name']:<14}{row['unit']:<6}{bounds:<20}{row['description']}")
-    lines += [
-        "",
-        "* shown in maps; the others are inferred as well.",
-        f"cameras: {', '.join(result['cameras'])}",
-    ]
+        lines += [f"    {what}: {', '.join(values)}" for what, values in problem["choices"].items()]
+    lines += ["", "* shown in maps; the others are inferred as well."]
     return "\n".join([*lines, f"shipped bundles: {', '.join(result['bundles']) or 'none'}"])
 
 
@@ -96,26 +93,6 @@ def _plain_maps(result: Mapping[str, Any]) -> str:
             )
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
-    return "\n".join([*lines, result["intended_use"]])
-
-
-def _plain_poses(result: Mapping[str, Any]) -> str:
-    free = [(row["name"], row["unit"]) for row in result["parameters"] if row["is_free"]]
-    lines = [result["ambiguity"]["statement"]]
-
-    def pose(values: Mapping[str, float], sd: Mapping[str, float]) -> str:
-        return ", ".join(f"{name} {values[name]:.1f} ± {sd[name]:.1f} {unit}" for name, unit in free)
-
-    for mode in result["modes"]:
-        said, error = pose(mode["pose"], mode["spread"]), mode["mtre_mm"]["median"]
-        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {said}; mTRE {error:.1f} mm")
-        if (top := mode["refined"]) is not None:
-            gain = top["log_likelihood_gain"]
-            lines.append(f"     refined: {pose(top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats")
-    if result["weights"] is not None:
-        lines.append(result["weights"]["statement"])
-    lines += [result["trust"]["statement"], *result["xray"]["notes"]]
-    lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])
 
 

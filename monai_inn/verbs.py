@@ -20,11 +20,9 @@ __all__ = [
     "infer",
     "ood",
     "problems",
-    "register",
     "simulate",
     "validate",
     "view",
-    "views",
 ]
 
 
@@ -34,7 +32,7 @@ def _problem(arguments: argparse.Namespace) -> InverseProblem:
     return find(arguments.problem).from_options(arguments)
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
     import torch
 
     if name == "auto":
@@ -49,7 +47,7 @@ def _device(name: str) -> str:
 
 
 @contextmanager
-def _progress(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
+def progress_of(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
     """Progress as a bar on a terminal or, if asked for, as lines: gives a function of the share done."""
     label = arguments.verb
     if arguments.progress_lines:
@@ -92,10 +90,10 @@ def _values(option: str, example: str, given: Sequence[str]) -> dict[str, float]
 
 
 def problems(_: argparse.Namespace) -> dict[str, Any]:
-    """List problems, cameras and shipped bundles."""
+    """List problems, what they can be made for, and shipped bundles."""
     from monai_inn import bundles
-    from monai_inn.physics import cameras
     from monai_inn.problems import create, names
+    from monai_inn.problems.registry import find
 
     listed: dict[str, Any] = {}
     for name in names():
@@ -110,8 +108,9 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
         listed[name] = {
             "description": (type(problem).__doc__ or "").strip().splitlines()[0].replace("``", ""),
             "parameters": rows,
+            "choices": find(name).choices(),
         }
-    return {"problems": listed, "cameras": list(cameras.names()), "bundles": list(bundles.shipped())}
+    return {"problems": listed, "bundles": list(bundles.shipped())}
 
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -126,7 +125,7 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.training import simulate_to_zarr
 
     problem = _problem(arguments)
-    with _progress(arguments) as show, _continuable("run the same command again to continue."):
+    with progress_of(arguments) as show, _continuable("run the same command again to continue."):
         stored = simulate_to_zarr(
             problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
             progress=lambda done, total: show(done / total),
@@ -139,9 +138,9 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.bundles.commands import fit_bundle
     from monai_inn.bundles.listing import donor_of
 
-    problem, device = _problem(arguments), _device(arguments.device)
+    problem, device = _problem(arguments), device_of(arguments.device)
     donors = {None: donor_of(problem), "none": None}
-    with _progress(arguments) as show, _continuable("run the same command with --resume to continue."):
+    with progress_of(arguments) as show, _continuable("run the same command with --resume to continue."):
         return fit_bundle(
             problem,
             arguments.out,
@@ -156,55 +155,16 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
         )
 
 
-def register(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Find the poses that explain an X-ray."""
-    from monai_inn.applications.registration.results.registering import register_xray
-
-    reading = {"contrast": arguments.contrast, "unattenuated": arguments.unattenuated}
-    reading |= {"scale": arguments.scale, "spacing_mm": arguments.spacing, "frame": arguments.frame}
-    return {"out": arguments.out} | register_xray(
-        arguments.bundle,
-        arguments.xray,
-        arguments.out,
-        samples=arguments.samples,
-        false_alarm=arguments.false_alarm,
-        refined=arguments.refine,
-        reweighted=arguments.reweight,
-        device=_device(arguments.device),
-        seed=arguments.seed,
-        mirror=arguments.mirror,
-        second=arguments.second,
-        turned=arguments.turned,
-        **{name: value for name, value in reading.items() if value is not None},
-    )
-
-
-def views(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Map how well X-rays from each view would tell the pose."""
-    from monai_inn.applications.registration.results.view_planning import plan_views
-
-    with _progress(arguments) as show:
-        return {"out": arguments.out} | plan_views(
-            arguments.bundle,
-            arguments.out,
-            after=arguments.after,
-            step=arguments.step,
-            device=_device(arguments.device),
-            seed=arguments.seed,
-            progress=show,
-        )
-
-
 def _image_options(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("false_alarm", "mask", "white", "dark", "shrink")
-    return {name: getattr(arguments, name) for name in names} | {"device": _device(arguments.device)}
+    return {name: getattr(arguments, name) for name in names} | {"device": device_of(arguments.device)}
 
 
 def infer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write posterior maps of an image."""
     from monai_inn.reports import infer_image
 
-    with _progress(arguments) as show:
+    with progress_of(arguments) as show:
         return {"out": arguments.out} | infer_image(
             arguments.bundle,
             arguments.image,
@@ -235,7 +195,7 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.validation import Tolerance
     from monai_inn.validation.commands import validate_source
 
-    with _progress(arguments) as show:
+    with progress_of(arguments) as show:
         report = validate_source(
             arguments.source,
             arguments.out,
@@ -246,7 +206,7 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
             tolerance=Tolerance(arguments.tolerance_width, arguments.tolerance_shift),
             mode_tolerance=_values("--mode", "sao2=0.05", arguments.mode),
             recalibrated=arguments.recalibrate,
-            device=_device(arguments.device),
+            device=device_of(arguments.device),
             seed=arguments.seed,
             progress=show,
         )
@@ -289,5 +249,5 @@ def demo(arguments: argparse.Namespace) -> dict[str, Any]:
     """Infer the example images."""
     from monai_inn.reports.demo import run_demo
 
-    with _progress(arguments) as show:
-        return run_demo(arguments.out, device=_device(arguments.device), seed=arguments.seed, progress=show)
+    with progress_of(arguments) as show:
+        return run_demo(arguments.out, device=device_of(arguments.device), seed=arguments.seed, progress=show)

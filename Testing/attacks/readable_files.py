@@ -18,11 +18,12 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from spectral.io import envi
 
+from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct, read_labels
 from monai_inn.physics import cameras
 from monai_inn.reports.dicom.source import read_source
 from monai_inn.reports.stored import read_stored
-from monai_inn.transforms import read_multispectral, read_xray
+from monai_inn.transforms import read_multispectral
 from monai_inn.validation import read_cases, read_parameters
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("transforms", "reports")]

@@ -21,10 +21,11 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from readable_files import write_dicom
 
+from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct
 from monai_inn.reading.limits import MAX_GB
 from monai_inn.reports.stored import read_volume
-from monai_inn.transforms import read_multispectral, read_xray
+from monai_inn.transforms import read_multispectral
 from monai_inn.validation import read_cases
 
 WIDE = 40_000  # squared, two bytes each: 3.2 GB, below the limit, which must not be what refuses

@@ -11,10 +11,11 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from spectral.io import envi
 
+from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct, read_labels
 from monai_inn.physics import cameras
 from monai_inn.reports.stored import read_stored, read_volume
-from monai_inn.transforms import read_multispectral, read_xray
+from monai_inn.transforms import read_multispectral
 from monai_inn.validation import read_cases, read_parameters
 
 pytestmark = pytest.mark.timeout(60)  # a reader that opens a named pipe waits for ever

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 import monai_inn as mi
+from monai_inn.applications.registration import match_detector, read_xray
+from monai_inn.applications.registration.demo import XRAY_READING
 from monai_inn.applications.registration.poses import infer_pose, pose_space
 from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.metrics import find_modes
-from monai_inn.reports import demo
-from monai_inn.transforms import match_detector, read_xray
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources"
 sys.path.insert(0, str(FOLDER))
@@ -29,7 +29,7 @@ def fitted():
 def observation(fitted):
     problem = fitted.problem
     xray = read_xray(FOLDER / "lumbar_xray.png")
-    return match_detector(xray, problem.detector, problem.brightest, **demo.XRAY_READING)[0]
+    return match_detector(xray, problem.detector, problem.brightest, **XRAY_READING)[0]
 
 
 def test_it_comes_from_its_script(tmp_path):
@@ -42,8 +42,8 @@ def test_it_comes_from_its_script(tmp_path):
 
 def test_the_demo_reads_it_as_it_was_made(fitted):
     fine = make_xray.xray_problem(fitted.problem)
-    assert demo.XRAY_READING["spacing_mm"] == fine.detector.spacing_mm
-    assert demo.XRAY_READING["unattenuated"] == make_xray.UNATTENUATED
+    assert XRAY_READING["spacing_mm"] == fine.detector.spacing_mm
+    assert XRAY_READING["unattenuated"] == make_xray.UNATTENUATED
 
 
 def test_poses_are_those_of_the_exact_posterior(fitted, observation):
@@ -64,9 +64,9 @@ def test_poses_are_those_of_the_exact_posterior(fitted, observation):
 
 
 def test_it_is_trusted_and_its_negative_is_not(fitted, tmp_path):
-    usual = register_xray("lumbar_spine", FOLDER / "lumbar_xray.png", tmp_path / "a", **demo.XRAY_READING)
+    usual = register_xray("lumbar_spine", FOLDER / "lumbar_xray.png", tmp_path / "a", **XRAY_READING)
     assert usual["trust"]["is_trusted"]
     shown = np.asarray(Image.open(FOLDER / "lumbar_xray.png"))
     Image.fromarray(shown.max() - shown).save(tmp_path / "negative.png")
-    wrong = register_xray("lumbar_spine", tmp_path / "negative.png", tmp_path / "b", **demo.XRAY_READING)
+    wrong = register_xray("lumbar_spine", tmp_path / "negative.png", tmp_path / "b", **XRAY_READING)
     assert not wrong["trust"]["is_trusted"]

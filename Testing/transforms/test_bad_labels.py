@@ -14,9 +14,10 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from spectral.io import envi
 
+from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct
 from monai_inn.reports.stored import read_volume
-from monai_inn.transforms import MatchCamera, SelectBands, read_multispectral, read_xray
+from monai_inn.transforms import MatchCamera, SelectBands, read_multispectral
 
 CUBE = np.random.default_rng(0).integers(1, 999, (3, 4, 5)).astype(np.uint16)
 BAD_WAVELENGTHS = [

@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from xray_files import XA_GEOMETRY, modality_table, write_dicom, write_xa
 
-from monai_inn.transforms import read_xray
+from monai_inn.applications.registration import read_xray
 
 GREY = np.random.default_rng(0).integers(100, 60000, (6, 9)).astype(np.uint16)
 

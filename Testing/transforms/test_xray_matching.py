@@ -7,9 +7,9 @@ import pytest
 import torch
 from xray_files import intensity
 
+from monai_inn.applications.registration import Xray, match_detector
 from monai_inn.applications.registration.carm import Detector, camera_to_world, project_points
 from monai_inn.problems import PoseRegistration
-from monai_inn.transforms import Xray, match_detector
 
 DETECTOR = Detector(rows=32, columns=32, spacing_mm=6.4)
 BLOCK = 4

@@ -5,9 +5,9 @@ import pytest
 import torch
 from xray_files import intensity, write_dicom, write_nifti, write_picture, write_xa
 
+from monai_inn.applications.registration import match_detector, read_xray
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.problems import PoseRegistration
-from monai_inn.transforms import match_detector, read_xray
 
 DETECTOR = Detector(rows=32, columns=32, spacing_mm=6.4)
 BLOCK = 4

@@ -19,7 +19,7 @@ from xray_files import (
     write_xa,
 )
 
-from monai_inn.transforms import READABLE_XRAYS, read_xray
+from monai_inn.applications.registration import READABLE_XRAYS, read_xray
 
 GREY = np.random.default_rng(0).integers(100, 60000, (6, 9)).astype(np.uint16)
 LINE_INTEGRALS = np.random.default_rng(1).uniform(0, 5, (48, 40))

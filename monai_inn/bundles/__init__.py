@@ -8,11 +8,10 @@ from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from monai_inn.bundles.reading import load, shipped
-    from monai_inn.bundles.retraining import BundleTrainer, PatientTrainer, TrainingSet
+    from monai_inn.bundles.retraining import BundleTrainer, TrainingSet
     from monai_inn.bundles.workflows import (
         BundleEvaluator,
         BundleExporter,
-        XrayRegistration,
         image_items,
         map_network,
     )
@@ -22,9 +21,7 @@ __all__ = [
     "BundleEvaluator",
     "BundleExporter",
     "BundleTrainer",
-    "PatientTrainer",
     "TrainingSet",
-    "XrayRegistration",
     "image_items",
     "load",
     "map_network",
@@ -36,9 +33,7 @@ _HOMES = {
     "BundleEvaluator": "workflows",
     "BundleExporter": "workflows",
     "BundleTrainer": "retraining",
-    "PatientTrainer": "retraining",
     "TrainingSet": "retraining",
-    "XrayRegistration": "workflows",
     "image_items": "workflows",
     "load": "reading",
     "map_network": "workflows",

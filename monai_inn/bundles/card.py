@@ -9,16 +9,10 @@ from monai_inn.inferers.card_warnings import TOLERATED_ERROR
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
+    from monai_inn.problems.application import Application
 
 __all__ = ["model_card"]
 
-_XRAY_LIMITS = (
-    "For X-rays of the patient whose CT this is, at the distances and field of view of its detector.",
-    "Simulated X-rays have no scatter and no beam hardening; what real ones have must be in the noise.",
-    "Calibration holds on average over the prior, for images like the simulations.",
-    "A trusted verdict does not prove a pose right; a pose outside the prior cannot come out.",
-    "No evaluation on patients has been made.",
-)
 _NOT_MEASURED = "Not measured: this network was not trained by `fit`."
 
 
@@ -32,7 +26,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     sections = (
         f"# {metadata['name']}\n\n{metadata['description']}\n\n**{metadata['intended_use']}**",
         *(f"**Warning. {text}**" for text in fitted.warnings),
-        _use() if fitted.problem.observation.is_local else _use_of_xrays(),
+        _use(fitted.problem.application),
         _data(fitted, metadata),
         _prior(fitted),
         _calibration(fitted.card),
@@ -44,44 +38,27 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _use_of_xrays() -> str:
+def _use(application: Application) -> str:
+    extras = ",".join(application.extras)
+    exported = (
+        "The last two export the maps as TorchScript (needs `models/model.pt`) and as a program of "
+        "`torch.export`, `models/model.pt2`. "
+        if any("configs/export.json" in line for line in application.usage)
+        else ""
+    )
+    lines = "\n".join(application.usage)
     return (
-        "## Use\n\n```\n"
-        "monai-inn register . XRAY -o OUT\n"
-        "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json "
-        "--bundle_root . --dataset_dir XRAY --output_dir OUT\n"
-        "```\n\n"
-        'MONAI\'s line needs `pip install "monai_inn[bundle,registration]"`. '
+        f"## Use\n\n```\n{lines}\n```\n\n"
+        f'MONAI\'s lines need `pip install "monai_inn[{extras}]"`. {exported}'
         "`monai-inn` reads the tensors and JSON of this folder and evaluates no expression. MONAI evaluates "
         "the expressions in `configs/`: run them only from a source that you trust."
     )
 
 
-def _use() -> str:
-    return (
-        "## Use\n\n```\n"
-        "monai-inn infer . IMAGE -o OUT\n"
-        "python -m monai.bundle run --config_file configs/inference.json --meta_file configs/metadata.json "
-        "--bundle_root . --dataset_dir IMAGE\n"
-        "python -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file "
-        "models/model.pt "
-        "--meta_file configs/metadata.json --config_file configs/inference.json --use_trace True "
-        '--input_shape "[1, BANDS, 64, 64]"\n'
-        "python -m monai.bundle run --config_file configs/export.json --bundle_root .\n"
-        "```\n\n"
-        'MONAI\'s lines need `pip install "monai_inn[bundle]"`. '
-        "The last two export the maps as TorchScript (needs `models/model.pt`) and as a program of "
-        "`torch.export`, `models/model.pt2`. "
-        "`monai-inn` reads the tensors and JSON of this folder and evaluates no expression. MONAI "
-        "evaluates the "
-        "expressions in `configs/`: run them only from a source that you trust."
-    )
-
-
 def _data(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     training = fitted.card.get("training")
-    camera = getattr(fitted.problem, "camera", None)
-    seen = f"Camera: `{camera.name}`, {camera.num_bands} bands.\n" if camera is not None else ""
+    line = fitted.problem.application.device_line
+    seen = f"{line}\n" if line else ""
     trained = "Not trained.\n"
     if training is not None:
         trained = (
@@ -195,19 +172,7 @@ def _trust(card: dict[str, Any]) -> str:
 
 
 def _limits(fitted: FittedPosterior) -> str:
-    if not fitted.problem.observation.is_local:
-        return "## Limits\n\n" + "\n".join(f"- {line}" for line in _XRAY_LIMITS)
-    lines = [
-        "Calibration holds on average over the prior, for data like the simulations; it says "
-        "nothing about an "
-        "image that the forward model cannot produce.",
-        "The out-of-distribution mask does not see every deviation: an unmasked pixel is not proven right.",
-        "Pixels are inferred one by one; neighbours do not help each other.",
-        "No evaluation on patients has been made.",
-    ]
-    if hasattr(fitted.problem, "camera"):
-        lines.insert(0, "Only images of the camera above, linear in light and relative to a white reference.")
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

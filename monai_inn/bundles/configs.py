@@ -19,70 +19,15 @@ _DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 
 def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
     """Return the content of every config by its name."""
-    if not fitted.problem.observation.is_local:
-        return {"inference": _registration(), "train": _patient(), "evaluate": _evaluate()}
-    return {
-        "inference": _inference(fitted),
-        "train": _train(fitted),
-        "evaluate": _evaluate(),
-        "export": _export(),
-    }
-
-
-def _registration() -> dict[str, Any]:
-    """``inference.json`` of a registration: the poses of the X-ray ``dataset_dir``."""
-    return {
-        "bundle_root": ".",
-        "dataset_dir": "",
-        "output_dir": "$@bundle_root + '/eval'",
-        "device": _DEVICE,
-        "registration": {
-            "_target_": "monai_inn.bundles.XrayRegistration",
-            "bundle": "@bundle_root",
-            "xray": "@dataset_dir",
-            "output_dir": "@output_dir",
-            "samples": 1000,
-            "false_alarm": 0.05,
-            "seed": 0,
-            "device": "@device",
-        },
-        "run": ["$@registration.run()"],
-    }
-
-
-def _patient() -> dict[str, Any]:
-    """``train.json`` of a registration: fit the CT ``dataset_dir`` of another patient."""
-    return {
-        "bundle_root": ".",
-        "dataset_dir": "",
-        "output_dir": "$@bundle_root + '/retrained'",
-        "device": _DEVICE,
-        "trainer": {
-            "_target_": "monai_inn.bundles.PatientTrainer",
-            "bundle": "@bundle_root",
-            "ct": "@dataset_dir",
-            "output": "@output_dir",
-            "labels": "",
-            "keep": [],
-            "minutes": 20.0,
-            "device": "@device",
-            "seed": 0,
-        },
-        "run": ["$@trainer.run()"],
-    }
+    usual = {"train": _train(fitted), "evaluate": _evaluate()}
+    if fitted.problem.observation.is_local:
+        usual |= {"inference": _inference(fitted), "export": _export()}
+    return usual | dict(fitted.problem.application.configs())
 
 
 def _inference(fitted: FittedPosterior) -> dict[str, Any]:
     """``inference.json``: maps of every image in ``dataset_dir`` as NIfTI files."""
-    load: list[dict[str, Any]] = [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
-    if hasattr(fitted.problem, "camera"):
-        camera = "$@network_def.problem.camera"
-        load += [
-            {"_target_": "monai_inn.transforms.MatchCamerad", "keys": "image", "camera": camera},
-            {"_target_": "monai_inn.transforms.MarkInvalidPixelsd", "keys": "image", "valid_keys": "valid"},
-            # The network answers a pixel of zeros with NaN.
-            {"_target_": "monai.transforms.MaskIntensityd", "keys": "image", "mask_key": "valid"},
-        ]
+    load = fitted.problem.application.loading()
     save = {
         "_target_": "monai.transforms.SaveImaged",
         "keys": "pred",
@@ -144,7 +89,11 @@ def _train(fitted: FittedPosterior) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/retrained'",
         "device": _DEVICE,
         "seed": 0,
-        "network_def": {"_target_": "monai_inn.bundles.map_network", "bundle": "@bundle_root"},
+        **(
+            {"network_def": {"_target_": "monai_inn.bundles.map_network", "bundle": "@bundle_root"}}
+            if fitted.problem.observation.is_local
+            else {}
+        ),
         "train": {
             "dataset": {
                 "_target_": "monai_inn.bundles.TrainingSet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_inn.bundles.reading import describe, find, load, problem_and_weights, read_weights
+from monai_inn.bundles.reading import describe, find, problem_and_weights, read_weights
 from monai_inn.bundles.writing import save
 
 if TYPE_CHECKING:
     from monai_inn.training.simulation_store import Simulations
 
-__all__ = ["BundleTrainer", "PatientTrainer", "TrainingSet"]
+__all__ = ["BundleTrainer", "TrainingSet", "architecture"]
 
 # What a new training takes over of each part; the rest comes with the problem and the run.
 _ARCHITECTURE = {
@@ -151,56 +151,3 @@ class BundleTrainer:
         )
         save(fitted, self.output)
         Checkpoint(state).remove()
-
-
-class PatientTrainer:
-    """Fit the registration of another patient's CT before the same C-arm, starting from a bundle's network.
-
-    Args:
-        bundle: folder of a registration bundle.
-        ct: CT of the new patient, in Hounsfield units.
-        output: folder of the new bundle.
-        labels: segmentation on the CT's voxels; empty for none.
-        keep: labels of the structures that are registered.
-        minutes: time budget.
-        device: where to train.
-        seed: seed of simulations, noise and weights.
-        recipe: sizes of ``monai_inn.training.Recipe``, in the place of the time budget.
-    """
-
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        ct: str | PathLike[str],
-        output: str | PathLike[str],
-        labels: str = "",
-        keep: Sequence[int] = (),
-        minutes: float = 20.0,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
-        recipe: Mapping[str, int] | None = None,
-    ) -> None:
-        if not str(ct):
-            raise ValueError("dataset_dir is empty; give the CT of the patient: --dataset_dir CT.nii.gz.")
-        self.bundle, self.ct, self.output, self.labels, self.keep = bundle, ct, output, labels, tuple(keep)
-        self.minutes, self.device, self.seed, self.recipe = minutes, device, seed, recipe
-
-    def run(self) -> None:
-        """Train and write the bundle."""
-        from monai_inn.applications.registration.patient import another_patient
-        from monai_inn.applications.registration.poses import registration_problem
-        from monai_inn.training import Recipe, fit
-
-        donor = load(self.bundle)
-        problem = another_patient(registration_problem(donor), self.ct, self.labels or None, self.keep)
-        fitted = fit(
-            problem,
-            minutes=None if self.recipe else self.minutes,
-            recipe=Recipe(**self.recipe) if self.recipe else None,
-            seed=self.seed,
-            members=donor.network.density.ensemble.members,
-            network=architecture(donor.network.config),
-            warm=donor,
-            device=self.device,
-        )
-        save(fitted, self.output)

@@ -15,7 +15,7 @@ from monai_inn.drafts import replacing
 if TYPE_CHECKING:
     from monai_inn.inferers import MapNetwork
 
-__all__ = ["BundleEvaluator", "BundleExporter", "XrayRegistration", "image_items", "map_network"]
+__all__ = ["BundleEvaluator", "BundleExporter", "image_items", "map_network"]
 
 _NO_BANDS = (".dat", ".img", ".raw", ".bsq", ".bil", ".bip")  # read through their header
 
@@ -76,44 +76,6 @@ def image_items(path: str | PathLike[str]) -> list[dict[str, str]]:
     if not files:
         raise ValueError(f"{source}: holds no image; expected files that end in {', '.join(endings)}.")
     return [{"image": str(file)} for file in files]
-
-
-class XrayRegistration:
-    """Find the poses that explain an X-ray, as ``monai-inn register`` does.
-
-    Args:
-        bundle: folder of the bundle.
-        xray: X-ray file.
-        output_dir: folder to write.
-        samples: posterior samples.
-        false_alarm: share of X-rays like the simulated that may be called untrusted.
-        seed: seed of the samples.
-        device: where to compute.
-    """
-
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        xray: str | PathLike[str],
-        output_dir: str | PathLike[str],
-        samples: int = 1000,
-        false_alarm: float = 0.05,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.bundle, self.xray, self.output_dir = bundle, xray, output_dir
-        self.options: dict[str, Any] = {
-            "samples": samples,
-            "false_alarm": false_alarm,
-            "seed": seed,
-            "device": str(device),
-        }
-
-    def run(self) -> dict[str, Any]:
-        """Write the folder and return its record."""
-        from monai_inn.applications.registration.results.registering import register_xray
-
-        return register_xray(self.bundle, self.xray, self.output_dir, **self.options)
 
 
 class BundleEvaluator:

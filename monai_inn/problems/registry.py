@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from typing import Any
 
 from monai_inn.problems.base import InverseProblem
@@ -15,19 +14,14 @@ __all__ = ["ENTRY_POINTS", "PROBLEMS", "create", "find", "names", "ours", "regis
 ENTRY_POINTS = "monai_inn.problems"
 """Group of entry points by which an installed package offers its problems."""
 
-_ROOMS = ("monai_inn.applications", "monai_inn.testproblems")
-
 
 @functools.cache
 def ours() -> dict[str, str]:
     """Return our problems by name, as ``"module:Class"``; every folder of ours says which it holds."""
     found = {"simulated": "monai_inn.problems.simulated:Simulated"}
-    for room in _ROOMS:
-        package = importlib.import_module(room)
-        found |= getattr(package, "PROBLEMS", {})
-        for folder in pkgutil.iter_modules(package.__path__, f"{room}."):
-            if folder.ispkg:
-                found |= importlib.import_module(folder.name).PROBLEMS
+    found |= importlib.import_module("monai_inn.testproblems").PROBLEMS
+    for problems in importlib.import_module("monai_inn.applications").offered("PROBLEMS"):
+        found |= problems
     return found
 
 

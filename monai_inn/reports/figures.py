@@ -60,8 +60,7 @@ def map_figure(
     """
     space = fitted.problem.space.subset(fitted.problem.targets)
     meta = dict(getattr(image, "meta", {}))
-    camera = getattr(fitted.problem, "camera", None)
-    picture = colour_rendering(image, meta, None if camera is None else camera.centre_nm)
+    picture = colour_rendering(image, meta, fitted.problem.application.wavelengths_nm)
     untrusted = plane(maps["ood"][0], meta) > 0.5
     below = maps.get("probability_below", image.new_zeros(0))
     described = [(p.name, p.description) for p in space.parameters]

@@ -68,8 +68,7 @@ def write_photo(folder: Path, fitted: FittedPosterior, image: MetaTensor) -> dic
     """Write the image as people see it, red, green and blue along the last axis: what maps are laid over."""
     from monai_inn.transforms import write_map
 
-    camera = getattr(fitted.problem, "camera", None)
-    colours = rgb_colours(image.cpu(), None if camera is None else camera.centre_nm)
+    colours = rgb_colours(image.cpu(), fitted.problem.application.wavelengths_nm)
     bytes_of = (255 * colours).round().to(torch.uint8)
     meta = {"affine": image.affine, "channel_names": ["red", "green", "blue"], "units": "1"}
     write_map(folder / "photo.nii.gz", _two_axes(bytes_of), meta)

@@ -32,7 +32,7 @@ def read_image(
 
     Args:
         path: image of any format that ``read_multispectral`` takes.
-        problem: what the image is for; if it has a camera, the bands are checked against it.
+        problem: what the image is for; its application checks the channels.
         mask: image that is not zero where results are wanted.
         white: white reference: an image file, or one number in units of the image.
         dark: dark reference, likewise; zero if only ``white`` is given.
@@ -42,24 +42,17 @@ def read_image(
         Image ``(C, *spatial)``, float32, NaN in every band of the invalid pixels.
 
     Raises:
-        ValueError: if a file is damaged, or image, references and mask do not fit each other or the camera.
+        ValueError: if a file is damaged, or image, references and mask do not fit each other or the problem.
     """
-    from monai_inn.transforms import CalibrateReflectance, MarkInvalidPixels, MatchCamera, read_multispectral
+    from monai_inn.transforms import CalibrateReflectance, read_multispectral
 
     problem.observation.require_local(problem.name)
     image: MetaTensor = read_multispectral(path)
     wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
     if dark is not None and white is None:
         raise ValueError("a dark reference was given without a white one; give --white too.")
-    camera = getattr(problem, "camera", None)
-    if camera is not None:
-        image = cast("MetaTensor", MatchCamera(camera=camera)(image))
-    elif len(image) != len(problem.observation):
-        raise ValueError(
-            f"{path}: image has {len(image)} channels, but the problem {problem.name!r} has "
-            f"{len(problem.observation)} observations; give an image with one channel for each."
-        )
-    marker = MarkInvalidPixels() if camera is not None else None
+    application = problem.application
+    image, usable = application.match(image, str(path)), application.usable()
     valid = torch.isfinite(image.as_tensor()).all(0)
     if white is not None:
         references = {
@@ -67,8 +60,8 @@ def read_image(
             "dark": 0.0 if dark is None else _reference(dark, image),
         }
         image = cast("MetaTensor", CalibrateReflectance(**references)(image))
-    if marker is not None:
-        valid = valid & torch.as_tensor(marker.valid(image)).as_subclass(Tensor)[0]
+    if usable is not None:
+        valid = valid & usable(image)
     if wanted is not None:
         if wanted.shape != image.shape[1:]:
             raise ValueError(

@@ -78,14 +78,13 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
 
 
 def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
-    """False alarms on fresh in-distribution data, and detection of shuffled channels."""
+    """False alarms on fresh in-distribution data, and detection of what the application corrupts."""
     scores = fitted.waic(y)
-    order = torch.randperm(y.shape[1], generator=torch.Generator().manual_seed(0))
+    corrupted = fitted.problem.application.corruptions(y)
     return {
         "false_alarm_nominal": _FALSE_ALARM,
         "false_alarm_measured": round(float(fitted.guard.is_out(scores, _FALSE_ALARM).float().mean()), 5),
-        "auroc_shuffled_channels": round(auroc(fitted.waic(y[:, order]), scores), 5),
-    }
+    } | {f"auroc_{what}": round(auroc(fitted.waic(rows), scores), 5) for what, rows in corrupted.items()}
 
 
 def _preview_error(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:

@@ -3,8 +3,6 @@
 Importing this subpackage imports MONAI; ``import monai_inn`` alone does not.
 """
 
-from monai_inn.applications.registration.xrays.matching import match_detector
-from monai_inn.applications.registration.xrays.reading import READABLE_XRAYS, Xray, read_xray
 from monai_inn.transforms.array import (
     CalibrateReflectance,
     LoadMultispectral,
@@ -31,7 +29,6 @@ from monai_inn.transforms.writers import write_map, write_nrrd
 
 __all__ = [
     "READABLE",
-    "READABLE_XRAYS",
     "CalibrateReflectance",
     "CalibrateReflectanced",
     "LoadMultispectral",
@@ -48,10 +45,7 @@ __all__ = [
     "PosteriorMapsd",
     "SelectBands",
     "SelectBandsd",
-    "Xray",
-    "match_detector",
     "read_multispectral",
-    "read_xray",
     "write_map",
     "write_nrrd",
 ]

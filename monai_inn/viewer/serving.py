@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import socket
@@ -10,7 +11,10 @@ import webbrowser
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from monai_inn.applications import offered
 
 __all__ = ["serve"]
 
@@ -30,7 +34,7 @@ def serve(
     all show.
 
     Args:
-        folder: result folder that `monai-inn infer` or `monai-inn register` wrote.
+        folder: result folder that `monai-inn infer`, or the command of an application, wrote.
         port: port on 127.0.0.1; 0 picks a free one.
         open_browser: whether to open the page in the default browser as well.
         announce: called with one line that holds the address, once the page can be opened.
@@ -41,22 +45,8 @@ def serve(
         ValueError: if the folder holds no result or a damaged one.
     """
     display = _needed()
-    # A light module: the viewer starts without torch, MONAI and matplotlib.
-    from monai_inn.reports.schemas import (
-        REGISTRATION,
-        REGISTRATION_RECORD,
-        RESULT,
-        RESULT_RECORD,
-        read_record,
-    )
-
-    is_registration = os.path.lexists(Path(folder) / REGISTRATION)
-    if is_registration:
-        read_record(Path(folder), REGISTRATION, REGISTRATION_RECORD, "monai-inn register")
-        result = display.read_poses(folder)
-    else:
-        read_record(Path(folder), RESULT, RESULT_RECORD, "monai-inn infer")
-        result = display.read_result(folder)
+    opening = _opening(Path(folder))
+    result = opening.read_result(folder, display)
     for text in result.record.get("warnings", []):
         print(f"monai-inn: WARNING: {text}", file=sys.stderr)
     _check_free(port)
@@ -71,7 +61,7 @@ def serve(
     server = get_server("monai_inn.viewer", client_type="vue3")
     token = secrets.token_urlsafe(24)
     name = Path(folder).resolve().name
-    _open_poses(server, result, name) if is_registration else _open_maps(server, result, name)
+    opening.open_result(server, result, name)
 
     def ready(**_: Any) -> None:
         address = f"http://{HOST}:{server.port}/index.html?token={token}"
@@ -85,18 +75,11 @@ def serve(
     server.start(port=port, host=HOST, open_browser=False, show_connection_info=False, timeout=0)
 
 
-def _open_maps(server: Any, result: Any, name: str) -> None:
-    from monai_inn.viewer.session import Session
-    from monai_inn.viewer.stage import Stage
-
-    Session(server, Stage(result, name, server), name)
-
-
-def _open_poses(server: Any, result: Any, name: str) -> None:
-    from monai_inn.applications.registration.viewer.session import PoseSession
-    from monai_inn.applications.registration.viewer.stage import PoseStage
-
-    PoseSession(server, PoseStage(result, name, server), name)
+def _opening(folder: Path) -> ModuleType:
+    """The module that shows a folder's kind of result; a light one, without torch, MONAI and matplotlib."""
+    places = {name: place for results in offered("RESULTS") for name, place in results.items()}
+    found = next((place for name, place in places.items() if os.path.lexists(folder / name)), None)
+    return importlib.import_module(found or "monai_inn.viewer.maps")
 
 
 def _needed() -> Any:

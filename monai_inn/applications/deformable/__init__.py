@@ -1,3 +1,3 @@
 """Displacements of tissue between two images."""
 
-PROBLEMS = {"deformable_registration": "monai_inn.applications.deformable.problem:DeformableRegistration"}
+PROBLEMS = {"deformable_registration": f"{__name__}.problem:DeformableRegistration"}

@@ -1,3 +1,4 @@
 """Oxygen saturation and blood volume from multispectral images."""
 
-PROBLEMS = {"oximetry": "monai_inn.applications.oximetry.problem:Oximetry"}
+PROBLEMS = {"oximetry": f"{__name__}.problem:Oximetry"}
+DEMO = f"{__name__}.demo"

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from monai_inn.applications.oximetry.application import CameraApplication
 from monai_inn.physics import tissue
-from monai_inn.physics.cameras import Camera, load
+from monai_inn.physics.cameras import Camera, load, names
 from monai_inn.physics.layers import simulate_layers
 from monai_inn.physics.layers_kernel import diffuse_reflectance, num_threads
 from monai_inn.physics.log_ratio import isometric_log_ratio
@@ -280,6 +281,16 @@ class Oximetry(InverseProblem):
     def from_options(cls, options: argparse.Namespace) -> Oximetry:
         """Return the problem of a camera."""
         return cls() if options.camera is None else cls(options.camera)
+
+    @classmethod
+    def choices(cls) -> dict[str, list[str]]:
+        """Return the shipped cameras."""
+        return {"cameras": list(names())}
+
+    @property
+    def application(self) -> CameraApplication:
+        """Cameras, reflectances and their colours."""
+        return CameraApplication(self)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; the camera is written out, so that no file is needed."""

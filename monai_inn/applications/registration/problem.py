@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from monai_inn.applications.registration.application import XrayApplication
 from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world, pose_of
 from monai_inn.applications.registration.ct import bone_centre, landmarks
 from monai_inn.applications.registration.image_noise import ImageNoise
@@ -256,6 +257,11 @@ class PoseRegistration(InverseProblem):
     def tensors(self) -> dict[str, Tensor]:
         """The volume, which a bundle stores beside the weights."""
         return {"volume": self.volume.values}
+
+    @property
+    def application(self) -> XrayApplication:
+        """X-rays of one patient."""
+        return XrayApplication(self)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but the volume."""

@@ -34,16 +34,17 @@ from monai_inn.applications.registration.results.record import (
     differences,
     trust_verdict,
 )
+from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
-from monai_inn.reports.schemas import FORMAT_VERSION, REGISTRATION
+from monai_inn.reports.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
+    from monai_inn.applications.registration import Xray
     from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.transforms import Xray
 
 __all__ = ["REGISTRATION", "register_xray"]
 
@@ -79,7 +80,7 @@ def register_xray(
             four numbers; those of the files if both are DICOM.
         device: where to compute.
         seed: seed of the samples.
-        reading: how grey values are meant, see ``transforms.match_detector``.
+        reading: how grey values are meant, see ``xrays.matching``.
 
     Returns:
         The content of ``registration.json``; ``docs/registration.md`` says what is in it.
@@ -88,7 +89,7 @@ def register_xray(
         ValueError: if bundle, X-ray or an argument is not usable.
         OSError: if a file cannot be read or written.
     """
-    from monai_inn.transforms import match_detector, read_xray
+    from monai_inn.applications.registration import match_detector, read_xray
 
     if samples < 100:
         raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")

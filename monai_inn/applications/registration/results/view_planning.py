@@ -14,6 +14,7 @@ import torch
 from monai_inn.applications.registration.carm import POSE
 from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.applications.registration.results.record import angle_in_words
+from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
 from monai_inn.bundles.reading import load
 from monai_inn.files import own_file
@@ -22,7 +23,7 @@ from monai_inn.metrics.modes import find_modes
 from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
-from monai_inn.reports.schemas import REGISTRATION, REGISTRATION_RECORD, read_record
+from monai_inn.reports.schemas import read_record
 
 if TYPE_CHECKING:
     from monai_inn.applications.registration.problem import PoseRegistration

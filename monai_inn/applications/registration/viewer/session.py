@@ -6,7 +6,7 @@ from typing import Any
 
 from monai_inn.applications.registration.viewer.page import build_poses
 from monai_inn.applications.registration.viewer.stage import PoseStage
-from monai_inn.viewer import words
+from monai_inn.applications.registration.viewer.words import pose_differences, pose_facts
 from monai_inn.viewer.display import (
     COMPARISONS,
     POSE_LABELS,
@@ -17,6 +17,7 @@ from monai_inn.viewer.display import (
     pose_row,
     pose_verdict,
 )
+from monai_inn.viewer.words import INTENDED_USE
 
 __all__ = ["PoseSession"]
 
@@ -58,7 +59,7 @@ class PoseSession:
             {
                 "trame__title": f"{name}: plausible poses",
                 "name": name,
-                "intended_use": words.INTENDED_USE,
+                "intended_use": INTENDED_USE,
                 "banner": text,
                 "banner_state": state,
                 "is_trusted": self.result.is_trusted,
@@ -72,8 +73,8 @@ class PoseSession:
                 "comparisons": [{"title": kind.capitalize(), "value": kind} for kind in COMPARISONS],
                 "share": 0.5,
                 "fields": 8,
-                "facts": words.pose_facts(record, pose_notes(self.result)),
-                "differences": words.pose_differences(record),
+                "facts": pose_facts(record, pose_notes(self.result)),
+                "differences": pose_differences(record),
             }
         )
 

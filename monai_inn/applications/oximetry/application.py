@@ -1,0 +1,78 @@
+"""What people see of oximetry: cameras, reflectances, their colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from monai_inn.problems.application import Application
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.applications.oximetry.problem import Oximetry
+    from monai_inn.transforms.checks import CameraLike
+
+__all__ = ["CameraApplication"]
+
+
+class CameraApplication(Application):
+    """Problems whose observations are reflectances in the bands of a camera."""
+
+    problem: Oximetry
+    modality = "multispectral camera"
+    value_range = (0, 1)
+    references = (
+        "Adler et al., Uncertainty-aware performance assessment of optical imaging modalities with "
+        "invertible neural networks, 2019",
+    )
+
+    def __init__(self, problem: Oximetry) -> None:
+        super().__init__(problem)
+        self.device = problem.camera.name
+        self.wavelengths_nm = problem.camera.centre_nm
+
+    @property
+    def device_line(self) -> str:
+        """Name and number of bands of the camera."""
+        return f"Camera: `{self.device}`, {self.problem.camera.num_bands} bands."
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences on what the network cannot do."""
+        own = "Only images of the camera above, linear in light and relative to a white reference."
+        return (own, *super().limits)
+
+    def channel_text(self, name: str) -> str:
+        """Return what a band is."""
+        return f"{name}, reflectance relative to white, 1"
+
+    def loading(self) -> list[dict[str, Any]]:
+        """Return the transforms of ``inference.json``: bands checked, unusable pixels zero."""
+        return [
+            *super().loading(),
+            {
+                "_target_": "monai_inn.transforms.MatchCamerad",
+                "keys": "image",
+                "camera": "$@network_def.problem.camera",
+            },
+            {"_target_": "monai_inn.transforms.MarkInvalidPixelsd", "keys": "image", "valid_keys": "valid"},
+            # The network answers a pixel of zeros with NaN.
+            {"_target_": "monai.transforms.MaskIntensityd", "keys": "image", "mask_key": "valid"},
+        ]
+
+    def match(self, image: MetaTensor, path: str) -> MetaTensor:
+        """Return the bands of the camera, whose order and wavelengths were checked."""
+        from monai_inn.transforms import MatchCamera
+
+        return cast("MetaTensor", MatchCamera(camera=cast("CameraLike", self.problem.camera))(image))
+
+    def usable(self) -> Callable[[Tensor], Tensor]:
+        """Return what finds pixels that are neither dark nor saturated."""
+        from monai_inn.transforms import MarkInvalidPixels
+
+        marker = MarkInvalidPixels()
+        return lambda image: torch.as_tensor(marker.valid(image)).as_subclass(Tensor)[0]

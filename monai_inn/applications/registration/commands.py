@@ -1,0 +1,120 @@
+"""The verbs of 2D/3D registration: options, calls, and results in words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from monai_inn.verbs import device_of, progress_of
+
+__all__ = ["add"]
+
+Verb = Callable[[str, Callable[[argparse.Namespace], dict[str, Any]], str], argparse.ArgumentParser]
+
+
+def add(verb: Verb) -> None:
+    """Add the verbs ``register`` and ``views``.
+
+    Args:
+        verb: called with a name, what it runs and a line of help; returns its parser.
+    """
+    sub = verb("register", register, "find the poses of a C-arm that explain an X-ray")
+    sub.set_defaults(plain=_poses)
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
+    sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
+    sub.add_argument("--refine", action="store_true", help="climb from each pose to the best fit near it")
+    sub.add_argument("--reweight", action="store_true",
+                     help="weigh poses by the likelihood itself: exact, and slower")  # fmt: skip
+    sub.add_argument("--second", metavar="XRAY2", help="a second X-ray of the unmoved patient")
+    sub.add_argument("--turned", type=float, nargs=4, metavar=("LAO1", "CRA1", "LAO2", "CRA2"),
+                     help="angles that the gantry showed at both X-rays, degrees")  # fmt: skip
+    sub.add_argument("--false-alarm", type=float, default=0.05,
+                     help="share of simulated X-rays that may be called untrusted (0.05)")  # fmt: skip
+    _add_reading(sub)
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
+    sub = verb("views", views, "map how well X-rays from each view of a C-arm would tell the pose")
+    sub.set_defaults(plain=_views)
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
+    sub.add_argument("--step", type=float, default=15.0, help="degrees between views (15)")
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
+
+def _add_reading(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--contrast", choices=("intensity", "attenuation"),
+                     help="whether bone is dark (intensity) or bright (attenuation)")  # fmt: skip
+    sub.add_argument("--unattenuated", type=float, metavar="GREY",
+                     help="grey value where nothing is in the beam (99.9 %% of the image's)")  # fmt: skip
+    sub.add_argument("--scale", type=float, help="line integral of one grey value, if bone is bright")
+    sub.add_argument("--spacing", type=float, metavar="MM", help="side of a pixel on the detector")
+    sub.add_argument("--mirror", action="store_true", help="the image is shown from the other side")
+    sub.add_argument("--frame", type=int, help="frame of a DICOM run, from 1")
+
+
+def register(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Find the poses that explain an X-ray."""
+    from monai_inn.applications.registration.results.registering import register_xray
+
+    reading = {"contrast": arguments.contrast, "unattenuated": arguments.unattenuated}
+    reading |= {"scale": arguments.scale, "spacing_mm": arguments.spacing, "frame": arguments.frame}
+    return {"out": arguments.out} | register_xray(
+        arguments.bundle,
+        arguments.xray,
+        arguments.out,
+        samples=arguments.samples,
+        false_alarm=arguments.false_alarm,
+        refined=arguments.refine,
+        reweighted=arguments.reweight,
+        device=device_of(arguments.device),
+        seed=arguments.seed,
+        mirror=arguments.mirror,
+        second=arguments.second,
+        turned=arguments.turned,
+        **{name: value for name, value in reading.items() if value is not None},
+    )
+
+
+def views(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Map how well X-rays from each view would tell the pose."""
+    from monai_inn.applications.registration.results.view_planning import plan_views
+
+    with progress_of(arguments) as show:
+        return {"out": arguments.out} | plan_views(
+            arguments.bundle,
+            arguments.out,
+            after=arguments.after,
+            step=arguments.step,
+            device=device_of(arguments.device),
+            seed=arguments.seed,
+            progress=show,
+        )
+
+
+def _poses(result: Mapping[str, Any]) -> str:
+    free = [(row["name"], row["unit"]) for row in result["parameters"] if row["is_free"]]
+    lines = [result["ambiguity"]["statement"]]
+
+    def pose(values: Mapping[str, float], sd: Mapping[str, float]) -> str:
+        return ", ".join(f"{name} {values[name]:.1f} ± {sd[name]:.1f} {unit}" for name, unit in free)
+
+    for mode in result["modes"]:
+        said, error = pose(mode["pose"], mode["spread"]), mode["mtre_mm"]["median"]
+        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {said}; mTRE {error:.1f} mm")
+        if (top := mode["refined"]) is not None:
+            gain = top["log_likelihood_gain"]
+            lines.append(f"     refined: {pose(top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats")
+    if result["weights"] is not None:
+        lines.append(result["weights"]["statement"])
+    lines += [result["trust"]["statement"], *result["xray"]["notes"]]
+    lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
+    return "\n".join([*lines, result["intended_use"]])
+
+
+def _views(result: Mapping[str, Any]) -> str:
+    pictures = [f"picture: {result['out']}/{name}" for name in result["pictures"]]
+    return "\n".join([result["statement"], *pictures])

@@ -1,0 +1,162 @@
+"""What an inverse problem means to people: its words, its images, its configs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.problems.base import InverseProblem
+
+__all__ = ["Application"]
+
+_LIMITS_OF_PIXELS = (
+    "The out-of-distribution mask does not see every deviation: an unmasked pixel is not proven right.",
+    "Pixels are inferred one by one; neighbours do not help each other.",
+)
+_SHOWS = {"type": "image", "format": "magnitude", "dtype": "float32", "is_patch_data": False}
+
+
+class Application:
+    """What is said and done for one problem. A problem with more to say returns a subclass.
+
+    Attributes:
+        device: name of the camera or scanner that observations come from, for people; ``None`` if none is
+            named.
+        modality: what kind of images observations are, for ``network_data_format``.
+        value_range: least and largest value of an observation; empty if there is none.
+        wavelengths_nm: centre of each channel, from which colours for display follow; ``None`` if channels
+            are no bands of light.
+        extras: extras of the package that MONAI's command line needs for a bundle.
+        references: publications beside those of the method.
+    """
+
+    device: str | None = None
+    modality: str = "simulated"
+    value_range: tuple[float, ...] = ()
+    wavelengths_nm: NDArray[np.float64] | None = None
+    extras: tuple[str, ...] = ("bundle",)
+    references: tuple[str, ...] = ()
+
+    def __init__(self, problem: InverseProblem) -> None:
+        self.problem = problem
+
+    @property
+    def task(self) -> str:
+        """One line for catalogues."""
+        shown = self.problem.space.subset(self.problem.targets).parameters
+        kind = "Posterior maps" if self.problem.observation.is_local else "Posterior"
+        return f"{kind} of {', '.join(p.description or p.name for p in shown)}"
+
+    @property
+    def description(self) -> str:
+        """What the network does."""
+        one = "pixel" if self.problem.observation.is_local else "observation"
+        return (
+            f"Conditional normalizing flow for the inverse problem {self.problem.name!r}: for every {one} "
+            "the posterior of the hidden parameters, and a score that tells whether the "
+            f"{one} resembles the training data."
+        )
+
+    @property
+    def data_source(self) -> str:
+        """Where training data come from."""
+        return f"Simulations of the forward model {self.problem.name!r} of monai_inn; no patient data."
+
+    @property
+    def data_type(self) -> str:
+        """Which files may be inferred."""
+        return "simulated; images of any format that monai_inn.transforms.read_multispectral reads"
+
+    @property
+    def device_line(self) -> str:
+        """What the model card says of the device; empty if there is nothing."""
+        return ""
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences on what the network cannot do, for its model card."""
+        general = (
+            "Calibration holds on average over the prior, for data like the simulations; it says nothing "
+            "about an observation that the forward model cannot produce."
+        )
+        own = _LIMITS_OF_PIXELS if self.problem.observation.is_local else ()
+        return (general, *own, "No evaluation on patients has been made.")
+
+    @property
+    def usage(self) -> tuple[str, ...]:
+        """Command lines for the model card, in the folder of the bundle."""
+        if not self.problem.observation.is_local:
+            return ("monai-inn validate . -o REPORT",)
+        return (
+            "monai-inn infer . IMAGE -o OUT",
+            "python -m monai.bundle run --config_file configs/inference.json --meta_file "
+            "configs/metadata.json --bundle_root . --dataset_dir IMAGE",
+            "python -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file "
+            "models/model.pt --meta_file configs/metadata.json --config_file configs/inference.json "
+            '--use_trace True --input_shape "[1, BANDS, 64, 64]"',
+            "python -m monai.bundle run --config_file configs/export.json --bundle_root .",
+        )
+
+    def channel_text(self, name: str) -> str:
+        """Return what a channel of an observation is, with its unit where it has one."""
+        return name
+
+    def input_format(self) -> dict[str, Any]:
+        """Return the entry ``inputs.image`` of a bundle's ``network_data_format``."""
+        observation = self.problem.observation
+        size: list[Any]
+        if observation.is_local:
+            channels, size = observation.columns[: observation.channels], ["*", "*"]
+        else:
+            channels, size = observation.names, list(observation.size)
+        return {
+            **_SHOWS,
+            "modality": self.modality,
+            "num_channels": len(channels),
+            "spatial_shape": size,
+            "value_range": list(self.value_range),
+            "channel_def": {str(i): self.channel_text(name) for i, name in enumerate(channels)},
+        }
+
+    def loading(self) -> list[dict[str, Any]]:
+        """Return the transforms of ``inference.json`` between file and network."""
+        return [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
+
+    def configs(self) -> Mapping[str, dict[str, Any]]:
+        """Return configs of a bundle that take the place of the usual ones, by name."""
+        return {}
+
+    def match(self, image: MetaTensor, path: str) -> MetaTensor:
+        """Return an image whose channels are those of an observation.
+
+        Args:
+            image: what was read, ``(C, *spatial)``.
+            path: where from, for messages.
+
+        Raises:
+            ValueError: if that cannot be.
+        """
+        needed = self.problem.observation.channels
+        if len(image) != needed:
+            raise ValueError(
+                f"{path}: image has {len(image)} channels, but the problem {self.problem.name!r} has "
+                f"{needed} observations; give an image with one channel for each."
+            )
+        return image
+
+    def usable(self) -> Callable[[Tensor], Tensor] | None:
+        """Return a function from an image ``(C, *spatial)`` to its usable pixels ``(*spatial)``, if any."""
+        return None
+
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return observations ``(n, C)`` that a guard should notice, by what was done to them."""
+        order = torch.randperm(y.shape[1], generator=torch.Generator().manual_seed(0))
+        return {"shuffled_channels": y[:, order]}
