@@ -33,6 +33,7 @@ def upgraded(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[s
         "encoder.": "encoder.network.",
         "density_whitening.": "density.whitening.",
         "density.": "density.ensemble.",
+        "flow.stack.circles.": "flow.stack.heads.",
     }
 
     def name_of(name: str) -> str:

@@ -22,7 +22,7 @@ from monai_inn.networks.chunks import (
     rows_per_chunk,
 )
 from monai_inn.networks.couplings import Context
-from monai_inn.networks.periodic import PeriodicStack
+from monai_inn.networks.leading import LeadingStack
 from monai_inn.networks.plans import Plan
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class FlowDistribution(Distribution):
 
     def __init__(
         self,
-        stack: FlowStack | PeriodicStack,
+        stack: FlowStack | LeadingStack,
         condition: Tensor | None,
         channels: int | None = None,
         base: AdjustedNormal | None = None,
@@ -207,7 +207,7 @@ class FlowDistribution(Distribution):
         if torch.is_grad_enabled() or is_traced():
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest(self._channels), members, device, rows.element_size())
-        if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, PeriodicStack):
+        if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, LeadingStack):
             return map_chunks([together], rows, condition, (members, *shape), limit, _LEAST_ROWS).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from monai_inn.networks.distributions import EnsembleDistribution, FlowDistribution
-from monai_inn.networks.periodic import PeriodicStack
+from monai_inn.networks.leading import LeadingStack
 from monai_inn.networks.stacks import FlowStack
 
 __all__ = ["ConditionalFlow", "FlowEnsemble"]
@@ -33,8 +33,9 @@ class ConditionalFlow(nn.Module):
         clamp: bound of the affine log-scale.
         mixing: the fixed orthogonal matrices between blocks: ``"permutation"`` for parameters, which the
             data inform to very different degrees; ``"rotation"`` for features of one kind.
-        periodic: channels that are angles on a full circle, see ``periodic``; they belong to the first group
+        periodic: channels that are angles on a full circle, see ``leading``; they belong to the first group
             and need one width for all subnets.
+        categories: channels that are classes, and how many of them, ``(channel, K)``; likewise.
         spatial_dims: 0, a vector for each pixel or image.
         seed: seed of the initial weights and mixing matrices.
 
@@ -64,6 +65,7 @@ class ConditionalFlow(nn.Module):
         clamp: float = 2.0,
         mixing: str = "permutation",
         periodic: Sequence[int] = (),
+        categories: Sequence[tuple[int, int]] = (),
         spatial_dims: int = 0,
         seed: int = 0,
     ) -> None:
@@ -136,20 +138,22 @@ def _config(arguments: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config["num_blocks"], int):
         config["num_blocks"] = list(config["num_blocks"])
     config["groups"] = list(config["groups"] or [config["in_channels"]])
-    if arguments["periodic"]:  # left out where there is none: networks from before keep their description
-        config["periodic"] = list(arguments["periodic"])
+    for name in ("periodic", "categories"):  # left out where there is none
+        if arguments[name]:
+            config[name] = [entry if isinstance(entry, int) else list(entry) for entry in arguments[name]]
     return config
 
 
-def _stack(config: dict[str, Any], members: int) -> FlowStack | PeriodicStack:
-    if "periodic" not in config:
+def _stack(config: dict[str, Any], members: int) -> FlowStack | LeadingStack:
+    leading = {name: config.get(name, ()) for name in ("periodic", "categories")}
+    if not any(leading.values()):
         return FlowStack(**config, members=members)
     if not all(isinstance(width, int) for width in config["hidden_channels"]):
         raise ValueError(
-            "a flow with angles has the same hidden layers in all subnets, got "
+            "a flow with angles or classes has the same hidden layers in all subnets, got "
             f"hidden_channels = {config['hidden_channels']}."
         )
-    return PeriodicStack(**config, members=members)
+    return LeadingStack(**{**config, **leading}, members=members)
 
 
 def _checked(condition: Tensor | None, channels: int) -> Tensor | None:

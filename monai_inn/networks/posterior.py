@@ -217,6 +217,7 @@ def assemble(
     num_density_features: int,
     groups: Sequence[int],
     periodic: Sequence[int] = (),
+    categories: Sequence[tuple[int, int]] = (),
     *,
     encoder: Encoder | Mapping[str, Any] | None = None,
     flow: Mapping[str, Any] | None = None,
@@ -232,11 +233,12 @@ def assemble(
         num_density_features: features ``K`` of an observation that the density is over.
         groups: sizes of the parameter groups; the first group holds the parameters that maps show.
         periodic: parameters that are angles on a full circle, of the first group.
+        categories: parameters that are classes, and how many of them, ``(parameter, K)``; likewise.
         encoder: the encoder, or its description; that of a vector by default.
         flow: further arguments of ``ConditionalFlow``.
         density: further arguments of ``ObservationDensity``.
-        has_preview: whether to add the head of quick quantiles; angles, whose marginals have no order, have
-            none.
+        has_preview: whether to add the head of quick quantiles; angles and classes, which have no order,
+            have none.
         num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
         seed: seed of the initial weights.
 
@@ -250,10 +252,20 @@ def assemble(
             encoder = cast("Encoder", build(description, num_features=num_features))
         else:
             describe(encoder)  # what cannot be described is better refused before it is trained
-        preview = QuantileHead(encoder.out_channels, groups[0]) if has_preview and not periodic else None
+        preview = (
+            QuantileHead(encoder.out_channels, groups[0])
+            if has_preview and not (periodic or categories)
+            else None
+        )
     chosen: dict[str, Any] = {**_FLOW, **(flow or {})}
     posterior = ConditionalFlow(
-        sum(groups), encoder.out_channels, groups=groups, periodic=periodic, seed=seed, **chosen
+        sum(groups),
+        encoder.out_channels,
+        groups=groups,
+        periodic=periodic,
+        categories=categories,
+        seed=seed,
+        **chosen,
     )
     seen = encoder.summary(torch.zeros(1, num_density_features)).shape[-1]
     over = {"components": _MANY // 2 if seen > _MANY else 0, "seed": seed + 1, **(density or {})}

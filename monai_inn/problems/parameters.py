@@ -60,6 +60,8 @@ class Parameter:
             logarithm; the bounds only cut its tails and are at least 4.8 ``sd`` from its ``mean``) or
             ``"above"`` (the distance from ``low`` has a Gaussian logarithm; needs ``high=inf``).
         is_periodic: whether ``low`` and ``high`` are the same, as for an angle on the full circle.
+        categories: names of classes, if the quantity is one of them: the integer part of a number between 0 and
+            how many there are says which, and its fraction nothing.
         mean: mean of the Gaussian prior of an unbounded quantity, or of the logarithm of a log-normal one.
         sd: standard deviation of the same.
 
@@ -74,6 +76,7 @@ class Parameter:
     description: str = ""
     scale: str = "linear"
     is_periodic: bool = False
+    categories: tuple[str, ...] = ()
     mean: float = 0.0
     sd: float = 1.0
 
@@ -98,6 +101,16 @@ class Parameter:
             )
         if self.scale in ("log", "lognormal") and not 0 < self.low < math.inf:
             raise ValueError(f"parameter {self.name!r}: a log scale needs low > 0, got {self.low}.")
+        object.__setattr__(self, "categories", tuple(self.categories))  # JSON gives a list
+        if self.categories and (self.low, self.high, self.scale) != (
+            0.0,
+            float(len(self.categories)),
+            "linear",
+        ):
+            raise ValueError(
+                f"parameter {self.name!r}: {len(self.categories)} classes need low = 0, high = "
+                f"{len(self.categories)} and a linear scale."
+            )
         if self.is_periodic and (not self.is_bounded or self.scale != "linear"):
             raise ValueError(f"parameter {self.name!r}: if periodic, give finite bounds and a linear scale.")
         self._check_gaussian()

@@ -302,7 +302,9 @@ class _Run:
         batch = pool.batch(_WHITENING_ROWS, self.seed, "whitening", 0)
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
-        circular = [i for i, p in enumerate(self.problem.parameters[:targets]) if p.is_periodic]
+        shown = list(enumerate(self.problem.parameters[:targets]))
+        circular = [i for i, p in shown if p.is_periodic]
+        classes = [(i, len(p.categories)) for i, p in shown if p.categories]
         usual = {"num_ood_scores": recipe.guard, **usual_parts(self.problem, recipe.templates)}
         chosen = merged(usual, self.options)
         if self.encoder is not None:
@@ -312,6 +314,7 @@ class _Run:
             batch.density_features.shape[-1],
             groups,
             circular,
+            classes,
             has_preview=self.problem.observation.is_local,
             **chosen,
         ).to(self.device)

@@ -1,10 +1,10 @@
-"""Flows with channels that are angles: their density lives on the circle and has no seam.
+"""Flows with channels that are angles or classes, which come first and are no numbers on a line.
 
 Like every flow here these work on values in which the prior is a standard normal. An angle comes as ``Φ⁻¹``
 of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again. A density on the
 circle is made by rotations and splines that map the circle onto itself, hence integrates to one over a turn
-wherever the turn is cut. The angles come first, each given those before; all other channels follow, given the
-angles.
+wherever the turn is cut. Angles and classes come first, each given those before; all other channels follow,
+given these.
 
 Source: Rezende et al., Normalizing flows on tori and spheres, 2020 (circular splines); the cut is not theirs.
 """
@@ -12,17 +12,18 @@ Source: Rezende et al., Normalizing flows on tori and spheres, 2020 (circular sp
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.bijections import SplineTransform
+from monai_inn.networks.categories import CategoryFlow
 from monai_inn.networks.couplings import Context, Subnet
 from monai_inn.networks.stacks import FlowStack, check_kinds
 
-__all__ = ["CircleFlow", "PeriodicStack"]
+__all__ = ["CircleFlow", "LeadingStack"]
 
 _HARMONICS = 2
 _LEAST_SHARE = 1e-6  # of a turn, nearer to the cut than which float32 cannot say where
@@ -85,6 +86,17 @@ class CircleFlow(nn.Module):
             turn = _wrapped(turn + (rotation if layer == 0 else self.offsets[layer]))
         return turn, log_det
 
+    @property
+    def embedded_channels(self) -> int:
+        """Channels in which those behind it see an angle."""
+        return 2 * _HARMONICS
+
+    def embed(self, turn: Tensor) -> Tensor:
+        """Cosines and sines ``(M, 2 · harmonics, rows)`` of turns ``(M, rows)``."""
+        orders = torch.arange(1, _HARMONICS + 1, dtype=turn.dtype, device=turn.device)
+        angle = 2 * math.pi * turn.unsqueeze(1) * orders.view(-1, 1)
+        return torch.cat([angle.cos(), angle.sin()], 1)
+
     def _layers(self, seen: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
         if context.repeats > 1 and not seen.shape[1] and context.condition is not None:
             # All rows of a pixel have the same density, which needs one pass.
@@ -99,13 +111,14 @@ class CircleFlow(nn.Module):
         ]
 
 
-class PeriodicStack(nn.Module):
-    """Layers of a flow some of whose channels are angles; takes the place of a ``FlowStack``.
+class LeadingStack(nn.Module):
+    """Layers of a flow some of whose channels are angles or classes; takes the place of a ``FlowStack``.
 
     Args:
         in_channels: number of channels.
         condition_channels: channels of the condition.
         periodic: the channels that are angles, all of the first group.
+        categories: channels that are classes, and how many of them, ``(channel, K)``; of the first group.
         groups: sizes of the groups of channels, as for a ``FlowStack``.
         num_blocks: coupling blocks for the other channels, one number or one for each group.
         hidden_channels: widths of the subnets' hidden layers.
@@ -123,6 +136,7 @@ class PeriodicStack(nn.Module):
         in_channels: int,
         condition_channels: int,
         periodic: Sequence[int],
+        categories: Sequence[tuple[int, int]],
         groups: Sequence[int],
         num_blocks: int | Sequence[int],
         hidden_channels: Sequence[int],
@@ -134,33 +148,40 @@ class PeriodicStack(nn.Module):
         mixing: str,
     ) -> None:
         super().__init__()
-        if sorted(set(periodic)) != sorted(periodic) or not set(periodic) <= set(range(groups[0])):
+        classes = dict(categories)
+        leading = [*periodic, *classes]
+        if len(set(leading)) != len(periodic) + len(categories) or not set(leading) <= set(range(groups[0])):
             raise ValueError(
-                f"periodic = {tuple(periodic)} are not channels of the first group of {groups[0]}, each once."
+                f"angles and classes, {leading}, are not channels of the first group of {groups[0]}, each once."
             )
         check_kinds(coupling, mixing)
-        self.periodic = tuple(periodic)
-        self.others = tuple(c for c in range(in_channels) if c not in self.periodic)
+        self.leading = tuple(leading)
+        self.others = tuple(c for c in range(in_channels) if c not in self.leading)
         self.groups, self.members, self.condition_channels = tuple(groups), members, condition_channels
         generator = torch.Generator().manual_seed(seed)
-        each = 2 * _HARMONICS
-        self.circles = nn.ModuleList(
-            CircleFlow(each * i, condition_channels, hidden_channels, 3 * num_bins, members, generator)
-            for i in range(len(self.periodic))
-        )
+        self.heads, seen = nn.ModuleList(), 0
+        for channel in self.leading:
+            sizes = (seen, condition_channels, hidden_channels)
+            head: CircleFlow | CategoryFlow = (
+                CategoryFlow(classes[channel], *sizes, members, generator)
+                if channel in classes
+                else CircleFlow(*sizes, 3 * num_bins, members, generator)
+            )
+            self.heads.append(head)
+            seen += head.embedded_channels
         self.rest = None
         if self.others:
-            sizes = [groups[0] - len(self.periodic), *groups[1:]]
-            first = 0 if sizes[0] else 1  # where the first group has angles only, none of it is left
+            left = [groups[0] - len(self.leading), *groups[1:]]
+            first = 0 if left[0] else 1  # nothing may be left of the first group
             if not isinstance(num_blocks, int):
                 num_blocks = num_blocks[first:]
             self.rest = FlowStack(
                 in_channels=len(self.others),
-                condition_channels=condition_channels + each * len(self.periodic),
+                condition_channels=condition_channels + seen,
                 num_blocks=num_blocks,
                 hidden_channels=hidden_channels,
                 coupling=coupling,
-                groups=sizes[first:],
+                groups=left[first:],
                 members=members,
                 seed=seed + 1,
                 num_bins=num_bins,
@@ -172,48 +193,41 @@ class PeriodicStack(nn.Module):
     def initialise(self, x: Tensor, context: Context) -> None:
         """Set every ActNorm from a first batch ``(M, channels, rows)``."""
         if self.rest is not None:
-            turns = _turn(x[:, list(self.periodic)])
-            self.rest.initialise(x[:, list(self.others)], _with(context, _embedded(turns)))
+            seen = x[:, :0]
+            for channel, head in self._heads():
+                seen = torch.cat([seen, head.embed(_turn(x[:, channel]))], 1)
+            self.rest.initialise(x[:, list(self.others)], _with(context, seen))
 
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Data to latent. ``x`` may hold only the leading groups. Log-determinant of shape ``(M, rows)``."""
-        latent, log_det = torch.empty_like(x), x.new_zeros(len(x), x.shape[2])
-        turns = _turn(x[:, list(self.periodic)])
-        seen = _embedded(turns)
-        columns: dict[int, Tensor] = {}
-        for i, (channel, circle) in enumerate(zip(self.periodic, self.circles, strict=True)):
-            turn, change = circle(turns[:, i], seen[:, : 2 * _HARMONICS * i], context)
-            columns[channel] = _normal(turn)
-            log_det = log_det + change + _log_normal(x[:, channel]) - _log_normal(columns[channel])
-        others = self._others(x.shape[1])
-        if self.rest is not None and others:
-            rest, change = self.rest(x[:, others], _with(context, seen))
-            columns |= dict(zip(others, rest.unbind(1), strict=True))
-            log_det = log_det + change
-        latent = torch.stack([columns[channel] for channel in range(x.shape[1])], 1)
-        return latent, log_det
+        return self._through(x, context, is_inverse=False)
 
     def inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Latent to data."""
-        log_det = z.new_zeros(len(z), z.shape[2])
-        columns: dict[int, Tensor] = {}
-        seen = z[:, :0]
-        for channel, module in zip(self.periodic, self.circles, strict=True):
-            circle = cast("CircleFlow", module)
-            turn, change = circle.inverse(_turn(z[:, channel]), seen, context)
-            columns[channel] = _normal(turn)
-            log_det = log_det + change + _log_normal(z[:, channel]) - _log_normal(columns[channel])
-            seen = torch.cat([seen, _embedded(turn.unsqueeze(1))], 1)
-        others = self._others(z.shape[1])
-        if self.rest is not None and others:
-            rest, change = self.rest.inverse(z[:, others], _with(context, seen))
-            columns |= dict(zip(others, rest.unbind(1), strict=True))
-            log_det = log_det + change
-        return torch.stack([columns[channel] for channel in range(z.shape[1])], 1), log_det
+        return self._through(z, context, is_inverse=True)
 
-    def _others(self, channels: int) -> list[int]:
-        """The other channels of the groups within the leading ``channels``."""
-        return [channel for channel in self.others if channel < channels]
+    def _through(self, values: Tensor, context: Context, *, is_inverse: bool) -> tuple[Tensor, Tensor]:
+        """Head by head, each of which sees the data of those before it, then all others."""
+        log_det = values.new_zeros(len(values), values.shape[2])
+        columns: dict[int, Tensor] = {}
+        seen = values[:, :0]
+        for channel, head in self._heads():
+            share = _turn(values[:, channel])
+            moved, change = (head.inverse if is_inverse else head.forward)(share, seen, context)
+            columns[channel] = _normal(moved)
+            log_det = log_det + change + _log_normal(values[:, channel]) - _log_normal(columns[channel])
+            seen = torch.cat([seen, head.embed(moved if is_inverse else share)], 1)
+        others = [channel for channel in self.others if channel < values.shape[1]]
+        if self.rest is not None and others:
+            rest = self.rest.inverse if is_inverse else self.rest.forward
+            moved, change = rest(values[:, others], _with(context, seen))
+            columns |= dict(zip(others, moved.unbind(1), strict=True))
+            log_det = log_det + change
+        return torch.stack([columns[channel] for channel in range(values.shape[1])], 1), log_det
+
+    def _heads(self) -> Iterator[tuple[int, CircleFlow | CategoryFlow]]:
+        for channel, head in zip(self.leading, self.heads, strict=True):
+            yield channel, cast("CircleFlow | CategoryFlow", head)
 
     def log_prob(self, x: Tensor, context: Context) -> Tensor:
         """Log density in nats of ``x (M, channels, rows)``, shape ``(M, rows)``."""
@@ -247,13 +261,6 @@ def _log_normal(z: Tensor) -> Tensor:
 
 def _wrapped(turn: Tensor) -> Tensor:
     return turn - torch.round(turn)
-
-
-def _embedded(turns: Tensor) -> Tensor:
-    """Cosines and sines ``(M, 2 · harmonics · channels, rows)`` of turns ``(M, channels, rows)``."""
-    orders = torch.arange(1, _HARMONICS + 1, dtype=turns.dtype, device=turns.device)
-    angle = 2 * math.pi * turns.unsqueeze(2) * orders.view(-1, 1)
-    return torch.cat([angle.cos(), angle.sin()], 2).flatten(1, 2)
 
 
 def _with(context: Context, seen: Tensor) -> Context:
