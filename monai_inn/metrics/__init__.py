@@ -130,7 +130,6 @@ from monai_inn.metrics.two_sample import (
     MmdResult,
     c2st,
     mmd,
-    mmd_loss,
 )
 
 if TYPE_CHECKING:
@@ -233,7 +232,6 @@ __all__ = [
     "log_score",
     "match",
     "mmd",
-    "mmd_loss",
     "mode_distance",
     "mode_scores",
     "needed_cases",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from monai_inn.metrics.cases import check_cases, embed
 from monai_inn.metrics.held_out_classifier import features_of, predict_held_out
 from monai_inn.metrics.scores import check_scale
 
-__all__ = ["C2stResult", "MmdResult", "c2st", "mmd", "mmd_loss"]
+__all__ = ["C2stResult", "MmdResult", "c2st", "mmd"]
 
 # The kernel matrix of so many rows takes 1.2 GB.
 _MOST_ROWS = 12_000
@@ -98,42 +97,6 @@ def mmd(
         row[torch.randperm(len(points), generator=generator)[:n]] = 1.0
     squared = _mmd_of_labels(kernel.fill_diagonal_(0.0), labels)
     return MmdResult(float(squared[0]), _p_value(squared) if permutations else None)
-
-
-def mmd_loss(x: Tensor, y: Tensor, kernels: Sequence[tuple[float, float]]) -> Tensor:
-    """Return the unbiased squared MMD with a sum of inverse multi-quadratic kernels, to be minimised.
-
-    Args:
-        x: points, shape ``(n, D)``; gradients flow into both sets.
-        y: points, shape ``(m, D)``.
-        kernels: pairs ``(C, a)``, each a kernel ``Cᵃ ((C + d²) / a)^(−a)`` of the distance ``d``.
-
-    Returns:
-        Scalar; its expectation is zero, not its value, when both sets have one distribution.
-
-    Raises:
-        ValueError: if the shapes do not belong together, a set has fewer than two points, or a kernel's
-            parameters are not positive.
-
-    Source: Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019, appendix.
-    """
-    _check_shapes(x, y, least=2)
-    if not kernels or not all(c > 0 and a > 0 for c, a in kernels):
-        raise ValueError(f"kernels = {list(kernels)}, expected pairs (C, a) of positive numbers.")
-    centre = torch.cat([x, y]).detach().mean(0)
-    x, y = x - centre, y - centre
-
-    def total(left: Tensor, right: Tensor) -> Tensor:
-        squares = left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T
-        squares = squares.clamp_min(0)
-        return torch.stack([c**a * ((c + squares) / a) ** -a for c, a in kernels]).sum(0)
-
-    # The diagonal of a set with itself is d = 0, where every kernel is aᵃ.
-    peak = sum(a**a for _, a in kernels)
-    n, m = len(x), len(y)
-    within_x = (total(x, x).sum() - n * peak) / (n * (n - 1))
-    within_y = (total(y, y).sum() - m * peak) / (m * (m - 1))
-    return within_x + within_y - 2 * total(x, y).mean()
 
 
 def c2st(
