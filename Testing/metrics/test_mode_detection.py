@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from monai_inn.metrics.mode_space import ModeSpace, Pose
-from monai_inn.metrics.mode_valleys import SIGNIFICANT, deepest_valley
-from monai_inn.metrics.modes import find_modes, find_modes_batch
+from monai_inn.metrics.modes import ModeSpace, Pose, find_modes, find_modes_batch
+from monai_inn.metrics.modes.valleys import SIGNIFICANT, deepest_valley
 
 SEED = 0
 METHODS = ("density", "hdbscan", "mean_shift")

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from scipy.stats import norm
 
-from monai_inn.metrics.mode_matching import assign, interval_distance, match, mode_distance, region_distance
-from monai_inn.metrics.mode_space import ModeSpace, Pose
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes import Mode, ModeSpace, Pose, match, mode_distance
+from monai_inn.metrics.modes.matching import assign, interval_distance, region_distance
 
 SEED = 0
 VECTOR = ModeSpace([5.0] * 3 + [2.0] * 3, poses=[Pose((0, 1, 2), (3, 4, 5))])

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
-from monai_inn.metrics.mode_scores import mode_scores
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode, find_modes_batch
+from monai_inn.metrics.modes import Mode, ModeSpace, find_modes_batch, mode_scores
 from monai_inn.metrics.posterior_modes import PosteriorModes
 from monai_inn.metrics.resimulation import resimulation_error
 from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity

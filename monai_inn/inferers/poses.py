@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers.summaries import shared_latents
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode, find_modes
+from monai_inn.metrics.modes import Mode, ModeSpace, find_modes
 from monai_inn.problems import PoseRegistration
 
 if TYPE_CHECKING:

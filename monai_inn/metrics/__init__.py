@@ -39,26 +39,15 @@ from monai_inn.metrics.grid import (
     grid_divergence,
     posterior_grid,
 )
-from monai_inn.metrics.mode_matching import (
-    Matching,
-    assign,
-    interval_distance,
-    match,
-    mode_distance,
-    region_distance,
-)
-from monai_inn.metrics.mode_scores import (
-    ModeScores,
-    mode_scores,
-)
-from monai_inn.metrics.mode_space import (
-    ModeSpace,
-    Pose,
-)
 from monai_inn.metrics.modes import (
     Mode,
+    ModeSpace,
+    Pose,
     find_modes,
     find_modes_batch,
+    match,
+    mode_distance,
+    mode_scores,
 )
 from monai_inn.metrics.normal_scores import (
     WidthShift,
@@ -175,11 +164,9 @@ __all__ = [
     "HighestDensityLength",
     "LogScore",
     "LogScores",
-    "Matching",
     "MaximumMeanDiscrepancy",
     "MmdResult",
     "Mode",
-    "ModeScores",
     "ModeSpace",
     "ModeSummary",
     "NoiseFloor",
@@ -202,7 +189,6 @@ __all__ = [
     "TarpResult",
     "WaicTerms",
     "WidthShift",
-    "assign",
     "auroc",
     "average_precision",
     "benjamini_hochberg",
@@ -227,7 +213,6 @@ __all__ = [
     "fpr_at_tpr",
     "grid_divergence",
     "hds_length",
-    "interval_distance",
     "interval_width",
     "log_score",
     "match",
@@ -246,7 +231,6 @@ __all__ = [
     "prior_scale",
     "rank_counts",
     "recommend",
-    "region_distance",
     "registration_error",
     "resimulation_error",
     "resimulation_test",

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases
 from monai_inn.metrics.cumulative import PosteriorMetric
-from monai_inn.metrics.mode_matching import match
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Method, find_modes_batch
+from monai_inn.metrics.modes.detection import Method, find_modes_batch
+from monai_inn.metrics.modes.matching import match
+from monai_inn.metrics.modes.space import ModeSpace
 
 __all__ = ["ModeSummary", "PosteriorModes"]
 

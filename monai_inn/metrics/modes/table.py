@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.metrics.mode_matching import Assignment, Criterion, match
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes.detection import Mode
+from monai_inn.metrics.modes.matching import Assignment, Criterion, match
+from monai_inn.metrics.modes.space import ModeSpace
 
 __all__ = ["ModeTable", "tabulate", "weighted_scores"]
 

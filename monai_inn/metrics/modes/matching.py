@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import norm
 from torch import Tensor
 
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes.detection import Mode
+from monai_inn.metrics.modes.space import ModeSpace
 
 __all__ = ["Matching", "assign", "interval_distance", "match", "mode_distance", "region_distance"]
 

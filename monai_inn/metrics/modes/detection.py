@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from monai_inn.metrics.mode_clusters import separate
-from monai_inn.metrics.mode_density import METHODS, Between, Density, candidates, densest, spread_ties
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.mode_valleys import FEWEST, cut_line, open_circle
+from monai_inn.metrics.modes.clusters import separate
+from monai_inn.metrics.modes.density import METHODS, Between, Density, candidates, densest, spread_ties
+from monai_inn.metrics.modes.space import ModeSpace
+from monai_inn.metrics.modes.valleys import FEWEST, cut_line, open_circle
 
 __all__ = ["Mode", "find_modes", "find_modes_batch"]
 

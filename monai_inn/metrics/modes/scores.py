@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from monai_inn.metrics.mode_matching import Assignment, Criterion
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.mode_table import tabulate, weighted_scores
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes.detection import Mode
+from monai_inn.metrics.modes.matching import Assignment, Criterion
+from monai_inn.metrics.modes.space import ModeSpace
+from monai_inn.metrics.modes.table import tabulate, weighted_scores
 
 __all__ = ["ModeScores", "mode_scores"]
 

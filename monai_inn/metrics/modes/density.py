@@ -13,8 +13,8 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.mode_valleys import FEWEST
+from monai_inn.metrics.modes.space import ModeSpace
+from monai_inn.metrics.modes.valleys import FEWEST
 
 __all__ = ["METHODS", "Between", "Density", "absorb", "candidates", "densest", "spread_ties"]
 
