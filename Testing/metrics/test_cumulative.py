@@ -52,7 +52,7 @@ def draws(*shape, seed=SEED):
 
 
 def images():
-    """Samples, truth and mask of three images of two parameters; all pixels of the second are invalid, NaN."""
+    """Samples, truth and mask of three images of two parameters; the second has no valid pixel."""
     samples, truth = draws(25, 3, 2, 6, 5), draws(3, 2, 6, 5, seed=1)
     mask = draws(3, 1, 6, 5, seed=2) < 1
     mask[1] = False
