@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import torch
 from methods_base import Method, simple_stage, train_adam, train_stage
+from methods_mmd_inn import mmd_loss
 from torch import Tensor, nn
 
-from monai_inn.metrics.two_sample import mmd_loss
 from monai_inn.networks import ConditionEncoder
 
 _WIDTH, _COMPONENTS = 128, 16

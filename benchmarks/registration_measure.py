@@ -13,8 +13,7 @@ from monai_inn.applications.registration.pose_weights import reweight
 from monai_inn.applications.registration.poses import infer_pose, pose_space
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor
-from monai_inn.metrics.mode_matching import mode_distance
-from monai_inn.metrics.modes import Mode, find_modes
+from monai_inn.metrics.modes import Mode, find_modes, mode_distance
 from monai_inn.metrics.poses import registration_error
 from monai_inn.problems import PoseRegistration
 

@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from monai_inn.metrics.mode_space import ModeSpace, Pose
-from monai_inn.metrics.mode_valleys import SIGNIFICANT, deepest_valley
-from monai_inn.metrics.modes import find_modes, find_modes_batch
+from monai_inn.metrics.modes import ModeSpace, Pose, find_modes, find_modes_batch
+from monai_inn.metrics.modes.valleys import SIGNIFICANT, deepest_valley
 
 SEED = 0
-METHODS = ("density", "hdbscan", "mean_shift")
 ANGLE = ModeSpace([5.0], period=[360.0])
 
 
@@ -133,15 +131,14 @@ def test_with_the_flows_density_no_noise_hides_a_valley(dimension):
                 assert mode.log_prob == pytest.approx(float(density.log_prob(mode.parameters)))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_eight_modes_their_places_and_masses(method):
+def test_eight_modes_their_places_and_masses():
     a, b, number = 1.0, 2.4142, 1000
     centres = np.array([(s * x, t * y) for x, y in ((a, b), (b, a)) for s in (-1, 1) for t in (-1, 1)])
     rng = np.random.default_rng(SEED)
-    for _ in range(1 if method == "mean_shift" else 4):
+    for _ in range(4):
         which = rng.integers(0, 8, number)
         samples = torch.as_tensor(centres[which] + 0.2 * rng.normal(size=(number, 2)))
-        modes = find_modes(samples, unit(2, 0.5), method)
+        modes = find_modes(samples, unit(2, 0.5))
         assert len(modes) == 8
         assert sum(mode.mass for mode in modes) == pytest.approx(1)
         for mode in modes:
@@ -199,8 +196,7 @@ def test_a_ridge_and_a_banana_are_one_mode():
     assert len(find_modes(banana, unit(2))) == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_cluster_across_the_end_of_a_turn_is_one_mode(method):
+def test_a_cluster_across_the_end_of_a_turn_is_one_mode():
     rng = np.random.default_rng(SEED)
     angles = np.concatenate([rng.normal(180, 6, 600), rng.normal(0, 6, 400)])
     wrapped = torch.as_tensor((angles + 180) % 360 - 180)[:, None]
@@ -209,11 +205,11 @@ def test_a_cluster_across_the_end_of_a_turn_is_one_mode(method):
         (wrapped, ANGLE),
         (torch.cat([wrapped, other], 1), ModeSpace([5.0, 5.0], [360.0, math.inf])),
     ):
-        modes = find_modes(samples, space, method)
+        modes = find_modes(samples, space)
         assert [mode.mass for mode in modes] == pytest.approx([0.6, 0.4])
         assert abs(float(modes[0].parameters[0])) == pytest.approx(180, abs=4 * 2 * 6 / math.sqrt(600))
         np.testing.assert_allclose([float(m.spread[0]) for m in modes], 6, rtol=4 / math.sqrt(2 * 400))
-    assert len(find_modes(torch.as_tensor(rng.uniform(0, 360, (1000, 1))), ANGLE, method)) == 1
+    assert len(find_modes(torch.as_tensor(rng.uniform(0, 360, (1000, 1))), ANGLE)) == 1
 
 
 def test_an_unknown_angle_is_one_mode_and_opposite_ones_are_two():
@@ -354,8 +350,6 @@ def test_bad_input_is_refused():
         find_modes(samples.index_put((torch.tensor(3), torch.tensor(1)), torch.tensor(torch.nan)), space)
     with pytest.raises(ValueError, match="there are tolerances for 2 parameters"):
         find_modes(torch.zeros(30, 3), space)
-    with pytest.raises(ValueError, match="unknown method 'kmeans'; choose one of hdbscan"):
-        find_modes(samples, space, "kmeans")
     for share in (0, -0.1, 0.6):
         with pytest.raises(ValueError, match=f"min_mass = {share}; give a share"):
             find_modes(samples, space, min_mass=share)

@@ -9,11 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from scipy.stats import norm
 
-from monai_inn.metrics.mode_matching import assign, interval_distance, match, mode_distance, region_distance
-from monai_inn.metrics.mode_space import ModeSpace, Pose
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes import Mode, ModeSpace, Pose, match, mode_distance
+from monai_inn.metrics.modes.matching import assign
 
 SEED = 0
 VECTOR = ModeSpace([5.0] * 3 + [2.0] * 3, poses=[Pose((0, 1, 2), (3, 4, 5))])
@@ -153,36 +151,6 @@ def test_assignments_against_brute_force(seed, num_modes, num_references):
         assert len(matching.reference) + len(matching.missed_references) == num_references
 
 
-def test_a_reference_inside_the_modes_own_region():
-    # Of a normal mode, 95 % of the references lie in its box, for one parameter and for three.
-    generator = torch.Generator().manual_seed(SEED)
-    for dimension in (1, 3):
-        space = ModeSpace([1e-3] * dimension)
-        draws = 3 + 0.2 * torch.randn(20_000, dimension, generator=generator, dtype=torch.float64)
-        inside = region_distance([mode([3.0] * dimension, spread=0.2)], draws, space) <= 1
-        assert float(inside.double().mean()) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 20_000))
-    edge = 0.2 * float(norm.ppf(0.975))
-    one = ModeSpace([1e-3])
-    found = match([mode(3.0, spread=0.2)], torch.tensor([[3 + 0.999 * edge]]), one, criterion="region")
-    assert len(found.mode) == 1
-    assert not len(
-        match([mode(3.0, spread=0.2)], torch.tensor([[3 + 1.001 * edge]]), one, criterion="region")[0]
-    )
-    # A mode without spread holds itself and nothing else.
-    exact = region_distance([mode(3.0, spread=0.0)], torch.tensor([[3.0], [3.1]]), one)
-    assert exact.tolist() == [[0.0, math.inf]]
-
-
-def test_overlap_of_intervals():
-    intervals = torch.tensor([[0.0, 2.0], [5.0, 6.0]])
-    references = torch.tensor([[1.0, 3.0], [0.0, 2.0], [5.0, 7.0]])
-    # Intersection over union: 1/3, 1, 0; 0, 0, 1/2.
-    expected = torch.tensor([[4 / 3, 0, 2], [2, 2, 1]]).double()
-    torch.testing.assert_close(interval_distance(intervals, references), expected)
-    matching = assign(interval_distance(intervals, references), torch.tensor([0.5, 0.5]))
-    assert (matching.mode.tolist(), matching.reference.tolist()) == ([0, 1], [1, 2])
-
-
 def test_no_references_and_no_modes():
     for space in (ModeSpace([1.0]), VECTOR):
         place = [0.0] * len(space)
@@ -224,16 +192,8 @@ def test_bad_input_is_refused():
         match(found, torch.tensor([[0.0], [torch.nan]]), space)
     with pytest.raises(ValueError, match="unknown assignment 'best'"):
         match(found, torch.zeros(1, 1), space, "best")
-    with pytest.raises(ValueError, match="unknown criterion 'eye'"):
-        match(found, torch.zeros(1, 1), space, criterion="eye")
     with pytest.raises(ValueError, match=r"distance has shape \(2, 2\) and mass \(3,\)"):
         assign(torch.zeros(2, 2), torch.ones(3))
-    with pytest.raises(ValueError, match="level = 95; give a share"):
-        region_distance(found, torch.zeros(1, 1), space, 95)
-    with pytest.raises(ValueError, match="least = 0; give"):
-        interval_distance(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]), 0)
-    with pytest.raises(ValueError, match="each low < high"):
-        interval_distance(torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]]))
     with pytest.raises(ValueError, match="more than 3 turns; give radians, not degrees"):
         VECTOR.check(torch.tensor([[120.0, 0, 0, 0, 0, 0]]), "samples")
     with pytest.raises(ValueError, match="a quaternion is zero"):

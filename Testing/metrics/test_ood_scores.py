@@ -12,7 +12,6 @@ from scipy.stats import binom, kstest
 from monai_inn.metrics import (
     ConformalThreshold,
     auroc,
-    benjamini_hochberg,
     typicality,
     waic,
     waic_terms,
@@ -214,34 +213,3 @@ def test_state_round_trip(tmp_path):
     assert again.median == guard.median
     with pytest.raises(ValueError, match="expected the key 'scores'"):
         ConformalThreshold.from_state_dict({"quantiles": guard.scores})
-
-
-def test_benjamini_hochberg_is_its_definition():
-    p = torch.tensor([0.001, 0.2, 0.013, 0.026, 0.9, 0.041])
-    # Lines of 0.05 k / 6: 0.0083, 0.0167, 0.025, 0.033, 0.042, 0.05; sorted p: 0.001, 0.013, 0.026, 0.041, …
-    assert benjamini_hochberg(p, 0.05).tolist() == [True, False, True, False, False, False]
-    assert benjamini_hochberg(p, 0.1).tolist() == [True, False, True, True, False, True]
-
-
-def test_benjamini_hochberg_flags_invalid_points_without_counting_them():
-    p = torch.tensor([[0.04, torch.nan], [torch.nan, torch.nan]])
-    assert benjamini_hochberg(p, 0.05).tolist() == [[True, True], [True, True]]
-    assert benjamini_hochberg(torch.tensor([0.06, torch.nan]), 0.05).tolist() == [False, True]
-    with pytest.raises(ValueError, match="expected numbers from 0 to 1"):
-        benjamini_hochberg(torch.tensor([0.1, 1.2]))
-
-
-def test_benjamini_hochberg_holds_its_rate_on_conformal_p_values():
-    generator = torch.Generator().manual_seed(SEED)
-    shares = []
-    for _ in range(400):
-        guard = ConformalThreshold(torch.randn(1000, generator=generator))
-        p = guard.p_value(
-            torch.cat([torch.randn(160, generator=generator), 4 + torch.randn(40, generator=generator)])
-        )
-        flagged = benjamini_hochberg(p, 0.1)
-        shares.append(float(flagged[:160].sum() / flagged.sum().clamp_min(1)))
-    shares = np.array(shares)
-    # The expected share of false flags is (share of true nulls) × level, at most.
-    assert shares.mean() < 0.08 + 4 * shares.std() / 20
-    assert shares.mean() > 0.04

@@ -11,7 +11,6 @@ from scipy.stats import binom, kstest, norm
 from scipy.stats import binomtest as scipy_binomtest
 
 from monai_inn.metrics import (
-    PosteriorCalibration,
     calibration_curve,
     calibration_error,
     calibration_noise_floor,
@@ -151,35 +150,6 @@ def test_order_of_samples_cases_and_units_do_not_matter(seed, num_parameters):
     )
 
 
-def test_metric_over_batches_is_the_metric_at_once(exact):
-    samples, truth = exact
-    metric = PosteriorCalibration()
-    for s, t in zip(samples.split(1300, dim=1), truth.split(1300), strict=True):
-        metric(y_pred=s, y=t)
-    torch.testing.assert_close(metric.aggregate(), calibration_error(samples, truth), rtol=0, atol=1e-12)
-    at_once = sbc_uniformity(sbc_ranks(samples, truth), 199)
-    torch.testing.assert_close(metric.uniformity().p_value, at_once.p_value)
-    metric.reset()
-    with pytest.raises(RuntimeError, match="has seen no batch"):
-        metric.aggregate()
-
-
-def test_metric_on_masked_images_and_on_lists():
-    generator = torch.Generator().manual_seed(SEED)
-    samples = torch.randn(19, 3, 2, 8, 7, generator=generator)
-    truth = torch.randn(3, 2, 8, 7, generator=generator)
-    mask = torch.rand(3, 1, 8, 7, generator=generator) < 0.6
-    truth.masked_fill_(~mask, torch.nan)
-    keep = mask[:, 0]
-    flat = calibration_error(samples.movedim(2, -1)[:, keep], truth.movedim(1, -1)[keep])
-
-    image, items = PosteriorCalibration(), PosteriorCalibration()
-    image(y_pred=samples, y=truth, mask=mask)
-    items(y_pred=list(samples.unbind(1)), y=list(truth), mask=list(mask))
-    torch.testing.assert_close(image.aggregate(), flat)
-    torch.testing.assert_close(items.aggregate(), flat)
-
-
 def test_shape_errors_name_both_shapes():
     with pytest.raises(ValueError, match=r"\(9, 5, 2\) and truth \(5, 3\)"):
         sbc_ranks(torch.zeros(9, 5, 2), torch.zeros(5, 3))
@@ -189,10 +159,6 @@ def test_shape_errors_name_both_shapes():
         sbc_ranks(torch.zeros(9, 5, 2), torch.zeros(5, 2), torch.ones(5))
     with pytest.raises(ValueError, match="1 of 5 cases hold NaN"):
         sbc_ranks(torch.zeros(9, 5, 2), torch.zeros(5, 2).index_fill(0, torch.tensor([2]), torch.nan))
-    with pytest.raises(ValueError, match=r"\(9, 5, 2\) and y \(5, 3\)"):
-        PosteriorCalibration()(y_pred=torch.zeros(9, 5, 2), y=torch.zeros(5, 3))
-    with pytest.raises(ValueError, match=r"mask has shape \(5, 2\), expected \(5, 1\)"):
-        PosteriorCalibration()(y_pred=torch.zeros(9, 5, 2), y=torch.zeros(5, 2), mask=torch.ones(5, 2) > 0)
 
 
 def test_too_little_data_is_refused():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom, chi2, kstest
 
-from monai_inn.metrics.resimulation import noise_sd_of, resimulation_error, resimulation_test
+from monai_inn.metrics.resimulation import resimulation_error, resimulation_test
 from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
@@ -83,24 +83,6 @@ def test_the_law_needs_a_sample_of_its_own_for_every_case():
     assert resimulation_test(error[:1], 2).p_value < 1e-12
 
 
-def test_noise_is_measured_with_its_stated_error():
-    problem = LinearGaussian(num_observations=CHANNELS, noise_sd=NOISE)
-    clean = torch.zeros(500, CHANNELS)
-    draws = 200
-    sd = noise_sd_of(problem, clean, draws, seed=SEED)
-    relative = sd / NOISE - 1
-    assert sd.shape == clean.shape
-    assert float(relative.std()) == pytest.approx(1 / math.sqrt(2 * (draws - 1)), rel=4 / math.sqrt(2 * 1500))
-    # The mean of a sample sd is below the true one by 1 / (4 draws).
-    assert abs(float(relative.mean()) + 1 / (4 * draws)) < 4 * float(relative.std()) / math.sqrt(1500)
-    assert torch.equal(noise_sd_of(problem, clean, draws, seed=SEED), sd)
-
-    simulated, y = resimulated(4000)
-    error = resimulation_error(simulated, y, noise_sd_of(problem, simulated[0], draws))
-    exact = resimulation_error(simulated, y, NOISE)
-    assert float(error.mean() / exact.mean()) == pytest.approx((draws - 1) / (draws - 3), abs=0.004)
-
-
 class Shot(LinearGaussian):
     """Noise that grows with the signal, as that of counted photons."""
 
@@ -110,9 +92,6 @@ class Shot(LinearGaussian):
 
 def test_noise_that_depends_on_the_signal_is_taken_at_the_resimulation():
     problem = Shot()
-    clean = torch.tensor([[0.0, 1.0, 4.0]])
-    sd = noise_sd_of(problem, clean, draws=2000)
-    torch.testing.assert_close(sd, (0.1 + clean.double()).sqrt(), rtol=4 / math.sqrt(4000), atol=0)
     truth, y = problem.simulate(4000, seed=SEED)
     s = problem.forward(truth)
     error = resimulation_error(s[None], y, (0.1 + s.abs()).sqrt()[None])
@@ -139,7 +118,3 @@ def test_bad_input_is_refused():
         resimulation_test(torch.ones(4, 5), 0)
     with pytest.raises(ValueError, match="negative, NaN or infinite"):
         resimulation_test(-torch.ones(4, 5), 3)
-    with pytest.raises(ValueError, match="draws = 3"):
-        noise_sd_of(LinearGaussian(), y, draws=3)
-    with pytest.raises(ValueError, match="clean holds NaN"):
-        noise_sd_of(LinearGaussian(), y + torch.nan)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_cases", "embed", "unwrap"]
+__all__ = [
+    "angles",
+    "case_slices",
+    "check_cases",
+    "check_mask",
+    "check_scale",
+    "check_share",
+    "embed",
+    "unwrap",
+]
 
 # Angles may be a turn off (−π…π or 0…2π); values that span more turns than this are in another unit.
 _MOST_PERIODS = 3.0
@@ -47,19 +57,65 @@ def check_cases(
             f"{samples.shape[0]} posterior sample(s) per case; draw at least {least_samples} to measure this."
         )
     if mask is not None:
-        if mask.dtype != torch.bool:
-            raise TypeError(
-                f"mask is {mask.dtype}, expected a boolean tensor that is true for cases to count."
-            )
-        if mask.shape != truth.shape[:1]:
-            raise ValueError(
-                f"mask has shape {tuple(mask.shape)}, expected one entry per case, {(truth.shape[0],)}."
-            )
+        check_mask(mask, len(truth))
         samples, truth = samples[:, mask], truth[mask]
     _check_finite(samples, truth)
     if period is not None:
         _check_period(samples, truth, period)
     return samples, truth
+
+
+def check_mask(mask: Tensor, cases: int) -> Tensor:
+    """Return a mask of cases, ``(N,)``.
+
+    Raises:
+        TypeError: if it is not boolean.
+        ValueError: if there is not one entry per case.
+    """
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask is {mask.dtype}, expected a boolean tensor that is true for cases to count.")
+    if mask.shape != (cases,):
+        raise ValueError(f"mask has shape {tuple(mask.shape)}, expected one entry per case, {(cases,)}.")
+    return mask
+
+
+def check_share(**shares: float) -> None:
+    """Say which of the named numbers does not lie between 0 and 1.
+
+    Raises:
+        ValueError: if one does not.
+    """
+    for name, value in shares.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} = {value}; give a number between 0 and 1.")
+
+
+def check_scale(scale: Tensor, num_parameters: int, name: str) -> Tensor:
+    """Return positive units ``(D,)`` in float64, or say which parameter has none."""
+    scale = torch.as_tensor(scale, dtype=torch.float64)
+    if scale.shape != (num_parameters,):
+        raise ValueError(
+            f"{name} has shape {tuple(scale.shape)}, expected one number per parameter, {(num_parameters,)}."
+        )
+    wrong = torch.nonzero(~((scale > 0) & scale.isfinite())).flatten().tolist()
+    if wrong:
+        raise ValueError(
+            f"{name} of parameter {wrong[0]} is {float(scale[wrong[0]])}, expected a positive number; "
+            "leave parameters out that do not vary."
+        )
+    return scale
+
+
+def case_slices(samples: Tensor, values: int = 2**22) -> Iterator[slice]:
+    """Cut the cases of ``(S, N, D)`` into slices of about so many values, to bound memory or fit a cache."""
+    size = max(1, values // max(1, samples.shape[0] * samples.shape[2]))
+    for start in range(0, samples.shape[1], size):
+        yield slice(start, start + size)
+
+
+def angles(period: Tensor | None) -> list[int]:
+    """Return the numbers of the parameters that are angles: those with a finite period ``(D,)``."""
+    return [] if period is None else torch.nonzero(period.isfinite()).flatten().tolist()
 
 
 def unwrap(samples: Tensor, truth: Tensor, period: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -76,10 +132,10 @@ def unwrap(samples: Tensor, truth: Tensor, period: Tensor | None) -> tuple[Tenso
     Returns:
         Samples and truth, those of angles within half a turn of the mean.
     """
-    if period is None or not bool(period.isfinite().any()):
+    if period is None or not angles(period):
         return samples, truth
     samples, truth = samples.clone(), truth.clone()
-    for d in torch.nonzero(period.isfinite()).flatten().tolist():
+    for d in angles(period):
         turn = float(period[d])
         angle = torch.cat([samples[..., d], truth[None, :, d]]) * (2 * math.pi / turn)
         mean = torch.atan2(angle.sin().mean(0), angle.cos().mean(0)) * (turn / (2 * math.pi))
@@ -98,7 +154,7 @@ def embed(values: Tensor, period: Tensor | None) -> Tensor:
     Returns:
         Shape ``(…, D + number of angles)``: the linear parameters, then cosines, then sines.
     """
-    if period is None or not bool(period.isfinite().any()):
+    if period is None or not angles(period):
         return values
     is_angle = period.isfinite().to(values.device)
     radius = (period[period.isfinite()].double() / (2 * math.pi)).to(values)
@@ -122,7 +178,7 @@ def _check_period(samples: Tensor, truth: Tensor, period: Tensor) -> None:
             f"period is {period.tolist()}, expected a positive number per parameter ({truth.shape[-1]}), "
             "inf for those that are not angles."
         )
-    for d in torch.nonzero(period.isfinite()).flatten().tolist():
+    for d in angles(period):
         for name, values in (("truth", truth[:, d]), ("samples", samples[..., d])):
             span = float(values.max() - values.min()) if values.numel() else 0.0
             if span > _MOST_PERIODS * float(period[d]):

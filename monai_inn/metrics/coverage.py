@@ -1,4 +1,4 @@
-"""Coverage of posterior intervals with exact bounds, and how many cases it takes to see a miss."""
+"""Coverage of posterior intervals with exact bounds."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta, binom
 from torch import Tensor
 
+from monai_inn.metrics.cases import check_share
 from monai_inn.metrics.sbc import rank_counts, sbc_ranks
 
-__all__ = ["Coverage", "coverage", "coverage_interval", "coverage_of_counts", "needed_cases"]
+__all__ = ["Coverage", "coverage", "coverage_interval", "coverage_of_counts"]
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
-# Numbers of cases tried at most; beyond, the power no longer jumps with each case and a grid will do.
-_MAX_TRIED = 10_000
-# Below this deviation more cases are needed than the binomial distribution is computed for reliably.
-_LEAST_DEVIATION = 1e-4
 
 
 class Coverage(NamedTuple):
@@ -105,34 +102,6 @@ def coverage_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[floa
     return float(low), float(high)
 
 
-def needed_cases(deviation: float, level: float = 0.9, confidence: float = 0.95, power: float = 0.8) -> int:
-    """Return how many independent cases it takes to see that the coverage is off its level.
-
-    Args:
-        deviation: how far the coverage is off, such as 0.05 for intervals of level 0.9 that hold 0.85.
-        level: nominal coverage.
-        confidence: coverage of the Clopper–Pearson bounds that the level has to fall out of.
-        power: probability with which it shall.
-
-    Returns:
-        The least number that is enough, and stays so for more cases, whichever side the deviation is on.
-
-    Raises:
-        ValueError: if no coverage that far from the level lies in (0, 1), the deviation is below 0.0001, or
-            one of the others is not in (0, 1).
-    """
-    for name, value in (("level", level), ("confidence", confidence), ("power", power)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} = {value}; give a number between 0 and 1.")
-    rates = [rate for rate in (level - deviation, level + deviation) if 0 < rate < 1]
-    if deviation < _LEAST_DEVIATION or not rates:
-        raise ValueError(
-            f"deviation = {deviation} from a level of {level}; give one of at least {_LEAST_DEVIATION} "
-            "that leaves the coverage between 0 and 1 on one side."
-        )
-    return max(_cases_for(rate, level, confidence, power) for rate in rates)
-
-
 def _hits(counts: np.ndarray[Any, Any], level: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
     """Cases inside the central intervals of levels ``(Q,)``, from histograms ``(D, S + 1)``, ``(Q, D)``."""
     num_ranks = counts.shape[1]
@@ -156,23 +125,8 @@ def _clopper_pearson(
     hits: np.ndarray[Any, Any], n: int, confidence: float
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Bounds of the rates behind ``hits`` of ``n``, each of the shape of ``hits``."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}; give a number between 0 and 1.")
+    check_share(confidence=confidence)
     tail = (1 - confidence) / 2
     low = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), n - hits + 1), 0.0)
     high = np.where(hits < n, beta.ppf(1 - tail, hits + 1, np.maximum(n - hits, 1)), 1.0)
     return low, high
-
-
-def _cases_for(rate: float, level: float, confidence: float, power: float) -> int:
-    """Cases from which on the bounds miss the level with the power asked for, if the coverage is `rate`."""
-    tail = (1 - confidence) / 2
-    spread = norm.isf(tail) * np.sqrt(level * (1 - level)) + norm.ppf(power) * np.sqrt(rate * (1 - rate))
-    about = (max(spread, 1.0) / (rate - level)) ** 2
-    # The normal approximation is off by a few cases, most where a rate is close to 0 or 1.
-    tried = np.arange(1, 2 * about + 100, max(1, 2 * about // _MAX_TRIED)).astype(np.int64)
-    # Bounds miss the level if so few or so many hits have less than the tail's probability at the level.
-    few = binom.ppf(tail, tried, level) - 1
-    many = binom.isf(tail, tried, level) + 1
-    reached = binom.cdf(few, tried, rate) + binom.sf(many - 1, tried, rate)
-    return int(tried[np.flatnonzero(reached < power)[-1] + 1])

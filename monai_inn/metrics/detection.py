@@ -1,4 +1,4 @@
-"""How well a score separates two classes: ROC, precision, false alarms at a hit rate, bootstrap intervals.
+"""How well a score separates two classes: area under the ROC, precision, false alarms at a hit rate.
 
 Everything takes the scores of the class to be found (``positives``, out of distribution) and of the other
 (``negatives``, in distribution), HIGH = positive, as tensors or arrays of any shape.
@@ -8,39 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-__all__ = ["RocCurve", "auroc", "average_precision", "bootstrap_interval", "fpr_at_tpr", "roc_curve"]
+__all__ = ["auroc", "average_precision", "bootstrap_interval", "fpr_at_tpr"]
 
 Scores = Any
 Array = NDArray[np.float64]
-
-
-class RocCurve(NamedTuple):
-    """False and true positive rate when everything at or above ``threshold`` is called positive."""
-
-    false_positive_rate: Array
-    true_positive_rate: Array
-    threshold: Array
-
-
-def roc_curve(positives: Scores, negatives: Scores) -> RocCurve:
-    """Return one point per distinct score, from (0, 0) to (1, 1); equal scores make one oblique step.
-
-    Raises:
-        ValueError: if a class is empty or a score is NaN.
-    """
-    hits, alarms, threshold = _cumulative_counts(*_checked(positives, negatives))
-    return RocCurve(
-        np.concatenate([[0.0], alarms / alarms[-1]]),
-        np.concatenate([[0.0], hits / hits[-1]]),
-        np.concatenate([[np.inf], threshold]),
-    )
 
 
 def auroc(positives: Scores, negatives: Scores) -> float:
@@ -62,7 +40,10 @@ def average_precision(positives: Scores, negatives: Scores) -> float:
     Raises:
         ValueError: if a class is empty or a score is NaN.
     """
-    hits, alarms, _ = _cumulative_counts(*_checked(positives, negatives))
+    pos, neg = _checked(positives, negatives)
+    threshold = np.unique(np.concatenate([pos, neg]))[::-1]
+    # How many are at or above each distinct score.
+    hits, alarms = (one.size - np.searchsorted(np.sort(one), threshold).astype(float) for one in (pos, neg))
     gained = np.diff(hits, prepend=0.0) / hits[-1]
     return float((gained * hits / (hits + alarms)).sum())
 
@@ -126,11 +107,3 @@ def _checked(positives: Scores, negatives: Scores) -> tuple[Array, Array]:
             )
         flat.append(values)
     return flat[0], flat[1]
-
-
-def _cumulative_counts(pos: Array, neg: Array) -> tuple[Array, Array, Array]:
-    """Positives and negatives at or above each distinct score, and the scores, descending."""
-    threshold = np.unique(np.concatenate([pos, neg]))[::-1]
-    hits = pos.size - np.searchsorted(np.sort(pos), threshold, side="left")
-    alarms = neg.size - np.searchsorted(np.sort(neg), threshold, side="left")
-    return hits.astype(np.float64), alarms.astype(np.float64), threshold

@@ -12,7 +12,9 @@ from scipy.signal import fftconvolve
 from scipy.stats import binom, poisson
 from torch import Tensor
 
-__all__ = ["EcdfDifference", "EcdfEnvelope", "ecdf_difference", "ecdf_envelope"]
+from monai_inn.metrics.cases import check_share
+
+__all__ = ["EcdfDifference", "ecdf_difference", "ecdf_envelope"]
 
 _MAX_POINTS = 100
 # Halvings of the search for the pointwise level: its logarithm is known to 1/1000 then.
@@ -21,20 +23,6 @@ _HALVINGS = 12
 _MANY_CASES = 1_000_000
 
 Array = np.ndarray[Any, Any]
-
-
-class EcdfEnvelope(NamedTuple):
-    """Where the cumulative shares of uniform ranks stay, at all points at once.
-
-    Attributes:
-        z: expected share of ranks below each point, between 0 and 1, shape ``(K,)``.
-        low: lower end of the band, shape ``(K,)``.
-        high: upper end of the band, shape ``(K,)``.
-    """
-
-    z: Tensor
-    low: Tensor
-    high: Tensor
 
 
 class EcdfDifference(NamedTuple):
@@ -56,7 +44,9 @@ class EcdfDifference(NamedTuple):
     is_inside: Tensor
 
 
-def ecdf_envelope(num_cases: int, num_samples: int, confidence: float = 0.95) -> EcdfEnvelope:
+def ecdf_envelope(
+    num_cases: int, num_samples: int, confidence: float = 0.95
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the band that the cumulative shares of exactly uniform ranks do not leave anywhere.
 
     Args:
@@ -65,8 +55,10 @@ def ecdf_envelope(num_cases: int, num_samples: int, confidence: float = 0.95) ->
         confidence: probability to stay inside at all points together.
 
     Returns:
-        The band at up to 100 points, each between two of the ``S + 1`` ranks, where the law of the counts is
-        known exactly. As counts are whole, the probability to stay inside is ``confidence`` or a little more.
+        Expected share of ranks below each of up to 100 points, and the lower and upper end of the band
+        there, three of shape ``(K,)``. Each point lies between two of the ``S + 1`` ranks, where the law of
+        the counts is known exactly. As counts are whole, the probability to stay inside is ``confidence`` or
+        a little more.
 
     Raises:
         ValueError: if a number is below 1, or the confidence is not between 0 and 1.
@@ -77,11 +69,10 @@ def ecdf_envelope(num_cases: int, num_samples: int, confidence: float = 0.95) ->
     """
     if num_cases < 1 or num_samples < 1:
         raise ValueError(f"{num_cases} cases and {num_samples} samples; give at least one of both.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}; give a number between 0 and 1.")
+    check_share(confidence=confidence)
     z = _points(num_samples) / (num_samples + 1)
     low, high = _band(z, num_cases, _pointwise_level(num_cases, num_samples, confidence))
-    return EcdfEnvelope(*(torch.from_numpy(values) for values in (z, low / num_cases, high / num_cases)))
+    return torch.from_numpy(z), torch.from_numpy(low / num_cases), torch.from_numpy(high / num_cases)
 
 
 def ecdf_difference(counts: Tensor, confidence: float = 0.95) -> EcdfDifference:

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import beta, betabinom
 from torch import Tensor
 
-__all__ = ["ConformalThreshold", "WaicTerms", "benjamini_hochberg", "typicality", "waic", "waic_terms"]
+__all__ = ["ConformalThreshold", "WaicTerms", "typicality", "waic", "waic_terms"]
 
 # Guards floor(rate * (n + 1)) against rates such as 0.29, whose product with 100 is just below 29.
 _ROUNDING = 1e-9
@@ -53,7 +53,8 @@ def waic(log_prob: Tensor, dim: int = 0) -> Tensor:
 def waic_terms(log_prob: Tensor, dim: int = 0) -> WaicTerms:
     """Return WAIC together with its mean and variance terms; arguments and errors as for ``waic``."""
     if not isinstance(log_prob, Tensor) or not log_prob.is_floating_point():
-        raise TypeError(f"log_prob must be a floating-point tensor of log densities, got {_kind(log_prob)}.")
+        kind = getattr(log_prob, "dtype", type(log_prob).__name__)
+        raise TypeError(f"log_prob must be a floating-point tensor of log densities, got {kind}.")
     if log_prob.ndim == 0 or log_prob.shape[dim] < 2:
         raise ValueError(
             f"log_prob has shape {tuple(log_prob.shape)}: WAIC needs at least 2 members along dim={dim}. "
@@ -196,36 +197,3 @@ class ConformalThreshold:
                 f"at least {needed}; hold out more data or allow a rate of {1 / (self.n + 1):.3g}."
             )
         return k
-
-
-def benjamini_hochberg(p_value: Tensor, false_discovery: float = 0.05) -> Tensor:
-    """Flag points so that the expected share of false ones among those flagged stays below a level.
-
-    Args:
-        p_value: p-values, any shape; NaN (an invalid pixel) is flagged and not counted as a test.
-        false_discovery: the false discovery rate to hold.
-
-    Returns:
-        Boolean flags, shape of ``p_value``.
-
-    Raises:
-        ValueError: if the level is not between 0 and 1, or a p-value is not.
-
-    Source: Benjamini and Hochberg, Controlling the false discovery rate, 1995.
-    """
-    if not 0 < false_discovery < 1:
-        raise ValueError(f"false_discovery = {false_discovery} is not a rate; give a number between 0 and 1.")
-    valid = p_value[~p_value.isnan()].double().sort().values
-    if valid.numel() and bool(((valid < 0) | (valid > 1)).any()):
-        raise ValueError(
-            f"p-values span {float(valid[0])} to {float(valid[-1])}, expected numbers from 0 to 1."
-        )
-    line = torch.arange(1, valid.numel() + 1, device=valid.device) / max(valid.numel(), 1) * false_discovery
-    accepted = valid[valid <= line]
-    cut = float(accepted[-1]) if accepted.numel() else -1.0
-    return ~(p_value.double() > cut)
-
-
-def _kind(value: object) -> str:
-    """Short name of what was given, for messages."""
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

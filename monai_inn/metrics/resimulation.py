@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from scipy.stats import chi2, kstest, t
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from monai_inn.problems.base import InverseProblem
+from monai_inn.metrics.cases import check_mask
 
-__all__ = ["ResimulationTest", "noise_sd_of", "resimulation_error", "resimulation_test"]
+__all__ = ["ResimulationTest", "resimulation_error", "resimulation_test"]
 
 
 class ResimulationTest(NamedTuple):
@@ -49,8 +48,8 @@ def resimulation_error(
         resimulated: noise-free observations of posterior samples, shape ``(S, N, C)``.
         observation: what was measured, shape ``(N, C)``, same units.
         noise_sd: standard deviation σ of the noise, same units: one number, or shape ``(C,)``, ``(N, C)`` or
-            ``(S, N, C)``. Noise that depends on the signal must be that at ``resimulated``; ``noise_sd_of``
-            estimates it.
+            ``(S, N, C)``. Noise that depends on the signal must be that at ``resimulated``, estimated for
+            instance by ``problem.noise(resimulated.expand(200, -1, -1, -1)).std(0)``.
         mask: cases to count, boolean, shape ``(N,)``.
 
     Returns:
@@ -75,15 +74,8 @@ def resimulation_error(
             f"noise_sd has shape {tuple(sd.shape)}, expected a number, {tuple(shape[2:])}, "
             f"{tuple(shape[1:])} or {tuple(shape)}."
         )
-    counted = torch.ones(shape[1], dtype=torch.bool, device=resimulated.device) if mask is None else mask
-    if counted.dtype != torch.bool:
-        raise TypeError(
-            f"mask is {counted.dtype}, expected a boolean tensor that is true for cases to count."
-        )
-    if counted.shape != shape[1:2]:
-        raise ValueError(
-            f"mask has shape {tuple(counted.shape)}, expected one entry per case, {(shape[1],)}."
-        )
+    every = torch.ones(shape[1], dtype=torch.bool, device=resimulated.device)
+    counted = every if mask is None else check_mask(mask, shape[1])
     if sd.ndim >= 2:
         sd = sd[..., counted, :]
     if not bool(((sd > 0) & sd.isfinite()).all()):
@@ -146,38 +138,6 @@ def resimulation_test(
         float(law.statistic),
         float(law.pvalue),
     )
-
-
-def noise_sd_of(problem: InverseProblem, clean: Tensor, draws: int = 200, seed: int = 0) -> Tensor:
-    """Estimate the standard deviation of a problem's noise at noise-free observations.
-
-    The relative error of the result is ``1 / √(2 (draws − 1))`` for Gaussian noise, 5 % with 200 draws.
-    Divided by its square, ρ is too large by ``2 / (draws − 3)`` in the mean, 1 % with 200 draws.
-
-    Args:
-        problem: problem whose ``noise`` is asked.
-        clean: noise-free observations, shape ``(…, C)``.
-        draws: number of noisy copies.
-        seed: seed of the noise.
-
-    Returns:
-        Shape ``(…, C)``, units of the observations, float64.
-
-    Raises:
-        ValueError: if fewer than ten draws are asked for, or ``clean`` holds NaN or infinite values.
-    """
-    if draws < 10:
-        raise ValueError(f"draws = {draws} say too little about a spread; ask for ten or more, e.g. 200.")
-    if not bool(clean.isfinite().all()):
-        raise ValueError("clean holds NaN or infinite values; leave those observations out.")
-    generator = torch.Generator(device=clean.device).manual_seed(seed)
-    total = torch.zeros(clean.shape, dtype=torch.float64, device=clean.device)
-    square = torch.zeros_like(total)
-    for _ in range(draws):
-        deviation = problem.noise(clean, generator).double() - clean.double()
-        total += deviation
-        square += deviation.square()
-    return ((square - total.square() / draws) / (draws - 1)).clamp_min(0).sqrt()
 
 
 def _median(values: Tensor) -> float:

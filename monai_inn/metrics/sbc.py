@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from monai_inn.metrics.cases import check_cases, unwrap
+from monai_inn.metrics.cases import case_slices, check_cases, unwrap
 from monai_inn.networks.chunks import on_all_threads
 
 __all__ = [
@@ -28,7 +27,7 @@ _CASES_PER_BIN = 20
 _MAX_BINS = 20
 
 # Values compared at a time: a megabyte or two, so that what is made of them stays in the cache.
-_CHUNK = 2**18
+CHUNK = 2**18
 
 
 class SbcUniformity(NamedTuple):
@@ -117,7 +116,7 @@ def below_and_equal(
     samples, truth = check_cases(samples, truth, mask, period)
     below = torch.empty(truth.shape, dtype=torch.int64, device=truth.device)
     equal = torch.empty_like(below)
-    chunks = list(chunks_of_cases(samples))
+    chunks = list(case_slices(samples, CHUNK))
 
     def count(cases: slice) -> tuple[Tensor, Tensor]:
         return count_below_and_equal(*unwrap(samples[:, cases], truth[cases], period))
@@ -126,13 +125,6 @@ def below_and_equal(
     for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
         below[cases], equal[cases] = counts
     return below, equal
-
-
-def chunks_of_cases(samples: Tensor) -> Iterator[slice]:
-    """Slices of the cases of samples ``(S, N, D)``, small enough for the cache of a processor."""
-    width = max(1, _CHUNK * samples.shape[1] // max(1, samples.numel()))
-    for start in range(0, samples.shape[1], width):
-        yield slice(start, start + width)
 
 
 def count_below_and_equal(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

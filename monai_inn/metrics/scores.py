@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.cases import check_cases, embed
+from monai_inn.metrics.cases import angles, case_slices, check_cases, check_mask, check_scale, embed
 
 __all__ = ["LogScores", "crps", "energy_score", "log_score"]
 
-# Sample values worked on at a time, so that memory does not grow with the number of cases.
-_VALUES = 2**22
 # Partners of each sample in the spread term of the energy score. The spread's own sampling error comes from
 # the S samples; 32 partners instead of S − 1 add a few per cent to it.
 _PARTNERS = 32
@@ -62,13 +59,10 @@ def crps(samples: Tensor, truth: Tensor, mask: Tensor | None = None, period: Ten
     """
     samples, truth = check_cases(samples, truth, mask, period, least_samples=2)
     scores = torch.empty(truth.shape, dtype=torch.float64, device=truth.device)
-    is_angle = torch.zeros(truth.shape[1], dtype=torch.bool)
-    if period is not None:
-        is_angle = period.isfinite().cpu()
     for rows in case_slices(samples):
         for d in range(truth.shape[1]):
             values, own = samples[:, rows, d : d + 1], truth[rows, d : d + 1]
-            if period is not None and bool(is_angle[d]):
+            if period is not None and d in angles(period):
                 scores[rows, d] = _circular_crps(values, own, float(period[d]))[:, 0]
             else:
                 scores[rows, d] = _linear_crps(values, own)[:, 0]
@@ -131,26 +125,10 @@ def log_score(log_prob: Tensor, mask: Tensor | None = None) -> LogScores:
         TypeError: if the mask is not boolean.
         ValueError: if the shape is wrong, fewer than two cases count, or a value is NaN or ``+inf``.
     """
-    value = negative_log_density(log_prob, mask)
-    if value.numel() < 2:
-        raise ValueError(f"{value.numel()} case(s) to score; a mean and its error need at least two.")
-    if not bool(value.isfinite().all()):
-        return LogScores(value, math.inf, math.inf)
-    return LogScores(value, float(value.mean()), float(value.std() / math.sqrt(value.numel())))
-
-
-def negative_log_density(log_prob: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the checked score of each counted case, see ``log_score``; any number of cases."""
     if log_prob.ndim != 1:
         raise ValueError(f"log_prob has shape {tuple(log_prob.shape)}, expected one value per case, (N,).")
     if mask is not None:
-        if mask.dtype != torch.bool:
-            raise TypeError(f"mask is {mask.dtype}, expected a boolean tensor, true for cases to count.")
-        if mask.shape != log_prob.shape:
-            raise ValueError(
-                f"mask has shape {tuple(mask.shape)}, expected one entry per case, {tuple(log_prob.shape)}."
-            )
-        log_prob = log_prob[mask]
+        log_prob = log_prob[check_mask(mask, len(log_prob))]
     value = -log_prob.detach().double()
     broken = int((~(value > -torch.inf)).sum())
     if broken:
@@ -158,14 +136,11 @@ def negative_log_density(log_prob: Tensor, mask: Tensor | None = None) -> Tensor
             f"{broken} of {value.numel()} log densities are NaN or +inf; leave them out with mask=, or "
             "look for a posterior that has collapsed to a point."
         )
-    return value
-
-
-def case_slices(samples: Tensor) -> Iterator[slice]:
-    """Cut the cases of ``(S, N, D)`` so that a slice holds a bounded number of values."""
-    size = max(1, _VALUES // max(1, samples.shape[0] * samples.shape[2]))
-    for start in range(0, samples.shape[1], size):
-        yield slice(start, start + size)
+    if value.numel() < 2:
+        raise ValueError(f"{value.numel()} case(s) to score; a mean and its error need at least two.")
+    if not bool(value.isfinite().all()):
+        return LogScores(value, math.inf, math.inf)
+    return LogScores(value, float(value.mean()), float(value.std() / math.sqrt(value.numel())))
 
 
 def ordered(samples: Tensor) -> Tensor:
@@ -174,22 +149,6 @@ def ordered(samples: Tensor) -> Tensor:
     if moved.device.type == "cpu" and moved.dtype in (torch.float32, torch.float64):
         return torch.from_numpy(np.sort(moved.numpy(), -1)).double()  # several times torch's speed
     return moved.double().sort(-1).values
-
-
-def check_scale(scale: Tensor, num_parameters: int, name: str) -> Tensor:
-    """Return positive units ``(D,)`` in float64, or say which parameter has none."""
-    scale = torch.as_tensor(scale, dtype=torch.float64)
-    if scale.shape != (num_parameters,):
-        raise ValueError(
-            f"{name} has shape {tuple(scale.shape)}, expected one number per parameter, {(num_parameters,)}."
-        )
-    wrong = torch.nonzero(~((scale > 0) & scale.isfinite())).flatten().tolist()
-    if wrong:
-        raise ValueError(
-            f"{name} of parameter {wrong[0]} is {float(scale[wrong[0]])}, expected a positive number; "
-            "leave parameters out that do not vary."
-        )
-    return scale
 
 
 def _linear_crps(samples: Tensor, truth: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.cases import check_cases, unwrap
-from monai_inn.metrics.scores import case_slices, check_scale, ordered
+from monai_inn.metrics.cases import angles, case_slices, check_cases, check_scale, unwrap
+from monai_inn.metrics.scores import ordered
 
 __all__ = ["Contraction", "contraction", "hds_length", "interval_width", "posterior_sd"]
 
@@ -55,7 +55,7 @@ def interval_width(
     result = _empty(samples)
     for rows in case_slices(samples):
         part = samples[:, rows]
-        if period is not None and bool(period.isfinite().any()):
+        if angles(period):
             part = part.double()
             rest, first = unwrap(part[1:], part[0], period)
             part = torch.cat([first.unsqueeze(0), rest])
@@ -89,7 +89,7 @@ def posterior_sd(samples: Tensor, mask: Tensor | None = None, period: Tensor | N
     result = _empty(samples)
     for rows in case_slices(samples):
         result[rows] = samples[:, rows].double().std(0)
-        for d in _angles(period):
+        for d in angles(period):
             result[rows, d] = _intrinsic_sd(samples[:, rows, d], float(period[d]))  # type: ignore[index]
     return result
 
@@ -144,12 +144,11 @@ def hds_length(
     """
     samples = _checked(samples, level, mask, period, lambda: max((1 + level) / (1 - level), _LEAST_FOR_HDS))
     result = _empty(samples)
-    angles = _angles(period)
-    linear = [d for d in range(samples.shape[2]) if d not in angles]
+    linear = [d for d in range(samples.shape[2]) if d not in angles(period)]
     for rows in case_slices(samples):
         if linear:
             result[rows, linear] = _dense_length(ordered(samples[:, rows][..., linear]), level, None)
-        for d in angles:
+        for d in angles(period):
             turn = float(period[d])  # type: ignore[index]
             values = ordered(torch.remainder(samples[:, rows, d : d + 1].double(), turn))
             result[rows, d] = _dense_length(values, level, turn)[:, 0]
@@ -224,7 +223,3 @@ def _checked(
 
 def _empty(samples: Tensor) -> Tensor:
     return torch.empty(samples.shape[1:], dtype=torch.float64, device=samples.device)
-
-
-def _angles(period: Tensor | None) -> list[int]:
-    return [] if period is None else torch.nonzero(period.isfinite()).flatten().tolist()

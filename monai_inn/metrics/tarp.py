@@ -10,8 +10,8 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
-from monai_inn.metrics.cases import check_cases
-from monai_inn.metrics.sbc import break_ties, chunks_of_cases, count_below_and_equal, stream, unit_share
+from monai_inn.metrics.cases import angles, case_slices, check_cases, check_scale, check_share
+from monai_inn.metrics.sbc import CHUNK, break_ties, count_below_and_equal, stream, unit_share
 from monai_inn.networks.chunks import on_all_threads
 
 __all__ = ["TarpResult", "other_truths", "prior_scale", "tarp", "tarp_fractions", "tarp_of_fractions"]
@@ -113,7 +113,35 @@ def tarp_fractions(
 
     Source: Lemos et al., Sampling-based accuracy testing of posterior estimators for general inference, 2023.
     """
-    below, equal = closer_and_equal(samples, truth, references, mask, period, scale, seed)
+    every = truth.shape
+    samples, truth = check_cases(samples, truth, mask, period)
+    if references is None:
+        references = other_truths(truth, seed)
+    elif references.shape != every:
+        raise ValueError(
+            f"references have shape {tuple(references.shape)}, expected that of truth, {tuple(every)}: "
+            "one point per case."
+        )
+    else:
+        references = (references if mask is None else references[mask]).to(truth)
+    if not bool(references.isfinite().all()):
+        raise ValueError("references hold NaN or infinite values; give a point for each case that counts.")
+    unit = prior_scale(truth, period) if scale is None else check_scale(scale, truth.shape[1], "scale")
+    weight = (1 / unit).to(samples)
+    below = torch.empty(truth.shape[0], dtype=torch.int64, device=truth.device)
+    equal = torch.empty_like(below)
+    chunks = list(case_slices(samples, CHUNK))
+
+    def count(cases: slice) -> tuple[Tensor, Tensor]:
+        # Truth and samples go through the same arithmetic: what is equal stays equal.
+        drawn, true = (
+            _squared_distance(points, references[cases], weight, period)
+            for points in (samples[:, cases], truth[None, cases])
+        )
+        return count_below_and_equal(drawn, true[0])
+
+    for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
+        below[cases], equal[cases] = counts
     return unit_share(break_ties(below, equal, seed), samples.shape[0])
 
 
@@ -129,8 +157,7 @@ def tarp_of_fractions(
         raise ValueError(
             f"fractions have shape {tuple(fractions.shape)}, expected (cases,) with at least one case."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}; give a number between 0 and 1.")
+    check_share(confidence=confidence)
     if level is None:
         level = torch.arange(1, 100, dtype=torch.float64) / 100
     level = torch.as_tensor(level, dtype=torch.float64).flatten().cpu()
@@ -162,7 +189,8 @@ def prior_scale(truth: Tensor, period: Tensor | None = None) -> Tensor:
     if truth.shape[0] < 1:
         raise ValueError("no case to measure the spread of parameters on; the mask leaves none.")
     scale = truth.double().std(0, correction=0)
-    for d, radius in _angles(period):
+    for d in angles(period):
+        radius = float(period[d]) / (2 * math.pi)  # type: ignore[index]
         angle = truth[:, d].double() / radius
         scale[d] = radius * (angle.cos().var(correction=0) + angle.sin().var(correction=0)).sqrt()
     return torch.where(scale > 0, scale, 1.0)
@@ -188,71 +216,11 @@ def other_truths(truth: Tensor, seed: int = 0) -> Tensor:
     return references
 
 
-def closer_and_equal(
-    samples: Tensor,
-    truth: Tensor,
-    references: Tensor | None = None,
-    mask: Tensor | None = None,
-    period: Tensor | None = None,
-    scale: Tensor | None = None,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Return how many samples are closer to the reference than the truth is, and how many as close, ``(N,)``.
-
-    Arguments and errors as for ``tarp_fractions``.
-    """
-    every = truth.shape
-    samples, truth = check_cases(samples, truth, mask, period)
-    if references is None:
-        references = other_truths(truth, seed)
-    elif references.shape != every:
-        raise ValueError(
-            f"references have shape {tuple(references.shape)}, expected that of truth, {tuple(every)}: "
-            "one point per case."
-        )
-    else:
-        references = (references if mask is None else references[mask]).to(truth)
-    if not bool(references.isfinite().all()):
-        raise ValueError("references hold NaN or infinite values; give a point for each case that counts.")
-    weight = (1 / _checked_scale(scale, truth, period)).to(samples)
-    below = torch.empty(truth.shape[0], dtype=torch.int64, device=truth.device)
-    equal = torch.empty_like(below)
-    chunks = list(chunks_of_cases(samples))
-
-    def count(cases: slice) -> tuple[Tensor, Tensor]:
-        # Truth and samples go through the same arithmetic: what is equal stays equal.
-        drawn, true = (
-            _squared_distance(points, references[cases], weight, period)
-            for points in (samples[:, cases], truth[None, cases])
-        )
-        return count_below_and_equal(drawn, true[0])
-
-    for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
-        below[cases], equal[cases] = counts
-    return below, equal
-
-
 def _squared_distance(points: Tensor, centre: Tensor, weight: Tensor, period: Tensor | None) -> Tensor:
     """Squared distance of points ``(S, N, D)`` from centres ``(N, D)``, angles along their chord."""
     apart = points - centre
-    for d, radius in _angles(period):
+    for d in angles(period):
+        diameter = float(period[d]) / math.pi  # type: ignore[index]
         # As far apart as on the circle of ``embed``, for half the trigonometry.
-        apart[..., d].div_(2 * radius).sin_().mul_(2 * radius)
+        apart[..., d].div_(diameter).sin_().mul_(diameter)
     return apart.mul_(weight).square_().sum(-1)
-
-
-def _angles(period: Tensor | None) -> list[tuple[int, float]]:
-    """Index and radius of each angle."""
-    turns = [] if period is None else period.tolist()
-    return [(d, turn / (2 * math.pi)) for d, turn in enumerate(turns) if math.isfinite(turn)]
-
-
-def _checked_scale(scale: Tensor | None, truth: Tensor, period: Tensor | None) -> Tensor:
-    """The scale to use, float64, shape ``(D,)``."""
-    if scale is None:
-        return prior_scale(truth, period)
-    if scale.shape != truth.shape[1:] or not bool(((scale > 0) & scale.isfinite()).all()):
-        raise ValueError(
-            f"scale is {scale.tolist()}, expected a positive number per parameter ({truth.shape[1]})."
-        )
-    return scale.to(truth.device, torch.float64)

@@ -28,7 +28,7 @@ __all__ = ["SCHEMA", "validate"]
 
 SCHEMA = "monai_inn validation 1"
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
-_PACKAGES = ("monai_inn", "torch", "monai", "numpy", "scipy", "scikit-learn")
+_PACKAGES = ("monai_inn", "torch", "monai", "numpy", "scipy")
 _FEWEST_IN_BIN = 100
 
 

@@ -8,9 +8,7 @@ from typing import Any
 import torch
 
 from monai_inn.metrics.coverage import coverage_interval
-from monai_inn.metrics.mode_matching import match
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import find_modes
+from monai_inn.metrics.modes import ModeSpace, find_modes, match
 from monai_inn.validation.cases import Cases
 
 __all__ = ["mode_figures"]

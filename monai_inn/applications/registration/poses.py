@@ -9,8 +9,7 @@ from torch import Tensor
 
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.inferers.summaries import shared_latents
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode, find_modes
+from monai_inn.metrics.modes import Mode, ModeSpace, find_modes
 
 if TYPE_CHECKING:
     from monai_inn.inferers.fitted import FittedPosterior

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.metrics.mode_matching import Assignment, Criterion, match
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes.detection import Mode
+from monai_inn.metrics.modes.matching import Assignment, match
+from monai_inn.metrics.modes.space import ModeSpace
 
 __all__ = ["ModeTable", "tabulate", "weighted_scores"]
 
@@ -55,14 +55,13 @@ def tabulate(
     space: ModeSpace,
     masses: Sequence[Tensor] | None,
     assignment: Assignment,
-    criterion: Criterion,
 ) -> ModeTable:
     """Match the modes of each case with its references and lay all cases out in arrays."""
     number = len(modes)
     hits, mass_error, divergence = np.zeros(number), np.zeros(number), np.zeros(number)
     is_hit, pair_case, distance, rank = [], [], [], []
     for case, (found, known) in enumerate(zip(modes, references, strict=True)):
-        pairs = match(found, known, space, assignment, criterion)
+        pairs = match(found, known, space, assignment)
         mass = torch.tensor([mode.mass for mode in found], dtype=torch.float64)
         hits[case] = len(pairs.mode)
         hit = torch.zeros(len(found), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Density of samples in several dimensions, and the clusters that it, or scikit-learn, proposes."""
+"""Density of samples in several dimensions, and the clusters that it proposes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.mode_valleys import FEWEST
+from monai_inn.metrics.modes.space import ModeSpace
+from monai_inn.metrics.modes.valleys import FEWEST
 
-__all__ = ["METHODS", "Between", "Density", "absorb", "candidates", "densest", "spread_ties"]
+__all__ = ["Between", "Density", "absorb", "candidates", "densest", "spread_ties"]
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 # Smallest density between pairs of samples (indices), in the density's own unit.
 Between = Callable[[Labels, Labels], Array]
 
-METHODS = ("hdbscan", "mean_shift", "density")
 # A kernel is half as wide as the typical ball around a sample that holds this share of all of them.
 _SHARE = 0.05
 # Samples whose balls are looked at.
@@ -98,28 +97,9 @@ class Density:
         return ends if self._between is None else np.minimum(ends, self._between(first, second))
 
 
-def candidates(density: Density, method: str, fewest: int) -> Labels:
-    """Return labels ``0…`` of candidate clusters by one of ``METHODS``; every sample belongs to one."""
-    if method == "density":
-        labels = _climb(density)
-    elif method == "hdbscan":
-        from sklearn.cluster import HDBSCAN
-
-        model = HDBSCAN(min_cluster_size=fewest, min_samples=FEWEST, copy=True)
-        labels = model.fit_predict(density.points)
-    else:
-        from sklearn.cluster import MeanShift
-
-        starts = density.points[:: max(1, len(density.points) // 100)]
-        model = MeanShift(bandwidth=2 * density.width, seeds=starts, max_iter=50)
-        labels = model.fit_predict(density.points)
-    return absorb(density.points, labels, FEWEST)
-
-
 def absorb(points: Array, labels: Labels, fewest: int) -> Labels:
-    """Give samples without a cluster (label < 0) or in one of fewer than ``fewest`` the nearest label."""
-    sizes = np.bincount(np.maximum(labels, 0))
-    small = (labels < 0) | (sizes[np.maximum(labels, 0)] < fewest)
+    """Give samples in a cluster of fewer than ``fewest`` the nearest label of a larger one."""
+    small = np.bincount(labels)[labels] < fewest
     if small.all():
         return np.zeros(len(labels), np.int64)
     if small.any():
@@ -129,15 +109,19 @@ def absorb(points: Array, labels: Labels, fewest: int) -> Labels:
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
-def _climb(density: Density) -> Labels:
-    """Cluster every sample with the local maximum that steps to the densest neighbour lead to."""
+def candidates(density: Density) -> Labels:
+    """Cluster every sample with the local maximum that steps to the densest neighbour lead to.
+
+    Returns:
+        Labels ``0…`` of clusters of at least ``FEWEST`` samples, shape ``(S,)``.
+    """
     height = density.value[density.neighbours]
     up = density.neighbours[np.arange(len(height)), height.argmax(1)]
     # A sample is among its own neighbours but need not come first; equal heights must not lead in a ring.
     up = np.where(density.value[up] > density.value, up, np.arange(len(up)))
     while (up[up] != up).any():
         up = up[up]
-    return up.astype(np.int64)
+    return absorb(density.points, np.unique(up, return_inverse=True)[1], FEWEST)
 
 
 def densest(points: Array, dimension: int) -> Array:

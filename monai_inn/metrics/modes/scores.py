@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from monai_inn.metrics.mode_matching import Assignment, Criterion
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.mode_table import tabulate, weighted_scores
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes.detection import Mode
+from monai_inn.metrics.modes.matching import Assignment
+from monai_inn.metrics.modes.space import ModeSpace
+from monai_inn.metrics.modes.table import tabulate, weighted_scores
 
 __all__ = ["ModeScores", "mode_scores"]
 
@@ -36,7 +36,7 @@ class ModeScores(NamedTuple):
         macro_recall: recall per case, mean over the cases that have a reference.
         macro_f1: F1 per case, mean over the cases.
         average_precision: area under the interpolated precision–recall curve of all modes ranked by mass.
-        distance_median: median distance of matched pairs, in units of the criterion.
+        distance_median: median distance of matched pairs, in units of the tolerance.
         distance_95: their 95 % quantile.
         mass_error: mean of |mass − reference mass| over the references; a missed one has no mass.
         mass_divergence: ``Σ w ln(w/ŵ) − w + ŵ`` in nats over the matched pairs of a case, mean over cases
@@ -80,7 +80,6 @@ def mode_scores(
     exhaustive: bool,
     reference_masses: Sequence[Tensor] | None = None,
     assignment: Assignment = "greedy",
-    criterion: Criterion = "tolerance",
     groups: Sequence[int] | Tensor | None = None,
     bootstrap: int = 1000,
     confidence: float = 0.95,
@@ -98,7 +97,6 @@ def mode_scores(
             no error, and precision, F1 and average precision are withheld.
         reference_masses: true mass of each reference, ``(R,)`` per case, sum 1.
         assignment: ``"greedy"`` or ``"hungarian"``, see ``assign``.
-        criterion: ``"tolerance"`` or ``"region"``, see ``match``.
         groups: patient of each case, shape ``(N,)``; whole patients are resampled, since cases of one are
             alike.
         bootstrap: number of resamplings; 0 for no intervals.
@@ -113,7 +111,7 @@ def mode_scores(
     interpolation as in Everingham et al., The PASCAL visual object classes challenge, 2015.
     """
     _check(modes, references, reference_masses, groups, bootstrap, confidence)
-    table = tabulate(modes, references, space, reference_masses, assignment, criterion)
+    table = tabulate(modes, references, space, reference_masses, assignment)
     number = len(modes)
     point = {
         name: float(v[0]) for name, v in weighted_scores(table, np.ones((1, number)), exhaustive).items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from monai_inn.metrics.mode_clusters import separate
-from monai_inn.metrics.mode_density import METHODS, Between, Density, candidates, densest, spread_ties
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.mode_valleys import FEWEST, cut_line, open_circle
+from monai_inn.metrics.modes.clusters import separate
+from monai_inn.metrics.modes.density import Between, Density, candidates, densest, spread_ties
+from monai_inn.metrics.modes.space import ModeSpace
+from monai_inn.metrics.modes.valleys import FEWEST, cut_line, open_circle
 
 __all__ = ["Mode", "find_modes", "find_modes_batch"]
 
 Array = NDArray[np.float64]
 LogProb = Callable[[Tensor], Tensor]
-Method = Literal["hdbscan", "mean_shift", "density"]
 
 # Windows narrower than half the tolerance would find what nobody tells apart.
 _NARROWEST = 0.5
@@ -54,7 +53,6 @@ class Mode(NamedTuple):
 def find_modes(
     samples: Tensor,
     space: ModeSpace,
-    method: Method = "density",
     log_prob: Tensor | LogProb | None = None,
     min_mass: float = 0.02,
 ) -> list[Mode]:
@@ -63,15 +61,13 @@ def find_modes(
     Candidates are merged until a valley separates any two: the density between them falls below 0.7 of the
     lower peak, and the fall is more than noise of the sample. So a broad posterior, a ridge or a banana is
     one mode. What lies closer than about half a tolerance is not told apart. One parameter is cut at its
-    valleys directly, whatever the method. The sample sets limits: with 1,000 draws of up to four
+    valleys directly. The sample sets limits: with 1,000 draws of up to four
     parameters, normal modes of equal mass are told apart from 4 standard deviations on, one of 30 % from 5
     and one of 10 % from 6 on.
 
     Args:
         samples: posterior samples of one case, shape ``(S, D)``, physical units.
         space: tolerances, angles and poses.
-        method: where candidates come from: ``"density"`` (climbing to the densest neighbour),
-            ``"hdbscan"`` or ``"mean_shift"`` (scikit-learn).
         log_prob: log density of the samples in nats, shape ``(S,)``; or the function that gives it for
             parameters ``(…, D)``, with which valleys are exact and need no significance.
         min_mass: smallest share of samples of a mode; never fewer than 8 samples.
@@ -81,14 +77,12 @@ def find_modes(
 
     Raises:
         ValueError: if the samples are no ``(S, D)`` of the space or not finite, the log densities do not fit
-            them, ``min_mass`` is outside (0, 0.5], or the method is unknown.
+            them, or ``min_mass`` is outside (0, 0.5].
 
     Source: Adler et al., Application-driven validation of posteriors in inverse problems, 2023 (modes as
     detected objects). The detection itself follows Chazal et al., Persistence-based clustering in Riemannian
     manifolds, 2013, with a test of each valley.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}.")
     if not 0 < min_mass <= 0.5:
         raise ValueError(f"min_mass = {min_mass}; give a share of the samples above 0 and at most 0.5.")
     if samples.ndim != 2 or samples.shape[0] < 1:
@@ -115,7 +109,7 @@ def find_modes(
             None if heights is None else heights[kept],
             log_prob if callable(log_prob) else None,
         )
-        labels = _labels(some, space, method, fewest)
+        labels = _labels(some, space, fewest)
         if len(kept) < len(points):
             labels = labels[KDTree(points[kept]).query(points)[1]]
     own = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
@@ -126,7 +120,6 @@ def find_modes(
 def find_modes_batch(
     samples: Tensor,
     space: ModeSpace,
-    method: Method = "density",
     log_prob: Tensor | None = None,
     min_mass: float = 0.02,
 ) -> list[list[Mode]]:
@@ -142,7 +135,7 @@ def find_modes_batch(
             "and (samples, cases)."
         )
     return [
-        find_modes(samples[:, n], space, method, None if log_prob is None else log_prob[:, n], min_mass)
+        find_modes(samples[:, n], space, None if log_prob is None else log_prob[:, n], min_mass)
         for n in range(samples.shape[1])
     ]
 
@@ -178,9 +171,7 @@ def _labels_of_one_parameter(values: Array, space: ModeSpace, min_mass: float) -
     return np.searchsorted(np.array(cuts), line, side="right").astype(np.int64)
 
 
-def _labels(
-    cases: _Cases, space: ModeSpace, method: Method, fewest: int, width: float = math.inf
-) -> NDArray[np.int64]:
+def _labels(cases: _Cases, space: ModeSpace, fewest: int, width: float = math.inf) -> NDArray[np.int64]:
     """Labels of all samples; clusters much finer than the kernel of ``width`` are searched again.
 
     Given densities have no kernel, and are searched once.
@@ -193,7 +184,7 @@ def _labels(
     density = Density(cases.points, columns.numpy(), turns.numpy(), cases.heights, _between(cases, space))
     if not density.is_given and density.width > _SAME_SCALE * width:
         return one
-    labels = separate(density, candidates(density, method, fewest), fewest, _NARROWEST)
+    labels = separate(density, candidates(density), fewest, _NARROWEST)
     if labels.max() == 0 or density.is_given:
         return labels
     found = 0
@@ -206,7 +197,7 @@ def _labels(
             None if cases.heights is None else cases.heights[own],
             cases.log_prob,
         )
-        result[own] = found + _labels(part, space, method, fewest, density.width)
+        result[own] = found + _labels(part, space, fewest, density.width)
         found = int(result[own].max()) + 1
     return result
 

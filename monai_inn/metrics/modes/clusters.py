@@ -8,8 +8,8 @@ from itertools import combinations, count
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_inn.metrics.mode_density import Density, absorb
-from monai_inn.metrics.mode_valleys import LINK, SIGNIFICANT, deepest_valley
+from monai_inn.metrics.modes.density import Density, absorb
+from monai_inn.metrics.modes.valleys import LINK, SIGNIFICANT, deepest_valley
 
 __all__ = ["separate"]
 

@@ -1,4 +1,4 @@
-"""Which mode is which reference solution: localisation criteria and one-to-one assignment."""
+"""Which mode is which reference solution: distances and one-to-one assignment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import norm
 from torch import Tensor
 
-from monai_inn.metrics.mode_space import ModeSpace
-from monai_inn.metrics.modes import Mode
+from monai_inn.metrics.modes.detection import Mode
+from monai_inn.metrics.modes.space import ModeSpace
 
-__all__ = ["Matching", "assign", "interval_distance", "match", "mode_distance", "region_distance"]
+__all__ = ["Assignment", "Matching", "assign", "match", "mode_distance"]
 
 Assignment = Literal["greedy", "hungarian"]
-Criterion = Literal["tolerance", "region"]
 
 
 class Matching(NamedTuple):
@@ -44,59 +42,14 @@ def mode_distance(modes: Sequence[Mode], references: Tensor, space: ModeSpace) -
     Raises:
         ValueError: if the references are no ``(R, D)`` of the space or not finite.
     """
-    references = _references(references, space)
+    if references.ndim != 2:
+        raise ValueError(
+            f"references have shape {tuple(references.shape)}, expected (references, parameters) of one case."
+        )
+    references = space.check(references, "references")
     places = torch.stack([mode.parameters for mode in modes]) if modes else torch.zeros(0, len(space))
     shape = (len(modes), references.shape[0], len(space))
     return space.distance(places.double()[:, None].expand(shape), references[None].expand(shape))
-
-
-def region_distance(
-    modes: Sequence[Mode], references: Tensor, space: ModeSpace, level: float = 0.95
-) -> Tensor:
-    """Return, as ``(K, R)``, how far outside each mode's own region the references lie; at most 1 is inside.
-
-    The region is the box about the mode that holds ``level`` of a normal mode of its spread with independent
-    parameters. A mode that is too wide hits everything, so never show this without its spread.
-
-    Raises:
-        ValueError: if the references do not fit the space or ``level`` is not between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level = {level}; give a share between 0 and 1.")
-    references = _references(references, space)
-    half = float(norm.ppf((1 + level ** (1 / len(space))) / 2))
-    rows = [torch.zeros(0, references.shape[0], dtype=torch.float64)]
-    for mode in modes:
-        place = mode.parameters.double().expand_as(references)
-        difference = space.difference(references, place).abs()
-        # A parameter that does not vary is met exactly or not at all.
-        units = torch.where(difference == 0, 0.0, difference / (half * mode.spread))
-        rows.append(units.amax(-1)[None])
-    return torch.cat(rows)
-
-
-def interval_distance(intervals: Tensor, references: Tensor, least: float = 0.5) -> Tensor:
-    """Return, as ``(K, R)``, how badly intervals overlap: at most 1 where intersection / union ≥ ``least``.
-
-    For references that are distributions of one parameter: give the same credible interval of both.
-
-    Args:
-        intervals: ends of the modes' intervals, shape ``(K, 2)``.
-        references: ends of the references' intervals, shape ``(R, 2)``, same unit.
-        least: smallest intersection over union of a hit, between 0 and 1.
-
-    Raises:
-        ValueError: if ends are not ordered, or ``least`` is not between 0 and 1.
-    """
-    if not 0 < least < 1:
-        raise ValueError(f"least = {least}; give an intersection over union between 0 and 1.")
-    for name, ends in (("intervals", intervals), ("references", references)):
-        if ends.ndim != 2 or ends.shape[1] != 2 or not bool((ends[:, 0] < ends[:, 1]).all()):
-            raise ValueError(f"{name} of shape {tuple(ends.shape)}: give (intervals, 2), each low < high.")
-    a, b = intervals.double()[:, None], references.double()[None]
-    shared = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp_min(0)
-    union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - shared
-    return (1 - shared / union) / (1 - least)
 
 
 def assign(distance: Tensor, mass: Tensor, assignment: Assignment = "greedy") -> Matching:
@@ -154,33 +107,19 @@ def match(
     references: Tensor,
     space: ModeSpace,
     assignment: Assignment = "greedy",
-    criterion: Criterion = "tolerance",
 ) -> Matching:
-    """Pair the modes of one case with its reference solutions.
+    """Pair the modes of one case with the reference solutions within their tolerance.
 
     Args:
         modes: modes found.
         references: known solutions, shape ``(R, D)``; ``R`` may be 0.
         space: tolerances, angles and poses.
         assignment: see ``assign``.
-        criterion: a hit is a reference within the ``"tolerance"`` of the mode, or inside the mode's own 95 %
-            ``"region"``.
 
     Raises:
-        ValueError: as for ``assign`` and ``mode_distance``, or if the criterion is unknown.
+        ValueError: as for ``assign`` and ``mode_distance``.
 
     Source: Adler et al., Application-driven validation of posteriors in inverse problems, 2023.
     """
-    if criterion not in ("tolerance", "region"):
-        raise ValueError(f"unknown criterion {criterion!r}; choose 'tolerance' or 'region'.")
-    measure = mode_distance if criterion == "tolerance" else region_distance
     mass = torch.tensor([mode.mass for mode in modes], dtype=torch.float64)
-    return assign(measure(modes, references, space), mass, assignment)
-
-
-def _references(references: Tensor, space: ModeSpace) -> Tensor:
-    if references.ndim != 2:
-        raise ValueError(
-            f"references have shape {tuple(references.shape)}, expected (references, parameters) of one case."
-        )
-    return space.check(references, "references")
+    return assign(mode_distance(modes, references, space), mass, assignment)
