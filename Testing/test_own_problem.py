@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import monai_inn
+from monai_inn.networks.parts import PARTS
 from monai_inn.problems.registry import PROBLEMS
 from monai_inn.training import Recipe
 
@@ -22,7 +23,8 @@ def test_code_of_the_page_runs(tmp_path, monkeypatch):
     brief, number = re.subn(r"minutes=[\d.]+", "recipe=BRIEF, members=2", code)
     assert number == 4
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(PROBLEMS, "known", dict(PROBLEMS.known))
+    for registry in (PROBLEMS, PARTS):
+        monkeypatch.setattr(registry, "known", dict(registry.known))
     names = {"BRIEF": BRIEF, "__name__": "page"}
     exec(compile(brief.replace("20_000", "2048"), str(PAGE), "exec"), names)
     assert names["samples"].shape == (1000, 1, 2)

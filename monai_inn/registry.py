@@ -52,13 +52,13 @@ class Registry(Generic[T]):
             raise TypeError(
                 f"{cls.__name__} has no name; set the class attribute {self.attribute}, e.g. 'perfusion'."
             )
-        known = self.known.get(name)
-        is_same = _where(cls) in (self.ours().get(name), None if known is None else _where(known))
-        if not is_same and (known is not None or name in self._offers()):
-            other = "another package" if known is None else _where(known)
+        others = self._offers().get(name, set())
+        if name in self.known:
+            others = others | {_where(self.known[name])}
+        if others and _where(cls) not in others:
             raise ValueError(
                 f"{_where(cls)} cannot be registered as {name!r}, which is the name of a {self.word} of "
-                f"{other}; choose another name."
+                f"{', '.join(sorted(others))}; choose another name."
             )
         self.known[name] = cls
         return cls

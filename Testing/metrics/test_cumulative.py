@@ -6,7 +6,6 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.handlers import IgniteMetricHandler
-from monai_inn.problems.gaussian import LinearGaussian
 from scipy.stats import binom
 
 from monai_inn.metrics import (
@@ -27,6 +26,7 @@ from monai_inn.metrics import (
     sbc_uniformity,
 )
 from monai_inn.metrics.tarp import tarp_fractions
+from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0
 SCALE, PERIOD = torch.tensor([1.0, 2.0]), torch.tensor([torch.inf, 6.0])

@@ -237,15 +237,14 @@ def _check_sizes(problem: InverseProblem, network: PosteriorNetwork) -> None:
     """Raise a ``ValueError`` if a network is not of the size that its problem needs."""
     import torch
 
-    groups = network.flow.config["groups"]
+    y, groups = torch.ones(1, len(problem.observation)), network.flow.config["groups"]
+    seen = network.encoder.summary(problem.density_features(y))
     sizes = {
         "parameters": (sum(groups), len(problem.parameters)),
         "targets": (groups[0], len(problem.targets)),
+        "features": (network.encoder.config["num_features"], problem.features(y).shape[-1]),
+        "density features": (network.density.config["num_features"], seen.shape[-1]),
     }
     for name, (found, expected) in sizes.items():
         if found != expected:
             raise ValueError(f"the network has {found} {name}, its problem {expected}")
-    y = torch.ones(1, len(problem.observation))
-    with torch.no_grad():  # raises if a size differs
-        network.condition(problem.features(y))
-        network.observation_log_prob(problem.density_features(y))

@@ -150,9 +150,11 @@ class LeadingStack(nn.Module):
         super().__init__()
         classes = dict(categories)
         leading = [*periodic, *classes]
-        if len(set(leading)) != len(periodic) + len(categories) or not set(leading) <= set(range(groups[0])):
+        are_distinct = len(set(leading)) == len(periodic) + len(categories)
+        if not are_distinct or not set(leading) <= set(range(groups[0])):
             raise ValueError(
-                f"angles and classes, {leading}, are not channels of the first group of {groups[0]}, each once."
+                f"angles and classes, {leading}, are not channels of the first group of {groups[0]}, each "
+                "once."
             )
         check_kinds(coupling, mixing)
         self.leading = tuple(leading)

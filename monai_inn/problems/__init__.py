@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from monai_inn.problems.application import Application
 from monai_inn.problems.base import InverseProblem, Prior
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace, labels
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from monai_inn.validation.contract import check_problem
 
 __all__ = [
+    "Application",
     "InverseProblem",
     "Observation",
     "Parameter",

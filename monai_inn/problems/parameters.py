@@ -60,8 +60,8 @@ class Parameter:
             logarithm; the bounds only cut its tails and are at least 4.8 ``sd`` from its ``mean``) or
             ``"above"`` (the distance from ``low`` has a Gaussian logarithm; needs ``high=inf``).
         is_periodic: whether ``low`` and ``high`` are the same, as for an angle on the full circle.
-        categories: names of classes, if the quantity is one of them: the integer part of a number between 0 and
-            how many there are says which, and its fraction nothing.
+        categories: names of classes, if the quantity is one of them. The integer part of a number between 0
+            and how many there are says which; its fraction says nothing.
         mean: mean of the Gaussian prior of an unbounded quantity, or of the logarithm of a log-normal one.
         sd: standard deviation of the same.
 

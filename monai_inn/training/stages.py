@@ -245,11 +245,11 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
 
 def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:
     """Return descriptions of the usual encoder and flow for observations like those of a problem."""
+    missing = {"may_miss": True} if problem.observation.may_miss else {}
     if problem.encoder is not None:
-        return {"encoder": dict(problem.encoder)}
+        return {"encoder": dict(problem.encoder), "density": missing}
     if problem.observation.is_local:
-        missing = {"may_miss": True} if problem.observation.may_miss else {}
-        return {"encoder": {"kind": "vector", **missing}, "density": dict(missing)}
+        return {"encoder": {"kind": "vector", **missing}, "density": missing}
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     components, templates = _UP_TO_TWO if len(problem.parameters) <= 2 else _BEYOND
     return {

@@ -1,0 +1,167 @@
+"""Six problems of another package: each is fitted, saved, loaded elsewhere, validated and inferred."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_registry import python
+
+LAB = Path(__file__).parents[1] / "strangers/strangers_lab.py"
+CLASSES = {
+    "strange_steps": "Steps", "strange_heading": "Heading", "strange_relaxation": "Relaxation",
+    "strange_spot": "Spot", "strange_finding": "Finding", "strange_slope": "Slope",
+}  # fmt: skip
+ENCODERS = {"strange_set": "Set", "strange_looking": "Looking"}
+FIT = """
+import json, torch, monai_inn as mi
+from monai_inn.training import Recipe
+sizes = dict(num_simulations=4096, posterior_steps=150, density_steps=40, preview_steps=20,
+             preview_observations=512, held_out=512, guard=200, measured=300, batch_size=256)
+flows = {part: {"num_blocks": 2, "hidden_channels": (24, 24)} for part in ("flow", "density")}
+said = {}
+for name in mi.problems.names():
+    if name.startswith("strange_"):
+        problem = mi.problems.create(name)
+        fitted = mi.fit(problem, recipe=Recipe(**sizes), members=2, network=flows)
+        fitted.save(name)
+        theta, y = problem.simulate(8, seed=5)
+        with torch.no_grad():
+            said[name] = [fitted.posterior(y).log_prob(theta).tolist(), fitted.waic(y).tolist()]
+json.dump(said, open("said.json", "w"))
+"""
+USE = """
+import json, sys, torch, numpy as np, monai_inn as mi
+from monai_inn.reports import infer_image
+from monai_inn.validation.commands import validate_source
+said = {}
+for name in json.load(open("said.json")):
+    fitted = mi.load(name)
+    problem, observation = fitted.problem, fitted.problem.observation
+    theta, y = problem.simulate(8, seed=5)
+    with torch.no_grad():
+        said[name] = [fitted.posterior(y).log_prob(theta).tolist(), fitted.waic(y).tolist()]
+    validate_source(name, f"{name}.report", n=64, samples=31)
+    if observation.is_local:
+        image = problem.simulate(12, seed=6)[1].T[: observation.channels].reshape(-1, 3, 4)
+        np.savez(f"{name}.npz", image=image.numpy())
+        infer_image(name, f"{name}.npz", f"{name}.result", samples=16)
+    else:
+        np.save(f"{name}.samples.npy", fitted.posterior(y).sample((200,)).numpy())
+json.dump(said, open("again.json", "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Path:
+    """A folder with the installed package in ``site``, bundles of its problems, and what was made of them."""
+    folder = tmp_path_factory.mktemp("lab")
+    info = folder / "site/strangers_lab-0.3.dist-info"
+    info.mkdir(parents=True)
+    (folder / "site/strangers_lab.py").write_text(LAB.read_text())
+    offered = {"monai_inn.problems": CLASSES, "monai_inn.networks": ENCODERS}
+    groups = [
+        "\n".join([f"[{group}]", *(f"{name} = strangers_lab:{cls}" for name, cls in names.items())])
+        for group, names in offered.items()
+    ]
+    (info / "entry_points.txt").write_text("\n\n".join(groups) + "\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strangers-lab\nVersion: 0.3\n")
+    (info / "top_level.txt").write_text("strangers_lab\n")
+    for code in (FIT, USE):
+        done = python(code, folder, folder / "site")
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_another_process_finds_the_same_posterior(lab, name):
+    first, again = (json.loads((lab / file).read_text())[name] for file in ("said.json", "again.json"))
+    assert np.isfinite(first).all()
+    assert again == first
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_is_validated_and_inferred(lab, name):
+    report = json.loads((lab / f"{name}.report/report.json").read_text())
+    assert report["source"]
+    if name == "strange_spot":
+        assert np.load(lab / f"{name}.samples.npy").shape == (200, 8, 2)
+        return
+    record = json.loads((lab / f"{name}.result/result.json").read_text())
+    assert record["summary"]["valid_pixels"] == 12
+    assert (lab / f"{name}.result/maps.png").stat().st_size > 10_000
+
+
+def test_the_bundles_name_the_package_and_describe_the_parts(lab):
+    metadata = json.loads((lab / "strange_spot/configs/metadata.json").read_text())
+    assert metadata["monai_inn"]["card"]["package"] == {"name": "strangers-lab", "version": "0.3"}
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [8, 8]
+    done = python("import monai_inn as mi; mi.load('strange_spot')", lab)
+    assert "needs the problem 'strange_spot' of the package strangers-lab 0.3" in done.stderr
+
+
+def test_a_series_answers_whatever_its_length(lab):
+    """An entry that was not measured says nothing, wherever it stands; fewer entries say less."""
+    code = """
+    import torch, monai_inn as mi
+    fitted = mi.load("strange_relaxation")
+    nan = float("nan")
+    whole = torch.tensor([[.9, .6, .4, .3, .2, .1, .1, .5, 1., 1.3, 1.7, 2.4]])
+    short = torch.tensor([[.9, .6, .4, nan, nan, nan, .1, .5, 1., nan, nan, nan]])
+    moved = torch.tensor([[nan, .9, .6, nan, .4, nan, nan, .1, .5, nan, 1., nan]])
+    values = torch.linspace(.3, 2.9, 9)[:, None, None]
+    with torch.no_grad():
+        q = [fitted.posterior(y).log_prob(values) for y in (short, moved)]
+        print(torch.allclose(*q, atol=1e-5), *(float(fitted.posterior_width(y)) for y in (whole, short)))
+    """
+    same, wide, wider = python(code, lab, lab / "site").stdout.split()
+    assert same == "True"
+    assert float(wide) < float(wider)
+
+
+def test_classes_have_the_probabilities_of_bayes(lab):
+    code = """
+    import torch, monai_inn as mi
+    fitted = mi.load("strange_finding")
+    y = fitted.problem.simulate(200, seed=9)[1]
+    with torch.no_grad():
+        density = [fitted.posterior(y).log_prob(torch.full((200, 1), k + 0.5)) for k in range(3)]
+    found = torch.stack(density, 1).exp()
+    print(float((found.sum(1) - 1).abs().max()))
+    print(float((found - fitted.problem.probabilities(y)).abs().mean()))
+    """
+    total, error = map(float, python(code, lab, lab / "site").stdout.split())
+    assert total < 1e-4
+    assert error < 0.05  # after 150 steps
+
+
+def test_neighbours_are_seen(lab):
+    """A pixel's answer depends on those around it and on nothing further away."""
+    code = """
+    import torch, monai_inn as mi
+    fitted = mi.load("strange_slope")
+    image = torch.rand(1, 6, 7, generator=torch.Generator().manual_seed(0))
+    changed = image.clone()
+    changed[0, 1, 1] += 0.3
+    a, b = (fitted.maps(i, samples=16)["median"][0].as_tensor() for i in (image, changed))
+    print(torch.nonzero((a - b).abs() > 1e-6).tolist())
+    """
+    seen = json.loads(python(code, lab, lab / "site").stdout)
+    assert sorted(map(tuple, seen)) == [(r, c) for r in range(3) for c in range(3)]
+
+
+def test_a_foreign_encoder_must_be_registered():
+    from monai_inn.networks import Encoder
+    from monai_inn.testproblems.gaussian import LinearGaussian
+    from monai_inn.training import fit
+
+    class Unknown(Encoder):
+        kind = "unknown"
+        out_channels = 2
+
+    with pytest.raises(ValueError, match=r"decorate it with monai_inn\.networks\.register"):
+        fit(LinearGaussian(), encoder=Unknown(), minutes=0.1)
+    assert torch.is_grad_enabled()
