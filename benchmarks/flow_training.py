@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import monai_inn
 from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
 from monai_inn.networks import ConditionalFlow, ConditionEncoder, Whitening
-from monai_inn.networks.couplings import Context
+from monai_inn.networks.flows.couplings import Context
 from monai_inn.training import Recipe
 from monai_inn.training.engine import denormals_flushed
 from monai_inn.training.optimiser import Optimiser

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.products import linear
+from monai_inn.networks.kernels.products import linear
 
 Run = Callable[[], object]
 Report = dict[str, Any]

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 import monai_inn.inferers.posterior as walk
 from monai_inn.inferers import FittedPosterior, MapNetwork
 from monai_inn.networks import ConditionalFlow, FlowEnsemble
-from monai_inn.networks.bases import AdjustedNormal, Adjustment
-from monai_inn.networks.chunks import on_all_threads
-from monai_inn.networks.encoders import Components, Whitening
+from monai_inn.networks.encoders.encoders import Components, Whitening
+from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
+from monai_inn.networks.kernels.chunks import on_all_threads
 
 SIZES = {"in_channels": 4, "condition_channels": 3, "num_blocks": 2, "hidden_channels": (16, 16)}
 BFLOAT = {"device_type": "cpu", "dtype": torch.bfloat16}
@@ -50,7 +50,7 @@ def small_pieces_on_two_threads(monkeypatch) -> Iterator[None]:
     """The tests run with one thread otherwise, and their images fit into one piece."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_: 128)
+    monkeypatch.setattr("monai_inn.networks.flows.distributions.rows_per_chunk", lambda *_: 128)
     monkeypatch.setattr(walk, "_PIXELS", 10)
     yield
     torch.set_num_threads(before)
@@ -334,7 +334,7 @@ class Listed(TorchDispatchMode):
         print(function)
         return function(*arguments, **(options or {}))
 with Listed():
-    import monai_inn.networks.products, monai_inn.networks.posterior, monai_inn.networks.freia
+    import monai_inn.networks.posterior, monai_inn.networks.freia.importing
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""

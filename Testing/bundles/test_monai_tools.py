@@ -115,7 +115,7 @@ def test_train_config_fits_a_bundle(gaussian_fit, tmp_path):
     BundleTrainer(data, max_epochs=2, output=tmp_path / "new", members=2, recipe=small).run()
     fitted = mi.load(tmp_path / "new")
     assert fitted.card["training"]["simulations"] == 2048
-    assert fitted.network.config["members"] == 2
+    assert fitted.network.density.ensemble.members == 2
     assert fitted.network.config["encoder"] == gaussian_fit.network.config["encoder"]
     assert not (tmp_path / "new.training").exists()
 

@@ -47,7 +47,7 @@ def test_all_that_a_network_was_built_with_comes_back(fitted, tmp_path):
     fitted.save(tmp_path / "bundle")
     again = monai_inn.load(tmp_path / "bundle")
     assert again.network.config == fitted.network.config
-    assert again.network.config["encoder_blocks"] == 3
+    assert again.network.config["encoder"]["num_blocks"] == 3
     theta, y = fitted.problem.simulate(10, seed=1)
     with torch.no_grad():
         assert torch.equal(again.posterior(y).log_prob(theta), fitted.posterior(y).log_prob(theta))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai_inn.inferers import FittedPosterior, MapNetwork, PosteriorInferer
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.summaries import shared_latents, summarise
-from monai_inn.networks.posterior import assemble
+from monai_inn.networks.assembly import assemble
 from monai_inn.problems import InverseProblem, Observation, Parameter, ParameterSpace
 from monai_inn.problems.registry import PROBLEMS
 
@@ -103,7 +103,7 @@ def compass() -> FittedPosterior:
 
 
 def test_an_angle_of_a_pixel_gets_a_flow_on_the_circle(compass):
-    assert compass.network.config["periodic"] == [0]
+    assert compass.network.flow.config["periodic"] == [0]
     assert compass.network.preview is None
     truth = torch.tensor([[-179.5, 1.0, 0.0], [179.5, 1.0, 0.0], [90.0, 1.0, 0.0]])
     y = compass.problem.forward(truth)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi, kstest
 
 from monai_inn.networks import ConditionalFlow
-from monai_inn.networks.bases import AdjustedNormal, Adjustment
+from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 
 
 def adjustment(size: int, knots: int, seed: int) -> Adjustment:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monai_inn.networks import ConditionalFlow
-from monai_inn.networks.couplings import Context
+from monai_inn.networks.flows.couplings import Context
 from monai_inn.problems import Parameter, ParameterSpace
 
 K = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_inn.networks.encoders import Components
+from monai_inn.networks.encoders.encoders import Components
 
 PIXELS, PLANTED = 60, torch.tensor([8.0, 5.0, 3.0, 2.0])
 ROWS = 4000

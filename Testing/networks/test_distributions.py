@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from monai_inn.networks import ConditionalFlow, FlowEnsemble, ParameterPosterior
-from monai_inn.networks.bases import AdjustedNormal
+from monai_inn.networks.flows.bases import AdjustedNormal
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 
 SIZES = {"in_channels": 3, "condition_channels": 2, "num_blocks": 2, "hidden_channels": (8,)}

@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_inn.networks import ConditionalFlow, FlowEnsemble
-from monai_inn.networks.chunks import map_chunks, on_all_threads
-from monai_inn.networks.couplings import Context
+from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.kernels.chunks import map_chunks, on_all_threads
 
 COUPLINGS = ("affine", "spline")
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+CHUNK = "monai_inn.networks.flows.distributions.rows_per_chunk"
+STRIP = "monai_inn.networks.kernels.plan_parts.rows_per_strip"
 
 
 def make_flow(coupling: str, seed: int = 0, **options: object) -> ConditionalFlow:
@@ -89,7 +92,7 @@ def test_density_integrates_to_one(coupling):
 @pytest.mark.parametrize("rows", [1, 3, 11, 130])
 @pytest.mark.parametrize("is_channels_first", [False, True])
 def test_chunks_and_threads_do_not_change_the_answer(coupling, rows, is_channels_first, monkeypatch):
-    monkeypatch.setattr("monai_inn.networks.plan_parts.is_mkl_fast", lambda: is_channels_first)
+    monkeypatch.setattr("monai_inn.networks.kernels.plan_parts.is_mkl_fast", lambda: is_channels_first)
     flow = make_flow(coupling, groups=(2, 3)).double()
     generator = torch.Generator().manual_seed(rows)
     condition = torch.randn(rows, 3, dtype=torch.float64, generator=generator)
@@ -100,8 +103,8 @@ def test_chunks_and_threads_do_not_change_the_answer(coupling, rows, is_channels
     for limit, strip in ((8, 100), (64, 5), (1000, 20), (1000, 55), (300, 40), (1000, 1000)):
         if rows * 17 > 100 * limit:
             continue  # the fewer rows have such chunks too
-        monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_, limit=limit: limit)
-        monkeypatch.setattr("monai_inn.networks.plan_parts.rows_per_strip", lambda *_, strip=strip: strip)
+        monkeypatch.setattr(CHUNK, lambda *_, limit=limit: limit)
+        monkeypatch.setattr(STRIP, lambda *_, strip=strip: strip)
         with torch.no_grad():
             assert torch.allclose(q.push(latent), whole, atol=1e-12)
             assert torch.allclose(q.log_prob(latent), density, atol=1e-11)
@@ -116,8 +119,8 @@ def test_members_in_chunks_are_those_of_one_pass(condition_channels, monkeypatch
     q, x = ensemble(condition), torch.randn(31, 4, dtype=torch.float64)
     whole = q.log_prob(x)
     for limit, strip in ((1000, 1000), (10, 7), (20, 64)):
-        monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_, limit=limit: limit)
-        monkeypatch.setattr("monai_inn.networks.plan_parts.rows_per_strip", lambda *_, strip=strip: strip)
+        monkeypatch.setattr(CHUNK, lambda *_, limit=limit: limit)
+        monkeypatch.setattr(STRIP, lambda *_, strip=strip: strip)
         with torch.no_grad():
             assert torch.allclose(q.log_prob(x), whole, atol=1e-11)
 

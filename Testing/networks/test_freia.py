@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.freia import FreiaFlow, load_freia_state
+from monai_inn.networks.freia.importing import FreiaFlow, load_freia_state
 
 pytest.importorskip("FrEIA", reason="compares with FrEIA, install the extra `peers`")
 
@@ -147,14 +147,14 @@ def test_graph_with_several_conditions_is_read_in_order():
 
 @pytest.mark.parametrize("is_channels_first", [False, True])
 def test_imported_flow_is_rebuilt_from_its_config_and_samples_in_chunks(is_channels_first, monkeypatch):
-    monkeypatch.setattr("monai_inn.networks.plan_parts.is_mkl_fast", lambda: is_channels_first)
+    monkeypatch.setattr("monai_inn.networks.kernels.plan_parts.is_mkl_fast", lambda: is_channels_first)
     torch.manual_seed(1)
     flow = load_freia_state(build("mixed", 5, 2).state_dict(), condition_channels=2)
     copy = FreiaFlow(**flow.config)
     copy.load_state_dict(flow.state_dict())
     condition, latent = torch.randn(9, 2), torch.randn(6, 9, 5)
     whole = flow(condition).push(latent).detach()
-    monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_: 12)
+    monkeypatch.setattr("monai_inn.networks.flows.distributions.rows_per_chunk", lambda *_: 12)
     with torch.no_grad():
         assert torch.allclose(copy(condition).push(latent), whole, atol=1e-5)
 

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from monai_inn.networks import ConditionalFlow, FlowEnsemble
-from monai_inn.networks.couplings import Context
+from monai_inn.networks.flows.couplings import Context
 from monai_inn.problems import Parameter, ParameterSpace
 
 CASES = [(2, (0,)), (2, (1,)), (2, (0, 1)), (2, (1, 0)), (1, (0,))]
@@ -170,7 +170,7 @@ def test_latent_undoes_push_and_chunks_change_nothing(monkeypatch):
     whole = q.push(latent)
     assert torch.allclose(q.latent(whole), latent, atol=1e-8)
     density = q.log_prob(whole)
-    monkeypatch.setattr("monai_inn.networks.distributions.rows_per_chunk", lambda *_: 10)
+    monkeypatch.setattr("monai_inn.networks.flows.distributions.rows_per_chunk", lambda *_: 10)
     with torch.no_grad():
         assert torch.allclose(q.push(latent), whole, atol=1e-10)
         assert torch.allclose(q.log_prob(whole), density, atol=1e-10)

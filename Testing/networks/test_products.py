@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_inn.networks import products
+from monai_inn.networks.kernels import products
 
 
 @pytest.fixture(params=["oneDNN", "MKL for transposed", "no oneDNN"])

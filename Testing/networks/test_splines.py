@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 
-from monai_inn.networks.bijections import SplineTransform
+from monai_inn.networks.flows.bijections import SplineTransform
 
 SEEDS = range(10)
 DTYPES = [torch.float32, torch.float64]

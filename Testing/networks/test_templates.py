@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from monai_inn.networks.encoders import Components, ImageEncoder
-from monai_inn.networks.templates import Templates
+from monai_inn.networks.encoders.encoders import Components, ImageEncoder
+from monai_inn.networks.encoders.templates import Templates
 
 PIXELS, COUNT, ROWS = 60, 500, 3000
 

@@ -24,8 +24,8 @@ from monai_inn.inferers.summaries import (
     summarise,
 )
 from monai_inn.metrics.calibration import calibration_noise_floor
-from monai_inn.networks.bases import AdjustedNormal
-from monai_inn.networks.posterior import assemble
+from monai_inn.networks.assembly import assemble
+from monai_inn.networks.flows.bases import AdjustedNormal
 from monai_inn.problems import LinearGaussian
 from monai_inn.training.measure import measure
 from monai_inn.validation.held_out import fit_adjustment, latent_p_value, level_p_values

@@ -16,7 +16,7 @@ from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.inferers.circles import Circles
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
-from monai_inn.networks.chunks import full_precision
+from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.problems import InverseProblem
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sort_samples
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.chunks import is_traced
+from monai_inn.networks.kernels.chunks import is_traced
 from monai_inn.problems import InverseProblem, create
 
 __all__ = ["MapNetwork"]

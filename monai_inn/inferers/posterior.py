@@ -14,7 +14,7 @@ from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.chunks import full_precision, on_all_threads
+from monai_inn.networks.kernels.chunks import full_precision, on_all_threads
 from monai_inn.problems import InverseProblem
 
 __all__ = ["PosteriorInferer"]

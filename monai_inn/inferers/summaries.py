@@ -12,7 +12,7 @@ from torch.quasirandom import SobolEngine
 
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
-from monai_inn.networks.chunks import is_recorded
+from monai_inn.networks.kernels.chunks import is_recorded
 from monai_inn.problems.parameters import ParameterSpace
 
 __all__ = [

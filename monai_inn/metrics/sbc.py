@@ -10,7 +10,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from monai_inn.metrics.cases import case_slices, check_cases, unwrap
-from monai_inn.networks.chunks import on_all_threads
+from monai_inn.networks.kernels.chunks import on_all_threads
 
 __all__ = [
     "SbcUniformity",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_inn.metrics.cases import angles, case_slices, check_cases, check_scale, check_share
 from monai_inn.metrics.sbc import CHUNK, break_ties, count_below_and_equal, stream, unit_share
-from monai_inn.networks.chunks import on_all_threads
+from monai_inn.networks.kernels.chunks import on_all_threads
 
 __all__ = ["TarpResult", "other_truths", "prior_scale", "tarp", "tarp_fractions", "tarp_of_fractions"]
 

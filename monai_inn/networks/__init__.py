@@ -1,11 +1,12 @@
 """Coupling flows, their ensembles and the encoders in front of them."""
 
-from monai_inn.networks.encoders import ConditionEncoder, QuantileHead, VectorEncoder
-from monai_inn.networks.flows import ConditionalFlow, FlowEnsemble
-from monai_inn.networks.freia import load_freia_state
+from monai_inn.networks.encoders.encoders import ConditionEncoder, QuantileHead, VectorEncoder
+from monai_inn.networks.encoders.whitening import Whitening
+from monai_inn.networks.flows.flows import ConditionalFlow, FlowEnsemble
+from monai_inn.networks.freia.importing import load_freia_state
+from monai_inn.networks.parameter_posterior import ParameterPosterior
 from monai_inn.networks.parts import Encoder, register
-from monai_inn.networks.posterior import ParameterPosterior, PosteriorNetwork
-from monai_inn.networks.whitening import Whitening
+from monai_inn.networks.posterior import PosteriorNetwork
 
 __all__ = [
     "ConditionEncoder",

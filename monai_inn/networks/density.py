@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.flows import FlowEnsemble
-from monai_inn.networks.whitening import Components, Whitening
+from monai_inn.networks.encoders.whitening import Components, Whitening
+from monai_inn.networks.flows.flows import FlowEnsemble
 
 __all__ = ["ObservationDensity"]
 

@@ -58,7 +58,7 @@ class Encoder(Part):
 
 
 def _ours() -> dict[str, str]:
-    encoders = "monai_inn.networks.encoders"
+    encoders = "monai_inn.networks.encoders.encoders"
     return {"vector": f"{encoders}:VectorEncoder", "image": f"{encoders}:ImageEncoder"}
 
 

@@ -3,66 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
 
-from monai_inn.networks.bases import AdjustedNormal
 from monai_inn.networks.density import ObservationDensity
-from monai_inn.networks.distributions import FlowDistribution, SampleShape
-from monai_inn.networks.encoders import QuantileHead
-from monai_inn.networks.flows import ConditionalFlow
+from monai_inn.networks.encoders.encoders import QuantileHead
+from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.flows.distributions import FlowDistribution
+from monai_inn.networks.flows.flows import ConditionalFlow
 from monai_inn.networks.parts import Encoder, build, describe
-from monai_inn.problems.parameters import ParameterSpace
-from monai_inn.seeding import seeded
 
-__all__ = ["ParameterPosterior", "PosteriorNetwork", "assemble"]
+__all__ = ["PosteriorNetwork"]
 
-_MANY = 128  # features from which on a density is over principal components of them
-
-
-class ParameterPosterior(Distribution):
-    """Posterior over physical parameters: a flow's density seen through the parameters' bounds.
-
-    ``batch_shape`` is that of the observations, ``event_shape`` is ``(D,)``; log densities are in nats in
-    physical units, ``-inf`` outside the bounds.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
-    has_rsample = True
-
-    def __init__(self, base: FlowDistribution, space: ParameterSpace) -> None:
-        self.base, self.space = base, space
-        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
-
-    def expand(self, batch_shape: SampleShape, _instance: object = None) -> ParameterPosterior:
-        """Return the same posterior with the batch expanded, as ``torch.Tensor.expand`` does."""
-        return ParameterPosterior(self.base.expand(batch_shape), self.space)
-
-    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """Draw parameters in physical units, shape ``(*sample_shape, *batch_shape, D)``."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
-
-    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """Draw parameters that gradients flow through."""
-        return self.space.inverse(self.base.rsample(sample_shape))
-
-    def push_with_log_prob(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the samples of standard normal latents ``(S, N, D)``, and their log densities ``(S, N)``."""
-        value, log_prob = self.base.push_with_log_prob(latent)
-        theta = self.space.inverse(value)
-        return theta, log_prob + self.space.forward(theta)[1]
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats of physical parameters ``(…, D)``; NaN for NaN."""
-        latent, log_det = self.space.forward(value)
-        density = self.base.log_prob(latent) + log_det
-        return torch.where(self.space.contains(value) | density.isnan(), density, -torch.inf)
+_PARTS = ("encoder", "flow", "density", "has_preview")
 
 
 class PosteriorNetwork(nn.Module):
@@ -132,12 +88,12 @@ class PosteriorNetwork(nn.Module):
         Raises:
             UnknownNameError: if nobody offers its kind of encoder.
         """
-        sizes = {name: value for name, value in config.items() if name in _SIZES}
-        encoder = cast("Encoder", build(config["encoder"]))
-        flow = ConditionalFlow(**config["flow"])
-        preview = (
-            QuantileHead(encoder.out_channels, flow.config["groups"][0]) if config["has_preview"] else None
-        )
+        sizes = {name: value for name, value in config.items() if name not in _PARTS}
+        with seeded(0):
+            encoder = cast("Encoder", build(config["encoder"]))
+            flow = ConditionalFlow(**config["flow"])
+            quantiles = QuantileHead(encoder.out_channels, flow.config["groups"][0])
+        preview = quantiles if config["has_preview"] else None
         return cls(encoder, flow, ObservationDensity(**config["density"]), preview, **sizes)
 
     def recalibrated(
@@ -206,69 +162,3 @@ class PosteriorNetwork(nn.Module):
             return quick
         middle = quick.shape[-1] // 2
         return torch.lerp(quick[..., middle : middle + 1], quick, self.base.spread(0))
-
-
-_SIZES = ("num_ood_scores", "recalibration_knots", "recalibration_cases")
-_FLOW = {"num_blocks": 4, "hidden_channels": (64, 64), "coupling": "spline"}
-
-
-def assemble(
-    num_features: int,
-    num_density_features: int,
-    groups: Sequence[int],
-    periodic: Sequence[int] = (),
-    categories: Sequence[tuple[int, int]] = (),
-    *,
-    encoder: Encoder | Mapping[str, Any] | None = None,
-    flow: Mapping[str, Any] | None = None,
-    density: Mapping[str, Any] | None = None,
-    has_preview: bool = True,
-    num_ood_scores: int = 4000,
-    seed: int = 0,
-) -> PosteriorNetwork:
-    """Put a network together for a problem of some sizes.
-
-    Args:
-        num_features: features ``F`` of an observation that the posterior is conditioned on.
-        num_density_features: features ``K`` of an observation that the density is over.
-        groups: sizes of the parameter groups; the first group holds the parameters that maps show.
-        periodic: parameters that are angles on a full circle, of the first group.
-        categories: parameters that are classes, and how many of them, ``(parameter, K)``; likewise.
-        encoder: the encoder, or its description; that of a vector by default.
-        flow: further arguments of ``ConditionalFlow``.
-        density: further arguments of ``ObservationDensity``.
-        has_preview: whether to add the head of quick quantiles; angles and classes, which have no order,
-            have none.
-        num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
-        seed: seed of the initial weights.
-
-    Raises:
-        UnknownNameError: if nobody offers that kind of encoder.
-        ValueError: if a size does not fit the others.
-    """
-    with seeded(seed):
-        if not isinstance(encoder, nn.Module):
-            description = {"kind": "vector", **(encoder or {})}
-            encoder = cast("Encoder", build(description, num_features=num_features))
-        else:
-            describe(encoder)  # what cannot be described is better refused before it is trained
-        preview = (
-            QuantileHead(encoder.out_channels, groups[0])
-            if has_preview and not (periodic or categories)
-            else None
-        )
-    chosen: dict[str, Any] = {**_FLOW, **(flow or {})}
-    posterior = ConditionalFlow(
-        sum(groups),
-        encoder.out_channels,
-        groups=groups,
-        periodic=periodic,
-        categories=categories,
-        seed=seed,
-        **chosen,
-    )
-    seen = encoder.summary(torch.zeros(1, num_density_features)).shape[-1]
-    over = {"components": _MANY // 2 if seen > _MANY else 0, "seed": seed + 1, **(density or {})}
-    return PosteriorNetwork(
-        encoder, posterior, ObservationDensity(seen, **over), preview, num_ood_scores=num_ood_scores
-    )

@@ -2,7 +2,7 @@
 
 from monai_inn.training.engine import Progress
 from monai_inn.training.fit import fit
+from monai_inn.training.recipe import Recipe
 from monai_inn.training.simulation import Simulations, open_simulations, simulate_to_zarr
-from monai_inn.training.stages import Recipe
 
 __all__ = ["Progress", "Recipe", "Simulations", "fit", "open_simulations", "simulate_to_zarr"]

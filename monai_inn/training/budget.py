@@ -17,7 +17,8 @@ from monai_inn.training.engine import Stage
 from monai_inn.training.measure import rows_of_valid
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
-from monai_inn.training.stages import Recipe, plans_of
+from monai_inn.training.recipe import Recipe
+from monai_inn.training.stages import plans_of
 from monai_inn.training.warm import WARM_ROWS
 
 __all__ = ["Budget", "deadlines"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.chunks import on_all_threads
-from monai_inn.networks.couplings import Context
-from monai_inn.networks.encoders import QuantileHead
+from monai_inn.networks.encoders.encoders import QuantileHead
+from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
 from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.pool import Batch, SimulationPool, prefetched
+from monai_inn.training.recipe import Recipe
 
-__all__ = ["Plan", "Recipe", "known_observations", "plans_of", "usual_parts"]
+__all__ = ["Plan", "known_observations", "plans_of", "usual_parts"]
 
 _HELD_OUT_ROWS = 4096
 # Components and templates. The more unknowns, the more directions and the more of a prior: with three angles
@@ -28,56 +29,6 @@ _HELD_OUT_ROWS = 4096
 _UP_TO_TWO, _BEYOND = (256, 2048), (384, 4096)
 _PREVIEW_SAMPLES = 512
 _FIRST_BATCH = 2**31 - 1  # a step that no training reaches
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How much of everything.
-
-    Args:
-        num_simulations: noise-free simulations in the training pool.
-        posterior_steps: steps of encoder and posterior flow.
-        density_steps: steps of the density ensemble.
-        preview_steps: steps of the preview head.
-        preview_observations: observations whose flow quantiles the preview learns.
-        batch_size: simulations in a step.
-        rate: peak learning rate of up to 1,500 steps; longer trainings take less, ∝ steps^−0.4.
-        density_smoothing: noise on the whitened features of the density, in their standard deviations.
-        measured: fresh simulations on which the result is measured.
-        held_out: simulations on which the loss is evaluated.
-        guard: simulations whose scores set the thresholds of trust.
-        templates: images of known parameters that an image is compared with, at most.
-    """
-
-    num_simulations: int = 200_000
-    posterior_steps: int = 20_000
-    density_steps: int = 6_000
-    preview_steps: int = 4_000
-    preview_observations: int = 30_000
-    batch_size: int = 1024
-    rate: float = 6e-3
-    density_smoothing: float = 1.0
-    measured: int = 4_000
-    held_out: int = 8_192
-    guard: int = 4_000
-    templates: int = 4_096
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, float]) -> Recipe:
-        """Return the recipe of a checkpoint.
-
-        Raises:
-            TypeError: if a field is unknown.
-            ValueError: if a value is not a number above zero.
-        """
-        wrong = [n for n, value in config.items() if type(value) not in (int, float) or not 0 < value < 2**31]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)} must be positive numbers")
-        return cls(**config)  # type: ignore[arg-type]
-
-    def peak_rate(self, steps: int) -> float:
-        """Learning rate of a stage: the longer it is, the more of its noise must be averaged out."""
-        return self.rate * min(1.0, (1500 / steps) ** 0.4)
 
 
 def posterior_stage(

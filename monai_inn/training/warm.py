@@ -6,7 +6,7 @@ import torch
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.encoders import ImageEncoder
+from monai_inn.networks.encoders.encoders import ImageEncoder
 from monai_inn.training.pool import SimulationPool
 
 __all__ = ["WARM_ROWS", "warm_start"]

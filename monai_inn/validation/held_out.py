@@ -10,7 +10,7 @@ from scipy.stats import chi2, kstest, kstwobign
 from torch import Tensor
 
 from monai_inn.metrics.sbc import pit
-from monai_inn.networks.bases import AdjustedNormal, Adjustment
+from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.seeding import seeded
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def truth_latents(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> list[Ten
         fitted.posterior(rows).base.latent(value).double().cpu()
         for rows, value in zip(y.split(_ROWS), latent.split(_ROWS), strict=True)
     ]
-    return list(torch.cat(parts).split(fitted.network.config["groups"], -1))
+    return list(torch.cat(parts).split(fitted.network.flow.config["groups"], -1))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from monai_inn.inferers.summaries import count_modes, quantiles, sort_samples
 from monai_inn.metrics.cases import unwrap
 from monai_inn.metrics.sbc import sbc_ranks
 from monai_inn.metrics.scores import crps
-from monai_inn.networks.chunks import on_all_threads
+from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.validation.cases import Cases
 
 __all__ = ["CaseFigures", "measure_cases"]

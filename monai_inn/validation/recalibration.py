@@ -14,7 +14,7 @@ from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load
 from monai_inn.folders import check_target
 from monai_inn.inferers.levels import QuantileLevels
-from monai_inn.networks.bases import AdjustedNormal, Adjustment
+from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.validation.held_out import (
     fit_adjustment,
@@ -84,7 +84,7 @@ def recalibrate(
         progress(1.0)
         return plain
     fits = {g: fit_adjustment(latents[g]) for g, p in enumerate(latent_p) if p < limit}
-    result = _with(plain, _base(plain.network.config["groups"], fits))
+    result = _with(plain, _base(plain.network.flow.config["groups"], fits))
     has_levels = min(latent_p[0], *level_p) < limit
     if has_levels:
         about["seeds"]["levels"] = seed + _LEVELS
@@ -158,7 +158,7 @@ def _base(groups: list[int], fits: dict[int, Adjustment]) -> AdjustedNormal | No
 
 def _tests(fitted: FittedPosterior, latent_p: list[float], level_p: list[float]) -> dict[str, Any]:
     names = iter(fitted.problem.space.names)
-    groups = [[next(names) for _ in range(size)] for size in fitted.network.config["groups"]]
+    groups = [[next(names) for _ in range(size)] for size in fitted.network.flow.config["groups"]]
     return {
         "groups": [
             {"parameters": part, "latent_p_before": p} for part, p in zip(groups, latent_p, strict=True)

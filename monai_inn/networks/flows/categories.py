@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.couplings import Context, Subnet
+from monai_inn.networks.flows.couplings import Context, Subnet
 
 __all__ = ["CategoryFlow"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import full_precision
+from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.seeding import seeded
 
 __all__ = ["Components", "Whitening"]

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from monai_inn.networks.chunks import is_mkl_fast, rows_per_strip
-from monai_inn.networks.couplings import Subnet
-from monai_inn.networks.products import linear, rectified_product
+from monai_inn.networks.flows.couplings import Subnet
+from monai_inn.networks.kernels.chunks import is_mkl_fast, rows_per_strip
+from monai_inn.networks.kernels.products import linear, rectified_product
 
 __all__ = ["Chunk", "PreparedSubnet", "Sharing"]
 

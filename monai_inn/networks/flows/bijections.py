@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import full_precision, is_traced
-from monai_inn.networks.splines import (
+from monai_inn.networks.flows.splines import (
     MINIMUM,
     OFFSET,
     Grid,
@@ -20,6 +19,7 @@ from monai_inn.networks.splines import (
     spline_inverse,
     spline_inverse_,
 )
+from monai_inn.networks.kernels.chunks import full_precision, is_traced
 
 __all__ = ["AffineTransform", "Mixing", "SplineTransform", "member_linear"]
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import full_precision
-from monai_inn.networks.whitening import Components
+from monai_inn.networks.encoders.whitening import Components
+from monai_inn.networks.kernels.chunks import full_precision
 
 __all__ = ["Templates"]
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from monai_inn.networks.bases import AdjustedNormal
-from monai_inn.networks.bijections import Mixing
-from monai_inn.networks.couplings import Centring, CouplingBlock
-from monai_inn.networks.plan_parts import Chunk, PreparedSubnet, Sharing
+from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.flows.bijections import Mixing
+from monai_inn.networks.flows.couplings import Centring, CouplingBlock
+from monai_inn.networks.kernels.plan_parts import Chunk, PreparedSubnet, Sharing
 
 if TYPE_CHECKING:
-    from monai_inn.networks.stacks import FlowStack
+    from monai_inn.networks.flows.stacks import FlowStack
 
 __all__ = ["Plan"]
 

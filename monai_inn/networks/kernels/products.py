@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import is_mkl_fast, is_traced
+from monai_inn.networks.kernels.chunks import is_mkl_fast, is_traced
 
 __all__ = ["Linear", "is_fast", "linear", "linear_columns", "rectified_product"]
 

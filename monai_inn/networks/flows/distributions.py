@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from typing_extensions import Self
 
-from monai_inn.networks.bases import AdjustedNormal
-from monai_inn.networks.chunks import (
+from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.flows.leading import LeadingStack
+from monai_inn.networks.kernels.chunks import (
     ChunkFunction,
     full_precision,
     is_recorded,
@@ -21,12 +23,10 @@ from monai_inn.networks.chunks import (
     map_chunks,
     rows_per_chunk,
 )
-from monai_inn.networks.couplings import Context
-from monai_inn.networks.leading import LeadingStack
-from monai_inn.networks.plans import Plan
+from monai_inn.networks.kernels.plans import Plan
 
 if TYPE_CHECKING:
-    from monai_inn.networks.stacks import FlowStack
+    from monai_inn.networks.flows.stacks import FlowStack
 
 __all__ = ["EnsembleDistribution", "FlowDistribution", "SampleShape", "shape_of_samples"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from monai_inn.networks.distributions import EnsembleDistribution, FlowDistribution
-from monai_inn.networks.leading import LeadingStack
-from monai_inn.networks.stacks import FlowStack
+from monai_inn.networks.flows.distributions import EnsembleDistribution, FlowDistribution
+from monai_inn.networks.flows.leading import LeadingStack
+from monai_inn.networks.flows.stacks import FlowStack
 
 __all__ = ["ConditionalFlow", "FlowEnsemble"]
 

@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.bijections import AffineTransform, SplineTransform
-from monai_inn.networks.couplings import Centring, Context, CouplingBlock
+from monai_inn.networks.flows.bijections import AffineTransform, SplineTransform
+from monai_inn.networks.flows.couplings import Centring, Context, CouplingBlock
 
 __all__ = ["FlowStack", "check_kinds"]
 

@@ -18,97 +18,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.bijections import SplineTransform
-from monai_inn.networks.categories import CategoryFlow
-from monai_inn.networks.couplings import Context, Subnet
-from monai_inn.networks.stacks import FlowStack, check_kinds
+from monai_inn.networks.flows.categories import CategoryFlow
+from monai_inn.networks.flows.circles import CircleFlow
+from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.flows.stacks import FlowStack, check_kinds
 
-__all__ = ["CircleFlow", "LeadingStack"]
+__all__ = ["LeadingStack"]
 
-_HARMONICS = 2
 _LEAST_SHARE = 1e-6  # of a turn, nearer to the cut than which float32 cannot say where
-_LAYERS = 3
-
-
-class CircleFlow(nn.Module):
-    """Density of one angle: a rotation and a spline, again and again; the first rotation sees the condition.
-
-    Every spline has the slope one where its turn is cut, on both sides, so that it is smooth there; the
-    rotations put the cuts at different places.
-
-    Args:
-        seen_channels: channels that the density depends on beside the condition.
-        condition_channels: channels of the condition.
-        hidden_channels: widths of the hidden layers.
-        num_bins: bins of each spline.
-        members: number of ensemble members.
-        generator: source of the initial weights.
-    """
-
-    offsets: Tensor
-
-    def __init__(
-        self,
-        seen_channels: int,
-        condition_channels: int,
-        hidden_channels: Sequence[int],
-        num_bins: int,
-        members: int,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.transform = SplineTransform(num_bins, bound=0.5)
-        self._sizes = [2] + [self.transform.parameters_per_channel] * _LAYERS
-        self.subnet = Subnet(
-            seen_channels, condition_channels, hidden_channels, sum(self._sizes), members, generator
-        )
-        # Cuts a golden share of a turn apart are never close to one another.
-        offsets = [0.618 * layer % 1 for layer in range(_LAYERS)]
-        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
-
-    def forward(self, turn: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Angles to uniform ones, both in turns within ±½; shapes and log-determinant ``(M, rows)``."""
-        rotation, splines = self._layers(seen, context)
-        log_det = torch.zeros_like(turn)
-        for layer, raw in enumerate(splines):
-            turn = _wrapped(turn - (rotation if layer == 0 else self.offsets[layer]))
-            moved, change = self.transform.forward(turn.unsqueeze(1), raw)
-            turn, log_det = moved.squeeze(1), log_det + change
-        return turn, log_det
-
-    def inverse(self, turn: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Undo ``forward``."""
-        rotation, splines = self._layers(seen, context)
-        log_det = torch.zeros_like(turn)
-        for layer in reversed(range(_LAYERS)):
-            moved, change = self.transform.inverse(turn.unsqueeze(1), splines[layer])
-            turn, log_det = moved.squeeze(1), log_det + change
-            turn = _wrapped(turn + (rotation if layer == 0 else self.offsets[layer]))
-        return turn, log_det
-
-    @property
-    def embedded_channels(self) -> int:
-        """Channels in which those behind it see an angle."""
-        return 2 * _HARMONICS
-
-    def embed(self, turn: Tensor) -> Tensor:
-        """Cosines and sines ``(M, 2 · harmonics, rows)`` of turns ``(M, rows)``."""
-        orders = torch.arange(1, _HARMONICS + 1, dtype=turn.dtype, device=turn.device)
-        angle = 2 * math.pi * turn.unsqueeze(1) * orders.view(-1, 1)
-        return torch.cat([angle.cos(), angle.sin()], 1)
-
-    def _layers(self, seen: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
-        if context.repeats > 1 and not seen.shape[1] and context.condition is not None:
-            # All rows of a pixel have the same density, which needs one pass.
-            pixels = context.condition.shape[2]
-            raw = self.subnet(seen[:, :, :pixels], Context(context.condition))
-            raw = raw if pixels == 1 else raw.repeat_interleave(context.repeats, -1)
-        else:
-            raw = self.subnet(seen, context)
-        direction, *splines = raw.split(self._sizes, 1)
-        return torch.atan2(direction[:, 1], direction[:, 0]) / (2 * math.pi), [
-            s.contiguous() for s in splines
-        ]
 
 
 class LeadingStack(nn.Module):
@@ -259,10 +176,6 @@ def _normal(turn: Tensor) -> Tensor:
 
 def _log_normal(z: Tensor) -> Tensor:
     return -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
-
-
-def _wrapped(turn: Tensor) -> Tensor:
-    return turn - torch.round(turn)
 
 
 def _with(context: Context, seen: Tensor) -> Context:

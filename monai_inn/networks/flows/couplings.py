@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.bijections import AffineTransform, Mixing, SplineTransform, member_linear
-from monai_inn.networks.chunks import full_precision
-from monai_inn.networks.products import is_fast, linear, linear_columns
+from monai_inn.networks.flows.bijections import AffineTransform, Mixing, SplineTransform, member_linear
+from monai_inn.networks.kernels.chunks import full_precision
+from monai_inn.networks.kernels.products import is_fast, linear, linear_columns
 
 __all__ = ["Centring", "Context", "CouplingBlock", "Subnet"]
 

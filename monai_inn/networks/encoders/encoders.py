@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.chunks import full_precision
+from monai_inn.networks.encoders.templates import Templates
+from monai_inn.networks.encoders.whitening import Components, Whitening
+from monai_inn.networks.kernels.chunks import full_precision
+from monai_inn.networks.kernels.products import Linear
 from monai_inn.networks.parts import Encoder, register
-from monai_inn.networks.products import Linear
-from monai_inn.networks.templates import Templates
-from monai_inn.networks.whitening import Components, Whitening
 
 __all__ = ["ConditionEncoder", "ImageEncoder", "QuantileHead", "VectorEncoder"]
 

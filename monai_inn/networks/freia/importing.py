@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.bijections import AffineTransform, Mixing
-from monai_inn.networks.couplings import CouplingBlock, Subnet
-from monai_inn.networks.flows import ConditionalFlow
-from monai_inn.networks.freia_state import AffineMap, Coupling, read_modules
+from monai_inn.networks.flows.bijections import AffineTransform, Mixing
+from monai_inn.networks.flows.couplings import CouplingBlock, Subnet
+from monai_inn.networks.flows.flows import ConditionalFlow
+from monai_inn.networks.freia.state import AffineMap, Coupling, read_modules
 
 __all__ = ["FreiaFlow", "load_freia_state"]
 

@@ -1,0 +1,1 @@
+"""From features to the condition of a flow."""

@@ -1,0 +1,1 @@
+"""Bijections, couplings, and the distributions that they make."""

@@ -1,0 +1,1 @@
+"""How the arithmetic of flows is done: products, chunks, plans without gradients."""
