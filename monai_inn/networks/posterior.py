@@ -15,6 +15,7 @@ from monai_inn.networks.flows.bases import AdjustedNormal
 from monai_inn.networks.flows.distributions import FlowDistribution
 from monai_inn.networks.flows.flows import ConditionalFlow
 from monai_inn.networks.parts import Encoder, build, describe
+from monai_inn.seeding import seeded
 
 __all__ = ["PosteriorNetwork"]
 
