@@ -104,21 +104,6 @@ def test_round_trip_and_its_determinant(case, dtype, tolerance):
     assert (log_det + log_det_back)[:, inner].abs().max() < 100 * tolerance
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_log_det_is_that_of_the_jacobian(case):
-    flow = make_flow(case)
-    channels = CASES[case][0]
-    for row, c in zip(torch.randn(6, channels, dtype=torch.float64), condition(6), strict=True):
-
-        def to_latent(value: torch.Tensor, c: torch.Tensor = c) -> torch.Tensor:
-            return flow.stack(value[None, :, None], Context(c[None, :, None]))[0][0, :, 0]
-
-        z = to_latent(row)
-        normal = 0.5 * z.square().sum() + 0.5 * channels * math.log(2 * math.pi)
-        expected = torch.linalg.slogdet(torch.autograd.functional.jacobian(to_latent, row))[1] - normal
-        assert torch.allclose(flow(c[None]).log_prob(row[None]).squeeze(), expected, atol=1e-8)
-
-
 def test_classes_and_their_bounds_belong_together():
     with pytest.raises(ValueError, match="3 classes need low = 0, high = 3 and a linear scale"):
         Parameter("finding", "1", 0.0, 2.0, categories=("none", "benign", "malignant"))

@@ -127,23 +127,6 @@ def test_round_trip(in_channels, periodic, dtype, tolerance):
         assert (log_det + log_det_back)[inner].abs().max() < 100 * tolerance
 
 
-@pytest.mark.parametrize(("in_channels", "periodic"), LARGER)
-def test_log_det_is_that_of_the_jacobian(in_channels, periodic):
-    flow = make_flow(in_channels, periodic)
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randn(6, in_channels, generator=generator, dtype=torch.float64)
-    for row, c in zip(x, condition(6), strict=True):
-
-        def to_latent(value: torch.Tensor, c: torch.Tensor = c) -> torch.Tensor:
-            return flow.stack(value[None, :, None], Context(c[None, :, None]))[0][0, :, 0]
-
-        jacobian = torch.autograd.functional.jacobian(to_latent, row)
-        z = to_latent(row)
-        normal = 0.5 * z.square().sum() + 0.5 * in_channels * math.log(2 * math.pi)
-        expected = torch.linalg.slogdet(jacobian)[1] - normal
-        assert torch.allclose(flow(c[None]).log_prob(row[None]).squeeze(), expected, atol=1e-8)
-
-
 @pytest.mark.parametrize(("in_channels", "periodic"), CASES)
 def test_samples_follow_the_density(in_channels, periodic):
     """χ² of 20,000 samples in bins of every axis against the density on a grid twenty times finer."""
@@ -177,18 +160,6 @@ def test_latent_undoes_push_and_chunks_change_nothing(monkeypatch):
         samples, log_prob = q.push_with_log_prob(latent)
     assert torch.allclose(samples, whole, atol=1e-10)
     assert torch.allclose(log_prob, density, atol=1e-8)
-
-
-@pytest.mark.parametrize(("in_channels", "periodic"), LARGER)
-def test_gradients_reach_every_weight_and_are_finite(in_channels, periodic):
-    flow = make_flow(in_channels, periodic).float()
-    x = torch.randn(300, in_channels, generator=torch.Generator().manual_seed(0))
-    x[:2, list(periodic)] = torch.tensor([[-4.75], [4.75]])  # as near to the cut as parameters come
-    flow(condition(300).float()).log_prob(x).mean().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in flow.parameters())
-    flow.zero_grad()
-    flow(condition(5).float()).rsample((3,)).square().sum().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in flow.parameters())
 
 
 def test_far_from_every_angle_the_density_is_still_finite():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,9 +27,9 @@ from monai_inn.inferers.summaries import (
 from monai_inn.metrics.calibration import calibration_noise_floor
 from monai_inn.networks.assembly import assemble
 from monai_inn.networks.flows.bases import AdjustedNormal
-from monai_inn.problems import LinearGaussian
+from monai_inn.problems import LinearGaussian, Parameter, ParameterSpace
 from monai_inn.training.measure import measure
-from monai_inn.validation.held_out import fit_adjustment, latent_p_value, level_p_values
+from monai_inn.validation.held_out import fit_adjustment, latent_p_value, level_p_values, truth_levels
 from monai_inn.validation.recalibration import recalibrate, recalibrate_bundle
 
 SEED = 0
@@ -361,3 +362,21 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists and is not a bundle"):
         recalibrate_bundle("oximetry", tmp_path, n=200)
+
+
+def test_levels_of_an_angle_do_not_depend_on_where_its_circle_begins():
+    """Directions about 0° and about 180°, where the circle is cut: the same levels."""
+    space = ParameterSpace([Parameter("direction", "deg", -180.0, 180.0, is_periodic=True)])
+    spread = 10 * torch.randn(1023, 1, 1, generator=torch.Generator().manual_seed(SEED))
+    offsets = torch.tensor([[-12.0], [-3.0], [0.0], [8.0]])
+    found = []
+    for centre in (0.0, 180.0):
+        samples, theta = (((values + centre + 180) % 360) - 180 for values in (spread, offsets))
+        latent = space.to_latent(samples.double()).float().expand(-1, 4, -1)
+        q = SimpleNamespace(base=SimpleNamespace(sample=lambda shape, latent=latent: latent[: shape[0]]))
+        problem = SimpleNamespace(space=space, targets=("direction",))
+        fitted = SimpleNamespace(problem=problem, target_posterior=lambda rows, q=q: q)
+        found.append(truth_levels(fitted, theta, torch.zeros(4, 1)))
+    below = (spread[:, 0, 0] < offsets).double().mean(1, keepdim=True)
+    assert torch.allclose(found[0], below, atol=2e-3)
+    assert torch.allclose(found[1], below, atol=2e-3)

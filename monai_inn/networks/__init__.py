@@ -1,5 +1,6 @@
 """Coupling flows, their ensembles and the encoders in front of them."""
 
+from monai_inn.networks.contracts import check_encoder, check_flow
 from monai_inn.networks.encoders.encoders import ConditionEncoder, QuantileHead, VectorEncoder
 from monai_inn.networks.encoders.whitening import Whitening
 from monai_inn.networks.flows.flows import ConditionalFlow, FlowEnsemble
@@ -18,6 +19,8 @@ __all__ = [
     "QuantileHead",
     "VectorEncoder",
     "Whitening",
+    "check_encoder",
+    "check_flow",
     "load_freia_state",
     "register",
 ]

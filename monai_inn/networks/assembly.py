@@ -66,18 +66,11 @@ def assemble(
             if has_preview and not (periodic or categories)
             else None
         )
-    chosen: dict[str, Any] = {**_FLOW, **(flow or {})}
-    posterior = ConditionalFlow(
-        sum(groups),
-        encoder.out_channels,
-        groups=groups,
-        periodic=periodic,
-        categories=categories,
-        seed=seed,
-        **chosen,
-    )
+    chosen: dict[str, Any] = {"kind": ConditionalFlow.kind, **_FLOW, **(flow or {})}
+    sizes = {"in_channels": sum(groups), "condition_channels": encoder.out_channels, "groups": groups}
+    posterior = build(chosen, **sizes, periodic=periodic, categories=categories, seed=seed)
     seen = encoder.summary(torch.zeros(1, num_density_features)).shape[-1]
     over = {"components": _MANY // 2 if seen > _MANY else 0, "seed": seed + 1, **(density or {})}
-    return PosteriorNetwork(
-        encoder, posterior, ObservationDensity(seen, **over), preview, num_ood_scores=num_ood_scores
-    )
+    observations = ObservationDensity(seen, **over)
+    flows = cast("ConditionalFlow", posterior)
+    return PosteriorNetwork(encoder, flows, observations, preview, num_ood_scores=num_ood_scores)

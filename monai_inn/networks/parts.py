@@ -58,8 +58,12 @@ class Encoder(Part):
 
 
 def _ours() -> dict[str, str]:
-    encoders = "monai_inn.networks.encoders.encoders"
-    return {"vector": f"{encoders}:VectorEncoder", "image": f"{encoders}:ImageEncoder"}
+    rooms = "monai_inn.networks"
+    return {
+        "conditional": f"{rooms}.flows.flows:ConditionalFlow",
+        "image": f"{rooms}.encoders.encoders:ImageEncoder",
+        "vector": f"{rooms}.encoders.encoders:VectorEncoder",
+    }
 
 
 PARTS: Registry[type[Part]] = Registry(Part, "kind", "monai_inn.networks", "part of a network", _ours)

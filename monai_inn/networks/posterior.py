@@ -79,8 +79,12 @@ class PosteriorNetwork(nn.Module):
             "recalibration_knots": 0 if self.base is None else self.base.knots,
             "recalibration_cases": 0 if self.level_scores is None else self.level_scores.shape[1],
         }
-        parts = {"encoder": describe(self.encoder), "flow": self.flow.config, "density": self.density.config}
-        return parts | {"has_preview": self.preview is not None} | sizes
+        parts = {
+            "encoder": describe(self.encoder),
+            "flow": describe(self.flow),
+            "density": self.density.config,
+        }
+        return parts | {"density": self.density.config, "has_preview": self.preview is not None} | sizes
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PosteriorNetwork:
@@ -92,7 +96,7 @@ class PosteriorNetwork(nn.Module):
         sizes = {name: value for name, value in config.items() if name not in _PARTS}
         with seeded(0):
             encoder = cast("Encoder", build(config["encoder"]))
-            flow = ConditionalFlow(**config["flow"])
+            flow = cast("ConditionalFlow", build({"kind": ConditionalFlow.kind, **config["flow"]}))
             quantiles = QuantileHead(encoder.out_channels, flow.config["groups"][0])
         preview = quantiles if config["has_preview"] else None
         return cls(encoder, flow, ObservationDensity(**config["density"]), preview, **sizes)

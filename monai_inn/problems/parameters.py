@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -217,24 +218,25 @@ class ParameterSpace:
             The latent parameters, same shape, and ``log |d latent / d theta|`` in nats, shape ``(…)``.
         """
         latent, log_det = [], torch.zeros(theta.shape[:-1], dtype=theta.dtype, device=theta.device)
-        for p, x in zip(self.parameters, theta.unbind(-1), strict=True):
-            if p.is_gaussian:
-                distance = x - p.low if p.scale == "above" else x
-                log_x = distance.clamp_min(1e-30).log() if p.scale in ("lognormal", "above") else None
-                latent.append(((x if log_x is None else log_x) - p.mean) / p.sd)
-                log_det = log_det - math.log(p.sd) - (0.0 if log_x is None else log_x)
-                continue
-            u, log_density = _cumulative(p, x)
-            z = torch.special.ndtri(u)
-            log_det = log_det + log_density + 0.5 * z.square() + 0.5 * math.log(2 * math.pi)
+        for p, columns in self._groups:
+            z, change = _to_normal(p, theta[..., columns])
             latent.append(z)
-        return torch.stack(latent, -1), log_det
+            log_det = log_det + change.sum(-1)
+        return torch.cat(latent, -1), log_det
 
     def inverse(self, latent: Tensor) -> Tensor:
         """Map the flow's space ``(…, D)`` back to physical parameters, always inside the bounds."""
-        return torch.stack(
-            [_of_normal(p, z) for p, z in zip(self.parameters, latent.unbind(-1), strict=True)], -1
-        )
+        return torch.cat([_of_normal(p, latent[..., columns]) for p, columns in self._groups], -1)
+
+    @property
+    def _groups(self) -> list[tuple[Parameter, slice]]:
+        """One of each run of parameters with the same prior, as those of a field have, and its columns."""
+        groups, first = [], 0
+        for _, run in itertools.groupby(self.parameters, _prior_of):
+            alike = list(run)
+            groups.append((alike[0], slice(first, first + len(alike))))
+            first += len(alike)
+        return groups
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` independent parameters from their priors, shape ``(n, D)``, float32."""
@@ -249,6 +251,22 @@ class ParameterSpace:
     def from_config(cls, config: Sequence[dict[str, Any]]) -> ParameterSpace:
         """Build the space that ``to_config`` described."""
         return cls([Parameter(**entry) for entry in config])
+
+
+def _prior_of(p: Parameter) -> tuple[Any, ...]:
+    return p.low, p.high, p.scale, p.mean, p.sd
+
+
+def _to_normal(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard normal numbers of parameters with one prior, and the logarithm of the slope, elementwise."""
+    if p.is_gaussian:
+        distance = x - p.low if p.scale == "above" else x
+        log_x = distance.clamp_min(1e-30).log() if p.scale in ("lognormal", "above") else None
+        z = ((x if log_x is None else log_x) - p.mean) / p.sd
+        return z, -math.log(p.sd) - (torch.zeros_like(x) if log_x is None else log_x)
+    u, log_density = _cumulative(p, x)
+    z = torch.special.ndtri(u)
+    return z, log_density + 0.5 * z.square() + 0.5 * math.log(2 * math.pi)
 
 
 def _cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:

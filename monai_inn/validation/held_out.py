@@ -9,6 +9,7 @@ import torch
 from scipy.stats import chi2, kstest, kstwobign
 from torch import Tensor
 
+from monai_inn.inferers.circles import Circles
 from monai_inn.metrics.sbc import pit
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.seeding import seeded
@@ -56,12 +57,14 @@ def truth_levels(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int = 
     Returns:
         Shape ``(n, targets)``, float64, strictly between 0 and 1, on the CPU.
     """
-    latent = fitted.problem.space.to_latent(theta)[:, : len(fitted.problem.targets)]
+    space = fitted.problem.space.subset(fitted.problem.targets)
+    latent = space.to_latent(theta[:, : len(space)])
     levels = []
     with seeded(seed):
         for part, (rows, truth) in enumerate(zip(y.split(_ROWS), latent.split(_ROWS), strict=True)):
             samples = fitted.target_posterior(rows).base.sample((_DRAWS,)).cpu()
-            levels.append(pit(samples, truth, seed=seed + part))
+            circles = Circles(samples, space)  # cut as where the levels will be used
+            levels.append(pit(circles.cut(samples), circles.cut(truth[None])[0], seed=seed + part))
     return torch.cat(levels)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from monai_inn.networks.flows.distributions import EnsembleDistribution, FlowDistribution
 from monai_inn.networks.flows.leading import LeadingStack
 from monai_inn.networks.flows.stacks import FlowStack
+from monai_inn.networks.parts import Part, register
 
 __all__ = ["ConditionalFlow", "FlowEnsemble"]
 
 
-class ConditionalFlow(nn.Module):
+@register
+class ConditionalFlow(Part):
     """Normalizing flow whose density depends on a condition.
 
     A shift and scale by the condition, then blocks of ActNorm, a fixed orthogonal mixing and two-sided
@@ -51,6 +53,8 @@ class ConditionalFlow(nn.Module):
 
     Source: Ardizzone et al., Guided image generation with conditional invertible neural networks, 2019.
     """
+
+    kind: ClassVar[str] = "conditional"
 
     def __init__(
         self,
