@@ -14,7 +14,7 @@ from flow_work import Report, Work, freia_net, goals_met, torch_threads
 from torch import Tensor, nn
 
 import monai_inn
-from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
+from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.networks import ConditionalFlow, ConditionEncoder, Whitening
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.training import Recipe
@@ -156,7 +156,7 @@ def maps(work: Work, repeats: int) -> Report:
 
     def ours(samples: int, seed: int = 0) -> Tensor:
         q = flow["flow"](flow["encoder"](features)).leading(targets)
-        return quantiles(sort_samples(q.push(shared_latents(samples, targets, seed))), _LEVELS)
+        return quantiles(sorted_last(q.push(shared_latents(samples, targets, seed))), _LEVELS)
 
     def freia(samples: int) -> Tensor:
         condition = net["encoder"](features).repeat_interleave(samples, 0)

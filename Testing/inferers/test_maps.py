@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 import monai_inn.inferers.posterior as walk
 from monai_inn.inferers import MapNetwork
 from monai_inn.inferers.pixels import Pixels
-from monai_inn.inferers.summaries import count_modes, quantiles, shared_latents, sort_samples
+from monai_inn.inferers.summaries import count_modes, quantiles, shared_latents, sorted_last
 
 
 def assert_same_map(name, value, expected):
@@ -238,14 +238,14 @@ def test_missing_gpu_is_said(camera_fit):
 def test_quantiles_follow_the_midpoint_rule_of_numpy(levels):
     x = torch.randn(31, 5, 2, generator=torch.Generator().manual_seed(0))
     expected = np.quantile(x.numpy(), levels, axis=0, method="hazen")
-    np.testing.assert_allclose(quantiles(sort_samples(x), levels).numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(quantiles(sorted_last(x), levels).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_modes_of_known_mixtures_are_counted():
     z = shared_latents(512, 1, 0).squeeze(-1)
     half = torch.arange(512)[:, None] % 2 == 0
     cases = torch.stack([z, torch.where(half, z - 4, z + 4), torch.where(half, z - 0.5, z + 0.5)], -1)
-    counted = count_modes(sort_samples(cases.reshape(512, 1, 3)))
+    counted = count_modes(sorted_last(cases.reshape(512, 1, 3)))
     assert counted.tolist() == [[1.0, 2.0, 1.0]]
 
 

@@ -21,7 +21,7 @@ from monai_inn.inferers.summaries import (
     interval_levels,
     quantiles,
     shared_latents,
-    sort_samples,
+    sorted_last,
     summarise,
 )
 from monai_inn.metrics.calibration import calibration_noise_floor
@@ -226,8 +226,8 @@ def test_probability_undoes_the_levels_and_is_monotone(n, seed):
 def test_uniform_levels_give_plain_quantiles():
     samples = torch.randn(64, 5, 2, generator=torch.Generator().manual_seed(SEED))
     levels = QuantileLevels((torch.arange(1, 400) / 400).expand(2, -1))
-    found = calibrated_quantiles(sort_samples(samples), interval_levels(0.9), levels)
-    assert torch.allclose(found, quantiles(sort_samples(samples), (0.05, 0.5, 0.95)), atol=1e-5)
+    found = calibrated_quantiles(sorted_last(samples), interval_levels(0.9), levels)
+    assert torch.allclose(found, quantiles(sorted_last(samples), (0.05, 0.5, 0.95)), atol=1e-5)
 
 
 def test_every_parameter_is_read_at_levels_of_its_own():
@@ -235,7 +235,7 @@ def test_every_parameter_is_read_at_levels_of_its_own():
     scores = torch.stack([torch.arange(1, 400) / 400, (torch.arange(1, 400) / 400).square()])
     space = LinearGaussian(num_parameters=2).space
     maps = summarise(samples, space, 0.9, {"x2": 0.3}, QuantileLevels(scores))
-    ordered = sort_samples(samples)
+    ordered = sorted_last(samples)
     for name, level in (("interval_low", 0.05), ("median", 0.5), ("interval_high", 0.95)):
         expected = torch.stack(
             [quantiles(ordered, [level])[0, :, 0], quantiles(ordered, [level**2])[0, :, 1]], 1

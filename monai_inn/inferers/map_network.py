@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.posterior import PosteriorInferer
-from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sort_samples
+from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sorted_last
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import is_traced
@@ -98,7 +98,7 @@ class MapNetwork(nn.Module):
         space = self.problem.space.subset(self.problem.targets)
         nominal = interval_levels(self.interval)
         circles = Circles(samples, space)
-        ends = calibrated_quantiles(sort_samples(circles.cut(samples)), nominal, levels)
+        ends = calibrated_quantiles(sorted_last(circles.cut(samples)), nominal, levels)
         low, median, high = circles.physical(ends, ends[1])
         log_prob = self.network.observation_log_prob(self.problem.density_features(observation))
         score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)

@@ -21,7 +21,7 @@ __all__ = [
     "interval_levels",
     "quantiles",
     "shared_latents",
-    "sort_samples",
+    "sorted_last",
     "stored_levels",
     "summarise",
 ]
@@ -43,8 +43,8 @@ def shared_latents(num_samples: int, channels: int, seed: int) -> Tensor:
     return torch.special.ndtri(points.clamp(_TAIL, 1 - _TAIL)).float().unsqueeze(1)
 
 
-def sort_samples(samples: Tensor) -> Tensor:
-    """Sort ``(S, n, D)`` along the samples; returns ``(n, D, S)``."""
+def sorted_last(samples: Tensor) -> Tensor:
+    """Return samples ``(S, n, D)`` as ``(n, D, S)``, sorted along the last axis."""
     moved = samples.permute(1, 2, 0).contiguous()
     if moved.device.type == "cpu" and not is_recorded():
         return torch.from_numpy(np.sort(moved.numpy(), -1))  # vectorised, several times torch's speed
@@ -178,7 +178,7 @@ def summarise(
         ``quantiles`` of shape ``(n, D · len(stored))``, parameter by parameter, if levels were.
     """
     circles = Circles(samples, space)
-    ordered = sort_samples(circles.cut(samples))
+    ordered = sorted_last(circles.cut(samples))
     ends = calibrated_quantiles(ordered, interval_levels(interval), levels)
     low, median, high = circles.physical(ends, ends[1])
     maps = {

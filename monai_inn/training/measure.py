@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
-from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
+from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
 from monai_inn.metrics.detection import auroc
 from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
@@ -95,6 +95,6 @@ def _preview_error(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
         features = fitted.problem.features(y[:_PREVIEW_ROWS].to(fitted.device))
         samples = fitted.network.posterior(features).leading(len(names)).push(latents)
         quick = fitted.network.preview_quantiles(features)
-    median = quantiles(sort_samples(samples), [0.5])[0]
+    median = quantiles(sorted_last(samples), [0.5])[0]
     difference = (quick[..., quick.shape[-1] // 2] - median) / samples.std(0)
     return {name: round(float(difference[:, d].square().mean().sqrt()), 4) for d, name in enumerate(names)}

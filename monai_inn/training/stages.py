@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_inn.inferers.summaries import quantiles, shared_latents, sort_samples
+from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.encoders.encoders import QuantileHead
 from monai_inn.networks.flows.couplings import Context
@@ -147,7 +147,7 @@ def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Te
     def task(part: Tensor) -> Tensor:
         with torch.no_grad():
             samples = net.flow(part).leading(channels).push(latents)
-            return quantiles(sort_samples(samples), levels).movedim(0, -1)
+            return quantiles(sorted_last(samples), levels).movedim(0, -1)
 
     return condition, torch.cat(list(on_all_threads(task, condition.split(1024), features.device)))
 

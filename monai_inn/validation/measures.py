@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.summaries import count_modes, quantiles, sort_samples
+from monai_inn.inferers.summaries import count_modes, quantiles, sorted_last
 from monai_inn.metrics.cases import unwrap
 from monai_inn.metrics.sbc import sbc_ranks
 from monai_inn.metrics.scores import crps
@@ -56,7 +56,7 @@ def measure_cases(
         samples, truth = cases.samples[:, piece], cases.truth[piece]
         score = crps(samples, truth, period=period)
         samples, truth = unwrap(samples, truth, period)
-        ordered = sort_samples(samples)
+        ordered = sorted_last(samples)
         low, median, high = quantiles(ordered, (0.025, 0.5, 0.975))
         return CaseFigures(
             rank=sbc_ranks(samples, truth, seed=seed + piece.start),
