@@ -186,8 +186,19 @@ class InverseProblem(abc.ABC):
         prior = self.prior
         theta = torch.cat([drawn(prior, stream(seed, i, "prior")) for i in blocks])[:n]
         context = torch.cat([self.draw_context(BLOCK, stream(seed, i, "context")) for i in blocks])[:n]
+        return theta, self._under(theta, context)
+
+    def simulate_again(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return noise-free observations ``(…, C)`` of parameters ``(…, D)``, acquired as ``y`` was.
+
+        What is missing in ``y`` is missing in them.
+        """
+        made = self._under(theta, y[..., self.observation.num_values :])
+        return torch.where(y.isnan(), torch.nan, made) if self.observation.may_miss else made
+
+    def _under(self, theta: Tensor, context: Tensor) -> Tensor:
         values = self.forward_with_context(theta, context)
-        return theta, torch.cat([values, context.to(values)], -1) if context.shape[1] else values
+        return torch.cat([values, context.to(values)], -1) if context.shape[-1] else values
 
     def reference_posterior(self, y: Tensor) -> Distribution:
         """Return the exact posterior of observations ``(…, C)``, where the problem has one.

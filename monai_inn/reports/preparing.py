@@ -53,7 +53,9 @@ def read_image(
         raise ValueError("a dark reference was given without a white one; give --white too.")
     application = problem.application
     image, usable = application.match(image, str(path)), application.usable()
-    valid = torch.isfinite(image.as_tensor()).all(0)
+    values = image.as_tensor().movedim(0, -1)
+    of_a_pixel = problem.observation.kind != "neighbourhood"
+    valid = problem.observation.is_usable(values) if of_a_pixel else torch.isfinite(values).all(-1)
     if white is not None:
         references = {
             "white": _reference(white, image),

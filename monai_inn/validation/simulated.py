@@ -60,7 +60,10 @@ def simulated_cases(
     measured = problem.features(y)
     residuals = None
     if problem.can_simulate:
-        residuals = tuple(measured - problem.features(problem.forward(theta)) for theta in (drawn[0], truth))
+        residuals = tuple(
+            (measured - problem.features(problem.simulate_again(theta, y))).nan_to_num(0.0)
+            for theta in (drawn[0], truth)
+        )
     return Cases(
         drawn,
         truth,
