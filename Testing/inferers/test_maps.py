@@ -13,6 +13,7 @@ import monai_inn.inferers.posterior as walk
 from monai_inn.inferers import MapNetwork
 from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import count_modes, quantiles, shared_latents, sorted_last
+from monai_inn.training.run import merged
 
 
 def assert_same_map(name, value, expected):
@@ -271,10 +272,10 @@ def test_map_network_stacks_the_maps_and_keeps_the_geometry(camera_fit, map_netw
 def test_traced_and_exported_networks_give_the_same_maps(camera_fit, image):
     """With one block a flow and two members, for the time that recording takes."""
     problem = camera_fit.problem
-    smaller = {"num_blocks": 1, "density_blocks": 1, "members": 2}
-    map_network = MapNetwork(
-        {"name": problem.name, **problem.to_config()}, camera_fit.network.config | smaller, samples=16
-    ).eval()
+    smaller = merged(
+        camera_fit.network.config, {"flow": {"num_blocks": 1}, "density": {"num_blocks": 1, "members": 2}}
+    )
+    map_network = MapNetwork({"name": problem.name, **problem.to_config()}, smaller, samples=16).eval()
     fitting = map_network.state_dict()
     for name, value in camera_fit.network.state_dict().items():
         if f"network.{name}" in fitting:

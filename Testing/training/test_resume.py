@@ -13,8 +13,7 @@ import torch
 import monai_inn as mi
 from monai_inn.bundles.commands import fit_bundle
 from monai_inn.problems import LinearGaussian
-from monai_inn.training import Recipe
-from monai_inn.training import fit as fit_module_function
+from monai_inn.training import Recipe, run
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 
 SMALL = {
@@ -40,9 +39,8 @@ def weights(fitted):
 @pytest.fixture
 def impatient(monkeypatch):
     """Stop a stage early: after one evaluation that is no better."""
-    import sys
 
-    module = sys.modules[fit_module_function.__module__]
+    module = run
     monkeypatch.setattr(module, "run_stage", functools.partial(module.run_stage, patience=1))
 
 
@@ -189,9 +187,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(damage, interrupted, tmp_pa
 
 @pytest.fixture
 def tiny_recipe(monkeypatch):
-    import sys
 
-    module = sys.modules[fit_module_function.__module__]
+    module = run
     sizes = {"measured": 64, "held_out": 256, "guard": 64, "batch_size": 64, "preview_observations": 64}
     steps = {"posterior_steps": 6, "density_steps": 2, "preview_steps": 2, "num_simulations": 2048}
     monkeypatch.setattr(module.Recipe, "__init__", functools.partialmethod(Recipe.__init__, **sizes, **steps))
