@@ -14,6 +14,7 @@ import monai_inn as mi
 from monai_inn.bundles.layout import METADATA, WEIGHTS, sha256
 from monai_inn.bundles.reading import describe
 from monai_inn.bundles.writing import save
+from monai_inn.training.run import merged
 
 FEW_BYTES = 400 << 20  # a small network itself takes a few MB, what is asked for below 4 TB
 
@@ -203,21 +204,21 @@ def described(bundle, change):
 @pytest.mark.parametrize(
     "sizes",
     [
-        {"hidden_channels": [1_000_000, 1_000_000]},
-        {"num_blocks": 1_000_000_000},
-        {"members": 1_000_000_000},
-        {"encoder_width": 10_000_000},
+        {"flow": {"hidden_channels": [1_000_000, 1_000_000]}},
+        {"flow": {"num_blocks": 1_000_000_000}},
+        {"density": {"members": 1_000_000_000}},
+        {"encoder": {"width": 10_000_000}},
         {"num_ood_scores": 1_000_000_000_000},
-        {"condition_channels": 1 << 62},
+        {"encoder": {"out_channels": 1 << 62}},
         {"recalibration_cases": 1_000_000_000_000},
-        {"components": 100_000, "templates": 1_000_000_000},
-        {"groups": [1, 1_000_000]},
+        {"encoder": {"kind": "image", "num_parameters": 13, "components": 14, "templates": 1_000_000_000}},
+        {"flow": {"groups": [1, 1_000_000]}},
     ],
 )
 def test_a_huge_network_is_refused_before_it_takes_memory(bundle, sizes):
     import resource
 
-    described(bundle, lambda about: about["network"].update(sizes))
+    described(bundle, lambda about: about.update(network=merged(about["network"], sizes)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="do not fit this release"):
         mi.load(bundle)
@@ -227,16 +228,20 @@ def test_a_huge_network_is_refused_before_it_takes_memory(bundle, sizes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a["network"].update(groups=[2, 11]), "do not fit"),
-        (lambda a: a["network"].update(num_blocks="four"), "is not a safetensors file of ours"),
-        (lambda a: a["network"].update(hidden_channels=8), "is not a safetensors file of ours"),
-        (lambda a: a["network"].update(coupling="glue"), "is not a safetensors file of ours"),
-        (lambda a: a["network"].update(seed=-1), "is not a safetensors file of ours"),
+        (lambda a: a["network"]["flow"].update(groups=[2, 11]), "do not fit"),
+        (lambda a: a["network"]["flow"].update(num_blocks="four"), "do not fit"),
+        (lambda a: a["network"]["flow"].update(hidden_channels=8), "do not fit"),
+        (lambda a: a["network"]["flow"].update(coupling="glue"), "do not fit"),
+        (lambda a: a["network"]["flow"].update(seed="zero"), "do not fit"),
+        (lambda a: a["network"].update(num_ood_scores=-1), "is not a safetensors file of ours"),
+        (lambda a: a["network"].update(encoder="vector"), "is not a safetensors file of ours"),
+        (lambda a: a["network"]["encoder"].update(kind="glue"), "needs the part of a network 'glue'"),
+        (lambda a: a["network"]["encoder"].update(kind="conditional"), "do not fit"),
         (lambda a: a["problem"].update(name="linear_gaussian", config={}), "do not fit"),
         (lambda a: a["problem"].update(config={"camera": 5}), "do not fit"),
         (lambda a: a["problem"].update(config={"camera": {"name": "x"}}), "do not fit"),
         (lambda a: a["problem"].update(config={"what": [None]}), "do not fit"),
-        (lambda a: a["problem"]["config"].update(camera="rgb_nikon_d5100"), "num_features"),
+        (lambda a: a["problem"]["config"].update(camera="rgb_nikon_d5100"), "the network has 15 features"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(bundle, change, message):

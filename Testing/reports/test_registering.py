@@ -14,9 +14,9 @@ from safetensors import safe_open
 
 import monai_inn as mi
 from monai_inn.applications.registration.carm import POSE, project_points
+from monai_inn.applications.registration.commands import poses_in_words
 from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.applications.registration.results.view_planning import plan_views
-from monai_inn.plain import plain
 
 TRUE_POSE = (30.0, 5.0)
 
@@ -56,7 +56,9 @@ def test_the_bundle_brings_its_ct(pose_fit, pose_bundle):
     with torch.no_grad():
         assert torch.equal(loaded.posterior(y).log_prob(theta), pose_fit.posterior(y).log_prob(theta))
     with safe_open(pose_bundle / "models/model.safetensors", "pt") as file:
-        assert file.get_tensor("whitening.axes").dtype == torch.float16  # nothing lost, half the size
+        assert (
+            file.get_tensor("encoder.components.axes").dtype == torch.float16
+        )  # half the size
 
 
 def test_the_record_is_complete_and_agrees_with_itself(result):
@@ -149,7 +151,7 @@ def test_refined_poses_fit_better(pose_fit, result):
         assert found["log_likelihood_gain"] == pytest.approx(gain, abs=1e-2)
         assert gain > 0
         assert {name for name, sd in found["sd"].items() if sd > 0} == {"lao", "cra"}
-    said = plain("register", record | {"out": str(folder)})
+    said = poses_in_words(record | {"out": str(folder)})
     assert said.count("refined: lao") == len(record["modes"])
 
 

@@ -46,7 +46,7 @@ def map_network(
     header, tensors = read_weights(folder, metadata)
     with making(folder, metadata):
         problem, weights = problem_and_weights(header, tensors)
-    problem.observation.require_local(problem.name)
+    problem.require_maps()
     with making(folder, metadata):
         network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
         network.network.load_state_dict(weights)

@@ -292,7 +292,7 @@ class FittedPosterior:
 
     def _batched(self, image: Tensor, batched: bool | None) -> tuple[Tensor, bool]:
         """The image with a batch axis, and whether it came with one."""
-        self.problem.observation.require_local(self.problem.name)
+        self.problem.require_maps()
         channels = self.problem.observation.channels
         image = torch.as_tensor(image).to(self.device)
         first, second = (size == channels for size in (*image.shape[:2], -1, -1)[:2])

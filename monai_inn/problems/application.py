@@ -36,6 +36,7 @@ class Application:
             are no bands of light.
         extras: extras of the package that MONAI's command line needs for a bundle.
         references: publications beside those of the method.
+        instead_of_maps: what to do with whole images, of which there are no maps.
     """
 
     device: str | None = None
@@ -44,6 +45,7 @@ class Application:
     wavelengths_nm: NDArray[np.float64] | None = None
     extras: tuple[str, ...] = ("bundle",)
     references: tuple[str, ...] = ()
+    instead_of_maps: str = "ask for its posterior"
 
     def __init__(self, problem: InverseProblem) -> None:
         self.problem = problem

@@ -155,6 +155,14 @@ class InverseProblem(abc.ABC):
         """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""
         return self.observation.is_usable(y)
 
+    def require_maps(self) -> None:
+        """Raise a ``ValueError`` if an observation is a whole image, of which there are no maps."""
+        if not self.observation.is_local:
+            raise ValueError(
+                f"the problem {self.name!r} takes a whole image at a time and makes no maps of it; "
+                f"{self.application.instead_of_maps}."
+            )
+
     def simulate(self, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Draw parameters from the prior and their noisy observations.
 

@@ -118,14 +118,6 @@ class Observation:
         """Whether an observation belongs to one pixel of an image, so that there are maps of images."""
         return self.kind != "image"
 
-    def require_local(self, name: str) -> None:
-        """Raise a ``ValueError`` if an observation of the problem of that name is a whole image."""
-        if not self.is_local:
-            raise ValueError(
-                f"the problem {name!r} takes a whole image at a time and makes no maps of it; ask for its "
-                "posterior, or use the command of its own if it has one, see `monai-inn --help`."
-            )
-
     def parts(self, y: Tensor) -> Parts:
         """Take rows ``(…, C)`` apart.
 

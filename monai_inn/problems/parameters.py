@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -231,11 +230,12 @@ class ParameterSpace:
     @property
     def _groups(self) -> list[tuple[Parameter, slice]]:
         """One of each run of parameters with the same prior, as those of a field have, and its columns."""
-        groups, first = [], 0
-        for _, run in itertools.groupby(self.parameters, _prior_of):
-            alike = list(run)
-            groups.append((alike[0], slice(first, first + len(alike))))
-            first += len(alike)
+        groups: list[tuple[Parameter, slice]] = []
+        for column, p in enumerate(self.parameters):
+            start = column
+            if groups and _prior_of(groups[-1][0]) == _prior_of(p):
+                start = groups.pop()[1].start
+            groups.append((p, slice(start, column + 1)))
         return groups
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:

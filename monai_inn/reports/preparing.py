@@ -46,7 +46,7 @@ def read_image(
     """
     from monai_inn.transforms import CalibrateReflectance, read_multispectral
 
-    problem.observation.require_local(problem.name)
+    problem.require_maps()
     image: MetaTensor = read_multispectral(path)
     wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
     if dark is not None and white is None:

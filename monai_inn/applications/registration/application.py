@@ -13,6 +13,7 @@ class XrayApplication(Application):
     """The pose of a C-arm from an X-ray of the patient whose CT the problem holds."""
 
     modality = "X-ray"
+    instead_of_maps = "use `monai-inn register`"
     extras = ("bundle", "registration")
     references = (
         "Trofimova et al., Representing ambiguity in registration problems with conditional invertible "

@@ -8,7 +8,7 @@ from typing import Any
 
 from monai_inn.verbs import device_of, progress_of
 
-__all__ = ["add"]
+__all__ = ["add", "poses_in_words"]
 
 Verb = Callable[[str, Callable[[argparse.Namespace], dict[str, Any]], str], argparse.ArgumentParser]
 
@@ -20,7 +20,7 @@ def add(verb: Verb) -> None:
         verb: called with a name, what it runs and a line of help; returns its parser.
     """
     sub = verb("register", register, "find the poses of a C-arm that explain an X-ray")
-    sub.set_defaults(plain=_poses)
+    sub.set_defaults(plain=poses_in_words)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
     sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
@@ -95,7 +95,8 @@ def views(arguments: argparse.Namespace) -> dict[str, Any]:
         )
 
 
-def _poses(result: Mapping[str, Any]) -> str:
+def poses_in_words(result: Mapping[str, Any]) -> str:
+    """Return what ``register`` found as text for people."""
     free = [(row["name"], row["unit"]) for row in result["parameters"] if row["is_free"]]
     lines = [result["ambiguity"]["statement"]]
 
