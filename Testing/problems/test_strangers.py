@@ -91,6 +91,9 @@ def test_each_is_validated_and_inferred(lab, name):
         assert np.load(lab / f"{name}.samples.npy").shape == (200, 8, 2)
         return
     record = json.loads((lab / f"{name}.result/result.json").read_text())
+    classes = {row["parameter"] for row in record["files"] if row["map"] == "class_probability"}
+    found = {"finding = none", "finding = benign", "finding = malignant"}
+    assert classes == (found if name == "strange_finding" else set())
     assert record["summary"]["valid_pixels"] == 12
     assert (lab / f"{name}.result/maps.png").stat().st_size > 10_000
 

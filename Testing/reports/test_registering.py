@@ -56,9 +56,7 @@ def test_the_bundle_brings_its_ct(pose_fit, pose_bundle):
     with torch.no_grad():
         assert torch.equal(loaded.posterior(y).log_prob(theta), pose_fit.posterior(y).log_prob(theta))
     with safe_open(pose_bundle / "models/model.safetensors", "pt") as file:
-        assert (
-            file.get_tensor("encoder.components.axes").dtype == torch.float16
-        )  # half the size
+        assert file.get_tensor("encoder.components.axes").dtype == torch.float16  # half the size
 
 
 def test_the_record_is_complete_and_agrees_with_itself(result):

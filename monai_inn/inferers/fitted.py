@@ -257,6 +257,9 @@ class FittedPosterior:
             elif name == "quantiles":
                 names = [f"{key} at {level:.4g}" for key in names for level in levels]
                 units = [unit for unit in units for _ in levels]
+            elif name == "class_probability":
+                names = [f"{p.name} = {label}" for p in space.parameters for label in p.categories]
+                units = ["1"] * len(names)
             elif name == "mode_count":
                 units = ["1"] * len(names)
             elif name in ("waic", "ood", "p_value", "valid"):

@@ -174,8 +174,9 @@ def summarise(
 
     Returns:
         ``median``, ``mean``, ``interval_low``, ``interval_high``, ``interval_width``, ``mode_count`` of shape
-        ``(n, D)``, ``probability_below`` of shape ``(n, len(below))`` if thresholds were given, and
-        ``quantiles`` of shape ``(n, D · len(stored))``, parameter by parameter, if levels were.
+        ``(n, D)``, ``probability_below`` of shape ``(n, len(below))`` if thresholds were given,
+        ``quantiles`` of shape ``(n, D · len(stored))``, parameter by parameter, if levels were, and
+        ``class_probability``, for every class of every parameter that is one, if there are some.
     """
     circles = Circles(samples, space)
     ordered = sorted_last(circles.cut(samples))
@@ -200,4 +201,12 @@ def summarise(
             share = (samples[..., column] < latent).to(median.dtype).mean(0)
             shares.append(share if levels is None else levels.probability(share, column))
         maps["probability_below"] = torch.stack(shares, -1)
-    return maps
+    kinds = [(column, len(p.categories)) for column, p in enumerate(space.parameters)]
+    classes = [_class_shares(samples[..., column], number) for column, number in kinds if number]
+    return maps | ({"class_probability": torch.cat(classes, -1)} if classes else {})
+
+
+def _class_shares(samples: Tensor, number: int) -> Tensor:
+    """Share of each class ``(n, K)`` among latent samples ``(S, n)`` of one parameter."""
+    index = (number * torch.special.ndtr(samples)).long().clamp(0, number - 1)
+    return F.one_hot(index, number).to(samples).mean(0)

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["on_cpu", "write_maps", "write_photo", "write_quantiles", "write_samples"]
 
-_WRITTEN = ("median", "interval_width", "mode_count", "probability_below", "waic", "ood", "p_value", "valid")
+_WRITTEN = (
+    "median",
+    "interval_width",
+    "mode_count",
+    "probability_below",
+    "class_probability",
+    "waic",
+    "ood",
+    "p_value",
+    "valid",
+)
 
 
 def write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[str, Any]]:
@@ -30,7 +40,7 @@ def write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[st
         for channel, name, unit in zip(
             stacked, stacked.meta["channel_names"], stacked.meta["units"], strict=True
         ):
-            stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_')}"
+            stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_').replace(' = ', '_')}"
             values = channel.bool() if kind == "valid" else channel
             meta = {"affine": stacked.affine, "channel_names": [name], "units": unit}
             write_map(folder / f"{stem}.nii.gz", _two_axes(values.as_tensor()[None]), meta)
