@@ -234,10 +234,16 @@ def test_config_keeps_the_angles():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"periodic": (3,)}, r"angles and classes, \[3\], are not channels of the first group of 3, each once"),
+        (
+            {"periodic": (3,)},
+            r"classes, \[3\], are not channels of the first group of 3, each once",
+        ),
         ({"periodic": (-1,)}, r"angles and classes, \[-1\], are not channels of the first group of 3"),
         ({"periodic": (1, 1)}, "each once"),
-        ({"periodic": (1,), "groups": (1, 2)}, r"angles and classes, \[1\], are not channels of the first group of 1"),
+        (
+            {"periodic": (1,), "groups": (1, 2)},
+            r"classes, \[1\], are not channels of the first group of 1",
+        ),
         (
             {"periodic": (0,), "hidden_channels": ((8,),)},
             r"same hidden layers in all subnets, got hidden_channels",

@@ -76,7 +76,7 @@ def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra, tmp_p
 def test_bundles_of_xrays_are_left_to_their_own_module():
     from INNUncertaintyLib.bundles import bundles_of
 
-    listing = [{"name": "a", "problem": "oximetry"}, {"name": "b", "problem": "registration"}]
+    listing = [{"name": "a", "problem": "oximetry"}, {"name": "b", "problem": "pose", "result": "poses"}]
     broken = {"name": "c", "error": "truncated"}
     assert [bundle.name for bundle in bundles_of({"bundles": [*listing, broken]})] == ["a", "c"]
 

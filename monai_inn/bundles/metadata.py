@@ -53,6 +53,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
         SECTION: {
             "format_version": FORMAT_VERSION,
             "problem": problem.name,
+            "result": told.result,
             "targets": list(problem.targets),
             "parameters": [_finite(p) for p in problem.space.to_config()],
             "camera": told.device,

@@ -101,7 +101,7 @@ SECTION_OF_THIS_FORMAT = object_of(
         "weights_bytes": SIZE,
         "card": _CARD,
     },
-    {"camera": {"type": ["string", "null"]}},
+    {"camera": {"type": ["string", "null"]}, "result": TEXT},
 )
 
 SIZES: Schema = {"type": "array", "items": SIZE}

@@ -51,6 +51,11 @@ class Application:
         self.problem = problem
 
     @property
+    def result(self) -> str:
+        """Kind of result that people get: ``"maps"``, or ``"posterior"``; what programs choose bundles by."""
+        return "maps" if self.problem.observation.is_local else "posterior"
+
+    @property
     def task(self) -> str:
         """One line for catalogues."""
         shown = self.problem.space.subset(self.problem.targets).parameters

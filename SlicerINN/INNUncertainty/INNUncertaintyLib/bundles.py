@@ -96,7 +96,7 @@ def holds_bundles(folder: str) -> bool:
 
 def bundles_of(listing: dict[str, Any]) -> list[Bundle]:
     """The bundles of a listing that are for images of bands; those of X-rays have a module of their own."""
-    return [Bundle(entry) for entry in listing["bundles"] if entry.get("problem") != "registration"]
+    return [Bundle(entry) for entry in listing["bundles"] if entry.get("result", "maps") == "maps"]
 
 
 def _escaped(text: str) -> str:

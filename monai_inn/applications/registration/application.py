@@ -12,6 +12,7 @@ __all__ = ["XrayApplication"]
 class XrayApplication(Application):
     """The pose of a C-arm from an X-ray of the patient whose CT the problem holds."""
 
+    result = "poses"
     modality = "X-ray"
     instead_of_maps = "use `monai-inn register`"
     extras = ("bundle", "registration")
