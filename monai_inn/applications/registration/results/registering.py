@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import gantry_motion
-from monai_inn.applications.registration.pose_weights import reconcile, reweight
+from monai_inn.applications.registration.pose_weights import Reweighted, reconcile, reweight
 from monai_inn.applications.registration.poses import (
     PosePosterior,
     Refined,
@@ -45,6 +45,7 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 if TYPE_CHECKING:
     from monai_inn.applications.registration import Xray
     from monai_inn.applications.registration.problem import PoseRegistration
+    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["REGISTRATION", "register_xray"]
 
@@ -99,48 +100,68 @@ def register_xray(
     fitted = load(bundle, device)
     problem = registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
+    settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
+    settings |= {"refined": refined, "reweighted": reweighted}
     with new_folder(out, REGISTRATION, "a registration") as draft:
-        read = [read_xray(path, **frame) for path in (xray, second) if path is not None]
+        paths = [path for path in (xray, second) if path is not None]
+        read = [read_xray(path, **frame) for path in paths]
         seen = [match_detector(x, problem.detector, problem.brightest, **reading) for x in read]
         observations, notes = torch.stack([image for image, _ in seen]), [n for _, text in seen for n in text]
-        observation = observations[0]
         started = time.monotonic()
-        weighed = reweight(fitted, observation, samples, seed) if reweighted else None
-        if weighed is not None:
-            answer = weighed.posterior
-        elif second is None:
-            answer = infer_pose(fitted, observation, samples, seed)
-        else:
-            motions = _motions(problem, read, turned)
-            answer = reconcile(fitted, observations, motions, samples, seed)
+        motions = None if second is None else _motions(problem, read, turned)
+        answer, weighed = _answer(fitted, observations, motions, samples, seed, reweighted)
         trust = trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
-        tops = [refine(problem, observation, m.parameters) if refined else None for m in answer.modes]
-        modes = [
-            describe_mode(problem, observation, answer, k, drr, top)
-            for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))
-        ]
-        settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
-        settings |= {"refined": refined, "reweighted": reweighted}
+        tops = [refine(problem, observations[0], m.parameters) if refined else None for m in answer.modes]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
-        record["xray"] = _read(xray, read[0]) | {"notes": [*(n for x in read for n in x.notes), *notes]}
-        record["second_xray"] = (
-            None
-            if second is None
-            else _read(second, read[1]) | {"turned_deg": None if turned is None else list(turned)}
-        )
-        record |= describe_problem(problem) | {"trust": trust, "modes": modes}
-        record |= {"differences": differences(problem, answer), "weights": describe_weights(weighed)}
+        first, *others = (_read(path, x) for path, x in zip(paths, read, strict=True))
+        record["xray"] = first | {"notes": [*(n for x in read for n in x.notes), *notes]}
+        angles = None if turned is None else list(turned)
+        record["second_xray"] = others[0] | {"turned_deg": angles} if others else None
+        record |= _poses(problem, observations[0], answer, drrs, tops)
+        record |= {"trust": trust, "weights": describe_weights(weighed)}
         record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
-        files = _write(draft, problem, observation, answer, drrs, tops)
+        files = _write(draft, problem, observations[0], answer, drrs, tops)
         record |= {"files": files, "pictures": ["overview.png"]}
         from monai_inn.applications.registration.results.figure import pose_figure
 
-        pose_figure(problem, observation, answer, drrs, record, draft / "overview.png")
+        pose_figure(problem, observations[0], answer, drrs, record, draft / "overview.png")
         write_json(draft / REGISTRATION, record)
     return record
+
+
+def _answer(
+    fitted: FittedPosterior,
+    observations: Tensor,
+    motions: Tensor | None,
+    samples: int,
+    seed: int,
+    reweighted: bool,
+) -> tuple[PosePosterior, Reweighted | None]:
+    """The posterior of one X-ray, of one weighed by its likelihood, or of two from turned C-arms."""
+    if motions is not None:
+        return reconcile(fitted, observations, motions, samples, seed), None
+    if not reweighted:
+        return infer_pose(fitted, observations[0], samples, seed), None
+    weighed = reweight(fitted, observations[0], samples, seed)
+    return weighed.posterior, weighed
+
+
+def _poses(
+    problem: PoseRegistration,
+    observation: Tensor,
+    answer: PosePosterior,
+    drrs: Sequence[Tensor],
+    tops: Sequence[Refined | None],
+) -> dict[str, Any]:
+    """What the record says of the problem, its poses and how they differ."""
+    modes = [
+        describe_mode(problem, observation, answer, k, drr, top)
+        for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))
+    ]
+    return describe_problem(problem) | {"modes": modes, "differences": differences(problem, answer)}
 
 
 def _read(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
