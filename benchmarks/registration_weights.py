@@ -1,6 +1,6 @@
 """Is a learned posterior over four to six pose parameters right, where no grid is affordable?
 
-Importance sampling that starts from the network's draws (`inferers.pose_weights`) gives the evidence and
+Importance sampling that starts from the network's draws (`registration.pose_weights`) gives the evidence and
 KL(exact ‖ learned). Tempered sequential Monte Carlo, which knows nothing of the network, must find the same
 evidence, means and widths. `--bundle` is what `monai-inn fit registration` wrote.
 """

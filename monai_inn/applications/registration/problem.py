@@ -45,12 +45,12 @@ class PoseRegistration(InverseProblem):
     """Pose of a patient in front of a C-arm, from one X-ray and the patient's own CT.
 
     The parameters are some of ``lao``, ``cra``, ``roll`` in degrees and ``right``, ``down``, ``away`` in mm,
-    see ``physics.carm.POSE``; an angle that may take a full turn is periodic. An observation is an image of
+    see ``carm.POSE``; an angle that may take a full turn is periodic. An observation is an image of
     line integrals of attenuation, relative to the brightest that the prior makes, its rows one after another.
     There is no scatter in it.
 
     Args:
-        volume: attenuation in 1/mm, shape ``(I, J, K)``, see ``physics.ct.attenuation_volume``; a schematic
+        volume: attenuation in 1/mm, shape ``(I, J, K)``, see ``ct.attenuation_volume``; a schematic
             spine by default.
         affine: from its voxels to RAS in mm, 4 × 4 nested lists.
         free: range of every parameter that is to be found, flat prior; ``lao`` and ``cra`` by default.
