@@ -75,7 +75,8 @@ class Application:
     @property
     def data_source(self) -> str:
         """Where training data come from."""
-        return f"Simulations of the forward model {self.problem.name!r} of monai_inn; no patient data."
+        package = type(self.problem).__module__.partition(".")[0]
+        return f"Simulations of the forward model {self.problem.name!r} of {package}."
 
     @property
     def data_type(self) -> str:

@@ -36,6 +36,11 @@ class CameraApplication(Application):
         self.wavelengths_nm = problem.camera.centre_nm
 
     @property
+    def data_source(self) -> str:
+        """Where training data come from."""
+        return f"{super().data_source.removesuffix('.')}; no patient data."
+
+    @property
     def device_line(self) -> str:
         """Name and number of bands of the camera."""
         return f"Camera: `{self.device}`, {self.problem.camera.num_bands} bands."
