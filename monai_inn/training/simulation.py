@@ -49,8 +49,8 @@ def simulate_to_zarr(
         The training set.
 
     Raises:
-        ValueError: if a number is out of range, the rows are more than the disk holds, or the folder holds something else, damaged metadata, or a
-            run of another problem, seed or ``n``.
+        ValueError: if a number is out of range, the rows are more than the disk holds, or the folder holds
+            something else, damaged metadata, or a run of another problem, seed or ``n``.
         RuntimeError: if a worker fails; what is finished is kept, and a further call continues.
     """
     if n < 1 or workers < 1:
