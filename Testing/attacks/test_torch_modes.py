@@ -369,3 +369,14 @@ def test_a_compiled_map_network_gives_the_same_maps(gaussian_fit):
     with torch.no_grad():
         found = torch.compile(network.eval(), backend="eager", fullgraph=True)(image)
         torch.testing.assert_close(found, network(image), rtol=1e-4, atol=2e-3, equal_nan=True)
+
+
+def test_the_density_of_a_fitted_posterior_compiles_in_one_piece(gaussian_fit):
+    theta, y = gaussian_fit.problem.simulate(20, seed=3)
+
+    def density(y: Tensor, theta: Tensor) -> Tensor:
+        return gaussian_fit.posterior(y).log_prob(theta)
+
+    with torch.no_grad():
+        found = torch.compile(density, backend="eager", fullgraph=True)(y, theta)
+        torch.testing.assert_close(found, density(y, theta), rtol=1e-4, atol=1e-4)

@@ -175,3 +175,12 @@ def test_bad_numbers_are_refused(tmp_path, problem, options):
     with pytest.raises(ValueError, match="positive"):
         simulate_to_zarr(problem, path=tmp_path / "set", **{"n": 10, **options})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_rows_than_the_disk_holds_are_refused(tmp_path, problem):
+    """Once the list of chunks of 10^20 rows took all memory of the machine."""
+    with pytest.raises(
+        ValueError, match=r"1,000,000,000,000,000 simulations of .* take .* GB; ask for fewer"
+    ):
+        simulate_to_zarr(problem, 10**15, tmp_path / "far" / "set")
+    assert not list(tmp_path.iterdir())

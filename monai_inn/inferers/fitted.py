@@ -290,8 +290,10 @@ class FittedPosterior:
             raise ValueError(
                 f"observations have {observation.shape[-1]} channels on the last axis, expected {channels}."
             )
-        # Networks make tensors like their input, which a MetaTensor with its geometry is not meant for.
-        return observation.as_subclass(torch.Tensor).to(self.device, torch.float32)
+        # Networks make tensors like their input, which a MetaTensor with its geometry is not meant for. A
+        # plain tensor stays as it is: torch.compile cannot follow as_subclass.
+        plain = observation if type(observation) is Tensor else observation.as_subclass(Tensor)
+        return plain.to(self.device, torch.float32)
 
     def _batched(self, image: Tensor, batched: bool | None) -> tuple[Tensor, bool]:
         """The image with a batch axis, and whether it came with one."""

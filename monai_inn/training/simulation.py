@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -48,8 +49,8 @@ def simulate_to_zarr(
         The training set.
 
     Raises:
-        ValueError: if a number is out of range, or the folder holds something else, damaged metadata, or a
-            run of another problem, seed or ``n``.
+        ValueError: if a number is out of range, the rows are more than the disk holds, or the folder holds
+            something else, damaged metadata, or a run of another problem, seed or ``n``.
         RuntimeError: if a worker fails; what is finished is kept, and a further call continues.
     """
     if n < 1 or workers < 1:
@@ -59,6 +60,7 @@ def simulate_to_zarr(
             f"chunk = {chunk} must be a positive multiple of {BLOCK}, the rows that share a random stream."
         )
     folder = Path(path)
+    _check_space(problem, n, folder)
     description = simulation_store.describe(problem, n, seed)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         simulation_store.create(folder, problem, n, chunk, description)
@@ -81,6 +83,18 @@ def simulate_to_zarr(
         if progress is not None:
             progress(sum(min(rows, n - i * rows) for i in done), n)
     return open_simulations(folder)
+
+
+def _check_space(problem: InverseProblem, n: int, folder: Path) -> None:
+    """Refuse rows that the whole disk cannot hold: the list of their chunks alone could fill the memory."""
+    needed = 4 * n * (len(problem.parameters) + len(problem.observation_names))
+    place = next(parent for parent in folder.absolute().parents if parent.exists())
+    total = shutil.disk_usage(place).total
+    if needed > total:
+        raise ValueError(
+            f"{n:,} simulations of {problem.name} take {needed / 1e9:,.0f} GB, the disk of {folder} holds "
+            f"{total / 1e9:,.0f} GB; ask for fewer."
+        )
 
 
 def _write_chunk(problem: InverseProblem, group: Any, n: int, seed: int, rows: int, index: int) -> None:

@@ -140,7 +140,11 @@ def _controls() -> None:
         color="primary",
         **_TIGHT,
     )
-    html.P("Striped: out of distribution. No setting hides the stripes.", classes="about")
+    html.P(
+        "Striped: out of distribution. No setting hides the stripes. "
+        "No map: the spectrum is not usable, or the pixel is masked.",
+        classes="about",
+    )
 
 
 def slider(name: str, label: str, text: str, low: Any, high: Any, step: Any, disabled: str = "false") -> None:

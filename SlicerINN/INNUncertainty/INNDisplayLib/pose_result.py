@@ -148,7 +148,7 @@ class PoseResult:
 
     def _image(self, name: str) -> DetectorImage:
         path = self.folder / Path(name).name
-        values, matrix = MapFile(path, "", "", "1", ()).load()
+        values, matrix = MapFile(path, "", "", "1", (), _AGAIN).load()
         detector = self.record["detector"]
         shape = (1, detector["rows"], detector["columns"])
         if values.shape != shape:

@@ -15,8 +15,9 @@ from .record import RecordKind, ResultError
 
 __all__ = ["MapFile", "Result", "Shown", "parse_result", "read_result"]
 
+_AGAIN = "Run the inference again."
 _KIND = RecordKind(
-    "result.json", "result", "monai-inn infer", "Run the inference again.",
+    "result.json", "result", "monai-inn infer", _AGAIN,
     ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust"),
 )  # fmt: skip
 
@@ -55,13 +56,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class MapFile:
-    """One file of the result: a map of a kind, for a parameter."""
+    """One file of the result: a map of a kind, for a parameter; ``again`` says how to get a new one."""
 
     path: Path
     kind: str
     parameter: str
     unit: str
     levels: tuple[float, ...]
+    again: str = _AGAIN
 
     def read(self) -> NDArray[Any]:
         """Voxels in Slicer's order, ``(K, J, I)``, or ``(K, J, I, C)`` for a stack."""
@@ -69,7 +71,7 @@ class MapFile:
 
     def load(self) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Voxels as ``read`` gives them, and index to RAS millimeters, ``(4, 4)``."""
-        image = _read(self.path)
+        image = _read(self.path, self.again)
         array = sitk.GetArrayFromImage(image)
         size = image.GetDimension()
         matrix = np.eye(4)
@@ -138,10 +140,8 @@ def parse_result(folder: Path, record: Any) -> Result:
     return Result(folder, record, parameters, files)
 
 
-def _read(path: Path) -> sitk.Image:
+def _read(path: Path, again: str) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise ResultError(
-            f"{path}: cannot be read; the file is truncated. Run the inference again."
-        ) from error
+        raise ResultError(f"{path}: cannot be read; the file is truncated or damaged. {again}") from error
