@@ -87,7 +87,7 @@ def simulate_to_zarr(
 
 def _check_space(problem: InverseProblem, n: int, folder: Path) -> None:
     """Refuse rows that the whole disk cannot hold: the list of their chunks alone could fill the memory."""
-    needed = 4 * n * (len(problem.parameters) + len(problem.observation_names))
+    needed = 4 * n * (len(problem.parameters) + len(problem.observation))
     place = next(parent for parent in folder.absolute().parents if parent.exists())
     total = shutil.disk_usage(place).total
     if needed > total:
