@@ -15,6 +15,7 @@ from monai_inn.training import Recipe
 from monai_inn.training.budget import deadlines
 from monai_inn.training.engine import Pace, Stage, run_stage
 from monai_inn.training.pool import SimulationPool
+from monai_inn.training.run import merged
 
 SMALL = {
     "flow": {"hidden_channels": (24, 24), "num_blocks": 2},
@@ -145,3 +146,13 @@ def test_a_batch_without_finite_gradients_is_skipped():
     best = run_stage(stage, resumed=None, save=lambda _: None, tell=lambda _: None)
     assert best < 1e-3
     assert torch.isfinite(module.weight).all()
+
+
+def test_sizes_are_merged_part_by_part_and_another_kind_keeps_none():
+    usual = {"encoder": {"kind": "image", "components": 3}, "num_ood_scores": 5}
+    assert merged(usual, {"encoder": {"width": 8}, "flow": {"num_blocks": 2}}) == {
+        "encoder": {"kind": "image", "components": 3, "width": 8},
+        "flow": {"num_blocks": 2},
+        "num_ood_scores": 5,
+    }
+    assert merged(usual, {"encoder": {"kind": "vector"}})["encoder"] == {"kind": "vector"}

@@ -38,10 +38,13 @@ _HELD_OUT, _GUARD, MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
 
 
 def merged(sizes: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of parts with those of others in their place, part by part."""
+    """Sizes of parts with those of others in their place; a part of another kind keeps none of them."""
     merged = dict(sizes)
     for name, value in others.items():
-        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, Mapping) else value
+        before = merged.get(name, {})
+        if isinstance(value, Mapping) and value.get("kind", before.get("kind")) == before.get("kind"):
+            value = {**before, **value}
+        merged[name] = value
     return merged
 
 
