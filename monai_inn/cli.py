@@ -9,12 +9,11 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TextIO
 
-from monai_inn import __version__, verbs
+from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
-from monai_inn.plain import plain, with_warnings
 
 __all__ = ["main"]
 
@@ -44,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"monai-inn: {' '.join(_message(error).split())}", sys.stderr)
         return _BAD_INPUT
-    said = getattr(arguments, "plain", None)
-    text = plain(arguments.verb, result) if said is None else with_warnings(said(result), result)
-    _say(json.dumps(result, indent=2) if arguments.json else text, sys.stdout)
+    if arguments.json:
+        _say(json.dumps(result, indent=2), sys.stdout)
+    else:
+        _say(plain.with_warnings(arguments.words(result), result), sys.stdout)
     return 0
 
 
@@ -89,10 +89,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(
-        name: str, run: Callable[[argparse.Namespace], dict[str, Any]], text: str
+        name: str,
+        run: Callable[[argparse.Namespace], dict[str, Any]],
+        text: str,
+        words: Callable[[Mapping[str, Any]], str] = plain.entries,
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, words=words)
         sub.add_argument("--json", action="store_true", help="print the result as JSON")
         sub.add_argument(
             "--progress-lines",
@@ -106,10 +109,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "problems",
         verbs.problems,
         "list the inverse problems, their parameters and units, and shipped bundles",
+        plain.problems,
     )
 
     sub = verb(
-        "bundles", verbs.bundles, "list the shipped bundles and those in folders, for whom and how good"
+        "bundles",
+        verbs.bundles,
+        "list the shipped bundles and those in folders, for whom and how good",
+        plain.bundles,
     )
     sub.add_argument("folders", nargs="*", metavar="FOLDER", help="bundle, or folder that holds bundles")
 
@@ -123,7 +130,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("-o", "--out", required=True, metavar="ZARR", help="folder to write or continue")
     sub.add_argument("--workers", type=int, default=1, help="processes (1)")
 
-    sub = verb("fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle")
+    sub = verb(
+        "fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle", plain.fit
+    )
     _add_problem(sub, argv)
     sub.add_argument("-o", "--out", required=True, metavar="BUNDLE", help="bundle folder to write")
     sub.add_argument("--members", type=int, default=5, help="flows behind the trust score, at least 2 (5)")
@@ -144,7 +153,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for place in offered("COMMANDS"):
         importlib.import_module(place).add(verb)
 
-    sub = verb("infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json")
+    sub = verb(
+        "infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json", plain.maps
+    )
     _add_image(sub)
     sub.add_argument("--samples", type=int, default=64, help="posterior samples per pixel (64)")
     sub.add_argument(
@@ -161,10 +172,17 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="write N equally likely quantiles of each pixel too",
     )  # fmt: skip
 
-    sub = verb("ood", verbs.ood, "only the trust maps of an image: WAIC, p-value, untrusted pixels")
+    sub = verb(
+        "ood", verbs.ood, "only the trust maps of an image: WAIC, p-value, untrusted pixels", plain.maps
+    )
     _add_image(sub)
 
-    sub = verb("validate", verbs.validate, "test whether posteriors hold what they promise; write a report")
+    sub = verb(
+        "validate",
+        verbs.validate,
+        "test whether posteriors hold what they promise; write a report",
+        plain.report,
+    )
     sub.add_argument(
         "source",
         metavar="SOURCE",
@@ -194,7 +212,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
 
-    sub = verb("export", verbs.export, "write a result of `infer` as tables, a page for the record, or DICOM")
+    sub = verb(
+        "export",
+        verbs.export,
+        "write a result of `infer` as tables, a page for the record, or DICOM",
+        plain.export,
+    )
     sub.add_argument("folder", metavar="FOLDER", help="folder that `infer` wrote")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument(
@@ -205,7 +228,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--source", metavar="DICOM_DIR", help="series that the image came from, for --format dicom"
     )
 
-    sub = verb("demo", verbs.demo, "infer the shipped example images; no training")
+    sub = verb("demo", verbs.demo, "infer the shipped example images; no training", plain.demo)
     sub.add_argument(
         "-o", "--out", default="monai_inn_demo", metavar="DIR", help="folder to write (monai_inn_demo)"
     )

@@ -6,7 +6,8 @@ import json
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 __all__ = [
     "BadFileError",
     "check_record",
+    "damage_named",
     "one_line",
     "own_file",
     "parse_json",
@@ -35,6 +37,27 @@ _KINDS = {
 
 class BadFileError(ValueError):
     """A file that cannot be used; the message names the file and says how to mend it."""
+
+
+@contextmanager
+def damage_named(path: Path, kind: str, advice: str) -> Iterator[None]:
+    """Turn what a library says of a damaged file into one line.
+
+    Args:
+        path: the file.
+        kind: format that it is read as.
+        advice: what may be wrong, and how to mend it.
+
+    Raises:
+        BadFileError: if anything but that, or a missing library, is raised inside.
+    """
+    try:
+        yield
+    except (BadFileError, ImportError):
+        raise
+    except Exception as error:  # on a damaged file each library raises types of its own
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadFileError(f"{path}: cannot be read as {kind} ({reason[-1].strip()}); {advice}") from error
 
 
 def require_file(path: str | PathLike[str], expected: str) -> Path:

@@ -5,38 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["plain", "with_warnings"]
-
-
-def plain(verb: str, result: Mapping[str, Any]) -> str:
-    """Return the result of a verb as text for people, warnings last, where they are not overlooked."""
-    return with_warnings(_of(verb, result), result)
+__all__ = ["bundles", "demo", "entries", "export", "fit", "maps", "problems", "report", "with_warnings"]
 
 
 def with_warnings(text: str, result: Mapping[str, Any]) -> str:
-    """Return a text with the warnings of its result below it."""
+    """Return a text with the warnings of its result last, where they are not overlooked."""
     return "\n".join([text, *(f"WARNING: {warning}" for warning in result.get("warnings", ()))])
 
 
-def _of(verb: str, result: Mapping[str, Any]) -> str:
-    if verb == "problems":
-        return _plain_problems(result)
-    if verb == "bundles":
-        return _plain_bundles(result)
-    if verb in ("infer", "ood"):
-        return _plain_maps(result)
-    if verb == "validate":
-        return _plain_report(result)
-    if verb == "export":
-        return _plain_export(result)
-    if verb == "fit":
-        return _plain_fit(result)
-    if verb == "demo":
-        return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
+def entries(result: Mapping[str, Any]) -> str:
+    """Return a line for each entry of a result."""
     return "\n".join(f"{key}: {value}" for key, value in result.items())
 
 
-def _plain_fit(result: Mapping[str, Any]) -> str:
+def demo(result: Mapping[str, Any]) -> str:
+    """Return what ``demo`` made."""
+    return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
+
+
+def fit(result: Mapping[str, Any]) -> str:
+    """Return what ``fit`` measured."""
     card = result["measured"]
     lines = [
         *result["notes"],
@@ -47,7 +35,8 @@ def _plain_fit(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"bundle: {result['out']}"])
 
 
-def _plain_problems(result: Mapping[str, Any]) -> str:
+def problems(result: Mapping[str, Any]) -> str:
+    """Return the problems, their parameters and units."""
     lines = []
     for name, problem in result["problems"].items():
         lines += [f"{name}: {problem['description']}"]
@@ -60,7 +49,8 @@ def _plain_problems(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"shipped bundles: {', '.join(result['bundles']) or 'none'}"])
 
 
-def _plain_bundles(result: Mapping[str, Any]) -> str:
+def bundles(result: Mapping[str, Any]) -> str:
+    """Return the bundles and how good they are."""
     lines = []
     for entry in result["bundles"]:
         lines.append(f"{entry['name']}{' (shipped)' if entry['shipped'] else ''}: {entry['path']}")
@@ -77,7 +67,8 @@ def _plain_bundles(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _plain_maps(result: Mapping[str, Any]) -> str:
+def maps(result: Mapping[str, Any]) -> str:
+    """Return a summary of the maps of ``infer`` and ``ood``."""
     summary, out = result["summary"], result["out"]
     untrusted = summary["share_untrusted"]
     lines = [
@@ -96,7 +87,8 @@ def _plain_maps(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, result["intended_use"]])
 
 
-def _plain_report(result: Mapping[str, Any]) -> str:
+def report(result: Mapping[str, Any]) -> str:
+    """Return the verdicts of ``validate``."""
     from monai_inn.validation.verdicts import basis
 
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
@@ -110,7 +102,8 @@ def _plain_report(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"report: {result['out']}/report.html"])
 
 
-def _plain_export(result: Mapping[str, Any]) -> str:
+def export(result: Mapping[str, Any]) -> str:
+    """Return what ``export`` wrote."""
     pixels, out = result["pixels"], result["out"]
     lines = [
         f"{result['image']}: {pixels['usable']} of {pixels['all']} pixels usable, "

@@ -93,7 +93,6 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
     """List problems, what they can be made for, and shipped bundles."""
     from monai_inn import bundles
     from monai_inn.problems import create, names
-    from monai_inn.problems.registry import find
 
     listed: dict[str, Any] = {}
     for name in names():
@@ -108,7 +107,7 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
         listed[name] = {
             "description": (type(problem).__doc__ or "").strip().splitlines()[0].replace("``", ""),
             "parameters": rows,
-            "choices": find(name).choices(),
+            "choices": problem.choices(),
         }
     return {"problems": listed, "bundles": list(bundles.shipped())}
 

@@ -4,8 +4,8 @@ A folder says in its ``__init__`` what it offers, each as the name of a module t
 
 - ``PROBLEMS``: classes of problems by name, ``"module:Class"``,
 - ``COMMANDS``: a module whose ``add(commands)`` adds verbs to the command line,
-- ``RESULTS``: modules whose ``open_result(server, folder, name)`` show a result in the viewer, by the file
-  that holds its record,
+- ``RESULTS``: modules that show a result in the viewer, by the file that holds its record: they have
+  ``read_result(folder, display)`` and ``open_result(server, result, name)``,
 - ``DEMO``: a module whose ``run(folder, out, …)`` yields what ``monai-inn demo`` makes.
 """
 

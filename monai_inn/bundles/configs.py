@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["of"]
+__all__ = ["DEVICE", "of"]
 
-_DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
+DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
+"""The GPU if there is one, as an expression of MONAI's configs."""
 
 
 def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
@@ -39,7 +40,7 @@ def _inference(fitted: FittedPosterior) -> dict[str, Any]:
         "bundle_root": ".",
         "dataset_dir": "",
         "output_dir": "$@bundle_root + '/eval'",
-        "device": _DEVICE,
+        "device": DEVICE,
         "samples": 64,
         "interval": 0.95,
         "false_alarm": 0.05,
@@ -83,17 +84,15 @@ def _inference(fitted: FittedPosterior) -> dict[str, Any]:
 def _train(fitted: FittedPosterior) -> dict[str, Any]:
     """``train.json``: fit the bundle's problem anew and write a new bundle."""
     recipe = fitted.card.get("training", {}).get("recipe", {})
+    maps = {"network_def": {"_target_": "monai_inn.bundles.map_network", "bundle": "@bundle_root"}}
+    network = maps if fitted.problem.observation.is_local else {}
     return {
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/training_set.zarr'",
         "output_dir": "$@bundle_root + '/retrained'",
-        "device": _DEVICE,
+        "device": DEVICE,
         "seed": 0,
-        **(
-            {"network_def": {"_target_": "monai_inn.bundles.map_network", "bundle": "@bundle_root"}}
-            if fitted.problem.observation.is_local
-            else {}
-        ),
+        **network,
         "train": {
             "dataset": {
                 "_target_": "monai_inn.bundles.TrainingSet",
@@ -122,7 +121,7 @@ def _evaluate() -> dict[str, Any]:
     return {
         "bundle_root": ".",
         "output_dir": "$@bundle_root + '/eval'",
-        "device": _DEVICE,
+        "device": DEVICE,
         "evaluator": {
             "_target_": "monai_inn.bundles.BundleEvaluator",
             "bundle": "@bundle_root",

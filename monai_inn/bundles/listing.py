@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles.layout import METADATA, PRETRAINED, README, SECTION
+from monai_inn.bundles.older import result_of
 from monai_inn.bundles.reading import describe
 from monai_inn.inferers.card_warnings import card_warnings
 
@@ -70,7 +71,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "description": metadata["description"],
         "intended_use": metadata.get("intended_use", "Research only."),
         "problem": section["problem"],
-        "result": section.get("result") or _result_of(metadata),
+        "result": section.get("result") or result_of(metadata),
         "camera": section.get("camera"),
         "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
         "targets": [row for row in section["parameters"] if row["name"] in wanted],
@@ -83,9 +84,3 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "warnings": card_warnings(card, wanted),
         "card": str((folder / README).resolve()),
     }
-
-
-def _result_of(metadata: dict[str, Any]) -> str:
-    """Kind of result of a bundle of before December 2026, whose metadata do not say it."""
-    outputs = metadata["network_data_format"].get("outputs", {})
-    return "maps" if outputs.get("pred", {}).get("type", "image") == "image" else "poses"

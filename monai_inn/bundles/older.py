@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["upgraded"]
+__all__ = ["result_of", "upgraded"]
 
 # Where a size of the former flat description is now.
 _ENCODER = {"condition_channels": "out_channels", "encoder_width": "width", "encoder_blocks": "num_blocks"}
@@ -42,6 +42,12 @@ def upgraded(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[s
 
     network = _nested(old, is_image)
     return {**header, "network": network}, {name_of(name): value for name, value in tensors.items()}
+
+
+def result_of(metadata: dict[str, Any]) -> str:
+    """Return the kind of result of a bundle whose metadata do not say it, until December 2026."""
+    outputs = metadata["network_data_format"].get("outputs", {})
+    return "maps" if outputs.get("pred", {}).get("type", "image") == "image" else "poses"
 
 
 def _nested(old: dict[str, Any], is_image: bool) -> dict[str, Any]:

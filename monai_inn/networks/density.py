@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.encoders.whitening import Components, Whitening
+from monai_inn.networks.encoders.whitening import LEADING, Components, Whitening
 from monai_inn.networks.flows.flows import FlowEnsemble
 
 __all__ = ["ObservationDensity"]
-
-_LEADING = 24
 
 
 class ObservationDensity(nn.Module):
@@ -44,7 +42,7 @@ class ObservationDensity(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        leading = min(_LEADING, components)
+        leading = min(LEADING, components)
         self.components = Components(num_features, components, leading) if components else None
         channels = leading + 1 if components else num_features
         self.whitening = Whitening(channels)

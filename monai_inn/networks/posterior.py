@@ -83,8 +83,9 @@ class PosteriorNetwork(nn.Module):
             "encoder": describe(self.encoder),
             "flow": describe(self.flow),
             "density": self.density.config,
+            "has_preview": self.preview is not None,
         }
-        return parts | {"density": self.density.config, "has_preview": self.preview is not None} | sizes
+        return parts | sizes
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PosteriorNetwork:

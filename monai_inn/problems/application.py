@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from monai_inn.problems.base import InverseProblem
 
-__all__ = ["Application"]
+__all__ = ["Application", "shuffled_channels"]
 
 _LIMITS_OF_PIXELS = (
     "The out-of-distribution mask does not see every deviation: an unmasked pixel is not proven right.",
@@ -166,5 +166,9 @@ class Application:
 
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return observations ``(n, C)`` that a guard should notice, by what was done to them."""
-        order = torch.randperm(y.shape[1], generator=torch.Generator().manual_seed(0))
-        return {"shuffled_channels": y[:, order]}
+        return {"shuffled_channels": shuffled_channels(y)}
+
+
+def shuffled_channels(y: Tensor) -> Tensor:
+    """Return observations ``(n, C)`` with their channels in another order, the same for all."""
+    return y[:, torch.randperm(y.shape[1], generator=torch.Generator().manual_seed(0))]

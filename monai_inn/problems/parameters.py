@@ -162,6 +162,7 @@ class ParameterSpace:
         names = [p.name for p in self.parameters]
         if len(set(names)) != len(names) or not names:
             raise ValueError(f"parameter names must be unique and at least one, got {names}.")
+        self._groups = _runs(self.parameters)
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -227,17 +228,6 @@ class ParameterSpace:
         """Map the flow's space ``(…, D)`` back to physical parameters, always inside the bounds."""
         return torch.cat([_of_normal(p, latent[..., columns]) for p, columns in self._groups], -1)
 
-    @property
-    def _groups(self) -> list[tuple[Parameter, slice]]:
-        """One of each run of parameters with the same prior, as those of a field have, and its columns."""
-        groups: list[tuple[Parameter, slice]] = []
-        for column, p in enumerate(self.parameters):
-            start = column
-            if groups and _prior_of(groups[-1][0]) == _prior_of(p):
-                start = groups.pop()[1].start
-            groups.append((p, slice(start, column + 1)))
-        return groups
-
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` independent parameters from their priors, shape ``(n, D)``, float32."""
         latent = torch.randn(n, len(self), generator=generator, dtype=torch.float64)
@@ -251,6 +241,17 @@ class ParameterSpace:
     def from_config(cls, config: Sequence[dict[str, Any]]) -> ParameterSpace:
         """Build the space that ``to_config`` described."""
         return cls([Parameter(**entry) for entry in config])
+
+
+def _runs(parameters: Sequence[Parameter]) -> list[tuple[Parameter, slice]]:
+    """One of each run of parameters with the same prior, as those of a field have, and its columns."""
+    runs: list[tuple[Parameter, slice]] = []
+    for column, p in enumerate(parameters):
+        start = column
+        if runs and _prior_of(runs[-1][0]) == _prior_of(p):
+            start = runs.pop()[1].start
+        runs.append((p, slice(start, column + 1)))
+    return runs
 
 
 def _prior_of(p: Parameter) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.utils.enums import SpaceKeys
 from numpy.typing import NDArray
 
-from monai_inn.files import BadFileError, read_json, require_file
+from monai_inn.files import BadFileError, damage_named, read_json, require_file
 from monai_inn.reading.limits import check_affine, check_limit
 from monai_inn.transforms import formats, volumes
 from monai_inn.transforms.formats import StoredImage
@@ -79,18 +79,10 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
     """
     source = Path(path)
     name = _format_of(source)
-    try:
+    with damage_named(source, name, "the file is damaged or truncated. Copy it again."):
         stored = _FORMATS[name][0](source)
         _check(source, stored.array)
         check_affine(source, stored.affine)
-    except (BadFileError, ImportError):
-        raise
-    except Exception as error:  # on a damaged file each library raises types of its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadFileError(
-            f"{source}: cannot be read as {name} ({reason[-1].strip()}); "
-            "the file is damaged or truncated. Copy it again."
-        ) from error
     labels = _labels(source, stored)
     if bands is not None:
         chosen = _indices(source, bands, len(stored.array), labels.get("band_names"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from monai_inn.bundles.configs import DEVICE
 from monai_inn.problems.application import Application
 
 __all__ = ["XrayApplication"]
@@ -53,7 +54,7 @@ class XrayApplication(Application):
         shared = {
             "bundle_root": ".",
             "dataset_dir": "",
-            "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+            "device": DEVICE,
         }
         register = {
             "_target_": "monai_inn.applications.registration.XrayRegistration",

@@ -10,17 +10,17 @@ from monai_inn.verbs import device_of, progress_of
 
 __all__ = ["add", "poses_in_words"]
 
-Verb = Callable[[str, Callable[[argparse.Namespace], dict[str, Any]], str], argparse.ArgumentParser]
+Verb = Callable[..., argparse.ArgumentParser]
 
 
 def add(verb: Verb) -> None:
     """Add the verbs ``register`` and ``views``.
 
     Args:
-        verb: called with a name, what it runs and a line of help; returns its parser.
+        verb: called with a name, what it runs, a line of help and what says its result in words; returns its
+            parser.
     """
-    sub = verb("register", register, "find the poses of a C-arm that explain an X-ray")
-    sub.set_defaults(plain=poses_in_words)
+    sub = verb("register", register, "find the poses of a C-arm that explain an X-ray", poses_in_words)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
     sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
@@ -36,8 +36,8 @@ def add(verb: Verb) -> None:
     _add_reading(sub)
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
-    sub = verb("views", views, "map how well X-rays from each view of a C-arm would tell the pose")
-    sub.set_defaults(plain=_views)
+    help_of_views = "map how well X-rays from each view of a C-arm would tell the pose"
+    sub = verb("views", views, help_of_views, _views)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")

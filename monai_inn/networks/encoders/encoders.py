@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.encoders.templates import Templates
-from monai_inn.networks.encoders.whitening import Components, Whitening
+from monai_inn.networks.encoders.whitening import LEADING, Components, Whitening
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.networks.kernels.products import Linear
 from monai_inn.networks.parts import Encoder, register
 
 __all__ = ["ConditionEncoder", "ImageEncoder", "QuantileHead", "VectorEncoder"]
-
-_LEADING = 24  # principal components that the density of an image is over
 
 
 @register
@@ -101,7 +99,7 @@ class ImageEncoder(Encoder):
         num_blocks: int = 2,
     ) -> None:
         super().__init__()
-        self.components = Components(num_features, components, min(_LEADING, components))
+        self.components = Components(num_features, components, min(LEADING, components))
         self.templates = Templates(components, templates, num_parameters, periodic) if templates else None
         seen = components + (self.templates.out_channels if self.templates else 0)
         self.network = ConditionEncoder(seen, out_channels, width, num_blocks)

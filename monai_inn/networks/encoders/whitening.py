@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.seeding import seeded
 
-__all__ = ["Components", "Whitening"]
+__all__ = ["LEADING", "Components", "Whitening"]
+
+LEADING = 24
+"""Principal components that the density of many features is over, at most."""
 
 
 class Whitening(nn.Module):

@@ -1,12 +1,8 @@
 """Flows with channels that are angles or classes, which come first and are no numbers on a line.
 
 Like every flow here these work on values in which the prior is a standard normal. An angle comes as ``Φ⁻¹``
-of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again. A density on the
-circle is made by rotations and splines that map the circle onto itself, hence integrates to one over a turn
-wherever the turn is cut. Angles and classes come first, each given those before; all other channels follow,
-given these.
-
-Source: Rezende et al., Normalizing flows on tori and spheres, 2020 (circular splines); the cut is not theirs.
+of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again, see ``circles``.
+Angles and classes come first, each given those before; all other channels follow, given these.
 """
 
 from __future__ import annotations

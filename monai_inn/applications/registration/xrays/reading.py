@@ -9,7 +9,7 @@ from pathlib import Path
 from monai_inn.applications.registration.xrays import formats as xray_formats
 from monai_inn.applications.registration.xrays.dicom import is_dicom, read_dicom
 from monai_inn.applications.registration.xrays.formats import CONTRASTS, Xray
-from monai_inn.files import BadFileError, require_file
+from monai_inn.files import BadFileError, damage_named, require_file
 
 __all__ = ["CONTRASTS", "READABLE_XRAYS", "Xray", "read_xray"]
 
@@ -48,16 +48,9 @@ def read_xray(path: str | PathLike[str], *, frame: int | None = None) -> Xray:
     """
     source = Path(path)
     name = _format_of(source)
-    try:
+    advice = "the file is damaged, truncated or of another format. Copy it again."
+    with damage_named(source, name, advice):
         return _FORMATS[name][0](source, frame)
-    except (BadFileError, ImportError):
-        raise
-    except Exception as error:  # on a damaged file each library raises types of its own
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadFileError(
-            f"{source}: cannot be read as {name} ({reason[-1].strip()}); "
-            "the file is damaged, truncated or of another format. Copy it again."
-        ) from error
 
 
 def _format_of(path: Path) -> str:
