@@ -154,13 +154,19 @@ def check_response(
             )
 
 
-def interpolation_matrix(axis: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix ``(K, W)`` of linear interpolation from an ascending grid ``(W,)`` to an axis ``(K,)``."""
+def interpolation_matrix(
+    axis: NDArray[np.float64], grid: NDArray[np.float64], slope: bool = False
+) -> NDArray[np.float64]:
+    """Matrix ``(K, W)`` of linear interpolation from an ascending grid ``(W,)`` to an axis ``(K,)``.
+
+    With ``slope`` it gives the derivative there: the slope between the points of the grid around it.
+    """
     left = np.clip(np.searchsorted(grid, axis, side="right") - 1, 0, grid.size - 2)
-    share = (axis - grid[left]) / (grid[left + 1] - grid[left])
+    step = grid[left + 1] - grid[left]
+    share = (axis - grid[left]) / step
     matrix, rows = np.zeros((axis.size, grid.size)), np.arange(axis.size)
-    matrix[rows, left] = 1 - share
-    matrix[rows, left + 1] += share
+    matrix[rows, left] = -1 / step if slope else 1 - share
+    matrix[rows, left + 1] += 1 / step if slope else share
     return matrix
 
 

@@ -147,14 +147,16 @@ class Camera:
         points = [np.arange(axis[0], change, 2.0), np.arange(change, axis[-1], 5.0), axis[-1:]]
         return np.unique(np.concatenate(points))
 
-    def weights(self, wavelength_nm: ArrayLike) -> NDArray[np.float64]:
+    def weights(self, wavelength_nm: ArrayLike, per_nm: bool = False) -> NDArray[np.float64]:
         """Weights that turn a sampled reflectance into band values.
 
         Args:
             wavelength_nm: ascending wavelengths in nm that cover the camera's range, shape ``(W,)``.
+            per_nm: return by how much band values change where all bands lie 1 nm further instead.
 
         Returns:
-            Matrix of shape ``(C, W)`` whose rows sum to one: a white reference is one in every band.
+            Matrix of shape ``(C, W)`` whose rows sum to one: a white reference is one in every band. Those of
+            the change sum to zero.
 
         Raises:
             ValueError: if the wavelengths do not ascend, or do not cover the range of the camera.
@@ -169,7 +171,8 @@ class Camera:
                 f"wavelength_nm covers {grid[0]:g} to {grid[-1]:g} nm, but camera {self.name!r} sees "
                 f"{axis[0]:g} to {axis[-1]:g} nm. Simulate on camera.simulation_grid()."
             )
-        return self.response @ interpolation_matrix(axis, grid) / self.response.sum(1, keepdims=True)
+        matrix = interpolation_matrix(axis, grid, slope=per_nm)
+        return self.response @ matrix / self.response.sum(1, keepdims=True)
 
     def observe(self, reflectance: Tensor, wavelength_nm: ArrayLike) -> Tensor:
         """Return noise-free band values ``(…, C)`` of reflectance ``(…, W)`` at ``W`` wavelengths in nm."""
@@ -257,5 +260,5 @@ def _shipped(name: str) -> Camera:
     if name == "tivita":
         # Nominal axis of the hyperspectral scanner; published files differ by 2.5 nm, hence the jitter.
         centres = 500.0 + np.arange(100) * 500.0 / 99
-        return Camera.from_centres(centres, 5.0, name=name, contiguous=True, wavelength_jitter_nm=2.5)
+        return Camera.from_centres(centres, 5.0, name=name, contiguous=True)
     return Camera.from_csv(DATA / "cameras" / f"{name}.csv", passband_nm=_PASSBANDS[name])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_inn.physics.chromophores import absorption_per_cm
 
-__all__ = ["ANISOTROPY", "LayerProperties", "absorption", "blood", "scattering", "top_shares"]
+__all__ = ["ANISOTROPY", "LayerProperties", "absorption", "blood", "in_vessels", "scattering", "top_shares"]
 
 ANISOTROPY = 0.9
 """Anisotropy g of the scattering, the usual value in soft tissue (Jacques 2013).
@@ -23,6 +23,8 @@ cannot be recovered from diffuse light and is not a parameter.
 """
 
 _REFERENCE_NM = 500.0
+_CM_PER_UM = 1e-4
+_THIN = 1e-30  # keeps the quotient finite without blood
 
 
 class LayerProperties(NamedTuple):
@@ -44,6 +46,25 @@ class LayerProperties(NamedTuple):
 def blood(fraction: Tensor, saturation: Tensor) -> dict[str, Tensor]:
     """Amounts of both haemoglobins where whole blood of some oxygen saturation fills a volume fraction."""
     return {"oxyhaemoglobin": fraction * saturation, "deoxyhaemoglobin": fraction * (1 - saturation)}
+
+
+def in_vessels(absorption_per_cm: Tensor, radius_um: Tensor) -> Tensor:
+    """Absorption that blood has on average over the tissue because it flows in vessels.
+
+    Light does not reach the middle of a wide vessel where blood absorbs strongly, so that such a vessel
+    absorbs less than the same blood spread out evenly.
+
+    Args:
+        absorption_per_cm: absorption coefficient µ of whole blood in 1/cm, any shape.
+        radius_um: radius R of the vessels in µm, broadcasts.
+
+    Returns:
+        ``µ (1 - exp(-2 µ R)) / (2 µ R)`` in 1/cm; µ itself for thin vessels.
+
+    Source: van Veen, Verkruysse and Sterenborg, Opt. Lett. 27, 246 (2002).
+    """
+    depth = 2 * absorption_per_cm * radius_um * _CM_PER_UM
+    return absorption_per_cm * -torch.expm1(-depth) / depth.clamp_min(_THIN)
 
 
 def absorption(amounts: Mapping[str, Tensor], wavelength_nm: tuple[float, ...]) -> Tensor:

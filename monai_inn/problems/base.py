@@ -151,6 +151,13 @@ class InverseProblem(abc.ABC):
         """Return what the out-of-distribution density sees of observations ``(…, C)``; ``features`` here."""
         return self.features(y)
 
+    def explained_features(self, y: Tensor) -> Tensor:
+        """Return what parameters are to explain of observations ``(…, C)``; ``density_features`` here.
+
+        A difference between two of them should mean the same everywhere, as that of logarithms does.
+        """
+        return self.density_features(y)
+
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""
         return self.observation.is_usable(y)
@@ -219,6 +226,11 @@ class InverseProblem(abc.ABC):
     @abc.abstractmethod
     def to_config(self) -> dict[str, Any]:
         """Return keyword arguments, JSON-ready; with ``tensors`` the class makes an equal problem of them."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> InverseProblem:
+        """Return the problem of ``to_config`` and ``tensors``, of this or a former release."""
+        return cls(**config)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

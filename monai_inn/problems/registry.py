@@ -36,4 +36,4 @@ def create(name: str, **config: Any) -> InverseProblem:
         UnknownNameError: if there is no such problem; the message lists those that exist.
         ValueError: if an installed package offers something else under that name, or several offer it.
     """
-    return find(name)(**config)
+    return find(name).from_config(config)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -22,17 +23,43 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch on the device.
+    """One training batch; what networks see of it is computed when it is asked for, and put on the device.
 
     Args:
-        latent: parameters in the flow's space, shape ``(N, D)``.
-        features: features of the noisy observations, shape ``(N, F)``.
-        density_features: what the density of the observations is over, shape ``(N, K)``.
+        problem: the inverse problem.
+        parameters: in the flow's space, shape ``(N, D)``.
+        noisy: observations, shape ``(N, C)``.
+        clean: the same without noise, shape ``(N, C)``.
+        device: where what is seen is put.
     """
 
-    latent: Tensor
-    features: Tensor
-    density_features: Tensor
+    problem: InverseProblem
+    parameters: Tensor
+    noisy: Tensor
+    clean: Tensor
+    device: torch.device
+
+    @cached_property
+    def latent(self) -> Tensor:
+        """Parameters in the flow's space, shape ``(N, D)``."""
+        return self.parameters.to(self.device, torch.float32)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Features of the noisy observations, shape ``(N, F)``."""
+        return self.problem.features(self.noisy).to(self.device, torch.float32)
+
+    @cached_property
+    def density_features(self) -> Tensor:
+        """What the density of the observations is over, shape ``(N, K)``."""
+        return self.problem.density_features(self.noisy).to(self.device, torch.float32)
+
+    @cached_property
+    def explained(self) -> tuple[Tensor, Tensor]:
+        """Features that parameters are to explain, of noisy and of clean observations, ``(N, E)`` each."""
+        seen = (self.problem.explained_features(y) for y in (self.noisy, self.clean))
+        noisy, clean = (features.to(self.device, torch.float32) for features in seen)
+        return noisy, clean
 
 
 class SimulationPool:
@@ -90,14 +117,14 @@ class SimulationPool:
         generator = torch.Generator().manual_seed(int(entropy) % 2**63)
         rows = rows or range(len(self))
         index = torch.randint(rows.start, rows.stop, (size,), generator=generator)
-        y = self.problem.noise(self.clean[index].float(), generator)
+        clean = self.clean[index].float()
+        y = self.problem.noise(clean, generator)
         valid = self.problem.is_valid(y)
         if not valid.all():  # too dark to be used; a neighbour takes the place, so that the size stays
             keep = torch.nonzero(valid).squeeze(1)
             chosen = keep[torch.arange(size) % max(len(keep), 1)]
-            index, y = index[chosen], y[chosen]
-        columns = (self.latent[index], self.problem.features(y), self.problem.density_features(y))
-        return Batch(*(column.to(self.device, torch.float32) for column in columns))
+            index, y, clean = index[chosen], y[chosen], clean[chosen]
+        return Batch(self.problem, self.latent[index], y, clean, self.device)
 
 
 def prefetched(make: Callable[[int], T]) -> Callable[[int, int], Iterator[T]]:

@@ -16,6 +16,7 @@ class Recipe:
         num_simulations: noise-free simulations in the training pool.
         posterior_steps: steps of encoder and posterior flow.
         density_steps: steps of the density ensemble.
+        explanation_steps: steps of the explanation.
         preview_steps: steps of the preview head.
         preview_observations: observations whose flow quantiles the preview learns.
         batch_size: simulations in a step.
@@ -30,6 +31,7 @@ class Recipe:
     num_simulations: int = 200_000
     posterior_steps: int = 20_000
     density_steps: int = 6_000
+    explanation_steps: int = 6_000
     preview_steps: int = 4_000
     preview_observations: int = 30_000
     batch_size: int = 1024

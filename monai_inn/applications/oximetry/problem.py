@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from monai_inn.applications.oximetry.application import CameraApplication
 from monai_inn.physics import tissue
 from monai_inn.physics.cameras import Camera, load, names
+from monai_inn.physics.discrepancy import Discrepancy
+from monai_inn.physics.discrepancy import load as load_discrepancy
 from monai_inn.physics.layers import simulate_layers
 from monai_inn.physics.layers_kernel import diffuse_reflectance, num_threads
 from monai_inn.physics.log_ratio import isometric_log_ratio
@@ -31,10 +35,10 @@ _COEFFICIENTS = 32_000
 _ROWS_WITH_GRADIENT = 32
 _MAX_BLOOD = 1.0
 
-# What three layers cannot describe: smooth deviations of 3 % with a length of 40 nm. The nearest of 100,000
-# noise-free simulations misses the measured organ spectra by 2.4 % in the median (benchmarks/optics.py).
-_MODEL_ERROR, _MODEL_ERROR_LENGTH_NM = 0.03, 40.0
-_MAX_GROUPS = 20
+# What three layers cannot describe, beside what was learned from measured tissue: smooth deviations.
+_MODEL_ERROR, _MODEL_ERROR_LENGTH_NM = 0.01, 40.0
+_MAX_GROUPS, _MAX_EXPLAINED = 20, 25
+_DARKEST = 1e-4  # reflectance; darker bands are as unexplained as those
 
 _INDEX = Parameter("n", "1", 1.33, 1.54, "refractive index")
 
@@ -58,6 +62,9 @@ def _mixture(bilirubin_high: float) -> tuple[Parameter, ...]:
         Parameter("bilirubin", "g/l", 0.0, bilirubin_high, "bilirubin concentration", "square"),
     )
 
+
+_VESSELS = Parameter("vessel_radius", "µm", 2.0, 200.0, "radius of the vessels that hold the blood", "log")
+_AXIS_SHIFT = Parameter("axis_shift", "nm", -3.0, 3.0, "error of the camera's wavelength axis")
 
 _NUM_TARGETS = 4
 _PARAMETERS: dict[str, tuple[Parameter, ...]] = {
@@ -102,6 +109,10 @@ class Oximetry(InverseProblem):
         tissue: ``"organ"`` or ``"skin"``, the layered model and its prior.
         num_directions: directions per hemisphere of the transport solver. 5 is accurate to 1e-3 in
             reflectance; 8 to 4e-4 at four times the cost.
+        nuisances: whether the radius of vessels, the error of the wavelength axis and stray light are inferred
+            as well. Otherwise blood is spread out evenly, and the camera's noise holds the others.
+        discrepancy: how measured tissue deviates from the best simulation, rows as ``Discrepancy.to_tensor``
+            gives them; what is shipped for the tissue, if anything is, or ``None`` for none.
 
     Raises:
         ValueError: if the camera or the tissue is unknown.
@@ -122,6 +133,9 @@ class Oximetry(InverseProblem):
         camera: str | PathLike[str] | Camera | dict[str, Any] = "tivita",
         tissue: Tissue = "organ",
         num_directions: int = 5,
+        *,
+        nuisances: bool = True,
+        discrepancy: Tensor | Literal["shipped"] | None = "shipped",
     ) -> None:
         if tissue not in _PARAMETERS:
             raise ValueError(f"tissue is {tissue!r}, expected one of {', '.join(_PARAMETERS)}.")
@@ -129,16 +143,36 @@ class Oximetry(InverseProblem):
             camera = Camera.from_config(camera)
         self.camera = camera if isinstance(camera, Camera) else load(camera)
         self.tissue: Tissue = tissue
-        self.num_directions = num_directions
+        self.num_directions, self.nuisances = num_directions, nuisances
         self.parameters = _PARAMETERS[tissue]
+        # What is inferred is not noise.
+        self._noisy = self.camera
+        if nuisances:
+            stray = Parameter("stray_light", "1", 0.0, max(self.camera.glare_max, 1e-6), "stray light")
+            self.parameters += (_VESSELS, stray, _AXIS_SHIFT)
+            self._noisy = replace(self.camera, glare_max=0.0, wavelength_jitter_nm=0.0)
         self.targets = tuple(p.name for p in self.parameters[:_NUM_TARGETS])
         self.observation = Observation.pixel(*self.camera.band_names)
         wavelength = self.camera.simulation_grid()
         self.wavelength_nm: tuple[float, ...] = tuple(wavelength.tolist())
-        self._weights = self.camera.weights(wavelength)
+        if isinstance(discrepancy, Tensor):
+            self.discrepancy: Discrepancy | None = Discrepancy.from_tensor(discrepancy)
+        else:
+            self.discrepancy = None if discrepancy is None else load_discrepancy(tissue)
         centre = torch.tensor(tuple(self.camera.centre_nm), dtype=torch.float64)
-        self._discrepancy = _smooth_deviations(centre, _MODEL_ERROR, _MODEL_ERROR_LENGTH_NM)
+        self.deviations = _smooth_deviations(centre, _MODEL_ERROR, _MODEL_ERROR_LENGTH_NM)
+        self._weights = self.camera.weights(wavelength)
+        if self.discrepancy is not None:
+            learned = self.discrepancy.at(wavelength)
+            seen = torch.from_numpy(learned.modes @ self._weights.T)
+            self.deviations = torch.cat([seen, self.deviations])
+            self._weights = self._weights * np.exp(learned.mean)
+        if nuisances:  # band values change with a shift of the axis to first order
+            change = self.camera.weights(wavelength, per_nm=True)
+            factor = 1.0 if self.discrepancy is None else np.exp(learned.mean)
+            self._weights = np.concatenate([self._weights, change * factor])
         self._groups = _band_groups(centre, _MAX_GROUPS)
+        self._explained = _band_groups(centre, _MAX_EXPLAINED)
         self._rows = BLOCK
         while self._rows > 1 and self._rows * 3 * wavelength.size > _COEFFICIENTS:
             self._rows //= 2
@@ -159,16 +193,22 @@ class Oximetry(InverseProblem):
         scatter_ratio = torch.stack([one, value["a_mie_ratio"], value["a_mie_ratio"]], -1)
         shares = tissue.top_shares(thickness)
         a_mie = (value["a_mie"] / (shares * scatter_ratio).sum(-1))[..., None] * scatter_ratio
-        amounts = self._amounts(value, thickness, shares)
+        vhb, amounts = self._amounts(value, thickness, shares)
+        one = torch.ones_like(value["sao2"])
+        blood = tissue.absorption(tissue.blood(one, value["sao2"]), self.wavelength_nm)
+        if "vessel_radius" in value:
+            blood = tissue.in_vessels(blood, value["vessel_radius"][..., None])
         return tissue.LayerProperties(
-            tissue.absorption(amounts, self.wavelength_nm),
+            vhb[..., None] * blood[..., None, :] + tissue.absorption(amounts, self.wavelength_nm),
             tissue.scattering(a_mie, value["b_mie"][..., None], self.wavelength_nm),
             thickness,
             value["n"],
         )
 
-    def _amounts(self, value: dict[str, Tensor], thickness: Tensor, shares: Tensor) -> dict[str, Tensor]:
-        """Chromophores in each layer, shape ``(…, 3)`` each."""
+    def _amounts(
+        self, value: dict[str, Tensor], thickness: Tensor, shares: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Blood volume, and the chromophores beside blood, in each layer, shape ``(…, 3)`` each."""
         one, zero = torch.ones_like(value["vhb"]), torch.zeros_like(value["vhb"])
         if self.tissue == "organ":
             ratio = torch.stack([one, value["vhb_ratio_2"], value["vhb_ratio_3"]], -1)
@@ -180,13 +220,14 @@ class Oximetry(InverseProblem):
             shares = torch.cat([zero[..., None], dermis], -1)
         # Far below the top millimetre the ratios can ask for more blood than there is room.
         vhb = ((value["vhb"] / (shares * ratio).sum(-1))[..., None] * ratio).clamp_max(_MAX_BLOOD)
-        amounts = tissue.blood(vhb, value["sao2"][..., None])
-        amounts["water"] = value["water"][..., None].expand_as(vhb)
-        amounts["fat"] = (value["fat"] * (1 - value["water"]))[..., None].expand_as(vhb)
-        amounts["bilirubin"] = value["bilirubin"][..., None] * bloody
+        amounts = {
+            "water": value["water"][..., None].expand_as(vhb),
+            "fat": (value["fat"] * (1 - value["water"]))[..., None].expand_as(vhb),
+            "bilirubin": value["bilirubin"][..., None] * bloody,
+        }
         if "melanin" in value:
             amounts["melanin"] = torch.stack([value["melanin"], zero, zero], -1)
-        return amounts
+        return vhb, amounts
 
     def _differentiable(self, theta: Tensor) -> Tensor:
         """Band values ``(S, C)`` of a few parameters by the torch solver."""
@@ -200,7 +241,7 @@ class Oximetry(InverseProblem):
             self.num_directions,
             bottom="black",
         )
-        return result.diffuse @ torch.from_numpy(self._weights).to(theta.device).T
+        return self._seen(result.diffuse @ torch.from_numpy(self._weights).to(theta.device).T, theta)
 
     def _compiled(self, theta: Tensor) -> Tensor:
         """Band values ``(S, C)`` of a few parameters by the compiled kernel, in one thread."""
@@ -213,7 +254,15 @@ class Oximetry(InverseProblem):
         solved = diffuse_reflectance(
             mu_a, mu_s, tissue.ANISOTROPY, thickness, n, self.num_directions, bands=self._weights, threads=1
         )
-        return torch.from_numpy(solved)[: len(theta)]
+        return self._seen(torch.from_numpy(solved)[: len(theta)], theta)
+
+    def _seen(self, solved: Tensor, theta: Tensor) -> Tensor:
+        """Band values ``(S, C)`` under each row's stray light and shift of the wavelength axis."""
+        if not self.nuisances:
+            return solved
+        value, per_nm = solved.tensor_split(2, -1)
+        stray, shift = theta[:, -2:, None].double().unbind(1)
+        return (value + shift * per_nm).clamp_min(0) + stray
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return the diffuse reflectance that each band sees, relative to white and without specular light.
@@ -245,9 +294,9 @@ class Oximetry(InverseProblem):
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Add the model's own error and the camera's noise to band values ``(…, C)``, anew for every row."""
-        basis = self._discrepancy.to(y)
+        basis = self.deviations.to(y)
         draws = torch.randn(*y.shape[:-1], len(basis), generator=generator, dtype=y.dtype, device=y.device)
-        return self.camera.noise(y * torch.exp(draws @ basis), generator)
+        return self._noisy.noise(y * torch.exp(draws @ basis), generator)
 
     def density_features(self, y: Tensor) -> Tensor:
         """Return ``(…, K)`` features for the density: √(band / mean) of at most 20 groups of bands.
@@ -259,6 +308,11 @@ class Oximetry(InverseProblem):
         groups = y @ self._groups.to(y).T
         share = groups / groups.mean(-1, keepdim=True).clamp_min(1e-9)
         return share.clamp_min(1e-8).sqrt()[..., :-1]
+
+    def explained_features(self, y: Tensor) -> Tensor:
+        """Return ``(…, K)`` logarithms of at most 25 groups of bands, less their mean: the spectrum's shape."""
+        groups = (y @ self._explained.to(y).T).clamp_min(_DARKEST).log()
+        return groups - groups.mean(-1, keepdim=True)
 
     def features(self, y: Tensor) -> Tensor:
         """Return the isometric log-ratios ``(…, C - 1)`` of band values ``(…, C)``."""
@@ -298,7 +352,20 @@ class Oximetry(InverseProblem):
             "camera": self.camera.to_config(),
             "tissue": self.tissue,
             "num_directions": self.num_directions,
+            "nuisances": self.nuisances,
+            **({} if self.discrepancy is not None else {"discrepancy": None}),
         }
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What was learned from measured tissue."""
+        return {} if self.discrepancy is None else {"discrepancy": self.discrepancy.to_tensor()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Oximetry:
+        """Return the problem of a configuration; until December 2026 there were no such nuisances."""
+        before = {"discrepancy": None} if "nuisances" not in config else {}
+        return cls(**{"nuisances": False, **before, **config})
 
 
 def _smooth_deviations(centre_nm: Tensor, sd: float, length_nm: float) -> Tensor:
