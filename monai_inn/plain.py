@@ -66,8 +66,8 @@ def fit(result: Mapping[str, Any]) -> str:
         f"Problem: {result['problem']}",
         result["device"],
         f"Training: {training['simulations']:,} simulations, {training['minutes']:.1f} minutes",
-        f"Calibration on {card['measured_on']['simulations']:,} fresh simulations; the error is the median of "
-        f"|coverage − level|, and an exact posterior stays below {floor:.2%}:",
+        f"Calibration on {card['measured_on']['simulations']:,} fresh simulations; the error is the median "
+        f"of |coverage − level|, and an exact posterior stays below {floor:.2%}:",
         *(f"  {_label(result, name)}: {_quality(card, name)}" for name in targets[:_MOST_LINES]),
         *([f"  {len(targets) - _MOST_LINES} more in the model card"] if len(targets) > _MOST_LINES else []),
         *([f"  parameters that maps do not show: {_counted(others)}"] if others else []),
