@@ -93,9 +93,10 @@ def test_broad_and_even_bands_are_sound():
 
 
 def test_many_bands_are_counted_and_the_worst_are_named():
-    bands = [leaky(0.10 + 0.05 * i) for i in range(6)]
-    (text,) = doubts([f"b{i}" for i in range(6)], *bands)
-    assert "6 of 6 bands (b5 35%, b4 30%, b3 25%, b2 20% and 2 more)" in text
+    bands = [leaky(0.06 + 0.04 * i) for i in range(10)]
+    (text,) = doubts([f"b{i}" for i in range(10)], *bands)
+    named = "b9 42%, b8 38%, b7 34%, b6 30%, b5 26%, b4 22%, b3 18%, b2 14%"
+    assert f"10 of 10 bands ({named} and 2 more)" in text
 
 
 def test_a_filter_counts_as_declared_only_if_it_blocks_light():

@@ -50,6 +50,15 @@ def test_response_times_filter_times_light_is_the_integral_by_hand(folder):
     assert camera.centre_nm[0] == pytest.approx((seen * nm).sum() / seen.sum(), rel=1e-6)
 
 
+@pytest.mark.parametrize("scaled", ["0;0\n500;20\n520;100\n530;90", "0;0%\n500;20%\n520;100%\n530;90,0 %"])
+def test_the_scale_of_a_curve_does_not_matter(folder, scaled):
+    expected = cameras.load(written(folder, filter="filter.csv")).response
+    (folder / "filter.csv").write_text(f"nm;percent\n49{scaled}\n540;0\n")
+    np.testing.assert_allclose(
+        cameras.load(written(folder, filter="filter.csv")).response, expected, rtol=1e-5
+    )
+
+
 def test_a_camera_file_sets_everything_and_paths_are_relative_to_it(folder, monkeypatch):
     noise = {"white_snr": [40, 150], "read_noise": 0.002, "calibration_sd": 0.03, "glare_max": 0.01}
     path = written(folder, name="lab 3", noise=noise, **PEAKS)

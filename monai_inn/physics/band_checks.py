@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 _LEAK = 0.05
 _WIDTHS = 3.0  # further from its peak than so many widths, a band is not expected to see
 _OFF_CENTRE_NM = 10.0
-_SHOWN = 4
+_SHOWN = 8
 
 # A name that is a number is a wavelength only in this range; otherwise bands are simply counted.
 _WAVELENGTHS_NM = (200.0, 2500.0)
