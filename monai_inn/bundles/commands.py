@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles.layout import METADATA
 from monai_inn.folders import check_target
+from monai_inn.problems.parameters import labels
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
@@ -45,7 +47,8 @@ def fit_bundle(
         progress: called with the share of the current stage and a text.
 
     Returns:
-        Path of the bundle, warnings about it, notes on how it was made, and what was measured, JSON-ready.
+        What was made, JSON-ready: path of the bundle, problem, device, targets, what people call each
+        parameter, notes on how it was made, what was measured, warnings, and the command to use it.
 
     Raises:
         ValueError: if an argument is not usable, or a training was interrupted and ``resume`` is not set.
@@ -89,7 +92,18 @@ def fit_bundle(
     )
     save(fitted, target)
     checkpoint.remove()
-    return {"out": str(out), "warnings": fitted.warnings, "notes": notes, "measured": fitted.card}
+    application = problem.application
+    return {
+        "out": str(out),
+        "problem": problem.name,
+        "device": application.device_line.replace("`", ""),
+        "targets": list(problem.targets),
+        "labels": labels((p.name, p.description) for p in problem.parameters),
+        "notes": notes,
+        "measured": fitted.card,
+        "warnings": fitted.warnings,
+        "next": application.usage[0].replace(" . ", f" {shlex.quote(str(out))} "),
+    }
 
 
 def _time(seconds: float) -> str:

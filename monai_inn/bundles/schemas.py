@@ -88,6 +88,7 @@ _CARD = object_of(
         "ood": each(NUMBER),
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,
+        "warnings": TEXTS,
         "recalibration": _REPAIR,
         "package": object_of({"name": TEXT, "version": TEXT}),
     },
