@@ -1,15 +1,16 @@
 """In- and out-of-distribution spectra at the 100 bands of the tivita camera, made from real measurements.
 
 Measured: the mean organ spectra, their spread over subjects, the skin reflectances, the coefficients of the
-phantoms. Drawn: how a subject deviates from the mean (a Gaussian process along the wavelength with the
-measured standard deviation, because only that was published), the exposure (the spectra are known up to a
-factor), the camera's noise, and every disturbance named below. No set contains a real image.
+phantoms. Drawn: how a subject deviates from the mean (with the measured standard deviation, and the smooth
+correlation of measured repeats of one tissue, because only means were published), the exposure (the spectra are
+known up to a factor), and every disturbance named below. No set contains a real image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_inn.physics import tissue_spectra
+from monai_inn.physics.chromophores import absorption_per_cm
 from monai_inn.physics.layers import simulate_layers
 
 __all__ = ["CENTRE_NM", "DYE_CONCENTRATIONS", "OodData", "build"]
@@ -26,11 +28,10 @@ Floats = NDArray[np.float64]
 
 CENTRE_NM: Floats = 500 + np.arange(100) * 500 / 99
 DYE_CONCENTRATIONS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-# Correlation length of the drawn deviations between subjects, nm: the width of haemoglobin's features.
-_SUBJECT_LENGTH_NM = 60.0
 # Mean reflectance relative to white, of which the normalised organ spectra say nothing.
 _EXPOSURE = (0.1, 0.4)
 _READ_NOISE = 1e-3
+_SNR = (400.0, 400.0)
 
 
 @dataclass
@@ -54,13 +55,14 @@ class OodData:
         return np.concatenate(list(self.inside.values()))
 
 
-def build(n: int, seed: int, camera: Any) -> OodData:
+def build(n: int, seed: int, camera: Any, folder: Path | None = None) -> OodData:
     """Draw every set.
 
     Args:
         n: spectra in each out-of-distribution set, and in all organs together.
         seed: the same seed gives the same sets.
-        camera: the 100-band camera: ``noise(y, generator)`` is applied to every set.
+        camera: the 100-band camera; little of its noise is applied, since measured repeats have it already.
+        folder: tables of other measured spectra, in the form of the shipped ones.
 
     Raises:
         ValueError: if the camera has other bands.
@@ -73,10 +75,18 @@ def build(n: int, seed: int, camera: Any) -> OodData:
     generator = torch.Generator().manual_seed(seed)
 
     def see(reflectance: Floats) -> Array:
-        noisy = camera.noise(torch.as_tensor(reflectance, dtype=torch.float32), generator)
+        noisy = quiet.noise(torch.as_tensor(reflectance, dtype=torch.float32), generator)
         return np.asarray(noisy, dtype=np.float32)
 
-    organs, skin, icg = _measured()
+    quiet = replace(
+        camera,
+        white_snr=_SNR,
+        read_noise=_READ_NOISE / 3,
+        calibration_sd=0,
+        glare_max=0,
+        wavelength_jitter_nm=0,
+    )
+    organs, skin, dyed = _curves(folder)
     data = OodData()
     shares = np.array_split(np.arange(n), len(organs))
     for (name, spectrum), share in zip(organs.items(), shares, strict=True):
@@ -86,7 +96,8 @@ def build(n: int, seed: int, camera: Any) -> OodData:
         clean = [_subjects(s, share.size, rng) for s, share in zip(organs.values(), shares, strict=True)]
         return np.concatenate(clean)
 
-    data.outside["icg kidney"] = see(_subjects(icg, n, rng))
+    for name, curve in dyed.items():
+        data.outside[name] = see(_subjects(curve, n, rng))
     for name, reflectance in _phantoms(n, rng).items():
         data.outside[f"phantom {name}"] = see(reflectance)
     for name, spectrum in skin.items():
@@ -102,35 +113,34 @@ def build(n: int, seed: int, camera: Any) -> OodData:
     return data
 
 
-def _measured() -> tuple[
-    dict[str, tuple[Floats, Floats]], dict[str, tuple[Floats, Floats]], tuple[Floats, Floats]
-]:
-    """Organs, skin and dyed kidney: mean and relative deviation at the bands."""
-    organs, skin, icg = {}, {}, None
-    for table in ("pig_organs", "human_rat_organs", "pig_kidney_states"):
-        wavelength, spectra = tissue_spectra.load(table)
-        for label, (mean, sd) in spectra.items():
-            # The kidney states end 2.5 nm inside the camera's range; np.interp holds the last value there.
-            at_bands = np.interp(CENTRE_NM, wavelength, mean), np.interp(CENTRE_NM, wavelength, sd / mean)
-            if label.endswith("icg"):
-                icg = at_bands
-            elif label.endswith("skin"):
-                skin[label] = at_bands
-            else:
-                organs[label] = at_bands
-    if icg is None:
-        raise ValueError("the table pig_kidney_states has no spectrum after ICG.")
-    return organs, skin, icg
+Curve = tissue_spectra.Curve
 
 
-def _subjects(spectrum: tuple[Floats, Floats], n: int, rng: np.random.Generator) -> Floats:
-    """Reflectance of ``n`` subjects around a measured mean, shape ``(n, 100)``."""
-    mean, relative_sd = spectrum
-    distance = (CENTRE_NM[:, None] - CENTRE_NM) / _SUBJECT_LENGTH_NM
-    factor = np.linalg.cholesky(np.exp(-0.5 * distance**2) + 1e-8 * np.eye(CENTRE_NM.size))
-    deviation = rng.standard_normal((n, CENTRE_NM.size)) @ factor.T * relative_sd
-    shape = mean * np.maximum(1 + deviation, 0.05)
-    return _expose(shape, n, rng)
+def _curves(folder: Path | None) -> tuple[dict[str, list[Curve]], dict[str, Curve], dict[str, Curve]]:
+    """Organs, skin and dyed tissue at the bands, from the shipped tables or from a folder of such tables."""
+    organs, skin, dyed = tissue_spectra.organs(folder), {}, {}
+    for label, curve in tissue_spectra.curves(folder).items():
+        if "skin" in label:
+            skin[label] = _at_bands(curve)
+        elif "icg" in label:
+            dyed[label] = _at_bands(curve)
+    return {name: [_at_bands(c) for c in found] for name, found in organs.items()}, skin, dyed
+
+
+def _at_bands(curve: Curve) -> Curve:
+    """A curve at the bands; where it ends up to 5 nm before them its last value holds."""
+    wavelength, *rows = curve
+    if wavelength[0] > CENTRE_NM[0] + 5 or wavelength[-1] < CENTRE_NM[-1] - 5:
+        raise ValueError(f"a curve covers {wavelength[0]:g} to {wavelength[-1]:g} nm, expected 500 to 1000.")
+    return Curve(CENTRE_NM, *(np.interp(CENTRE_NM, wavelength, row) for row in rows))
+
+
+def _subjects(curves: Curve | list[Curve], n: int, rng: np.random.Generator) -> Floats:
+    """Reflectance of ``n`` subjects around measured means, shape ``(n, 100)``."""
+    several = curves if isinstance(curves, list) else [curves]
+    shares = np.array_split(np.arange(n), len(several))
+    drawn = [tissue_spectra.draw_subjects(c, s.size, rng) for c, s in zip(several, shares, strict=True)]
+    return _expose(np.concatenate(drawn), n, rng)
 
 
 def _expose(shape: Floats, n: int, rng: np.random.Generator) -> Floats:
@@ -170,7 +180,16 @@ def _disturbances(rng: np.random.Generator) -> dict[str, Callable[[Floats], Floa
     tilt = (CENTRE_NM - 750) / 250
     halogen, led = _halogen(), _white_led()
     ratio = led / halogen / (led / halogen).mean()
+    blood = _blood_film()
+
+    def shifted(nm: float) -> Callable[[Floats], Floats]:
+        return lambda y: np.stack([np.interp(CENTRE_NM + nm, CENTRE_NM, row) for row in y])
+
     return {
+        **{f"axis {nm:+g} nm": shifted(nm) for nm in (-5.0, -2.5, 2.5, 5.0)},
+        "stray light 0.05": lambda y: y + 0.05,
+        "smoke": lambda y: y + rng.uniform(0.05, 0.2, (len(y), 1)) * (CENTRE_NM / 500) ** -1.5,
+        "film of blood": lambda y: y * np.exp(-rng.uniform(0.5, 2, (len(y), 1)) * blood),
         "wrong camera": lambda y: _blurred(y, shift_nm=25.0, fwhm_nm=40.0),
         "white balance tilt": lambda y: y * (1 + rng.choice([-0.2, 0.2], (len(y), 1)) * tilt),
         "white balance led": lambda y: y * ratio,
@@ -209,6 +228,11 @@ def _dye() -> Floats:
     return np.asarray(np.exp(-4 * np.log(2) * ((CENTRE_NM - 660) / 50) ** 2))
 
 
+def _blood_film() -> Floats:
+    """Absorbance of 50 µm of whole blood on the tissue, seen twice."""
+    return np.asarray(2 * 50e-4 * absorption_per_cm("oxyhaemoglobin", CENTRE_NM))
+
+
 def _halogen() -> Floats:
     """Relative spectrum of a halogen lamp: Planck's law at 3000 K."""
     x = CENTRE_NM * 1e-9
@@ -223,7 +247,7 @@ def _white_led() -> Floats:
 
 
 _NOTES = {
-    "icg kidney": "measured mean and spread of pig kidney after indocyanine green",
+    "pig kidney_icg": "measured mean and spread of pig kidney after indocyanine green",
     "phantom background dark": "coefficients end at 900 nm and are held above (the last 20 bands)",
     "phantom background light": "coefficients end at 900 nm and are held above (the last 20 bands)",
     "phantom inclusion": "coefficients end at 900 nm and are held above (the last 20 bands)",

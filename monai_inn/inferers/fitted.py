@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.inferers.circles import Circles
+from monai_inn.inferers.verdicts import Explained, misfit_scores, reasons
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision
@@ -132,6 +133,23 @@ class FittedPosterior:
         """Return WAIC in nats of observations ``(…, C)``, shape ``(…)``; HIGH = out of distribution."""
         return waic(self.density_log_prob(observation))
 
+    def misfit(self, observation: Tensor) -> Tensor:
+        """Return how much of observations ``(…, C)`` is not explained, HIGH = out, ``(…, J)``.
+
+        The first score is WAIC; the others are those of the test of explanation, if the network has one.
+        """
+        rows = self._checked(observation)
+        with torch.no_grad(), full_precision(rows.device):
+            scores, _ = misfit_scores(self.problem, self.network, rows.flatten(0, -2))
+        return scores.unflatten(0, rows.shape[:-1])
+
+    def is_explained(self, observation: Tensor, false_alarm: float = 0.05) -> Tensor:
+        """Whether observations ``(…, C)`` are explained, boolean, ``(…)``; what the map ``ood`` is made of."""
+        rows = self._checked(observation)
+        with torch.no_grad(), full_precision(rows.device):
+            columns = Explained(self.problem, self.network, false_alarm)(rows.flatten(0, -2))
+        return (columns["ood"] < 0.5).reshape(rows.shape[:-1])
+
     def posterior_width(self, observation: Tensor, samples: int = 64) -> Tensor:
         """Return the posterior standard deviation over the prior's, mean over the targets, shape ``(…)``."""
         targets = len(self.problem.targets)
@@ -214,7 +232,7 @@ class FittedPosterior:
     def trust(
         self, image: Tensor, *, false_alarm: float = 0.05, batched: bool | None = None
     ) -> dict[str, MetaTensor]:
-        """Return the maps ``waic``, ``ood``, ``p_value`` and ``valid`` of an image, without the posterior.
+        """Return the maps ``waic``, ``ood``, ``p_value``, ``reason`` and ``valid`` of an image, no posterior.
 
         Arguments are those of ``maps``.
         """
@@ -260,13 +278,14 @@ class FittedPosterior:
             elif name == "class_probability":
                 names = [f"{p.name} = {label}" for p in space.parameters for label in p.categories]
                 units = ["1"] * len(names)
-            elif name == "mode_count":
+            elif name in ("mode_count", "uninformative"):
                 units = ["1"] * len(names)
-            elif name in ("waic", "ood", "p_value", "valid"):
+            elif name in ("waic", "ood", "p_value", "reason", "valid"):
                 names, units = [name], ["nat" if name == "waic" else "1"]
-            result[name] = MetaTensor(
-                value, affine=affine, meta={"channel_names": names, "units": units, "map": name}
-            )
+            meta: dict[str, Any] = {"channel_names": names, "units": units, "map": name}
+            if name == "reason":
+                meta["labels"] = reasons(self.problem, self.network)
+            result[name] = MetaTensor(value, affine=affine, meta=meta)
         return result
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.pixels import Pixels
-from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
-from monai_inn.metrics.ood import ConformalThreshold, waic
+from monai_inn.inferers.summaries import interval_levels, shared_latents, stored_levels, summarise
+from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_width
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision, on_all_threads
 from monai_inn.problems import InverseProblem
@@ -89,7 +89,9 @@ class PosteriorInferer(Inferer):
 
         Keys: ``median``, ``mean``, ``interval_low``, ``interval_high``, ``interval_width``, ``mode_count``,
         ``probability_below`` (if thresholds were given), ``quantiles`` (if asked for, parameter by
-        parameter), ``waic`` in nats, ``ood`` and ``valid`` (0 or 1).
+        parameter), ``uninformative`` (1 where the interval is hardly narrower than the prior's), ``waic`` in
+        nats, ``ood`` (1 where the observation is not explained), its ``p_value``, the number of its
+        ``reason``, and ``valid`` (0 or 1).
         """
         return _complete(self.stream(inputs, network))
 
@@ -99,15 +101,17 @@ class PosteriorInferer(Inferer):
         The first share is 0, the last 1, and the maps of the last item are complete. All share their memory.
         """
         latents = shared_latents(self.samples, len(self.space), self.seed)
-        guard = ConformalThreshold(network.ood_scores)
+        explained = Explained(self.problem, network, self.false_alarm)
         levels = QuantileLevels.of(network)
+        low, _, high = interval_levels(self.interval)
+        widest = UNINFORMATIVE * prior_width(self.space, (low, high)).to(inputs.device)
 
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             features = self.problem.features(observation)
             samples = network.posterior(features).leading(len(self.space)).push(latents.to(features))
             maps = summarise(samples, self.space, self.interval, self.below, levels, self.levels)
-            score = self._score(self.problem.density_features(observation), network)
-            return maps | {"waic": score, "ood": guard.is_out(score, self.false_alarm).float()}
+            says_nothing = (maps["interval_width"] >= widest).float()
+            return maps | {"uninformative": says_nothing} | explained(observation)
 
         yield from self._fill(Pixels(inputs, self.problem), summarise_rows)
 
@@ -129,15 +133,9 @@ class PosteriorInferer(Inferer):
         return _complete(self._fill(Pixels(inputs, self.problem), quick))
 
     def trust(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
-        """Return ``waic``, ``ood``, conformal ``p_value`` and ``valid`` of an image ``(B, C, *spatial)``."""
-        guard = ConformalThreshold(network.ood_scores)
-
-        def scored(observation: Tensor) -> dict[str, Tensor]:
-            score = self._score(self.problem.density_features(observation), network)
-            is_out = guard.is_out(score, self.false_alarm).float()
-            return {"waic": score, "ood": is_out, "p_value": guard.p_value(score)}
-
-        return _complete(self._fill(Pixels(inputs, self.problem), scored))
+        """Return ``waic``, ``ood``, ``p_value``, ``reason`` and ``valid`` of an image ``(B, C, *spatial)``."""
+        explained = Explained(self.problem, network, self.false_alarm)
+        return _complete(self._fill(Pixels(inputs, self.problem), explained))
 
     @torch.no_grad()  # as a decorator, which gives the caller its mode back between the samples
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
@@ -182,13 +180,6 @@ class PosteriorInferer(Inferer):
             yield done / len(pieces), maps
         if not pieces:
             yield 1.0, maps
-
-    @staticmethod
-    def _score(features: Tensor, network: PosteriorNetwork) -> Tensor:
-        """WAIC of density features ``(n, K)``, shape ``(n, 1)``."""
-        # A density that overflows is as low as can be: such a pixel is out of distribution.
-        log_prob = network.observation_log_prob(features).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-        return waic(log_prob).unsqueeze(1)
 
 
 def _complete(stream: Iterator[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.encoders.encoders import QuantileHead
+from monai_inn.networks.explanation import Explanation
 from monai_inn.networks.flows.flows import ConditionalFlow
 from monai_inn.networks.parts import Encoder, build, describe
 from monai_inn.networks.posterior import PosteriorNetwork
@@ -31,6 +32,7 @@ def assemble(
     encoder: Encoder | Mapping[str, Any] | None = None,
     flow: Mapping[str, Any] | None = None,
     density: Mapping[str, Any] | None = None,
+    explanation: Mapping[str, Any] | None = None,
     has_preview: bool = True,
     num_ood_scores: int = 4000,
     seed: int = 0,
@@ -46,6 +48,7 @@ def assemble(
         encoder: the encoder, or its description; that of a vector by default.
         flow: further arguments of ``ConditionalFlow``.
         density: further arguments of ``ObservationDensity``.
+        explanation: arguments of ``Explanation``; without them there is none.
         has_preview: whether to add the head of quick quantiles; angles and classes, which have no order,
             have none.
         num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
@@ -66,6 +69,7 @@ def assemble(
             if has_preview and not (periodic or categories)
             else None
         )
+        test = None if explanation is None else Explanation(sum(groups), **explanation)
     chosen: dict[str, Any] = {"kind": ConditionalFlow.kind, **_FLOW, **(flow or {})}
     sizes = {"in_channels": sum(groups), "condition_channels": encoder.out_channels, "groups": groups}
     posterior = build(chosen, **sizes, periodic=periodic, categories=categories, seed=seed)
@@ -73,4 +77,4 @@ def assemble(
     over = {"components": _MANY // 2 if seen > _MANY else 0, "seed": seed + 1, **(density or {})}
     observations = ObservationDensity(seen, **over)
     flows = cast("ConditionalFlow", posterior)
-    return PosteriorNetwork(encoder, flows, observations, preview, num_ood_scores=num_ood_scores)
+    return PosteriorNetwork(encoder, flows, observations, preview, test, num_ood_scores=num_ood_scores)

@@ -15,6 +15,7 @@ from monai_inn.networks.kernels.products import Linear
 __all__ = ["Explanation", "Misfit"]
 
 _JITTER = 1e-6  # of the residuals' variance, so that their covariance can be inverted
+_NOISIEST = 0.999  # more noise than that of nearly all simulations excuses nothing
 
 
 class Misfit(NamedTuple):
@@ -33,6 +34,9 @@ class Misfit(NamedTuple):
 class Explanation(nn.Module):
     """The best that the model can do for an observation, and what that leaves.
 
+    The buffer ``ordinary`` holds scores of observations that count as explained, ``(populations, n, J)``:
+    WAIC, then those of ``Misfit``.
+
     One network finds the parameters that explain an observation best, another stands for the forward model,
     and the residual is compared with the residuals of observations that the model does explain: as a whole
     (energy), and by matched filters for deviations of known shape (an absorption band, a dye).
@@ -42,6 +46,8 @@ class Explanation(nn.Module):
         num_explained: features ``K`` that are explained.
         families: how many deviations each family has.
         width: hidden channels of both networks.
+        num_ordinary: observations of each kind that count as explained, whose scores set the thresholds.
+        populations: kinds of them.
     """
 
     location: Tensor
@@ -49,14 +55,19 @@ class Explanation(nn.Module):
     metric: Tensor
     mean: Tensor
     whitening: Tensor
-    filters: Tensor
+    growth: Tensor
+    noisiest: Tensor
+    shapes: Tensor
+    ordinary: Tensor
 
     def __init__(
         self,
         num_parameters: int,
         num_explained: int,
         families: Sequence[int] = (),
-        width: int = 96,
+        width: int = 128,
+        num_ordinary: int = 4000,
+        populations: int = 1,
     ) -> None:
         super().__init__()
         self.config = {
@@ -64,6 +75,8 @@ class Explanation(nn.Module):
             "num_explained": num_explained,
             "families": list(families),
             "width": width,
+            "num_ordinary": num_ordinary,
+            "populations": populations,
         }
         self.finder = _network(num_explained, width, num_parameters)
         self.model = _network(num_parameters, width, num_explained)
@@ -73,7 +86,10 @@ class Explanation(nn.Module):
         self.register_buffer("metric", torch.eye(num_explained))
         self.register_buffer("mean", torch.zeros(num_explained))
         self.register_buffer("whitening", torch.eye(num_explained))
-        self.register_buffer("filters", torch.zeros(sum(families), num_explained))
+        self.register_buffer("growth", torch.zeros(num_explained))
+        self.register_buffer("noisiest", torch.ones(()))
+        self.register_buffer("shapes", torch.zeros(sum(families), num_explained))
+        self.register_buffer("ordinary", torch.zeros(populations, num_ordinary, 2 + len(families)))
 
     @torch.no_grad()
     def fit_scale(self, clean: Tensor, noise: Tensor) -> None:
@@ -88,20 +104,32 @@ class Explanation(nn.Module):
         self.metric.copy_(_inverse_root(_covariance(noise)))
 
     @torch.no_grad()
-    def fit_residuals(self, populations: Sequence[Tensor], deviations: Tensor) -> None:
-        """Set mean and covariance of residuals that are not deviations, each population ``(N, K)`` alike.
+    def fit_residuals(
+        self, simulated: Tensor, noise: Tensor, measured: Tensor | None, deviations: Tensor
+    ) -> None:
+        """Set mean and covariance of residuals of observations that count as explained.
 
-        The mean is that of the last population.
+        The covariance is the mean of those of simulations and of measurements, and grows with the noise of an
+        observation as it does among the simulations.
 
         Args:
-            populations: residuals of kinds of observations that count as explained.
+            simulated: residuals of simulations, ``(N, K)``.
+            noise: variance of their noise, ``(N,)``, in any unit.
+            measured: residuals of measurements, ``(M, K)``, whose mean counts then.
             deviations: shapes of deviations of all families, ``(T, K)``, of any size.
         """
-        covariance = torch.stack([_covariance(residual.double()) for residual in populations]).mean(0)
-        self.mean.copy_(populations[-1].double().mean(0))
-        self.whitening.copy_(_inverse_root(covariance))
-        shapes = deviations.to(self.whitening) @ self.whitening.T
-        self.filters.copy_(shapes / shapes.norm(dim=-1, keepdim=True))
+        quiet, per_noise = _heteroscedastic(simulated.double(), noise.double())
+        mean = simulated.double().mean(0)
+        if measured is not None:
+            quiet = (quiet + torch.cov(measured.double().T)) / 2
+            mean = measured.double().mean(0)
+        root = _inverse_root(quiet)
+        growth, axes = torch.linalg.eigh(root @ per_noise @ root.T)
+        self.mean.copy_(mean)
+        self.whitening.copy_(axes.T @ root)
+        self.growth.copy_(growth.clamp_min(0))
+        self.noisiest.copy_(noise.double().quantile(_NOISIEST))
+        self.shapes.copy_(deviations.to(self.whitening) @ self.whitening.T)
 
     def simulated(self, latent: Tensor) -> Tensor:
         """Return explained features ``(…, K)`` of parameters in the flow's space ``(…, D)``."""
@@ -116,17 +144,21 @@ class Explanation(nn.Module):
         with full_precision(explained.device, trained=self):
             return explained - self.simulated(self.best(explained))
 
-    def misfit(self, residual: Tensor) -> Misfit:
-        """Return by how much, and by which deviations, residuals ``(…, K)`` are out of the ordinary."""
+    def forward(self, explained: Tensor, noise: Tensor) -> Misfit:
+        """Return how much of features ``(…, K)`` under noise ``(…)`` is not explained, by which deviations."""
+        return self.misfit(self.residual(explained), noise)
+
+    def misfit(self, residual: Tensor, noise: Tensor) -> Misfit:
+        """Return by how much residuals ``(…, K)`` are out of the ordinary for their noise ``(…)``."""
         white = (residual - self.mean) @ self.whitening.T
-        found = [white.square().sum(-1)]
-        strongest = []
-        for matches in (white @ self.filters.T).split(self.families, -1):
-            largest = matches.max(-1)
+        weight = 1 / (1 + noise.minimum(self.noisiest).unsqueeze(-1) * self.growth)
+        found, strongest = [(white.square() * weight).sum(-1)], []
+        matches = ((white * weight) @ self.shapes.T) * (weight @ self.shapes.square().T).rsqrt()
+        for family in matches.split(self.families, -1):
+            largest = family.max(-1)
             found.append(largest.values)
             strongest.append(largest.indices)
-        shape = residual.shape[:-1]
-        indices = torch.stack(strongest, -1) if strongest else residual.new_zeros(*shape, 0).long()
+        indices = torch.stack(strongest, -1) if strongest else residual[..., :0].long()
         return Misfit(torch.stack(found, -1), indices)
 
     def loss(self, explained: Tensor, clean: Tensor, latent: Tensor) -> Tensor:
@@ -152,6 +184,30 @@ def _network(inputs: int, width: int, outputs: int) -> nn.Module:
     return nn.Sequential(
         Linear(inputs, width), nn.SiLU(), Linear(width, width), nn.SiLU(), Linear(width, outputs)
     )
+
+
+def _heteroscedastic(residual: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Covariance of residuals ``(N, K)`` without noise, and what each unit of its variance ``(N,)`` adds.
+
+    Weighted regression of their products, which scatter as the variance itself does.
+    """
+    centred = residual - residual.mean(0)
+    if bool(noise.std() < 1e-6 * noise.mean()):
+        return _covariance(residual), torch.zeros_like(centred.T @ centred)
+    weight = (noise + noise.median()).reciprocal().square()
+    weight = weight / weight.sum()
+    centre = (weight * noise).sum()
+    spread = (weight * (noise - centre).square()).sum()
+    whole = centred.T @ (centred * weight.unsqueeze(1))
+    slope = _positive(centred.T @ (centred * (weight * (noise - centre) / spread).unsqueeze(1)))
+    rest = _positive(whole - centre * slope)
+    return rest + _JITTER * whole.diagonal().mean() * torch.eye(len(rest)).to(rest), slope
+
+
+def _positive(symmetric: Tensor) -> Tensor:
+    """The nearest matrix without negative variances."""
+    variance, axes = torch.linalg.eigh(symmetric)
+    return (axes * variance.clamp_min(0)) @ axes.T
 
 
 def _covariance(rows: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.encoders.encoders import QuantileHead
+from monai_inn.networks.explanation import Explanation
 from monai_inn.networks.flows.bases import AdjustedNormal
 from monai_inn.networks.flows.distributions import FlowDistribution
 from monai_inn.networks.flows.flows import ConditionalFlow
@@ -19,7 +20,7 @@ from monai_inn.seeding import seeded
 
 __all__ = ["PosteriorNetwork"]
 
-_PARTS = ("encoder", "flow", "density", "has_preview")
+_PARTS = ("encoder", "flow", "density", "has_preview", "explanation")
 
 
 class PosteriorNetwork(nn.Module):
@@ -36,6 +37,7 @@ class PosteriorNetwork(nn.Module):
         flow: posterior given the condition; its first group holds the parameters that maps show.
         density: of the observations, for trust.
         preview: quick quantiles of the first group, if there are maps that may be previewed.
+        explanation: the test whether parameters explain an observation, if there is one.
         num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
         recalibration_knots: knots of the adjusted latent radius; 0 for a standard normal base.
         recalibration_cases: held-out simulations behind conformal quantile levels; 0 for none.
@@ -52,13 +54,15 @@ class PosteriorNetwork(nn.Module):
         flow: ConditionalFlow,
         density: ObservationDensity,
         preview: QuantileHead | None = None,
+        explanation: Explanation | None = None,
         *,
         num_ood_scores: int = 4000,
         recalibration_knots: int = 0,
         recalibration_cases: int = 0,
     ) -> None:
         super().__init__()
-        self.encoder, self.flow, self.density, self.preview = encoder, flow, density, preview
+        self.encoder, self.flow, self.density = encoder, flow, density
+        self.preview, self.explanation = preview, explanation
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
         targets = flow.config["groups"][0]
         self._hold(
@@ -85,6 +89,8 @@ class PosteriorNetwork(nn.Module):
             "density": self.density.config,
             "has_preview": self.preview is not None,
         }
+        if self.explanation is not None:
+            parts["explanation"] = self.explanation.config
         return parts | sizes
 
     @classmethod
@@ -99,8 +105,9 @@ class PosteriorNetwork(nn.Module):
             encoder = cast("Encoder", build(config["encoder"]))
             flow = cast("ConditionalFlow", build({"kind": ConditionalFlow.kind, **config["flow"]}))
             quantiles = QuantileHead(encoder.out_channels, flow.config["groups"][0])
+            test = Explanation(**config["explanation"]) if "explanation" in config else None
         preview = quantiles if config["has_preview"] else None
-        return cls(encoder, flow, ObservationDensity(**config["density"]), preview, **sizes)
+        return cls(encoder, flow, ObservationDensity(**config["density"]), preview, test, **sizes)
 
     def recalibrated(
         self, base: AdjustedNormal | None, level_scores: Tensor | None, region_radii: Tensor | None

@@ -36,8 +36,8 @@ class Discrepancy(NamedTuple):
         return Discrepancy(axis, mean, np.reshape(modes, (-1, axis.size)))
 
     def to_tensor(self) -> Tensor:
-        """Return all of it as one tensor of rows: wavelength, mean, modes; shape ``(2 + K, W)``."""
-        return torch.from_numpy(np.stack([self.wavelength_nm, self.mean, *self.modes]))
+        """Return all of it as one tensor of rows: wavelength, mean, modes; float32, shape ``(2 + K, W)``."""
+        return torch.from_numpy(np.stack([self.wavelength_nm, self.mean, *self.modes])).float()
 
     @classmethod
     def from_tensor(cls, rows: Tensor) -> Discrepancy:
@@ -62,5 +62,5 @@ def load(tissue: str) -> Discrepancy | None:
     path = _FOLDER / f"{tissue}.csv"
     if not path.exists():
         return None
-    wavelength, mean, *modes = read_table(path).numbers().T
-    return Discrepancy(wavelength, mean, np.stack(modes) if modes else np.empty((0, wavelength.size)))
+    # As a bundle stores it, so that a problem that was loaded is the one that was trained.
+    return Discrepancy.from_tensor(torch.from_numpy(read_table(path).numbers().T.copy()).float())

@@ -36,6 +36,7 @@ class Application:
             are no bands of light.
         extras: extras of the package that MONAI's command line needs for a bundle.
         references: publications beside those of the method.
+        unexplained: what is said of an observation that no parameters explain.
         instead_of_maps: what to do with whole images, of which there are no maps.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.
@@ -47,6 +48,7 @@ class Application:
     wavelengths_nm: NDArray[np.float64] | None = None
     extras: tuple[str, ...] = ("bundle",)
     references: tuple[str, ...] = ()
+    unexplained: str = "more than any parameters of the model explain"
     instead_of_maps: str = "ask for its posterior"
     warnings: tuple[str, ...] = ()
 
@@ -166,6 +168,26 @@ class Application:
     def usable(self) -> Callable[[Tensor], Tensor] | None:
         """Return a function from an image ``(C, *spatial)`` to its usable pixels ``(*spatial)``, if any."""
         return None
+
+    def deviations(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return shapes of deviations that the test of explanation looks for.
+
+        Returns:
+            Families, such as absorption bands or dyes; each has shapes ``(K,)``, of any size, of what is left
+            of ``problem.explained_features``, by what is said of an observation that has it.
+        """
+        return {}
+
+    def measured(self, n: int, seed: int) -> Mapping[str, Tensor]:
+        """Return measured observations that count as explained, some ``(n_i, C)`` of each of several objects.
+
+        Thresholds are set so that an object that was left out passes. There are none here.
+
+        Args:
+            n: how many in all, about.
+            seed: seed of what is drawn.
+        """
+        return {}
 
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return observations ``(n, C)`` that a guard should notice, by what was done to them."""

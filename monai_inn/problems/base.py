@@ -158,6 +158,13 @@ class InverseProblem(abc.ABC):
         """
         return self.density_features(y)
 
+    def noise_level(self, y: Tensor) -> Tensor:
+        """Return the variance of the noise of observations ``(…, C)``, in any unit, ``(…)``; one here.
+
+        The test of explanation forgives noisy observations more, where they tell how noisy they are.
+        """
+        return torch.ones_like(y[..., 0])
+
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""
         return self.observation.is_usable(y)

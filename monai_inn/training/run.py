@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from monai_inn.inferers import FittedPosterior
-from monai_inn.metrics.ood import waic
 from monai_inn.networks import Encoder, PosteriorNetwork
 from monai_inn.networks.assembly import assemble
 from monai_inn.networks.parts import describe
@@ -23,18 +22,18 @@ from monai_inn.problems.simulated import Simulated
 from monai_inn.training.budget import Budget
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
-from monai_inn.training.measure import valid_simulations
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.recipe import Recipe
 from monai_inn.training.simulation import open_simulations
 from monai_inn.training.stages import Plan, known_observations, plans_of, usual_parts
+from monai_inn.training.thresholds import explanation_sizes, set_thresholds
 from monai_inn.training.warm import warm_start
 
-__all__ = ["MEASURE", "Run", "merged"]
+__all__ = ["GUARD", "MEASURE", "Run", "merged"]
 
 # Held-out data come from seeds far from any that a user would count up to.
 _WHITENING_ROWS = 20_000
-_HELD_OUT, _GUARD, MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
+_HELD_OUT, GUARD, MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
 
 
 def merged(sizes: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +67,7 @@ class Run:
         self.seeds = {
             "num_simulations": seed,
             "held_out": seed + _HELD_OUT,
-            "guard": seed + _GUARD,
+            "guard": seed + GUARD,
             "measured": seed + MEASURE,
         }
         if isinstance(problem, Simulated):
@@ -77,7 +76,7 @@ class Run:
         self.minutes_before = 0.0
         self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
         self.identity = {
-            "checkpoint format": 4,
+            "checkpoint format": 5,
             "problem": problem.identity,
             "seed": seed,
             "options": json.loads(json.dumps(options)),
@@ -136,7 +135,7 @@ class Run:
             self._stage(index, plan, stage, net, recipe, losses, engine)
         if state is not None:
             self._restore(net, state)
-        self._guard(net)
+        set_thresholds(net, self.problem, self.seed + GUARD)
         about = {
             "resumed": resumed,
             "seed": self.seed,
@@ -212,6 +211,9 @@ class Run:
         circular = [i for i, p in shown if p.is_periodic]
         classes = [(i, len(p.categories)) for i, p in shown if p.categories]
         usual = {"num_ood_scores": recipe.guard, **usual_parts(self.problem, recipe.templates)}
+        if self.problem.observation.is_local:
+            explained = self.problem.explained_features(batch.noisy).shape[-1]
+            usual["explanation"] = explanation_sizes(self.problem, explained, recipe.guard)
         chosen = merged(usual, self.options)
         if self.encoder is not None:
             chosen["encoder"] = copy.deepcopy(self.encoder)
@@ -228,14 +230,6 @@ class Run:
         known = known_observations(self.problem, net.encoder.num_known, self.device)
         net.fit_fixed(batch.features, batch.density_features, clean, known)
         return net
-
-    def _guard(self, net: PosteriorNetwork) -> None:
-        """Score held-out in-distribution observations for the conformal thresholds."""
-        size = len(net.ood_scores)
-        y = valid_simulations(self.problem, size, self.seed + _GUARD)[1]
-        with torch.no_grad():
-            scores = waic(net.observation_log_prob(self.problem.density_features(y).to(self.device)))
-        net.ood_scores.copy_(scores.sort().values)
 
     def _pool(self, recipe: Recipe, simulations: str | PathLike[str] | None) -> SimulationPool:
         """The training pool, from a store or simulated now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -25,6 +25,7 @@ class CameraApplication(Application):
     problem: Oximetry
     modality = "multispectral camera"
     value_range = (0, 1)
+    unexplained = "a spectrum that no tissue of the model has"
     references = (
         "Adler et al., Uncertainty-aware performance assessment of optical imaging modalities with "
         "invertible neural networks, 2019",
@@ -76,6 +77,19 @@ class CameraApplication(Application):
         from monai_inn.transforms import MatchCamera
 
         return cast("MetaTensor", MatchCamera(camera=cast("CameraLike", self.problem.camera))(image))
+
+    def deviations(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return absorption bands, what too little absorbs, and dyes."""
+        from monai_inn.applications.oximetry.deviations import band_shapes, dye_shapes
+
+        dyes = dye_shapes(self.problem)
+        return {**band_shapes(self.problem), **({"dye": dyes} if dyes else {})}
+
+    def measured(self, n: int, seed: int) -> Mapping[str, Tensor]:
+        """Return spectra around measured means of organs, if the camera sees no further than they go."""
+        from monai_inn.applications.oximetry.deviations import measured_organs
+
+        return measured_organs(self.problem, n, seed) if self.problem.tissue == "organ" else {}
 
     def usable(self) -> Callable[[Tensor], Tensor]:
         """Return what finds pixels that are neither dark nor saturated."""

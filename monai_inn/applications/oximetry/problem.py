@@ -38,6 +38,7 @@ _MAX_BLOOD = 1.0
 # What three layers cannot describe, beside what was learned from measured tissue: smooth deviations.
 _MODEL_ERROR, _MODEL_ERROR_LENGTH_NM = 0.01, 40.0
 _MAX_GROUPS, _MAX_EXPLAINED = 20, 25
+_SMOOTH_BANDS = 50  # from so many equal steps on a spectrum of tissue is smooth from band to band
 _DARKEST = 1e-4  # reflectance; darker bands are as unexplained as those
 
 _INDEX = Parameter("n", "1", 1.33, 1.54, "refractive index")
@@ -314,6 +315,16 @@ class Oximetry(InverseProblem):
         """Return ``(…, K)`` logarithms of at most 25 groups of bands, less their mean: the spectrum's shape."""
         groups = (y @ self._explained.to(y).T).clamp_min(_DARKEST).log()
         return groups - groups.mean(-1, keepdim=True)
+
+    def noise_level(self, y: Tensor) -> Tensor:
+        """Return the relative variance of a scanner's noise from fourth differences of bands ``(…, C)``.
+
+        They see nothing of smooth spectra. Cameras of few or broad bands do not tell how noisy they are.
+        """
+        if not self.camera.contiguous or self.camera.num_bands < _SMOOTH_BANDS:
+            return super().noise_level(y)
+        rough = y.clamp_min(_DARKEST).log().diff(n=4)
+        return rough.abs().mean(-1).square() * (torch.pi / 2 / 70)  # 70 = 1² + 4² + 6² + 4² + 1²
 
     def features(self, y: Tensor) -> Tensor:
         """Return the isometric log-ratios ``(…, C - 1)`` of band values ``(…, C)``."""

@@ -1,0 +1,93 @@
+"""What is said about an observation: whether the model explains it, and whether it says anything."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from monai_inn.metrics.combined import CombinedThreshold
+from monai_inn.metrics.ood import ConformalThreshold, waic
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.problems import InverseProblem
+from monai_inn.problems.parameters import ParameterSpace
+
+__all__ = ["UNINFORMATIVE", "Explained", "misfit_scores", "prior_width", "reasons"]
+
+UNINFORMATIVE = 0.8
+"""Share of the prior interval's width from which a posterior interval says nothing."""
+
+_UNLIKE = "unlike the training data as a whole"
+
+
+def reasons(problem: InverseProblem, network: PosteriorNetwork) -> tuple[str, ...]:
+    """Return what the numbers of the map ``reason`` mean; the first is that there is none."""
+    texts = ["explained", _UNLIKE]
+    if network.explanation is not None:
+        families = problem.application.deviations().values()
+        texts += [problem.application.unexplained, *(label for family in families for label in family)]
+    return tuple(texts)
+
+
+def prior_width(space: ParameterSpace, ends: tuple[float, float]) -> Tensor:
+    """Return the width of the prior's interval between two quantile levels, physical units, ``(D,)``."""
+    levels = torch.special.ndtri(torch.tensor(ends, dtype=torch.float64)).float()
+    low, high = space.inverse(levels[:, None].expand(2, len(space)))
+    return high - low
+
+
+def misfit_scores(
+    problem: InverseProblem, network: PosteriorNetwork, observation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return scores of observations ``(n, C)``, HIGH = out of the ordinary, and the strongest deviations.
+
+    Returns:
+        WAIC in nats, and the scores of the test of explanation if the network has one, ``(n, J)``; the number
+        of the strongest deviation of each family, ``(n, families)``.
+    """
+    # A density that overflows is as low as can be: such a pixel is out of distribution.
+    log_prob = network.observation_log_prob(problem.density_features(observation))
+    score = waic(log_prob.nan_to_num(nan=-torch.inf, neginf=-torch.inf)).unsqueeze(1)
+    if network.explanation is None:
+        return score, torch.zeros(len(score), 0, dtype=torch.int64, device=score.device)
+    noise = problem.noise_level(observation)
+    misfit = network.explanation(problem.explained_features(observation), noise)
+    return torch.cat([score, misfit.scores.nan_to_num(nan=torch.inf)], 1), misfit.strongest
+
+
+class Explained:
+    """Whether observations are explained, by the thresholds of a network.
+
+    Args:
+        problem: the inverse problem.
+        network: its network.
+        false_alarm: share of ordinary observations that may be called not explained.
+    """
+
+    def __init__(self, problem: InverseProblem, network: PosteriorNetwork, false_alarm: float) -> None:
+        self.problem, self.network, self.false_alarm = problem, network, false_alarm
+        part = network.explanation
+        self._alone = ConformalThreshold(network.ood_scores)
+        self._combined = None if part is None else CombinedThreshold(part.ordinary)
+        self._starts = [] if part is None else [3 + sum(part.families[:i]) for i in range(len(part.families))]
+
+    def __call__(self, observation: Tensor) -> dict[str, Tensor]:
+        """Return the columns ``waic``, ``p_value``, ``ood`` and ``reason`` of observations ``(n, C)``."""
+        scores, strongest = misfit_scores(self.problem, self.network, observation)
+        if self._combined is None:
+            p_value = self._alone.p_value(scores[:, 0])
+            is_out = self._alone.is_out(scores[:, 0], self.false_alarm)
+            reason = torch.ones_like(p_value)
+        else:
+            p_value = self._combined.p_value(scores)
+            is_out = ~(p_value > self.false_alarm)
+            reason = self._reason(self._combined.leading(scores), strongest)
+        columns = {"waic": scores[:, 0], "ood": is_out, "p_value": p_value}
+        columns["reason"] = torch.where(is_out, reason, 0.0)
+        return {name: column.unsqueeze(1).float() for name, column in columns.items()}
+
+    def _reason(self, leading: Tensor, strongest: Tensor) -> Tensor:
+        """Number of the reason in ``reasons``: of the leading score, and in a family its strongest deviation."""
+        reason = leading + 1
+        for family, start in enumerate(self._starts):
+            reason = torch.where(leading == family + 2, start + strongest[:, family], reason)
+        return reason.float()
