@@ -2,8 +2,8 @@
 
 Measured: the mean organ spectra, their spread over subjects, the skin reflectances, the coefficients of the
 phantoms. Drawn: how a subject deviates from the mean (with the measured standard deviation, and the smooth
-correlation of measured repeats of one tissue, because only means were published), the exposure (the spectra are
-known up to a factor), and every disturbance named below. No set contains a real image.
+correlation of measured repeats of one tissue, because only means were published), the exposure (the spectra
+are known up to a factor), and every disturbance named below. No set contains a real image.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/trust.py [--bundle PATH] [--spectra DIR] [--n N] [--seed S] [--json]
 
-Without ``--spectra`` every organ of the shipped tables is judged by thresholds that never saw it. With it the
-organs in that folder, tables of the same form, are judged by the bundle as it is. Spectra are drawn around the
-measured means, see ``ood_data``.
+Without ``--spectra`` every organ of the shipped tables is judged by thresholds that never saw it. With it
+the organs in that folder, tables of the same form, are judged by the bundle as it is. Spectra are drawn
+around the measured means, see ``ood_data``.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class FittedPosterior:
         return scores.unflatten(0, rows.shape[:-1])
 
     def is_explained(self, observation: Tensor, false_alarm: float = 0.05) -> Tensor:
-        """Whether observations ``(…, C)`` are explained, boolean, ``(…)``; what the map ``ood`` is made of."""
+        """Whether observations ``(…, C)`` are explained, boolean, ``(…)``, as the map ``ood`` says."""
         rows = self._checked(observation)
         with torch.no_grad(), full_precision(rows.device):
             columns = Explained(self.problem, self.network, false_alarm)(rows.flatten(0, -2))

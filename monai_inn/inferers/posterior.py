@@ -133,7 +133,7 @@ class PosteriorInferer(Inferer):
         return _complete(self._fill(Pixels(inputs, self.problem), quick))
 
     def trust(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
-        """Return ``waic``, ``ood``, ``p_value``, ``reason`` and ``valid`` of an image ``(B, C, *spatial)``."""
+        """Return ``waic``, ``ood``, ``p_value``, ``reason``, ``valid`` of an image ``(B, C, *spatial)``."""
         explained = Explained(self.problem, network, self.false_alarm)
         return _complete(self._fill(Pixels(inputs, self.problem), explained))
 

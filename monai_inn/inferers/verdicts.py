@@ -86,7 +86,7 @@ class Explained:
         return {name: column.unsqueeze(1).float() for name, column in columns.items()}
 
     def _reason(self, leading: Tensor, strongest: Tensor) -> Tensor:
-        """Number of the reason in ``reasons``: of the leading score, and in a family its strongest deviation."""
+        """Number in ``reasons`` of the leading score, and in a family of its strongest deviation."""
         reason = leading + 1
         for family, start in enumerate(self._starts):
             reason = torch.where(leading == family + 2, start + strongest[:, family], reason)

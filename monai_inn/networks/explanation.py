@@ -145,7 +145,7 @@ class Explanation(nn.Module):
             return explained - self.simulated(self.best(explained))
 
     def forward(self, explained: Tensor, noise: Tensor) -> Misfit:
-        """Return how much of features ``(…, K)`` under noise ``(…)`` is not explained, by which deviations."""
+        """Return how much of features ``(…, K)`` under noise ``(…)`` is not explained."""
         return self.misfit(self.residual(explained), noise)
 
     def misfit(self, residual: Tensor, noise: Tensor) -> Misfit:

@@ -22,8 +22,8 @@ _ORGAN_TABLES = ("pig_organs", "human_rat_organs", "pig_kidney_states")
 _NO_ORGANS = ("skin", "icg")
 _SAME_ORGAN = {"pig kidney_physiological": "pig kidney"}
 
-# How measured repeats of one tissue differ (50 forearms, 36 cheeks): 99 % of the variance lies in three smooth
-# shapes, and 0.7 % is left.
+# How measured repeats of one tissue differ (50 forearms, 36 cheeks): 99 % of the variance lies in three
+# smooth shapes, and 0.7 % is left.
 _NUM_SHAPES, _SHAPE_LENGTH_NM, _ROUGHNESS, _ROUGH_STEP = 3, 150.0, 0.007, 2
 
 
@@ -117,8 +117,8 @@ def curves(folder: str | PathLike[str] | None = None) -> dict[str, Curve]:
     """Return all mean spectra with their spread over subjects, by species and tissue.
 
     Args:
-        folder: tables in the form of the shipped ones, with the columns species, tissue, wavelength_nm, mean_l1
-            and sd_l1; the shipped tables by default.
+        folder: tables in the form of the shipped ones, with the columns species, tissue, wavelength_nm,
+            mean_l1 and sd_l1; the shipped tables by default.
 
     Raises:
         ValueError: if the folder holds no such table.
@@ -127,7 +127,7 @@ def curves(folder: str | PathLike[str] | None = None) -> dict[str, Curve]:
         tables = [_path(name) for name in _ORGAN_TABLES]
     else:
         tables = [str(path) for path in sorted(Path(folder).glob("*.csv"))]
-    found = {}
+    found: dict[str, Curve] = {}
     for table in tables:
         content = read_table(table)
         if "mean_l1" in content.header:

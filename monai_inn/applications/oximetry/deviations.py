@@ -1,7 +1,8 @@
-"""What real spectra may hold that the model of tissue does not: absorption bands, dyes; and real tissue itself."""
+"""What spectra may hold that the model of tissue does not, such as dyes; and measured tissue itself."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["band_shapes", "dye_shapes", "measured_organs"]
 
 _STEP_NM, _WIDTHS_NM = 10.0, (40.0, 80.0)
-_LEVEL = (0.1, 0.4)  # mean reflectance, of which the tables say nothing
+_LOG_LEVEL = math.log(0.1), math.log(0.4)  # mean reflectance, of which the tables say nothing
 _COVERED = 0.95  # of the bands' response must lie where tissue was measured
 
 
@@ -67,7 +68,7 @@ def measured_organs(problem: Oximetry, n: int, seed: int) -> dict[str, Tensor]:
             if weights[:, inside].sum(1).mean() < _COVERED:
                 return {}
             drawn = tissue_spectra.draw_subjects(curve, -(-n // (len(organs) * len(curves))), rng)
-            level = np.exp(rng.uniform(*np.log(_LEVEL), size=(len(drawn), 1)))
+            level = np.exp(rng.uniform(*_LOG_LEVEL, (len(drawn), 1)))
             at_grid = np.stack([np.interp(grid, curve.wavelength_nm, row) for row in drawn])
             seen.append(level * (at_grid / drawn.mean(1, keepdims=True)) @ weights.T)
         found[name] = torch.from_numpy(np.concatenate(seen)).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
@@ -111,8 +112,8 @@ class Oximetry(InverseProblem):
         tissue: ``"organ"`` or ``"skin"``, the layered model and its prior.
         num_directions: directions per hemisphere of the transport solver. 5 is accurate to 1e-3 in
             reflectance; 8 to 4e-4 at four times the cost.
-        nuisances: whether the radius of vessels, the error of the wavelength axis and stray light are inferred
-            as well. Otherwise blood is spread out evenly, and the camera's noise holds the others.
+        nuisances: whether the radius of vessels, the error of the wavelength axis and stray light are
+            inferred as well. Otherwise blood is spread out evenly, and the camera's noise holds the others.
         discrepancy: how measured tissue deviates from the best simulation, rows as ``Discrepancy.to_tensor``
             gives them; what is shipped for the tissue, if anything is, or ``None`` for none.
 
@@ -312,7 +313,7 @@ class Oximetry(InverseProblem):
         return share.clamp_min(1e-8).sqrt()[..., :-1]
 
     def explained_features(self, y: Tensor) -> Tensor:
-        """Return ``(…, K)`` logarithms of at most 25 groups of bands, less their mean: the spectrum's shape."""
+        """Return ``(…, K)`` logarithms of at most 25 groups of bands, less their mean: the shape alone."""
         groups = (y @ self._explained.to(y).T).clamp_min(_DARKEST).log()
         return groups - groups.mean(-1, keepdim=True)
 
@@ -390,7 +391,7 @@ class Oximetry(InverseProblem):
         return {} if self.discrepancy is None else {"discrepancy": self.discrepancy.to_tensor()}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Oximetry:
+    def from_config(cls, config: Mapping[str, Any]) -> Oximetry:
         """Return the problem of a configuration; until December 2026 there were no such nuisances."""
         before = {"discrepancy": None} if "nuisances" not in config else {}
         return cls(**{"nuisances": False, **before, **config})
