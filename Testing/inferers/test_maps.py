@@ -31,7 +31,8 @@ def test_every_map_has_its_shape_unit_and_geometry(camera_fit, image):
     maps = camera_fit.maps(MetaTensor(image, affine=affine), samples=16, below={"sao2": 0.6, "vhb": 0.05})
     channels = {name: len(value) for name, value in maps.items()}
     four = ("median", "mean", "interval_low", "interval_high", "interval_width", "mode_count")
-    assert channels == dict.fromkeys(four, 4) | {"probability_below": 2, "waic": 1, "ood": 1, "valid": 1}
+    of_all = dict.fromkeys(("waic", "ood", "p_value", "reason", "valid"), 1)
+    assert channels == dict.fromkeys((*four, "uninformative"), 4) | {"probability_below": 2} | of_all
     for value in maps.values():
         assert value.shape[1:] == (6, 7)
         assert torch.equal(value.affine, affine)

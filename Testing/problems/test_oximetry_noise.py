@@ -32,7 +32,7 @@ def test_noise_repeats_under_a_generator_and_differs_between_rows(problem):
     y = torch.full((50, len(problem.observation)), 0.3)
     first, again = (problem.noise(y, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, again)
-    assert first.std(0).min() > 0.01
+    assert first.std(0).min() > 0.005
 
 
 def test_density_features_ignore_the_exposure_and_are_not_singular(problem):

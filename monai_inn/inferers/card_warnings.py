@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["TOLERATED_ERROR", "card_warnings"]
 
 TOLERATED_ERROR = 0.02
+_CAUGHT = 0.9
 
 
 def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
@@ -27,7 +28,8 @@ def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
         card: what was measured at the end of training.
         targets: names of the parameters that people look at.
     """
-    return [*card.get("warnings", ()), *_of_package(card.get("package")), *_of_calibration(card, targets)]
+    own = card.get("warnings", ())
+    return [*own, *_of_package(card.get("package")), *_of_calibration(card, targets), *_of_trust(card)]
 
 
 def _of_package(package: Mapping[str, str] | None) -> list[str]:
@@ -43,6 +45,17 @@ def _of_package(package: Mapping[str, str] | None) -> list[str]:
     return [
         f"This network was trained on simulations of {name} {version}, and {name} {installed} is installed, "
         f"which may simulate otherwise: install {name}=={version}, or train it again."
+    ]
+
+
+def _of_trust(card: Mapping[str, Any]) -> list[str]:
+    seen = card.get("ood", {}).get("flagged", {})
+    missed = [f"{what.replace('_', ' ')} {share:.0%}" for what, share in seen.items() if share < _CAUGHT]
+    if not missed:
+        return []
+    return [
+        "This network cannot tell all that it does not know: of simulations that were spoilt on purpose it "
+        f"noticed too few ({', '.join(missed)}; {_CAUGHT:.0%} are expected)."
     ]
 
 

@@ -12,6 +12,7 @@ from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sorted_last
+from monai_inn.metrics.combined import CombinedThreshold
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import is_traced
@@ -100,9 +101,17 @@ class MapNetwork(nn.Module):
         circles = Circles(samples, space)
         ends = calibrated_quantiles(sorted_last(circles.cut(samples)), nominal, levels)
         low, median, high = circles.physical(ends, ends[1])
-        log_prob = self.network.observation_log_prob(self.problem.density_features(observation))
-        score = (log_prob.double().var(0) - log_prob.double().mean(0)).float().unsqueeze(-1)
-        threshold = self.network.ood_scores.sort().values[self._threshold_rank]
-        maps = torch.cat([median, high - low, score, (score > threshold).float()], -1)
+        log_prob = self.network.observation_log_prob(self.problem.density_features(observation)).double()
+        score = (log_prob.var(0) - log_prob.mean(0)).float().unsqueeze(-1)
+        maps = torch.cat([median, high - low, score, self._is_out(score, observation).float()], -1)
         maps = torch.where(valid, maps.unflatten(0, rows.shape[:-1]), self.invalid)
         return maps.movedim(-1, 1)
+
+    def _is_out(self, score: Tensor, observation: Tensor) -> Tensor:
+        """Whether observations ``(n, C)`` with WAIC ``(n, 1)`` are not explained, ``(n, 1)``."""
+        part = self.network.explanation
+        if part is None:
+            return score > self.network.ood_scores.sort().values[self._threshold_rank]
+        misfit = part(self.problem.explained_features(observation), self.problem.noise_level(observation))
+        p_value = CombinedThreshold(part.ordinary).p_value(torch.cat([score, misfit.scores], -1))
+        return p_value.unsqueeze(-1) <= self.false_alarm

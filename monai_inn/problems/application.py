@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from monai_inn.problems.base import InverseProblem
 
-__all__ = ["Application", "shuffled_channels"]
+__all__ = ["SHUFFLED", "Application", "shuffled_channels"]
+
+SHUFFLED = "shuffled_channels"
+"""What every problem is tried on, though channels that mean the same may be shuffled unnoticed."""
 
 _LIMITS_OF_PIXELS = (
     "The out-of-distribution mask does not see every deviation: an unmasked pixel is not proven right.",
@@ -191,7 +194,7 @@ class Application:
 
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return observations ``(n, C)`` that a guard should notice, by what was done to them."""
-        return {"shuffled_channels": shuffled_channels(y)}
+        return {SHUFFLED: shuffled_channels(y)}
 
 
 def shuffled_channels(y: Tensor) -> Tensor:

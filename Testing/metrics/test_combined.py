@@ -1,0 +1,40 @@
+"""One p-value from several scores: exact false alarms, several populations, which score leads."""
+
+import pytest
+import torch
+from scipy.stats import betabinom
+
+from monai_inn.metrics.combined import CombinedThreshold
+
+
+def correlated(n, seed):
+    draws = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
+    return torch.stack([draws[:, 0], draws[:, 0] + draws[:, 1], draws[:, 2] ** 3], -1)
+
+
+def test_false_alarms_are_exact_for_scores_that_depend_on_one_another():
+    guard = CombinedThreshold(correlated(3999, 0)[None])
+    hits = int((guard.p_value(correlated(20_000, 1)) <= 0.05).sum())
+    low, high = betabinom.ppf([0.0005, 0.9995], 20_000, 200, 3800)
+    assert low <= hits <= high
+
+
+def test_an_observation_is_out_only_if_it_is_so_for_every_population():
+    far = correlated(999, 2) + torch.tensor([6.0, 0.0, 0.0])
+    guard = CombinedThreshold(torch.stack([correlated(999, 0), far]))
+    for population in (correlated(4000, 3), correlated(4000, 4) + torch.tensor([6.0, 0.0, 0.0])):
+        assert float((guard.p_value(population) <= 0.05).float().mean()) < 0.07
+    outside = torch.tensor([[30.0, 0.0, 0.0], [0.0, 30.0, 0.0], [0.0, 0.0, 3e3]])
+    assert bool((guard.p_value(outside) <= 0.005).all())
+    assert guard.leading(outside).tolist() == [0, 1, 2]
+
+
+def test_what_is_not_a_number_is_out():
+    guard = CombinedThreshold(correlated(399, 0)[None])
+    assert float(guard.p_value(torch.tensor([0.0, torch.nan, 0.0]))) <= 0.02
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (0, 5, 3), (1, 0, 3)])
+def test_no_scores_are_refused(shape):
+    with pytest.raises(ValueError, match="expected \\(populations, held-out data, scores\\)"):
+        CombinedThreshold(torch.zeros(shape))

@@ -1,0 +1,94 @@
+"""The test of explanation against closed forms: residuals that are Gaussian by construction."""
+
+import math
+
+import pytest
+import torch
+
+from monai_inn.networks.explanation import Explanation
+from monai_inn.seeding import seeded
+
+K, N = 6, 60_000
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    factor = torch.randn(K, K, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return factor @ factor.T / K + 0.1 * torch.eye(K)
+
+
+def residuals(quiet, noise, seed):
+    """Covariance ``quiet + noise · diag(1, 2, …)``."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(2, len(noise), K, generator=generator, dtype=torch.float64)
+    extra = draws[1] * (noise[:, None] * torch.arange(1, K + 1)).sqrt()
+    return (draws[0] @ torch.linalg.cholesky(quiet).T + extra).float()
+
+
+@pytest.fixture(scope="module")
+def part(quiet):
+    noise = torch.rand(N, generator=torch.Generator().manual_seed(2)).double() * 3
+    explanation = Explanation(2, K, families=(2, 1))
+    shapes = torch.eye(K)[:3]
+    explanation.fit_residuals(residuals(quiet, noise, 3), noise, None, shapes)
+    return explanation
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 2.5])
+def test_scores_are_those_of_a_whitened_gaussian_whatever_the_noise(part, quiet, level):
+    noise = torch.full((20_000,), level, dtype=torch.float64)
+    found = part.misfit(residuals(quiet, noise, 5), noise.float())
+    energy, first, second = found.scores.T
+    # χ² with K degrees of freedom: mean K, standard error √(2K / n); the fit adds a few per cent.
+    assert float(energy.mean()) == pytest.approx(K, rel=0.05)
+    assert float(energy.std()) == pytest.approx(math.sqrt(2 * K), rel=0.08)
+    assert float(second.mean()) == pytest.approx(0, abs=0.05)
+    assert float(second.std()) == pytest.approx(1, rel=0.05)
+    assert float(first.mean()) > float(second.mean())  # the larger of two
+
+
+def test_a_deviation_scores_its_size_in_units_of_the_residuals(part, quiet):
+    shape = torch.eye(K)[2]
+    deviation = 4 / float((shape.double() @ torch.linalg.solve(quiet, shape.double())).sqrt())
+    found = part.misfit(part.mean + deviation * shape, torch.zeros(()))
+    assert float(found.scores[2]) == pytest.approx(4, rel=0.05)
+    for index, sign in ((0, 1), (1, 1), (2, 1)):
+        strongest = part.misfit(part.mean + sign * 9 * torch.eye(K)[index], torch.zeros(())).strongest
+        assert index == 2 or int(strongest[0]) == index
+
+
+def test_more_noise_forgives_more_but_not_without_end(part):
+    row = part.mean + torch.ones(K)
+    scores = [float(part.misfit(row, torch.tensor(v)).scores[0]) for v in (0.0, 1.0, 3.0, 1e3, 1e6)]
+    assert scores[0] > scores[1] > scores[2] > 0
+    assert scores[3] == scores[4]
+
+
+def test_without_deviations_only_what_is_left_as_a_whole_is_scored():
+    explanation = Explanation(2, K)
+    found = explanation(torch.zeros(5, K), torch.ones(5))
+    assert found.scores.shape == (5, 1)
+    assert found.strongest.shape == (5, 0)
+
+
+def test_training_finds_the_parameters_of_a_linear_model():
+    matrix = torch.randn(2, K, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    with seeded(0):
+        explanation = Explanation(2, K, width=32)
+    latent = torch.randn(4096, 2, generator=generator)
+    clean = latent @ matrix
+    explanation.fit_scale(clean, 0.1 * torch.randn(clean.shape, generator=generator))
+    optimiser = torch.optim.Adam(explanation.parameters(), 5e-3)
+    for _ in range(400):
+        optimiser.zero_grad()
+        noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+        explanation.loss(noisy, clean, latent).backward()
+        optimiser.step()
+    with torch.no_grad():
+        left = explanation.residual(clean[:1000])
+        assert float(left.square().mean().sqrt()) < 0.2 * float(clean.std())
+        # What no parameters make is left: a deviation at right angles to all that they can make.
+        outside = torch.linalg.svd(matrix).Vh[-1]
+        seen = explanation.residual(clean[:1000] + outside) @ outside
+    assert float(seen.mean()) > 0.7
