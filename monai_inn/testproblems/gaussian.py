@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import WhiteNoise
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 
 __all__ = ["LinearGaussian"]
 
 
-class LinearGaussian(InverseProblem):
+class LinearGaussian(WhiteNoise):
     """``y = A x + n`` with ``x ~ N(0, I)`` and ``n ~ N(0, noise_sd² I)``.
 
     The oracle of the package: every network, training run and metric is checked against its closed form
@@ -58,11 +58,6 @@ class LinearGaussian(InverseProblem):
     def forward(self, theta: Tensor) -> Tensor:
         """Return ``A x``, shape ``(…, C)``."""
         return theta @ self.matrix.to(theta).T
-
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise."""
-        noise = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-        return y + self.noise_sd * noise
 
     def reference_posterior(self, y: Tensor) -> MultivariateNormal:
         """Return the exact Gaussian posterior of observations ``(…, C)``."""

@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems.arguments import check_positive, split_parameters
-from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import KnownPosterior, WhiteNoise
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.references import ReferencePosterior
 
 __all__ = ["GaussianUniform"]
 
 _BOUND = 1.0
 
 
-class GaussianUniform(InverseProblem):
+class GaussianUniform(WhiteNoise, KnownPosterior):
     """``y = x + n`` with ``x`` uniform in a cube and white noise ``n``.
 
     The posterior is a product of normals that are cut at the faces of the cube, where much of its mass is.
+
+    The exact posterior is one of independent truncated normals.
 
     Args:
         num_parameters: length of ``x`` and ``y``.
@@ -52,17 +53,6 @@ class GaussianUniform(InverseProblem):
         """Return the vector itself, ``(…, D)``."""
         return torch.stack(split_parameters(theta, self.space), -1).to(theta.dtype)
 
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise."""
-        white = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-        return y + self.noise_sd * white
-
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the exact posterior of observations ``(…, D)``: independent truncated normals."""
-        return ReferencePosterior(
-            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
-        )
-
     def _edges(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities of N(|y|, noise²) below the prior's bounds: the lower tail is the precise one."""
         # torch.special.ndtr is 0 from −8.3 sd on.
@@ -70,8 +60,8 @@ class GaussianUniform(InverseProblem):
         low, high = (0.5 * torch.special.erfc(-edge / math.sqrt(2)) for edge in z)
         return low, high.clamp_min(1e-300)
 
-    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, D)`` given one observation ``(D,)``."""
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, D)`` given one observation ``(D,)``."""
         low, high = self._edges(y)
         u = low + (high - low) * torch.rand(n, len(y), dtype=torch.float64)
         mirrored = y.abs() + self.noise_sd * torch.special.ndtri(u.clamp_min(1e-300))
@@ -81,11 +71,6 @@ class GaussianUniform(InverseProblem):
         """Log of the prior predictive density of one observation ``(D,)``, nats."""
         low, high = self._edges(y.cpu().double())
         return float(((high - low) / (2 * _BOUND)).log().sum())
-
-    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
-        normal = -0.5 * ((theta - y) / self.noise_sd).square()
-        scale = math.log(self.noise_sd * math.sqrt(2 * math.pi))
-        return self.prior.log_prob(theta) + (normal - scale).sum(-1)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems.arguments import check_positive, split_parameters
-from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import KnownPosterior, WhiteNoise
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.references import ReferencePosterior, rejection_sample
+from monai_inn.problems.references import rejection_sample
 
 __all__ = ["InverseKinematics"]
 
@@ -24,7 +24,7 @@ _LEAST_NOISE_OF_DENSITY_M = 0.03
 _STEP_PER_WIDTH = 1.4
 
 
-class InverseKinematics(InverseProblem):
+class InverseKinematics(WhiteNoise, KnownPosterior):
     """Height and joint angles of a three-armed robot on a rail, from the position of its hand.
 
     The angles are relative, each to the arm before. Two observations of four parameters leave a ridge of
@@ -34,6 +34,9 @@ class InverseKinematics(InverseProblem):
 
     Channel order: ``hand_x`` (along the arms, sum of cosines) first, then ``hand_y`` (along the rail, sum
     of sines plus the rail). Other packages swap them.
+
+    The exact posterior: samples are independent. The density's evidence is a sum over a grid of angles that
+    resolves the noise, good to 0.1 %; it needs ``noise_sd_m`` of at least 0.03 m.
 
     Args:
         noise_sd_m: standard deviation of the noise on each coordinate, in m.
@@ -48,7 +51,7 @@ class InverseKinematics(InverseProblem):
     observation = Observation.pixel("hand_x", "hand_y")
 
     def __init__(self, noise_sd_m: float = 0.05) -> None:
-        self.noise_sd_m = check_positive("noise_sd_m", noise_sd_m)
+        self.noise_sd = self.noise_sd_m = check_positive("noise_sd_m", noise_sd_m)
         unbounded = (-math.inf, math.inf)
         self.parameters = (
             Parameter("rail", "m", *unbounded, "height of the base on its rail", sd=_RAIL_SD_M),
@@ -64,23 +67,8 @@ class InverseKinematics(InverseProblem):
         across, along = _hand(torch.stack(angles, -1))
         return torch.stack([across, rail + along], -1).to(theta.dtype)
 
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise to both coordinates."""
-        white = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-        return y + self.noise_sd_m * white
-
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the exact posterior of hand positions ``(…, 2)``.
-
-        Samples are independent. The density's evidence is a sum over a grid of angles that resolves the
-        noise, good to 0.1 %; it needs ``noise_sd_m`` of at least 0.03 m.
-        """
-        return ReferencePosterior(
-            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
-        )
-
-    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, 4)`` given one observation ``(2,)``."""
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, 4)`` given one observation ``(2,)``."""
         angles = rejection_sample(
             lambda m: _ANGLE_SD_RAD * torch.randn(m, 3, dtype=torch.float64),
             lambda rows: self._misfit(y, *_hand(rows)),
@@ -111,11 +99,6 @@ class InverseKinematics(InverseProblem):
         total = (log_weight + self._misfit(y.cpu().double(), across, along)).logsumexp(0)
         variance = _RAIL_SD_M**2 + self.noise_sd_m**2
         return float(total) - math.log(2 * math.pi * self.noise_sd_m * math.sqrt(variance))
-
-    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
-        white = (y - self.forward(theta)) / self.noise_sd_m
-        likelihood = -0.5 * white.square().sum(-1) - math.log(2 * math.pi * self.noise_sd_m**2)
-        return self.prior.log_prob(theta) + likelihood
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from monai_inn.problems.arguments import check_positive, split_parameters
-from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import WhiteNoise
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 
@@ -35,7 +35,7 @@ _LABELS = {
 }
 
 
-class EightModes(InverseProblem):
+class EightModes(WhiteNoise):
     """Point drawn from one of eight Gaussians, of which a label is seen that several of them may share.
 
     The centres lie on a circle, ten standard deviations apart; the posterior is the mixture of those with
@@ -83,11 +83,6 @@ class EightModes(InverseProblem):
         """Noise-free observation of each Gaussian, shape ``(8, 8)``."""
         eye = torch.eye(len(_CENTRES), dtype=like.dtype, device=like.device)
         return eye[list(_LABELS[self.labels])]
-
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise to every channel."""
-        white = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-        return y + self.noise_sd * white
 
     def reference_posterior(self, y: Tensor) -> MixtureSameFamily:
         """Return the posterior of labels ``(…, 8)`` in closed form.

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.distributions import VonMises
 
 from monai_inn.problems.arguments import check_positive, split_parameters
-from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import KnownPosterior, WhiteNoise
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.references import ReferencePosterior, sample_table
+from monai_inn.problems.references import sample_table
 
 __all__ = ["ComplexRoots"]
 
@@ -21,11 +21,14 @@ _NODES = 1 << 14
 _LARGEST_RADIUS = 8.0
 
 
-class ComplexRoots(InverseProblem):
+class ComplexRoots(WhiteNoise, KnownPosterior):
     """Complex number ``x`` with a standard normal prior, of which a noisy n-th power is seen.
 
     Turning ``x`` by an n-th of a full turn changes neither prior nor likelihood: the posterior has ``n``
     modes of equal mass, which merge as the power goes to zero.
+
+    The exact posterior: in polar coordinates the angle given the radius is von Mises and the radius has a
+    density in closed form, of which a table of 16,384 nodes is inverted.
 
     Args:
         degree: the power ``n``.
@@ -57,21 +60,6 @@ class ComplexRoots(InverseProblem):
             real, imaginary = real * a - imaginary * b, real * b + imaginary * a
         return torch.stack([real, imaginary], -1).to(theta.dtype)
 
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise to both parts."""
-        white = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-        return y + self.noise_sd * white
-
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the exact posterior of powers ``(…, 2)``.
-
-        In polar coordinates the angle given the radius is von Mises and the radius has a density in closed
-        form, of which a table of 16,384 nodes is inverted.
-        """
-        return ReferencePosterior(
-            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
-        )
-
     def _radius_log_density(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Radii ``(K,)`` and the log of (prior × likelihood) there, the angle integrated out."""
         # The radius is within 8 posterior sd of the observed root or, where the modes merge, of zero.
@@ -92,8 +80,8 @@ class ComplexRoots(InverseProblem):
         shift = float(log_density.max())
         return shift + math.log(float(torch.trapezoid((log_density - shift).exp(), radius)))
 
-    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, 2)`` given one observation ``(2,)``."""
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, 2)`` given one observation ``(2,)``."""
         radius, log_density = self._radius_log_density(y)
         r = sample_table(radius, log_density, n)
         size = torch.linalg.vector_norm(y)
@@ -102,11 +90,6 @@ class ComplexRoots(InverseProblem):
         branch = torch.randint(self.degree, (n,)) * (2 * math.pi)
         angle = (torch.atan2(y[1], y[0]) + turned + branch) / self.degree
         return torch.stack([r * angle.cos(), r * angle.sin()], 1)
-
-    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
-        white = (y - self.forward(theta)) / self.noise_sd
-        likelihood = -0.5 * white.square().sum(-1) - math.log(2 * math.pi * self.noise_sd**2)
-        return self.prior.log_prob(theta) + likelihood
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -78,7 +78,7 @@ class SimpleLikelihood(InverseProblem):
         return ReferencePosterior(y, len(self.parameters), self._draw_posterior)
 
     def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, 5)`` given one observation ``(8,)``."""
+        """Return samples ``(n, 5)`` given one observation ``(8,)``."""
         points = y.unflatten(-1, (_POINTS, 2))
         mean = points.mean(0)
         scatter = (points - mean).T @ (points - mean)

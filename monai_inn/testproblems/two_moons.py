@@ -10,22 +10,25 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems.arguments import split_parameters
-from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import KnownPosterior
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.references import ReferencePosterior, rejection_sample
+from monai_inn.problems.references import rejection_sample
 
 __all__ = ["TwoMoons"]
 
 _OFFSET, _RADIUS, _RADIUS_SD = 0.25, 0.1, 0.01
 
 
-class TwoMoons(InverseProblem):
+class TwoMoons(KnownPosterior):
     """Point in a square of which one coordinate is seen without its sign, blurred to a crescent.
 
     The posterior is a pair of mirrored crescents. The noise-free observation is ``(−|a|, b)`` of the turned
     coordinates ``a = (x1 + x2) / √2`` and ``b = (x2 − x1) / √2``; the noise is not white, it adds a point of
     a half circle of radius ``N(0.1, 0.01²)`` around ``(0.25, 0)``.
+
+    The exact posterior: samples are independent, a crescent, a sign, and rejection of points outside the
+    square. The density's evidence is ½ unless the square cuts a crescent, and else good to 1 %.
 
     Source: Greenberg et al., Automatic posterior transformation, 2019, with the constants of Lueckmann et
     al., Benchmarking simulation-based inference, 2021.
@@ -51,18 +54,8 @@ class TwoMoons(InverseProblem):
         angle, radius = math.pi * (uniform - 0.5), _RADIUS + _RADIUS_SD * white
         return y + torch.stack([_OFFSET + radius * angle.cos(), radius * angle.sin()], -1)
 
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the exact posterior of observations ``(…, 2)``.
-
-        Samples are independent: a crescent, a sign, and rejection of points outside the square. The
-        density's evidence is ½ unless the square cuts a crescent, and else good to 1 %.
-        """
-        return ReferencePosterior(
-            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
-        )
-
-    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, 2)`` given one observation ``(2,)``."""
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, 2)`` given one observation ``(2,)``."""
         zero = torch.zeros(1, 2, dtype=torch.float64)
 
         def propose(m: int) -> Tensor:
@@ -80,7 +73,8 @@ class TwoMoons(InverseProblem):
         # The prior density is ¼, and neither the turn nor the crescent's shift changes an area.
         return math.log(max(float(sum(shares)) / 4, 1e-300))
 
-    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
+    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log density of an observation ``(2,)`` given points ``(n, 2)``, nats, ``(n,)``."""
         across, along = (y - self.forward(theta)).unbind(-1)
         radius = torch.hypot(across - _OFFSET, along)
         z = (radius - _RADIUS) / _RADIUS_SD
@@ -88,8 +82,7 @@ class TwoMoons(InverseProblem):
         crescent = (
             -0.5 * z.square() - math.log(_RADIUS_SD * math.sqrt(2 * math.pi)) - (math.pi * radius).log()
         )
-        likelihood = torch.where(across > _OFFSET, crescent, -torch.inf)
-        return self.prior.log_prob(theta) + likelihood
+        return torch.where(across > _OFFSET, crescent, -torch.inf)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments: none."""

@@ -1,0 +1,55 @@
+"""What problems with white noise, and those with a known posterior, have in common."""
+
+from __future__ import annotations
+
+import abc
+import math
+
+import torch
+from torch import Tensor
+
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.references import ReferencePosterior
+
+__all__ = ["KnownPosterior", "WhiteNoise"]
+
+
+class WhiteNoise(InverseProblem):
+    """A problem whose noise is normal and independent, of one standard deviation, ``noise_sd``."""
+
+    noise_sd: float
+
+    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return observations ``(…, C)`` with white noise added."""
+        return y + self.noise_sd * torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
+
+    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``."""
+        white = (y.to(theta) - self.forward(theta)) / self.noise_sd
+        return -0.5 * white.square().sum(-1) - 0.5 * y.shape[-1] * math.log(2 * math.pi * self.noise_sd**2)
+
+
+class KnownPosterior(InverseProblem):
+    """A problem whose posterior can be drawn from and has a density."""
+
+    @abc.abstractmethod
+    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``."""
+
+    @abc.abstractmethod
+    def log_evidence(self, y: Tensor) -> float:
+        """Return the log of the prior predictive density of one observation ``(C,)``, nats."""
+
+    @abc.abstractmethod
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return independent samples ``(n, D)``, float64, given one observation ``(C,)``."""
+
+    def log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log density of parameters ``(n, D)`` and an observation ``(C,)``, nats, ``(n,)``."""
+        return self.prior.log_prob(theta) + self.log_likelihood(theta, y)
+
+    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
+        """Return the posterior of observations ``(…, C)``; how it is drawn says ``draw_posterior``."""
+        return ReferencePosterior(
+            y, len(self.parameters), self.draw_posterior, self.log_joint, self.log_evidence
+        )
