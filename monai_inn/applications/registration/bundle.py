@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -18,6 +19,7 @@ from monai_inn.bundles.writing import save
 __all__ = ["PatientTrainer", "XrayRegistration"]
 
 
+@dataclass(eq=False)
 class XrayRegistration:
     """Find the poses that explain an X-ray, as ``monai-inn register`` does.
 
@@ -31,27 +33,18 @@ class XrayRegistration:
         device: where to compute.
     """
 
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        xray: str | PathLike[str],
-        output_dir: str | PathLike[str],
-        samples: int = 1000,
-        false_alarm: float = 0.05,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.bundle, self.xray, self.output_dir = bundle, xray, output_dir
-        self.options: dict[str, Any] = {
-            "samples": samples,
-            "false_alarm": false_alarm,
-            "seed": seed,
-            "device": str(device),
-        }
+    bundle: str | PathLike[str]
+    xray: str | PathLike[str]
+    output_dir: str | PathLike[str]
+    samples: int = 1000
+    false_alarm: float = 0.05
+    seed: int = 0
+    device: str | torch.device = "cpu"
 
     def run(self) -> dict[str, Any]:
         """Write the folder and return its record."""
-        return register_xray(self.bundle, self.xray, self.output_dir, **self.options)
+        given = dict(vars(self), device=str(self.device))
+        return register_xray(given.pop("bundle"), given.pop("xray"), given.pop("output_dir"), **given)
 
 
 class PatientTrainer:
