@@ -119,7 +119,7 @@ def ct_file(tmp_path_factory) -> Path:
     import nibabel
     import numpy as np
 
-    from monai_inn.applications.registration.spine_phantom import spine_phantom
+    from monai_inn.applications.registration.projection import spine_phantom
 
     volume = spine_phantom(spacing_mm=4.0)
     attenuation = volume.values.numpy()

@@ -1,4 +1,4 @@
-"""What problems with white noise, and those with a known posterior, have in common."""
+"""What problems with white noise and those with a known posterior have in common, and ask of arguments."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.parameters import ParameterSpace
 from monai_inn.problems.references import ReferencePosterior
 
-__all__ = ["KnownPosterior", "WhiteNoise"]
+__all__ = ["KnownPosterior", "WhiteNoise", "check_positive", "split_parameters"]
 
 
 class WhiteNoise(InverseProblem):
@@ -53,3 +54,27 @@ class KnownPosterior(InverseProblem):
         return ReferencePosterior(
             y, len(self.parameters), self.draw_posterior, self.log_joint, self.log_evidence
         )
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return the value.
+
+    Raises:
+        ValueError: if it is not a positive, finite number.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} = {value}; give a positive, finite number.")
+    return float(value)
+
+
+def split_parameters(theta: Tensor, space: ParameterSpace) -> tuple[Tensor, ...]:
+    """Return the columns of parameters ``(…, D)`` in float64, each of shape ``(…)``.
+
+    Raises:
+        ValueError: if the last axis is not one entry a parameter.
+    """
+    if theta.ndim == 0 or theta.shape[-1] != len(space):
+        raise ValueError(
+            f"theta has shape {tuple(theta.shape)}, expected (…, {len(space)}): {', '.join(space.names)}."
+        )
+    return theta.double().unbind(-1)

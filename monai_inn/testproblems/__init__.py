@@ -4,7 +4,7 @@ _CLASSES = {
     "complex_roots": "roots:ComplexRoots",
     "eight_modes": "mixture:EightModes",
     "epidemic": "sir:Epidemic",
-    "gaussian_uniform": "gaussian_uniform:GaussianUniform",
+    "gaussian_uniform": "gaussian:GaussianUniform",
     "inverse_ballistics": "ballistics:InverseBallistics",
     "inverse_kinematics": "kinematics:InverseKinematics",
     "linear_gaussian": "gaussian:LinearGaussian",

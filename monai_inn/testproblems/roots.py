@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import VonMises
 
-from monai_inn.problems.arguments import check_positive, split_parameters
-from monai_inn.problems.known import KnownPosterior, WhiteNoise
+from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.references import sample_table

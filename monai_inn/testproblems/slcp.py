@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_inn.problems.arguments import split_parameters
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.references import ReferencePosterior, rejection_sample, sample_table

@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from monai_inn.viewer import words
-from monai_inn.viewer.curve import axis_label, draw
+from monai_inn.viewer.charts import axis_label, draw, draw_legend
 from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples
-from monai_inn.viewer.legend import draw_legend
 from monai_inn.viewer.page import build
 from monai_inn.viewer.stage import Stage
 

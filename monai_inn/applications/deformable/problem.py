@@ -25,8 +25,7 @@ from monai_inn.applications.deformable.moving_images import (
     check_spacing,
     vertebra_and_rod,
 )
-from monai_inn.problems.arguments import check_positive
-from monai_inn.problems.known import KnownPosterior, WhiteNoise
+from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples

@@ -125,7 +125,7 @@ def register_xray(
         record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
         files = _write(draft, problem, observations[0], answer, drrs, tops)
         record |= {"files": files, "pictures": ["overview.png"]}
-        from monai_inn.applications.registration.results.figure import pose_figure
+        from monai_inn.applications.registration.results.figures import pose_figure
 
         pose_figure(problem, observations[0], answer, drrs, record, draft / "overview.png")
         write_json(draft / REGISTRATION, record)

@@ -82,7 +82,7 @@ def plan_views(
         record |= provenance(bundle, settings | {"seed": seed, "device": device})
         record |= _told(found, is_second=after is not None)
         _write_table(draft / "views.csv", found)
-        from monai_inn.applications.registration.results.view_figure import view_figure
+        from monai_inn.applications.registration.results.figures import view_figure
 
         view_figure(found, record, draft / "views.png")
         record |= {"files": [{"file": "views.csv", "what": "all numbers"}], "pictures": ["views.png"]}
