@@ -7,8 +7,7 @@ from .charts import show_posterior
 from .comparison import Comparison, compare
 from .contours import hide_contours, show_contours
 from .inspection import OUTSIDE, TRUSTED, UNUSABLE, WITHHELD, Mode, Reading, peaks, read_at, voxel_at
-from .itk_images import itk_image
-from .marks import matrix_of
+from .marks import itk_image, matrix_of
 from .overlay import KINDS, Appearance, Overlay
 from .pose_compare import COMPARISONS, DIFFERENCE_LIMIT, Comparing, compared, show_comparison
 from .pose_result import POSES_FILE, Pose, PoseResult, PoseSamples, read_poses

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .marks import matrix_of
+from .marks import display_of, matrix_of
+from .meshes import moved, ribbons
 from .posteriors import probability_below
 from .run import Run
 
@@ -46,9 +47,7 @@ def show_contours(run: Run, parameter: str, threshold: float) -> list[slicer.vtk
         model.SetName(f"{run.name}: P({parameter} < {threshold:g}) = {label}")
         model.SetAndObserveMesh(_surface(probability, level, matrix_of(like)))
         model.SetAndObserveTransformNodeID(like.GetTransformNodeID())
-        if model.GetDisplayNode() is None:
-            model.CreateDefaultDisplayNodes()
-        display = model.GetDisplayNode()
+        display = display_of(model)
         display.SetColor(*_COLOR)
         display.SetVisibility2D(True)
         display.SetVisibility3D(False)
@@ -78,30 +77,13 @@ def _surface(values: NDArray[np.floating], level: float, matrix: NDArray[np.floa
     contour.SetInputData(image)
     contour.SetValue(0, level)
     contour.ComputeScalarsOff()  # or slice views color the lines by them
-    last = _extruded(contour) if len(values) == 1 else contour
-    to_ras = vtk.vtkTransform()
-    to_ras.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    placed = vtk.vtkTransformPolyDataFilter()
-    placed.SetTransform(to_ras)
-    last.Update()
-    placed.SetInputData(_without(last.GetOutput(), missing))
-    placed.Update()
-    return placed.GetOutput()
-
-
-def _extruded(lines: vtk.vtkContourFilter) -> vtk.vtkLinearExtrusionFilter:
-    """Lines of one slice as ribbons as thick as the slice, which a slice view can cut."""
-    down = vtk.vtkTransform()
-    down.Translate(0, 0, -0.5)
-    lowered = vtk.vtkTransformPolyDataFilter()
-    lowered.SetTransform(down)
-    lowered.SetInputConnection(lines.GetOutputPort())
-    ribbon = vtk.vtkLinearExtrusionFilter()
-    ribbon.SetExtrusionTypeToVectorExtrusion()
-    ribbon.SetVector(0, 0, 1)
-    ribbon.CappingOff()
-    ribbon.SetInputConnection(lowered.GetOutputPort())
-    return ribbon
+    contour.Update()
+    lines = contour.GetOutput()
+    if len(values) == 1:  # ribbons as thick as the slice, which a slice view can cut
+        down = np.eye(4)
+        down[2, 3] = -0.5
+        lines = ribbons(moved(lines, down), 1.0)
+    return moved(_without(lines, missing), matrix)
 
 
 def _without(surface: vtk.vtkPolyData, missing: NDArray[np.bool_]) -> vtk.vtkPolyData:

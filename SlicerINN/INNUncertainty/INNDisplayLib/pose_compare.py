@@ -9,7 +9,7 @@ import slicer
 from numpy.typing import NDArray
 
 from .colors import color_node
-from .marks import matrix_of, place
+from .marks import matrix_of, place, show_legend, span
 from .pose_run import MODE, PoseRun
 
 __all__ = ["COMPARISONS", "DIFFERENCE_LIMIT", "Comparing", "compared", "show_comparison"]
@@ -65,13 +65,12 @@ def show_comparison(run: PoseRun, how: Comparing) -> slicer.vtkMRMLScalarVolumeN
     node.SetAttribute(MODE, str(pose.number))
     node.SetAttribute("INN.comparison", how.kind)
     display = node.GetDisplayNode()
-    display.AutoWindowLevelOff()
     if how.kind == "difference":
         display.SetAndObserveColorNodeID(color_node(run.scene, "INN difference").GetID())
-        display.SetWindowLevelMinMax(-DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
+        span(display, -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
     else:
         display.SetAndObserveColorNodeID(_GRAY)
-        display.SetWindowLevelMinMax(0.0, 1.0)
+        span(display, 0.0, 1.0)
     _show_legend(node, how.kind == "difference")
     return node
 
@@ -82,11 +81,6 @@ def _show_legend(node: slicer.vtkMRMLScalarVolumeNode, is_visible: bool) -> None
         # Views do not draw a legend that is older than they are: it is made when it is needed.
         node.GetScene().RemoveNode(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node))
         return
-    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText("X-ray \u2212 DRR\n[share of\nbrightest]")
-    legend.SetLabelFormat("%.1f")
-    legend.SetNumberOfLabels(5)
-    legend.SetPosition(0.97, 0.5)
-    legend.SetSize(0.11, 0.5)
+    legend = show_legend(node, "X-ray \u2212 DRR\n[share of\nbrightest]", "%.1f", 5)
     legend.SetVisibility3D(False)
     legend.Modified()  # that of a scene that was read is drawn only then

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
-import slicer.util
 import vtk
 from numpy.typing import NDArray
 
+from .meshes import moved
 from .pose_result import Pose, PoseSamples
 
 __all__ = ["CHI_95", "Spread", "ellipsoid", "spread_of"]
@@ -84,10 +83,5 @@ def ellipsoid(spread: Spread) -> vtk.vtkPolyData:
     sphere.SetPhiResolution(_FINE // 2 + 1)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = axes * lengths, spread.mean
-    transform = vtk.vtkTransform()
-    transform.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    placed = vtk.vtkTransformPolyDataFilter()
-    placed.SetTransform(transform)
-    placed.SetInputConnection(sphere.GetOutputPort())
-    placed.Update()
-    return placed.GetOutput()
+    sphere.Update()
+    return moved(sphere.GetOutput(), matrix)

@@ -10,7 +10,7 @@ import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, MAP, RUN
+from .marks import IMAGE, LEVELS
 from .result import Result, Shown, parse_result
 from .run_nodes import RunNodes
 from .samples import stacked
@@ -40,7 +40,6 @@ class Run(RunNodes):
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
         super().__init__(scene, key)
-        self._parsed: tuple[str, Result] | None = None
         self._stacks: dict[str, tuple[int, NDArray[np.float32]]] = {}
 
     @property
@@ -51,10 +50,7 @@ class Run(RunNodes):
     @property
     def result(self) -> Result:
         """The record without its files, which may be long gone."""
-        text = self.record_node.GetText()
-        if self._parsed is None or self._parsed[0] != text:
-            self._parsed = text, parse_result(Path(), json.loads(text))
-        return self._parsed[1]
+        return self.read("record", lambda record: parse_result(Path(), record))
 
     @property
     def parameters(self) -> tuple[Shown, ...]:
@@ -137,5 +133,4 @@ class Run(RunNodes):
 
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
     """All runs in a scene, oldest first."""
-    records = slicer.util.getNodesByClass("vtkMRMLTextNode", scene)
-    return [Run(scene, node.GetAttribute(RUN)) for node in records if node.GetAttribute(MAP) == "record"]
+    return Run.all_of(scene, "record")

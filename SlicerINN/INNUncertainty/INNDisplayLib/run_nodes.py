@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import slicer
@@ -30,6 +31,23 @@ class RunNodes:
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
         self.scene, self.key = scene, key
+        self._read: dict[str, tuple[str, Any]] = {}
+
+    @classmethod
+    def all_of(cls, scene: slicer.vtkMRMLScene, record: str) -> list:
+        """All runs in a scene whose record has a kind, oldest first."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLTextNode", scene)
+        return [cls(scene, node.GetAttribute(RUN)) for node in nodes if node.GetAttribute(MAP) == record]
+
+    def read(self, kind: str, parse: Callable[[Any], Any]) -> Any:
+        """What a text node of JSON holds, parsed anew when it has changed; ``None`` without the node."""
+        node = self.find(kind, class_name="vtkMRMLTextNode")
+        if node is None:
+            return None
+        text = node.GetText()
+        if kind not in self._read or self._read[kind][0] != text:
+            self._read[kind] = text, parse(json.loads(text))
+        return self._read[kind][1]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunNodes) and (other.scene, other.key) == (self.scene, self.key)

@@ -9,13 +9,24 @@ import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import follow, mark
+from .marks import display_of, follow, mark
 
 if TYPE_CHECKING:
     from .result import MapFile
     from .run import Run
+    from .run_nodes import RunNodes
 
-__all__ = ["number_of_samples", "show_sample", "stacked", "store_samples", "store_stack"]
+__all__ = ["number_of_samples", "numbered_sequence", "show_sample", "stacked", "store_samples", "store_stack"]
+
+
+def numbered_sequence(run: RunNodes, kind: str, parameter: str, index: str) -> slicer.vtkMRMLSequenceNode:
+    """An empty sequence of a run whose items have numbers."""
+    sequence = run.node(kind, parameter, "vtkMRMLSequenceNode")
+    sequence.SetIndexName(index)
+    sequence.SetIndexUnit("")
+    sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
+    sequence.RemoveAllDataNodes()
+    return sequence
 
 
 def store_stack(
@@ -30,11 +41,7 @@ def store_stack(
         matrix: index to RAS millimeters.
         labels: index value of each item.
     """
-    sequence = run.node(file.kind, file.parameter, "vtkMRMLSequenceNode")
-    sequence.SetIndexName("level" if file.levels else "sample")
-    sequence.SetIndexUnit("")
-    sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
-    sequence.RemoveAllDataNodes()
+    sequence = numbered_sequence(run, file.kind, file.parameter, "level" if file.levels else "sample")
     item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
     mark(item, run.key, "sample", file.parameter)
     item.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
@@ -85,6 +92,5 @@ def show_sample(run: Run, parameter: str, index: int) -> slicer.vtkMRMLScalarVol
     volume.CopyOrientation(item)
     slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(item))
     volume.SetName(f"{run.title('sample', parameter)} {index + 1} of {sequence.GetNumberOfDataNodes()}")
-    if volume.GetDisplayNode() is None:
-        volume.CreateDefaultDisplayNodes()
+    display_of(volume)
     return volume

@@ -13,8 +13,7 @@ import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 from numpy.typing import NDArray
 
-from .itk_images import itk_image
-from .marks import matrix_of
+from .marks import itk_image, matrix_of
 from .record import ResultError
 from .result import MapFile
 from .run import Run
