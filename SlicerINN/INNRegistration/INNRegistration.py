@@ -24,13 +24,11 @@ from INNRegistrationLib import (
     show_ct,
     show_layout,
 )
-from INNUncertaintyLib import ModulePanel, install, is_installed
+from INNUncertaintyLib import ModulePanel, SelfTest, describe, install, is_installed
 from slicer.i18n import tr as _
-from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -41,15 +39,12 @@ class INNRegistration(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _("INN Registration")
-        parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         parent.dependencies = ["INNUncertainty"]  # its display library and its child process
-        parent.contributors = ["The monai_inn developers"]
-        parent.helpText = _(
+        about = _(
             "Shows all poses of a C-arm that explain an X-ray of a patient with a CT: how probable each is, "
             "how well its simulated X-ray fits, how far a target may be off, and whether to trust any of it."
         )
-        parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+        describe(parent, _("INN Registration"), "Registration", about)
 
 
 class INNRegistrationLogic(ScriptedLoadableModuleLogic):
@@ -218,15 +213,8 @@ class INNRegistrationWidget(
     def onFind(self, checked=False):
         """Start, or cancel what runs."""
         if self.logic.registering is not None:
-            self.logic.cancel()
             self._timer.stop()
-            self._show_idle(_("Canceled; nothing was changed."))
-            return
-        with slicer.util.tryWithErrorDisplay(_("The registration could not be started.")):
-            self.logic.start(self._state)
-            self._timer.start()
-            self.ui.statusLabel.text = _("Starting...")
-            self.onStateChanged()
+        self._start_or_cancel(self.logic.registering, _("The registration could not be started."))
 
     def onPoll(self):
         """News of the child process."""
@@ -234,8 +222,7 @@ class INNRegistrationWidget(
             run = self.logic.poll()
         except Exception as error:
             self._timer.stop()
-            self._show_idle(str(error))
-            slicer.util.errorDisplay(str(error), windowTitle=_("INN Registration"))
+            self._show_error(error, _("INN Registration"))
             return
         if self.logic.registering is not None:
             self._show_progress(self.logic.registering.child)
@@ -284,20 +271,7 @@ class INNRegistrationWidget(
             ui.statusLabel.text = str(error)
 
 
-class INNRegistrationTest(ScriptedLoadableModuleTest):
+class INNRegistrationTest(SelfTest):
     """Runs in Slicer by Reload and Test, without network and without packages."""
 
-    def setUp(self):
-        """Start with an empty scene."""
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        """Run all tests."""
-        self.setUp()
-        self.test_missing_input_is_refused()
-
-    def test_missing_input_is_refused(self):
-        """Without a bundle nothing starts."""
-        logic = INNRegistrationLogic()
-        with self.assertRaises(ValueError):
-            logic.start(logic.getParameterNode())
+    logic = INNRegistrationLogic

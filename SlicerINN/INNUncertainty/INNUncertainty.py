@@ -5,11 +5,16 @@ import slicer.util
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
 from INNUncertaintyLib import (
     Child,
+    DisplayPanel,
+    ExportPanel,
     Inference,
+    InspectionPanel,
+    LoadingPanel,
     ModulePanel,
-    Panels,
     PanelState,
+    SelfTest,
     bundles_of,
+    describe,
     fill,
     holds_bundles,
     install,
@@ -21,11 +26,9 @@ from INNUncertaintyLib import (
     verdict,
 )
 from slicer.i18n import tr as _
-from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -36,15 +39,12 @@ class INNUncertainty(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _("INN Uncertainty")
-        parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
-        parent.contributors = ["The monai_inn developers"]
-        parent.helpText = _(
+        about = _(
             "Shows the posterior of tissue parameters for every voxel of a multispectral image: median, "
             "interval, probability to lie below a threshold, several modes, and where the image is unlike "
             "anything the network was trained for."
         )
-        parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+        describe(parent, _("INN Uncertainty"), "Quantification", about)
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 
@@ -161,7 +161,15 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return run.parameter(state.parameter)
 
 
-class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VTKObservationMixin):
+class INNUncertaintyWidget(
+    ModulePanel,
+    LoadingPanel,
+    DisplayPanel,
+    InspectionPanel,
+    ExportPanel,
+    ScriptedLoadableModuleWidget,
+    VTKObservationMixin,
+):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     def __init__(self, parent=None):
@@ -177,14 +185,16 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-        self.setup_panels()
+        for part in (LoadingPanel, DisplayPanel, InspectionPanel, ExportPanel):
+            part.setup_part(self)
         self.initializeParameterNode()
 
     def cleanup(self):
         """The panel goes: nothing may go on running behind it."""
         self._timer.stop()
         self.logic.close()
-        self.close_panels()
+        self.close_loading()
+        self.close_export()
         self._set_state(None)
         self.removeObservers()
 
@@ -245,23 +255,14 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
 
     def onApply(self, checked=False):
         """Start, or cancel what runs."""
-        if self.logic.inference is not None:
-            self.logic.cancel()
-            self._show_idle(_("Canceled; nothing was changed."))
-            return
-        with slicer.util.tryWithErrorDisplay(_("The inference could not be started.")):
-            self.logic.start(self._state)
-            self._timer.start()
-            self.ui.statusLabel.text = _("Starting...")
-            self.onStateChanged()
+        self._start_or_cancel(self.logic.inference, _("The inference could not be started."))
 
     def onPoll(self):
         """News of child processes."""
         try:
             run = self.logic.poll()
         except Exception as error:
-            self._show_idle(str(error))
-            slicer.util.errorDisplay(str(error), windowTitle=_("INN Uncertainty"))
+            self._show_error(error, _("INN Uncertainty"))
             return
         if self.logic.inference is not None:
             self._show_progress(self.logic.inference.child)
@@ -322,20 +323,7 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
         return _("Looking for bundles...") if self.logic.is_busy() else _("Select a bundle.")
 
 
-class INNUncertaintyTest(ScriptedLoadableModuleTest):
+class INNUncertaintyTest(SelfTest):
     """Runs in Slicer by Reload and Test, without network and without packages."""
 
-    def setUp(self):
-        """Start with an empty scene."""
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        """Run all tests."""
-        self.setUp()
-        self.test_bad_choice_is_refused()
-
-    def test_bad_choice_is_refused(self):
-        """Without an image nothing starts."""
-        logic = INNUncertaintyLogic()
-        with self.assertRaises(ValueError):
-            logic.start(logic.getParameterNode())
+    logic = INNUncertaintyLogic

@@ -43,7 +43,7 @@ class EachKey(MapTransform):
         if hasattr(cls, "array"):
             _, keys, missing, _ = inspect.signature(EachKey.__init__).parameters.values()
             options = inspect.signature(cls.array).parameters.values()
-            cls.__signature__ = inspect.Signature([keys, *options, missing])
+            cls.__signature__ = inspect.Signature([keys, *options, missing])  # type: ignore[attr-defined]
 
     def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False, **options: Any) -> None:
         super().__init__(keys, allow_missing_keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -17,9 +17,6 @@ from vtk import vtkCommand
 from monai_inn.viewer.display import Appearance, Overlay, Reading, Result, read_at, store, voxel_at
 from monai_inn.viewer.drawing import show_views
 from monai_inn.viewer.page import view_buttons
-
-if TYPE_CHECKING:
-    from monai_inn.viewer.stage import Stage
 
 __all__ = ["Pointer", "Stage", "started_app"]
 

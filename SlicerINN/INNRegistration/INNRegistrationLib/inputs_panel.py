@@ -1,5 +1,7 @@
 """The part of the panel that names files: bundle, X-ray, folders."""
 
+from functools import partial
+
 import slicer.util
 from INNUncertaintyLib import fill, select
 from slicer.i18n import tr as _
@@ -14,9 +16,8 @@ class InputsPanel:
 
     def setup_inputs(self):
         """Listen."""
-        self.ui.bundleEdit.connect("currentPathChanged(QString)", self.onBundle)
-        self.ui.xrayEdit.connect("currentPathChanged(QString)", self.onXray)
-        self.ui.outputEdit.connect("currentPathChanged(QString)", self.onOutput)
+        for name, edit in self._edits():
+            edit.connect("currentPathChanged(QString)", partial(self._remember, name))
         self.ui.openButton.connect("clicked(bool)", self.onOpen)
         fill(self.ui.boneBox, [(bone.label(), bone.value) for bone in Bone])
         self.ui.boneBox.connect("currentIndexChanged(int)", self.onBone)
@@ -24,25 +25,13 @@ class InputsPanel:
     def show_inputs(self, state):
         """Show the files of a scene that was read, and how its X-ray is meant."""
         select(self.ui.boneBox, state.bone.value)
-        for edit, path in (
-            (self.ui.bundleEdit, state.bundle),
-            (self.ui.xrayEdit, state.xray),
-            (self.ui.outputEdit, state.output),
-        ):
-            if edit.currentPath != path:
-                edit.currentPath = path
+        for name, edit in self._edits():
+            if edit.currentPath != getattr(state, name):
+                edit.currentPath = getattr(state, name)
 
-    def onBundle(self, path):
-        """Another bundle."""
-        self._remember("bundle", path)
-
-    def onXray(self, path):
-        """Another X-ray."""
-        self._remember("xray", path)
-
-    def onOutput(self, path):
-        """Another folder to write into."""
-        self._remember("output", path)
+    def _edits(self):
+        """The controls of paths by the names of what they set."""
+        return [(name, getattr(self.ui, f"{name}Edit")) for name in ("bundle", "xray", "output")]
 
     def onBone(self, index):
         """Bone is dark or bright, whatever the file says."""

@@ -1,5 +1,7 @@
 """The part of the panel that shows poses: may they be used, which are there, how far is the target off."""
 
+from functools import partial
+
 import qt
 import slicer
 import slicer.util
@@ -37,9 +39,8 @@ class PosesPanel:
         ui, scene = self.ui, slicer.mrmlScene
         ui.runBox.connect("currentIndexChanged(int)", self.onRun)
         ui.poseTable.connect("currentCellChanged(int,int,int,int)", self.onPose)
-        ui.blendButton.connect("toggled(bool)", self.onBlend)
-        ui.checkerboardButton.connect("toggled(bool)", self.onCheckerboard)
-        ui.differenceButton.connect("toggled(bool)", self.onDifference)
+        for kind, button in self._comparisons():
+            button.connect("toggled(bool)", partial(self._compare, kind))
         ui.targetButton.connect("clicked(bool)", self.onPlannedTarget)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self._tabled = None  # key of the run in the table
@@ -60,19 +61,11 @@ class PosesPanel:
         if run is not None and 0 <= row < len(run.result.poses):
             self._state.pose = run.result.poses[row].number
 
-    def onBlend(self, checked):
-        """Blend X-ray and DRR."""
-        self._compare(checked, ComparisonKind.BLEND)
+    def _comparisons(self):
+        """The buttons of the ways to compare."""
+        return [(kind, getattr(self.ui, f"{kind.value}Button")) for kind in ComparisonKind]
 
-    def onCheckerboard(self, checked):
-        """X-ray and DRR take turns."""
-        self._compare(checked, ComparisonKind.CHECKERBOARD)
-
-    def onDifference(self, checked):
-        """X-ray minus DRR."""
-        self._compare(checked, ComparisonKind.DIFFERENCE)
-
-    def _compare(self, checked, kind):
+    def _compare(self, kind, checked):
         if checked and self._state is not None:
             self._state.comparison = kind
 
@@ -100,11 +93,7 @@ class PosesPanel:
         shown = run.shown
         ui.poseTable.enabled = run.result.is_trusted or state.showUntrusted
         ui.poseLabel.text = pose_sentence(run.result, shown) if shown is not None else ""
-        for kind, button in (
-            (ComparisonKind.BLEND, ui.blendButton),
-            (ComparisonKind.CHECKERBOARD, ui.checkerboardButton),
-            (ComparisonKind.DIFFERENCE, ui.differenceButton),
-        ):
+        for kind, button in self._comparisons():
             button.checked = state.comparison is kind
         ui.shareSlider.enabled = state.comparison is ComparisonKind.BLEND
         ui.fieldsBox.enabled = state.comparison is ComparisonKind.CHECKERBOARD

@@ -1,27 +1,32 @@
 """The parts of the module INN Uncertainty that are not its panel."""
 
-from .boxes import fill, select
 from .bundles import Bundle, bundles_of, holds_bundles
 from .child import Child
-from .display_panel import verdict
-from .images import number_of_bands, write_image
+from .display_panel import DisplayPanel, verdict
+from .export_panel import ExportPanel
+from .images import number_of_bands, register_sample_data, write_image
 from .inference import Inference
-from .module_panel import ModulePanel
+from .inspection_panel import InspectionPanel
+from .loading_panel import LoadingPanel
+from .module_panel import ModulePanel, SelfTest, describe, fill, select
 from .packages import REQUIREMENTS, install, is_installed, python_path
-from .panels import Panels
 from .parameters import Kind, PanelState
-from .sample_data import register_sample_data
 
 __all__ = [
     "REQUIREMENTS",
     "Bundle",
     "Child",
+    "DisplayPanel",
+    "ExportPanel",
     "Inference",
+    "InspectionPanel",
     "Kind",
+    "LoadingPanel",
     "ModulePanel",
     "PanelState",
-    "Panels",
+    "SelfTest",
     "bundles_of",
+    "describe",
     "fill",
     "holds_bundles",
     "install",

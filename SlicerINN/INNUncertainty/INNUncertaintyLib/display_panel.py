@@ -7,7 +7,7 @@ import vtk
 from INNDisplayLib import Overlay, number_of_samples, runs
 from slicer.i18n import tr as _
 
-from .boxes import fill, quiet, select
+from .module_panel import fill, quiet, select
 from .parameters import Kind
 
 __all__ = ["DisplayPanel", "verdict"]
@@ -27,7 +27,7 @@ def verdict(run):
 class DisplayPanel:
     """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onStateChanged``."""
 
-    def setup_display(self):
+    def setup_part(self):
         """Fill what never changes, and listen."""
         ui = self.ui
         fill(ui.kindBox, [(kind.label(), kind.value) for kind in Kind])

@@ -22,7 +22,7 @@ _POLL_MS = 200
 class ExportPanel:
     """Mixed into the module's widget, which has ``ui``, ``logic`` and ``_state``."""
 
-    def setup_export(self):
+    def setup_part(self):
         """Listen, and have nothing to write yet."""
         self._export = self._export_folder = None
         self._export_timer = qt.QTimer()

@@ -12,7 +12,7 @@ from INNDisplayLib import itk_image, matrix_of
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-__all__ = ["make_savable", "number_of_bands", "write_image"]
+__all__ = ["make_savable", "number_of_bands", "register_sample_data", "write_image"]
 
 
 def number_of_bands(node: slicer.vtkMRMLNode) -> int:
@@ -69,3 +69,18 @@ def _voxels(node: slicer.vtkMRMLNode) -> tuple[NDArray[np.generic], NDArray[np.f
         text = _("The volumes of the sequence {name} lie on different grids; resample them first.")
         raise ValueError(text.format(name=node.GetName()))
     return np.stack(arrays, -1), matrices[0]
+
+
+def register_sample_data():
+    """Tell Slicer's Sample Data module of the organs; nothing is downloaded for them."""
+    import SampleData
+
+    folder = Path(__file__).parents[1] / "Resources" / "SampleData"
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="INN Uncertainty",
+        sampleName="INNOrganMosaic",
+        uris=(folder / "organ_mosaic.nrrd").as_uri(),
+        fileNames="organ_mosaic.nrrd",
+        nodeNames="organs",
+        thumbnailFileName=str(folder / "organ_mosaic.png"),
+    )

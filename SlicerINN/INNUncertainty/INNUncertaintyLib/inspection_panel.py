@@ -5,7 +5,7 @@ import slicer.util
 from INNDisplayLib import read_at, read_region, show_posterior
 from slicer.i18n import tr as _
 
-from .boxes import fill
+from .module_panel import fill
 from .parameters import Kind
 
 __all__ = ["InspectionPanel"]
@@ -14,7 +14,7 @@ __all__ = ["InspectionPanel"]
 class InspectionPanel:
     """Mixed into the module's widget, which has ``ui``, ``logic`` and ``_state``."""
 
-    def setup_inspection(self):
+    def setup_part(self):
         """Listen to the mouse and to the panel."""
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         if crosshair is not None:

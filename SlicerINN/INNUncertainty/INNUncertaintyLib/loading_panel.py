@@ -21,7 +21,7 @@ _POLL_MS = 200
 class LoadingPanel:
     """Mixed into the module's widget, which has ``ui`` and ``_state``."""
 
-    def setup_loading(self):
+    def setup_part(self):
         """Listen, and have nothing to load yet."""
         self._loading = self._loading_folder = None
         self._loading_timer = qt.QTimer()
