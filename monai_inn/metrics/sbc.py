@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
 from monai_inn.metrics.cases import case_slices, check_cases, unwrap
 from monai_inn.networks.kernels.chunks import on_all_threads
+from monai_inn.seeding import stream
 
 __all__ = [
     "SbcUniformity",
@@ -142,15 +142,6 @@ def break_ties(below: Tensor, equal: Tensor, seed: int) -> Tensor:
     """
     uniform = torch.rand(below.shape, generator=stream(seed, "ties"), dtype=torch.float64)
     return below + uniform.to(below.device) * (equal + 1)
-
-
-def stream(seed: int, purpose: str) -> torch.Generator:
-    """Random stream of one purpose, independent of the others and of what the same seed gives elsewhere.
-
-    Samples are often drawn after ``torch.manual_seed(0)``; a generator of seed 0 would repeat their numbers.
-    """
-    entropy = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(entropy) % 2**63)
 
 
 def unit_share(spread: Tensor, num_samples: int | Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from monai_inn.metrics.cases import angles, case_slices, check_cases, check_scale, check_share
-from monai_inn.metrics.sbc import CHUNK, break_ties, count_below_and_equal, stream, unit_share
+from monai_inn.metrics.sbc import CHUNK, break_ties, count_below_and_equal, unit_share
 from monai_inn.networks.kernels.chunks import on_all_threads
+from monai_inn.seeding import stream
 
 __all__ = ["TarpResult", "other_truths", "prior_scale", "tarp", "tarp_fractions", "tarp_of_fractions"]
 

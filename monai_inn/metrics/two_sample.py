@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases, check_scale, embed
-from monai_inn.metrics.sbc import stream
+from monai_inn.seeding import stream
 
 __all__ = ["C2stResult", "MmdResult", "c2st", "joint_pairs", "mmd"]
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
@@ -18,7 +17,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems.application import Application
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
-from monai_inn.seeding import seeded
+from monai_inn.seeding import seeded, stream
 
 __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "checksum", "drawn", "stream"]
 
@@ -250,9 +249,3 @@ def drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
         return prior.sample((BLOCK,), generator).float()
     with seeded(int(torch.randint(2**62, (), generator=generator))):
         return prior.sample(torch.Size((BLOCK,))).float()
-
-
-def stream(seed: int, block: int, purpose: str) -> torch.Generator:
-    """Random stream of one block, independent of every other block and purpose."""
-    entropy = np.random.SeedSequence([seed, block, *purpose.encode()]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(entropy) % 2**63)

@@ -33,18 +33,14 @@ _WRITTEN = (
 
 def write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[str, Any]]:
     """Write one NIfTI file for each channel of each map and yield what it holds."""
-    from monai_inn.transforms import write_map
-
     for kind in (k for k in _WRITTEN if k in maps):
         stacked = maps[kind]
         for channel, name, unit in zip(
             stacked, stacked.meta["channel_names"], stacked.meta["units"], strict=True
         ):
             stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_').replace(' = ', '_')}"
-            values = channel.bool() if kind == "valid" else channel
-            meta = {"affine": stacked.affine, "channel_names": [name], "units": unit}
-            write_map(folder / f"{stem}.nii.gz", _two_axes(values.as_tensor()[None]), meta)
-            yield {"file": f"{stem}.nii.gz", "map": kind, "parameter": name, "unit": unit}
+            values = (channel.bool() if kind == "valid" else channel).as_tensor()[None]
+            yield _write(folder / f"{stem}.nii.gz", values, stacked.affine, [name], kind, name, unit)
 
 
 def write_quantiles(
@@ -54,43 +50,28 @@ def write_quantiles(
 
     Uncompressed: these numbers hardly get smaller, and a viewer waits for them.
     """
-    from monai_inn.transforms import write_map
-
     if not levels:
         return
     stacked, number = maps["quantiles"], len(levels)
     labels, units = stacked.meta["channel_names"], stacked.meta["units"]
     for first in range(0, len(stacked), number):
-        part = slice(first, first + number)
-        name = labels[first].split(" at ")[0]
-        meta = {"affine": stacked.affine, "channel_names": labels[part], "units": units[first]}
-        write_map(folder / f"quantiles_{name}.nii", _two_axes(stacked[part]), meta)
-        yield {
-            "file": f"quantiles_{name}.nii",
-            "map": "quantiles",
-            "parameter": name,
-            "unit": units[first],
-            "levels": list(levels),
-        }
+        part, name = slice(first, first + number), labels[first].split(" at ")[0]
+        path, unit = folder / f"quantiles_{name}.nii", units[first]
+        entry = _write(path, stacked[part], stacked.affine, labels[part], "quantiles", name, unit)
+        yield entry | {"levels": list(levels)}
 
 
 def write_photo(folder: Path, fitted: FittedPosterior, image: MetaTensor) -> dict[str, Any]:
     """Write the image as people see it, red, green and blue along the last axis: what maps are laid over."""
-    from monai_inn.transforms import write_map
-
     colours = rgb_colours(image.cpu(), fitted.problem.application.wavelengths_nm)
-    bytes_of = (255 * colours).round().to(torch.uint8)
-    meta = {"affine": image.affine, "channel_names": ["red", "green", "blue"], "units": "1"}
-    write_map(folder / "photo.nii.gz", _two_axes(bytes_of), meta)
-    return {"file": "photo.nii.gz", "map": "photo", "parameter": "photo", "unit": "1"}
+    values, labels = (255 * colours).round().to(torch.uint8), ["red", "green", "blue"]
+    return _write(folder / "photo.nii.gz", values, image.affine, labels, "photo", "photo", "1")
 
 
 def write_samples(
     folder: Path, fitted: FittedPosterior, image: MetaTensor, number: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Write coherent posterior samples, one NIfTI file a parameter with the samples along the last axis."""
-    from monai_inn.transforms import write_map
-
     if number == 0:
         return
     drawn = [
@@ -98,15 +79,22 @@ def write_samples(
     ]
     for d, name in enumerate(drawn[0].meta["channel_names"]):
         stack, unit = torch.stack([sample.as_tensor()[d] for sample in drawn]), drawn[0].meta["units"][d]
-        labels = [f"{name}, sample {i + 1}" for i in range(number)]
-        meta = {"affine": drawn[0].affine, "channel_names": labels, "units": unit}
-        write_map(folder / f"samples_{name}.nii.gz", _two_axes(stack), meta)
-        yield {"file": f"samples_{name}.nii.gz", "map": "samples", "parameter": name, "unit": unit}
+        labels, path = [f"{name}, sample {i + 1}" for i in range(number)], folder / f"samples_{name}.nii.gz"
+        yield _write(path, stack, drawn[0].affine, labels, "samples", name, unit)
 
 
-def _two_axes(values: Tensor) -> Tensor:
-    """Profiles ``(channels, n)`` as images of one row, the least that NIfTI can hold."""
-    return values.unsqueeze(1) if values.ndim == 2 else values
+def _write(
+    path: Path, values: Tensor, affine: Tensor, labels: list[str], kind: str, parameter: str, unit: str
+) -> dict[str, Any]:
+    """Write channels ``(channels, *spatial)`` as NIfTI, and return what the file holds.
+
+    Profiles ``(channels, n)`` become images of one row, the least that NIfTI can hold.
+    """
+    from monai_inn.transforms import write_map
+
+    meta = {"affine": affine, "channel_names": labels, "units": unit}
+    write_map(path, values.unsqueeze(1) if values.ndim == 2 else values, meta)
+    return {"file": path.name, "map": kind, "parameter": parameter, "unit": unit}
 
 
 def on_cpu(maps: Mapping[str, MetaTensor]) -> dict[str, MetaTensor]:

@@ -73,29 +73,18 @@ def infer_image(
         ValueError: if bundle, image or an argument is not usable.
         OSError: if a file cannot be read or written.
     """
-    options: dict[str, Any] = {
-        "samples": samples,
-        "interval": interval,
-        "below": dict(below or {}),
-        "false_alarm": false_alarm,
-    }
-    settings = {
-        **options,
-        "save_samples": save_samples,
-        "save_quantiles": save_quantiles,
-        "mask": mask,
-        "white": white,
-        "dark": dark,
-        "shrink": shrink,
-        "seed": seed,
-    }
+    options: dict[str, Any] = {"samples": samples, "interval": interval, "below": dict(below or {})}
+    options["false_alarm"] = false_alarm
+    reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
+    kept = {"save_samples": save_samples, "save_quantiles": save_quantiles}
+    settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
-        loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
+        loaded = read_image(image, fitted.problem, **reading)
         if preview is not None:
-            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings | {"device": device}))
+            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
         started = time.monotonic()
         maps = on_cpu(
             fitted.maps(
@@ -109,7 +98,7 @@ def infer_image(
             *write_samples(draft, fitted, loaded, save_samples, seed),
             write_photo(draft, fitted, loaded),
         ]
-        result = record("infer", bundle, fitted, image, settings | {"device": device}, loaded, files)
+        result = record("infer", bundle, fitted, image, settings, loaded, files)
         result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
         caption = (
             f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "
@@ -160,17 +149,11 @@ def trust_image(
 
     Arguments, result and errors are those of ``infer_image``.
     """
-    settings = {
-        "false_alarm": false_alarm,
-        "mask": mask,
-        "white": white,
-        "dark": dark,
-        "shrink": shrink,
-        "device": device,
-    }
+    reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
+    settings = {"false_alarm": false_alarm, **reading, "device": device}
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
-        loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
+        loaded = read_image(image, fitted.problem, **reading)
         maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
         result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
         result |= {"summary": trust_summary(maps), "pictures": []}
