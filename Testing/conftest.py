@@ -48,7 +48,7 @@ def untrained(problem: InverseProblem, **flows: int) -> FittedPosterior:
     import torch
 
     from monai_inn.inferers import FittedPosterior
-    from monai_inn.networks.assembly import assemble
+    from monai_inn.networks.posterior import assemble
 
     _, y = problem.simulate(NUM_SCORES, seed=1)
     features, density = problem.features(y), problem.density_features(y)

@@ -141,8 +141,8 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a bundle."""
-    from monai_inn.bundles.commands import fit_bundle
     from monai_inn.bundles.listing import donor_of
+    from monai_inn.bundles.writing import fit_bundle
 
     problem = _problem(arguments)
     options = given(arguments, "minutes", "seed", "members", "simulations", "resume", "device")

@@ -15,7 +15,7 @@ from torch import Tensor
 from monai_inn.bundles.layout import SECTION, sha256
 from monai_inn.bundles.listing import overview
 from monai_inn.bundles.reading import describe, find
-from monai_inn.reports.preparing import image_files
+from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
 

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.inferers.summaries import stored_levels
-from monai_inn.reports.map_files import on_cpu, write_maps, write_photo, write_quantiles, write_samples
-from monai_inn.reports.preparing import read_image
+from monai_inn.reports.image_files import (
+    on_cpu,
+    read_image,
+    write_maps,
+    write_photo,
+    write_quantiles,
+    write_samples,
+)
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
 

@@ -1,8 +1,8 @@
 """Problems whose posteriors are known, on which methods are measured."""
 
 _CLASSES = {
-    "complex_roots": "roots:ComplexRoots",
-    "eight_modes": "mixture:EightModes",
+    "complex_roots": "several_modes:ComplexRoots",
+    "eight_modes": "several_modes:EightModes",
     "epidemic": "sir:Epidemic",
     "gaussian_uniform": "gaussian:GaussianUniform",
     "inverse_ballistics": "ballistics:InverseBallistics",

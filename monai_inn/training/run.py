@@ -16,8 +16,8 @@ import torch
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.ood import waic
 from monai_inn.networks import Encoder, PosteriorNetwork
-from monai_inn.networks.assembly import assemble
 from monai_inn.networks.parts import describe
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulated
 from monai_inn.training.budget import Budget

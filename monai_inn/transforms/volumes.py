@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from monai_inn.files import BadFileError, parse_json
-from monai_inn.reading.itk import load_itk
 from monai_inn.reading.limits import import_library
-from monai_inn.reading.nifti import load_nifti
+from monai_inn.reading.volumes import load_itk, load_nifti
 from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_nifti", "read_nrrd"]

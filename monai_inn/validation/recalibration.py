@@ -16,7 +16,7 @@ from monai_inn.folders import check_target
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.training.measure import measure, valid_simulations
-from monai_inn.validation.held_out import (
+from monai_inn.validation.simulated import (
     fit_adjustment,
     latent_p_value,
     level_p_values,

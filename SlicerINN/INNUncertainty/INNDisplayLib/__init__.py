@@ -3,18 +3,38 @@
 Used by the module in 3D Slicer, by the web viewer, and by the tests.
 """
 
-from .charts import show_posterior
-from .comparison import Comparison, compare
-from .contours import hide_contours, show_contours
-from .inspection import OUTSIDE, TRUSTED, UNUSABLE, WITHHELD, Mode, Reading, peaks, read_at, voxel_at
+from .inspection import (
+    OUTSIDE,
+    TRUSTED,
+    UNUSABLE,
+    WITHHELD,
+    Mode,
+    Reading,
+    peaks,
+    read_at,
+    show_posterior,
+    voxel_at,
+)
 from .marks import itk_image, matrix_of
+from .measuring import Comparison, RegionReading, compare, read_region
+from .meshes import hide_contours, show_contours
 from .overlay import KINDS, Appearance, Overlay
-from .pose_compare import COMPARISONS, DIFFERENCE_LIMIT, Comparing, compared, show_comparison
 from .pose_result import POSES_FILE, Pose, PoseResult, PoseSamples, read_poses
 from .pose_run import PoseRun, pose_runs
 from .pose_scene import hide_mode, show_mode, show_spread, store_poses
 from .pose_spread import CHI_95, Spread, ellipsoid, spread_of
-from .pose_views import IMAGE_VIEWS, face_image, image_axes, look_at_target, show_images
+from .pose_views import (
+    COMPARISONS,
+    DIFFERENCE_LIMIT,
+    IMAGE_VIEWS,
+    Comparing,
+    compared,
+    face_image,
+    image_axes,
+    look_at_target,
+    show_comparison,
+    show_images,
+)
 from .pose_words import (
     AMBIGUOUS,
     CERTAIN,
@@ -28,13 +48,10 @@ from .pose_words import (
     pose_verdict,
 )
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
-from .record import ResultError
-from .regions import RegionReading, read_region
-from .result import Result, Shown, read_result
+from .result import Result, ResultError, Shown, read_result
 from .run import Run, runs
 from .samples import number_of_samples, show_sample
-from .saving import save_result
-from .storing import store
+from .storing import save_result, store
 
 __all__ = [
     "AMBIGUOUS",

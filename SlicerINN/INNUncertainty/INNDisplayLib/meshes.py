@@ -1,4 +1,4 @@
-"""Polygonal data that is drawn: lines, ribbons along them, and surfaces in their place."""
+"""Lines and surfaces: polygonal data in its place, and contours at clinical thresholds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-__all__ = ["moved", "polylines", "ribbons"]
+from .marks import display_of, matrix_of
+from .posteriors import probability_below
+from .run import Run
+
+__all__ = ["hide_contours", "moved", "polylines", "ribbons", "show_contours"]
 
 Array = NDArray[np.float64]
 
@@ -48,3 +54,88 @@ def moved(surface: vtk.vtkPolyData, matrix: Array) -> vtk.vtkPolyData:
     placed.SetInputData(surface)
     placed.Update()
     return placed.GetOutput()
+
+
+_COLOR = (0.0, 0.85, 1.0)
+# Probability to lie below the threshold, thickness of its line in pixels, and what it is called.
+_LINES = ((0.05, 1, "5 %"), (0.5, 3, "50 %"), (0.95, 1, "95 %"))
+
+
+def show_contours(run: Run, parameter: str, threshold: float) -> list[slicer.vtkMRMLModelNode]:
+    """Draw where a parameter lies below a threshold with a probability of 5, 50 and 95 %.
+
+    The middle line is where the median crosses the threshold; between the outer two nobody can tell on which
+    side a voxel is. They end at voxels without a posterior.
+
+    Args:
+        run: whose posterior it is.
+        parameter: name of the parameter.
+        threshold: in its unit.
+
+    Returns:
+        One model for each line; earlier lines of the run are replaced. Empty without stored quantiles.
+    """
+    hide_contours(run)
+    stored, like = run.quantiles(parameter), run.find("median", parameter)
+    if stored is None or like is None:
+        return []
+    probability = probability_below(*stored, threshold)
+    models = []
+    for level, thickness, label in _LINES:
+        model = run.node("contour", label, "vtkMRMLModelNode")
+        model.SetName(f"{run.name}: P({parameter} < {threshold:g}) = {label}")
+        model.SetAndObserveMesh(_surface(probability, level, matrix_of(like)))
+        model.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+        display = display_of(model)
+        display.SetColor(*_COLOR)
+        display.SetVisibility2D(True)
+        display.SetVisibility3D(False)
+        display.SetSliceIntersectionThickness(thickness)
+        models.append(model)
+    return models
+
+
+def hide_contours(run: Run) -> None:
+    """Remove the lines of a run."""
+    for node in [*run.nodes()]:
+        if node.GetAttribute("INN.map") == "contour":
+            run.drop(node)
+
+
+def _surface(values: NDArray[np.floating], level: float, matrix: NDArray[np.float64]) -> vtk.vtkPolyData:
+    """Where values ``(K, J, I)`` cross a level: a surface, of a single slice a ribbon through it."""
+    missing = ~np.isfinite(values)
+    if missing.all():
+        return vtk.vtkPolyData()
+    # The nearest known value keeps lines from running along the edge of what is missing.
+    nearest = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*values.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(values[tuple(nearest)].ravel(), deep=True))
+    contour = vtk.vtkContourFilter()
+    contour.SetInputData(image)
+    contour.SetValue(0, level)
+    contour.ComputeScalarsOff()  # or slice views color the lines by them
+    contour.Update()
+    lines = contour.GetOutput()
+    if len(values) == 1:  # ribbons as thick as the slice, which a slice view can cut
+        down = np.eye(4)
+        down[2, 3] = -0.5
+        lines = ribbons(moved(lines, down), 1.0)
+    return moved(_without(lines, missing), matrix)
+
+
+def _without(surface: vtk.vtkPolyData, missing: NDArray[np.bool_]) -> vtk.vtkPolyData:
+    """The surface without cells in voxels whose value is not known."""
+    if not surface.GetNumberOfCells() or not missing.any():
+        return surface
+    centers = vtk.vtkCellCenters()
+    centers.SetInputData(surface)
+    centers.Update()
+    points = vtk_to_numpy(centers.GetOutput().GetPoints().GetData())
+    limit = np.array(missing.shape[::-1]) - 1
+    i, j, k = np.clip(np.floor(points + 0.5).astype(int), 0, limit).T
+    for cell in np.flatnonzero(missing[k, j, i]):
+        surface.DeleteCell(int(cell))
+    surface.RemoveDeletedCells()
+    return surface

@@ -9,10 +9,9 @@ import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from .colors import color_node
-from .comparison import Comparison, compare
-from .layers import graded, hatch
+from .colors import color_node, graded, hatch
 from .marks import matrix_of, place, show_legend, span
+from .measuring import Comparison, compare
 from .posteriors import probability_below
 from .result import Shown
 from .run import Run, runs

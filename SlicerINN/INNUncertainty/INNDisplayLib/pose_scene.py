@@ -12,11 +12,10 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .marks import display_of, matrix_of, place, span
-from .pose_compare import Comparing, show_comparison
-from .pose_lines import carm_lines, detector_corners, seen_by, shadow
 from .pose_result import DetectorImage, Pose, PoseResult
 from .pose_run import MODE, PoseRun, pose_runs
-from .pose_spread import Spread, ellipsoid
+from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
+from .pose_views import Comparing, show_comparison
 from .samples import numbered_sequence
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]

@@ -14,9 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.flows.categories import CategoryFlow
-from monai_inn.networks.flows.circles import CircleFlow
 from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.flows.heads import CategoryFlow, CircleFlow
 from monai_inn.networks.flows.stacks import FlowStack, check_kinds
 
 __all__ = ["LeadingStack"]

@@ -1,4 +1,8 @@
-"""Reading an X-ray of any supported format; of DICOM its pixels and their relationship to the beam."""
+"""Reading an X-ray of any supported format; of DICOM its pixels and their relationship to the beam.
+
+Attributes are those of DICOM PS3.3: the X-Ray Image module of XA and RF (C.8.7) and the DX Image module
+(C.8.11).
+"""
 
 from __future__ import annotations
 
