@@ -11,7 +11,14 @@ from monai_inn.metrics.calibration import (
     calibration_noise_floor,
     curve_of_counts,
 )
-from monai_inn.metrics.coverage import coverage, coverage_interval, coverage_of_counts
+from monai_inn.metrics.coverage import (
+    coverage,
+    coverage_interval,
+    coverage_of_counts,
+    needed_cases_for_shift,
+    needed_cases_for_width,
+    width_and_shift,
+)
 from monai_inn.metrics.detection import auroc, average_precision, bootstrap_interval, fpr_at_tpr
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.grid import grid_divergence, posterior_grid
@@ -25,7 +32,6 @@ from monai_inn.metrics.modes import (
     mode_distance,
     mode_scores,
 )
-from monai_inn.metrics.normal_scores import needed_cases_for_shift, needed_cases_for_width, width_and_shift
 from monai_inn.metrics.ood import ConformalThreshold, typicality, waic, waic_terms
 from monai_inn.metrics.poses import point_spread, registration_error
 from monai_inn.metrics.recommend import Application, recommend

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from monai_inn.metrics.calibration import curve_of_counts
 from monai_inn.metrics.cases import check_mask
-from monai_inn.metrics.coverage import coverage_of_counts
+from monai_inn.metrics.coverage import coverage_of_counts, width_and_shift
 from monai_inn.metrics.ecdf import ecdf_difference
-from monai_inn.metrics.normal_scores import width_and_shift
 from monai_inn.metrics.resimulation import resimulation_error
 from monai_inn.metrics.sbc import break_ties, rank_counts, sbc_ranks, uniformity_of_counts, unit_share
 from monai_inn.metrics.scores import crps, energy_score

@@ -1,9 +1,8 @@
 """The parts of the module INN Registration that are not its panel."""
 
-from .inputs_panel import InputsPanel
 from .layout import show_ct, show_layout
+from .panels import InputsPanel, PosesPanel
 from .parameters import ComparisonKind, RegistrationState
-from .poses_panel import PosesPanel
 from .registering import NEEDED, REQUIREMENTS, Registering, missing_input
 
 __all__ = [

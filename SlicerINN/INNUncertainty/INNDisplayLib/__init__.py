@@ -49,8 +49,7 @@ from .pose_words import (
 )
 from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
 from .result import Result, ResultError, Shown, read_result
-from .run import Run, runs
-from .samples import number_of_samples, show_sample
+from .run import Run, number_of_samples, runs, show_sample
 from .storing import save_result, store
 
 __all__ = [

@@ -14,8 +14,7 @@ from .marks import matrix_of, place, show_legend, span
 from .measuring import Comparison, compare
 from .posteriors import probability_below
 from .result import Shown
-from .run import Run, runs
-from .samples import show_sample
+from .run import Run, runs, show_sample
 
 __all__ = ["KINDS", "Appearance", "Overlay"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import slicer
 import slicer.util
 
+from .marks import RunNodes
 from .pose_result import Pose, PoseResult, PoseSamples, parse_poses
 from .pose_spread import Spread, spread_of
-from .run_nodes import RunNodes
 
 __all__ = ["MODE", "PoseRun", "pose_runs"]
 

@@ -16,7 +16,7 @@ from .pose_result import DetectorImage, Pose, PoseResult
 from .pose_run import MODE, PoseRun, pose_runs
 from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
 from .pose_views import Comparing, show_comparison
-from .samples import numbered_sequence
+from .run import numbered_sequence
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from .marks import IMAGE, LEVELS, MAP, PARAMETER, UNIT, itk_image, matrix_of, place
 from .result import MapFile, Result, ResultError
-from .run import Run
-from .samples import stacked, store_samples, store_stack
+from .run import Run, stacked, store_samples, store_stack
 
 __all__ = ["save_result", "store"]
 

@@ -2,10 +2,9 @@
 
 from .bundles import Bundle, bundles_of, holds_bundles
 from .child import Child
-from .display_panel import DisplayPanel, verdict
+from .display_panel import DisplayPanel, InspectionPanel, verdict
 from .files_panel import ExportPanel, LoadingPanel
 from .inference import Inference, number_of_bands, register_sample_data, write_image
-from .inspection_panel import InspectionPanel
 from .module_panel import ModulePanel, SelfTest, describe, fill, select
 from .packages import REQUIREMENTS, install, is_installed, python_path
 from .parameters import Kind, PanelState
