@@ -292,8 +292,7 @@ def _volume(values: Tensor, affine: Sequence[Sequence[float]]) -> AttenuationVol
 
 def _parameter(name: str, bounds: Sequence[float]) -> Parameter:
     """A free parameter, periodic if it may take a full turn."""
-    if name not in POSE:
-        raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
+    _check_name(name)
     if len(bounds) != 2 or not all(math.isfinite(edge) for edge in bounds):
         raise ValueError(f"{name}: its range is {tuple(bounds)}; give two finite numbers.")
     low, high = bounds
@@ -302,6 +301,11 @@ def _parameter(name: str, bounds: Sequence[float]) -> Parameter:
         _check_degrees(name, low, high)
     turn = name in ("lao", "roll") and high - low == 360.0
     return Parameter(name, unit, float(low), float(high), description, is_periodic=turn)
+
+
+def _check_name(name: str) -> None:
+    if name not in POSE:
+        raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
 
 
 def _check_degrees(name: str, low: float, high: float) -> None:
@@ -321,8 +325,7 @@ def _check_degrees(name: str, low: float, high: float) -> None:
 
 def _fixed(fixed: Mapping[str, float], free: Sequence[str]) -> dict[str, float]:
     for name, value in fixed.items():
-        if name not in POSE:
-            raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
+        _check_name(name)
         if name in free:
             raise ValueError(f"{name} is free and fixed at {value:g}; leave it out of one of them.")
         if not math.isfinite(value):
