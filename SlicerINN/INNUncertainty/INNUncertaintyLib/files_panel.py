@@ -12,7 +12,7 @@ from INNDisplayLib import save_result
 from slicer.i18n import tr as _
 
 from .child import Child
-from .images import make_savable
+from .inference import make_savable
 from .packages import python_path
 
 __all__ = ["ExportPanel", "LoadingPanel"]
