@@ -105,28 +105,22 @@ def fit_bundle(
     problem: InverseProblem,
     out: str | PathLike[str],
     *,
-    minutes: float | None = None,
-    seed: int = 0,
-    members: int = 5,
-    simulations: str | PathLike[str] | None = None,
     resume: bool = False,
     warm: str | PathLike[str] | None = None,
     device: str = "cpu",
     progress: Callable[[float, str], None] = lambda share, text: None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Fit a problem and write its bundle; the training state lies in ``OUT.training`` until that is done.
 
     Args:
         problem: the inverse problem.
         out: bundle folder to write.
-        minutes: time budget; the full recipe without it.
-        seed: seed of simulations, noise and weights.
-        members: flows in the density ensemble.
-        simulations: Zarr store of ``simulate_to_zarr`` to train on.
         resume: continue from ``OUT.training``; start anew if it holds no checkpoint yet.
         warm: bundle of another patient to start from, see ``training.fit``.
         device: where to train.
         progress: called with the share of the current stage and a text.
+        options: further ones of ``training.fit``, such as ``minutes``, ``seed`` or ``simulations``.
 
     Returns:
         Path of the bundle, warnings about it, notes on how it was made, and what was measured, JSON-ready.
@@ -136,7 +130,6 @@ def fit_bundle(
         OSError: if the bundle cannot be written; checked before training starts.
     """
     from monai_inn.bundles.reading import load
-    from monai_inn.bundles.writing import save
     from monai_inn.training import fit
     from monai_inn.training.checkpoint import STATE, Checkpoint
 
@@ -161,15 +154,12 @@ def fit_bundle(
         progress(0.0, "no checkpoint, starting anew")
     fitted = fit(
         problem,
-        minutes=minutes,
-        seed=seed,
-        members=members,
-        simulations=simulations,
         checkpoint=state,
         resume=resume,
         warm=None if warm is None else load(warm, device),
         device=device,
         progress=tell,
+        **options,
     )
     save(fitted, target)
     checkpoint.remove()

@@ -18,7 +18,7 @@ from monai_inn.validation.cases import Cases
 
 __all__ = ["joint_figures", "mode_figures", "resimulation"]
 
-_CURVE_POINTS = 50
+_CURVES, _CURVE_POINTS = ("level", "coverage", "low", "high"), 50
 _MODE_CASES, _MODE_SAMPLES = 200, 1000
 _ENERGY_SAMPLES = 64  # the cases vary far more than the estimate of one of them
 
@@ -34,10 +34,7 @@ def joint_figures(cases: Cases, seed: int) -> dict[str, Any]:
         "tarp": {
             "p": float(result.p_value),
             "statistic": float(result.statistic),
-            "level": [round(float(v), 4) for v in result.level[::step]],
-            "coverage": [round(float(v), 4) for v in result.coverage[::step]],
-            "low": [round(float(v), 4) for v in result.low[::step]],
-            "high": [round(float(v), 4) for v in result.high[::step]],
+            **{name: [round(float(v), 4) for v in getattr(result, name)[::step]] for name in _CURVES},
         },
         "energy_score": {"mean": float(score.mean()), "standard_error": _standard_error(score)},
         "log_score": None

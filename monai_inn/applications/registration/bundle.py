@@ -47,6 +47,7 @@ class XrayRegistration:
         return register_xray(given.pop("bundle"), given.pop("xray"), given.pop("output_dir"), **given)
 
 
+@dataclass(eq=False)
 class PatientTrainer:
     """Fit the registration of another patient's CT before the same C-arm, starting from a bundle's network.
 
@@ -62,22 +63,19 @@ class PatientTrainer:
         recipe: sizes of ``monai_inn.training.Recipe``, in the place of the time budget.
     """
 
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        ct: str | PathLike[str],
-        output: str | PathLike[str],
-        labels: str = "",
-        keep: Sequence[int] = (),
-        minutes: float = 20.0,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
-        recipe: Mapping[str, int] | None = None,
-    ) -> None:
-        if not str(ct):
+    bundle: str | PathLike[str]
+    ct: str | PathLike[str]
+    output: str | PathLike[str]
+    labels: str = ""
+    keep: Sequence[int] = ()
+    minutes: float = 20.0
+    device: str | torch.device = "cpu"
+    seed: int = 0
+    recipe: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not str(self.ct):
             raise ValueError("dataset_dir is empty; give the CT of the patient: --dataset_dir CT.nii.gz.")
-        self.bundle, self.ct, self.output, self.labels, self.keep = bundle, ct, output, labels, tuple(keep)
-        self.minutes, self.device, self.seed, self.recipe = minutes, device, seed, recipe
 
     def run(self) -> None:
         """Train and write the bundle."""

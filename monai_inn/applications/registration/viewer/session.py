@@ -143,26 +143,24 @@ class PoseSession:
         record = self.result.record
         rows = [(pose.number, pose_row(self.result, pose)) for pose in self.result.poses]
         self.state.update(
-            {
-                "trame__title": f"{name}: plausible poses",
-                "name": name,
-                "intended_use": INTENDED_USE,
-                "banner": text,
-                "banner_state": state,
-                "is_trusted": self.result.is_trusted,
-                "confirmed": False,
-                "rows": [
-                    {"number": number, "cells": [f"{r[1]} %", f"{r[2]}°", f"{r[3]}°", r[-1]]}
-                    for number, r in rows
-                ],
-                "pose": self.result.poses[0].number,
-                "comparison": "blend",
-                "comparisons": [{"title": kind.capitalize(), "value": kind} for kind in COMPARISONS],
-                "share": 0.5,
-                "fields": 8,
-                "facts": pose_facts(record, pose_notes(self.result)),
-                "differences": pose_differences(record),
-            }
+            trame__title=f"{name}: plausible poses",
+            name=name,
+            intended_use=INTENDED_USE,
+            banner=text,
+            banner_state=state,
+            is_trusted=self.result.is_trusted,
+            confirmed=False,
+            rows=[
+                {"number": number, "cells": [f"{r[1]} %", f"{r[2]}°", f"{r[3]}°", r[-1]]}
+                for number, r in rows
+            ],
+            pose=self.result.poses[0].number,
+            comparison="blend",
+            comparisons=[{"title": kind.capitalize(), "value": kind} for kind in COMPARISONS],
+            share=0.5,
+            fields=8,
+            facts=pose_facts(record, pose_notes(self.result)),
+            differences=pose_differences(record),
         )
 
     def refresh(self, **_: Any) -> None:
@@ -172,12 +170,10 @@ class PoseSession:
         how = Comparing(state.comparison, float(state.share), int(state.fields))
         self.stage.show(int(state.pose) if allowed else None, how)
         state.update(
-            {
-                "allowed": allowed,
-                "compared": _COMPARED[how.kind],
-                "share_text": f"{how.share:.0%}",
-                "fields_text": f"{how.fields} along the longer side",
-            }
+            allowed=allowed,
+            compared=_COMPARED[how.kind],
+            share_text=f"{how.share:.0%}",
+            fields_text=f"{how.fields} along the longer side",
         )
         self.read()
 
@@ -188,11 +184,9 @@ class PoseSession:
         where = "" if target is None else "R {:.1f}, A {:.1f}, S {:.1f} mm.".format(*target)
         with self.state as state:
             state.update(
-                {
-                    "values": [] if pose is None else self._values(pose),
-                    "landmarks": "" if pose is None else accuracy_sentence(self.result, pose),
-                    "target": f"{where} {spread.text}" if spread is not None else where,
-                }
+                values=[] if pose is None else self._values(pose),
+                landmarks="" if pose is None else accuracy_sentence(self.result, pose),
+                target=f"{where} {spread.text}" if spread is not None else where,
             )
 
     def _values(self, pose: Pose) -> list[dict[str, str]]:
