@@ -121,7 +121,7 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Any]:
     """List bundles."""
-    from monai_inn.bundles.listing import list_bundles
+    from monai_inn.bundles.metadata import list_bundles
 
     return {"bundles": list_bundles(arguments.folders)}
 
@@ -141,7 +141,7 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a bundle."""
-    from monai_inn.bundles.listing import donor_of
+    from monai_inn.bundles.metadata import donor_of
     from monai_inn.bundles.writing import fit_bundle
 
     problem = _problem(arguments)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import monai_inn as mi
-from monai_inn.bundles.listing import list_bundles
+from monai_inn.bundles.metadata import list_bundles
 from monai_inn.bundles.reading import shipped
 from monai_inn.cli import main
 from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings

@@ -6,9 +6,9 @@ _CLASSES = {
     "epidemic": "sir:Epidemic",
     "gaussian_uniform": "gaussian:GaussianUniform",
     "inverse_ballistics": "ballistics:InverseBallistics",
-    "inverse_kinematics": "kinematics:InverseKinematics",
+    "inverse_kinematics": "planar:InverseKinematics",
     "linear_gaussian": "gaussian:LinearGaussian",
     "slcp": "slcp:SimpleLikelihood",
-    "two_moons": "two_moons:TwoMoons",
+    "two_moons": "planar:TwoMoons",
 }
 PROBLEMS = {name: f"{__name__}.{place}" for name, place in _CLASSES.items()}

@@ -25,7 +25,7 @@ from monai_inn.applications.registration.xrays.headers import (
     read_spacing,
 )
 from monai_inn.files import BadFileError, damage_named, require_file
-from monai_inn.reading.dicom import check_pixels, load_dicom
+from monai_inn.reading.pictures import check_pixels, load_dicom
 
 __all__ = ["CONTRASTS", "READABLE_XRAYS", "Xray", "is_dicom", "read_dicom", "read_xray"]
 
