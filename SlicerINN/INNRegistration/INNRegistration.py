@@ -1,29 +1,9 @@
 """INN Registration: the poses of a C-arm that explain an X-ray, and how far a target may be off in the CT."""
 
+import INNDisplayLib as display  # noqa: N813
+import INNRegistrationLib as lib  # noqa: N813
 import slicer
 import slicer.util
-from INNDisplayLib import (
-    Comparing,
-    hide_mode,
-    look_at_target,
-    pose_notes,
-    pose_runs,
-    read_poses,
-    show_images,
-    show_mode,
-    store_poses,
-)
-from INNRegistrationLib import (
-    NEEDED,
-    REQUIREMENTS,
-    InputsPanel,
-    PosesPanel,
-    Registering,
-    RegistrationState,
-    missing_input,
-    show_ct,
-    show_layout,
-)
 from INNUncertaintyLib import ModulePanel, SelfTest, describe, install, is_installed
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import (
@@ -56,7 +36,7 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """State of the panel in this scene."""
-        return RegistrationState(super().getParameterNode())
+        return lib.RegistrationState(super().getParameterNode())
 
     def start(self, state):
         """Start to find poses.
@@ -67,7 +47,7 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
         """
         if self.registering is not None:
             raise RuntimeError(_("A registration is running; wait for it or cancel it."))
-        self.registering = Registering(state)
+        self.registering = lib.Registering(state)
 
     def poll(self):
         """Take in news of the child process; returns a run that has just come, or ``None``.
@@ -94,49 +74,49 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
         Raises:
             ResultError: if it is none or is damaged; the scene is then as it was.
         """
-        result = read_poses(folder)
-        return store_poses(slicer.mrmlScene, result, result.folder.resolve().name)
+        result = display.read_poses(folder)
+        return display.store_poses(slicer.mrmlScene, result, result.folder.resolve().name)
 
     def run(self, state):
         """The run that the panel shows: the selected one, or the latest."""
-        found = pose_runs(slicer.mrmlScene)
+        found = display.pose_runs(slicer.mrmlScene)
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
     def show(self, state):
         """Show the selected pose of the selected run, and of no other; returns the run."""
         shown = self.run(state)
-        for run in pose_runs(slicer.mrmlScene):
+        for run in display.pose_runs(slicer.mrmlScene):
             if run != shown:
-                hide_mode(run)
+                display.hide_mode(run)
         if shown is None:
             return None
         if not shown.result.is_trusted and not state.showUntrusted:
-            hide_mode(shown)
+            display.hide_mode(shown)
         else:
             numbers = [pose.number for pose in shown.result.poses]
             number = state.pose if state.pose in numbers else numbers[0]
-            how = Comparing(state.comparison.value, state.share, state.fields)
-            show_mode(shown, number, how, is_confirmed=state.showUntrusted)
-        show_images(shown)
+            how = display.Comparing(state.comparison.value, state.share, state.fields)
+            display.show_mode(shown, number, how, is_confirmed=state.showUntrusted)
+        display.show_images(shown)
         return shown
 
     def fit_images(self, state):
         """Bring all of X-ray, DRR and comparison into sight."""
         run = self.run(state)
         if run is not None:
-            show_images(run, is_fitted=True)
+            display.show_images(run, is_fitted=True)
 
     def show_patient(self, state):
         """Put the CT behind the slice views, turned to the target, and bring all of it into sight."""
         run = self.run(state)
-        show_ct(state.ct, None if run is None else run.target)
+        lib.show_ct(state.ct, None if run is None else run.target)
         self.fit_images(state)  # they have lost their plane
         if run is not None:
-            look_at_target(run)
+            display.look_at_target(run)
 
 
 class INNRegistrationWidget(
-    ModulePanel, InputsPanel, PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
+    ModulePanel, lib.InputsPanel, lib.PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
 ):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
@@ -191,7 +171,7 @@ class INNRegistrationWidget(
     def initializeParameterNode(self):
         """Take the state of this scene."""
         self._set_state(self.logic.getParameterNode())
-        self.ui.installButton.visible = not is_installed(*NEEDED)
+        self.ui.installButton.visible = not is_installed(*lib.NEEDED)
 
     def leave_state(self):
         """Another scene, or none: its target is no longer listened to."""
@@ -206,8 +186,8 @@ class INNRegistrationWidget(
     def onInstall(self, checked=False):
         """Ask and install."""
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            install(REQUIREMENTS, NEEDED)
-            self.ui.installButton.visible = not is_installed(*NEEDED)
+            install(lib.REQUIREMENTS, lib.NEEDED)
+            self.ui.installButton.visible = not is_installed(*lib.NEEDED)
             self.onStateChanged()
 
     def onFind(self, checked=False):
@@ -238,13 +218,13 @@ class INNRegistrationWidget(
         with slicer.util.NodeModify(state):
             state.run, state.pose, state.showUntrusted = run.key, 1, False
         said = _("{name}: {n} plausible pose(s).").format(name=run.name, n=len(run.result.poses))
-        self.ui.statusLabel.text = " ".join([said, *pose_notes(run.result)])
+        self.ui.statusLabel.text = " ".join([said, *display.pose_notes(run.result)])
         if self._state is not None:
             self.onViews()
 
     def onViews(self, checked=False):
         """Arrange the views and bring all of it into sight."""
-        show_layout()
+        lib.show_layout()
         self.onStateChanged()  # views that were missing get their images
         self.logic.show_patient(self._state)
 
@@ -261,7 +241,7 @@ class INNRegistrationWidget(
         if state is None:
             return
         is_running = self.logic.registering is not None
-        missing = missing_input(state) if is_installed(*NEEDED) else _("Install the packages first.")
+        missing = lib.missing_input(state) if is_installed(*lib.NEEDED) else _("Install the packages first.")
         tip = _("Find all poses of the C-arm that explain the X-ray")
         self._offer(ui.findButton, _("Find poses"), tip, missing, is_running)
         try:

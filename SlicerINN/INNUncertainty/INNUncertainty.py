@@ -1,30 +1,9 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
+import INNUncertaintyLib as lib  # noqa: N813
 import slicer
 import slicer.util
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
-from INNUncertaintyLib import (
-    Child,
-    DisplayPanel,
-    ExportPanel,
-    Inference,
-    InspectionPanel,
-    LoadingPanel,
-    ModulePanel,
-    PanelState,
-    SelfTest,
-    bundles_of,
-    describe,
-    fill,
-    holds_bundles,
-    install,
-    is_installed,
-    number_of_bands,
-    python_path,
-    register_sample_data,
-    select,
-    verdict,
-)
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
@@ -44,8 +23,8 @@ class INNUncertainty(ScriptedLoadableModule):
             "interval, probability to lie below a threshold, several modes, and where the image is unlike "
             "anything the network was trained for."
         )
-        describe(parent, _("INN Uncertainty"), "Quantification", about)
-        slicer.app.connect("startupCompleted()", register_sample_data)
+        lib.describe(parent, _("INN Uncertainty"), "Quantification", about)
+        slicer.app.connect("startupCompleted()", lib.register_sample_data)
 
 
 class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
@@ -59,13 +38,13 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """State of the panel in this scene."""
-        return PanelState(super().getParameterNode())
+        return lib.PanelState(super().getParameterNode())
 
     def list_bundles(self, folders):
         """Start to list the shipped bundles and those in folders; ``poll`` fills ``bundles``."""
         if self._listing is not None:
             self._listing.cancel()
-        self._listing = Child(python_path(), ["bundles", *folders])
+        self._listing = lib.Child(lib.python_path(), ["bundles", *folders])
 
     def bundle(self, path):
         """The bundle of a path or name; ``None`` if it is not listed."""
@@ -83,12 +62,12 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if state.image is None:
             raise ValueError(_("Select an image."))
         bundle = self.bundle(state.bundle)
-        misfit = bundle.misfit(number_of_bands(state.image)) if bundle is not None else ""
+        misfit = bundle.misfit(lib.number_of_bands(state.image)) if bundle is not None else ""
         if misfit:
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle
         same = [run for run in runs(slicer.mrmlScene) if (run.image, run.bundle_path) == (state.image, path)]
-        self.inference = Inference(state, same[-1] if same else None)
+        self.inference = lib.Inference(state, same[-1] if same else None)
 
     def poll(self):
         """Take in news of child processes; returns a run that has just got numbers, or ``None``.
@@ -98,7 +77,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """
         if self._listing is not None and not self._listing.poll():
             listing, self._listing = self._listing, None
-            self.bundles = bundles_of(listing.result())
+            self.bundles = lib.bundles_of(listing.result())
         if self.inference is None:
             return None
         if self.inference.poll():
@@ -162,11 +141,11 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
 
 class INNUncertaintyWidget(
-    ModulePanel,
-    LoadingPanel,
-    DisplayPanel,
-    InspectionPanel,
-    ExportPanel,
+    lib.ModulePanel,
+    lib.LoadingPanel,
+    lib.DisplayPanel,
+    lib.InspectionPanel,
+    lib.ExportPanel,
     ScriptedLoadableModuleWidget,
     VTKObservationMixin,
 ):
@@ -185,7 +164,7 @@ class INNUncertaintyWidget(
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-        for part in (LoadingPanel, DisplayPanel, InspectionPanel, ExportPanel):
+        for part in (lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel):
             part.setup_part(self)
         self.initializeParameterNode()
 
@@ -220,7 +199,7 @@ class INNUncertaintyWidget(
             self._list_bundles()
 
     def _set_state(self, state):
-        ModulePanel._set_state(self, state)
+        lib.ModulePanel._set_state(self, state)
         # The key belongs to the open panel; of two shortcuts with one key neither works.
         self._shortcut.enabled = state is not None
 
@@ -233,21 +212,21 @@ class INNUncertaintyWidget(
     # Bundles and inference.
 
     def _list_bundles(self):
-        if is_installed():
+        if lib.is_installed():
             self._listed = [*self._state.bundleFolders]
             self.logic.list_bundles(self._listed)
             self._timer.start()
-        self.ui.installButton.visible = not is_installed()
+        self.ui.installButton.visible = not lib.is_installed()
 
     def onInstall(self, checked=False):
         """Ask and install."""
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            if install():
+            if lib.install():
                 self._list_bundles()
 
     def onBundleFolder(self, path):
         """One more folder with bundles."""
-        if not holds_bundles(path):
+        if not lib.holds_bundles(path):
             self.ui.statusLabel.text = _("No bundle in {folder}.").format(folder=path) if path else ""
         elif path not in self._state.bundleFolders:
             self._state.bundleFolders.append(path)
@@ -268,7 +247,7 @@ class INNUncertaintyWidget(
             self._show_progress(self.logic.inference.child)
         if run is not None:
             if self.logic.inference is None:
-                self._show_idle(verdict(run))
+                self._show_idle(lib.verdict(run))
             if self._state is not None:
                 self._state.run = run.key
                 self.onRunsChanged()
@@ -278,7 +257,7 @@ class INNUncertaintyWidget(
             self._show_bundles()
 
     def _show_bundles(self):
-        fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
+        lib.fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
         self.onStateChanged()
 
     def onBundle(self, index):
@@ -303,7 +282,7 @@ class INNUncertaintyWidget(
 
     def _show_bundle(self, state):
         bundle = self.logic.bundle(state.bundle)
-        select(self.ui.bundleBox, bundle.path if bundle is not None else "")
+        lib.select(self.ui.bundleBox, bundle.path if bundle is not None else "")
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
         self.ui.validationLabel.text = bundle.validation if bundle is not None else ""
         missing = ""
@@ -312,18 +291,18 @@ class INNUncertaintyWidget(
         elif bundle is None:
             missing = self._why_no_bundle()
         else:
-            missing = bundle.misfit(number_of_bands(state.image))
+            missing = bundle.misfit(lib.number_of_bands(state.image))
         is_running = self.logic.inference is not None
         tip = _("Infer the posterior of every voxel")
         self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
 
     def _why_no_bundle(self):
-        if not is_installed():
+        if not lib.is_installed():
             return _("Install the packages first.")
         return _("Looking for bundles...") if self.logic.is_busy() else _("Select a bundle.")
 
 
-class INNUncertaintyTest(SelfTest):
+class INNUncertaintyTest(lib.SelfTest):
     """Runs in Slicer by Reload and Test, without network and without packages."""
 
     logic = INNUncertaintyLogic

@@ -9,19 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.bundles import configs
+from monai_inn.bundles import configs, layout
 from monai_inn.bundles.card import model_card
-from monai_inn.bundles.layout import (
-    CONFIGS,
-    METADATA,
-    PARTS,
-    PROBLEM,
-    README,
-    SECTION,
-    STATE_DICT,
-    WEIGHTS,
-    sha256,
-)
 from monai_inn.bundles.metadata import metadata
 from monai_inn.folders import check_target, new_folder
 
@@ -55,23 +44,23 @@ def save(fitted: FittedPosterior, path: str | PathLike[str], *, monai_weights: b
         ValueError: if the folder exists and is not a bundle.
         OSError: if it cannot be written.
     """
-    with new_folder(path, METADATA, "a bundle", PARTS) as draft:
+    with new_folder(path, layout.METADATA, "a bundle", layout.PARTS) as draft:
         _fill(draft, fitted, Path(path).absolute().name, monai_weights)
 
 
 def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool) -> None:
     """Write every file of a bundle into an empty folder."""
-    for part in (CONFIGS, "models", "docs"):
+    for part in (layout.CONFIGS, "models", "docs"):
         (folder / part).mkdir()
     shutil.copyfile(_LICENSE, folder / "LICENSE")
     _write_weights(folder, fitted, monai_weights)
-    weights = folder / WEIGHTS
-    description = metadata(fitted, name, sha256(weights), weights.stat().st_size)
+    weights = folder / layout.WEIGHTS
+    description = metadata(fitted, name, layout.sha256(weights), weights.stat().st_size)
     files = {"metadata": description, **configs.of(fitted)}
     for stem, content in files.items():
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
-    (folder / README).write_text(model_card(fitted, description), encoding="utf-8")
+        (folder / layout.CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / layout.README).write_text(model_card(fitted, description), encoding="utf-8")
 
 
 def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -> None:
@@ -79,17 +68,17 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
     from safetensors.torch import save as serialised
 
     state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
-    constants = {f"{PROBLEM}{name}": value.cpu() for name, value in fitted.problem.tensors.items()}
+    constants = {f"{layout.PROBLEM}{name}": value.cpu() for name, value in fitted.problem.tensors.items()}
     stored = {name: _narrowed(value) for name, value in (state | constants).items()}
     header: dict[str, Any] = {
         "problem": {"name": fitted.problem.name, "config": fitted.problem.to_config()},
         "network": fitted.network.config,
     }
     # One entry: several would come in any order, and the same network would give different files.
-    description = {SECTION: json.dumps(header, allow_nan=False)}
-    (folder / WEIGHTS).write_bytes(serialised(stored, description))  # `save_file` makes it private
+    description = {layout.SECTION: json.dumps(header, allow_nan=False)}
+    (folder / layout.WEIGHTS).write_bytes(serialised(stored, description))  # `save_file` makes it private
     if monai_weights:
-        torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)
+        torch.save({f"network.{name}": value for name, value in state.items()}, folder / layout.STATE_DICT)
 
 
 def _narrowed(value: Tensor) -> Tensor:
@@ -133,7 +122,7 @@ def fit_bundle(
     from monai_inn.training import fit
     from monai_inn.training.checkpoint import STATE, Checkpoint
 
-    check_target(out, METADATA, "a bundle")
+    check_target(out, layout.METADATA, "a bundle")
     target = Path(out).absolute()
     state = target.with_name(f"{target.name}.training")
     check_target(state, STATE, "a training state")

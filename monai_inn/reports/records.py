@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from monai_inn.bundles.layout import SECTION, sha256
-from monai_inn.bundles.listing import overview
+from monai_inn.bundles.metadata import overview
 from monai_inn.bundles.reading import describe, find
 from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale

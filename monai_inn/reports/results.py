@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.inferers.summaries import stored_levels
-from monai_inn.reports.image_files import (
-    on_cpu,
-    read_image,
-    write_maps,
-    write_photo,
-    write_quantiles,
-    write_samples,
-)
+from monai_inn.reports import image_files
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
 
@@ -88,21 +81,21 @@ def infer_image(
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
-        loaded = read_image(image, fitted.problem, **reading)
+        loaded = image_files.read_image(image, fitted.problem, **reading)
         if preview is not None:
             _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
         started = time.monotonic()
-        maps = on_cpu(
+        maps = image_files.on_cpu(
             fitted.maps(
                 loaded, **options, quantiles=save_quantiles, seed=seed, batched=False, progress=progress
             )
         )
         seconds = time.monotonic() - started
         files = [
-            *write_maps(draft, maps),
-            *write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
-            *write_samples(draft, fitted, loaded, save_samples, seed),
-            write_photo(draft, fitted, loaded),
+            *image_files.write_maps(draft, maps),
+            *image_files.write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
+            *image_files.write_samples(draft, fitted, loaded, save_samples, seed),
+            image_files.write_photo(draft, fitted, loaded),
         ]
         result = record("infer", bundle, fitted, image, settings, loaded, files)
         result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
@@ -123,15 +116,15 @@ def _preview(
 ) -> None:
     """Write what is known after one pass for each pixel: quantiles of the preview head, and trust."""
     bundle, image, settings = about
-    maps = on_cpu(
+    maps = image_files.on_cpu(
         fitted.preview(loaded, batched=False) | fitted.trust(loaded, false_alarm=false_alarm, batched=False)
     )
     levels = fitted.preview_levels
     with new_folder(out, RESULT, "a result of inference") as draft:
         files = [
-            *write_maps(draft, maps),
-            *write_quantiles(draft, maps, levels),
-            write_photo(draft, fitted, loaded),
+            *image_files.write_maps(draft, maps),
+            *image_files.write_quantiles(draft, maps, levels),
+            image_files.write_photo(draft, fitted, loaded),
         ]
         settings = settings | {"interval": levels[-1] - levels[0]}
         result = record("preview", bundle, fitted, image, settings, loaded, files)
@@ -159,9 +152,11 @@ def trust_image(
     settings = {"false_alarm": false_alarm, **reading, "device": device}
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
-        loaded = read_image(image, fitted.problem, **reading)
-        maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
-        result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
+        loaded = image_files.read_image(image, fitted.problem, **reading)
+        maps = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
+        result = record(
+            "ood", bundle, fitted, image, settings, loaded, list(image_files.write_maps(draft, maps))
+        )
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)
     return result

@@ -2,21 +2,11 @@
 
 from functools import partial
 
+import INNDisplayLib as display  # noqa: N813
 import qt
 import slicer
 import slicer.util
 import vtk
-from INNDisplayLib import (
-    AMBIGUOUS,
-    CERTAIN,
-    UNTRUSTED,
-    pose_header,
-    pose_row,
-    pose_runs,
-    pose_sentence,
-    pose_verdict,
-    show_spread,
-)
 from INNUncertaintyLib import fill, select
 from slicer.i18n import tr as _
 
@@ -45,7 +35,8 @@ class InputsPanel:
 
     def _edits(self):
         """The controls of paths by the names of what they set."""
-        return [(name, getattr(self.ui, f"{name}Edit")) for name in ("bundle", "xray", "output")]
+        ui = self.ui
+        return [("bundle", ui.bundleEdit), ("xray", ui.xrayEdit), ("output", ui.outputEdit)]
 
     def onBone(self, index):
         """Bone is dark or bright, whatever the file says."""
@@ -66,9 +57,9 @@ class InputsPanel:
 
 
 _BANNERS = {
-    UNTRUSTED: ("#b00020", "#ffffff"),
-    AMBIGUOUS: ("#ffca3a", "#1b1400"),
-    CERTAIN: ("#2e7d32", "#ffffff"),
+    display.UNTRUSTED: ("#b00020", "#ffffff"),
+    display.AMBIGUOUS: ("#ffca3a", "#1b1400"),
+    display.CERTAIN: ("#2e7d32", "#ffffff"),
 }
 
 
@@ -104,7 +95,9 @@ class PosesPanel:
 
     def _comparisons(self):
         """The buttons of the ways to compare."""
-        return [(kind, getattr(self.ui, f"{kind.value}Button")) for kind in ComparisonKind]
+        ui = self.ui
+        buttons = (ui.blendButton, ui.checkerboardButton, ui.differenceButton)
+        return [*zip(ComparisonKind, buttons, strict=True)]
 
     def _compare(self, kind, checked):
         if checked and self._state is not None:
@@ -121,7 +114,7 @@ class PosesPanel:
     def show_run(self, run):
         """Bring banner, table and target up to date; without a result they are empty."""
         ui, state = self.ui, self._state
-        fill(ui.runBox, [(r.name, r.key) for r in pose_runs(slicer.mrmlScene)])
+        fill(ui.runBox, [(r.name, r.key) for r in display.pose_runs(slicer.mrmlScene)])
         for section in (ui.posesSection, ui.compareSection, ui.targetSection):
             section.enabled = run is not None
         self._show_banner(run)
@@ -133,7 +126,7 @@ class PosesPanel:
         select(ui.runBox, run.key)
         shown = run.shown
         ui.poseTable.enabled = run.result.is_trusted or state.showUntrusted
-        ui.poseLabel.text = pose_sentence(run.result, shown) if shown is not None else ""
+        ui.poseLabel.text = display.pose_sentence(run.result, shown) if shown is not None else ""
         for kind, button in self._comparisons():
             button.checked = state.comparison is kind
         ui.shareSlider.enabled = state.comparison is ComparisonKind.BLEND
@@ -147,7 +140,7 @@ class PosesPanel:
         ui.untrustedCheck.visible = run is not None and not run.result.is_trusted
         if run is None:
             return
-        state, text = pose_verdict(run.result)
+        state, text = display.pose_verdict(run.result)
         ground, ink = _BANNERS[state]
         ui.bannerLabel.text = text
         ui.bannerLabel.styleSheet = (
@@ -161,7 +154,7 @@ class PosesPanel:
         if key != self._tabled:
             self._tabled = key
             result = None if run is None else run.result
-            heads = [] if result is None else pose_header(result)
+            heads = [] if result is None else display.pose_header(result)
             table.clear()
             table.setColumnCount(len(heads))
             table.setRowCount(0 if result is None else len(result.poses))
@@ -171,7 +164,7 @@ class PosesPanel:
                 head.setToolTip(about)
                 table.setHorizontalHeaderItem(column, head)
             for number, pose in enumerate([] if result is None else result.poses):
-                for column, text in enumerate(pose_row(result, pose)):
+                for column, text in enumerate(display.pose_row(result, pose)):
                     cell = qt.QTableWidgetItem(text)
                     cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                     table.setItem(number, column, cell)
@@ -203,7 +196,7 @@ class PosesPanel:
         """The target was moved."""
         run = self.logic.run(self._state) if self._state is not None else None
         if run is not None:
-            show_spread(run)
+            display.show_spread(run)
             self._show_target(run)
 
     def onPlannedTarget(self, checked=False):

@@ -11,20 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monai_inn.applications.deformable.displacements import (
-    displacement_of_velocity,
-    jacobian_determinant,
-    spline_velocity,
-    warp,
-)
-from monai_inn.applications.deformable.moving_images import (
-    PHANTOM_SPACING_MM,
-    check_control_points,
-    check_image,
-    check_projection_axis,
-    check_spacing,
-    vertebra_and_rod,
-)
+from monai_inn.applications.deformable import displacements, moving_images
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -85,12 +72,15 @@ class DeformableRegistration(WhiteNoise, KnownPosterior):
         projection_axis: int | None = None,
     ) -> None:
         if moving is None:
-            moving, spacing_mm = vertebra_and_rod(), spacing_mm or (PHANTOM_SPACING_MM,) * 2
-        self.moving = check_image(moving)
+            moving, spacing_mm = (
+                moving_images.vertebra_and_rod(),
+                spacing_mm or (moving_images.PHANTOM_SPACING_MM,) * 2,
+            )
+        self.moving = moving_images.check_image(moving)
         dims = self.moving.ndim
-        self.spacing_mm = check_spacing(spacing_mm, dims)
-        self.control_points = check_control_points(control_points, dims)
-        self.projection_axis = check_projection_axis(projection_axis, dims)
+        self.spacing_mm = moving_images.check_spacing(spacing_mm, dims)
+        self.control_points = moving_images.check_control_points(control_points, dims)
+        self.projection_axis = moving_images.check_projection_axis(projection_axis, dims)
         self.prior_sd_mm = check_positive("prior_sd_mm", prior_sd_mm)
         self.noise_share = check_positive("noise_share", noise_share)
         self._check_folding()
@@ -133,11 +123,13 @@ class DeformableRegistration(WhiteNoise, KnownPosterior):
         if theta.ndim == 0 or theta.shape[-1] != len(self.parameters):
             raise ValueError(f"theta has shape {tuple(theta.shape)}, expected (…, {len(self.parameters)}).")
         coefficients = theta.unflatten(-1, (self.moving.ndim, *self.control_points))
-        return displacement_of_velocity(spline_velocity(coefficients, self.moving.shape), self.spacing_mm)
+        return displacements.displacement_of_velocity(
+            displacements.spline_velocity(coefficients, self.moving.shape), self.spacing_mm
+        )
 
     def jacobian_determinant(self, theta: Tensor) -> Tensor:
         """Return the local change of volume of parameters ``(…, D)``, a pure number, ``(…, *spatial)``."""
-        return jacobian_determinant(self.displacement(theta), self.spacing_mm)
+        return displacements.jacobian_determinant(self.displacement(theta), self.spacing_mm)
 
     def displacement_maps(self, samples: Tensor) -> dict[str, Tensor]:
         """Return maps of where tissue went and how well that is known.
@@ -162,13 +154,18 @@ class DeformableRegistration(WhiteNoise, KnownPosterior):
             "mean": mean,
             "sd": variance.sqrt(),
             "sd_total": variance.sum(-axes).sqrt(),
-            "jacobian_determinant_minimum": jacobian_determinant(fields, self.spacing_mm).amin(0),
+            "jacobian_determinant_minimum": displacements.jacobian_determinant(fields, self.spacing_mm).amin(
+                0
+            ),
         }
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return the warped image or its projection, flattened, ``(…, C)``, of parameters ``(…, D)``."""
         parts = theta.reshape(-1, theta.shape[-1]).split(_ROWS)
-        warped = [self._projected(warp(self.moving, self.displacement(p), self.spacing_mm)) for p in parts]
+        warped = [
+            self._projected(displacements.warp(self.moving, self.displacement(p), self.spacing_mm))
+            for p in parts
+        ]
         return torch.cat(warped).reshape(*theta.shape[:-1], -1)
 
     def _projected(self, image: Tensor) -> Tensor:

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from monai_inn.applications.registration import poses
 from monai_inn.applications.registration.carm import gantry_motion
 from monai_inn.applications.registration.pose_weights import Reweighted, reconcile, reweight
-from monai_inn.applications.registration.poses import (
-    PosePosterior,
-    Refined,
-    infer_pose,
-    refine,
-    registration_problem,
-)
 from monai_inn.applications.registration.results.files import (
     files_of_pose,
     write_detector_image,
@@ -98,7 +92,7 @@ def register_xray(
         option = "--reweight" if reweighted else "--refine"
         raise ValueError(f"{option} works on one X-ray; leave out --second or {option}.")
     fitted = load(bundle, device)
-    problem = registration_problem(fitted)
+    problem = poses.registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
     settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
     settings |= {"refined": refined, "reweighted": reweighted}
@@ -113,7 +107,9 @@ def register_xray(
         trust = trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
-        tops = [refine(problem, observations[0], m.parameters) if refined else None for m in answer.modes]
+        tops = [
+            poses.refine(problem, observations[0], m.parameters) if refined else None for m in answer.modes
+        ]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
         first, *others = (_read(path, x) for path, x in zip(paths, read, strict=True))
@@ -139,12 +135,12 @@ def _answer(
     samples: int,
     seed: int,
     reweighted: bool,
-) -> tuple[PosePosterior, Reweighted | None]:
+) -> tuple[poses.PosePosterior, Reweighted | None]:
     """The posterior of one X-ray, of one weighed by its likelihood, or of two from turned C-arms."""
     if motions is not None:
         return reconcile(fitted, observations, motions, samples, seed), None
     if not reweighted:
-        return infer_pose(fitted, observations[0], samples, seed), None
+        return poses.infer_pose(fitted, observations[0], samples, seed), None
     weighed = reweight(fitted, observations[0], samples, seed)
     return weighed.posterior, weighed
 
@@ -152,9 +148,9 @@ def _answer(
 def _poses(
     problem: PoseRegistration,
     observation: Tensor,
-    answer: PosePosterior,
+    answer: poses.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[Refined | None],
+    tops: Sequence[poses.Refined | None],
 ) -> dict[str, Any]:
     """What the record says of the problem, its poses and how they differ."""
     modes = [
@@ -192,9 +188,9 @@ def _write(
     folder: Path,
     problem: PoseRegistration,
     observation: Tensor,
-    answer: PosePosterior,
+    answer: poses.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[Refined | None],
+    tops: Sequence[poses.Refined | None],
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.observation.size, problem.detector

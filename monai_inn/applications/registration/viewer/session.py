@@ -11,24 +11,7 @@ import vtk
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition, ViewProps, ViewType
 
 from monai_inn.applications.registration.viewer.page import build_poses, view_label
-from monai_inn.viewer.display import (
-    COMPARISONS,
-    IMAGE_VIEWS,
-    POSE_LABELS,
-    Comparing,
-    Pose,
-    PoseResult,
-    accuracy_sentence,
-    hide_mode,
-    look_at_target,
-    pose_notes,
-    pose_row,
-    pose_verdict,
-    show_images,
-    show_mode,
-    show_spread,
-    store_poses,
-)
+from monai_inn.viewer import display
 from monai_inn.viewer.drawing import show_views
 from monai_inn.viewer.stage import started_app
 from monai_inn.viewer.words import INTENDED_USE
@@ -45,11 +28,11 @@ class PoseStage:
         server: trame's server, before it starts.
     """
 
-    def __init__(self, result: PoseResult, name: str, server: Any) -> None:
+    def __init__(self, result: display.PoseResult, name: str, server: Any) -> None:
         vtk.vtkObject.GlobalWarningDisplayOff()  # of a missing X server, which is not needed
         self.app = started_app()
         self.scene = self.app.scene
-        self.run = store_poses(self.scene, result, name)
+        self.run = display.store_poses(self.scene, result, name)
         self.on_target: Callable[[], None] = lambda: None
         self.layout = show_views(self.app, server, _layout(), "poses", view_label)
         views = self.app.view_manager
@@ -60,16 +43,16 @@ class PoseStage:
         target.AddObserver(slicer.vtkMRMLMarkupsNode.PointModifiedEvent, lambda *_: self._moved())
         vtk.vtkObject.GlobalWarningDisplayOn()
 
-    def show(self, number: int | None, how: Comparing) -> None:
+    def show(self, number: int | None, how: display.Comparing) -> None:
         """Show a pose, or none; whoever asks has confirmed it if it is not to be trusted."""
         before = self.run.shown
         if number is None:
-            hide_mode(self.run)
+            display.hide_mode(self.run)
         else:
-            show_mode(self.run, number, how, is_confirmed=True)
-        show_images(self.run)
+            display.show_mode(self.run, number, how, is_confirmed=True)
+        display.show_images(self.run)
         if number is not None and (before is None or before.number != number):
-            look_at_target(self.run)
+            display.look_at_target(self.run)
         self.redraw()
 
     def redraw(self) -> None:
@@ -83,11 +66,11 @@ class PoseStage:
             self.app.app_logic.GetSliceLogic(view.get_view_node()).ResizeSliceNode(
                 *view.render_window().GetSize()
             )
-        show_images(self.run, is_fitted=True)
+        display.show_images(self.run, is_fitted=True)
         self.redraw()
 
     def _moved(self) -> None:
-        show_spread(self.run)
+        display.show_spread(self.run)
         self.redraw()
         self.on_target()
 
@@ -96,7 +79,7 @@ def _layout() -> Layout:
     """X-ray and DRR, and below them the comparison and the room."""
     xray, drr, comparison = (
         ViewLayoutDefinition(name, ViewType.SLICE_VIEW, ViewProps(label=name, orientation="Axial"))
-        for name in IMAGE_VIEWS
+        for name in display.IMAGE_VIEWS
     )
     room = ViewLayoutDefinition.threed_view(name="Room")
     return Layout(
@@ -139,9 +122,9 @@ class PoseSession:
 
     def _start(self, name: str) -> None:
         """First values of all that the page shows."""
-        state, text = pose_verdict(self.result)
+        state, text = display.pose_verdict(self.result)
         record = self.result.record
-        rows = [(pose.number, pose_row(self.result, pose)) for pose in self.result.poses]
+        rows = [(pose.number, display.pose_row(self.result, pose)) for pose in self.result.poses]
         self.state.update(
             trame__title=f"{name}: plausible poses",
             name=name,
@@ -156,10 +139,10 @@ class PoseSession:
             ],
             pose=self.result.poses[0].number,
             comparison="blend",
-            comparisons=[{"title": kind.capitalize(), "value": kind} for kind in COMPARISONS],
+            comparisons=[{"title": kind.capitalize(), "value": kind} for kind in display.COMPARISONS],
             share=0.5,
             fields=8,
-            facts=pose_facts(record, pose_notes(self.result)),
+            facts=pose_facts(record, display.pose_notes(self.result)),
             differences=pose_differences(record),
         )
 
@@ -167,7 +150,7 @@ class PoseSession:
         """Draw what the controls say, and say it in numbers with units."""
         state = self.state
         allowed = self.result.is_trusted or bool(state.confirmed)
-        how = Comparing(state.comparison, float(state.share), int(state.fields))
+        how = display.Comparing(state.comparison, float(state.share), int(state.fields))
         self.stage.show(int(state.pose) if allowed else None, how)
         state.update(
             allowed=allowed,
@@ -185,11 +168,11 @@ class PoseSession:
         with self.state as state:
             state.update(
                 values=[] if pose is None else self._values(pose),
-                landmarks="" if pose is None else accuracy_sentence(self.result, pose),
+                landmarks="" if pose is None else display.accuracy_sentence(self.result, pose),
                 target=f"{where} {spread.text}" if spread is not None else where,
             )
 
-    def _values(self, pose: Pose) -> list[dict[str, str]]:
+    def _values(self, pose: display.Pose) -> list[dict[str, str]]:
         rows = []
         for parameter in self.result.record["parameters"]:
             name, unit = parameter["name"], "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
@@ -198,7 +181,7 @@ class PoseSession:
             )
             rows.append(
                 {
-                    "name": POSE_LABELS.get(name, name),
+                    "name": display.POSE_LABELS.get(name, name),
                     "about": parameter["description"],
                     "text": f"{pose.value(name):.1f}{unit}{sure}",
                 }

@@ -17,13 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from monai_inn.applications.registration.xrays import formats as xray_formats
+from monai_inn.applications.registration.xrays import headers
 from monai_inn.applications.registration.xrays.formats import CONTRASTS, Xray, check_frame
-from monai_inn.applications.registration.xrays.headers import (
-    Header,
-    read_geometry,
-    read_remarks,
-    read_spacing,
-)
 from monai_inn.files import BadFileError, damage_named, require_file
 from monai_inn.reading.pictures import check_pixels, load_dicom
 
@@ -63,12 +58,12 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
         _check_kind(path, image)
         check_pixels(path, image)
         number = check_frame(path, int(image.get("NumberOfFrames") or 1), frame)
-        header = Header(image, number)
+        header = headers.Header(image, number)
         stored = _pixels(path, image, number)
         values, contrast, notes = _contrast(stored, header)
-    spacing, spacing_notes = read_spacing(header)
-    geometry, geometry_notes = read_geometry(header)
-    notes += spacing_notes + geometry_notes + read_remarks(header, stored)
+    spacing, spacing_notes = headers.read_spacing(header)
+    geometry, geometry_notes = headers.read_geometry(header)
+    notes += spacing_notes + geometry_notes + headers.read_remarks(header, stored)
     return Xray(
         str(path),
         torch.from_numpy(np.ascontiguousarray(values, np.float32)),
@@ -117,7 +112,7 @@ def _pixels(path: Path, image: Any, number: int) -> NDArray[Any]:
     return stored
 
 
-def _contrast(stored: NDArray[Any], header: Header) -> tuple[NDArray[Any], str | None, list[str]]:
+def _contrast(stored: NDArray[Any], header: headers.Header) -> tuple[NDArray[Any], str | None, list[str]]:
     """Grey values, larger is more; which contrast they have; and what was assumed.
 
     The relationship to the beam is that of the stored numbers, whatever screens make of them. In XA and RF
@@ -160,7 +155,7 @@ def _from_logarithm(stored: NDArray[Any], rising: bool) -> NDArray[Any]:
     return falling - np.percentile(falling, _OUTLIERS)
 
 
-def _highest(header: Header) -> int:
+def _highest(header: headers.Header) -> int:
     """Largest number that the stored bits can hold."""
     return int(2 ** (int(header.image.BitsStored) - int(header.image.PixelRepresentation)) - 1)
 
