@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from monai_inn.networks import ConditionalFlow, Whitening
 from monai_inn.networks.flows.couplings import Context
-from monai_inn.training.budget import Recipe
 from monai_inn.training.engine import Stage
 from monai_inn.training.pool import SimulationPool, prefetched
+from monai_inn.training.recipe import Recipe
 
 _FORWARD_KERNELS = ((0.2, 2.0), (1.5, 2.0), (3.0, 2.0))
 _BACKWARD_KERNELS = ((0.2, 0.1), (0.2, 0.5), (0.2, 2.0))

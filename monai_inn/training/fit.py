@@ -16,9 +16,10 @@ from monai_inn.networks import Encoder
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulator, problem_of
 from monai_inn.registry import package_of
-from monai_inn.training.budget import Budget, Recipe
+from monai_inn.training.budget import Budget
 from monai_inn.training.engine import Progress
 from monai_inn.training.measure import measure
+from monai_inn.training.recipe import Recipe
 from monai_inn.training.run import MEASURE, Run, merged
 
 __all__ = ["fit"]

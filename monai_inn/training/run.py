@@ -20,11 +20,12 @@ from monai_inn.networks.parts import describe
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulated
-from monai_inn.training.budget import Budget, Recipe
+from monai_inn.training.budget import Budget
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
 from monai_inn.training.measure import valid_simulations
 from monai_inn.training.pool import SimulationPool
+from monai_inn.training.recipe import Recipe
 from monai_inn.training.simulation import open_simulations
 from monai_inn.training.stages import Plan, known_observations, plans_of, usual_parts
 from monai_inn.training.warm import warm_start

@@ -16,9 +16,9 @@ from monai_inn.networks.encoders.encoders import QuantileHead
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
-from monai_inn.training.budget import Recipe
 from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.pool import Batch, SimulationPool, prefetched
+from monai_inn.training.recipe import Recipe
 
 __all__ = ["Plan", "known_observations", "plans_of", "usual_parts"]
 

@@ -15,7 +15,14 @@ from typing_extensions import Self
 from monai_inn.networks.flows.bases import AdjustedNormal
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.leading import LeadingStack
-from monai_inn.networks.kernels import chunks
+from monai_inn.networks.kernels.chunks import (
+    ChunkFunction,
+    full_precision,
+    is_recorded,
+    is_traced,
+    map_chunks,
+    rows_per_chunk,
+)
 from monai_inn.networks.kernels.plans import Plan
 
 if TYPE_CHECKING:
@@ -183,8 +190,8 @@ class FlowDistribution(Distribution):
         condition = self._condition
         if condition is not None:
             condition = condition.reshape(self._rows, condition.shape[-1]).to(rows)
-        with chunks.full_precision(rows.device, trained=self._stack):
-            if chunks.is_recorded() or rows.numel():
+        with full_precision(rows.device, trained=self._stack):
+            if is_recorded() or rows.numel():
                 return self._pass(direction, rows, condition, shape)
             # A made-up row, left out of the result, gives nothing its shape, number format and gradients.
             samples, pixels = rows.shape[:2]
@@ -196,19 +203,15 @@ class FlowDistribution(Distribution):
     def _pass(self, direction: str, rows: Tensor, condition: Tensor | None, shape: tuple[int, ...]) -> Tensor:
         """In one piece where gradients or a recording need it, otherwise in chunks; on a CPU by plans."""
         members, device = self._stack.members, rows.device
-        together: chunks.ChunkFunction = getattr(self, f"_{direction}")
-        if torch.is_grad_enabled() or chunks.is_traced():
+        together: ChunkFunction = getattr(self, f"_{direction}")
+        if torch.is_grad_enabled() or is_traced():
             return together(rows, condition)
-        limit = chunks.rows_per_chunk(
-            self._stack.widest(self._channels), members, device, rows.element_size()
-        )
+        limit = rows_per_chunk(self._stack.widest(self._channels), members, device, rows.element_size())
         if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, LeadingStack):
-            return chunks.map_chunks(
-                [together], rows, condition, (members, *shape), limit, _LEAST_ROWS
-            ).squeeze(2)
+            return map_chunks([together], rows, condition, (members, *shape), limit, _LEAST_ROWS).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]
-        return chunks.map_chunks(each, rows, condition, shape, limit)
+        return map_chunks(each, rows, condition, shape, limit)
 
     def _inverse(self, latent: Tensor, condition: Tensor | None) -> Tensor:
         """Samples ``(S, n, M, D)`` of latents ``(S, n, D)``."""
