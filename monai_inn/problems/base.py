@@ -26,14 +26,13 @@ __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "checksum", "drawn",
 BLOCK = 1024
 
 
+SampleShape = torch.Size | list[int] | tuple[int, ...]
+
+
 class Prior(Distribution):
     """Prior that draws from a generator of its own, as distributions of torch do not."""
 
-    def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters in physical units, ``(*sample_shape, D)``; torch's own generator by default."""
         raise NotImplementedError
 
@@ -48,11 +47,7 @@ class FlatPrior(Prior):
         self.space = space
         super().__init__(torch.Size(), torch.Size([len(space)]), validate_args=False)
 
-    def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters in physical units, shape ``(*sample_shape, D)``."""
         shape = torch.Size(sample_shape)
         return self.space.sample_prior(shape.numel(), generator).reshape(*shape, len(self.space))

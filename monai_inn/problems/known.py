@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import inspect
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +14,18 @@ from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.parameters import ParameterSpace
 from monai_inn.problems.references import ReferencePosterior
 
-__all__ = ["KnownPosterior", "WhiteNoise", "check_positive", "split_parameters"]
+__all__ = ["Configured", "KnownPosterior", "WhiteNoise", "check_positive", "split_parameters"]
 
 
-class WhiteNoise(InverseProblem):
+class Configured(InverseProblem):
+    """A problem that keeps the arguments of its constructor under their names."""
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+
+class WhiteNoise(Configured):
     """A problem whose noise is normal and independent, of one standard deviation, ``noise_sd``."""
 
     noise_sd: float
@@ -30,7 +40,7 @@ class WhiteNoise(InverseProblem):
         return -0.5 * white.square().sum(-1) - 0.5 * y.shape[-1] * math.log(2 * math.pi * self.noise_sd**2)
 
 
-class KnownPosterior(InverseProblem):
+class KnownPosterior(Configured):
     """A problem whose posterior can be drawn from and has a density."""
 
     @abc.abstractmethod

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Poisson
 
-from monai_inn.problems.base import FlatPrior
+from monai_inn.problems.base import FlatPrior, SampleShape
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
@@ -97,19 +97,11 @@ class InverseBallistics(WhiteNoise, KnownPosterior):
         total = (log_weight + self._misfit(y.cpu().double(), distance)).logsumexp(0)
         return float(total) - 0.5 * math.log(2 * math.pi * (_POSITION_SD_M**2 + self.noise_sd_m**2))
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"noise_sd_m": self.noise_sd_m}
-
 
 class _ThrowPrior(FlatPrior):
     """The space's prior with the speed's own law: a Poisson number plus a uniform one in ±½."""
 
-    def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         theta = super().sample(sample_shape, generator)
         theta[..., 3] = _draw_speed(theta[..., 3].numel(), generator).float().reshape(theta.shape[:-1])
         return theta

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,19 +39,14 @@ class LinearGaussian(WhiteNoise):
         noise_sd: float = 0.3,
         matrix_seed: int = 0,
     ) -> None:
-        self._config = {
-            "num_parameters": num_parameters,
-            "num_observations": num_observations,
-            "noise_sd": noise_sd,
-            "matrix_seed": matrix_seed,
-        }
+        self.num_parameters, self.num_observations = num_parameters, num_observations
+        self.noise_sd, self.matrix_seed = noise_sd, matrix_seed
         self.parameters = tuple(
             Parameter(f"x{i + 1}", "1", -torch.inf, torch.inf, f"component {i + 1} of the hidden vector")
             for i in range(num_parameters)
         )
         self.targets = self.space.names
         self.observation = Observation.pixel(*(f"y{i + 1}" for i in range(num_observations)))
-        self.noise_sd = noise_sd
         generator = torch.Generator().manual_seed(matrix_seed)
         matrix = torch.randn(num_observations, num_parameters, generator=generator, dtype=torch.float64)
         self.matrix = matrix / num_parameters**0.5
@@ -66,10 +61,6 @@ class LinearGaussian(WhiteNoise):
         precision = torch.eye(a.shape[1]).to(y) + a.T @ a / self.noise_sd**2
         mean = torch.linalg.solve(precision, (y @ a / self.noise_sd**2).unsqueeze(-1)).squeeze(-1)
         return MultivariateNormal(mean, precision_matrix=precision)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return dict(self._config)
 
 
 _BOUND = 1.0
@@ -97,7 +88,7 @@ class GaussianUniform(WhiteNoise, KnownPosterior):
     def __init__(self, num_parameters: int = 10, noise_sd: float = math.sqrt(0.1)) -> None:
         if num_parameters != int(num_parameters) or num_parameters < 1:
             raise ValueError(f"num_parameters = {num_parameters}; give a positive integer.")
-        count = int(num_parameters)
+        count = self.num_parameters = int(num_parameters)
         self.noise_sd = check_positive("noise_sd", noise_sd)
         self.parameters = tuple(
             Parameter(f"x{i + 1}", "1", -_BOUND, _BOUND, f"component {i + 1} of the hidden vector")
@@ -128,7 +119,3 @@ class GaussianUniform(WhiteNoise, KnownPosterior):
         """Log of the prior predictive density of one observation ``(D,)``, nats."""
         low, high = self._edges(y.cpu().double())
         return float(((high - low) / (2 * _BOUND)).log().sum())
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"num_parameters": len(self.parameters), "noise_sd": self.noise_sd}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -98,10 +98,6 @@ class InverseKinematics(WhiteNoise, KnownPosterior):
         total = (log_weight + self._misfit(y.cpu().double(), across, along)).logsumexp(0)
         variance = _RAIL_SD_M**2 + self.noise_sd_m**2
         return float(total) - math.log(2 * math.pi * self.noise_sd_m * math.sqrt(variance))
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"noise_sd_m": self.noise_sd_m}
 
 
 def _hand(angles: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,10 +195,6 @@ class TwoMoons(KnownPosterior):
             -0.5 * z.square() - math.log(_RADIUS_SD * math.sqrt(2 * math.pi)) - (math.pi * radius).log()
         )
         return torch.where(across > _OFFSET, crescent, -torch.inf)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
 
 
 def _explanation(y: Tensor, crescent: Tensor, sign: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -90,10 +90,6 @@ class ComplexRoots(WhiteNoise, KnownPosterior):
         angle = (torch.atan2(y[1], y[0]) + turned + branch) / self.degree
         return torch.stack([r * angle.cos(), r * angle.sin()], 1)
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"degree": self.degree, "noise_sd": self.noise_sd}
-
 
 _FAR, _NEAR, _SD = 2.4142, 1.0, 0.2
 # Clockwise from the one on the upper left.
@@ -170,10 +166,6 @@ class EightModes(WhiteNoise):
         """
         distance = (y.unsqueeze(-2) - self._channels(y)).square().sum(-1)
         return _mixture(-0.5 * distance / self.noise_sd**2)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"labels": self.labels, "noise_sd": self.noise_sd}
 
 
 def _mixture(logits: Tensor) -> MixtureSameFamily:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from scipy.interpolate import RectBivariateSpline
@@ -109,10 +109,6 @@ class Epidemic(KnownPosterior):
         """Return the log density of counts ``(10,)`` given rates ``(n, 2)``, nats, ``(n,)``."""
         first, second = self.space.to_latent(theta).unbind(1)
         return _log_likelihood(y, *_interpolated(first, second, grid=False))
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
 
 
 def _infected(contact: Tensor, recovery: Tensor) -> Tensor:

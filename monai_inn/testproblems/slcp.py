@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_inn.problems.base import InverseProblem
-from monai_inn.problems.known import split_parameters
+from monai_inn.problems.known import Configured, split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.references import ReferencePosterior, rejection_sample, sample_table
@@ -25,7 +24,7 @@ _CORNERS = ((-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0))
 _NODES = 1 << 13
 
 
-class SimpleLikelihood(InverseProblem):
+class SimpleLikelihood(Configured):
     """Mean and covariance of a Gaussian in the plane, from four points drawn from it.
 
     The standard deviations are ``x3²`` and ``x4²`` and the correlation is ``tanh x5``: the likelihood is
@@ -105,10 +104,6 @@ class SimpleLikelihood(InverseProblem):
         kept = rejection_sample(propose, log_accept, n)
         kept[:, 2:4] *= torch.randint(2, (n, 2)) * 2 - 1
         return kept
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
 
 
 def _covariance(x3: Tensor, x4: Tensor, x5: Tensor) -> tuple[Tensor, Tensor, Tensor]:
