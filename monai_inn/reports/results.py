@@ -7,19 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from monai.data.meta_tensor import MetaTensor
 
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
+from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import stored_levels
 from monai_inn.reports import image_files
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
-
-if TYPE_CHECKING:
-    from monai.data.meta_tensor import MetaTensor
-
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["RESULT", "infer_image", "trust_image", "write_json"]
 

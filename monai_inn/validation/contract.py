@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from monai_inn.bundles.reading import load
+from monai_inn.inferers import FittedPosterior
 from monai_inn.problems import InverseProblem, ParameterSpace, create, names
 from monai_inn.problems.base import BLOCK
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 from monai_inn.training.measure import valid_simulations
-
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["check_problem"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +13,11 @@ from torch import Tensor
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load
 from monai_inn.folders import check_target
+from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.validation import simulated
-
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["recalibrate", "recalibrate_bundle"]
 

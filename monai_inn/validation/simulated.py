@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from scipy.stats import chi2, kstest, kstwobign
 from torch import Tensor
 
+from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.circles import Circles
 from monai_inn.metrics.coverage import coverage_interval
 from monai_inn.metrics.detection import auroc, bootstrap_interval
@@ -19,9 +20,6 @@ from monai_inn.problems.application import shuffled_channels
 from monai_inn.seeding import seeded
 from monai_inn.training.measure import valid_simulations
 from monai_inn.validation.cases import Cases
-
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = [
     "fit_adjustment",

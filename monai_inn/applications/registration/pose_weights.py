@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from monai_inn.applications.registration import poses
+from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.inferers.fitted import FittedPosterior
 
 __all__ = ["LEAST_INSIDE", "Reweighted", "reconcile", "reweight"]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import Mode, ModeSpace, find_modes
-
-if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
 
 __all__ = [
     "PosePosterior",

@@ -5,18 +5,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from monai_inn.applications.registration.poses import PosePosterior
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.views import ViewMap
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.poses import PosePosterior
-    from monai_inn.applications.registration.problem import PoseRegistration
 
 __all__ = ["pose_figure", "view_figure"]
 

@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration import poses
+from monai_inn.applications.registration import Xray, poses
 from monai_inn.applications.registration.carm import gantry_motion
 from monai_inn.applications.registration.pose_weights import Reweighted, reconcile, reweight
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import (
     files_of_pose,
     write_detector_image,
@@ -32,14 +33,10 @@ from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
+from monai_inn.inferers import FittedPosterior
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import FORMAT_VERSION
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration import Xray
-    from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["REGISTRATION", "register_xray"]
 

@@ -6,13 +6,14 @@ import csv
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from monai_inn.applications.registration.carm import POSE
 from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.record import angle_in_words
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
@@ -24,9 +25,6 @@ from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import read_record
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.problem import PoseRegistration
 
 __all__ = ["VIEWS", "plan_views"]
 
