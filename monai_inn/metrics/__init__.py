@@ -1,7 +1,5 @@
 """Calibration, scores, modes, out-of-distribution detection; ``PosteriorMetric`` is their MONAI metric."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes

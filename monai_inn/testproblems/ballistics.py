@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ class InverseBallistics(WhiteNoise, KnownPosterior):
     Source: Kruse et al., Benchmarking invertible architectures on inverse problems, 2021.
     """
 
-    name: ClassVar[str] = "inverse_ballistics"
+    name = "inverse_ballistics"
     observation = Observation.pixel("impact")
 
     def __init__(self, noise_sd_m: float = 0.1) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ class LinearGaussian(WhiteNoise):
         matrix_seed: seed of the random matrix ``A``.
     """
 
-    name: ClassVar[str] = "linear_gaussian"
+    name = "linear_gaussian"
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class GaussianUniform(WhiteNoise, KnownPosterior):
     Source: Lueckmann et al., Benchmarking simulation-based inference, 2021 ("Gaussian linear uniform").
     """
 
-    name: ClassVar[str] = "gaussian_uniform"
+    name = "gaussian_uniform"
 
     def __init__(self, num_parameters: int = 10, noise_sd: float = math.sqrt(0.1)) -> None:
         if num_parameters != int(num_parameters) or num_parameters < 1:

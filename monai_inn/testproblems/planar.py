@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +45,7 @@ class InverseKinematics(WhiteNoise, KnownPosterior):
     Source: Kruse et al., Benchmarking invertible architectures on inverse problems, 2021.
     """
 
-    name: ClassVar[str] = "inverse_kinematics"
+    name = "inverse_kinematics"
     observation = Observation.pixel("hand_x", "hand_y")
 
     def __init__(self, noise_sd_m: float = 0.05) -> None:
@@ -146,7 +145,7 @@ class TwoMoons(KnownPosterior):
     al., Benchmarking simulation-based inference, 2021.
     """
 
-    name: ClassVar[str] = "two_moons"
+    name = "two_moons"
     observation = Observation.pixel("y1", "y2")
     parameters = (
         Parameter("x1", "1", -1.0, 1.0, "first coordinate of the point"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ class ComplexRoots(WhiteNoise, KnownPosterior):
     Source: a benchmark of this package.
     """
 
-    name: ClassVar[str] = "complex_roots"
+    name = "complex_roots"
     observation = Observation.pixel("power_real", "power_imaginary")
 
     def __init__(self, degree: int = 3, noise_sd: float = 0.2) -> None:
@@ -128,7 +127,7 @@ class EightModes(WhiteNoise):
     Source: Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019, section 4.1.
     """
 
-    name: ClassVar[str] = "eight_modes"
+    name = "eight_modes"
     observation = Observation.pixel(*(f"label_{i}" for i in range(len(_CENTRES))))
 
     def __init__(self, labels: str = "some", noise_sd: float = 0.1) -> None:

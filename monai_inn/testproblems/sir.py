@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import ClassVar
 
 import torch
 from scipy.interpolate import RectBivariateSpline
@@ -42,7 +41,7 @@ class Epidemic(KnownPosterior):
     Source: Lueckmann et al., Benchmarking simulation-based inference, 2021 ("SIR").
     """
 
-    name: ClassVar[str] = "epidemic"
+    name = "epidemic"
     observation = Observation.pixel(*(f"infected_day_{day}" for day in _DAYS))
     parameters = (
         Parameter(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ class SimpleLikelihood(Configured):
     Benchmarking simulation-based inference, 2021.
     """
 
-    name: ClassVar[str] = "slcp"
+    name = "slcp"
     observation = Observation.pixel(*(f"point_{k + 1}_{axis}" for k in range(_POINTS) for axis in ("u", "v")))
     parameters = (
         Parameter("x1", "1", -_BOUND, _BOUND, "mean of u"),

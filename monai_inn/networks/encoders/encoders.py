@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ class VectorEncoder(Encoder):
         num_blocks: its residual blocks.
     """
 
-    kind: ClassVar[str] = "vector"
+    kind = "vector"
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class ImageEncoder(Encoder):
         num_blocks: its residual blocks.
     """
 
-    kind: ClassVar[str] = "image"
+    kind = "image"
 
     def __init__(
         self,

@@ -15,20 +15,8 @@ from monai_inn.applications.registration import Xray, poses
 from monai_inn.applications.registration.carm import gantry_motion
 from monai_inn.applications.registration.pose_weights import Reweighted, reconcile, reweight
 from monai_inn.applications.registration.problem import PoseRegistration
-from monai_inn.applications.registration.results.files import (
-    files_of_pose,
-    write_detector_image,
-    write_samples,
-    write_transform,
-)
-from monai_inn.applications.registration.results.record import (
-    ambiguity,
-    describe_mode,
-    describe_problem,
-    describe_weights,
-    differences,
-    trust_verdict,
-)
+from monai_inn.applications.registration.results import files as pose_files
+from monai_inn.applications.registration.results import record as account
 from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
@@ -101,7 +89,7 @@ def register_xray(
         started = time.monotonic()
         motions = None if second is None else _motions(problem, read, turned)
         answer, weighed = _answer(fitted, observations, motions, samples, seed, reweighted)
-        trust = trust_verdict(fitted, observations, false_alarm)
+        trust = account.trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
         tops = [
@@ -114,8 +102,8 @@ def register_xray(
         angles = None if turned is None else list(turned)
         record["second_xray"] = others[0] | {"turned_deg": angles} if others else None
         record |= _poses(problem, observations[0], answer, drrs, tops)
-        record |= {"trust": trust, "weights": describe_weights(weighed)}
-        record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
+        record |= {"trust": trust, "weights": account.describe_weights(weighed)}
+        record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
         files = _write(draft, problem, observations[0], answer, drrs, tops)
         record |= {"files": files, "pictures": ["overview.png"]}
         from monai_inn.applications.registration.results.figures import pose_figure
@@ -151,10 +139,13 @@ def _poses(
 ) -> dict[str, Any]:
     """What the record says of the problem, its poses and how they differ."""
     modes = [
-        describe_mode(problem, observation, answer, k, drr, top)
+        account.describe_mode(problem, observation, answer, k, drr, top)
         for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))
     ]
-    return describe_problem(problem) | {"modes": modes, "differences": differences(problem, answer)}
+    return account.describe_problem(problem) | {
+        "modes": modes,
+        "differences": account.differences(problem, answer),
+    }
 
 
 def _read(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
@@ -191,18 +182,18 @@ def _write(
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.observation.size, problem.detector
-    write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
+    pose_files.write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
     files = [{"file": "xray.nii.gz", "what": "the X-ray as line integrals on the bundle's detector"}]
     for number, (mode, drr, top) in enumerate(zip(answer.modes, drrs, tops, strict=True), start=1):
         files += _write_pose(folder, problem, f"{number}", mode.parameters, drr)
         difference = f"difference_{number}.nii.gz"
-        write_detector_image(folder / difference, (observation - drr).reshape(size), detector)
+        pose_files.write_detector_image(folder / difference, (observation - drr).reshape(size), detector)
         files.append({"file": difference, "what": f"X-ray minus that of pose {number}"})
         if top is not None:
             drr = problem.forward(top.parameters)
             files += _write_pose(folder, problem, f"{number}_refined", top.parameters, drr)
     theta = answer.samples.double()
-    files += write_samples(
+    files += pose_files.write_samples(
         folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
     )
     return files
@@ -213,10 +204,12 @@ def _write_pose(
 ) -> Iterator[dict[str, Any]]:
     """Write the simulated X-ray of a pose, and the pose itself; returns what each file is."""
     number, *how = name.split("_")
-    files, said = files_of_pose(name), " ".join([*how, "pose", number])
-    write_detector_image(folder / files["drr"], drr.reshape(problem.observation.size), problem.detector)
+    files, said = pose_files.files_of_pose(name), " ".join([*how, "pose", number])
+    pose_files.write_detector_image(
+        folder / files["drr"], drr.reshape(problem.observation.size), problem.detector
+    )
     yield {"file": files["drr"], "what": f"simulated X-ray of {said}"}
     camera = problem.cameras(theta.double())
     for ending in ("tfm", "h5"):
-        write_transform(folder / files[ending], camera)
+        pose_files.write_transform(folder / files[ending], camera)
         yield {"file": files[ending], "what": f"{said} as ITK transform, CT to C-arm, LPS"}

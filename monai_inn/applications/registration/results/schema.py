@@ -1,7 +1,5 @@
 """The record of a registration, and the JSON schema of all that pages and the viewer take from it."""
 
-from __future__ import annotations
-
 from monai_inn.bundles.schemas import SIZE, TEXT, TEXTS, each, object_of
 from monai_inn.reports.schemas import BUNDLE, COUNT, FILE, FINITE, list_of
 
