@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Poisson
 
+from monai_inn.problems import Observation, Parameter, ParameterSpace
 from monai_inn.problems.base import FlatPrior, SampleShape
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.problems.references import rejection_sample
 
 __all__ = ["InverseBallistics"]

@@ -8,9 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.references import rejection_sample
 
 __all__ = ["InverseKinematics", "TwoMoons"]

@@ -9,9 +9,8 @@ import torch
 from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
+from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import KnownPosterior, split_parameters
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.references import Grid, refined_grid
 
 __all__ = ["Epidemic"]

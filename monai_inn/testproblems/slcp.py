@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import Configured, split_parameters
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.references import ReferencePosterior, rejection_sample, sample_table
 
 __all__ = ["SimpleLikelihood"]

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
-from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
-from monai_inn.metrics.detection import auroc
-from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
+from monai_inn.metrics import auroc, calibration_error, calibration_noise_floor, sbc_ranks, sbc_uniformity
 from monai_inn.problems import InverseProblem
 from monai_inn.seeding import seeded
 

@@ -10,10 +10,8 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from monai_inn.metrics.coverage import coverage_interval
+from monai_inn.metrics import coverage_interval, energy_score, tarp
 from monai_inn.metrics.modes import ModeSpace, find_modes, match
-from monai_inn.metrics.scores import energy_score
-from monai_inn.metrics.tarp import tarp
 from monai_inn.validation.cases import Cases
 
 __all__ = ["joint_figures", "mode_figures", "resimulation"]

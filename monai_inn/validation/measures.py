@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from monai_inn.inferers.summaries import count_modes, quantiles, sorted_last
+from monai_inn.metrics import crps, sbc_ranks
 from monai_inn.metrics.cases import unwrap
-from monai_inn.metrics.sbc import sbc_ranks
-from monai_inn.metrics.scores import crps
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.validation.cases import Cases
 

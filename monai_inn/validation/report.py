@@ -13,9 +13,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from monai_inn.folders import check_target, new_folder
-from monai_inn.metrics.calibration import curve_of_counts
-from monai_inn.metrics.ecdf import ecdf_difference
-from monai_inn.metrics.sbc import rank_counts
+from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
 from monai_inn.problems import labels
 from monai_inn.validation import plots
 from monai_inn.validation.assess import validate

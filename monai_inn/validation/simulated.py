@@ -12,9 +12,7 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.circles import Circles
-from monai_inn.metrics.coverage import coverage_interval
-from monai_inn.metrics.detection import auroc, bootstrap_interval
-from monai_inn.metrics.sbc import pit
+from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, pit
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
 from monai_inn.seeding import seeded

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_inn.applications.deformable import displacements, moving_images
+from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
 __all__ = ["DeformableRegistration"]

@@ -12,9 +12,8 @@ import torch
 from monai_inn.applications.registration.patient import another_patient
 from monai_inn.applications.registration.poses import registration_problem
 from monai_inn.applications.registration.results.registering import register_xray
-from monai_inn.bundles.reading import load
+from monai_inn.bundles import load, save
 from monai_inn.bundles.retraining import architecture
-from monai_inn.bundles.writing import save
 
 __all__ = ["PatientTrainer", "XrayRegistration"]
 

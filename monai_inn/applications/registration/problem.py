@@ -17,9 +17,7 @@ from monai_inn.applications.registration.ct import bone_centre, landmarks
 from monai_inn.applications.registration.image_noise import ImageNoise
 from monai_inn.applications.registration.pose_grid import PoseGrid
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
-from monai_inn.problems.base import InverseProblem
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
+from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.references import ReferencePosterior
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
