@@ -2,7 +2,6 @@
 
 import INNDisplayLib as display  # noqa: N813
 import INNRegistrationLib as lib  # noqa: N813
-import slicer
 import slicer.util
 from INNUncertaintyLib import ModulePanel, SelfTest, describe, install, is_installed
 from slicer.i18n import tr as _

@@ -1,7 +1,6 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
 import INNUncertaintyLib as lib  # noqa: N813
-import slicer
 import slicer.util
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
 from slicer.i18n import tr as _

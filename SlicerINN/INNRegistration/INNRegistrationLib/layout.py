@@ -1,6 +1,5 @@
 """X-ray, DRR and comparison above the patient in three dimensions and two slices of the CT."""
 
-import slicer
 import slicer.util
 from INNDisplayLib import IMAGE_VIEWS
 from slicer.i18n import tr as _

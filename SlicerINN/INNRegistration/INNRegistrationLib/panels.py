@@ -4,7 +4,6 @@ from functools import partial
 
 import INNDisplayLib as display  # noqa: N813
 import qt
-import slicer
 import slicer.util
 import vtk
 from INNUncertaintyLib import fill, select

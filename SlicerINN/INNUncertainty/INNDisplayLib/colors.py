@@ -6,7 +6,6 @@ Slice views draw such volumes in grades; the alpha of a color table they only ta
 from __future__ import annotations
 
 import numpy as np
-import slicer
 import slicer.util
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator

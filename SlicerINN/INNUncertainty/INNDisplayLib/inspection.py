@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
-import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray

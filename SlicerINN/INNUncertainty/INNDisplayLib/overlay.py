@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
 import slicer.util
 from numpy.typing import NDArray
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import slicer
 import slicer.util
 
 from .marks import RunNodes

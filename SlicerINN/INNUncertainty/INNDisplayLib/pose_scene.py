@@ -6,7 +6,6 @@ import json
 import uuid
 
 import numpy as np
-import slicer
 import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy

@@ -1,7 +1,6 @@
 """The parts of the panel that say which map is shown and how, and tell of one voxel or region."""
 
 import qt
-import slicer
 import slicer.util
 import vtk
 from INNDisplayLib import Overlay, number_of_samples, read_at, read_region, runs, show_posterior

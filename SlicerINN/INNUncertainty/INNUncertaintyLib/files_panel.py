@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import qt
-import slicer
 import slicer.util
 from INNDisplayLib import save_result
 from slicer.i18n import tr as _

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
-import slicer
 import slicer.util
 from INNDisplayLib import Run, itk_image, matrix_of, read_result, store
 from numpy.typing import NDArray

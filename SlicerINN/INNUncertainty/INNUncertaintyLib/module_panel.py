@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 
 import qt
-import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _

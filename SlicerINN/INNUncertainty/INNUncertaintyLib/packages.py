@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
