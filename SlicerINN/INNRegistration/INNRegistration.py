@@ -5,12 +5,7 @@ import INNRegistrationLib as lib  # noqa: N813
 import slicer.util
 from INNUncertaintyLib import ModulePanel, SelfTest, describe, install, is_installed
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleWidget,
-)
-from slicer.util import VTKObservationMixin
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 
 class INNRegistration(ScriptedLoadableModule):
@@ -114,19 +109,13 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
             display.look_at_target(run)
 
 
-class INNRegistrationWidget(
-    ModulePanel, lib.InputsPanel, lib.PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
-):
+class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self._ct = None  # what the slice views show
+    _ct = None  # what the slice views show
 
     def setup(self):
         """Build the panel."""
-        ScriptedLoadableModuleWidget.setup(self)
         self.setup_module("INNRegistration", INNRegistrationLogic())
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)

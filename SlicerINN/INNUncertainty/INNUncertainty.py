@@ -4,12 +4,7 @@ import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
 from slicer.i18n import tr as _
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleWidget,
-)
-from slicer.util import VTKObservationMixin
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 
 class INNUncertainty(ScriptedLoadableModule):
@@ -140,24 +135,14 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
 
 class INNUncertaintyWidget(
-    lib.ModulePanel,
-    lib.LoadingPanel,
-    lib.DisplayPanel,
-    lib.InspectionPanel,
-    lib.ExportPanel,
-    ScriptedLoadableModuleWidget,
-    VTKObservationMixin,
+    lib.ModulePanel, lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel
 ):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self._listed = None  # folders whose bundles are known
+    _listed = None  # folders whose bundles are known
 
     def setup(self):
         """Build the panel."""
-        ScriptedLoadableModuleWidget.setup(self)
         self.setup_module("INNUncertainty", INNUncertaintyLogic())
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)

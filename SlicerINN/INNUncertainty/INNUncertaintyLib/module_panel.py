@@ -7,7 +7,8 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest, ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
 
 __all__ = ["ModulePanel", "SelfTest", "describe", "fill", "quiet", "select"]
 
@@ -72,14 +73,19 @@ class SelfTest(ScriptedLoadableModuleTest):
             logic.start(logic.getParameterNode())
 
 
-class ModulePanel:
-    """Mixed into a widget that observes, and has ``initializeParameterNode``, ``onPoll`` and the like."""
+class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel of a module, which has ``initializeParameterNode``, ``onPoll`` and the like."""
 
     logic = _state = _tag = None
     _missing = ""  # what keeps the main button from being pressed
 
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
     def setup_module(self, name, logic):
         """Load the panel of a module, and listen to the scene."""
+        ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
