@@ -31,11 +31,10 @@ from monai_inn.metrics.modes import (
     mode_scores,
 )
 from monai_inn.metrics.ood import ConformalThreshold, typicality, waic, waic_terms
-from monai_inn.metrics.poses import point_spread, registration_error
 from monai_inn.metrics.recommend import Application, recommend
 from monai_inn.metrics.resimulation import resimulation_error, resimulation_test
 from monai_inn.metrics.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity, uniformity_of_counts
-from monai_inn.metrics.scores import crps, energy_score, log_score
+from monai_inn.metrics.scores import crps, energy_score, log_score, point_spread, registration_error
 from monai_inn.metrics.sharpness import contraction, hds_length, interval_width, posterior_sd
 from monai_inn.metrics.tarp import tarp
 from monai_inn.metrics.two_sample import c2st, joint_pairs, mmd

@@ -21,8 +21,10 @@ class Configured(InverseProblem):
     """A problem that keeps the arguments of its constructor under their names."""
 
     def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        """Return the constructor's arguments, tensors and tuples as lists."""
+        kept = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        lists = {name: value.tolist() for name, value in kept.items() if isinstance(value, Tensor)}
+        return kept | lists | {name: list(value) for name, value in kept.items() if isinstance(value, tuple)}
 
 
 class WhiteNoise(Configured):

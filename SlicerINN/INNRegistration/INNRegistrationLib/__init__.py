@@ -3,7 +3,6 @@
 Each file says in ``__all__`` what it offers.
 """
 
-from .layout import *
 from .panels import *
 from .parameters import *
 from .registering import *

@@ -9,5 +9,4 @@ from .display_panel import *
 from .files_panel import *
 from .inference import *
 from .module_panel import *
-from .packages import *
 from .parameters import *

@@ -10,9 +10,8 @@ import slicer.util
 from INNDisplayLib import save_result
 from slicer.i18n import tr as _
 
-from .child import Child
+from .child import Child, python_path
 from .inference import make_savable
-from .packages import python_path
 
 __all__ = ["ExportPanel", "LoadingPanel"]
 

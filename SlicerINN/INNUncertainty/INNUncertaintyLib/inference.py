@@ -13,8 +13,7 @@ from INNDisplayLib import Run, itk_image, matrix_of, read_result, store
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from .child import Child
-from .packages import python_path
+from .child import Child, python_path
 from .parameters import PanelState
 
 __all__ = ["Inference", "make_savable", "number_of_bands", "register_sample_data", "write_image"]

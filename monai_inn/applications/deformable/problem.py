@@ -201,17 +201,6 @@ class DeformableRegistration(WhiteNoise, KnownPosterior):
 
         return tempered_samples(level, len(self.parameters), n)
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, the moving image as nested lists."""
-        return {
-            "moving": self.moving.tolist(),
-            "spacing_mm": list(self.spacing_mm),
-            "control_points": list(self.control_points),
-            "prior_sd_mm": self.prior_sd_mm,
-            "noise_share": self.noise_share,
-            "projection_axis": self.projection_axis,
-        }
-
 
 def _indices(shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Every index of an array, last axis fastest."""

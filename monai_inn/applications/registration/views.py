@@ -15,7 +15,7 @@ from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
-from monai_inn.metrics.poses import registration_error
+from monai_inn.metrics.scores import registration_error
 
 __all__ = ["ViewMap", "next_views", "view_map"]
 

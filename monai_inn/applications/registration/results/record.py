@@ -13,7 +13,7 @@ from monai_inn.applications.registration.poses import PosePosterior, Refined
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import detector_ncc, files_of_pose
 from monai_inn.inferers import FittedPosterior
-from monai_inn.metrics.poses import point_spread, registration_error
+from monai_inn.metrics.scores import point_spread, registration_error
 
 __all__ = [
     "ambiguity",
