@@ -32,7 +32,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         _calibration(fitted.card),
         *_recalibration(fitted.card),
         _trust(fitted.card),
-        _limits(fitted),
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits),
         "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]),
     )
     return "\n\n".join(sections) + "\n"
@@ -153,10 +153,6 @@ def _trust(card: dict[str, Any]) -> str:
         f"{_number(ood.get('false_alarm_measured'))}. AUROC of simulations with shuffled channels: "
         f"{_number(ood.get('auroc_shuffled_channels'))}."
     )
-
-
-def _limits(fitted: FittedPosterior) -> str:
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

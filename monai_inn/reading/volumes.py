@@ -188,7 +188,7 @@ def _meta_data(path: Path) -> _Data:
         fields[name] = value
         if name == "ElementDataFile":
             _check_meta(path, fields)
-            is_packed, is_binary = (_is_true(fields.get(n, d)) for n, d in _META_FLAGS)
+            is_packed, is_binary = (fields.get(n, d)[:1] in ("T", "t", "1") for n, d in _META_FLAGS)
             ratio = DEFLATE_RATIO if is_packed else 1 if is_binary else _TEXT_BYTES
             if value.upper() == "LOCAL":
                 return _Data(path, end, ratio, is_packed)
@@ -197,10 +197,6 @@ def _meta_data(path: Path) -> _Data:
 
 
 _META_FLAGS = (("CompressedData", "False"), ("BinaryData", "True"))
-
-
-def _is_true(value: str) -> bool:
-    return value[:1] in ("T", "t", "1")
 
 
 def _check_meta(path: Path, fields: dict[str, str]) -> None:

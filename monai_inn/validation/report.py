@@ -41,7 +41,8 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     described = [(p["name"], p["description"]) for p in report["parameters"]]
     words = labels(described)
-    return environment.from_string(_template()).render(
+    template = resources.files("monai_inn.validation") / "page.html"
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
         report=report,
         title=report["title"],
         words=words,
@@ -57,10 +58,6 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
         number=lambda value, form="%.3g": "–" if value is None else form % value,
     )
-
-
-def _template() -> str:
-    return (resources.files("monai_inn.validation") / "page.html").read_text(encoding="utf-8")
 
 
 def _drawings(

@@ -47,7 +47,8 @@ def table(name: str, size: int = SIZE) -> Array:
     smooth = PchipInterpolator(np.linspace(0, 1, len(anchors)), rgb_to_lab(anchors))
     path = rgb_to_lab(lab_to_rgb(smooth(np.linspace(0, 1, _FINE))))  # as far as a screen can follow it
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    return lab_to_rgb(_interpolated(np.linspace(0, length[-1], size), length, path))
+    even = np.linspace(0, length[-1], size)
+    return lab_to_rgb(np.stack([np.interp(even, length, column) for column in path.T], -1))
 
 
 def color_node(
@@ -96,10 +97,6 @@ def lab_to_rgb(lab: Array) -> Array:
     ratio = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
     linear = np.clip((ratio * _WHITE) @ np.linalg.inv(_TO_XYZ).T, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def _interpolated(at: Array, position: Array, values: Array) -> Array:
-    return np.stack([np.interp(at, position, column) for column in values.T], -1)
 
 
 _SOURCE = "INN.source"

@@ -133,7 +133,7 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     like = run.find("median", parameter)
     index, is_resampled = _other_voxels(run, other, like)
     low, middle, high = _interval(run, parameter)
-    found = [_taken(values, index) for values in _interval(other, parameter)]
+    found = [np.where(index[0] < 0, np.nan, values[index]) for values in _interval(other, parameter)]
     difference = found[1] - middle
     known = np.isfinite(difference)
     if not known.any():
@@ -172,7 +172,3 @@ def _other_voxels(
     inside = np.all([(n >= 0) & (n < size) for n, size in zip(nearest, other.shape, strict=True)], 0)
     same = run.shape == other.shape and np.allclose(to_other, np.eye(4), atol=1e-4)
     return tuple(np.where(inside, n, -1) for n in nearest), not same
-
-
-def _taken(values: NDArray[np.float64], index: tuple[NDArray[np.intp], ...]) -> NDArray[np.float64]:
-    return np.where(index[0] < 0, np.nan, values[index])

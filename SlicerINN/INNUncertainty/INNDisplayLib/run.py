@@ -99,7 +99,8 @@ class Run(RunNodes):
         text = _NAMES.get(kind, kind)
         if "{" in text:
             text = text.format(interval=self.interval)
-        whole = f"{parameter} {text}" if any(p.name == parameter for p in self._known()) else text
+        known = self.parameters if self.record_node is not None else ()
+        whole = f"{parameter} {text}" if any(p.name == parameter for p in known) else text
         return f"{self.name}: {whole}"
 
     def quantiles(self, parameter: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
@@ -133,9 +134,6 @@ class Run(RunNodes):
             if (array := self.array(kind)) is not None:
                 return array.shape
         raise ValueError(f"{self.name}: all maps were deleted; apply the bundle again.")
-
-    def _known(self) -> tuple[Shown, ...]:
-        return self.parameters if self.record_node is not None else ()
 
 
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:

@@ -1,4 +1,4 @@
-"""`monai-inn` in a process of its own, and what it needs in Slicer's Python, installed only when asked for."""
+"""`monai-inn` in a process of its own, and what it needs in Slicer's Python, installed only if asked for."""
 
 from __future__ import annotations
 
