@@ -129,7 +129,8 @@ def fit_bundle(
 
     def tell(report: Progress) -> None:
         loss = "" if report.loss != report.loss else f", held-out {report.loss:.3f}"
-        progress(report.share, f"{report.stage}{loss}, {_time(report.seconds_left)} left")
+        minutes, seconds = divmod(int(report.seconds_left), 60)
+        progress(report.share, f"{report.stage}{loss}, {minutes}:{seconds:02d} left")
 
     checkpoint = Checkpoint(state)
     has_state, notes = checkpoint.exists, []
@@ -153,7 +154,3 @@ def fit_bundle(
     save(fitted, target)
     checkpoint.remove()
     return {"out": str(out), "warnings": fitted.warnings, "notes": notes, "measured": fitted.card}
-
-
-def _time(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -6,7 +6,7 @@ import INNDisplayLib as display  # noqa: N813
 import qt
 import slicer.util
 import vtk
-from INNUncertaintyLib import fill, select
+from INNUncertaintyLib import fill, quiet, select
 from slicer.i18n import tr as _
 
 from .parameters import Bone, ComparisonKind
@@ -148,34 +148,33 @@ class PosesPanel:
 
     def _fill_table(self, run):
         table = self.ui.poseTable
-        before = table.blockSignals(True)
-        key = None if run is None else run.key
-        if key != self._tabled:
-            self._tabled = key
-            result = None if run is None else run.result
-            heads = [] if result is None else display.pose_header(result)
-            table.clear()
-            table.setColumnCount(len(heads))
-            table.setRowCount(0 if result is None else len(result.poses))
-            table.verticalHeader().setVisible(False)
-            for column, (text, about) in enumerate(heads):
-                head = qt.QTableWidgetItem(text.replace(" [", "\n["))
-                head.setToolTip(about)
-                table.setHorizontalHeaderItem(column, head)
-            for number, pose in enumerate([] if result is None else result.poses):
-                for column, text in enumerate(display.pose_row(result, pose)):
-                    cell = qt.QTableWidgetItem(text)
-                    cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                    table.setItem(number, column, cell)
-            table.resizeColumnsToContents()
-        shown = None if run is None else run.shown
-        if shown is None:
-            table.clearSelection()
-            table.setCurrentCell(-1, -1)
-        else:
-            numbers = [pose.number for pose in run.result.poses]
-            table.setCurrentCell(numbers.index(shown.number), max(table.currentColumn(), 0))
-        table.blockSignals(before)
+        with quiet(table):
+            key = None if run is None else run.key
+            if key != self._tabled:
+                self._tabled = key
+                result = None if run is None else run.result
+                heads = [] if result is None else display.pose_header(result)
+                table.clear()
+                table.setColumnCount(len(heads))
+                table.setRowCount(0 if result is None else len(result.poses))
+                table.verticalHeader().setVisible(False)
+                for column, (text, about) in enumerate(heads):
+                    head = qt.QTableWidgetItem(text.replace(" [", "\n["))
+                    head.setToolTip(about)
+                    table.setHorizontalHeaderItem(column, head)
+                for number, pose in enumerate([] if result is None else result.poses):
+                    for column, text in enumerate(display.pose_row(result, pose)):
+                        cell = qt.QTableWidgetItem(text)
+                        cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                        table.setItem(number, column, cell)
+                table.resizeColumnsToContents()
+            shown = None if run is None else run.shown
+            if shown is None:
+                table.clearSelection()
+                table.setCurrentCell(-1, -1)
+            else:
+                numbers = [pose.number for pose in run.result.poses]
+                table.setCurrentCell(numbers.index(shown.number), max(table.currentColumn(), 0))
 
     # The target.
 

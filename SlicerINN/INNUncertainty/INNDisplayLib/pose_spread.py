@@ -60,12 +60,8 @@ class Spread:
         if lengths[0] < _FIXED_MM:
             return "Target: this bundle keeps its place fixed; only points beside it move with the pose."
         said = ", ".join(f"± {length:.1f}" for length in lengths)
-        return f"Target, 95 %: {said} mm along its axes; longest {_direction(axes[:, 0])}."
-
-
-def _direction(axis: Array) -> str:
-    """The anatomical direction that an axis is nearest to."""
-    return ("left to right", "back to front", "foot to head")[int(np.abs(axis).argmax())]
+        nearest = ("left to right", "back to front", "foot to head")[int(np.abs(axes[:, 0]).argmax())]
+        return f"Target, 95 %: {said} mm along its axes; longest {nearest}."
 
 
 def spread_of(samples: PoseSamples, pose: Pose, point: NDArray[np.floating]) -> Spread | None:
