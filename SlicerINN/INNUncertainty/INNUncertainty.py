@@ -238,11 +238,8 @@ class INNUncertaintyWidget(
                 slicer.util.resetSliceViews()
         if not self.logic.is_busy():
             self._timer.stop()
-            self._show_bundles()
-
-    def _show_bundles(self):
-        lib.fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
-        self.onStateChanged()
+            lib.fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
+            self.onStateChanged()
 
     def onBundle(self, index):
         """A bundle was chosen."""

@@ -13,8 +13,9 @@ from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 
 __all__ = ["add_options", "another_patient", "from_options", "patient_registration"]
 
-# Options with the names of arguments.
-_TAKEN = ("labels", "keep", "size", "field_mm", "source_detector_mm", "source_isocentre_mm", "beam", "view")
+# Arguments that are attributes of a detector, and options.
+_OF_DETECTOR = ("source_detector_mm", "source_isocentre_mm", "beam", "view")
+_OPTIONS = ("labels", "keep", "size", "field_mm", *_OF_DETECTOR)
 
 
 def patient_registration(
@@ -109,10 +110,7 @@ def another_patient(
         keep=keep,
         size=detector.rows,
         field_mm=detector.rows * detector.spacing_at_isocentre_mm,
-        source_detector_mm=detector.source_detector_mm,
-        source_isocentre_mm=detector.source_isocentre_mm,
-        beam=detector.beam,
-        view=detector.view,
+        **{name: getattr(detector, name) for name in _OF_DETECTOR},
         free={p.name: (p.low, p.high) for p in like.parameters},
         fixed=like.fixed,
         noise=like.to_config()["noise"],
@@ -181,7 +179,7 @@ def from_options(options: argparse.Namespace) -> PoseRegistration:
     free |= dict(options.range)
     return patient_registration(
         options.ct,
-        **{name: getattr(options, name) for name in _TAKEN},
+        **{name: getattr(options, name) for name in _OPTIONS},
         free={name: free[name] for name in RANGES if name in free} | free,
         fixed=dict(options.fixed),
         noise={"photons": options.photons, "sd": options.noise, "mismatch_sd": options.mismatch},
