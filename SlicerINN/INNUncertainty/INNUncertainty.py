@@ -109,14 +109,14 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         overlay = Overlay(run)
         overlay.show(self.appearance(run, state))
         if state.contours:
-            show_contours(run, self.parameter(run, state).name, state.threshold)
+            show_contours(run, run.parameter(state.parameter).name, state.threshold)
         else:
             hide_contours(run)
         return overlay.comparison
 
     def appearance(self, run, state):
         """What the panel asks for, in the words of the display library."""
-        parameter = self.parameter(run, state).name
+        parameter = run.parameter(state.parameter).name
         return Appearance(
             kind=state.kind.value,
             parameter=parameter,
@@ -127,11 +127,6 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
             other=state.other,
         )
-
-    @staticmethod
-    def parameter(run, state):
-        """The selected parameter, or the first one of the run."""
-        return run.parameter(state.parameter)
 
 
 class INNUncertaintyWidget(

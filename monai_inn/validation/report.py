@@ -42,6 +42,7 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
     described = [(p["name"], p["description"]) for p in report["parameters"]]
     words = labels(described)
     template = resources.files("monai_inn.validation") / "page.html"
+    ordered = sorted(report["conditional"], key=lambda e: min(e[k]["p"] for k in ("width", "shift")))
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         report=report,
         title=report["title"],
@@ -51,7 +52,7 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         basis=basis(report["source"]),
         sentence=lambda p: p["verdict"].removeprefix(f"{words[p['name']]}: ").removeprefix("calibrated: "),
         plots=_marked(_drawings(report, words, cases, figures), Markup),
-        worst=_worst(report),
+        worst=[e["verdict"] for e in ordered if e["status"] == "miscalibrated"][:_WORST_SHOWN],
         facts=list(_facts(report)),
         made=_date(report),
         colours=plots.STATUS_COLOURS,
@@ -84,12 +85,6 @@ def _drawings(
             (heading, plots.image_plots(panels)) for heading, panels in image_panels(cases, figures, words)
         ],
     }
-
-
-def _worst(report: dict[str, Any]) -> list[str]:
-    """Sentences about the regions that deviate most."""
-    ordered = sorted(report["conditional"], key=lambda e: min(e[k]["p"] for k in ("width", "shift")))
-    return [e["verdict"] for e in ordered if e["status"] == "miscalibrated"][:_WORST_SHOWN]
 
 
 def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -107,7 +107,7 @@ class DisplayPanel:
 
     def show_run(self, run, state):
         """Bring the controls up to date, with the numbers behind them in units."""
-        ui, shown = self.ui, self.logic.parameter(run, state)
+        ui, shown = self.ui, run.parameter(state.parameter)
         select(ui.runBox, run.key)
         select(ui.kindBox, state.kind.value)
         select(ui.parameterBox, shown.name)
@@ -202,7 +202,7 @@ class InspectionPanel:
         if run is None:
             return None
         threshold = state.threshold if state.kind is Kind.PROBABILITY else None
-        return read_at(run, tuple(ras), self.logic.parameter(run, state).name, threshold)
+        return read_at(run, tuple(ras), run.parameter(state.parameter).name, threshold)
 
     def onSegmentation(self, node):
         """Its segments are offered."""
@@ -220,5 +220,5 @@ class InspectionPanel:
             self.onSegmentation(state.segmentation)  # segments come and go
             if not segment or self.ui.segmentBox.currentData != segment:
                 raise ValueError(_("Select a segmentation and a segment."))
-            name = self.logic.parameter(run, state).name
+            name = run.parameter(state.parameter).name
             self.ui.regionLabel.text = read_region(run, state.segmentation, segment, name).text

@@ -84,7 +84,8 @@ class Projector:
                 "1/mm."
             )
         self.volume, self.detector = volume, detector
-        self.samples = samples or self._default_samples()
+        count = self.volume.diagonal_mm / (_VOXELS_PER_SAMPLE * float(self.volume.spacing_mm.min()))
+        self.samples = samples or min(max(math.ceil(count), _LEAST_SAMPLES), _MOST_SAMPLES)
         d = detector
         # Parallel rays start on the source's plane and must be long enough to leave the volume behind.
         length = 2 * d.source_isocentre_mm if d.beam == "parallel" else d.source_detector_mm
@@ -102,10 +103,6 @@ class Projector:
             max_label=0,
             convert_to_mu=False,
         )
-
-    def _default_samples(self) -> int:
-        count = self.volume.diagonal_mm / (_VOXELS_PER_SAMPLE * float(self.volume.spacing_mm.min()))
-        return min(max(math.ceil(count), _LEAST_SAMPLES), _MOST_SAMPLES)
 
     def to(self, device: str | torch.device) -> Projector:
         """Move volume and rays to a device."""
