@@ -48,7 +48,7 @@ def untrained(problem: InverseProblem, **flows: int) -> FittedPosterior:
     import torch
 
     from monai_inn.inferers import FittedPosterior
-    from monai_inn.networks.assembly import assemble
+    from monai_inn.networks.posterior import assemble
 
     _, y = problem.simulate(NUM_SCORES, seed=1)
     features, density = problem.features(y), problem.density_features(y)
@@ -119,7 +119,7 @@ def ct_file(tmp_path_factory) -> Path:
     import nibabel
     import numpy as np
 
-    from monai_inn.applications.registration.spine_phantom import spine_phantom
+    from monai_inn.applications.registration.projection import spine_phantom
 
     volume = spine_phantom(spacing_mm=4.0)
     attenuation = volume.values.numpy()

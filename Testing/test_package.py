@@ -111,7 +111,7 @@ def test_heavy_packages_load_when_used():
     """One after the other in one process, that with the most still absent first."""
     absent = {
         "import monai_inn": ["torch", "monai", "matplotlib", "numba", "zarr", "scipy"],
-        "import monai_inn.bundles.listing": ["torch", "monai", "scipy"],
+        "import monai_inn.bundles.metadata": ["torch", "monai", "scipy"],
         "import monai_inn.problems, monai_inn.networks": ["monai", "matplotlib", "numba", "zarr"],
         "monai_inn.metrics.waic": ["monai", "matplotlib"],
         "import monai_inn.training; monai_inn.training.fit": ["monai", "matplotlib"],

@@ -20,7 +20,7 @@ import torch
 
 import monai_inn as mi
 from monai_inn.inferers import FittedPosterior
-from monai_inn.networks.assembly import assemble
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import Oximetry
 
 MIB = 1 << 20

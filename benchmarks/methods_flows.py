@@ -8,7 +8,7 @@ from methods_base import Method, train_stage
 from methods_mmd_inn import MmdInn, mmd_inn_stage
 from torch import Tensor, nn
 
-from monai_inn.networks.assembly import assemble
+from monai_inn.networks.posterior import assemble
 from monai_inn.training import Recipe
 from monai_inn.training.engine import Stage
 from monai_inn.training.stages import posterior_stage

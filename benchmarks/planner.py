@@ -51,7 +51,7 @@ def prepare(bundle: Path, side: int) -> np.ndarray:
     from monai_inn import load
     from monai_inn.bundles.retraining import architecture
     from monai_inn.inferers import FittedPosterior
-    from monai_inn.networks.assembly import assemble
+    from monai_inn.networks.posterior import assemble
     from monai_inn.problems import Oximetry
 
     problem = Oximetry(CAMERA)

@@ -14,7 +14,7 @@ from monai_inn.applications.registration.poses import infer_pose, pose_space
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.modes import Mode, find_modes, mode_distance
-from monai_inn.metrics.poses import registration_error
+from monai_inn.metrics.scores import registration_error
 from monai_inn.problems import PoseRegistration
 
 SEED, SAMPLES, DRAWS, CALIBRATION = 77, 1000, 255, 4000

@@ -15,7 +15,7 @@ from nanodrr.metrics import GradientNormalizedCrossCorrelation2d
 from torch import Tensor
 
 from monai_inn.applications.registration.poses import pose_space
-from monai_inn.metrics.poses import registration_error
+from monai_inn.metrics.scores import registration_error
 from monai_inn.problems import PoseRegistration
 
 SEED, STARTS, STEPS, RATE_DEGREES = 77, 8, 60, 2.0

@@ -24,7 +24,7 @@ from monai_inn.applications.registration.poses import infer_pose
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.modes import Mode
-from monai_inn.metrics.poses import registration_error
+from monai_inn.metrics.scores import registration_error
 from monai_inn.problems import PoseRegistration
 
 PARTICLES = 1000

@@ -201,7 +201,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
                      help="posterior standard deviations by which values may be off (0.1)")  # fmt: skip
     sub.add_argument("--mode", action="append", default=[], metavar="NAME=TOLERANCE",
                      help="compare modes with the truth, e.g. sao2=0.05; repeat for joint modes")  # fmt: skip
-    sub.add_argument("--recalibrate", metavar="BUNDLE", help="write a repaired copy of the bundle here")
+    sub.add_argument(
+        "--recalibrate",
+        dest="recalibrated",
+        metavar="BUNDLE",
+        help="write a repaired copy of the bundle here",
+    )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
     sub = verb(

@@ -9,7 +9,20 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["seeded", "seeded_everywhere"]
+__all__ = ["seeded", "seeded_everywhere", "stream"]
+
+
+def stream(*words: int | str) -> torch.Generator:
+    """Return a random stream, independent of those of other words and of what the seed gives elsewhere.
+
+    Samples are often drawn after ``torch.manual_seed(0)``; a generator of seed 0 would repeat their numbers.
+
+    Args:
+        *words: the seed, what tells this stream from others of its kind, and what is drawn.
+    """
+    parts = [part for word in words for part in (word.encode() if isinstance(word, str) else (word,))]
+    entropy = np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(entropy) % 2**63)
 
 
 @contextmanager

@@ -52,6 +52,13 @@ def device_of(name: str) -> str:
     return name
 
 
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """What was given for some options, or for all of a verb, by their names; a device is looked for."""
+    ours = {"run", "words", "json", "progress_lines", "verb"}
+    chosen = {n: getattr(arguments, n) for n in names or vars(arguments).keys() - ours}
+    return chosen | ({"device": device_of(arguments.device)} if "device" in chosen else {})
+
+
 @contextmanager
 def progress_of(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
     """Progress as a bar on a terminal or, if asked for, as lines: gives a function of the share done."""
@@ -120,7 +127,7 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Any]:
     """List bundles."""
-    from monai_inn.bundles.listing import list_bundles
+    from monai_inn.bundles.metadata import list_bundles
 
     return {"bundles": list_bundles(arguments.folders)}
 
@@ -147,29 +154,15 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a bundle."""
-    from monai_inn.bundles.commands import fit_bundle
-    from monai_inn.bundles.listing import donor_of
+    from monai_inn.bundles.metadata import donor_of
+    from monai_inn.bundles.writing import fit_bundle
 
-    problem, device = _problem(arguments), device_of(arguments.device)
+    problem = _problem(arguments)
+    options = given(arguments, "minutes", "seed", "members", "simulations", "resume", "device")
     donors = {None: donor_of(problem), "none": None}
     with progress_of(arguments) as show, _continuable("run the same command with --resume to continue."):
-        return fit_bundle(
-            problem,
-            arguments.out,
-            minutes=arguments.minutes,
-            seed=arguments.seed,
-            members=arguments.members,
-            simulations=arguments.simulations,
-            resume=arguments.resume,
-            warm=donors.get(arguments.warm, arguments.warm),
-            device=device,
-            progress=show,
-        )
-
-
-def _image_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("false_alarm", "mask", "white", "dark", "shrink")
-    return {name: getattr(arguments, name) for name in names} | {"device": device_of(arguments.device)}
+        warm = donors.get(arguments.warm, arguments.warm)
+        return fit_bundle(problem, arguments.out, warm=warm, progress=show, **options)
 
 
 def infer(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -177,29 +170,17 @@ def infer(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.reports import infer_image
 
     with progress_of(arguments) as show:
-        return {"out": arguments.out} | infer_image(
-            arguments.bundle,
-            arguments.image,
-            arguments.out,
-            samples=arguments.samples,
-            interval=arguments.interval,
-            below=_values("--below", "sao2=0.6", arguments.below),
-            save_samples=arguments.save_samples,
-            save_quantiles=arguments.save_quantiles,
-            preview=arguments.preview,
-            seed=arguments.seed,
-            progress=show,
-            **_image_options(arguments),
-        )
+        options = given(arguments) | {"below": _values("--below", "sao2=0.6", arguments.below)}
+        return {"out": arguments.out} | infer_image(**options, progress=show)
 
 
 def ood(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write trust maps of an image."""
     from monai_inn.reports import trust_image
 
-    return {"out": arguments.out} | trust_image(
-        arguments.bundle, arguments.image, arguments.out, **_image_options(arguments)
-    )
+    options = given(arguments)
+    del options["seed"]  # nothing in it is random
+    return {"out": arguments.out} | trust_image(**options)
 
 
 def validate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -208,20 +189,10 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.validation.commands import validate_source
 
     with progress_of(arguments) as show:
-        report = validate_source(
-            arguments.source,
-            arguments.out,
-            truth=arguments.truth,
-            parameters=arguments.parameters,
-            n=arguments.n,
-            samples=arguments.samples,
-            tolerance=Tolerance(arguments.tolerance_width, arguments.tolerance_shift),
-            mode_tolerance=_values("--mode", "sao2=0.05", arguments.mode),
-            recalibrated=arguments.recalibrate,
-            device=device_of(arguments.device),
-            seed=arguments.seed,
-            progress=show,
-        )
+        options = given(arguments)
+        tolerance = Tolerance(options.pop("tolerance_width"), options.pop("tolerance_shift"))
+        modes = _values("--mode", "sao2=0.05", options.pop("mode"))
+        report = validate_source(**options, tolerance=tolerance, mode_tolerance=modes, progress=show)
     return {"out": arguments.out} | report
 
 
@@ -262,4 +233,4 @@ def demo(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.reports.demo import run_demo
 
     with progress_of(arguments) as show:
-        return run_demo(arguments.out, device=device_of(arguments.device), seed=arguments.seed, progress=show)
+        return run_demo(**given(arguments), progress=show)

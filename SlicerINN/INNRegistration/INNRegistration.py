@@ -1,39 +1,11 @@
 """INN Registration: the poses of a C-arm that explain an X-ray, and how far a target may be off in the CT."""
 
-import slicer
+import INNDisplayLib as display  # noqa: N813
+import INNRegistrationLib as lib  # noqa: N813
 import slicer.util
-from INNDisplayLib import (
-    Comparing,
-    hide_mode,
-    look_at_target,
-    pose_notes,
-    pose_runs,
-    read_poses,
-    show_images,
-    show_mode,
-    store_poses,
-)
-from INNRegistrationLib import (
-    NEEDED,
-    REQUIREMENTS,
-    InputsPanel,
-    PosesPanel,
-    Registering,
-    RegistrationState,
-    missing_input,
-    show_ct,
-    show_layout,
-)
-from INNUncertaintyLib import ModulePanel, install, is_installed
+from INNUncertaintyLib import ModulePanel, SelfTest, describe, install, is_installed
 from slicer.i18n import tr as _
-from slicer.i18n import translate
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
-)
-from slicer.util import VTKObservationMixin
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 
 class INNRegistration(ScriptedLoadableModule):
@@ -41,15 +13,12 @@ class INNRegistration(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _("INN Registration")
-        parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         parent.dependencies = ["INNUncertainty"]  # its display library and its child process
-        parent.contributors = ["The monai_inn developers"]
-        parent.helpText = _(
+        about = _(
             "Shows all poses of a C-arm that explain an X-ray of a patient with a CT: how probable each is, "
             "how well its simulated X-ray fits, how far a target may be off, and whether to trust any of it."
         )
-        parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+        describe(parent, _("INN Registration"), "Registration", about)
 
 
 class INNRegistrationLogic(ScriptedLoadableModuleLogic):
@@ -61,7 +30,7 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """State of the panel in this scene."""
-        return RegistrationState(super().getParameterNode())
+        return lib.RegistrationState(super().getParameterNode())
 
     def start(self, state):
         """Start to find poses.
@@ -72,7 +41,7 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
         """
         if self.registering is not None:
             raise RuntimeError(_("A registration is running; wait for it or cancel it."))
-        self.registering = Registering(state)
+        self.registering = lib.Registering(state)
 
     def poll(self):
         """Take in news of the child process; returns a run that has just come, or ``None``.
@@ -99,60 +68,54 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
         Raises:
             ResultError: if it is none or is damaged; the scene is then as it was.
         """
-        result = read_poses(folder)
-        return store_poses(slicer.mrmlScene, result, result.folder.resolve().name)
+        result = display.read_poses(folder)
+        return display.store_poses(slicer.mrmlScene, result, result.folder.resolve().name)
 
     def run(self, state):
         """The run that the panel shows: the selected one, or the latest."""
-        found = pose_runs(slicer.mrmlScene)
+        found = display.pose_runs(slicer.mrmlScene)
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
     def show(self, state):
         """Show the selected pose of the selected run, and of no other; returns the run."""
         shown = self.run(state)
-        for run in pose_runs(slicer.mrmlScene):
+        for run in display.pose_runs(slicer.mrmlScene):
             if run != shown:
-                hide_mode(run)
+                display.hide_mode(run)
         if shown is None:
             return None
         if not shown.result.is_trusted and not state.showUntrusted:
-            hide_mode(shown)
+            display.hide_mode(shown)
         else:
             numbers = [pose.number for pose in shown.result.poses]
             number = state.pose if state.pose in numbers else numbers[0]
-            how = Comparing(state.comparison.value, state.share, state.fields)
-            show_mode(shown, number, how, is_confirmed=state.showUntrusted)
-        show_images(shown)
+            how = display.Comparing(state.comparison.value, state.share, state.fields)
+            display.show_mode(shown, number, how, is_confirmed=state.showUntrusted)
+        display.show_images(shown)
         return shown
 
     def fit_images(self, state):
         """Bring all of X-ray, DRR and comparison into sight."""
         run = self.run(state)
         if run is not None:
-            show_images(run, is_fitted=True)
+            display.show_images(run, is_fitted=True)
 
     def show_patient(self, state):
         """Put the CT behind the slice views, turned to the target, and bring all of it into sight."""
         run = self.run(state)
-        show_ct(state.ct, None if run is None else run.target)
+        lib.show_ct(state.ct, None if run is None else run.target)
         self.fit_images(state)  # they have lost their plane
         if run is not None:
-            look_at_target(run)
+            display.look_at_target(run)
 
 
-class INNRegistrationWidget(
-    ModulePanel, InputsPanel, PosesPanel, ScriptedLoadableModuleWidget, VTKObservationMixin
-):
+class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self._ct = None  # what the slice views show
+    _ct = None  # what the slice views show
 
     def setup(self):
         """Build the panel."""
-        ScriptedLoadableModuleWidget.setup(self)
         self.setup_module("INNRegistration", INNRegistrationLogic())
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)
@@ -196,7 +159,7 @@ class INNRegistrationWidget(
     def initializeParameterNode(self):
         """Take the state of this scene."""
         self._set_state(self.logic.getParameterNode())
-        self.ui.installButton.visible = not is_installed(*NEEDED)
+        self.ui.installButton.visible = not is_installed(*lib.NEEDED)
 
     def leave_state(self):
         """Another scene, or none: its target is no longer listened to."""
@@ -211,22 +174,15 @@ class INNRegistrationWidget(
     def onInstall(self, checked=False):
         """Ask and install."""
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            install(REQUIREMENTS, NEEDED)
-            self.ui.installButton.visible = not is_installed(*NEEDED)
+            install(lib.REQUIREMENTS, lib.NEEDED)
+            self.ui.installButton.visible = not is_installed(*lib.NEEDED)
             self.onStateChanged()
 
     def onFind(self, checked=False):
         """Start, or cancel what runs."""
         if self.logic.registering is not None:
-            self.logic.cancel()
             self._timer.stop()
-            self._show_idle(_("Canceled; nothing was changed."))
-            return
-        with slicer.util.tryWithErrorDisplay(_("The registration could not be started.")):
-            self.logic.start(self._state)
-            self._timer.start()
-            self.ui.statusLabel.text = _("Starting...")
-            self.onStateChanged()
+        self._start_or_cancel(self.logic.registering, _("The registration could not be started."))
 
     def onPoll(self):
         """News of the child process."""
@@ -234,8 +190,7 @@ class INNRegistrationWidget(
             run = self.logic.poll()
         except Exception as error:
             self._timer.stop()
-            self._show_idle(str(error))
-            slicer.util.errorDisplay(str(error), windowTitle=_("INN Registration"))
+            self._show_error(error, _("INN Registration"))
             return
         if self.logic.registering is not None:
             self._show_progress(self.logic.registering.child)
@@ -251,13 +206,13 @@ class INNRegistrationWidget(
         with slicer.util.NodeModify(state):
             state.run, state.pose, state.showUntrusted = run.key, 1, False
         said = _("{name}: {n} plausible pose(s).").format(name=run.name, n=len(run.result.poses))
-        self.ui.statusLabel.text = " ".join([said, *pose_notes(run.result)])
+        self.ui.statusLabel.text = " ".join([said, *display.pose_notes(run.result)])
         if self._state is not None:
             self.onViews()
 
     def onViews(self, checked=False):
         """Arrange the views and bring all of it into sight."""
-        show_layout()
+        lib.show_layout()
         self.onStateChanged()  # views that were missing get their images
         self.logic.show_patient(self._state)
 
@@ -274,7 +229,7 @@ class INNRegistrationWidget(
         if state is None:
             return
         is_running = self.logic.registering is not None
-        missing = missing_input(state) if is_installed(*NEEDED) else _("Install the packages first.")
+        missing = lib.missing_input(state) if is_installed(*lib.NEEDED) else _("Install the packages first.")
         tip = _("Find all poses of the C-arm that explain the X-ray")
         self._offer(ui.findButton, _("Find poses"), tip, missing, is_running)
         try:
@@ -284,20 +239,7 @@ class INNRegistrationWidget(
             ui.statusLabel.text = str(error)
 
 
-class INNRegistrationTest(ScriptedLoadableModuleTest):
+class INNRegistrationTest(SelfTest):
     """Runs in Slicer by Reload and Test, without network and without packages."""
 
-    def setUp(self):
-        """Start with an empty scene."""
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        """Run all tests."""
-        self.setUp()
-        self.test_missing_input_is_refused()
-
-    def test_missing_input_is_refused(self):
-        """Without a bundle nothing starts."""
-        logic = INNRegistrationLogic()
-        with self.assertRaises(ValueError):
-            logic.start(logic.getParameterNode())
+    logic = INNRegistrationLogic

@@ -1,34 +1,10 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
-import slicer
+import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
 from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
-from INNUncertaintyLib import (
-    Child,
-    Inference,
-    ModulePanel,
-    Panels,
-    PanelState,
-    bundles_of,
-    fill,
-    holds_bundles,
-    install,
-    is_installed,
-    number_of_bands,
-    python_path,
-    register_sample_data,
-    select,
-    verdict,
-)
 from slicer.i18n import tr as _
-from slicer.i18n import translate
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
-)
-from slicer.util import VTKObservationMixin
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
 
 class INNUncertainty(ScriptedLoadableModule):
@@ -36,16 +12,13 @@ class INNUncertainty(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _("INN Uncertainty")
-        parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
-        parent.contributors = ["The monai_inn developers"]
-        parent.helpText = _(
+        about = _(
             "Shows the posterior of tissue parameters for every voxel of a multispectral image: median, "
             "interval, probability to lie below a threshold, several modes, and where the image is unlike "
             "anything the network was trained for."
         )
-        parent.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
-        slicer.app.connect("startupCompleted()", register_sample_data)
+        lib.describe(parent, _("INN Uncertainty"), "Quantification", about)
+        slicer.app.connect("startupCompleted()", lib.register_sample_data)
 
 
 class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
@@ -59,13 +32,13 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """State of the panel in this scene."""
-        return PanelState(super().getParameterNode())
+        return lib.PanelState(super().getParameterNode())
 
     def list_bundles(self, folders):
         """Start to list the shipped bundles and those in folders; ``poll`` fills ``bundles``."""
         if self._listing is not None:
             self._listing.cancel()
-        self._listing = Child(python_path(), ["bundles", *folders])
+        self._listing = lib.Child(lib.python_path(), ["bundles", *folders])
 
     def bundle(self, path):
         """The bundle of a path or name; ``None`` if it is not listed."""
@@ -83,12 +56,12 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if state.image is None:
             raise ValueError(_("Select an image."))
         bundle = self.bundle(state.bundle)
-        misfit = bundle.misfit(number_of_bands(state.image)) if bundle is not None else ""
+        misfit = bundle.misfit(lib.number_of_bands(state.image)) if bundle is not None else ""
         if misfit:
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle
         same = [run for run in runs(slicer.mrmlScene) if (run.image, run.bundle_path) == (state.image, path)]
-        self.inference = Inference(state, same[-1] if same else None)
+        self.inference = lib.Inference(state, same[-1] if same else None)
 
     def poll(self):
         """Take in news of child processes; returns a run that has just got numbers, or ``None``.
@@ -98,7 +71,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """
         if self._listing is not None and not self._listing.poll():
             listing, self._listing = self._listing, None
-            self.bundles = bundles_of(listing.result())
+            self.bundles = lib.bundles_of(listing.result())
         if self.inference is None:
             return None
         if self.inference.poll():
@@ -136,14 +109,14 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         overlay = Overlay(run)
         overlay.show(self.appearance(run, state))
         if state.contours:
-            show_contours(run, self.parameter(run, state).name, state.threshold)
+            show_contours(run, run.parameter(state.parameter).name, state.threshold)
         else:
             hide_contours(run)
         return overlay.comparison
 
     def appearance(self, run, state):
         """What the panel asks for, in the words of the display library."""
-        parameter = self.parameter(run, state).name
+        parameter = run.parameter(state.parameter).name
         return Appearance(
             kind=state.kind.value,
             parameter=parameter,
@@ -155,36 +128,31 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             other=state.other,
         )
 
-    @staticmethod
-    def parameter(run, state):
-        """The selected parameter, or the first one of the run."""
-        return run.parameter(state.parameter)
 
-
-class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VTKObservationMixin):
+class INNUncertaintyWidget(
+    lib.ModulePanel, lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel
+):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self._listed = None  # folders whose bundles are known
+    _listed = None  # folders whose bundles are known
 
     def setup(self):
         """Build the panel."""
-        ScriptedLoadableModuleWidget.setup(self)
         self.setup_module("INNUncertainty", INNUncertaintyLogic())
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-        self.setup_panels()
+        for part in (lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel):
+            part.setup_part(self)
         self.initializeParameterNode()
 
     def cleanup(self):
         """The panel goes: nothing may go on running behind it."""
         self._timer.stop()
         self.logic.close()
-        self.close_panels()
+        self.close_loading()
+        self.close_export()
         self._set_state(None)
         self.removeObservers()
 
@@ -210,7 +178,7 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
             self._list_bundles()
 
     def _set_state(self, state):
-        ModulePanel._set_state(self, state)
+        lib.ModulePanel._set_state(self, state)
         # The key belongs to the open panel; of two shortcuts with one key neither works.
         self._shortcut.enabled = state is not None
 
@@ -223,21 +191,21 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
     # Bundles and inference.
 
     def _list_bundles(self):
-        if is_installed():
+        if lib.is_installed():
             self._listed = [*self._state.bundleFolders]
             self.logic.list_bundles(self._listed)
             self._timer.start()
-        self.ui.installButton.visible = not is_installed()
+        self.ui.installButton.visible = not lib.is_installed()
 
     def onInstall(self, checked=False):
         """Ask and install."""
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            if install():
+            if lib.install():
                 self._list_bundles()
 
     def onBundleFolder(self, path):
         """One more folder with bundles."""
-        if not holds_bundles(path):
+        if not lib.holds_bundles(path):
             self.ui.statusLabel.text = _("No bundle in {folder}.").format(folder=path) if path else ""
         elif path not in self._state.bundleFolders:
             self._state.bundleFolders.append(path)
@@ -245,40 +213,28 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
 
     def onApply(self, checked=False):
         """Start, or cancel what runs."""
-        if self.logic.inference is not None:
-            self.logic.cancel()
-            self._show_idle(_("Canceled; nothing was changed."))
-            return
-        with slicer.util.tryWithErrorDisplay(_("The inference could not be started.")):
-            self.logic.start(self._state)
-            self._timer.start()
-            self.ui.statusLabel.text = _("Starting...")
-            self.onStateChanged()
+        self._start_or_cancel(self.logic.inference, _("The inference could not be started."))
 
     def onPoll(self):
         """News of child processes."""
         try:
             run = self.logic.poll()
         except Exception as error:
-            self._show_idle(str(error))
-            slicer.util.errorDisplay(str(error), windowTitle=_("INN Uncertainty"))
+            self._show_error(error, _("INN Uncertainty"))
             return
         if self.logic.inference is not None:
             self._show_progress(self.logic.inference.child)
         if run is not None:
             if self.logic.inference is None:
-                self._show_idle(verdict(run))
+                self._show_idle(lib.verdict(run))
             if self._state is not None:
                 self._state.run = run.key
                 self.onRunsChanged()
                 slicer.util.resetSliceViews()
         if not self.logic.is_busy():
             self._timer.stop()
-            self._show_bundles()
-
-    def _show_bundles(self):
-        fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
-        self.onStateChanged()
+            lib.fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
+            self.onStateChanged()
 
     def onBundle(self, index):
         """A bundle was chosen."""
@@ -302,7 +258,7 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
 
     def _show_bundle(self, state):
         bundle = self.logic.bundle(state.bundle)
-        select(self.ui.bundleBox, bundle.path if bundle is not None else "")
+        lib.select(self.ui.bundleBox, bundle.path if bundle is not None else "")
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
         self.ui.validationLabel.text = bundle.validation if bundle is not None else ""
         missing = ""
@@ -311,31 +267,18 @@ class INNUncertaintyWidget(ModulePanel, Panels, ScriptedLoadableModuleWidget, VT
         elif bundle is None:
             missing = self._why_no_bundle()
         else:
-            missing = bundle.misfit(number_of_bands(state.image))
+            missing = bundle.misfit(lib.number_of_bands(state.image))
         is_running = self.logic.inference is not None
         tip = _("Infer the posterior of every voxel")
         self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
 
     def _why_no_bundle(self):
-        if not is_installed():
+        if not lib.is_installed():
             return _("Install the packages first.")
         return _("Looking for bundles...") if self.logic.is_busy() else _("Select a bundle.")
 
 
-class INNUncertaintyTest(ScriptedLoadableModuleTest):
+class INNUncertaintyTest(lib.SelfTest):
     """Runs in Slicer by Reload and Test, without network and without packages."""
 
-    def setUp(self):
-        """Start with an empty scene."""
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        """Run all tests."""
-        self.setUp()
-        self.test_bad_choice_is_refused()
-
-    def test_bad_choice_is_refused(self):
-        """Without an image nothing starts."""
-        logic = INNUncertaintyLogic()
-        with self.assertRaises(ValueError):
-            logic.start(logic.getParameterNode())
+    logic = INNUncertaintyLogic

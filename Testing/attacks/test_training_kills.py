@@ -62,7 +62,7 @@ def child(texts, answers, arguments, word, number):
 @pytest.fixture(scope="module")
 def forks():
     context = multiprocessing.get_context("forkserver")
-    used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.commands", "monai_inn.bundles"]
+    used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.writing", "monai_inn.bundles"]
     context.set_forkserver_preload([*used, "torch._dynamo"])  # which torch imports at the first step
     return context
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import monai_inn as mi
-from monai_inn.bundles.listing import list_bundles
+from monai_inn.bundles.metadata import list_bundles
 from monai_inn.bundles.reading import shipped
 from monai_inn.cli import main
 from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
@@ -86,7 +86,7 @@ def test_record_and_text_of_poses_say_so(pose_fit, tmp_path, capsys):
 
 
 def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
-    import monai_inn.bundles.commands as commands
+    import monai_inn.bundles.writing as commands
     from monai_inn.problems import LinearGaussian
     from monai_inn.training import Recipe, fit
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai_inn.inferers import FittedPosterior, MapNetwork, PosteriorInferer
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.summaries import shared_latents, summarise
-from monai_inn.networks.assembly import assemble
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem, Observation, Parameter, ParameterSpace
 from monai_inn.problems.registry import PROBLEMS
 

@@ -21,8 +21,7 @@ from monai_inn.applications.registration.ct import (
     read_ct,
     read_labels,
 )
-from monai_inn.applications.registration.projection import AttenuationVolume, Projector
-from monai_inn.applications.registration.spine_phantom import spine_phantom
+from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
 
 DETECTOR = Detector(24, 28, 7.0)
 POSES = torch.tensor([[20.0, 8, 3, 4, -5, 10], [-130, -15, -6, 0, 3, 0]], dtype=torch.float64)

@@ -10,8 +10,7 @@ from scipy.spatial.transform import Rotation
 from siddon import siddon
 
 from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world
-from monai_inn.applications.registration.projection import AttenuationVolume, Projector
-from monai_inn.applications.registration.spine_phantom import spine_phantom
+from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
 
 VIEWS, BEAMS = ("detector", "source"), ("cone", "parallel")
 REACH = torch.tensor([180.0, 30, 15, 20, 20, 50], dtype=torch.float64)

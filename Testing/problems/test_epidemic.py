@@ -49,7 +49,7 @@ def test_epidemic_grid_is_fine_enough_and_its_splines_are_the_model():
         share = (problem.forward(truth) / 1000).clamp_min(1e-300).numpy()
         exact = stats.binom(1000, share).logpmf(row.numpy()).sum()
         prior = float(problem.prior.log_prob(truth))
-        assert float(problem._log_joint(truth[None], row)) == pytest.approx(exact + prior, abs=1e-3)
+        assert float(problem.log_joint(truth[None], row)) == pytest.approx(exact + prior, abs=1e-3)
 
 
 def test_epidemic_counts_are_binomial():

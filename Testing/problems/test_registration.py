@@ -13,7 +13,7 @@ import torch
 from monai_inn.applications.registration.carm import POSE, Detector
 from monai_inn.applications.registration.image_noise import ImageNoise
 from monai_inn.applications.registration.problem import RANGES
-from monai_inn.applications.registration.spine_phantom import spine_phantom
+from monai_inn.applications.registration.projection import spine_phantom
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import PoseRegistration, create
 

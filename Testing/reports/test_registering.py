@@ -180,7 +180,7 @@ def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
 
 
 def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle, tmp_path):
-    from monai_inn.applications.registration.spine_phantom import spine_phantom
+    from monai_inn.applications.registration.projection import spine_phantom
     from monai_inn.problems import PoseRegistration
 
     inverted = write_xray(pose_fit.problem, tmp_path / "inverted.nii.gz", change=lambda i: i.max() - i)

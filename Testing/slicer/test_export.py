@@ -39,7 +39,7 @@ def export(panel, folder, *forms):
 
 
 def finish(panel):
-    app.wait_until(lambda: panel.widget._export is None)
+    app.wait_until(lambda: panel.widget._export.child is None)
     return panel.ui.exportLabel.text
 
 
@@ -68,7 +68,7 @@ def test_what_is_missing_is_said(panel, tmp_path, folder, forms, message):
     export(panel, tmp_path / folder if folder else "", *forms)
     (shown,) = app.messages
     assert message in shown.text + shown.details
-    assert panel.widget._export is None
+    assert panel.widget._export.child is None
     app.errors.clear()
 
 
@@ -94,7 +94,7 @@ def test_cancel_leaves_nothing(panel, tmp_path):
     folder.mkdir()
     export(panel, folder, "Csv", "Dicom")
     if Path("/proc/self/stat").exists():  # a shell that has not started Python yet would swallow the Ctrl-C
-        group = panel.widget._export._process.pid
+        group = panel.widget._export.child._process.pid
         app.wait_until(lambda: len(members(group)) == 2)
     panel.ui.exportButton.click()
     assert panel.ui.exportLabel.text == "Canceled; nothing was written."

@@ -143,9 +143,11 @@ def test_addresses_of_pictures_point_to_files_of_the_repository():
 
 def test_index_and_module_name_the_same_category_and_people():
     source = (MODULES["INNUncertainty"] / "INNUncertainty.py").read_text(encoding="utf-8")
-    assert f'"{literal("CATEGORY")}")]' in source
+    assert f'"{literal("CATEGORY")}", about)' in source
     for name, folder in MODULES.items():
-        assert f'["{literal("CONTRIBUTORS")}"]' in (folder / f"{name}.py").read_text(encoding="utf-8")
+        assert "describe(parent, " in (folder / f"{name}.py").read_text(encoding="utf-8")
+    shared = MODULES["INNUncertainty"] / "INNUncertaintyLib" / "module_panel.py"
+    assert f'["{literal("CONTRIBUTORS")}"]' in shared.read_text(encoding="utf-8")
 
 
 # Python.

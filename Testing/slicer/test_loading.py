@@ -28,7 +28,7 @@ def panel(replay):
 def load(panel, path):
     panel.ui.fileEdit.currentPath = str(path)
     panel.ui.loadButton.click()
-    app.wait_until(lambda: panel.widget._loading is None)
+    app.wait_until(lambda: panel.widget._loading.child is None)
 
 
 @pytest.fixture

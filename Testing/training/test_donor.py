@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_inn.bundles.listing import donor_of
+from monai_inn.bundles.metadata import donor_of
 from monai_inn.problems import LinearGaussian, PoseRegistration
 
 

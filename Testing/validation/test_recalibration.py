@@ -25,12 +25,12 @@ from monai_inn.inferers.summaries import (
     summarise,
 )
 from monai_inn.metrics.calibration import calibration_noise_floor
-from monai_inn.networks.assembly import assemble
 from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import LinearGaussian, Parameter, ParameterSpace
 from monai_inn.training.measure import measure
-from monai_inn.validation.held_out import fit_adjustment, latent_p_value, level_p_values, truth_levels
 from monai_inn.validation.recalibration import recalibrate, recalibrate_bundle
+from monai_inn.validation.simulated import fit_adjustment, latent_p_value, level_p_values, truth_levels
 
 SEED = 0
 

@@ -1,7 +1,5 @@
 """MONAI bundles: the folders in which a trained posterior is shipped, loaded and run."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes

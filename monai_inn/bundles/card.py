@@ -32,7 +32,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         _calibration(fitted.card),
         *_recalibration(fitted.card),
         _trust(fitted.card),
-        _limits(fitted),
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits),
         "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]),
     )
     return "\n\n".join(sections) + "\n"
@@ -70,17 +70,9 @@ def _data(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
 
 
 def _prior(fitted: FittedPosterior) -> str:
-    targets = fitted.problem.targets
+    mapped = dict.fromkeys(fitted.problem.targets, "yes")
     rows = (
-        (
-            p.name,
-            p.description,
-            p.unit,
-            f"{p.low:g}",
-            f"{p.high:g}",
-            p.scale,
-            "yes" if p.name in targets else "no",
-        )
+        (p.name, p.description, p.unit, f"{p.low:g}", f"{p.high:g}", p.scale, mapped.get(p.name, "no"))
         for p in fitted.problem.parameters
     )
     head = ("parameter", "meaning", "unit", "low", "high", "scale", "mapped")
@@ -92,13 +84,9 @@ def _calibration(card: dict[str, Any]) -> str:
     if "measured_on" not in card:
         return f"## Measured calibration\n\n{_NOT_MEASURED}"
     measured = card["measured_on"]
+    figures = ("calibration_error", "sbc_p", "contraction")
     rows = (
-        (
-            name,
-            _number(row.get("calibration_error")),
-            _number(row.get("sbc_p")),
-            _number(row.get("contraction")),
-        )
+        (name, *(_number(row.get(figure)) for figure in figures))
         for name, row in card.get("parameters", {}).items()
     )
     head = ("parameter", "calibration error", "SBC p-value", "contraction")
@@ -124,13 +112,9 @@ def _recalibration(card: dict[str, Any]) -> list[str]:
         return []
     if about["status"] == "none needed":
         return [f"## Recalibration\n\nNone needed. {about['statement']}"]
+    of_group = ("spread", "latent_p_before", "latent_p_after")
     groups = (
-        (
-            ", ".join(entry["parameters"]),
-            _number(entry["spread"]),
-            _number(entry["latent_p_before"]),
-            _number(entry["latent_p_after"]),
-        )
+        (", ".join(entry["parameters"]), *(_number(entry[figure]) for figure in of_group))
         for entry in about["groups"]
     )
     errors = (
@@ -169,10 +153,6 @@ def _trust(card: dict[str, Any]) -> str:
         f"{_number(ood.get('false_alarm_measured'))}. AUROC of simulations with shuffled channels: "
         f"{_number(ood.get('auroc_shuffled_channels'))}."
     )
-
-
-def _limits(fitted: FittedPosterior) -> str:
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

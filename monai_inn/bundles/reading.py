@@ -8,15 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.bundles.layout import (
-    FORMAT_VERSION,
-    METADATA,
-    PRETRAINED,
-    PROBLEM,
-    SECTION,
-    WEIGHTS,
-    sha256,
-)
+from monai_inn.bundles import layout
 from monai_inn.bundles.older import upgraded
 from monai_inn.bundles.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
 from monai_inn.files import check_record, one_line, own_file, parse_json, read_json
@@ -49,7 +41,7 @@ Description = dict[str, Any]
 
 def shipped() -> tuple[str, ...]:
     """Return the names of the bundles that come with the package, for ``load``."""
-    return tuple(sorted(path.parent.parent.name for path in PRETRAINED.glob(f"*/{METADATA}")))
+    return tuple(sorted(path.parent.parent.name for path in layout.PRETRAINED.glob(f"*/{layout.METADATA}")))
 
 
 def find(path: str | PathLike[str]) -> Path:
@@ -61,16 +53,16 @@ def find(path: str | PathLike[str]) -> Path:
     """
     folder = Path(path)
     if not folder.exists() and str(path) in shipped():
-        return PRETRAINED / str(path)
+        return layout.PRETRAINED / str(path)
     if not folder.exists():
         raise FileNotFoundError(
             f"{path}: no such bundle; give the folder of one, or a shipped one: "
             f"{', '.join(shipped()) or 'there is none'}."
         )
-    if not (folder / METADATA).is_file():
+    if not (folder / layout.METADATA).is_file():
         raise ValueError(
-            f"{folder}: is not a bundle, {METADATA} is missing; give the folder that `monai-inn fit -o` "
-            "wrote."
+            f"{folder}: is not a bundle, {layout.METADATA} is missing; give the folder that "
+            "`monai-inn fit -o` wrote."
         )
     return folder
 
@@ -81,27 +73,27 @@ def describe(folder: Path) -> Description:
     Raises:
         ValueError: if it is damaged, lacks a mandatory field, or has a format that this release does not run.
     """
-    path = own_file(folder, METADATA)
+    path = own_file(folder, layout.METADATA)
     try:
         metadata: Description = read_json(path)
         check_record(metadata, METADATA_OF_ANY_FORMAT)
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); {_AGAIN}.") from error
-    section = metadata[SECTION]
-    if section["format_version"] > FORMAT_VERSION:
+    section = metadata[layout.SECTION]
+    if section["format_version"] > layout.FORMAT_VERSION:
         raise ValueError(
             f"{folder}: the bundle has format version {section['format_version']}, this release reads up to "
-            f"{FORMAT_VERSION}; update with pip install -U monai_inn."
+            f"{layout.FORMAT_VERSION}; update with pip install -U monai_inn."
         )
-    if section["format_version"] < FORMAT_VERSION:
+    if section["format_version"] < layout.FORMAT_VERSION:
         raise ValueError(
             f"{folder}: the bundle has format version {section['format_version']}, whose networks this "
-            f"release does not run (it reads {FORMAT_VERSION}); train it again with `monai-inn fit`."
+            f"release does not run (it reads {layout.FORMAT_VERSION}); train it again with `monai-inn fit`."
         )
     try:
         check_record(section, SECTION_OF_THIS_FORMAT)
     except ValueError as error:
-        raise ValueError(f"{path}: {SECTION} is damaged ({error}); {_AGAIN}.") from error
+        raise ValueError(f"{path}: {layout.SECTION} is damaged ({error}); {_AGAIN}.") from error
     return metadata
 
 
@@ -114,23 +106,23 @@ def read_weights(folder: Path, metadata: Description) -> tuple[dict[str, Any], d
     """
     from safetensors import SafetensorError, safe_open
 
-    path, section = own_file(folder, WEIGHTS), metadata[SECTION]
+    path, section = own_file(folder, layout.WEIGHTS), metadata[layout.SECTION]
     size = path.stat().st_size
     if size != section["weights_bytes"]:
         raise ValueError(
-            f"{path}: has {size} bytes, {METADATA} says {section['weights_bytes']}; the file is truncated or "
-            f"belongs to another bundle, {_AGAIN}."
+            f"{path}: has {size} bytes, {layout.METADATA} says {section['weights_bytes']}; the file is "
+            f"truncated or belongs to another bundle, {_AGAIN}."
         )
-    found = sha256(path)
+    found = layout.sha256(path)
     if found != section["weights_sha256"]:
         raise ValueError(
-            f"{path}: checksum is {found[:12]}…, {METADATA} says {section['weights_sha256'][:12]}…; the "
-            f"weights were changed, {_AGAIN} from its source."
+            f"{path}: checksum is {found[:12]}…, {layout.METADATA} says {section['weights_sha256'][:12]}…; "
+            f"the weights were changed, {_AGAIN} from its source."
         )
     try:
         _check_header_size(path)
         with safe_open(path, "pt") as file:
-            header = parse_json((file.metadata() or {}).get(SECTION, "null"))
+            header = parse_json((file.metadata() or {}).get(layout.SECTION, "null"))
             check_record(header, HEADER)
             tensors = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
@@ -168,9 +160,11 @@ def problem_and_weights(
     """
     from monai_inn.problems import create
 
-    constants = {n.removeprefix(PROBLEM): value for n, value in tensors.items() if n.startswith(PROBLEM)}
+    constants = {
+        n.removeprefix(layout.PROBLEM): value for n, value in tensors.items() if n.startswith(layout.PROBLEM)
+    }
     problem = create(header["problem"]["name"], **header["problem"]["config"], **constants)
-    return problem, {n: value for n, value in tensors.items() if not n.startswith(PROBLEM)}
+    return problem, {n: value for n, value in tensors.items() if not n.startswith(layout.PROBLEM)}
 
 
 def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
@@ -199,7 +193,7 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
         network = PosteriorNetwork.from_config(header["network"])
         network.load_state_dict(weights)
         _check_sizes(problem, network)
-    return FittedPosterior(problem, network, metadata[SECTION]["card"]).to(device)
+    return FittedPosterior(problem, network, metadata[layout.SECTION]["card"]).to(device)
 
 
 @contextmanager
@@ -209,10 +203,10 @@ def making(folder: Path, metadata: Description) -> Iterator[None]:
     from monai_inn.registry import UnknownNameError
 
     try:
-        with Allowance(metadata[SECTION]["weights_bytes"] + _SPARE):
+        with Allowance(metadata[layout.SECTION]["weights_bytes"] + _SPARE):
             yield
     except UnknownNameError as error:
-        package = metadata[SECTION]["card"].get("package")
+        package = metadata[layout.SECTION]["card"].get("package")
         origin, advice = (
             (f" of the package {package['name']} {package['version']}", f"pip install {package['name']}")
             if package

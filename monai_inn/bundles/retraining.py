@@ -64,12 +64,8 @@ class TrainingSet(Dataset):
         header, tensors = read_weights(find(bundle), describe(find(bundle)))
         self.problem, _ = problem_and_weights(header, tensors)
         self.network = architecture(header["network"])
-        self.folder, self.num_simulations, self.seed, self.workers = (
-            Path(folder),
-            num_simulations,
-            seed,
-            workers,
-        )
+        self.folder, self.num_simulations = Path(folder), num_simulations
+        self.seed, self.workers = seed, workers
 
     def make(self) -> Simulations:
         """Return the store, simulated now if it is not complete."""
@@ -92,6 +88,7 @@ class TrainingSet(Dataset):
         }
 
 
+@dataclasses.dataclass(eq=False)
 class BundleTrainer:
     """Fit the problem of a training set and write the result as a bundle.
 
@@ -106,20 +103,17 @@ class BundleTrainer:
         recipe: other sizes of ``monai_inn.training.Recipe`` than the default.
     """
 
-    def __init__(
-        self,
-        dataset: TrainingSet,
-        max_epochs: int,
-        output: str | PathLike[str],
-        members: int = 5,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
-        recipe: Mapping[str, int] | None = None,
-    ) -> None:
-        if max_epochs < 1:
-            raise ValueError(f"max_epochs = {max_epochs}; give at least 1.")
-        self.dataset, self.max_epochs, self.output = dataset, max_epochs, Path(output)
-        self.members, self.device, self.seed, self.recipe = members, device, seed, dict(recipe or {})
+    dataset: TrainingSet
+    max_epochs: int
+    output: str | PathLike[str]
+    members: int = 5
+    device: str | torch.device = "cpu"
+    seed: int = 0
+    recipe: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_epochs < 1:
+            raise ValueError(f"max_epochs = {self.max_epochs}; give at least 1.")
 
     def run(self) -> None:
         """Train and write the bundle."""
@@ -136,7 +130,8 @@ class BundleTrainer:
             density_steps=max(1, round(default.density_steps * share)),
             preview_steps=max(1, round(default.preview_steps * share)),
         )
-        state = self.output.with_name(f"{self.output.name}.training")
+        output = Path(self.output)
+        state = output.with_name(f"{output.name}.training")
         self.dataset.make()
         fitted = fit(
             self.dataset.problem,

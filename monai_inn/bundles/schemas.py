@@ -30,8 +30,12 @@ SIZE: Schema = {"type": "integer", "minimum": 0}
 
 
 def object_of(required: Schema, optional: Schema | None = None) -> Schema:
-    """An object that has some entries, and may have others."""
-    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+    """An object that has some entries, and may have others; keys of several words are as many entries."""
+    needed, others = (
+        {name: kind for names, kind in entries.items() for name in names.split()}
+        for entries in (required, optional or {})
+    )
+    return {"type": "object", "required": list(needed), "properties": needed | others}
 
 
 def each(schema: Schema) -> Schema:
@@ -39,38 +43,23 @@ def each(schema: Schema) -> Schema:
     return {"type": "object", "additionalProperties": schema}
 
 
-_STRINGS = (
-    "version",
-    "monai_version",
-    "pytorch_version",
-    "numpy_version",
-    "task",
-    "description",
-    "authors",
-    "copyright",
-)
 METADATA_OF_ANY_FORMAT = object_of(
-    {name: TEXT for name in _STRINGS}
-    | {
+    {
+        "version monai_version pytorch_version numpy_version task description authors copyright": TEXT,
         "network_data_format": object_of(
             {"inputs": object_of({"image": object_of({"num_channels": {"type": "integer", "minimum": 1}})})}
         ),
         "monai_inn": object_of({"format_version": {"type": "integer"}}),
     },
-    {"name": TEXT, "intended_use": TEXT},
+    {"name intended_use": TEXT},
 )
 
-_PARAMETER = object_of(
-    {"name": TEXT, "unit": TEXT, "low": NUMBER, "high": NUMBER}, {"description": TEXT, "scale": TEXT}
-)
+_PARAMETER = object_of({"name unit": TEXT, "low high": NUMBER}, {"description scale": TEXT})
 _REPAIR = object_of(
     {"status": {"enum": ["repaired", "none needed"]}},
     {
-        "statement": TEXT,
-        "guarantee": TEXT,
-        "not_guaranteed": TEXT,
-        "simulations": NUMBER,
-        "interval": NUMBER,
+        "statement guarantee not_guaranteed": TEXT,
+        "simulations interval": NUMBER,
         "seeds": each(NUMBER),
         "targets": each({"type": "object"}),
         "groups": {"type": "array", "items": object_of({"parameters": TEXTS})},
@@ -79,18 +68,15 @@ _REPAIR = object_of(
 _CARD = object_of(
     {},
     {
-        "parameters": each(
-            object_of({"calibration_error": NUMBER}, {"sbc_p": NUMBER, "contraction": NUMBER})
-        ),
-        "measured_on": object_of({}, {"simulations": NUMBER, "seed": NUMBER}),
-        "nll": NUMBER,
-        "calibration_noise_floor_95": NUMBER,
+        "parameters": each(object_of({"calibration_error": NUMBER}, {"sbc_p contraction": NUMBER})),
+        "measured_on": object_of({}, {"simulations seed": NUMBER}),
+        "nll calibration_noise_floor_95": NUMBER,
         "ood": each(NUMBER),
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,
         "warnings": TEXTS,
         "recalibration": _REPAIR,
-        "package": object_of({"name": TEXT, "version": TEXT}),
+        "package": object_of({"name version": TEXT}),
     },
 )
 SECTION_OF_THIS_FORMAT = object_of(
@@ -108,34 +94,25 @@ SECTION_OF_THIS_FORMAT = object_of(
 SIZES: Schema = {"type": "array", "items": SIZE}
 _OLDER_NETWORK = object_of(
     {
-        "num_features": SIZE,
-        "num_density_features": SIZE,
+        "num_features num_density_features": SIZE,
         "groups": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
     },
     {
-        **dict.fromkeys(
-            (
-                "condition_channels", "encoder_width", "encoder_blocks", "components", "templates",
-                "members", "density_blocks", "num_ood_scores", "seed", "recalibration_knots",
-                "recalibration_cases",
-            ),
-            SIZE,
-        ),
+        "condition_channels encoder_width encoder_blocks components templates members density_blocks": SIZE,
+        "num_ood_scores seed recalibration_knots recalibration_cases": SIZE,
         "num_blocks": {"anyOf": [SIZE, SIZES]},
         "hidden_channels": {"type": "array", "items": {"anyOf": [SIZE, SIZES]}},
-        "density_hidden": SIZES,
-        "periodic": SIZES,
+        "density_hidden periodic": SIZES,
         "coupling": {"enum": ["spline", "affine"]},
     },
-)  # fmt: skip
+)
 _NETWORK = object_of(
     {
         "encoder": object_of({"kind": TEXT}),
-        "flow": {"type": "object"},
-        "density": {"type": "object"},
+        "flow density": {"type": "object"},
         "has_preview": {"type": "boolean"},
     },
-    dict.fromkeys(("num_ood_scores", "recalibration_knots", "recalibration_cases"), SIZE),
+    {"num_ood_scores recalibration_knots recalibration_cases": SIZE, "explanation": {"type": "object"}},
 )
 HEADER = object_of(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ def image_items(path: str | PathLike[str]) -> list[dict[str, str]]:
     return [{"image": str(file)} for file in files]
 
 
+@dataclass(eq=False)
 class BundleEvaluator:
     """Measure a bundle on fresh simulations: calibration, SBC, likelihood, false alarms.
 
@@ -89,29 +91,25 @@ class BundleEvaluator:
         device: where to evaluate.
     """
 
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        output_dir: str | PathLike[str],
-        cases: int = 4000,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.bundle, self.output_dir = bundle, Path(output_dir)
-        self.cases, self.seed, self.device = cases, seed, device
+    bundle: str | PathLike[str]
+    output_dir: str | PathLike[str]
+    cases: int = 4000
+    seed: int = 0
+    device: str | torch.device = "cpu"
 
     def run(self) -> dict[str, Any]:
         """Measure, write ``evaluation.json`` and return its content."""
         from monai_inn.training.measure import measure
 
         result = measure(load(self.bundle, str(self.device)), self.cases, self.seed)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        target = self.output_dir / "evaluation.json"
+        target = Path(self.output_dir) / "evaluation.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as draft:
             draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return result
 
 
+@dataclass(eq=False)
 class BundleExporter:
     """Write a bundle's map network as a program of ``torch.export``, which runs without this package.
 
@@ -121,8 +119,9 @@ class BundleExporter:
         samples: posterior samples per pixel.
     """
 
-    def __init__(self, bundle: str | PathLike[str], path: str | PathLike[str], samples: int = 64) -> None:
-        self.bundle, self.path, self.samples = bundle, Path(path), samples
+    bundle: str | PathLike[str]
+    path: str | PathLike[str]
+    samples: int = 64
 
     def run(self) -> Path:
         """Export for images ``(1, C, rows, columns)`` of any size, check it, and return the path.
@@ -142,4 +141,4 @@ class BundleExporter:
             raise RuntimeError("the exported program does not give the maps of the network; do not use it.")
         with replacing(self.path) as draft:
             torch.export.save(program, draft)
-        return self.path
+        return Path(self.path)

@@ -1,35 +1,29 @@
-"""Writing a bundle: complete under a temporary name first, so that there is never half of one."""
+"""Writing a bundle, whole or not at all; from a problem to one, able to continue after an interruption."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.bundles import configs
+from monai_inn.bundles import configs, layout
 from monai_inn.bundles.card import model_card
-from monai_inn.bundles.layout import (
-    CONFIGS,
-    METADATA,
-    PARTS,
-    PROBLEM,
-    README,
-    SECTION,
-    STATE_DICT,
-    WEIGHTS,
-    sha256,
-)
 from monai_inn.bundles.metadata import metadata
-from monai_inn.folders import new_folder
+from monai_inn.folders import check_target, new_folder
+from monai_inn.problems.parameters import labels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from monai_inn.inferers import FittedPosterior
+    from monai_inn.problems import InverseProblem
+    from monai_inn.training import Progress
 
-__all__ = ["save"]
+__all__ = ["fit_bundle", "save"]
 
 _LICENSE = Path(__file__).parent / "LICENSE"
 
@@ -52,23 +46,23 @@ def save(fitted: FittedPosterior, path: str | PathLike[str], *, monai_weights: b
         ValueError: if the folder exists and is not a bundle.
         OSError: if it cannot be written.
     """
-    with new_folder(path, METADATA, "a bundle", PARTS) as draft:
+    with new_folder(path, layout.METADATA, "a bundle", layout.PARTS) as draft:
         _fill(draft, fitted, Path(path).absolute().name, monai_weights)
 
 
 def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool) -> None:
     """Write every file of a bundle into an empty folder."""
-    for part in (CONFIGS, "models", "docs"):
+    for part in (layout.CONFIGS, "models", "docs"):
         (folder / part).mkdir()
     shutil.copyfile(_LICENSE, folder / "LICENSE")
     _write_weights(folder, fitted, monai_weights)
-    weights = folder / WEIGHTS
-    description = metadata(fitted, name, sha256(weights), weights.stat().st_size)
+    weights = folder / layout.WEIGHTS
+    description = metadata(fitted, name, layout.sha256(weights), weights.stat().st_size)
     files = {"metadata": description, **configs.of(fitted)}
     for stem, content in files.items():
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
-    (folder / README).write_text(model_card(fitted, description), encoding="utf-8")
+        (folder / layout.CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / layout.README).write_text(model_card(fitted, description), encoding="utf-8")
 
 
 def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -> None:
@@ -76,17 +70,17 @@ def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -
     from safetensors.torch import save as serialised
 
     state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
-    constants = {f"{PROBLEM}{name}": value.cpu() for name, value in fitted.problem.tensors.items()}
+    constants = {f"{layout.PROBLEM}{name}": value.cpu() for name, value in fitted.problem.tensors.items()}
     stored = {name: _narrowed(value) for name, value in (state | constants).items()}
     header: dict[str, Any] = {
         "problem": {"name": fitted.problem.name, "config": fitted.problem.to_config()},
         "network": fitted.network.config,
     }
     # One entry: several would come in any order, and the same network would give different files.
-    description = {SECTION: json.dumps(header, allow_nan=False)}
-    (folder / WEIGHTS).write_bytes(serialised(stored, description))  # `save_file` makes it private
+    description = {layout.SECTION: json.dumps(header, allow_nan=False)}
+    (folder / layout.WEIGHTS).write_bytes(serialised(stored, description))  # `save_file` makes it private
     if monai_weights:
-        torch.save({f"network.{name}": value for name, value in state.items()}, folder / STATE_DICT)
+        torch.save({f"network.{name}": value for name, value in state.items()}, folder / layout.STATE_DICT)
 
 
 def _narrowed(value: Tensor) -> Tensor:
@@ -96,3 +90,81 @@ def _narrowed(value: Tensor) -> Tensor:
     half = value.half()
     is_lossless = value.dtype == torch.float32 and half.float().equal(value)
     return (half if is_lossless else value).contiguous()
+
+
+def fit_bundle(
+    problem: InverseProblem,
+    out: str | PathLike[str],
+    *,
+    resume: bool = False,
+    warm: str | PathLike[str] | None = None,
+    device: str = "cpu",
+    progress: Callable[[float, str], None] = lambda share, text: None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Fit a problem and write its bundle; the training state lies in ``OUT.training`` until that is done.
+
+    Args:
+        problem: the inverse problem.
+        out: bundle folder to write.
+        resume: continue from ``OUT.training``; start anew if it holds no checkpoint yet.
+        warm: bundle of another patient to start from, see ``training.fit``.
+        device: where to train.
+        progress: called with the share of the current stage and a text.
+        options: further ones of ``training.fit``, such as ``minutes``, ``seed`` or ``simulations``.
+
+    Returns:
+        What was made, JSON-ready: path of the bundle, problem, device, targets, what people call each
+        parameter, notes on how it was made, what was measured, warnings, and the command to use it.
+
+    Raises:
+        ValueError: if an argument is not usable, or a training was interrupted and ``resume`` is not set.
+        OSError: if the bundle cannot be written; checked before training starts.
+    """
+    from monai_inn.bundles.reading import load
+    from monai_inn.training import fit
+    from monai_inn.training.checkpoint import STATE, Checkpoint
+
+    check_target(out, layout.METADATA, "a bundle")
+    target = Path(out).absolute()
+    state = target.with_name(f"{target.name}.training")
+    check_target(state, STATE, "a training state")
+
+    def tell(report: Progress) -> None:
+        loss = "" if report.loss != report.loss else f", held-out {report.loss:.3f}"
+        minutes, seconds = divmod(int(report.seconds_left), 60)
+        progress(report.share, f"{report.stage}{loss}, {minutes}:{seconds:02d} left")
+
+    checkpoint = Checkpoint(state)
+    has_state, notes = checkpoint.exists, []
+    if has_state and not resume:
+        raise ValueError(
+            f"{state} holds an interrupted training; continue it with --resume (resume=True), "
+            "or delete the folder to start anew."
+        )
+    if resume and not has_state:
+        notes.append(f"{state} holds no checkpoint, so the training started anew.")
+        progress(0.0, "no checkpoint, starting anew")
+    fitted = fit(
+        problem,
+        checkpoint=state,
+        resume=resume,
+        warm=None if warm is None else load(warm, device),
+        device=device,
+        progress=tell,
+        **options,
+    )
+    save(fitted, target)
+    checkpoint.remove()
+    application = problem.application
+    return {
+        "out": str(out),
+        "problem": problem.name,
+        "device": application.device_line.replace("`", ""),
+        "targets": list(problem.targets),
+        "labels": labels((p.name, p.description) for p in problem.parameters),
+        "notes": notes,
+        "measured": fitted.card,
+        "warnings": fitted.warnings,
+        "next": application.usage[0].replace(" . ", f" {shlex.quote(str(out))} "),
+    }

@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["TOLERATED_ERROR", "card_warnings"]
 
 TOLERATED_ERROR = 0.02
-_CAUGHT = 0.9
+_CAUGHT, _FLAGGED = 0.9, "flagged_"
 
 
 def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
@@ -49,8 +49,12 @@ def _of_package(package: Mapping[str, str] | None) -> list[str]:
 
 
 def _of_trust(card: Mapping[str, Any]) -> list[str]:
-    seen = card.get("ood", {}).get("flagged", {})
-    missed = [f"{what.replace('_', ' ')} {share:.0%}" for what, share in seen.items() if share < _CAUGHT]
+    seen = {name: share for name, share in card.get("ood", {}).items() if name.startswith(_FLAGGED)}
+    missed = [
+        f"{name.removeprefix(_FLAGGED).replace('_', ' ')} {share:.0%}"
+        for name, share in seen.items()
+        if share is not None and share < _CAUGHT
+    ]
     if not missed:
         return []
     return [

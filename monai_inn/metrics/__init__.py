@@ -1,7 +1,5 @@
 """Calibration, scores, modes, out-of-distribution detection; ``PosteriorMetric`` is their MONAI metric."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes
@@ -11,7 +9,14 @@ from monai_inn.metrics.calibration import (
     calibration_noise_floor,
     curve_of_counts,
 )
-from monai_inn.metrics.coverage import coverage, coverage_interval, coverage_of_counts
+from monai_inn.metrics.coverage import (
+    coverage,
+    coverage_interval,
+    coverage_of_counts,
+    needed_cases_for_shift,
+    needed_cases_for_width,
+    width_and_shift,
+)
 from monai_inn.metrics.detection import auroc, average_precision, bootstrap_interval, fpr_at_tpr
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.grid import grid_divergence, posterior_grid
@@ -25,13 +30,11 @@ from monai_inn.metrics.modes import (
     mode_distance,
     mode_scores,
 )
-from monai_inn.metrics.normal_scores import needed_cases_for_shift, needed_cases_for_width, width_and_shift
 from monai_inn.metrics.ood import ConformalThreshold, typicality, waic, waic_terms
-from monai_inn.metrics.poses import point_spread, registration_error
 from monai_inn.metrics.recommend import Application, recommend
 from monai_inn.metrics.resimulation import resimulation_error, resimulation_test
 from monai_inn.metrics.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity, uniformity_of_counts
-from monai_inn.metrics.scores import crps, energy_score, log_score
+from monai_inn.metrics.scores import crps, energy_score, log_score, point_spread, registration_error
 from monai_inn.metrics.sharpness import contraction, hds_length, interval_width, posterior_sd
 from monai_inn.metrics.tarp import tarp
 from monai_inn.metrics.two_sample import c2st, joint_pairs, mmd

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from monai_inn.metrics.calibration import curve_of_counts
 from monai_inn.metrics.cases import check_mask
-from monai_inn.metrics.coverage import coverage_of_counts
+from monai_inn.metrics.coverage import coverage_of_counts, width_and_shift
 from monai_inn.metrics.ecdf import ecdf_difference
-from monai_inn.metrics.normal_scores import width_and_shift
 from monai_inn.metrics.resimulation import resimulation_error
-from monai_inn.metrics.sbc import break_ties, rank_counts, sbc_ranks, stream, uniformity_of_counts, unit_share
+from monai_inn.metrics.sbc import break_ties, rank_counts, sbc_ranks, uniformity_of_counts, unit_share
 from monai_inn.metrics.scores import crps, energy_score
 from monai_inn.metrics.sharpness import hds_length, interval_width, posterior_sd
 from monai_inn.metrics.tarp import prior_scale, tarp_fractions, tarp_of_fractions
 from monai_inn.metrics.two_sample import c2st, joint_pairs, mmd
+from monai_inn.seeding import stream
 
 __all__ = ["METRICS", "PosteriorMetric"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.stats import chi2, kstest, t
 from torch import Tensor
@@ -133,15 +134,8 @@ def resimulation_test(
     return ResimulationTest(
         mean,
         (mean - half, mean + half),
-        _median(error),
+        float(np.median(error.numpy())),
         float(chi2.median(num_channels)) / num_channels,
         float(law.statistic),
         float(law.pvalue),
     )
-
-
-def _median(values: Tensor) -> float:
-    """Mean of the two middle values, for any number of them."""
-    ordered = values.flatten().sort().values
-    size = ordered.numel()
-    return float((ordered[(size - 1) // 2] + ordered[size // 2]) / 2)

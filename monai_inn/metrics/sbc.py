@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
 from monai_inn.metrics.cases import case_slices, check_cases, unwrap
 from monai_inn.networks.kernels.chunks import on_all_threads
+from monai_inn.seeding import stream
 
 __all__ = [
     "SbcUniformity",
@@ -27,7 +28,7 @@ _CASES_PER_BIN = 20
 _MAX_BINS = 20
 
 # Values compared at a time: a megabyte or two, so that what is made of them stays in the cache.
-CHUNK = 2**18
+_CHUNK = 2**18
 
 
 class SbcUniformity(NamedTuple):
@@ -114,24 +115,33 @@ def below_and_equal(
     All that ranks need, before chance enters. Arguments and errors as for ``sbc_ranks``.
     """
     samples, truth = check_cases(samples, truth, mask, period)
-    below = torch.empty(truth.shape, dtype=torch.int64, device=truth.device)
-    equal = torch.empty_like(below)
-    chunks = list(case_slices(samples, CHUNK))
+    return count_in_chunks(
+        samples, truth.shape, lambda cases: unwrap(samples[:, cases], truth[cases], period)
+    )
 
-    def count(cases: slice) -> tuple[Tensor, Tensor]:
-        return count_below_and_equal(*unwrap(samples[:, cases], truth[cases], period))
 
+def count_in_chunks(
+    samples: Tensor, shape: Sequence[int], values_of: Callable[[slice], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Count the values of samples below and equal to the truth's, two of the shape ``(N, …)``, int64.
+
+    Args:
+        samples: shape ``(S, N, D)``.
+        shape: shape of the truth's values.
+        values_of: the values of some cases, of their samples ``(S, n, …)`` and their truth ``(n, …)``.
+    """
+
+    def count(cases: slice) -> list[Tensor]:
+        drawn, true = values_of(cases)
+        # Summed as bytes: torch widens a boolean array to int64 before it adds.
+        return [hit.view(torch.uint8).sum(0, dtype=torch.int32) for hit in (drawn < true, drawn == true)]
+
+    below, equal = torch.empty(2, *shape, dtype=torch.int64, device=samples.device)
+    chunks = list(case_slices(samples, _CHUNK))
     # A chunk is too small to share between threads.
-    for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
+    for cases, counts in zip(chunks, on_all_threads(count, chunks, samples.device), strict=True):
         below[cases], equal[cases] = counts
     return below, equal
-
-
-def count_below_and_equal(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Count the samples ``(S, …)`` below and equal to the truth ``(…)``."""
-    # Summed as bytes: torch widens a boolean array to int64 before it adds.
-    below = (samples < truth).view(torch.uint8).sum(0, dtype=torch.int32)
-    return below, (samples == truth).view(torch.uint8).sum(0, dtype=torch.int32)
 
 
 def break_ties(below: Tensor, equal: Tensor, seed: int) -> Tensor:
@@ -142,15 +152,6 @@ def break_ties(below: Tensor, equal: Tensor, seed: int) -> Tensor:
     """
     uniform = torch.rand(below.shape, generator=stream(seed, "ties"), dtype=torch.float64)
     return below + uniform.to(below.device) * (equal + 1)
-
-
-def stream(seed: int, purpose: str) -> torch.Generator:
-    """Random stream of one purpose, independent of the others and of what the same seed gives elsewhere.
-
-    Samples are often drawn after ``torch.manual_seed(0)``; a generator of seed 0 would repeat their numbers.
-    """
-    entropy = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(entropy) % 2**63)
 
 
 def unit_share(spread: Tensor, num_samples: int | Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
-from monai_inn.metrics.cases import angles, case_slices, check_cases, check_scale, check_share
-from monai_inn.metrics.sbc import CHUNK, break_ties, count_below_and_equal, stream, unit_share
-from monai_inn.networks.kernels.chunks import on_all_threads
+from monai_inn.metrics.cases import angles, check_cases, check_scale, check_share
+from monai_inn.metrics.sbc import break_ties, count_in_chunks, unit_share
+from monai_inn.seeding import stream
 
 __all__ = ["TarpResult", "other_truths", "prior_scale", "tarp", "tarp_fractions", "tarp_of_fractions"]
 
@@ -128,21 +128,17 @@ def tarp_fractions(
         raise ValueError("references hold NaN or infinite values; give a point for each case that counts.")
     unit = prior_scale(truth, period) if scale is None else check_scale(scale, truth.shape[1], "scale")
     weight = (1 / unit).to(samples)
-    below = torch.empty(truth.shape[0], dtype=torch.int64, device=truth.device)
-    equal = torch.empty_like(below)
-    chunks = list(case_slices(samples, CHUNK))
 
-    def count(cases: slice) -> tuple[Tensor, Tensor]:
+    def distances(cases: slice) -> tuple[Tensor, Tensor]:
         # Truth and samples go through the same arithmetic: what is equal stays equal.
         drawn, true = (
             _squared_distance(points, references[cases], weight, period)
             for points in (samples[:, cases], truth[None, cases])
         )
-        return count_below_and_equal(drawn, true[0])
+        return drawn, true[0]
 
-    for cases, counts in zip(chunks, on_all_threads(count, chunks, truth.device), strict=True):
-        below[cases], equal[cases] = counts
-    return unit_share(break_ties(below, equal, seed), samples.shape[0])
+    counts = count_in_chunks(samples, truth.shape[:1], distances)
+    return unit_share(break_ties(*counts, seed), samples.shape[0])
 
 
 def tarp_of_fractions(

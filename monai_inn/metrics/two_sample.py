@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases, check_scale, embed
-from monai_inn.metrics.sbc import stream
+from monai_inn.seeding import stream
 
 __all__ = ["C2stResult", "MmdResult", "c2st", "joint_pairs", "mmd"]
 
@@ -83,7 +83,8 @@ def mmd(
     if scale is not None:
         unit = check_scale(scale, points.shape[1], "scale").cpu()
         points, turn = points / unit, None if turn is None else turn / unit
-    distance = _distances(embed(points, turn))
+    embedded = embed(points, turn)
+    distance = torch.cdist(embedded, embedded, compute_mode="donot_use_mm_for_euclid_dist")
     width = _median_distance(distance) if bandwidth == "median" else float(bandwidth)
     if not (0 < width < math.inf):
         raise ValueError(
@@ -218,10 +219,6 @@ def _p_value(statistic: Tensor) -> float:
     # Equal values differ in their last digits when sums are taken in another order.
     reached = statistic >= statistic[0] - 1e-12 * statistic.abs().amax()
     return float(reached.double().mean())
-
-
-def _distances(z: Tensor) -> Tensor:
-    return torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _median_distance(distance: Tensor) -> float:

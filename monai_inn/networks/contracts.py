@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from monai_inn.networks.parts import Encoder, Part, build, describe
 
-__all__ = ["check_encoder", "check_flow"]
+__all__ = ["check_encoder", "check_flow", "require"]
 
 _ROWS = 6
 
@@ -29,11 +29,11 @@ def check_encoder(encoder: Encoder, features: Tensor) -> None:
     encoder = copy.deepcopy(encoder).eval()
     condition = encoder(rows)
     expected = (len(rows), encoder.out_channels)
-    _require(condition.shape == expected, f"{name} returned {tuple(condition.shape)}, expected {expected}.")
-    _require(condition.isfinite().all(), f"{name} returned values that are not finite.")
-    _require(_near(encoder(rows[:1]), condition[:1]), f"{name}'s answer to a row depends on the other rows.")
+    require(condition.shape == expected, f"{name} returned {tuple(condition.shape)}, expected {expected}.")
+    require(condition.isfinite().all(), f"{name} returned values that are not finite.")
+    require(_near(encoder(rows[:1]), condition[:1]), f"{name}'s answer to a row depends on the other rows.")
     stacked = encoder(rows.unsqueeze(1))
-    _require(
+    require(
         stacked.shape == (len(rows), 1, encoder.out_channels) and _near(stacked.squeeze(1), condition),
         f"{name} takes rows (N, F), but not (N, 1, F); keep all axes in front.",
     )
@@ -61,22 +61,22 @@ def check_flow(flow: nn.Module, condition: Tensor | None = None, values: Tensor 
         generator = torch.Generator().manual_seed(0)
         values = torch.randn(rows, channels, generator=generator, dtype=torch.float64)
     log_prob, latent = q.log_prob(values), q.latent(values)
-    _require(log_prob.shape == (rows,), f"{name}: log_prob has the shape {tuple(log_prob.shape)}.")
+    require(log_prob.shape == (rows,), f"{name}: log_prob has the shape {tuple(log_prob.shape)}.")
     if condition is not None:
         back = q.push(latent.unsqueeze(0))[0]
-        _require((back - values).abs().max() < 1e-6, f"{name}: push does not undo latent.")
+        require((back - values).abs().max() < 1e-6, f"{name}: push does not undo latent.")
     for row, value in enumerate(values):
         here = flow(None if condition is None else condition[row])
         jacobian = torch.autograd.functional.jacobian(here.latent, value)
         normal = -0.5 * latent[row].square().sum() - 0.5 * channels * math.log(2 * math.pi)
         expected = normal + torch.linalg.slogdet(jacobian)[1]
-        _require(
+        require(
             torch.allclose(here.log_prob(value), expected, atol=1e-6),
             f"{name}: log_prob is not that of the map from values to latents.",
         )
     for leading in _leading(flow, channels):
         part = q.leading(leading)
-        _require(
+        require(
             torch.allclose(part.latent(values[:, :leading]), latent[:, :leading], atol=1e-9),
             f"{name}: the marginal of the first {leading} channels is not that of all.",
         )
@@ -96,21 +96,22 @@ def _check_copies(part: Part, rows: Tensor | None, values: Tensor | None = None)
     description = describe(part)
     again = build(description).to(next(part.parameters()).dtype).eval()
     again.load_state_dict(part.state_dict())
-    _require(describe(again) == description, f"{type(part).__name__}: config is not that of its copy.")
+    require(describe(again) == description, f"{type(part).__name__}: config is not that of its copy.")
     one, other = (made(rows) if values is None else made(rows).log_prob(values) for made in (part, again))
-    _require(torch.equal(one, other), f"{type(part).__name__}: a copy made from config answers differently.")
+    require(torch.equal(one, other), f"{type(part).__name__}: a copy made from config answers differently.")
 
 
 def _check_gradients(part: nn.Module, loss: Tensor) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in part.named_parameters() if p.requires_grad and p.grad is None]
-    _require(not idle, f"{type(part).__name__}: no gradient reaches {', '.join(idle)}.")
+    require(not idle, f"{type(part).__name__}: no gradient reaches {', '.join(idle)}.")
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def _require(holds: bool | Tensor, message: str) -> None:
+def require(holds: bool | Tensor, message: str) -> None:
+    """Raise a ``ValueError`` with the message where something does not hold."""
     if not holds:
         raise ValueError(message)

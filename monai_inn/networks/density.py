@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from monai_inn.networks.encoders.whitening import LEADING, Components, Whitening
 from monai_inn.networks.flows.flows import FlowEnsemble
+from monai_inn.networks.parts import arguments
 
 __all__ = ["ObservationDensity"]
 
@@ -42,6 +43,7 @@ class ObservationDensity(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.config = arguments(locals())
         leading = min(LEADING, components)
         self.components = Components(num_features, components, leading) if components else None
         channels = leading + 1 if components else num_features
@@ -59,15 +61,6 @@ class ObservationDensity(nn.Module):
             mixing="rotation",
             seed=seed,
         )
-        self.config = {
-            "num_features": num_features,
-            "members": members,
-            "num_blocks": num_blocks,
-            "hidden_channels": list(hidden_channels),
-            "components": components,
-            "may_miss": may_miss,
-            "seed": seed,
-        }
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:

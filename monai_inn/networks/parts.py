@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from monai_inn.registry import Registry
 
-__all__ = ["PARTS", "Encoder", "Part", "build", "describe", "register"]
+__all__ = ["PARTS", "Encoder", "Part", "arguments", "build", "describe", "register"]
 
 
 class Part(nn.Module):
@@ -68,6 +68,15 @@ def _ours() -> dict[str, str]:
 
 PARTS: Registry[type[Part]] = Registry(Part, "kind", "monai_inn.networks", "part of a network", _ours)
 register = PARTS.register
+
+
+def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an ``__init__`` was given, from its first ``locals()``, as ``config`` keeps it for JSON."""
+    return {
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in given.items()
+        if name not in ("self", "__class__")
+    }
 
 
 def build(description: Mapping[str, Any], **sizes: Any) -> Part:

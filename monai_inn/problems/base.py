@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
@@ -18,7 +17,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems.application import Application
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
-from monai_inn.seeding import seeded
+from monai_inn.seeding import seeded, stream
 
 __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "checksum", "drawn", "stream"]
 
@@ -27,14 +26,13 @@ __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "checksum", "drawn",
 BLOCK = 1024
 
 
+SampleShape = torch.Size | list[int] | tuple[int, ...]
+
+
 class Prior(Distribution):
     """Prior that draws from a generator of its own, as distributions of torch do not."""
 
-    def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters in physical units, ``(*sample_shape, D)``; torch's own generator by default."""
         raise NotImplementedError
 
@@ -49,11 +47,7 @@ class FlatPrior(Prior):
         self.space = space
         super().__init__(torch.Size(), torch.Size([len(space)]), validate_args=False)
 
-    def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters in physical units, shape ``(*sample_shape, D)``."""
         shape = torch.Size(sample_shape)
         return self.space.sample_prior(shape.numel(), generator).reshape(*shape, len(self.space))
@@ -269,9 +263,3 @@ def drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
         return prior.sample((BLOCK,), generator).float()
     with seeded(int(torch.randint(2**62, (), generator=generator))):
         return prior.sample(torch.Size((BLOCK,))).float()
-
-
-def stream(seed: int, block: int, purpose: str) -> torch.Generator:
-    """Random stream of one block, independent of every other block and purpose."""
-    entropy = np.random.SeedSequence([seed, block, *purpose.encode()]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(entropy) % 2**63)

@@ -96,11 +96,7 @@ class Observation:
         return self.places * len(self.names)
 
     def __len__(self) -> int:
-        return self.num_values + self._num_context
-
-    @property
-    def _num_context(self) -> int:
-        return len(self.context) * (self.places if self.kind == "series" else 1)
+        return self.num_values + len(self.context) * (self.places if self.kind == "series" else 1)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from monai_inn.files import one_line
-from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, drawn, stream
+from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, drawn
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of
-from monai_inn.seeding import seeded_everywhere
+from monai_inn.seeding import seeded_everywhere, stream
 
 __all__ = ["Simulated", "Simulator", "problem_of"]
 

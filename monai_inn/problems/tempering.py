@@ -135,7 +135,8 @@ class _Particles:
         for _ in range(_MOST_MOVES // _MOVES_BETWEEN_LOOKS):
             for _ in range(_MOVES_BETWEEN_LOOKS):
                 self._move_once(mean, factor)
-            memory = float(_correlation(start, self.latent).max())
+            a, b = (rows - rows.mean(0) for rows in (start, self.latent))
+            memory = float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0))).max())  # correlation
             # Particles of separate modes never forget which one is theirs.
             if memory < _FORGOTTEN or memory > _STUCK * before:
                 return
@@ -162,9 +163,3 @@ def _log_prior_over_normal(latent: Tensor, mean: Tensor, factor: Tensor) -> Tens
     """Log of the prior's density over the normal's, up to a constant, shape ``(n,)``."""
     white = torch.linalg.solve_triangular(factor, (latent - mean).T, upper=False)
     return 0.5 * white.square().sum(0) - 0.5 * latent.square().sum(-1)
-
-
-def _correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Correlation of each column of two sets of rows ``(n, D)``, shape ``(D,)``."""
-    a, b = first - first.mean(0), second - second.mean(0)
-    return (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0))

@@ -1,7 +1,5 @@
 """Figures and files of results."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes

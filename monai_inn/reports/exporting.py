@@ -197,6 +197,12 @@ def _write_page(draft: Path, result: StoredResult) -> list[Entry]:
 
 
 def _write_dicom(draft: Path, result: StoredResult, source: str | PathLike[str] | None) -> list[Entry]:
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            'DICOM export needs highdicom; install it with pip install "monai_inn[dicom]".'
+        ) from error
     from monai_inn.reports.dicom.maps import write_dicom
 
     target = draft / "dicom"

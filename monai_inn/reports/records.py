@@ -8,22 +8,19 @@ import platform
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from monai_inn.bundles.layout import SECTION, sha256
-from monai_inn.bundles.listing import overview
+from monai_inn.bundles.metadata import overview
 from monai_inn.bundles.reading import describe, find
-from monai_inn.reports.preparing import image_files
+from monai_inn.inferers import FittedPosterior
+from monai_inn.problems import InverseProblem
+from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
-
-if TYPE_CHECKING:
-    from monai.data.meta_tensor import MetaTensor
-
-    from monai_inn.inferers import FittedPosterior
-    from monai_inn.problems import InverseProblem
 
 __all__ = ["provenance", "record", "summary", "trust_summary"]
 

@@ -7,20 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from monai.data.meta_tensor import MetaTensor
 
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
+from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import stored_levels
-from monai_inn.reports.map_files import on_cpu, write_maps, write_photo, write_quantiles, write_samples
-from monai_inn.reports.preparing import read_image
+from monai_inn.reports import image_files
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
-
-if TYPE_CHECKING:
-    from monai.data.meta_tensor import MetaTensor
-
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["RESULT", "infer_image", "trust_image", "write_json"]
 
@@ -73,43 +70,32 @@ def infer_image(
         ValueError: if bundle, image or an argument is not usable.
         OSError: if a file cannot be read or written.
     """
-    options: dict[str, Any] = {
-        "samples": samples,
-        "interval": interval,
-        "below": dict(below or {}),
-        "false_alarm": false_alarm,
-    }
-    settings = {
-        **options,
-        "save_samples": save_samples,
-        "save_quantiles": save_quantiles,
-        "mask": mask,
-        "white": white,
-        "dark": dark,
-        "shrink": shrink,
-        "seed": seed,
-    }
+    options: dict[str, Any] = {"samples": samples, "interval": interval, "below": dict(below or {})}
+    options["false_alarm"] = false_alarm
+    reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
+    kept = {"save_samples": save_samples, "save_quantiles": save_quantiles}
+    settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
-        loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
+        loaded = image_files.read_image(image, fitted.problem, **reading)
         if preview is not None:
-            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings | {"device": device}))
+            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
         started = time.monotonic()
-        maps = on_cpu(
+        maps = image_files.on_cpu(
             fitted.maps(
                 loaded, **options, quantiles=save_quantiles, seed=seed, batched=False, progress=progress
             )
         )
         seconds = time.monotonic() - started
         files = [
-            *write_maps(draft, maps),
-            *write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
-            *write_samples(draft, fitted, loaded, save_samples, seed),
-            write_photo(draft, fitted, loaded),
+            *image_files.write_maps(draft, maps),
+            *image_files.write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
+            *image_files.write_samples(draft, fitted, loaded, save_samples, seed),
+            image_files.write_photo(draft, fitted, loaded),
         ]
-        result = record("infer", bundle, fitted, image, settings | {"device": device}, loaded, files)
+        result = record("infer", bundle, fitted, image, settings, loaded, files)
         result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
         caption = (
             f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "
@@ -128,15 +114,15 @@ def _preview(
 ) -> None:
     """Write what is known after one pass for each pixel: quantiles of the preview head, and trust."""
     bundle, image, settings = about
-    maps = on_cpu(
+    maps = image_files.on_cpu(
         fitted.preview(loaded, batched=False) | fitted.trust(loaded, false_alarm=false_alarm, batched=False)
     )
     levels = fitted.preview_levels
     with new_folder(out, RESULT, "a result of inference") as draft:
         files = [
-            *write_maps(draft, maps),
-            *write_quantiles(draft, maps, levels),
-            write_photo(draft, fitted, loaded),
+            *image_files.write_maps(draft, maps),
+            *image_files.write_quantiles(draft, maps, levels),
+            image_files.write_photo(draft, fitted, loaded),
         ]
         settings = settings | {"interval": levels[-1] - levels[0]}
         result = record("preview", bundle, fitted, image, settings, loaded, files)
@@ -160,19 +146,15 @@ def trust_image(
 
     Arguments, result and errors are those of ``infer_image``.
     """
-    settings = {
-        "false_alarm": false_alarm,
-        "mask": mask,
-        "white": white,
-        "dark": dark,
-        "shrink": shrink,
-        "device": device,
-    }
+    reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
+    settings = {"false_alarm": false_alarm, **reading, "device": device}
     fitted = load(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
-        loaded = read_image(image, fitted.problem, mask=mask, white=white, dark=dark, shrink=shrink)
-        maps = on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
-        result = record("ood", bundle, fitted, image, settings, loaded, list(write_maps(draft, maps)))
+        loaded = image_files.read_image(image, fitted.problem, **reading)
+        maps = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
+        result = record(
+            "ood", bundle, fitted, image, settings, loaded, list(image_files.write_maps(draft, maps))
+        )
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)
     return result

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from monai_inn.inferers import FittedPosterior
 from monai_inn.problems import Parameter, ParameterSpace
-
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["PriorScale", "prior_scale", "trust_scale"]
 

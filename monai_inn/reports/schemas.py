@@ -38,10 +38,7 @@ def list_of(items: Schema, least: int = 0, most: int | None = None) -> Schema:
 BUNDLE = object_of(
     {},
     {
-        "name": TEXT,
-        "path": TEXT,
-        "version": TEXT,
-        "weights_sha256": TEXT,
+        "name path version weights_sha256": TEXT,
         "camera": _OPTIONAL_TEXT,
         "calibration": {
             "anyOf": [
@@ -65,24 +62,14 @@ RESULT_RECORD = object_of(
         "bundle": BUNDLE,
         "files": list_of(
             object_of(
-                {"file": FILE, "map": TEXT, "parameter": TEXT},
+                {"file": FILE, "map parameter": TEXT},
                 {"unit": TEXT, "levels": list_of(FINITE, least=1)},
             )
         ),
         "image": object_of({"path": TEXT}, {"sha256": each(TEXT)}),
         "intended_use": TEXT,
         "parameters": list_of(
-            object_of(
-                {
-                    "name": TEXT,
-                    "unit": TEXT,
-                    "description": TEXT,
-                    "low": FINITE,
-                    "high": FINITE,
-                    "width": FINITE,
-                },
-                {"scale": TEXT},
-            ),
+            object_of({"name unit description": TEXT, "low high width": FINITE}, {"scale": TEXT}),
             least=1,
         ),
         "settings": object_of(
@@ -92,9 +79,7 @@ RESULT_RECORD = object_of(
                 "false_alarm": FINITE,
                 "below": {"anyOf": [each(FINITE), {"type": "null"}]},
                 "shrink": COUNT,
-                "mask": _OPTIONAL_TEXT,
-                "white": _OPTIONAL_TEXT,
-                "dark": _OPTIONAL_TEXT,
+                "mask white dark": _OPTIONAL_TEXT,
             },
         ),
         "summary": object_of({}, {"share_untrusted": NUMBER}),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError, own_file
 from monai_inn.reading.limits import check_affine
-from monai_inn.reading.nifti import load_nifti, scaled
+from monai_inn.reading.volumes import load_nifti, scaled
 from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]

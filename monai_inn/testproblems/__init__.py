@@ -1,14 +1,14 @@
 """Problems whose posteriors are known, on which methods are measured."""
 
 _CLASSES = {
-    "complex_roots": "roots:ComplexRoots",
-    "eight_modes": "mixture:EightModes",
+    "complex_roots": "several_modes:ComplexRoots",
+    "eight_modes": "several_modes:EightModes",
     "epidemic": "sir:Epidemic",
-    "gaussian_uniform": "gaussian_uniform:GaussianUniform",
+    "gaussian_uniform": "gaussian:GaussianUniform",
     "inverse_ballistics": "ballistics:InverseBallistics",
-    "inverse_kinematics": "kinematics:InverseKinematics",
+    "inverse_kinematics": "planar:InverseKinematics",
     "linear_gaussian": "gaussian:LinearGaussian",
     "slcp": "slcp:SimpleLikelihood",
-    "two_moons": "two_moons:TwoMoons",
+    "two_moons": "planar:TwoMoons",
 }
 PROBLEMS = {name: f"{__name__}.{place}" for name, place in _CLASSES.items()}

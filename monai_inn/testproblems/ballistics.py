@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Poisson
 
-from monai_inn.problems.arguments import check_positive, split_parameters
-from monai_inn.problems.base import FlatPrior, InverseProblem
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter, ParameterSpace
-from monai_inn.problems.references import ReferencePosterior, rejection_sample
+from monai_inn.problems import Observation, Parameter, ParameterSpace
+from monai_inn.problems.base import FlatPrior, SampleShape
+from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
+from monai_inn.problems.references import rejection_sample
 
 __all__ = ["InverseBallistics"]
 
@@ -26,7 +24,7 @@ _SPEED_MEAN_M_S = 15
 _NEWTON_STEPS = 25
 
 
-class InverseBallistics(InverseProblem):
+class InverseBallistics(WhiteNoise, KnownPosterior):
     """Position, height, angle and speed of a throw with air drag, from where the object hit the ground.
 
     One observation of four parameters: flat and lobbed throws land at the same place. Two parameters of the
@@ -34,6 +32,9 @@ class InverseBallistics(InverseProblem):
     uniform number in ±½ is added, and the object really flies with the sum. Its height is
     ``max(0, N(1.5, 0.5²))``: here the parameter is the normal number, and heights below the ground (0.1 %)
     count as on it.
+
+    The exact posterior: samples are independent, by rejection on height, angle and speed, then the position
+    in closed form. The density's evidence is a Gauss quadrature over the three.
 
     Args:
         noise_sd_m: standard deviation of the noise on the place of impact, in m.
@@ -44,11 +45,11 @@ class InverseBallistics(InverseProblem):
     Source: Kruse et al., Benchmarking invertible architectures on inverse problems, 2021.
     """
 
-    name: ClassVar[str] = "inverse_ballistics"
+    name = "inverse_ballistics"
     observation = Observation.pixel("impact")
 
     def __init__(self, noise_sd_m: float = 0.1) -> None:
-        self.noise_sd_m = check_positive("noise_sd_m", noise_sd_m)
+        self.noise_sd = self.noise_sd_m = check_positive("noise_sd_m", noise_sd_m)
         unbounded = (-math.inf, math.inf)
         height = "height of the release point; on the ground if negative"
         self.parameters = (
@@ -76,23 +77,8 @@ class InverseBallistics(InverseProblem):
         position, height, angle, speed = split_parameters(theta, self.space)
         return (position + _range(height, angle, speed)).unsqueeze(-1).to(theta.dtype)
 
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise."""
-        white = torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-        return y + self.noise_sd_m * white
-
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the exact posterior of places of impact ``(…, 1)``.
-
-        Samples are independent: rejection on height, angle and speed, then the position in closed form. The
-        density's evidence is a Gauss quadrature over the three.
-        """
-        return ReferencePosterior(
-            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
-        )
-
-    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, 4)`` given one observation ``(1,)``."""
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, 4)`` given one observation ``(1,)``."""
         throws = rejection_sample(_draw_throws, lambda rows: self._misfit(y, _range(*rows.unbind(1))), n)
         variance = 1 / (1 / _POSITION_SD_M**2 + 1 / self.noise_sd_m**2)
         mean = variance * (y[0] - _range(*throws.unbind(1))) / self.noise_sd_m**2
@@ -109,24 +95,11 @@ class InverseBallistics(InverseProblem):
         total = (log_weight + self._misfit(y.cpu().double(), distance)).logsumexp(0)
         return float(total) - 0.5 * math.log(2 * math.pi * (_POSITION_SD_M**2 + self.noise_sd_m**2))
 
-    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
-        white = (y - self.forward(theta))[:, 0] / self.noise_sd_m
-        likelihood = -0.5 * white.square() - 0.5 * math.log(2 * math.pi * self.noise_sd_m**2)
-        return self.prior.log_prob(theta) + likelihood
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"noise_sd_m": self.noise_sd_m}
-
 
 class _ThrowPrior(FlatPrior):
     """The space's prior with the speed's own law: a Poisson number plus a uniform one in ±½."""
 
-    def sample(
-        self,
-        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         theta = super().sample(sample_shape, generator)
         theta[..., 3] = _draw_speed(theta[..., 3].numel(), generator).float().reshape(theta.shape[:-1])
         return theta

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, ClassVar
 
 import torch
 from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
-from monai_inn.problems.arguments import split_parameters
-from monai_inn.problems.base import InverseProblem
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.references import Grid, ReferencePosterior, refined_grid
+from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.known import KnownPosterior, split_parameters
+from monai_inn.problems.references import Grid, refined_grid
 
 __all__ = ["Epidemic"]
 
@@ -29,17 +26,21 @@ _NODES = (257, 129)
 _COARSE = 256
 
 
-class Epidemic(InverseProblem):
+class Epidemic(KnownPosterior):
     """Contact and recovery rate of an epidemic in a closed population, from ten counts of infected people.
 
     Susceptible, infected and recovered shares follow ``s' = −βsi``, ``i' = βsi − γi``, ``r' = γi`` from one
     infected in a million on. Every 17 days, from day 0 to day 153, a thousand people are tested; the count
     is binomial. The noise-free observation is the expected count.
 
+    The exact posterior: a grid over the logarithms of both rates is refined until it holds the mass on 128²
+    cells. The model is not solved at their centres but interpolated by quintic splines between 257 × 129
+    solutions, which are made once; the error is below 1e-4 of a nat.
+
     Source: Lueckmann et al., Benchmarking simulation-based inference, 2021 ("SIR").
     """
 
-    name: ClassVar[str] = "epidemic"
+    name = "epidemic"
     observation = Observation.pixel(*(f"infected_day_{day}" for day in _DAYS))
     parameters = (
         Parameter(
@@ -80,17 +81,6 @@ class Epidemic(InverseProblem):
         """Return √ of the counts ``(…, 10)``, whose noise hardly depends on their size."""
         return y.clamp_min(0).sqrt()
 
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the exact posterior of counts ``(…, 10)``.
-
-        A grid over the logarithms of both rates is refined until it holds the mass on 128² cells. The model
-        is not solved at their centres but interpolated by quintic splines between 257 × 129 solutions, which
-        are made once; the error is below 1e-4 of a nat.
-        """
-        return ReferencePosterior(
-            y, len(self.parameters), self._draw_posterior, self._log_joint, self.log_evidence
-        )
-
     def _grid(self, y: Tensor, cells: int = 128) -> Grid:
         """Posterior of the standardised log rates on a grid."""
         first, second, log_share, log_rest = _coarse_tables()
@@ -109,17 +99,14 @@ class Epidemic(InverseProblem):
         """Log probability of the counts ``(10,)`` under the prior predictive law, nats."""
         return self._grid(y.cpu().double()).log_evidence
 
-    def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Samples ``(n, 2)`` given one observation ``(10,)``."""
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, 2)`` given one observation ``(10,)``."""
         return self.space.inverse(self._grid(y).sample(n))
 
-    def _log_joint(self, theta: Tensor, y: Tensor) -> Tensor:
+    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log density of counts ``(10,)`` given rates ``(n, 2)``, nats, ``(n,)``."""
         first, second = self.space.to_latent(theta).unbind(1)
-        return self.prior.log_prob(theta) + _log_likelihood(y, *_interpolated(first, second, grid=False))
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
+        return _log_likelihood(y, *_interpolated(first, second, grid=False))
 
 
 def _infected(contact: Tensor, recovery: Tensor) -> Tensor:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_inn.problems.arguments import split_parameters
-from monai_inn.problems.base import InverseProblem
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
+from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.known import Configured, split_parameters
 from monai_inn.problems.references import ReferencePosterior, rejection_sample, sample_table
 
 __all__ = ["SimpleLikelihood"]
@@ -25,7 +22,7 @@ _CORNERS = ((-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0))
 _NODES = 1 << 13
 
 
-class SimpleLikelihood(InverseProblem):
+class SimpleLikelihood(Configured):
     """Mean and covariance of a Gaussian in the plane, from four points drawn from it.
 
     The standard deviations are ``x3²`` and ``x4²`` and the correlation is ``tanh x5``: the likelihood is
@@ -38,7 +35,7 @@ class SimpleLikelihood(InverseProblem):
     Benchmarking simulation-based inference, 2021.
     """
 
-    name: ClassVar[str] = "slcp"
+    name = "slcp"
     observation = Observation.pixel(*(f"point_{k + 1}_{axis}" for k in range(_POINTS) for axis in ("u", "v")))
     parameters = (
         Parameter("x1", "1", -_BOUND, _BOUND, "mean of u"),
@@ -78,7 +75,7 @@ class SimpleLikelihood(InverseProblem):
         return ReferencePosterior(y, len(self.parameters), self._draw_posterior)
 
     def _draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Exact samples ``(n, 5)`` given one observation ``(8,)``."""
+        """Return samples ``(n, 5)`` given one observation ``(8,)``."""
         points = y.unflatten(-1, (_POINTS, 2))
         mean = points.mean(0)
         scatter = (points - mean).T @ (points - mean)
@@ -105,10 +102,6 @@ class SimpleLikelihood(InverseProblem):
         kept = rejection_sample(propose, log_accept, n)
         kept[:, 2:4] *= torch.randint(2, (n, 2)) * 2 - 1
         return kept
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
 
 
 def _covariance(x3: Tensor, x4: Tensor, x5: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
-from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
-from monai_inn.metrics.detection import auroc
-from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
+from monai_inn.metrics import auroc, calibration_error, calibration_noise_floor, sbc_ranks, sbc_uniformity
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.application import SHUFFLED
 from monai_inn.seeding import seeded
@@ -78,7 +76,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
 
 
-def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
+def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
     """False alarms on fresh in-distribution data, and detection of what the application corrupts."""
     scores = fitted.waic(y)
     corrupted = fitted.problem.application.corruptions(y)
@@ -90,7 +88,7 @@ def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
         "false_alarm_nominal": _FALSE_ALARM,
         "false_alarm_measured": flagged(y),
         **{f"auroc_{what}": round(auroc(fitted.waic(rows), scores), 5) for what, rows in corrupted.items()},
-        "flagged": {what: flagged(rows) for what, rows in corrupted.items() if what != SHUFFLED},
+        **{f"flagged_{what}": flagged(rows) for what, rows in corrupted.items() if what != SHUFFLED},
     }
 
 

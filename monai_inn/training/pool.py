@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import BLOCK
+from monai_inn.seeding import stream
 
 __all__ = ["Batch", "SimulationPool", "prefetched"]
 
@@ -113,8 +113,7 @@ class SimulationPool:
 
     def batch(self, size: int, seed: int, purpose: str, step: int, rows: range | None = None) -> Batch:
         """Return the batch of one step: random rows of the pool (or of a part of it) with fresh noise."""
-        entropy = np.random.SeedSequence([seed, step, *purpose.encode()]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(entropy) % 2**63)
+        generator = stream(seed, step, purpose)
         rows = rows or range(len(self))
         index = torch.randint(rows.start, rows.stop, (size,), generator=generator)
         clean = self.clean[index].float()

@@ -6,7 +6,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import torch
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import Encoder, PosteriorNetwork
-from monai_inn.networks.assembly import assemble
 from monai_inn.networks.parts import describe
+from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulated
 from monai_inn.training.budget import Budget
@@ -47,40 +47,33 @@ def merged(sizes: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
+@dataclass(eq=False)
 class Run:
     """One call of ``fit``: what all its stages share."""
 
-    def __init__(
-        self,
-        problem: InverseProblem,
-        seed: int,
-        options: dict[str, Any],
-        encoder: Encoder | None,
-        checkpoint: str | PathLike[str] | None,
-        tell: Callable[[Progress], None],
-        device: torch.device,
-        warm: FittedPosterior | None,
-        budget: Budget,
-    ) -> None:
-        self.problem, self.seed, self.options, self.warm = problem, seed, options, warm
-        self.encoder = encoder
-        self.seeds = {
-            "num_simulations": seed,
-            "held_out": seed + _HELD_OUT,
-            "guard": seed + GUARD,
-            "measured": seed + MEASURE,
-        }
-        if isinstance(problem, Simulated):
-            problem.split(*self.seeds.values())
-        self.tell, self.device, self.budget = tell, device, budget
-        self.minutes_before = 0.0
-        self.store = Checkpoint(None if checkpoint is None else Path(checkpoint))
+    problem: InverseProblem
+    seed: int
+    options: dict[str, Any]
+    encoder: Encoder | None
+    checkpoint: str | PathLike[str] | None
+    tell: Callable[[Progress], None]
+    device: torch.device
+    warm: FittedPosterior | None
+    budget: Budget
+    minutes_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        starts = {"num_simulations": 0, "held_out": _HELD_OUT, "guard": GUARD, "measured": MEASURE}
+        self.seeds = {name: self.seed + start for name, start in starts.items()}
+        if isinstance(self.problem, Simulated):
+            self.problem.split(*self.seeds.values())
+        self.store = Checkpoint(None if self.checkpoint is None else Path(self.checkpoint))
         self.identity = {
             "checkpoint format": 5,
-            "problem": problem.identity,
-            "seed": seed,
-            "options": json.loads(json.dumps(options)),
-            "encoder": None if encoder is None else describe(encoder),
+            "problem": self.problem.identity,
+            "seed": self.seed,
+            "options": json.loads(json.dumps(self.options)),
+            "encoder": None if self.encoder is None else describe(self.encoder),
         }
 
     def minutes(self) -> float:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
-from monai_inn.networks import PosteriorNetwork
-from monai_inn.networks.encoders.encoders import QuantileHead
+from monai_inn.networks import PosteriorNetwork, QuantileHead
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem

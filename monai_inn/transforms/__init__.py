@@ -25,7 +25,7 @@ from monai_inn.transforms.posterior import (
     PosteriorMapsd,
 )
 from monai_inn.transforms.readers import READABLE, read_multispectral
-from monai_inn.transforms.writers import write_map, write_nrrd
+from monai_inn.transforms.volumes import write_map, write_nrrd
 
 __all__ = [
     "READABLE",

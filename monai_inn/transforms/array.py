@@ -15,14 +15,7 @@ from monai.transforms.transform import Transform
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
-from monai_inn.transforms.images import (
-    as_image,
-    broadcast_reference,
-    check_wavelengths,
-    metadata,
-    plain_tensor,
-    with_metadata,
-)
+from monai_inn.transforms import images
 from monai_inn.transforms.readers import read_multispectral
 
 __all__ = [
@@ -96,8 +89,8 @@ class SelectBands(Transform):
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the chosen bands of an image ``(bands, *spatial)``."""
-        image = as_image(img)
-        meta = metadata(image)
+        image = images.as_image(img)
+        meta = images.metadata(image)
         chosen = self._positions(meta, len(image))
         out = image[chosen]
         if isinstance(out, MetaTensor):
@@ -106,7 +99,7 @@ class SelectBands(Transform):
                     out.meta[key] = tuple(meta[key][i] for i in chosen)
             # Once calibrated the mask of all bands is kept: it marks too many pixels, never too few.
             if "saturated" in meta and "saturation" in meta:
-                out.meta["saturated"] = (plain_tensor(out) >= meta["saturation"]).any(0, keepdim=True)
+                out.meta["saturated"] = (images.plain_tensor(out) >= meta["saturation"]).any(0, keepdim=True)
         return out
 
     def _positions(self, meta: dict[str, Any], count: int) -> list[int]:
@@ -129,7 +122,7 @@ class SelectBands(Transform):
                 "image has no wavelengths; select by indices, or put wavelength_nm into its metadata."
             )
         axis = np.asarray(meta["wavelength_nm"], np.float64).reshape(-1)
-        check_wavelengths(axis.tolist(), count)
+        images.check_wavelengths(axis.tolist(), count)
         positions = []
         for wanted in self.wavelength_nm or ():
             nearest = int(np.abs(axis - wanted).argmin())
@@ -166,10 +159,10 @@ class CalibrateReflectance(InvertibleTransform):
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the reflectance of an image ``(bands, *spatial)``, dimensionless."""
-        image = as_image(img)
+        image = images.as_image(img)
         dark, contrast = self._references(image)
-        meta = metadata(image)
-        out = with_metadata((plain_tensor(image).double() - dark) / contrast, image)
+        meta = images.metadata(image)
+        out = images.with_metadata((images.plain_tensor(image).double() - dark) / contrast, image)
         if isinstance(out, MetaTensor):
             replaced = {k: meta[k] for k in ("units", "saturation") if k in meta}
             out.meta.pop("saturation", None)  # signal units; the mask meta["saturated"] stays valid
@@ -180,7 +173,7 @@ class CalibrateReflectance(InvertibleTransform):
     def inverse(self, data: Tensor) -> Tensor:
         """Return the camera signal of a calibrated image."""
         dark, contrast = self._references(data)
-        out = with_metadata(plain_tensor(data).double() * contrast + dark, data)
+        out = images.with_metadata(images.plain_tensor(data).double() * contrast + dark, data)
         if isinstance(out, MetaTensor):
             replaced = self.pop_transform(out)["extra_info"]["replaced"]
             out.meta.pop("units", None)
@@ -190,7 +183,7 @@ class CalibrateReflectance(InvertibleTransform):
     def _references(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Dark signal and white minus dark, broadcastable to the image; NaN where white is not above dark."""
         white, dark = (
-            broadcast_reference(r, n, image) for r, n in ((self.white, "white"), (self.dark, "dark"))
+            images.broadcast_reference(r, n, image) for r, n in ((self.white, "white"), (self.dark, "dark"))
         )
         contrast = white - dark
         usable = (contrast > 0) & contrast.isfinite()
@@ -214,14 +207,14 @@ class NormaliseSpectrum(InvertibleTransform):
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return an image ``(bands, *spatial)`` with unit L1 norm over the bands."""
-        image = as_image(img)
-        plain = plain_tensor(image)
+        image = images.as_image(img)
+        plain = images.plain_tensor(image)
         norm = torch.zeros(plain.shape[1:], dtype=torch.float64, device=plain.device)
         for bands in plain.split(_BANDS_AT_ONCE):
             norm += torch.where(bands.isfinite(), bands, 0).abs().sum(0, dtype=torch.float64)
         norm = torch.where(norm > 0, norm, 1.0)[None]
         shares = [(bands / norm).to(image.dtype) for bands in plain.split(_BANDS_AT_ONCE)]
-        out = with_metadata(torch.cat(shares), image)
+        out = images.with_metadata(torch.cat(shares), image)
         if isinstance(out, MetaTensor):
             replaced = {k: out.meta.pop(k) for k in ("units", "saturation") if k in out.meta}
             out.meta["units"] = "share of the spectrum's sum"
@@ -240,8 +233,8 @@ class NormaliseSpectrum(InvertibleTransform):
             )
         info = self.pop_transform(data)["extra_info"]
         norm = torch.as_tensor(info["norm"], device=data.device)
-        values = [(bands * norm).to(data.dtype) for bands in plain_tensor(data).split(_BANDS_AT_ONCE)]
-        out = with_metadata(torch.cat(values), data)
+        values = [(bands * norm).to(data.dtype) for bands in images.plain_tensor(data).split(_BANDS_AT_ONCE)]
+        out = images.with_metadata(torch.cat(values), data)
         if isinstance(out, MetaTensor):
             out.meta.pop("units", None)
             out.meta.update(info["replaced"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ClassVar
 
-from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
@@ -17,10 +18,11 @@ from monai_inn.transforms.array import (
     NormaliseSpectrum,
     SelectBands,
 )
-from monai_inn.transforms.checks import CameraLike, MarkInvalidPixels, MatchCamera
+from monai_inn.transforms.checks import MarkInvalidPixels, MatchCamera
 
 __all__ = [
     "CalibrateReflectanced",
+    "EachKey",
     "LoadMultispectrald",
     "MarkInvalidPixelsd",
     "MatchCamerad",
@@ -32,10 +34,20 @@ _Data = Mapping[Hashable, Any]
 _Result = dict[Hashable, Any]
 
 
-class _EachKey(MapTransform):
-    """Applies one array transform to each key."""
+class EachKey(MapTransform):
+    """Applies one array transform to each key; its options are those of the array transform."""
 
-    transform: Any
+    array: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls) -> None:
+        if hasattr(cls, "array"):
+            _, keys, missing, _ = inspect.signature(EachKey.__init__).parameters.values()
+            options = inspect.signature(cls.array).parameters.values()
+            cls.__signature__ = inspect.Signature([keys, *options, missing])  # type: ignore[attr-defined]
+
+    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False, **options: Any) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = self.array(**options)
 
     def __call__(self, data: _Data) -> _Result:
         """Return a copy of the dictionary with the keys transformed."""
@@ -45,7 +57,7 @@ class _EachKey(MapTransform):
         return result
 
 
-class _EachKeyInvertible(_EachKey, InvertibleTransform):
+class _EachKeyInvertible(EachKey, InvertibleTransform):
     """Applies one invertible array transform, or its inverse, to each key."""
 
     def inverse(self, data: _Data) -> _Result:
@@ -56,75 +68,34 @@ class _EachKeyInvertible(_EachKey, InvertibleTransform):
         return result
 
 
-class LoadMultispectrald(_EachKey):
+class LoadMultispectrald(EachKey):
     """Replace file names by images; see ``LoadMultispectral``."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        bands: Sequence[int | str] | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = LoadMultispectral(bands=bands)
+    array = LoadMultispectral
 
 
-class SelectBandsd(_EachKey):
+class SelectBandsd(EachKey):
     """Keep some bands of each image; see ``SelectBands``."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        indices: Sequence[int] | None = None,
-        names: Sequence[str] | None = None,
-        wavelength_nm: Sequence[float] | None = None,
-        tolerance_nm: float = 5.0,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = SelectBands(
-            indices=indices, names=names, wavelength_nm=wavelength_nm, tolerance_nm=tolerance_nm
-        )
+    array = SelectBands
 
 
 class CalibrateReflectanced(_EachKeyInvertible):
     """Turn each camera signal into reflectance; see ``CalibrateReflectance``."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        white: float | NdarrayOrTensor,
-        dark: float | NdarrayOrTensor = 0.0,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = CalibrateReflectance(white=white, dark=dark)
+    array = CalibrateReflectance
 
 
 class NormaliseSpectrumd(_EachKeyInvertible):
     """Divide each spectrum by its sum; see ``NormaliseSpectrum``."""
 
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = NormaliseSpectrum()
+    array = NormaliseSpectrum
 
 
-class MatchCamerad(_EachKey):
+class MatchCamerad(EachKey):
     """Check each image against a camera; see ``MatchCamera``."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        camera: CameraLike,
-        tolerance_nm: float | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = MatchCamera(camera=camera, tolerance_nm=tolerance_nm)
+    array = MatchCamera
 
 
 class MarkInvalidPixelsd(MapTransform):

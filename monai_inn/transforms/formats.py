@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.arrays import read_npz as read_npz_arrays
 from monai_inn.reading.limits import check_limit, import_library, require_detached
-from monai_inn.reading.pictures import open_picture
-from monai_inn.reading.tiff import Pages, load_tiff
+from monai_inn.reading.pictures import Pages, load_tiff, open_picture
 
 __all__ = [
     "StoredImage",

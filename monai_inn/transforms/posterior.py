@@ -6,11 +6,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.transform import MapTransform, Transform
+from monai.transforms.transform import Transform
 from torch import Tensor
 
+from monai_inn.transforms.dictionary import EachKey
 from monai_inn.transforms.images import as_image
 
 __all__ = [
@@ -109,24 +109,10 @@ class OutOfDistributionMask(PosteriorMaps):
         return MetaTensor(mask, affine=maps["ood"].affine, meta={"channel_names": ("out_of_distribution",)})
 
 
-class PosteriorMapsd(MapTransform):
+class PosteriorMapsd(EachKey):
     """Add one key ``<key>_<map>`` for each posterior map of each image; see ``PosteriorMaps``."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        posterior: PosteriorLike,
-        names: Sequence[str] | None = None,
-        samples: int = 200,
-        interval: float = 0.95,
-        seed: int = 0,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = PosteriorMaps(
-            posterior=posterior, names=names, samples=samples, interval=interval, seed=seed
-        )
+    array = PosteriorMaps
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with the maps added, each ``(channels, *spatial)``."""
@@ -136,19 +122,10 @@ class PosteriorMapsd(MapTransform):
         return result
 
 
-class OutOfDistributionMaskd(MapTransform):
+class OutOfDistributionMaskd(EachKey):
     """Add a key ``<key>_untrusted`` for each image; see ``OutOfDistributionMask``."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        posterior: PosteriorLike,
-        samples: int = 16,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = OutOfDistributionMask(posterior=posterior, samples=samples)
+    array = OutOfDistributionMask
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the dictionary with the masks added, boolean, each ``(1, *spatial)``."""

@@ -1,7 +1,5 @@
 """Validation of posteriors, ours or anybody's: cases in, a report with verdicts out."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes

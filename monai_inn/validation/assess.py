@@ -12,16 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.calibration import calibration_noise_floor, curve_of_counts
-from monai_inn.metrics.coverage import coverage_of_counts
-from monai_inn.metrics.ecdf import ecdf_difference
-from monai_inn.metrics.normal_scores import WidthShift, width_and_shift
+from monai_inn.metrics import calibration_noise_floor, curve_of_counts, ecdf_difference
+from monai_inn.metrics.coverage import WidthShift, coverage_of_counts, width_and_shift
 from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
 from monai_inn.problems import labels
 from monai_inn.validation.cases import Cases
-from monai_inn.validation.joint import joint_figures
+from monai_inn.validation.joint import joint_figures, mode_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
-from monai_inn.validation.modes import mode_figures
 from monai_inn.validation.verdicts import Tolerance, basis, holm, overall, status_of, verdict
 
 __all__ = ["SCHEMA", "validate"]

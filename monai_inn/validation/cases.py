@@ -33,14 +33,11 @@ class Images:
 
     def number(self) -> Tensor:
         """Index of the image that each case lies in, shape ``(N,)``."""
-        pixels = 1
-        for size in self.shape[1:]:
-            pixels *= size
-        return self.pixel // pixels
+        return self.pixel // math.prod(self.shape[1:])
 
     def map(self, values: Tensor) -> Tensor:
         """Put values ``(N,)`` back into images, NaN where there is no case."""
-        image = values.new_full((int(torch.tensor(self.shape).prod()),), torch.nan)
+        image = values.new_full((math.prod(self.shape),), torch.nan)
         image[self.pixel] = values
         return image.reshape(self.shape)
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from monai_inn.bundles.reading import load
+from monai_inn.networks.contracts import require
 from monai_inn.problems import InverseProblem, ParameterSpace, create, names
 from monai_inn.problems.base import BLOCK
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 from monai_inn.training.measure import valid_simulations
-
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["check_problem"]
 
@@ -59,11 +56,6 @@ def check_problem(problem: InverseProblem) -> None:
         _check_bundle(problem, Path(folder))
 
 
-def _require(holds: bool | Tensor, message: str) -> None:
-    if not holds:
-        raise ValueError(message)
-
-
 def _equal(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same, NaN in the same places, but for the rounding of other batch sizes."""
     return torch.allclose(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
@@ -71,75 +63,75 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 def _check_description(problem: InverseProblem) -> None:
     name = problem.name
-    _require(
+    require(
         name in names(), f"{name!r} is not registered; decorate its class with monai_inn.problems.register."
     )
     space = problem.space  # raises if names repeat
     leading = space.names[: len(problem.targets)]
-    _require(
+    require(
         len(problem.targets) > 0 and tuple(problem.targets) == leading,
         f"{name}: targets are {tuple(problem.targets)}, expected the first of the parameters, {space.names}.",
     )
     for p in problem.parameters:
-        _require(bool(p.unit), f"{name}: parameter {p.name!r} has no unit; give '1' to a pure number.")
+        require(bool(p.unit), f"{name}: parameter {p.name!r} has no unit; give '1' to a pure number.")
 
 
 def _check_shapes(problem: InverseProblem) -> None:
     theta, clean = problem.simulate_clean(_ROWS, seed=1)
     size = (_ROWS, len(problem.observation))
-    _require(clean.shape == size, f"forward returned the shape {tuple(clean.shape)}, expected {size}.")
-    _require(clean.dtype == torch.float32, f"forward returned {clean.dtype} for float32 parameters.")
+    require(clean.shape == size, f"forward returned the shape {tuple(clean.shape)}, expected {size}.")
+    require(clean.dtype == torch.float32, f"forward returned {clean.dtype} for float32 parameters.")
     noisy = problem.noise(clean, torch.Generator().manual_seed(0))
-    _require(noisy.shape == size, f"noise returned the shape {tuple(noisy.shape)}, expected {size}.")
+    require(noisy.shape == size, f"noise returned the shape {tuple(noisy.shape)}, expected {size}.")
     valid = problem.is_valid(noisy)
-    _require(
+    require(
         valid.shape == (_ROWS,) and valid.dtype == torch.bool,
         f"is_valid returned {valid.dtype} of shape {tuple(valid.shape)}, expected one boolean a row.",
     )
-    _require(valid.any(), "no simulated observation is valid; see is_valid.")
+    require(valid.any(), "no simulated observation is valid; see is_valid.")
     broken = problem.is_valid(torch.full_like(noisy, torch.nan))
-    _require(not broken.any(), "is_valid accepts observations of NaN.")
+    require(not broken.any(), "is_valid accepts observations of NaN.")
     for what in (problem.features, problem.density_features):
         rows = what(noisy)
-        _require(
+        require(
             rows.ndim == 2 and len(rows) == _ROWS,
             f"{what.__name__} returned the shape {tuple(rows.shape)} for {size}.",
         )
         if not problem.observation.may_miss:
-            _require(rows[valid].isfinite().all(), f"{what.__name__} of a valid observation holds NaN.")
+            require(rows[valid].isfinite().all(), f"{what.__name__} of a valid observation holds NaN.")
         apart = what(noisy[valid][:1])
-        _require(
+        require(
             torch.allclose(apart, rows[valid][:1], rtol=1e-3, atol=1e-4, equal_nan=True),
             f"{what.__name__} of a row depends on the other rows.",
         )
     if problem.can_simulate:
         apart = problem.forward(theta[:3].reshape(3, 1, -1))
         expected = (3, 1, problem.observation.num_values)
-        _require(apart.shape == expected, f"forward of (3, 1, D) returned {tuple(apart.shape)}.")
+        require(apart.shape == expected, f"forward of (3, 1, D) returned {tuple(apart.shape)}.")
 
 
 def _check_bounds(problem: InverseProblem) -> None:
     theta, _ = problem.simulate_clean(BLOCK, seed=2)
     inside = problem.space.contains(theta)
     worst = theta[~inside][:1].tolist()
-    _require(inside.all(), f"the prior draws parameters outside their bounds, such as {worst}.")
+    require(inside.all(), f"the prior draws parameters outside their bounds, such as {worst}.")
 
 
 def _check_bijection(problem: InverseProblem) -> None:
     space = problem.space
     again = ParameterSpace.from_config(space.to_config())
-    _require(again.parameters == space.parameters, "parameters are not those of their own configuration.")
+    require(again.parameters == space.parameters, "parameters are not those of their own configuration.")
     theta = problem.simulate_clean(_ROWS, seed=3)[0].double()
     latent, log_det = space.forward(theta)
     scale = theta.std(0) + 1e-12
-    _require(
+    require(
         ((space.inverse(latent) - theta).abs() / scale).max() < 1e-2,
         "parameters do not survive the way to the latent space.",
     )
     change = space.inverse(latent + _EPS) - space.inverse(latent - _EPS)
     slope = (2 * _EPS / change).log().sum(-1)
     typical = latent.abs().amax(-1) < 3
-    _require(
+    require(
         torch.allclose(slope[typical], log_det[typical], atol=1e-2),
         "the log-determinant of the parameter space is not that of its map.",
     )
@@ -148,7 +140,7 @@ def _check_bijection(problem: InverseProblem) -> None:
 def _check_prior(problem: InverseProblem) -> None:
     theta, _ = problem.simulate_clean(_ROWS, seed=4)
     density = problem.prior.log_prob(theta)
-    _require(
+    require(
         density.shape == (_ROWS,) and density.isfinite().all(),
         "the prior has no finite log density at its own draws; prior and draws disagree.",
     )
@@ -158,24 +150,24 @@ def _check_streams(problem: InverseProblem) -> None:
     before = torch.get_rng_state()
     one, longer = problem.simulate(_ROWS, seed=5), problem.simulate(BLOCK + _ROWS, seed=5)
     for short, long in zip(one, longer, strict=True):
-        _require(
+        require(
             _equal(short, long[:_ROWS]),
             "the same seed gives other simulations; draw from the generator given.",
         )
     if problem.available(5) is None:
         other = problem.simulate(_ROWS, seed=6)
-        _require(not _equal(one[0], other[0]), "two seeds give the same parameters.")
-    _require(torch.equal(torch.get_rng_state(), before), "simulating changed torch's global random state.")
+        require(not _equal(one[0], other[0]), "two seeds give the same parameters.")
+    require(torch.equal(torch.get_rng_state(), before), "simulating changed torch's global random state.")
 
 
 def _check_arguments(problem: InverseProblem) -> None:
     again = create(problem.name, **problem.to_config(), **problem.tensors)
-    _require(
+    require(
         again.space.to_config() == problem.space.to_config(), "to_config and tensors give other parameters."
     )
     if again.can_simulate:
         same = all(map(_equal, again.simulate(_ROWS, 7), problem.simulate(_ROWS, 7)))
-        _require(same, "a problem made anew from to_config and tensors simulates something else.")
+        require(same, "a problem made anew from to_config and tensors simulates something else.")
 
 
 def _check_store(problem: InverseProblem, folder: Path) -> None:
@@ -193,7 +185,7 @@ def _check_store(problem: InverseProblem, folder: Path) -> None:
             continue
     expected = problem.simulate_clean(rows)
     for stored, made in zip(open_simulations(folder / "store").load(), expected, strict=True):
-        _require(_equal(stored, made), "a store that was interrupted and resumed holds other simulations.")
+        require(_equal(stored, made), "a store that was interrupted and resumed holds other simulations.")
 
 
 def _check_bundle(problem: InverseProblem, folder: Path) -> None:
@@ -203,19 +195,12 @@ def _check_bundle(problem: InverseProblem, folder: Path) -> None:
     fitted.save(folder / "bundle")
     again = load(folder / "bundle")
     theta, y = valid_simulations(problem, 8, seed=8)
-    for answer in (_densities, _scores):
-        _require(_equal(answer(again, theta, y), answer(fitted, theta, y)), "a bundle gives other numbers.")
+    with torch.no_grad():
+        answers = [(q.posterior(y).log_prob(theta), q.waic(y)) for q in (again, fitted)]
+    same = all(_equal(*pair) for pair in zip(*answers, strict=True))
+    require(same, "a bundle gives other numbers.")
     if problem.observation.is_local:
         channels = y.T[: problem.observation.channels]  # of a neighbourhood those of its first pixel
         maps = again.maps(channels.reshape(1, -1, 2, len(y) // 2), samples=8, batched=True)
-        _require(maps["median"].isfinite().all(), "maps of simulated observations hold NaN.")
+        require(maps["median"].isfinite().all(), "maps of simulated observations hold NaN.")
     validate_source(str(folder / "bundle"), folder / "report", n=64, samples=15)
-
-
-@torch.no_grad()
-def _densities(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> Tensor:
-    return fitted.posterior(y).log_prob(theta)
-
-
-def _scores(fitted: FittedPosterior, _: Tensor, y: Tensor) -> Tensor:
-    return fitted.waic(y)

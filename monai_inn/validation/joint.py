@@ -1,20 +1,23 @@
-"""Tests of all parameters together: TARP, energy and log score, resimulation."""
+"""Tests of all parameters together: TARP, energy and log score, resimulation, modes against the truth."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from monai_inn.metrics.scores import energy_score
-from monai_inn.metrics.tarp import tarp
+from monai_inn.metrics import coverage_interval, energy_score, tarp
+from monai_inn.metrics.modes import ModeSpace, find_modes, match
 from monai_inn.validation.cases import Cases
 
-__all__ = ["joint_figures", "resimulation"]
+__all__ = ["joint_figures", "mode_figures", "resimulation"]
 
-_CURVE_POINTS = 50
+_CURVES, _CURVE_POINTS = ("level", "coverage", "low", "high"), 50
+_MODE_CASES, _MODE_SAMPLES = 200, 1000
 _ENERGY_SAMPLES = 64  # the cases vary far more than the estimate of one of them
 
 
@@ -29,10 +32,7 @@ def joint_figures(cases: Cases, seed: int) -> dict[str, Any]:
         "tarp": {
             "p": float(result.p_value),
             "statistic": float(result.statistic),
-            "level": [round(float(v), 4) for v in result.level[::step]],
-            "coverage": [round(float(v), 4) for v in result.coverage[::step]],
-            "low": [round(float(v), 4) for v in result.low[::step]],
-            "high": [round(float(v), 4) for v in result.high[::step]],
+            **{name: [round(float(v), 4) for v in getattr(result, name)[::step]] for name in _CURVES},
         },
         "energy_score": {"mean": float(score.mean()), "standard_error": _standard_error(score)},
         "log_score": None
@@ -70,3 +70,47 @@ def resimulation(posterior: Tensor, truth: Tensor) -> dict[str, Any]:
 
 def _standard_error(values: Tensor) -> float:
     return float(values.double().std()) / math.sqrt(len(values))
+
+
+def mode_figures(cases: Cases, tolerance: Mapping[str, float], seed: int = 0) -> dict[str, Any] | None:
+    """Return how the modes of up to 200 random cases agree with the truth, JSON-ready.
+
+    The truth is one known solution; others may exist, so that modes without one are not errors.
+
+    Args:
+        cases: posterior samples and truth.
+        tolerance: by parameter name and in its unit, how far a mode may be from the truth and still show it;
+            modes are those of the joint posterior of these parameters. ``None`` is returned for none.
+        seed: seed of the choice of cases.
+
+    Raises:
+        ValueError: if there is no such parameter, or a tolerance is not positive.
+    """
+    if not tolerance:
+        return None
+    columns = [cases.space.index(name) for name in tolerance]
+    space = ModeSpace(list(tolerance.values()), cases.space.period[columns])
+    chosen = torch.randperm(len(cases), generator=torch.Generator().manual_seed(seed))[:_MODE_CASES].tolist()
+    ranks, numbers, distances = [], [], []
+    for case in chosen:
+        modes = find_modes(cases.samples[:_MODE_SAMPLES, case][:, columns], space)
+        pairs = match(modes, cases.truth[case, columns][None], space)
+        numbers.append(len(modes))
+        if len(pairs.mode):
+            ranks.append(int(pairs.mode[0]))
+            distances.append(float(pairs.distance[0]))
+    count = len(chosen)
+    return {
+        "tolerance": dict(tolerance),
+        "cases": count,
+        "recall": _rate(len(ranks), count),
+        "recall_of_heaviest": _rate(ranks.count(0), count),
+        "share_with_several": _rate(sum(number > 1 for number in numbers), count),
+        "modes_per_case": sum(numbers) / count,
+        "median_distance": float(torch.tensor(distances).quantile(0.5)) if distances else None,
+    }
+
+
+def _rate(hits: int, n: int) -> dict[str, float]:
+    low, high = coverage_interval(hits, n)
+    return {"value": hits / n, "low": low, "high": high}

@@ -110,33 +110,34 @@ def coverage_plot(
     high: NDArray[np.float64],
 ) -> str:
     """Draw measured minus nominal coverage ``(Q, D)`` over the level, with the band of an exact posterior."""
+    curves = [100 * (values - level) for values in (low, high, *coverage.T)]
+    labels = ("nominal coverage of the interval, %", "measured − nominal, %")
+    return _curves(names, 100 * level, *curves, labels=labels, end=100, linewidth=1.3)
+
+
+def _curves(
+    names: list[str], x: Any, low: Any, high: Any, *rows: Any, labels: tuple[str, str], end: float,
+    linewidth: float, step: Any = None,
+) -> str:  # fmt: skip
+    """One panel for each name: a curve around zero with its band."""
     with matplotlib.rc_context(_FONT):
         figure, axes = _panels(len(names))
-        for d, (axis, name) in enumerate(zip(axes, names, strict=True)):
-            axis.fill_between(100 * level, 100 * (low - level), 100 * (high - level), color=_BAND)
-            axis.plot(100 * level, 100 * (coverage[:, d] - level), color="#00508c", linewidth=1.3)
+        for axis, name, row in zip(axes, names, rows, strict=True):
+            axis.fill_between(x, low, high, color=_BAND, step=step)
+            axis.plot(x, row, color="#00508c", linewidth=linewidth)
             axis.axhline(0, color=_INK, linewidth=0.6)
             axis.set_title(_lines(name, _TITLE), fontsize=8)
-            axis.set_xlim(0, 100)
-        figure.supxlabel("nominal coverage of the interval, %", fontsize=9)
-        figure.supylabel("measured − nominal, %", fontsize=9)
+            axis.set_xlim(0, end)
+        figure.supxlabel(labels[0], fontsize=9)
+        figure.supylabel(labels[1], fontsize=9)
         return svg(figure)
 
 
 def ecdf_plot(names: list[str], ecdf: EcdfDifference) -> str:
     """Draw the distribution function of the truth's ranks minus the uniform one, with its 95 % envelope."""
     z, difference, low, high = (np.asarray(v.cpu()) for v in ecdf[:4])
-    with matplotlib.rc_context(_FONT):
-        figure, axes = _panels(len(names))
-        for d, (axis, name) in enumerate(zip(axes, names, strict=True)):
-            axis.fill_between(z, low, high, color=_BAND, step="mid")
-            axis.plot(z, difference[d], color="#00508c", linewidth=1.1)
-            axis.axhline(0, color=_INK, linewidth=0.6)
-            axis.set_title(_lines(name, _TITLE), fontsize=8)
-            axis.set_xlim(0, 1)
-        figure.supxlabel("rank of the truth among the samples, share of 1", fontsize=9)
-        figure.supylabel("cumulative share − uniform, share of 1", fontsize=9)
-        return svg(figure)
+    labels = ("rank of the truth among the samples, share of 1", "cumulative share − uniform, share of 1")
+    return _curves(names, z, low, high, *difference, labels=labels, end=1, linewidth=1.1, step="mid")
 
 
 def tarp_plot(block: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping
 from os import PathLike
@@ -10,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError, read_json, require_file
 from monai_inn.problems import Parameter
 from monai_inn.reading.arrays import Arrays, read_npz, read_zarr
+from monai_inn.transforms import read_multispectral
 from monai_inn.validation.cases import Cases, describe, pixel_cases
-from monai_inn.validation.images import image_cases
-from monai_inn.validation.tables import table_cases
 
 __all__ = ["read_cases", "read_parameters"]
 
@@ -57,9 +58,9 @@ def read_cases(
     source = {"kind": "files", "samples": path.name, "truth": None if truth is None else Path(truth).name}
     try:
         if path.suffix.lower() == ".csv":
-            return table_cases(path, _needed(truth, path), given, source)
+            return _table_cases(path, _needed(truth, path), given, source)
         if path.is_dir() and any(path.glob("samples_*.nii.gz")):
-            return image_cases(path, _needed(truth, path), given, source)
+            return _image_cases(path, _needed(truth, path), given, source)
         if path.suffix.lower() == ".npz" or path.is_dir():
             return _from_arrays(_open_arrays(path), given, source, path)
     except (TypeError, ValueError) as error:
@@ -142,3 +143,85 @@ def _labels(arrays: Arrays, key: str, count: int, path: Path) -> list[str] | Non
     if len(labels) != count:
         raise ValueError(f"{path}: {len(labels)} {key} for {count} parameters; give one for each.")
     return labels
+
+
+def _image_cases(
+    folder: Path, truth_path: Path, given: tuple[Parameter, ...] | None, source: dict[str, Any]
+) -> Cases:
+    """Return the pixels of images of samples, one file a parameter, whose truth is known."""
+    files = {f.name[len("samples_") : -len(".nii.gz")]: f for f in sorted(folder.glob("samples_*.nii.gz"))}
+    stacks = {name: read_multispectral(file) for name, file in files.items()}
+    known: dict[str, Any]
+    if truth_path.is_dir():
+        known = {name: read_multispectral(truth_path / f"{name}.nii.gz") for name in stacks
+                 if (truth_path / f"{name}.nii.gz").exists()}  # fmt: skip
+    else:
+        image = read_multispectral(truth_path)
+        labels = image.meta.get("channel_names") or list(stacks)[: len(image)]
+        known = {name: image[i : i + 1] for i, name in enumerate(labels) if name in stacks}
+    if not known:
+        raise ValueError(f"{truth_path}: holds none of the parameters {', '.join(stacks)} of {folder}.")
+    units = [stacks[name].meta.get("units") for name in known]
+    described = describe(list(known), units, given, folder)
+    sizes = {tuple(images[p.name].shape[1:]) for p in described for images in (known, stacks)}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"{truth_path} and {folder}: image sizes differ ({sorted(sizes)}); resample the truth."
+        )
+    for p in described:
+        unit = known[p.name].meta.get("units")
+        if unit and stacks[p.name].meta.get("units") not in (None, unit):
+            raise ValueError(
+                f"{truth_path}: {p.name} is in {unit!r}, the samples in {stacks[p.name].meta['units']!r}; "
+                "convert one of them."
+            )
+    samples = torch.stack([stacks[p.name].as_tensor() for p in described], 1)[:, None]
+    truth = torch.cat([known[p.name].as_tensor() for p in described])[None]
+    return pixel_cases(samples, truth, described, source)
+
+
+def _table_cases(
+    path: Path, truth_path: Path, given: tuple[Parameter, ...] | None, source: dict[str, Any]
+) -> Cases:
+    """Return the cases of a table of samples and one of true values, matched by their column ``case``."""
+    (names, case, values), (truth_names, truth_case, truth) = _read_table(path), _read_table(truth_path)
+    missing = [name for name in names if name not in truth_names]
+    if missing and given is None:
+        raise ValueError(
+            f"{truth_path}: has no column {', '.join(missing)}, which {path.name} has; name columns alike."
+        )
+    described = describe([n for n in names if n in truth_names], [None] * len(names), given, path)
+    labels, counts = np.unique(case, return_counts=True)
+    if len(set(counts.tolist())) != 1:
+        raise ValueError(
+            f"{path}: {counts.min()} to {counts.max()} samples a case; give every case the same number."
+        )
+    position = {label: row for row, label in enumerate(truth_case.tolist())}
+    unknown = [label for label in labels.tolist() if label not in position]
+    if unknown:
+        raise ValueError(f"{truth_path}: no row for case {unknown[0]!r} of {path.name}.")
+    order = np.argsort(case, kind="stable")
+    columns = [names.index(p.name) for p in described]
+    drawn = values[order][:, columns].reshape(len(labels), counts[0], len(columns)).swapaxes(0, 1)
+    known = truth[[position[label] for label in labels.tolist()]][
+        :, [truth_names.index(p.name) for p in described]
+    ]
+    return Cases(torch.from_numpy(np.ascontiguousarray(drawn)), torch.from_numpy(known), described, source)
+
+
+def _read_table(path: Path) -> tuple[list[str], NDArray[Any], NDArray[Any]]:
+    """Parameter names, case labels and numbers of a CSV table."""
+    require_file(path, "a CSV table")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = [row for row in csv.reader(file) if row]
+        header = [name.strip() for name in header]
+        column = header.index("case")
+        numbers = [[float(v) for i, v in enumerate(row) if i != column] for row in rows]
+        names = [name for name in header if name != "case"]
+        return names, np.array([row[column] for row in rows]), np.array(numbers).reshape(-1, len(names))
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ValueError(
+            f'{path}: expected a table with a column "case" and numbers in all others, equally many in every '
+            f"row ({error})."
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,19 +13,11 @@ from torch import Tensor
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load
 from monai_inn.folders import check_target
+from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.training.measure import measure, valid_simulations
-from monai_inn.validation.held_out import (
-    fit_adjustment,
-    latent_p_value,
-    level_p_values,
-    truth_latents,
-    truth_levels,
-)
-
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+from monai_inn.validation import simulated
 
 __all__ = ["recalibrate", "recalibrate_bundle"]
 
@@ -72,9 +64,9 @@ def recalibrate(
     plain = _with(fitted)
     plain.card.pop("recalibration", None)
     held_out = valid_simulations(plain.problem, n, seed + _TESTS)
-    latents = truth_latents(plain, *held_out)
-    latent_p = [latent_p_value(latent) for latent in latents]
-    level_p = level_p_values(truth_levels(plain, *held_out, seed))
+    latents = simulated.truth_latents(plain, *held_out)
+    latent_p = [simulated.latent_p_value(latent) for latent in latents]
+    level_p = simulated.level_p_values(simulated.truth_levels(plain, *held_out, seed))
     limit = _ALPHA / (len(latent_p) + len(level_p))
     about = _tests(plain, latent_p, level_p) | {"p_limit": limit, "simulations": n}
     about["seeds"] = {"tests": seed + _TESTS}
@@ -83,14 +75,14 @@ def recalibrate(
         plain.card["recalibration"] = {"status": "none needed", "statement": _untouched(n), **about}
         progress(1.0)
         return plain
-    fits = {g: fit_adjustment(latents[g]) for g, p in enumerate(latent_p) if p < limit}
+    fits = {g: simulated.fit_adjustment(latents[g]) for g, p in enumerate(latent_p) if p < limit}
     result = _with(plain, _base(plain.network.flow.config["groups"], fits))
     has_levels = min(latent_p[0], *level_p) < limit
     if has_levels:
         about["seeds"]["levels"] = seed + _LEVELS
         held_out = valid_simulations(plain.problem, n, seed + _LEVELS)
-        scores = truth_levels(result, *held_out, seed + 1).T.contiguous().sort().values
-        radii = truth_latents(result, *held_out)[0].norm(dim=1).sort().values
+        scores = simulated.truth_levels(result, *held_out, seed + 1).T.contiguous().sort().values
+        radii = simulated.truth_latents(result, *held_out)[0].norm(dim=1).sort().values
         result = _with(result, result.network.base, scores, radii)
     progress(0.5)
     about["seeds"]["measurements"] = seed + _MEASURE
@@ -180,8 +172,8 @@ def _measured(
     progress(0.9)
     after.card |= new
     fresh = valid_simulations(after.problem, n, seed)
-    latents, base = truth_latents(after, *fresh), after.network.base
-    p = [latent_p_value(latent, fitted_on=n) for latent in latents]
+    latents, base = simulated.truth_latents(after, *fresh), after.network.base
+    p = [simulated.latent_p_value(latent, fitted_on=n) for latent in latents]
     spreads = [1.0 if base is None else float(base.spread(g)) for g in range(len(latents))]
     inside = latents[0].norm(dim=1) <= after.region_radius(_INTERVAL)
     progress(1.0)
@@ -208,7 +200,7 @@ def _coverage(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> list[float]:
     nominal = ((1 - _INTERVAL) / 2, (1 + _INTERVAL) / 2)
     levels = QuantileLevels.of(fitted.network)
     low, high = torch.tensor(nominal).unsqueeze(1) if levels is None else levels.at(nominal).cpu()
-    found = truth_levels(fitted, theta, y, seed=2)
+    found = simulated.truth_levels(fitted, theta, y, seed=2)
     return ((found >= low) & (found <= high)).double().mean(0).tolist()
 
 

@@ -1,20 +1,138 @@
-"""Writing a report: ``report.json``, checked against its schema, and one page that needs nothing else."""
+"""A report: `report.json`, checked against its schema, and one page in words with nothing from outside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from os import PathLike
 from typing import Any
 
+import numpy as np
+from scipy.stats import beta
+from torch import Tensor
+
 from monai_inn.folders import check_target, new_folder
+from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
+from monai_inn.problems import labels
+from monai_inn.validation import plots
 from monai_inn.validation.assess import validate
 from monai_inn.validation.cases import Cases
-from monai_inn.validation.page import report_page
-from monai_inn.validation.verdicts import Tolerance
+from monai_inn.validation.measures import CaseFigures, image_panels
+from monai_inn.validation.verdicts import Tolerance, basis
 
-__all__ = ["REPORT", "check_report", "write_report"]
+__all__ = ["REPORT", "check_report", "report_page", "write_report"]
+
+_WORST_SHOWN = 8
+_PANELS = 20  # of one drawing, so that it fits a sheet of paper
+
+
+def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> str:
+    """Return the page of a report as HTML.
+
+    Args:
+        report: content of ``report.json``.
+        cases: what was validated.
+        figures: the figures of every case.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    described = [(p["name"], p["description"]) for p in report["parameters"]]
+    words = labels(described)
+    template = resources.files("monai_inn.validation") / "page.html"
+    ordered = sorted(report["conditional"], key=lambda e: min(e[k]["p"] for k in ("width", "shift")))
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        report=report,
+        title=report["title"],
+        words=words,
+        inner=labels(described, begin=False),
+        units={p["name"]: p["unit"] for p in report["parameters"]},
+        basis=basis(report["source"]),
+        sentence=lambda p: p["verdict"].removeprefix(f"{words[p['name']]}: ").removeprefix("calibrated: "),
+        plots=_marked(_drawings(report, words, cases, figures), Markup),
+        worst=[e["verdict"] for e in ordered if e["status"] == "miscalibrated"][:_WORST_SHOWN],
+        facts=list(_facts(report)),
+        made=_date(report),
+        colours=plots.STATUS_COLOURS,
+        percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
+        number=lambda value, form="%.3g": "–" if value is None else form % value,
+    )
+
+
+def _drawings(
+    report: dict[str, Any], words: dict[str, str], cases: Cases, figures: CaseFigures
+) -> dict[str, Any]:
+    counts = rank_counts(figures.rank, cases.samples.shape[0])
+    ecdf, shown = ecdf_difference(counts), list(words.values())
+    slices = [slice(start, start + _PANELS) for start in range(0, len(shown), _PANELS)]
+    names = [list(words)[part] for part in slices]
+    return {
+        "width": [plots.width_plot(report, words, part) for part in names],
+        "coverage": [_coverage_plot(shown[part], counts[part]) for part in slices],
+        "ecdf": [
+            plots.ecdf_plot(shown[part], ecdf._replace(difference=ecdf.difference[part])) for part in slices
+        ],
+        "conditional": [
+            plots.conditional_plot(report["conditional"], words, part, by)
+            for by in report["targets"]
+            for part in names
+            if report["conditional"]
+        ],
+        "tarp": plots.tarp_plot(report["joint"]["tarp"]),
+        "images": [
+            (heading, plots.image_plots(panels)) for heading, panels in image_panels(cases, figures, words)
+        ],
+    }
+
+
+def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Heads and texts of the table of what was tested."""
+    source = report["source"]
+    if "bundle" in source:
+        yield "Bundle", f"{source['bundle']}, version {source['version']}"
+        yield "SHA-256 of weights", source["weights_sha256"]
+    if "problem" in source:
+        chosen = source.get("configuration", {})
+        # What is described at length is named here; the description is in report.json.
+        named = {k: v.get("name") if isinstance(v, dict) else v for k, v in chosen.items()}
+        settings = [f"{k.replace('_', ' ')} {v}" for k, v in named.items() if isinstance(v, str)]
+        yield "Problem", ", ".join([source["problem"], *settings])
+    files = [str(source[key]) for key in ("samples", "truth") if source.get(key) is not None]
+    if files:
+        yield "Files", " and ".join(files)
+    cases, samples = f"{report['cases']:,}", f"{report['samples_per_case']:,} posterior samples each"
+    if basis(source):
+        yield "Data", f"{cases} simulations that were not used in training, {samples}"
+        yield "Seed", f"{report['seed']}, of simulations, samples, ties, bootstrap and reference points"
+    else:
+        yield "Data", f"{cases} cases, {samples}"
+        yield "Seed", f"{report['seed']}, of ties, bootstrap and reference points"
+    yield "Software", ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    yield "Made", _date(report)
+
+
+def _date(report: dict[str, Any]) -> str:
+    return f"{report['made'][:16].replace('T', ' ')} UTC"
+
+
+def _marked(value: Any, mark: Callable[[str], Any]) -> Any:
+    """Our own SVG, which the template must not escape."""
+    if isinstance(value, str):
+        return mark(value) if value.startswith("<svg") else value
+    if isinstance(value, dict):
+        return {key: _marked(entry, mark) for key, entry in value.items()}
+    return type(value)(_marked(entry, mark) for entry in value)
+
+
+def _coverage_plot(names: list[str], counts: Tensor) -> str:
+    curve = curve_of_counts(counts)
+    level, n = curve.level.cpu().numpy(), int(counts[0].sum())
+    # Where the share of n cases lies that an interval of exactly this level holds.
+    low, high = (beta.ppf(q, np.clip(level * n, 1e-9, n), (1 - level) * n + 1e-9) for q in (0.025, 0.975))
+    return plots.coverage_plot(names, level, curve.coverage.cpu().numpy(), low, high)
+
 
 REPORT, PAGE = "report.json", "report.html"
 

@@ -1,24 +1,32 @@
-"""Cases from a trained posterior and its own simulator."""
+"""What fresh simulations tell about a posterior: cases to validate, latents and levels of the truth."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from scipy.stats import chi2, kstest, kstwobign
 from torch import Tensor
 
-from monai_inn.metrics.coverage import coverage_interval
-from monai_inn.metrics.detection import auroc, bootstrap_interval
+from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.circles import Circles
+from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, pit
+from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
 from monai_inn.seeding import seeded
 from monai_inn.training.measure import valid_simulations
 from monai_inn.validation.cases import Cases
 
-if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
-
-__all__ = ["simulated_cases"]
+__all__ = [
+    "fit_adjustment",
+    "latent_p_value",
+    "level_p_values",
+    "simulated_cases",
+    "truth_latents",
+    "truth_levels",
+]
 
 _ROWS = 250
 _FALSE_ALARMS = (0.01, 0.05, 0.1)
@@ -91,3 +99,122 @@ def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
         "false_alarms": alarms,
         "shuffled_channels": {"auroc": auroc(shuffled, scores), "low": low, "high": high},
     }
+
+
+_DRAWS = 1023
+_KNOTS = (1, 2, 4, 8, 16, 32)
+_FEWEST_IN_BIN = 50
+
+
+@torch.no_grad()
+def truth_latents(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> list[Tensor]:
+    """Return the latents of the truth; standard normal for an exact posterior, whatever the observation.
+
+    Args:
+        fitted: the trained posterior.
+        theta: true parameters in physical units, shape ``(n, D)``.
+        y: their observations, shape ``(n, C)``.
+
+    Returns:
+        One of shape ``(n, size)`` for every parameter group, float64, on the CPU.
+    """
+    latent = fitted.problem.space.to_latent(theta).to(fitted.device)
+    parts = [
+        fitted.posterior(rows).base.latent(value).double().cpu()
+        for rows, value in zip(y.split(_ROWS), latent.split(_ROWS), strict=True)
+    ]
+    return list(torch.cat(parts).split(fitted.network.flow.config["groups"], -1))
+
+
+@torch.no_grad()
+def truth_levels(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int = 0) -> Tensor:
+    """Return at which quantile level of its posterior each target's truth lies; uniform for an exact one.
+
+    Args:
+        fitted: the trained posterior.
+        theta: true parameters in physical units, shape ``(n, D)``.
+        y: their observations, shape ``(n, C)``.
+        seed: seed of the posterior samples, independent from case to case.
+
+    Returns:
+        Shape ``(n, targets)``, float64, strictly between 0 and 1, on the CPU.
+    """
+    space = fitted.problem.space.subset(fitted.problem.targets)
+    latent = space.to_latent(theta[:, : len(space)])
+    levels = []
+    with seeded(seed):
+        for part, (rows, truth) in enumerate(zip(y.split(_ROWS), latent.split(_ROWS), strict=True)):
+            samples = fitted.target_posterior(rows).base.sample((_DRAWS,)).cpu()
+            circles = Circles(samples, space)  # cut as where the levels will be used
+            levels.append(pit(circles.cut(samples), circles.cut(truth[None])[0], seed=seed + part))
+    return torch.cat(levels)
+
+
+def latent_p_value(latent: Tensor, fitted_on: int | None = None) -> float:
+    """Return the p-value of standard normal latents ``(n, size)`` (Kolmogorov, Bonferroni).
+
+    Tested are the radius, which tells whether samples are spread as they should be, and every channel, which
+    tells whether they lie where they should.
+
+    Args:
+        latent: latents of the truth, shape ``(n, size)``.
+        fitted_on: number of other latents that the base was adjusted to, if it was. Their sampling error
+            counts like that of a second sample (Smirnov).
+    """
+    n, size = latent.shape
+    tests = [kstest(latent.square().sum(1).numpy(), chi2(size).cdf)]
+    tests += [kstest(column.numpy(), "norm") for column in latent.unbind(1)]
+    if fitted_on is None:
+        p = min(test.pvalue for test in tests)
+    else:
+        statistic = max(test.statistic for test in tests)
+        p = kstwobign.sf(statistic * math.sqrt(n * fitted_on / (n + fitted_on)))
+    return min(1.0, len(tests) * float(p))
+
+
+def level_p_values(levels: Tensor) -> list[float]:
+    """Return the p-value of uniform levels ``(n, targets)`` for each target (Kolmogorov)."""
+    return [float(kstest(column.numpy(), "uniform").pvalue) for column in levels.unbind(1)]
+
+
+def fit_adjustment(latent: Tensor) -> Adjustment:
+    """Return the simplest adjustment of a standard normal that fits the truth's latents of one group.
+
+    In each of ``k`` equally filled bins of the radius the root mean square becomes that of a χ distribution;
+    with one bin that is the most likely common factor. Before, channels may be standardised. Whether, and
+    which ``k`` = 1, 2, 4, …, 32, the Akaike information criterion decides, so that a posterior that is
+    simply too narrow costs one number.
+
+    Args:
+        latent: latents of the truth, shape ``(n, size)``.
+
+    Raises:
+        ValueError: if there are fewer than 50.
+    """
+    latent = latent.double()
+    n, size = latent.shape
+    if n < _FEWEST_IN_BIN:
+        raise ValueError(f"{n} latents are too few for a fit; give at least {_FEWEST_IN_BIN}.")
+    nothing = latent.new_zeros(size)
+    best, best_score = None, -math.inf
+    for shift, log_scale in ((nothing, nothing), (latent.mean(0), latent.std(0).log())):
+        squared = ((latent - shift) * (-log_scale).exp()).square().sum(1).sort().values
+        for bins in (k for k in _KNOTS if n // k >= _FEWEST_IN_BIN):
+            fit = Adjustment(*(part.float() for part in (shift, log_scale, *_match(squared, size, bins))))
+            base = AdjustedNormal([size], bins)
+            base.set(0, fit)
+            numbers = bins + (0 if shift is nothing else 2 * size)
+            score = float(base.log_density(0, latent.T).sum()) - numbers
+            if score > best_score:
+                best, best_score = fit, score
+    assert best is not None
+    return best
+
+
+def _match(squared: Tensor, size: int, bins: int) -> tuple[Tensor, Tensor]:
+    """Knots ``(log radius, log factor)`` from that many bins of sorted squared radii."""
+    edges = chi2.ppf([k / bins for k in range(bins + 1)], size)
+    # The mean of r² over a bin: r² times the density of χ² is that of two more degrees of freedom.
+    expected = torch.as_tensor(chi2.cdf(edges, size + 2)).diff() * size * bins
+    found = torch.stack([part.mean() for part in squared.tensor_split(bins)])
+    return expected.log() / 2, (found / expected).log() / 2

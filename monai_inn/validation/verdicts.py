@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_inn.metrics.normal_scores import needed_cases_for_shift, needed_cases_for_width
+from monai_inn.metrics.coverage import needed_cases_for_shift, needed_cases_for_width
 
 __all__ = ["STATUSES", "Tolerance", "basis", "holm", "overall", "status_of", "verdict"]
 

@@ -9,16 +9,9 @@ from typing import Any
 
 from trame.app.asynchronous import create_task
 from trame_rca.encoders import RcaImageEncoder
+from trame_slicer import views
 from trame_slicer.core import LayoutManager
 from trame_slicer.rca_view import RemoteViewFactory
-from trame_slicer.views import (
-    Layout,
-    NoScheduleRendering,
-    ScheduledRenderStrategy,
-    SliceView,
-    ThreeDView,
-    ViewType,
-)
 
 __all__ = ["show_views"]
 
@@ -27,7 +20,7 @@ _PAUSE_S = 1 / 30
 
 
 def show_views(
-    app: Any, server: Any, layout: Layout, name: str, over: Callable[[Any, str, Any], None]
+    app: Any, server: Any, layout: views.Layout, name: str, over: Callable[[Any, str, Any], None]
 ) -> Any:
     """Make the views of a layout, and draw them for the page.
 
@@ -46,10 +39,13 @@ def show_views(
         The manager of the layout.
     """
     # A view that is being built would draw itself dozens of times, for nobody.
-    silent = {"scheduled_render_strategy": NoScheduleRendering()}
+    silent = {"scheduled_render_strategy": views.NoScheduleRendering()}
     factories = [
         RemoteViewFactory(server, partial(view, **silent), kind, populate_view_ui_f=over)
-        for view, kind in ((SliceView, ViewType.SLICE_VIEW), (ThreeDView, ViewType.THREE_D_VIEW))
+        for view, kind in (
+            (views.SliceView, views.ViewType.SLICE_VIEW),
+            (views.ThreeDView, views.ViewType.THREE_D_VIEW),
+        )
     ]
     for factory in factories:
         app.view_manager.register_factory(factory)
@@ -70,7 +66,7 @@ def show_views(
     return manager
 
 
-class _Drawing(ScheduledRenderStrategy):  # type: ignore[misc]
+class _Drawing(views.ScheduledRenderStrategy):  # type: ignore[misc]
     """Draws a view whenever it was asked to, and counts what was asked for and what was sent.
 
     It takes the place of trame's scheduler. That one sends a coarse picture first and the sharp one half a

@@ -14,7 +14,7 @@ from trame_slicer.app.ui import Slider
 
 from monai_inn.viewer.style import CSS
 
-__all__ = ["build", "picture", "slider", "view_buttons"]
+__all__ = ["TIGHT", "build", "picture", "slider", "view_buttons"]
 
 # Keys work wherever the focus is. A tab tells the size of its views before the pointer acts in them.
 _LISTENERS = """
@@ -47,7 +47,7 @@ document.addEventListener("pointerenter", claim, true);
 document.addEventListener("pointerdown", claim, true);
 """
 
-_TIGHT: dict[str, Any] = {"density": "compact", "hide_details": True}
+TIGHT: dict[str, Any] = {"density": "compact", "hide_details": True}
 
 
 def build(server: Any, layout: Any) -> None:
@@ -109,15 +109,9 @@ def _top() -> None:
 def _controls() -> None:
     kind = "kind === '{}'"
     off = "kind === 'off'"
-    v3.VSelect(label="Map (U: off and on)", v_model=("kind",), items=("kinds",), id="kind", **_TIGHT)
+    v3.VSelect(label="Map (U: off and on)", v_model=("kind",), items=("kinds",), id="kind", **TIGHT)
     html.P("{{ about_kind }}", classes="about")
-    v3.VSelect(
-        label="Parameter",
-        v_model=("parameter",),
-        items=("parameters",),
-        id="parameter",
-        **_TIGHT,
-    )
+    v3.VSelect(label="Parameter", v_model=("parameter",), items=("parameters",), id="parameter", **TIGHT)
     html.P("{{ about_parameter }}", classes="about")
     with html.Div(v_show=(kind.format("probability_below"),)):
         slider(
@@ -138,7 +132,7 @@ def _controls() -> None:
         disabled=(off,),
         id="graded",
         color="primary",
-        **_TIGHT,
+        **TIGHT,
     )
     html.P(
         "Striped: out of distribution. No setting hides the stripes. "
@@ -161,7 +155,7 @@ def slider(name: str, label: str, text: str, low: Any, high: Any, step: Any, dis
             disabled=(disabled,),
             name=label,
             color="primary",
-            **_TIGHT,
+            **TIGHT,
         )
 
 

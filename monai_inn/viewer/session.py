@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from monai_inn.viewer import words
-from monai_inn.viewer.curve import axis_label, draw
+from monai_inn.viewer.charts import axis_label, draw, draw_legend
 from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples
-from monai_inn.viewer.legend import draw_legend
 from monai_inn.viewer.page import build
 from monai_inn.viewer.stage import Stage
 
@@ -55,24 +54,22 @@ class Session:
         kinds = self._kinds()
         kind = self.shown_kind = "interval_width" if "interval_width" in kinds else kinds[-1]
         self.state.update(
-            {
-                "trame__title": f"{name}: posterior maps",
-                "name": name,
-                "intended_use": words.INTENDED_USE,
-                "facts": words.facts(self.record),
-                "kinds": [{"title": words.title(k), "value": k} for k in kinds],
-                "parameters": list(self.parameters),
-                "kind": kind,
-                "parameter": first,
-                "opacity": 0.6,
-                "hide_below": 0.0,
-                "graded": False,
-                "threshold": self.thresholds[first],
-                "sample": 1,
-                "samples": self.samples,
-                "modes_head": "",
-                "hint": words.hint(self.stage.flat, self.stage.run.quantiles(first) is not None),
-            }
+            trame__title=f"{name}: posterior maps",
+            name=name,
+            intended_use=words.INTENDED_USE,
+            facts=words.facts(self.record),
+            kinds=[{"title": words.title(k), "value": k} for k in kinds],
+            parameters=list(self.parameters),
+            kind=kind,
+            parameter=first,
+            opacity=0.6,
+            hide_below=0.0,
+            graded=False,
+            threshold=self.thresholds[first],
+            sample=1,
+            samples=self.samples,
+            modes_head="",
+            hint=words.hint(self.stage.flat, self.stage.run.quantiles(first) is not None),
         )
         self._threshold_range(first)
 
@@ -98,16 +95,14 @@ class Session:
         self.stage.show(look)
         shown = self.parameters[state.parameter]
         state.update(
-            {
-                "about_kind": words.describe(state.kind, self.record),
-                "about_parameter": f"{shown.description} ({'no unit' if shown.unit == '1' else shown.unit})",
-                "calibration": words.calibration(self.record, state.parameter),
-                "threshold_text": f"{shown.name} below {shown.text(look.threshold)}",
-                "opacity_text": f"{look.opacity:.0%}",
-                "hide_text": self._hide_text(look),
-                "legend": draw_legend(self.stage.overlay, look),
-                "sample_text": f"sample {look.sample + 1} of {self.samples}",
-            }
+            about_kind=words.describe(state.kind, self.record),
+            about_parameter=f"{shown.description} ({'no unit' if shown.unit == '1' else shown.unit})",
+            calibration=words.calibration(self.record, state.parameter),
+            threshold_text=f"{shown.name} below {shown.text(look.threshold)}",
+            opacity_text=f"{look.opacity:.0%}",
+            hide_text=self._hide_text(look),
+            legend=draw_legend(self.stage.overlay, look),
+            sample_text=f"sample {look.sample + 1} of {self.samples}",
         )
         self.read()
 
@@ -127,12 +122,10 @@ class Session:
         """Let the threshold slider span a parameter's bounds, and come back to where it was left."""
         shown, self.ranged = self.parameters[parameter], parameter
         self.state.update(
-            {
-                "threshold_low": shown.low,
-                "threshold_high": shown.high,
-                "threshold_step": (shown.high - shown.low) / _STEPS,
-                "threshold": self.thresholds[parameter],
-            }
+            threshold_low=shown.low,
+            threshold_high=shown.high,
+            threshold_step=(shown.high - shown.low) / _STEPS,
+            threshold=self.thresholds[parameter],
         )
 
     def _hide_text(self, look: Appearance) -> str:
@@ -160,26 +153,21 @@ class Session:
             threshold = float(state.threshold) if state.kind == "probability_below" else None
             reading = self.stage.read(state.parameter, threshold)
             if reading is None:
-                state.update(
-                    {"picked": False, "warning": "", "line": "", "where": "", "curve": "", "modes": []}
-                )
+                state.update(picked=False, warning="", line="", where="", curve="", modes=[])
                 return
             withheld = reading.state == WITHHELD
             shown = reading.parameter
             state.update(
-                {
-                    "picked": True,
-                    # Numbers that must not be trusted are part of the warning, and nowhere without it.
-                    "warning": reading.text if withheld else "",
-                    "line": "" if withheld else reading.text,
-                    "where": self.stage.where(reading.voxel),
-                    "curve": draw(reading, not withheld),
-                    "modes": [
-                        {"value": shown.text(mode.value), "mass": f"{mode.mass:.0%}"}
-                        for mode in reading.modes
-                    ],
-                    "modes_head": f"Mode, {axis_label(shown)}",
-                }
+                picked=True,
+                # Numbers that must not be trusted are part of the warning, and nowhere without it.
+                warning=reading.text if withheld else "",
+                line="" if withheld else reading.text,
+                where=self.stage.where(reading.voxel),
+                curve=draw(reading, not withheld),
+                modes=[
+                    {"value": shown.text(mode.value), "mass": f"{mode.mass:.0%}"} for mode in reading.modes
+                ],
+                modes_head=f"Mode, {axis_label(shown)}",
             )
 
 

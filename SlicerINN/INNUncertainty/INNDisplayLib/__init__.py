@@ -1,112 +1,22 @@
 """Showing posteriors in MRML scenes: nodes, layers, legends, read-outs, plots. No Qt.
 
 Used by the module in 3D Slicer, by the web viewer, and by the tests.
+
+Each file says in ``__all__`` what it offers.
 """
 
-from .charts import show_posterior
-from .comparison import Comparison, compare
-from .contours import hide_contours, show_contours
-from .inspection import OUTSIDE, TRUSTED, UNUSABLE, WITHHELD, Mode, Reading, peaks, read_at, voxel_at
-from .itk_images import itk_image
-from .marks import matrix_of
-from .overlay import KINDS, Appearance, Overlay
-from .pose_compare import COMPARISONS, DIFFERENCE_LIMIT, Comparing, compared, show_comparison
-from .pose_result import POSES_FILE, Pose, PoseResult, PoseSamples, read_poses
-from .pose_run import PoseRun, pose_runs
-from .pose_scene import hide_mode, show_mode, show_spread, store_poses
-from .pose_spread import CHI_95, Spread, ellipsoid, spread_of
-from .pose_views import IMAGE_VIEWS, face_image, image_axes, look_at_target, show_images
-from .pose_words import (
-    AMBIGUOUS,
-    CERTAIN,
-    POSE_LABELS,
-    UNTRUSTED,
-    accuracy_sentence,
-    pose_header,
-    pose_notes,
-    pose_row,
-    pose_sentence,
-    pose_verdict,
-)
-from .posteriors import RegionMean, density, interval_at, probability_below, region_mean
-from .record import ResultError
-from .regions import RegionReading, read_region
-from .result import Result, Shown, read_result
-from .run import Run, runs
-from .samples import number_of_samples, show_sample
-from .saving import save_result
-from .storing import store
-
-__all__ = [
-    "AMBIGUOUS",
-    "CERTAIN",
-    "CHI_95",
-    "COMPARISONS",
-    "DIFFERENCE_LIMIT",
-    "IMAGE_VIEWS",
-    "KINDS",
-    "OUTSIDE",
-    "POSES_FILE",
-    "POSE_LABELS",
-    "TRUSTED",
-    "UNTRUSTED",
-    "UNUSABLE",
-    "WITHHELD",
-    "Appearance",
-    "Comparing",
-    "Comparison",
-    "Mode",
-    "Overlay",
-    "Pose",
-    "PoseResult",
-    "PoseRun",
-    "PoseSamples",
-    "Reading",
-    "RegionMean",
-    "RegionReading",
-    "Result",
-    "ResultError",
-    "Run",
-    "Shown",
-    "Spread",
-    "accuracy_sentence",
-    "compare",
-    "compared",
-    "density",
-    "ellipsoid",
-    "face_image",
-    "hide_contours",
-    "hide_mode",
-    "image_axes",
-    "interval_at",
-    "itk_image",
-    "look_at_target",
-    "matrix_of",
-    "number_of_samples",
-    "peaks",
-    "pose_header",
-    "pose_notes",
-    "pose_row",
-    "pose_runs",
-    "pose_sentence",
-    "pose_verdict",
-    "probability_below",
-    "read_at",
-    "read_poses",
-    "read_region",
-    "read_result",
-    "region_mean",
-    "runs",
-    "save_result",
-    "show_comparison",
-    "show_contours",
-    "show_images",
-    "show_mode",
-    "show_posterior",
-    "show_sample",
-    "show_spread",
-    "spread_of",
-    "store",
-    "store_poses",
-    "voxel_at",
-]
+from .inspection import *
+from .marks import *
+from .measuring import *
+from .meshes import *
+from .overlay import *
+from .pose_result import *
+from .pose_run import *
+from .pose_scene import *
+from .pose_spread import *
+from .pose_views import *
+from .pose_words import *
+from .posteriors import *
+from .result import *
+from .run import *
+from .storing import *

@@ -1,4 +1,4 @@
-"""One voxel under the cursor: what is known of it, in words with units, and its posterior as a curve."""
+"""One voxel under the cursor: what is known of it, in words with units, as a curve and as a chart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray
@@ -15,7 +14,18 @@ from .posteriors import density, interval_at, probability_below
 from .result import Shown
 from .run import Run
 
-__all__ = ["OUTSIDE", "TRUSTED", "UNUSABLE", "WITHHELD", "Mode", "Reading", "peaks", "read_at", "voxel_at"]
+__all__ = [
+    "OUTSIDE",
+    "TRUSTED",
+    "UNUSABLE",
+    "WITHHELD",
+    "Mode",
+    "Reading",
+    "peaks",
+    "read_at",
+    "show_posterior",
+    "voxel_at",
+]
 
 TRUSTED, WITHHELD, UNUSABLE, OUTSIDE = "in distribution", "out of distribution", "not usable", "outside"
 _DIP = 0.6  # a valley below this share of the lower peak parts two modes, as in the map of their number
@@ -161,3 +171,46 @@ def _separate_tops(height: NDArray[np.floating]) -> list[int]:
             tops.pop()
         tops.append(top)
     return tops
+
+
+_COLOR, _WARNING = (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
+
+
+def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
+    """Put a reading into the run's chart.
+
+    Args:
+        run: whose chart it is; made at the first call.
+        reading: what is known at the voxel; without a posterior the chart is empty and says why.
+
+    Returns:
+        The chart: the density with the central interval marked below it, axes with units.
+    """
+    shown = reading.parameter
+    table = run.node("posterior table", "", "vtkMRMLTableNode")
+    chart = run.node("posterior chart", "", "vtkMRMLPlotChartNode")
+    values, height = reading.curve if reading.curve is not None else (np.zeros(0), np.zeros(0))
+    low, _, high = reading.interval or (0.0, 0.0, 0.0)
+    inside = np.where((values >= low) & (values <= high), height, 0.0)
+    columns = (shown.name, "density", "inside the interval")
+    slicer.util.updateTableFromArray(table, (values, height, inside), list(columns))
+    chart.RemoveAllPlotSeriesNodeIDs()
+    for column, width in (("density", 3), ("inside the interval", 1)):
+        series = run.node("posterior series", column, "vtkMRMLPlotSeriesNode")
+        series.SetName(column)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(shown.name)
+        series.SetYColumnName(column)
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetLineWidth(width)
+        series.SetColor(*(_WARNING if reading.state == WITHHELD else _COLOR))
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle(reading.text)
+    unit = "" if shown.unit == "1" else f" [{shown.unit}]"
+    chart.SetXAxisTitle(f"{shown.name}: {shown.description}{unit}")
+    chart.SetYAxisTitle("posterior density" + ("" if shown.unit == "1" else f" per {shown.unit}"))
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(shown.low, shown.high)
+    chart.SetLegendVisibility(False)
+    return chart

@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from .colors import color_node
-from .comparison import Comparison, compare
-from .layers import graded, hatch
-from .marks import matrix_of, place
+from .colors import color_node, graded, hatch
+from .marks import matrix_of, place, show_legend, span
+from .measuring import Comparison, compare
 from .posteriors import probability_below
 from .result import Shown
-from .run import Run, runs
-from .samples import show_sample
+from .run import Run, runs, show_sample
 
 __all__ = ["KINDS", "Appearance", "Overlay"]
 
@@ -30,6 +27,7 @@ _TABLES = {
 }
 _HATCH_LAYER = 3  # 0 is the background, 1 the foreground, 2 labels; further ones come on top
 _MAX_MODES = 4
+_LABELS = {"mode_count": _MAX_MODES}  # of a legend
 _NO_LIMIT = 1e30
 
 
@@ -110,8 +108,7 @@ class Overlay:
         display = volume.GetDisplayNode()
         with slicer.util.NodeModify(display):
             display.SetAndObserveColorNodeID(self._colors(appearance).GetID())
-            display.AutoWindowLevelOff()
-            display.SetWindowLevelMinMax(low, high)
+            span(display, low, high)
             display.SetThreshold(self._limit(appearance), _NO_LIMIT)
             display.ApplyThresholdOn()  # keeps NaN from being drawn
             display.InterpolateOff()
@@ -203,13 +200,9 @@ class Overlay:
             node.SetVisibility(False)
         if volume is None:
             return
-        legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
         low, high = self.scale(appearance)
-        legend.SetTitleText(self.legend_title(appearance))
-        legend.SetLabelFormat("%.2f" if high - low <= 10 else "%.0f")
-        legend.SetNumberOfLabels(_MAX_MODES if appearance.kind == "mode_count" else 5)
-        legend.SetPosition(0.97, 0.5)
-        legend.SetSize(0.11, 0.5)  # the text grows with the box, font sizes are not looked at
+        form, labels = "%.2f" if high - low <= 10 else "%.0f", _LABELS.get(appearance.kind, 5)
+        legend = show_legend(volume, self.legend_title(appearance), form, labels)
         legend.SetVisibility(True)
 
     def legend_title(self, appearance: Appearance) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .record import RecordKind, ResultError
-from .result import MapFile
+from .result import MapFile, RecordKind, ResultError
 
 __all__ = ["POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import slicer
 import slicer.util
 
-from .marks import MAP, RUN
+from .marks import RunNodes
 from .pose_result import Pose, PoseResult, PoseSamples, parse_poses
 from .pose_spread import Spread, spread_of
-from .run_nodes import RunNodes
 
 __all__ = ["MODE", "PoseRun", "pose_runs"]
 
@@ -44,11 +43,6 @@ class PoseRun(RunNodes):
 
     internal = ("drrs",)
 
-    def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
-        super().__init__(scene, key)
-        self._parsed: tuple[str, PoseResult] | None = None
-        self._samples: tuple[str, PoseSamples] | None = None
-
     def title(self, kind: str, parameter: str = "") -> str:
         """What a node is called."""
         return f"{self.name}: {_NAMES[kind]}"
@@ -56,25 +50,12 @@ class PoseRun(RunNodes):
     @property
     def result(self) -> PoseResult:
         """The record without its files, which may be long gone."""
-        text = self.find("registration", class_name="vtkMRMLTextNode").GetText()
-        if self._parsed is None or self._parsed[0] != text:
-            self._parsed = text, parse_poses(Path(), json.loads(text))
-        return self._parsed[1]
+        return self.read("registration", lambda record: parse_poses(Path(), record))
 
     @property
     def samples(self) -> PoseSamples | None:
         """The posterior samples; ``None`` once their node was deleted."""
-        node = self.find("pose samples", class_name="vtkMRMLTextNode")
-        if node is None:
-            return None
-        text = node.GetText()
-        if self._samples is None or self._samples[0] != text:
-            stored = json.loads(text)
-            camera = np.zeros((len(stored["mode"]), 4, 4))
-            camera[:, :3] = np.reshape(stored["camera_to_world"], (-1, 3, 4))
-            camera[:, 3, 3] = 1
-            self._samples = text, PoseSamples(camera, np.asarray(stored["mode"], np.int64))
-        return self._samples[1]
+        return self.read("pose samples", _samples)
 
     def store_samples(self, samples: PoseSamples) -> None:
         """Keep samples as text: a table would be saved with six digits, and the source moves by 1 mm."""
@@ -111,9 +92,13 @@ class PoseRun(RunNodes):
         return spread_of(samples, pose, np.array(target))
 
 
+def _samples(stored: dict[str, Any]) -> PoseSamples:
+    camera = np.zeros((len(stored["mode"]), 4, 4))
+    camera[:, :3] = np.reshape(stored["camera_to_world"], (-1, 3, 4))
+    camera[:, 3, 3] = 1
+    return PoseSamples(camera, np.asarray(stored["mode"], np.int64))
+
+
 def pose_runs(scene: slicer.vtkMRMLScene) -> list[PoseRun]:
     """All registrations in a scene, oldest first."""
-    records = slicer.util.getNodesByClass("vtkMRMLTextNode", scene)
-    return [
-        PoseRun(scene, node.GetAttribute(RUN)) for node in records if node.GetAttribute(MAP) == "registration"
-    ]
+    return PoseRun.all_of(scene, "registration")

@@ -6,18 +6,16 @@ import json
 import uuid
 
 import numpy as np
-import slicer
 import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .marks import matrix_of, place
-from .pose_carm import carm_lines, detector_corners
-from .pose_compare import Comparing, show_comparison
+from .marks import display_of, matrix_of, place, span
 from .pose_result import DetectorImage, Pose, PoseResult
 from .pose_run import MODE, PoseRun, pose_runs
-from .pose_shadow import seen_by, shadow
-from .pose_spread import Spread, ellipsoid
+from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
+from .pose_views import Comparing, show_comparison
+from .run import numbered_sequence
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
 
@@ -52,21 +50,17 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
     target = run.node("target", "", "vtkMRMLMarkupsFiducialNode")
     target.AddControlPointWorld(*(float(v) for v in result.target))
     target.SetNthControlPointLabel(0, "target")
-    if target.GetDisplayNode() is None:
-        target.CreateDefaultDisplayNodes()
-    target.GetDisplayNode().SetGlyphScale(1.5)  # smaller than the ellipsoid around it
-    target.GetDisplayNode().SetTextScale(2.5)
-    target.GetDisplayNode().SetVisibility(False)  # until a pose is shown
+    display = display_of(target)
+    display.SetGlyphScale(1.5)  # smaller than the ellipsoid around it
+    display.SetTextScale(2.5)
+    display.SetVisibility(False)  # until a pose is shown
     return run
 
 
 def _store_images(
     run: PoseRun, poses: tuple[Pose, ...], xray: DetectorImage, drrs: list[DetectorImage]
 ) -> None:
-    sequence = run.node("drrs", "", "vtkMRMLSequenceNode")
-    sequence.SetIndexName("pose")
-    sequence.SetIndexUnit("")
-    sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
+    sequence = numbered_sequence(run, "drrs", "", "pose")
     item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
     for pose, drr in zip(poses, drrs, strict=True):
         item.SetName(f"DRR of pose {pose.number}")
@@ -81,8 +75,7 @@ def _place(run: PoseRun, kind: str, values: np.ndarray, matrix: np.ndarray) -> N
     node = run.node(kind, "", "vtkMRMLScalarVolumeNode")
     place(node, values, matrix, None)
     node.SetAndObserveTransformNodeID(run.transform.GetID())
-    node.GetDisplayNode().AutoWindowLevelOff()
-    node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
+    span(node.GetDisplayNode(), 0.0, 1.0)
 
 
 def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
@@ -90,9 +83,11 @@ def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
     corners = detector_corners(xray.matrix, *xray.values.shape[-2:])
     model.SetAndObserveMesh(carm_lines(corners, run.result.record["detector"]["beam"] == "parallel"))
     model.SetAndObserveTransformNodeID(run.transform.GetID())
-    _display(model, _CARM_COLOR).SetVisibility2D(False)
-    model.GetDisplayNode().SetLineWidth(2)
-    model.GetDisplayNode().SetVisibility(False)
+    display = display_of(model)
+    display.SetColor(*_CARM_COLOR)
+    display.SetVisibility2D(False)
+    display.SetLineWidth(2)
+    display.SetVisibility(False)
 
 
 def _set_visible(run: PoseRun, is_visible: bool) -> None:
@@ -175,7 +170,8 @@ def _draw(run: PoseRun, kind: str, mesh: vtk.vtkPolyData) -> slicer.vtkMRMLModel
     model = run.node(kind, "", "vtkMRMLModelNode")
     model.SetAndObserveMesh(mesh)
     model.SetAttribute(MODE, run.transform.GetAttribute(MODE))
-    display = _display(model, _SPREAD_COLOR)
+    display = display_of(model)
+    display.SetColor(*_SPREAD_COLOR)
     display.SetVisibility2D(True)
     display.SetSliceIntersectionThickness(2)
     return display
@@ -185,12 +181,3 @@ def _drop(run: PoseRun, *kinds: str) -> None:
     for kind in kinds:
         if (node := run.find(kind, class_name="vtkMRMLDisplayableNode")) is not None:
             run.drop(node)
-
-
-def _display(
-    model: slicer.vtkMRMLModelNode, color: tuple[float, float, float]
-) -> slicer.vtkMRMLModelDisplayNode:
-    if model.GetDisplayNode() is None:
-        model.CreateDefaultDisplayNodes()
-    model.GetDisplayNode().SetColor(*color)
-    return model.GetDisplayNode()

@@ -1,18 +1,27 @@
-"""Where a point of the patient may really lie: its spread over the samples of a pose, as an ellipsoid."""
+"""Where a point of the patient may really lie: its ellipsoid, the shadow of that, and the C-arm seeing it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
-import slicer.util
 import vtk
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
-from .pose_result import Pose, PoseSamples
+from .meshes import moved, polylines, ribbons
+from .pose_result import Pose, PoseResult, PoseSamples
 
-__all__ = ["CHI_95", "Spread", "ellipsoid", "spread_of"]
+__all__ = [
+    "CHI_95",
+    "Spread",
+    "carm_lines",
+    "detector_corners",
+    "ellipsoid",
+    "seen_by",
+    "shadow",
+    "spread_of",
+]
 
 CHI_95 = 2.795483482915108
 """Radius in standard deviations that holds 95 % of a normal distribution in three dimensions."""
@@ -51,12 +60,8 @@ class Spread:
         if lengths[0] < _FIXED_MM:
             return "Target: this bundle keeps its place fixed; only points beside it move with the pose."
         said = ", ".join(f"± {length:.1f}" for length in lengths)
-        return f"Target, 95 %: {said} mm along its axes; longest {_direction(axes[:, 0])}."
-
-
-def _direction(axis: Array) -> str:
-    """The anatomical direction that an axis is nearest to."""
-    return ("left to right", "back to front", "foot to head")[int(np.abs(axis).argmax())]
+        nearest = ("left to right", "back to front", "foot to head")[int(np.abs(axes[:, 0]).argmax())]
+        return f"Target, 95 %: {said} mm along its axes; longest {nearest}."
 
 
 def spread_of(samples: PoseSamples, pose: Pose, point: NDArray[np.floating]) -> Spread | None:
@@ -84,10 +89,78 @@ def ellipsoid(spread: Spread) -> vtk.vtkPolyData:
     sphere.SetPhiResolution(_FINE // 2 + 1)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = axes * lengths, spread.mean
-    transform = vtk.vtkTransform()
-    transform.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    placed = vtk.vtkTransformPolyDataFilter()
-    placed.SetTransform(transform)
-    placed.SetInputConnection(sphere.GetOutputPort())
-    placed.Update()
-    return placed.GetOutput()
+    sphere.Update()
+    return moved(sphere.GetOutput(), matrix)
+
+
+_SOURCE_MM = 10.0
+_ARM_MM = 4.0  # of the cross, on the detector
+_DEPTH_MM = 1.0  # a slice view draws what its plane cuts, so lines are ribbons across the detector's plane
+_LEAST_MM = 0.5
+
+
+def detector_corners(matrix: Array, rows: int, columns: int) -> Array:
+    """Outer corners of the image, around it, in camera coordinates, mm, ``(4, 3)``.
+
+    Args:
+        matrix: index to camera coordinates of the image.
+        rows: its height in pixels.
+        columns: its width.
+    """
+    right, low = columns - 0.5, rows - 0.5
+    at = np.array([[-0.5, -0.5], [right, -0.5], [right, low], [-0.5, low]])
+    return at @ matrix[:3, :2].T + matrix[:3, 3]
+
+
+def carm_lines(corners: Array, is_parallel: bool) -> vtk.vtkPolyData:
+    """Detector, edges of the beam, and a ball at the source.
+
+    Args:
+        corners: of the detector, in camera coordinates.
+        is_parallel: whether rays are parallel; they then come from a frame in the plane of the source.
+    """
+    start = corners * [1, 1, 0] if is_parallel else np.zeros_like(corners)
+    points, lines = vtk.vtkPoints(), vtk.vtkCellArray()
+    for point in (*corners, *start):
+        points.InsertNextPoint(*(float(v) for v in point))
+    for first in range(4):
+        for last in ((first + 1) % 4, first + 4):  # around, and along the beam
+            lines.InsertNextCell(2)
+            lines.InsertCellPoint(first)
+            lines.InsertCellPoint(last)
+    drawn = vtk.vtkPolyData()
+    drawn.SetPoints(points)
+    drawn.SetLines(lines)
+    source = vtk.vtkSphereSource()
+    source.SetRadius(_SOURCE_MM)
+    both = vtk.vtkAppendPolyData()
+    both.AddInputData(drawn)
+    both.AddInputConnection(source.GetOutputPort())
+    both.Update()
+    return both.GetOutput()
+
+
+def seen_by(result: PoseResult, camera_to_world: Array, points: Array) -> Array:
+    """Where points (RAS, mm), ``(N, 3)``, appear on the detector: camera coordinates in mm, ``(N, 2)``."""
+    detector = result.record["detector"]
+    seen = (points - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
+    if detector["beam"] == "parallel":
+        return seen[:, :2]
+    return seen[:, :2] * detector["source_detector_mm"] / seen[:, 2:]
+
+
+def shadow(center: Array, surface: Array, depth: float) -> vtk.vtkPolyData:
+    """Cross and outline as ribbons through the detector's plane, in camera coordinates.
+
+    Args:
+        center: where the target appears, ``(2,)``.
+        surface: where points of its ellipsoid appear, ``(N, 2)``; too small an outline is left out.
+        depth: distance of the detector from the source.
+    """
+    arms = _ARM_MM * np.array([[1.0, 0.0], [0.0, 1.0]])
+    lines = [np.stack([center - arm, center + arm]) for arm in arms]
+    if np.ptp(surface, axis=0).max() > _LEAST_MM:
+        hull = surface[ConvexHull(surface, qhull_options="QJ").vertices]  # QJ: also where all lie on a line
+        lines.append(np.concatenate([hull, hull[:1]]))
+    behind = depth - _DEPTH_MM / 2
+    return ribbons(polylines(np.insert(line, 2, behind, axis=1) for line in lines), _DEPTH_MM)

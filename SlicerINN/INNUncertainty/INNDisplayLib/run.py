@@ -1,21 +1,28 @@
-"""The nodes of one inference in a scene, found by what they are marked with."""
+"""The nodes of one inference in a scene, found by what they are marked with, and its stacks as sequences."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, MAP, RUN
-from .result import Result, Shown, parse_result
-from .run_nodes import RunNodes
-from .samples import stacked
+from .marks import IMAGE, LEVELS, RunNodes, display_of, follow, mark
+from .result import MapFile, Result, Shown, parse_result
 
-__all__ = ["Run", "runs"]
+__all__ = [
+    "Run",
+    "number_of_samples",
+    "numbered_sequence",
+    "runs",
+    "show_sample",
+    "stacked",
+    "store_samples",
+    "store_stack",
+]
 
 _NAMES = {
     "interval_width": "{interval:.0%} interval width",
@@ -40,7 +47,6 @@ class Run(RunNodes):
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
         super().__init__(scene, key)
-        self._parsed: tuple[str, Result] | None = None
         self._stacks: dict[str, tuple[int, NDArray[np.float32]]] = {}
 
     @property
@@ -51,10 +57,7 @@ class Run(RunNodes):
     @property
     def result(self) -> Result:
         """The record without its files, which may be long gone."""
-        text = self.record_node.GetText()
-        if self._parsed is None or self._parsed[0] != text:
-            self._parsed = text, parse_result(Path(), json.loads(text))
-        return self._parsed[1]
+        return self.read("record", lambda record: parse_result(Path(), record))
 
     @property
     def parameters(self) -> tuple[Shown, ...]:
@@ -96,7 +99,8 @@ class Run(RunNodes):
         text = _NAMES.get(kind, kind)
         if "{" in text:
             text = text.format(interval=self.interval)
-        whole = f"{parameter} {text}" if any(p.name == parameter for p in self._known()) else text
+        known = self.parameters if self.record_node is not None else ()
+        whole = f"{parameter} {text}" if any(p.name == parameter for p in known) else text
         return f"{self.name}: {whole}"
 
     def quantiles(self, parameter: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
@@ -131,11 +135,84 @@ class Run(RunNodes):
                 return array.shape
         raise ValueError(f"{self.name}: all maps were deleted; apply the bundle again.")
 
-    def _known(self) -> tuple[Shown, ...]:
-        return self.parameters if self.record_node is not None else ()
-
 
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
     """All runs in a scene, oldest first."""
-    records = slicer.util.getNodesByClass("vtkMRMLTextNode", scene)
-    return [Run(scene, node.GetAttribute(RUN)) for node in records if node.GetAttribute(MAP) == "record"]
+    return Run.all_of(scene, "record")
+
+
+def numbered_sequence(run: RunNodes, kind: str, parameter: str, index: str) -> slicer.vtkMRMLSequenceNode:
+    """An empty sequence of a run whose items have numbers."""
+    sequence = run.node(kind, parameter, "vtkMRMLSequenceNode")
+    sequence.SetIndexName(index)
+    sequence.SetIndexUnit("")
+    sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
+    sequence.RemoveAllDataNodes()
+    return sequence
+
+
+def store_stack(
+    run: Run, file: MapFile, array: NDArray[Any], matrix: NDArray[np.float64], labels: list[str]
+) -> slicer.vtkMRMLSequenceNode:
+    """Put a stack into a scene as a sequence; scenes cannot save volumes of more than three components.
+
+    Args:
+        run: whose it is.
+        file: which map of which parameter.
+        array: shape ``(K, J, I, N)``.
+        matrix: index to RAS millimeters.
+        labels: index value of each item.
+    """
+    sequence = numbered_sequence(run, file.kind, file.parameter, "level" if file.levels else "sample")
+    item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
+    mark(item, run.key, "sample", file.parameter)
+    item.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    for number, label in enumerate(labels):
+        item.SetName(f"{run.name}: {file.parameter}, {sequence.GetIndexName()} {label}")
+        slicer.util.updateVolumeFromArray(item, np.ascontiguousarray(array[..., number]))
+        sequence.SetDataNodeAtValue(item, label)
+    return sequence
+
+
+def stacked(sequence: slicer.vtkMRMLSequenceNode) -> NDArray[Any]:
+    """The items of a sequence of volumes, ``(K, J, I, N)``."""
+    items = range(sequence.GetNumberOfDataNodes())
+    return np.stack([slicer.util.arrayFromVolume(sequence.GetNthDataNode(n)) for n in items], -1)
+
+
+def store_samples(run: Run, file: MapFile, array: NDArray[Any], matrix: Any, image: Any) -> None:
+    """Put posterior samples ``(K, J, I, S)`` into a scene, with a volume that shows one of them."""
+    browser = run.node("browser", "", "vtkMRMLSequenceBrowserNode")
+    labels = [str(number + 1) for number in range(array.shape[-1])]
+    sequence = store_stack(run, file, array, matrix, labels)
+    volume = run.node("sample", file.parameter, "vtkMRMLScalarVolumeNode")
+    follow(volume, image)
+    if browser.GetProxyNode(sequence) is not volume:
+        # This also makes the browser turn the sequence; asked the other way the logic adds another volume.
+        browser.AddProxyNode(volume, sequence, False)
+    show_sample(run, file.parameter, 0)
+
+
+def number_of_samples(run: Run, parameter: str) -> int:
+    """How many samples of a parameter are stored."""
+    sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
+    return 0 if sequence is None else sequence.GetNumberOfDataNodes()
+
+
+def show_sample(run: Run, parameter: str, index: int) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Turn to a sample, counted from 0, and return the volume that shows it; ``None`` if there is none."""
+    sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
+    if sequence is None or not 0 <= index < sequence.GetNumberOfDataNodes():
+        return None
+    browser = run.find("browser", class_name="vtkMRMLSequenceBrowserNode")
+    if browser is not None:
+        browser.SetSelectedItemNumber(index)
+    item = sequence.GetNthDataNode(index)
+    volume = run.node("sample", parameter, "vtkMRMLScalarVolumeNode")
+    # The logic of sequences does this too where an application has one. A copy: the volume must not share its
+    # memory with the sequence, into which the next sample would then be written.
+    volume.CopyOrientation(item)
+    slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(item))
+    volume.SetName(f"{run.title('sample', parameter)} {index + 1} of {sequence.GetNumberOfDataNodes()}")
+    display_of(volume)
+    return volume

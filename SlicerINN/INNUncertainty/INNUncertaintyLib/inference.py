@@ -6,16 +6,89 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import slicer
-from INNDisplayLib import Run, read_result, store
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
+import slicer.util
+from INNDisplayLib import Run, itk_image, matrix_of, read_result, store
+from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from .child import Child
-from .images import make_savable, write_image
-from .packages import python_path
+from .child import Child, python_path
 from .parameters import PanelState
 
-__all__ = ["Inference"]
+__all__ = ["Inference", "make_savable", "number_of_bands", "register_sample_data", "write_image"]
+
+
+def number_of_bands(node: slicer.vtkMRMLNode) -> int:
+    """Bands of a scalar volume (1), of a vector volume, or of a sequence of volumes, one band an item."""
+    if node.IsA("vtkMRMLSequenceNode"):
+        return node.GetNumberOfDataNodes()
+    image = node.GetImageData()
+    return 0 if image is None else image.GetNumberOfScalarComponents()
+
+
+def make_savable(node: slicer.vtkMRMLNode) -> None:
+    """Let a volume of many bands be saved with the scene.
+
+    The storage that Slicer gives a vector volume writes one or three components, and with any other number
+    the whole scene cannot be saved; that for NRRD files writes all.
+    """
+    if not node.IsA("vtkMRMLVectorVolumeNode") or number_of_bands(node) in (0, 1, 3):
+        return
+    storage = node.GetStorageNode()
+    if storage is None or not storage.IsA("vtkMRMLNRRDStorageNode"):
+        made = node.GetScene().AddNewNodeByClass("vtkMRMLNRRDStorageNode")
+        node.SetAndObserveStorageNodeID(made.GetID())
+
+
+def write_image(node: slicer.vtkMRMLNode, path: Path) -> None:
+    """Write a volume or a sequence of volumes as NRRD, bands as the components of a voxel.
+
+    Raises:
+        ValueError: if it has no voxels, or the items of a sequence do not lie on the same grid.
+        OSError: if the file cannot be written.
+    """
+    array, matrix = _voxels(node)
+    image = itk_image(array, matrix)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=False)
+    except RuntimeError as error:
+        text = _("{path} cannot be written; free space on the disk or choose another one.")
+        raise OSError(text.format(path=path)) from error
+
+
+def _voxels(node: slicer.vtkMRMLNode) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """Voxels ``(K, J, I)`` or ``(K, J, I, C)``, and index to RAS millimeters."""
+    if not node.IsA("vtkMRMLSequenceNode"):
+        if node.GetImageData() is None:
+            raise ValueError(_("The volume {name} has no voxels; load it again.").format(name=node.GetName()))
+        return slicer.util.arrayFromVolume(node), matrix_of(node)
+    items = [node.GetNthDataNode(n) for n in range(node.GetNumberOfDataNodes())]
+    if not items or not all(i.IsA("vtkMRMLScalarVolumeNode") and i.GetImageData() for i in items):
+        text = _("The sequence {name} holds no volumes; select one with a volume a band.")
+        raise ValueError(text.format(name=node.GetName()))
+    arrays = [slicer.util.arrayFromVolume(item) for item in items]
+    matrices = [matrix_of(item) for item in items]
+    if len({a.shape for a in arrays}) > 1 or not np.allclose(matrices, matrices[0], atol=1e-4):
+        text = _("The volumes of the sequence {name} lie on different grids; resample them first.")
+        raise ValueError(text.format(name=node.GetName()))
+    return np.stack(arrays, -1), matrices[0]
+
+
+def register_sample_data():
+    """Tell Slicer's Sample Data module of the organs; nothing is downloaded for them."""
+    import SampleData
+
+    folder = Path(__file__).parents[1] / "Resources" / "SampleData"
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="INN Uncertainty",
+        sampleName="INNOrganMosaic",
+        uris=(folder / "organ_mosaic.nrrd").as_uri(),
+        fileNames="organ_mosaic.nrrd",
+        nodeNames="organs",
+        thumbnailFileName=str(folder / "organ_mosaic.png"),
+    )
+
 
 _QUANTILES = 16
 

@@ -1,24 +1,91 @@
-"""What the panels of both modules do alike: the state of a scene, and a child process that is polled."""
+"""What the panels of both modules do alike: the state of a scene, a child process, boxes, the self test."""
+
+from contextlib import contextmanager
 
 import qt
-import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest, ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
 
-__all__ = ["ModulePanel"]
+__all__ = ["ModulePanel", "SelfTest", "describe", "fill", "quiet", "select"]
+
+
+@contextmanager
+def quiet(*widgets):
+    """While the block runs, widgets do not say that they change."""
+    before = [widget.blockSignals(True) for widget in widgets]
+    try:
+        yield
+    finally:
+        for widget, was in zip(widgets, before, strict=True):
+            widget.blockSignals(was)
+
+
+def fill(box, items):
+    """Offer texts with their values, and keep what is selected."""
+    if items == [(box.itemText(n), box.itemData(n)) for n in range(box.count)]:
+        return
+    with quiet(box):
+        kept = box.currentData
+        box.clear()
+        for text, value in items:
+            box.addItem(text, value)
+    if box.findData(kept) >= 0:
+        select(box, kept)
+
+
+def select(box, value):
+    """Select the item of a value; nothing if it is not offered."""
+    with quiet(box):
+        box.setCurrentIndex(box.findData(value))
+
 
 _POLL_MS = 100
 
 
-class ModulePanel:
-    """Mixed into a widget that observes, and has ``initializeParameterNode``, ``onPoll`` and the like."""
+def describe(module, title, category, about):
+    """Say what Slicer shows of a module before it is opened."""
+    module.title, module.helpText = title, about
+    module.categories = [translate("qSlicerAbstractCoreModule", category)]
+    module.contributors = ["The monai_inn developers"]
+    module.acknowledgementText = _("Research only. Not a medical device; not for diagnosis or treatment.")
+
+
+class SelfTest(ScriptedLoadableModuleTest):
+    """The test of a module that users can run; ``logic`` is the class of its logic."""
+
+    def setUp(self):
+        """Start with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run all tests."""
+        self.setUp()
+        self.test_missing_input_is_refused()
+
+    def test_missing_input_is_refused(self):
+        """Without input nothing starts."""
+        logic = self.logic()
+        with self.assertRaises(ValueError):
+            logic.start(logic.getParameterNode())
+
+
+class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel of a module, which has ``initializeParameterNode``, ``onPoll`` and the like."""
 
     logic = _state = _tag = None
     _missing = ""  # what keeps the main button from being pressed
 
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
     def setup_module(self, name, logic):
         """Load the panel of a module, and listen to the scene."""
+        ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
@@ -73,6 +140,22 @@ class ModulePanel:
     def _show_progress(self, child):
         self.ui.progressBar.value = round(1000 * child.share)
         self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+
+    def _start_or_cancel(self, work, failure):
+        """Start the work of the panel, or cancel what runs."""
+        if work is not None:
+            self.logic.cancel()
+            self._show_idle(_("Canceled; nothing was changed."))
+            return
+        with slicer.util.tryWithErrorDisplay(failure):
+            self.logic.start(self._state)
+            self._timer.start()
+            self.ui.statusLabel.text = _("Starting...")
+            self.onStateChanged()
+
+    def _show_error(self, error, title):
+        self._show_idle(str(error))
+        slicer.util.errorDisplay(str(error), windowTitle=title)
 
     def _show_idle(self, text):
         self.onStateChanged()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.problems.arguments import check_positive
+from monai_inn.problems.known import check_positive
 
 __all__ = [
     "PHANTOM_SPACING_MM",

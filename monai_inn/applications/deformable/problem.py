@@ -11,25 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monai_inn.applications.deformable.displacements import (
-    displacement_of_velocity,
-    jacobian_determinant,
-    spline_velocity,
-    warp,
-)
-from monai_inn.applications.deformable.moving_images import (
-    PHANTOM_SPACING_MM,
-    check_control_points,
-    check_image,
-    check_projection_axis,
-    check_spacing,
-    vertebra_and_rod,
-)
-from monai_inn.problems.arguments import check_positive
-from monai_inn.problems.base import InverseProblem
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.references import ReferencePosterior
+from monai_inn.applications.deformable import displacements, moving_images
+from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
 __all__ = ["DeformableRegistration"]
@@ -42,7 +26,7 @@ _EVIDENCE_PARTICLES = 4000
 _DENSITY_CELLS = 4
 
 
-class DeformableRegistration(InverseProblem):
+class DeformableRegistration(WhiteNoise, KnownPosterior):
     """Smooth displacement field that carries a known moving image or volume to an observed one.
 
     The displacement is the exponential of a stationary B-spline velocity field. Its parameters are the
@@ -87,12 +71,15 @@ class DeformableRegistration(InverseProblem):
         projection_axis: int | None = None,
     ) -> None:
         if moving is None:
-            moving, spacing_mm = vertebra_and_rod(), spacing_mm or (PHANTOM_SPACING_MM,) * 2
-        self.moving = check_image(moving)
+            moving, spacing_mm = (
+                moving_images.vertebra_and_rod(),
+                spacing_mm or (moving_images.PHANTOM_SPACING_MM,) * 2,
+            )
+        self.moving = moving_images.check_image(moving)
         dims = self.moving.ndim
-        self.spacing_mm = check_spacing(spacing_mm, dims)
-        self.control_points = check_control_points(control_points, dims)
-        self.projection_axis = check_projection_axis(projection_axis, dims)
+        self.spacing_mm = moving_images.check_spacing(spacing_mm, dims)
+        self.control_points = moving_images.check_control_points(control_points, dims)
+        self.projection_axis = moving_images.check_projection_axis(projection_axis, dims)
         self.prior_sd_mm = check_positive("prior_sd_mm", prior_sd_mm)
         self.noise_share = check_positive("noise_share", noise_share)
         self._check_folding()
@@ -135,11 +122,13 @@ class DeformableRegistration(InverseProblem):
         if theta.ndim == 0 or theta.shape[-1] != len(self.parameters):
             raise ValueError(f"theta has shape {tuple(theta.shape)}, expected (…, {len(self.parameters)}).")
         coefficients = theta.unflatten(-1, (self.moving.ndim, *self.control_points))
-        return displacement_of_velocity(spline_velocity(coefficients, self.moving.shape), self.spacing_mm)
+        return displacements.displacement_of_velocity(
+            displacements.spline_velocity(coefficients, self.moving.shape), self.spacing_mm
+        )
 
     def jacobian_determinant(self, theta: Tensor) -> Tensor:
         """Return the local change of volume of parameters ``(…, D)``, a pure number, ``(…, *spatial)``."""
-        return jacobian_determinant(self.displacement(theta), self.spacing_mm)
+        return displacements.jacobian_determinant(self.displacement(theta), self.spacing_mm)
 
     def displacement_maps(self, samples: Tensor) -> dict[str, Tensor]:
         """Return maps of where tissue went and how well that is known.
@@ -164,13 +153,18 @@ class DeformableRegistration(InverseProblem):
             "mean": mean,
             "sd": variance.sqrt(),
             "sd_total": variance.sum(-axes).sqrt(),
-            "jacobian_determinant_minimum": jacobian_determinant(fields, self.spacing_mm).amin(0),
+            "jacobian_determinant_minimum": displacements.jacobian_determinant(fields, self.spacing_mm).amin(
+                0
+            ),
         }
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return the warped image or its projection, flattened, ``(…, C)``, of parameters ``(…, D)``."""
         parts = theta.reshape(-1, theta.shape[-1]).split(_ROWS)
-        warped = [self._projected(warp(self.moving, self.displacement(p), self.spacing_mm)) for p in parts]
+        warped = [
+            self._projected(displacements.warp(self.moving, self.displacement(p), self.spacing_mm))
+            for p in parts
+        ]
         return torch.cat(warped).reshape(*theta.shape[:-1], -1)
 
     def _projected(self, image: Tensor) -> Tensor:
@@ -179,35 +173,24 @@ class DeformableRegistration(InverseProblem):
             return image
         return image.sum(self.projection_axis - self.moving.ndim) * self.spacing_mm[self.projection_axis]
 
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Add white noise to every pixel."""
-        return y + self.noise_sd * torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
-
     def density_features(self, y: Tensor) -> Tensor:
         """Return the means of the observation ``(…, C)`` over at most 4 cells along each axis, ``(…, K)``."""
         cells = [min(_DENSITY_CELLS, size) for size in self.observation_shape]
         image = y.reshape(-1, 1, *self.observation_shape)
         return functional.interpolate(image, cells, mode="area").reshape(*y.shape[:-1], -1)
 
-    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
-        """Log density of an observation ``(C,)`` given parameters ``(…, D)``, nats, shape ``(…)``."""
-        white = (self.forward(theta) - y.to(theta)) / self.noise_sd
-        return -0.5 * white.square().sum(-1) - y.numel() * math.log(self.noise_sd * math.sqrt(2 * math.pi))
-
-    def reference_posterior(self, y: Tensor) -> ReferencePosterior:
-        """Return the posterior of observations ``(…, C)`` by tempered sequential Monte Carlo.
+    def draw_posterior(self, y: Tensor, n: int) -> Tensor:
+        """Return samples ``(n, D)`` given one observation ``(C,)``, by tempered sequential Monte Carlo.
 
         Asymptotically exact: means of ``n`` samples have an error of about 1 / √n standard deviations, and
         samples are independent only nearly. Draw all at once, as each call runs anew: 4,000 samples of the
         default image take 15 to 40 seconds. Densities are exact but for the evidence, 0.1 nats or less.
         """
-        return ReferencePosterior(
-            y,
-            len(self.parameters),
-            lambda row, n: self.space.inverse(self._tempered(row, n).samples),
-            lambda theta, row: self.prior.log_prob(theta) + self.log_likelihood(theta, row),
-            lambda row: self._tempered(row, _EVIDENCE_PARTICLES).log_evidence,
-        )
+        return self.space.inverse(self._tempered(y, n).samples)
+
+    def log_evidence(self, y: Tensor) -> float:
+        """Return the log of the prior predictive density of one observation ``(C,)``, nats."""
+        return self._tempered(y, _EVIDENCE_PARTICLES).log_evidence
 
     def _tempered(self, y: Tensor, n: int) -> TemperedSamples:
         """Posterior of one observation ``(C,)``; follows torch's global seed."""
@@ -217,17 +200,6 @@ class DeformableRegistration(InverseProblem):
             return self.log_likelihood(self.space.inverse(latent).float(), y)
 
         return tempered_samples(level, len(self.parameters), n)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, the moving image as nested lists."""
-        return {
-            "moving": self.moving.tolist(),
-            "spacing_mm": list(self.spacing_mm),
-            "control_points": list(self.control_points),
-            "prior_sd_mm": self.prior_sd_mm,
-            "noise_share": self.noise_share,
-            "projection_axis": self.projection_axis,
-        }
 
 
 def _indices(shape: Sequence[int]) -> list[tuple[int, ...]]:

@@ -1,7 +1,5 @@
 """Pose of a patient in front of a C-arm, from an X-ray and the CT."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes

@@ -51,11 +51,6 @@ class XrayApplication(Application):
 
     def configs(self) -> dict[str, dict[str, Any]]:
         """Return ``inference.json`` for an X-ray and ``train.json`` for the CT of another patient."""
-        shared = {
-            "bundle_root": ".",
-            "dataset_dir": "",
-            "device": DEVICE,
-        }
         register = {
             "_target_": "monai_inn.applications.registration.XrayRegistration",
             "bundle": "@bundle_root",
@@ -78,16 +73,17 @@ class XrayApplication(Application):
             "seed": 0,
         }
         return {
-            "inference": {
-                **shared,
-                "output_dir": "$@bundle_root + '/eval'",
-                "registration": register,
-                "run": ["$@registration.run()"],
-            },
-            "train": {
-                **shared,
-                "output_dir": "$@bundle_root + '/retrained'",
-                "trainer": train,
-                "run": ["$@trainer.run()"],
-            },
+            "inference": _config("eval", "registration", register),
+            "train": _config("retrained", "trainer", train),
         }
+
+
+def _config(folder: str, name: str, workflow: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "bundle_root": ".",
+        "dataset_dir": "",
+        "device": DEVICE,
+        "output_dir": f"$@bundle_root + '/{folder}'",
+        name: workflow,
+        "run": [f"$@{name}.run()"],
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from monai_inn.applications.registration.patient import another_patient
 from monai_inn.applications.registration.poses import registration_problem
 from monai_inn.applications.registration.results.registering import register_xray
-from monai_inn.bundles.reading import load
+from monai_inn.bundles import load, save
 from monai_inn.bundles.retraining import architecture
-from monai_inn.bundles.writing import save
 
 __all__ = ["PatientTrainer", "XrayRegistration"]
 
 
+@dataclass(eq=False)
 class XrayRegistration:
     """Find the poses that explain an X-ray, as ``monai-inn register`` does.
 
@@ -31,29 +32,21 @@ class XrayRegistration:
         device: where to compute.
     """
 
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        xray: str | PathLike[str],
-        output_dir: str | PathLike[str],
-        samples: int = 1000,
-        false_alarm: float = 0.05,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.bundle, self.xray, self.output_dir = bundle, xray, output_dir
-        self.options: dict[str, Any] = {
-            "samples": samples,
-            "false_alarm": false_alarm,
-            "seed": seed,
-            "device": str(device),
-        }
+    bundle: str | PathLike[str]
+    xray: str | PathLike[str]
+    output_dir: str | PathLike[str]
+    samples: int = 1000
+    false_alarm: float = 0.05
+    seed: int = 0
+    device: str | torch.device = "cpu"
 
     def run(self) -> dict[str, Any]:
         """Write the folder and return its record."""
-        return register_xray(self.bundle, self.xray, self.output_dir, **self.options)
+        given = dict(vars(self), device=str(self.device))
+        return register_xray(given.pop("bundle"), given.pop("xray"), given.pop("output_dir"), **given)
 
 
+@dataclass(eq=False)
 class PatientTrainer:
     """Fit the registration of another patient's CT before the same C-arm, starting from a bundle's network.
 
@@ -69,22 +62,19 @@ class PatientTrainer:
         recipe: sizes of ``monai_inn.training.Recipe``, in the place of the time budget.
     """
 
-    def __init__(
-        self,
-        bundle: str | PathLike[str],
-        ct: str | PathLike[str],
-        output: str | PathLike[str],
-        labels: str = "",
-        keep: Sequence[int] = (),
-        minutes: float = 20.0,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
-        recipe: Mapping[str, int] | None = None,
-    ) -> None:
-        if not str(ct):
+    bundle: str | PathLike[str]
+    ct: str | PathLike[str]
+    output: str | PathLike[str]
+    labels: str = ""
+    keep: Sequence[int] = ()
+    minutes: float = 20.0
+    device: str | torch.device = "cpu"
+    seed: int = 0
+    recipe: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not str(self.ct):
             raise ValueError("dataset_dir is empty; give the CT of the patient: --dataset_dir CT.nii.gz.")
-        self.bundle, self.ct, self.output, self.labels, self.keep = bundle, ct, output, labels, tuple(keep)
-        self.minutes, self.device, self.seed, self.recipe = minutes, device, seed, recipe
 
     def run(self) -> None:
         """Train and write the bundle."""

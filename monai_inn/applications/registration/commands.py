@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monai_inn.verbs import device_of, progress_of
+from monai_inn.verbs import given, progress_of
 
 __all__ = ["add", "poses_in_words"]
 
@@ -25,8 +25,10 @@ def add(verb: Verb) -> None:
     sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
-    sub.add_argument("--refine", action="store_true", help="climb from each pose to the best fit near it")
-    sub.add_argument("--reweight", action="store_true",
+    sub.add_argument(
+        "--refine", dest="refined", action="store_true", help="climb from each pose to the best fit near it"
+    )
+    sub.add_argument("--reweight", dest="reweighted", action="store_true",
                      help="weigh poses by the likelihood itself: exact, and slower")  # fmt: skip
     sub.add_argument("--second", metavar="XRAY2", help="a second X-ray of the unmoved patient")
     sub.add_argument("--turned", type=float, nargs=4, metavar=("LAO1", "CRA1", "LAO2", "CRA2"),
@@ -51,7 +53,9 @@ def _add_reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--unattenuated", type=float, metavar="GREY",
                      help="grey value where nothing is in the beam (99.9 %% of the image's)")  # fmt: skip
     sub.add_argument("--scale", type=float, help="line integral of one grey value, if bone is bright")
-    sub.add_argument("--spacing", type=float, metavar="MM", help="side of a pixel on the detector")
+    sub.add_argument(
+        "--spacing", dest="spacing_mm", type=float, metavar="MM", help="side of a pixel on the detector"
+    )
     sub.add_argument("--mirror", action="store_true", help="the image is shown from the other side")
     sub.add_argument("--frame", type=int, help="frame of a DICOM run, from 1")
 
@@ -60,23 +64,11 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     """Find the poses that explain an X-ray."""
     from monai_inn.applications.registration.results.registering import register_xray
 
-    reading = {"contrast": arguments.contrast, "unattenuated": arguments.unattenuated}
-    reading |= {"scale": arguments.scale, "spacing_mm": arguments.spacing, "frame": arguments.frame}
-    return {"out": arguments.out} | register_xray(
-        arguments.bundle,
-        arguments.xray,
-        arguments.out,
-        samples=arguments.samples,
-        false_alarm=arguments.false_alarm,
-        refined=arguments.refine,
-        reweighted=arguments.reweight,
-        device=device_of(arguments.device),
-        seed=arguments.seed,
-        mirror=arguments.mirror,
-        second=arguments.second,
-        turned=arguments.turned,
-        **{name: value for name, value in reading.items() if value is not None},
-    )
+    options = given(arguments)
+    for name in ("contrast", "unattenuated", "scale", "spacing_mm", "frame"):
+        if options[name] is None:  # what the file says
+            del options[name]
+    return {"out": arguments.out} | register_xray(**options)
 
 
 def views(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,15 +76,7 @@ def views(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.registration.results.view_planning import plan_views
 
     with progress_of(arguments) as show:
-        return {"out": arguments.out} | plan_views(
-            arguments.bundle,
-            arguments.out,
-            after=arguments.after,
-            step=arguments.step,
-            device=device_of(arguments.device),
-            seed=arguments.seed,
-            progress=show,
-        )
+        return {"out": arguments.out} | plan_views(**given(arguments), progress=show)
 
 
 def poses_in_words(result: Mapping[str, Any]) -> str:

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.files import BadFileError, require_file
-from monai_inn.reading.itk import load_itk
 from monai_inn.reading.limits import check_affine, import_library
-from monai_inn.reading.nifti import load_nifti, scaled
+from monai_inn.reading.volumes import load_itk, load_nifti, scaled
 
 __all__ = ["attenuation_volume", "bone_centre", "landmarks", "read_ct", "read_labels"]
 

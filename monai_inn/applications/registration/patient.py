@@ -13,6 +13,10 @@ from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 
 __all__ = ["add_options", "another_patient", "from_options", "patient_registration"]
 
+# Arguments that are attributes of a detector, and options.
+_OF_DETECTOR = ("source_detector_mm", "source_isocentre_mm", "beam", "view")
+_OPTIONS = ("labels", "keep", "size", "field_mm", *_OF_DETECTOR)
+
 
 def patient_registration(
     ct: str | PathLike[str],
@@ -106,10 +110,7 @@ def another_patient(
         keep=keep,
         size=detector.rows,
         field_mm=detector.rows * detector.spacing_at_isocentre_mm,
-        source_detector_mm=detector.source_detector_mm,
-        source_isocentre_mm=detector.source_isocentre_mm,
-        beam=detector.beam,
-        view=detector.view,
+        **{name: getattr(detector, name) for name in _OF_DETECTOR},
         free={p.name: (p.low, p.high) for p in like.parameters},
         fixed=like.fixed,
         noise=like.to_config()["noise"],
@@ -129,12 +130,12 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--fixed", action="append", default=[], type=_value, metavar="NAME=VALUE",
                         help="value of a pose parameter that is known (0); may be repeated")  # fmt: skip
     parser.add_argument("--size", type=int, default=64, help="rows and columns of the image (64)")
-    parser.add_argument("--field", type=float, default=200.0, metavar="MM",
+    parser.add_argument("--field", dest="field_mm", type=float, default=200.0, metavar="MM",
                         help="side of what the image shows, at the target (200)")  # fmt: skip
-    parser.add_argument("--source-detector", type=float, default=1020.0, metavar="MM",
-                        help="distance from source to detector (1020)")  # fmt: skip
-    parser.add_argument("--source-isocentre", type=float, default=850.0, metavar="MM",
-                        help="distance from source to target (850)")  # fmt: skip
+    parser.add_argument("--source-detector", dest="source_detector_mm", type=float, default=1020.0,
+                        metavar="MM", help="distance from source to detector (1020)")  # fmt: skip
+    parser.add_argument("--source-isocentre", dest="source_isocentre_mm", type=float, default=850.0,
+                        metavar="MM", help="distance from source to target (850)")  # fmt: skip
     parser.add_argument("--beam", choices=("cone", "parallel"), default="cone", help="(cone)")
     parser.add_argument("--view", choices=("detector", "source"), default="detector",
                         help="side that images are seen from, on displays (detector)")  # fmt: skip
@@ -178,14 +179,7 @@ def from_options(options: argparse.Namespace) -> PoseRegistration:
     free |= dict(options.range)
     return patient_registration(
         options.ct,
-        labels=options.labels,
-        keep=options.keep,
-        size=options.size,
-        field_mm=options.field,
-        source_detector_mm=options.source_detector,
-        source_isocentre_mm=options.source_isocentre,
-        beam=options.beam,
-        view=options.view,
+        **{name: getattr(options, name) for name in _OPTIONS},
         free={name: free[name] for name in RANGES if name in free} | free,
         fixed=dict(options.fixed),
         noise={"photons": options.photons, "sd": options.noise, "mismatch_sd": options.mismatch},

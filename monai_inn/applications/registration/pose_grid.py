@@ -109,14 +109,11 @@ class PoseGrid:
             corner = corner.reshape(-1, len(step)) * step
             centre = (centre[kept].unsqueeze(1) + corner).flatten(0, 1)
             step = step / 2
-            value = self._exact(centre, y)
+            with torch.no_grad():
+                parts = [self.problem.log_likelihood(part.float(), y) for part in centre.split(_CHUNK)]
+            value = torch.cat(parts).double()
         evidence = float(value.logsumexp(0) + step.log().sum()) + log_prior
         return Cells(centre, step, value.log_softmax(0), evidence)
-
-    def _exact(self, theta: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad():
-            parts = [self.problem.log_likelihood(part.float(), y) for part in theta.split(_CHUNK)]
-        return torch.cat(parts).double()
 
     def sample(self, y: Tensor, n: int) -> Tensor:
         """Draw ``n`` poses ``(n, D)``, uniform inside the cells, of the posterior of one image ``(C,)``."""

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from monai_inn.applications.registration.poses import (
-    PosePosterior,
-    draw_poses,
-    pose_space,
-    registration_problem,
-)
+from monai_inn.applications.registration import poses
+from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.inferers.fitted import FittedPosterior
 
 __all__ = ["LEAST_INSIDE", "Reweighted", "reconcile", "reweight"]
 
@@ -46,7 +39,7 @@ class Reweighted(NamedTuple):
         kl: KL divergence of the network's posterior from the exact one, nats; too small if few draws count.
     """
 
-    posterior: PosePosterior
+    posterior: poses.PosePosterior
     effective: float
     proposals: int
     log_evidence: float
@@ -71,7 +64,7 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
     Raises:
         ValueError: as for ``infer_pose``, or if fewer than 100 draws count in the end.
     """
-    problem = registration_problem(fitted)
+    problem = poses.registration_problem(fitted)
     dimension, effective = len(problem.parameters), 0.0
     proposals = [MultivariateNormal(torch.zeros(dimension).double(), torch.eye(dimension).double())]
     columns: list[tuple[Tensor, ...]] = []
@@ -79,7 +72,7 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
         own = proposals[-1]
         latents = shared_latents(samples, dimension, seed + len(columns)).double()
         latents = own.loc + latents.squeeze(1) @ own.scale_tril.T
-        theta, log_density = draw_poses(fitted, observation, latents.float().unsqueeze(1))
+        theta, log_density = poses.draw_poses(fitted, observation, latents.float().unsqueeze(1))
         parts = [problem.log_likelihood(part, observation.cpu()) for part in theta.split(_RENDERED)]
         joint = (problem.prior.log_prob(theta) + torch.cat(parts)).double()
         columns.append((latents, theta, joint, joint - log_density))
@@ -116,7 +109,7 @@ def _fitted_normal(latents: Tensor, share: Tensor, effective: float) -> Multivar
 
 def reconcile(
     fitted: FittedPosterior, observations: Tensor, motions: Tensor, samples: int = 4000, seed: int = 0
-) -> PosePosterior:
+) -> poses.PosePosterior:
     """Return the posterior of the first of several X-rays of a patient who has kept still.
 
     Given the patient's pose the images are independent, so that every further X-ray multiplies the posterior
@@ -137,9 +130,9 @@ def reconcile(
         ValueError: if fewer than one in a hundred samples explains all the X-rays, or the motions take one in
             twenty out of the prior, where the network knows nothing.
     """
-    problem = registration_problem(fitted)
+    problem = poses.registration_problem(fitted)
     latents = shared_latents(samples, len(problem.parameters), seed)
-    drawn, log_density = draw_poses(fitted, observations[0], latents)
+    drawn, log_density = poses.draw_poses(fitted, observations[0], latents)
     cameras, weight = problem.cameras(drawn.double()), torch.zeros(samples)
     for image, motion in zip(observations[1:], motions[1:], strict=True):
         theta = problem.parameters_of(cameras @ motion.double()).float()
@@ -162,9 +155,9 @@ def reconcile(
 
 def _resampled(
     problem: PoseRegistration, drawn: Tensor, log_density: Tensor, share: Tensor, samples: int, seed: int
-) -> PosePosterior:
+) -> poses.PosePosterior:
     """Draw poses by their shares; their modes are found without the densities, for some come twice."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.multinomial(share, samples, replacement=True, generator=generator)
     kept = drawn[chosen]
-    return PosePosterior(kept, log_density[chosen], find_modes(kept, pose_space(problem)))
+    return poses.PosePosterior(kept, log_density[chosen], find_modes(kept, poses.pose_space(problem)))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import Mode, ModeSpace, find_modes
-
-if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
 
 __all__ = [
     "PosePosterior",
@@ -142,7 +140,8 @@ def refine(problem: PoseRegistration, observation: Tensor, start: Tensor) -> Ref
         step = torch.linalg.solve(
             curvature + damping * torch.diag(curvature.diagonal().clamp_min(1e-6)), slope.T @ residual
         )
-        trial = _inside(problem, theta + step)
+        trial = problem.parameters_of(problem.cameras(theta + step))
+        trial = torch.minimum(torch.maximum(trial, problem.space.low), problem.space.high)
         moved = target - problem.features(problem.forward(trial.float()).double())
         if float(moved.square().sum()) < float(residual.square().sum()):
             theta, damping = trial, damping / 5
@@ -166,8 +165,3 @@ def _linearised(problem: PoseRegistration, target: Tensor, theta: Tensor) -> tup
     images = problem.features(problem.forward(around.float()).double())
     ahead, behind = images[1:].chunk(2)
     return target - images[0], ((ahead - behind) / (2 * _STEP)).T
-
-
-def _inside(problem: PoseRegistration, theta: Tensor) -> Tensor:
-    theta = problem.parameters_of(problem.cameras(theta))
-    return torch.minimum(torch.maximum(theta, problem.space.low), problem.space.high)

@@ -16,11 +16,8 @@ from monai_inn.applications.registration.carm import POSE, Detector, camera_to_w
 from monai_inn.applications.registration.ct import bone_centre, landmarks
 from monai_inn.applications.registration.image_noise import ImageNoise
 from monai_inn.applications.registration.pose_grid import PoseGrid
-from monai_inn.applications.registration.projection import AttenuationVolume, Projector
-from monai_inn.applications.registration.spine_phantom import spine_phantom
-from monai_inn.problems.base import InverseProblem
-from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
+from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
+from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.references import ReferencePosterior
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
@@ -293,8 +290,7 @@ def _volume(values: Tensor, affine: Sequence[Sequence[float]]) -> AttenuationVol
 
 def _parameter(name: str, bounds: Sequence[float]) -> Parameter:
     """A free parameter, periodic if it may take a full turn."""
-    if name not in POSE:
-        raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
+    _check_name(name)
     if len(bounds) != 2 or not all(math.isfinite(edge) for edge in bounds):
         raise ValueError(f"{name}: its range is {tuple(bounds)}; give two finite numbers.")
     low, high = bounds
@@ -303,6 +299,11 @@ def _parameter(name: str, bounds: Sequence[float]) -> Parameter:
         _check_degrees(name, low, high)
     turn = name in ("lao", "roll") and high - low == 360.0
     return Parameter(name, unit, float(low), float(high), description, is_periodic=turn)
+
+
+def _check_name(name: str) -> None:
+    if name not in POSE:
+        raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
 
 
 def _check_degrees(name: str, low: float, high: float) -> None:
@@ -322,8 +323,7 @@ def _check_degrees(name: str, low: float, high: float) -> None:
 
 def _fixed(fixed: Mapping[str, float], free: Sequence[str]) -> dict[str, float]:
     for name, value in fixed.items():
-        if name not in POSE:
-            raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
+        _check_name(name)
         if name in free:
             raise ValueError(f"{name} is free and fixed at {value:g}; leave it out of one of them.")
         if not math.isfinite(value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,13 +11,11 @@ from torch import Tensor
 from monai_inn.applications.registration.carm import gantry_motion
 from monai_inn.applications.registration.pose_weights import LEAST_INSIDE
 from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
-from monai_inn.metrics.poses import registration_error
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.inferers.fitted import FittedPosterior
+from monai_inn.metrics.scores import registration_error
 
 __all__ = ["ViewMap", "next_views", "view_map"]
 

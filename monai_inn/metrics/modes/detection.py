@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,13 +103,8 @@ def find_modes(
         labels = _labels_of_one_parameter(spread[:, 0].numpy(), space, min_mass)
     else:
         kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_SAMPLES)).astype(int))
-        some = _Cases(
-            spread[kept],
-            points[kept],
-            None if heights is None else heights[kept],
-            log_prob if callable(log_prob) else None,
-        )
-        labels = _labels(some, space, fewest)
+        cases = _Cases(spread, points, heights, log_prob if callable(log_prob) else None)
+        labels = _labels(cases.some(kept), space, fewest)
         if len(kept) < len(points):
             labels = labels[KDTree(points[kept]).query(points)[1]]
     own = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
@@ -147,6 +142,11 @@ class _Cases(NamedTuple):
     points: Array
     heights: Array | None
     log_prob: LogProb | None
+
+    def some(self, rows: NDArray[Any]) -> _Cases:
+        """Those with the numbers, or where the mask is true."""
+        heights = None if self.heights is None else self.heights[rows]
+        return _Cases(self.samples[rows], self.points[rows], heights, self.log_prob)
 
 
 def _log_density(samples: Tensor, log_prob: Tensor | LogProb | None) -> Array | None:
@@ -191,13 +191,7 @@ def _labels(cases: _Cases, space: ModeSpace, fewest: int, width: float = math.in
     result = np.empty(number, np.int64)
     for label in range(int(labels.max()) + 1):
         own = labels == label
-        part = _Cases(
-            cases.samples[own],
-            cases.points[own],
-            None if cases.heights is None else cases.heights[own],
-            cases.log_prob,
-        )
-        result[own] = found + _labels(part, space, fewest, density.width)
+        result[own] = found + _labels(cases.some(own), space, fewest, density.width)
         found = int(result[own].max()) + 1
     return result
 

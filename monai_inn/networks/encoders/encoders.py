@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from monai_inn.networks.encoders.templates import Templates
 from monai_inn.networks.encoders.whitening import LEADING, Components, Whitening
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.networks.kernels.products import Linear
-from monai_inn.networks.parts import Encoder, register
+from monai_inn.networks.parts import Encoder, arguments, register
 
 __all__ = ["ConditionEncoder", "ImageEncoder", "QuantileHead", "VectorEncoder"]
 
@@ -31,7 +30,7 @@ class VectorEncoder(Encoder):
         num_blocks: its residual blocks.
     """
 
-    kind: ClassVar[str] = "vector"
+    kind = "vector"
 
     def __init__(
         self,
@@ -42,17 +41,11 @@ class VectorEncoder(Encoder):
         may_miss: bool = False,
     ) -> None:
         super().__init__()
+        self.config = arguments(locals())
         self.whitening = Whitening(num_features)
         self.may_miss = may_miss
         self.network = ConditionEncoder(num_features * (1 + may_miss), out_channels, width, num_blocks)
         self.out_channels = out_channels
-        self.config = {
-            "num_features": num_features,
-            "out_channels": out_channels,
-            "width": width,
-            "num_blocks": num_blocks,
-            "may_miss": may_miss,
-        }
 
     def fit(self, features: Tensor, clean: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
         """Set the whitening from features ``(N, F)``."""
@@ -85,7 +78,7 @@ class ImageEncoder(Encoder):
         num_blocks: its residual blocks.
     """
 
-    kind: ClassVar[str] = "image"
+    kind = "image"
 
     def __init__(
         self,
@@ -99,21 +92,12 @@ class ImageEncoder(Encoder):
         num_blocks: int = 2,
     ) -> None:
         super().__init__()
+        self.config = arguments(locals())
         self.components = Components(num_features, components, min(LEADING, components))
         self.templates = Templates(components, templates, num_parameters, periodic) if templates else None
         seen = components + (self.templates.out_channels if self.templates else 0)
         self.network = ConditionEncoder(seen, out_channels, width, num_blocks)
         self.out_channels = out_channels
-        self.config = {
-            "num_features": num_features,
-            "num_parameters": num_parameters,
-            "components": components,
-            "templates": templates,
-            "periodic": list(periodic),
-            "out_channels": out_channels,
-            "width": width,
-            "num_blocks": num_blocks,
-        }
 
     @property
     def num_known(self) -> int:

@@ -10,15 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_inn.networks.flows.splines import (
-    MINIMUM,
-    OFFSET,
-    Grid,
-    solve_bin,
-    spline_forward,
-    spline_inverse,
-    spline_inverse_,
-)
+from monai_inn.networks.flows import splines
 from monai_inn.networks.kernels.chunks import full_precision, is_traced
 
 __all__ = ["AffineTransform", "Mixing", "SplineTransform", "member_linear"]
@@ -159,7 +151,7 @@ class SplineTransform:
     def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
         if bins < 2:
             raise ValueError(f"a spline needs at least 2 bins, got {bins}.")
-        self.grid = Grid(bins, bound)
+        self.grid = splines.Grid(bins, bound)
         self.parameters_per_channel = 3 * bins - 1
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,28 +161,28 @@ class SplineTransform:
         """
         if is_traced():
             return self._apply(x, raw, is_inverse=False)
-        return spline_forward(x, raw, self.grid)
+        return splines.spline_forward(x, raw, self.grid)
 
     def inverse(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
         has_gradient = torch.is_grad_enabled() and (y.requires_grad or raw.requires_grad)
         if has_gradient or is_traced():
             return self._apply(y, raw, is_inverse=True)
-        return spline_inverse(y, raw, self.grid)
+        return splines.spline_inverse(y, raw, self.grid)
 
     def forward_(self, x: Tensor, raw: Tensor) -> Tensor:
         """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``."""
-        moved, log_det = spline_forward(x.unsqueeze(0), raw.unsqueeze(0), self.grid)
+        moved, log_det = splines.spline_forward(x.unsqueeze(0), raw.unsqueeze(0), self.grid)
         x.copy_(moved.squeeze(0))
         return log_det.squeeze(0)
 
     def inverse_(self, y: Tensor, raw: Tensor) -> None:
         """Undo ``forward_``, without the log-determinant; ``raw`` is overwritten."""
-        spline_inverse_(y, raw, self.grid)
+        splines.spline_inverse_(y, raw, self.grid)
 
     def _knots(self, raw: Tensor) -> Tensor:
         """Cumulative positions of the ``bins − 1`` inner knots, axis 1, without the two ends."""
-        share = MINIMUM + (1 - MINIMUM * self.grid.bins) * torch.softmax(raw, 1)
+        share = splines.MINIMUM + (1 - splines.MINIMUM * self.grid.bins) * torch.softmax(raw, 1)
         return 2 * self.grid.bound * share[:, :-1].cumsum(1) - self.grid.bound
 
     def _apply(self, value: Tensor, raw: Tensor, *, is_inverse: bool) -> tuple[Tensor, Tensor]:
@@ -213,7 +205,7 @@ class SplineTransform:
         bend = slope0 + slope1 - 2 * mean_slope
         xi = (v - y0) / height if is_inverse else (v - x0) / width
         if is_inverse:
-            xi = solve_bin(xi, mean_slope, slope0, bend)
+            xi = splines.solve_bin(xi, mean_slope, slope0, bend)
         xi_rest = xi * (1 - xi)
         denominator = mean_slope + bend * xi_rest
         top = slope1 * xi.square() + 2 * mean_slope * xi_rest + slope0 * (1 - xi).square()
@@ -227,7 +219,7 @@ class SplineTransform:
 
     def _slopes(self, raw: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes at both ends of the bin; softplus is taken of the two that are needed, not of all."""
-        ends = raw.new_full(raw[:, :1].shape, OFFSET)
-        padded = torch.cat([ends, raw + OFFSET, ends], 1)
+        ends = raw.new_full(raw[:, :1].shape, splines.OFFSET)
+        padded = torch.cat([ends, raw + splines.OFFSET, ends], 1)
         left, right = padded.gather(1, index), padded.gather(1, index + 1)
-        return F.softplus(left) + MINIMUM, F.softplus(right) + MINIMUM
+        return F.softplus(left) + splines.MINIMUM, F.softplus(right) + splines.MINIMUM

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.flows.categories import CategoryFlow
-from monai_inn.networks.flows.circles import CircleFlow
 from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.flows.heads import CategoryFlow, CircleFlow
 from monai_inn.networks.flows.stacks import FlowStack, check_kinds
 
 __all__ = ["LeadingStack"]
@@ -34,13 +33,10 @@ class LeadingStack(nn.Module):
         categories: channels that are classes, and how many of them, ``(channel, K)``; of the first group.
         groups: sizes of the groups of channels, as for a ``FlowStack``.
         num_blocks: coupling blocks for the other channels, one number or one for each group.
-        hidden_channels: widths of the subnets' hidden layers.
-        coupling: ``"affine"`` or ``"spline"``, for the other channels.
         members: number of ensemble members.
         seed: seed of the initial weights.
-        num_bins: bins of the splines; circles have three times as many.
-        clamp: bound of the affine log-scale.
-        mixing: kind of the mixing matrices.
+        **others: hidden layers, coupling, bins, clamp and mixing as for a ``FlowStack``; splines of circles
+            have three times as many bins.
     """
 
     def __init__(
@@ -52,13 +48,9 @@ class LeadingStack(nn.Module):
         categories: Sequence[tuple[int, int]],
         groups: Sequence[int],
         num_blocks: int | Sequence[int],
-        hidden_channels: Sequence[int],
-        coupling: str,
         members: int,
         seed: int,
-        num_bins: int,
-        clamp: float,
-        mixing: str,
+        **others: Any,
     ) -> None:
         super().__init__()
         classes = dict(categories)
@@ -69,18 +61,18 @@ class LeadingStack(nn.Module):
                 f"angles and classes, {leading}, are not channels of the first group of {groups[0]}, each "
                 "once."
             )
-        check_kinds(coupling, mixing)
+        check_kinds(others["coupling"], others["mixing"])
         self.leading = tuple(leading)
         self.others = tuple(c for c in range(in_channels) if c not in self.leading)
         self.groups, self.members, self.condition_channels = tuple(groups), members, condition_channels
         generator = torch.Generator().manual_seed(seed)
         self.heads, seen = nn.ModuleList(), 0
         for channel in self.leading:
-            sizes = (seen, condition_channels, hidden_channels)
+            sizes = (seen, condition_channels, others["hidden_channels"])
             head: CircleFlow | CategoryFlow = (
                 CategoryFlow(classes[channel], *sizes, members, generator)
                 if channel in classes
-                else CircleFlow(*sizes, 3 * num_bins, members, generator)
+                else CircleFlow(*sizes, 3 * others["num_bins"], members, generator)
             )
             self.heads.append(head)
             seen += head.embedded_channels
@@ -94,14 +86,10 @@ class LeadingStack(nn.Module):
                 in_channels=len(self.others),
                 condition_channels=condition_channels + seen,
                 num_blocks=num_blocks,
-                hidden_channels=hidden_channels,
-                coupling=coupling,
                 groups=left[first:],
                 members=members,
                 seed=seed + 1,
-                num_bins=num_bins,
-                clamp=clamp,
-                mixing=mixing,
+                **others,
             )
 
     @torch.no_grad()

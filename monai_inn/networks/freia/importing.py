@@ -12,6 +12,7 @@ from monai_inn.networks.flows.bijections import AffineTransform, Mixing
 from monai_inn.networks.flows.couplings import CouplingBlock, Subnet
 from monai_inn.networks.flows.flows import ConditionalFlow
 from monai_inn.networks.freia.state import AffineMap, Coupling, read_modules
+from monai_inn.networks.parts import arguments
 
 __all__ = ["FreiaFlow", "load_freia_state"]
 
@@ -43,6 +44,7 @@ class FreiaFlow(ConditionalFlow):
         blocks: Sequence[Mapping[str, Any]],
     ) -> None:
         super().__init__(in_channels, condition_channels, 1, (1,), "affine", clamp=clamp)
+        self.config = arguments(locals()) | {"blocks": [dict(block) for block in blocks]}
         generator = torch.Generator().manual_seed(0)
         self.stack.blocks = nn.ModuleList(
             [
@@ -62,12 +64,6 @@ class FreiaFlow(ConditionalFlow):
                 )
             ]
         )
-        self.config = {
-            "in_channels": in_channels,
-            "condition_channels": condition_channels,
-            "clamp": clamp,
-            "blocks": [dict(block) for block in blocks],
-        }
 
 
 def load_freia_state(

@@ -72,9 +72,8 @@ def linear_columns(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return the transpose of ``linear``, shape ``(out, rows)``, contiguous."""
     if not is_fast(x):
         return torch.addmm(bias.unsqueeze(1), weight, x.T)
-    if torch.is_grad_enabled():
-        return _LinearColumns.apply(x, weight, bias)
-    return _product(weight, x).add_(bias.unsqueeze(1))
+    product = _Linear.apply(weight, x, None, False) if torch.is_grad_enabled() else _product(weight, x)
+    return product.add_(bias.unsqueeze(1))
 
 
 def rectified_product(a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -134,22 +133,4 @@ class _Linear(torch.autograd.Function):
             _product(grad.T, x.T) if wanted[1] else None,
             grad.sum(0) if wanted[2] else None,
             None,
-        )
-
-
-class _LinearColumns(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(weight, x).add_(bias.unsqueeze(1))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        return (
-            _product(grad.T, weight.T) if wanted[0] else None,
-            _product(grad, x.T) if wanted[1] else None,
-            grad.sum(1) if wanted[2] else None,
         )

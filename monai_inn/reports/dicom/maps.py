@@ -20,6 +20,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,16 +68,9 @@ def write_dicom(
         For each file its name, what it is, and for parametric maps the unit and the padding value.
 
     Raises:
-        ImportError: if highdicom is missing.
         ValueError: if the source is not a single series on the grid of the maps, or that grid is sheared.
         OSError: if a file cannot be written.
     """
-    try:
-        import highdicom  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'DICOM export needs highdicom; install it with pip install "monai_inn[dicom]".'
-        ) from error
     _check_grid(result)
     with _quiet():
         return _write(folder, result, source)
@@ -135,8 +129,6 @@ def _parametric_map(
     result: StoredResult, source: Source, layout: Layout, row: dict[str, Any], kind: str, number: int
 ) -> tuple[Any, float]:
     """The Parametric Map of one map, and its padding value."""
-    import highdicom as hd
-
     trusted, values = result.trusted, result.maps[kind, row["name"]].astype(np.float32)
     low, high = (row["low"], row["high"]) if kind == "median" else (0.0, row["width"])
     known = values[trusted]
@@ -165,8 +157,6 @@ def _parametric_map(
 
 def _mapping(row: dict[str, Any], kind: str, what: str, first: float, last: float) -> Any:
     """The identity from stored to real values, with unit, quantity and statistic as codes."""
-    import highdicom as hd
-
     code = hd.sr.CodedConcept
     unit, meaning = ucum(row["unit"])
     mapping = hd.pm.RealWorldValueMapping(
@@ -191,8 +181,6 @@ def _mapping(row: dict[str, Any], kind: str, what: str, first: float, last: floa
 
 def _segmentation(result: StoredResult, source: Source, layout: Layout, number: int) -> Any:
     """The Segmentation of pixels that have no value, a segment for each reason."""
-    import highdicom as hd
-
     segments = [_segment(result, 1, "OUT_OF_DIST", "Out of distribution", _UNTRUSTED_RGB)]
     labels = result.withheld.astype(np.uint8)
     if not result.valid.all():
@@ -214,8 +202,6 @@ def _segmentation(result: StoredResult, source: Source, layout: Layout, number: 
 
 def _segment(result: StoredResult, number: int, value: str, label: str, rgb: tuple[int, int, int]) -> Any:
     """Description of one segment, with the algorithm that found it."""
-    import highdicom as hd
-
     code, settings = hd.sr.CodedConcept, result.record["settings"]
     bundle = result.record["bundle"]
     return hd.seg.SegmentDescription(
@@ -239,8 +225,6 @@ def _segment(result: StoredResult, number: int, value: str, label: str, rgb: tup
 
 
 def _volume(array: NDArray[Any], layout: Layout, source: Source) -> Any:
-    import highdicom as hd
-
     return hd.Volume(array, layout.affine, "PATIENT", source.images[0].FrameOfReferenceUID)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError
-from monai_inn.reading.dicom import load_dicom
+from monai_inn.reading.pictures import load_dicom
 
 __all__ = ["Layout", "Source", "fit_layout", "read_source", "upright_layout"]
 

@@ -6,8 +6,11 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import numpy as np
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from numpy.typing import NDArray
+from pydicom.valuerep import DS
 
 from monai_inn import __version__
 from monai_inn.reports.dicom.source import Layout
@@ -42,9 +45,6 @@ def identity(result: StoredResult, number: int, description: str) -> dict[str, A
         number: number of the series.
         description: what it is; the series carries it behind ``RESEARCH ONLY``.
     """
-    import highdicom as hd
-    from highdicom.coding_schemes import CodingSchemeIdentificationItem
-
     scheme = CodingSchemeIdentificationItem(
         SCHEME, name="Parameters of monai_inn", version=__version__, responsible_organization="monai_inn"
     )
@@ -70,8 +70,6 @@ def own_study(result: StoredResult, layout: Layout) -> list[Any]:
     Raises:
         ValueError: if the photo is of another size than the maps.
     """
-    import highdicom as hd
-
     path = result.files.get(("photo", "photo"))
     colours = 255 * result.valid[..., None].astype(np.uint8) if path is None else _photo(result, path)
     slices = layout.apply(np.broadcast_to(colours, (*result.valid.shape, 3)))
@@ -98,9 +96,6 @@ def _capture(
     shared: dict[str, Any],
 ) -> Any:
     """One slice as a picture that knows where it lies."""
-    import highdicom as hd
-    from pydicom.valuerep import DS
-
     steps = np.linalg.norm(layout.affine[:3, :3], axis=0)
     rows, columns = (layout.affine[:3, a] / steps[a] for a in (1, 2))
     image = hd.sc.SCImage(

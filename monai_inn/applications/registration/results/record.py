@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import POSE, geodesic_degrees
+from monai_inn.applications.registration.pose_weights import Reweighted
 from monai_inn.applications.registration.poses import PosePosterior, Refined
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import detector_ncc, files_of_pose
-from monai_inn.metrics.poses import point_spread, registration_error
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.pose_weights import Reweighted
-    from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers import FittedPosterior
+from monai_inn.metrics.scores import point_spread, registration_error
 
 __all__ = [
     "ambiguity",

@@ -6,46 +6,25 @@ import time
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from monai_inn.applications.registration import Xray, poses
 from monai_inn.applications.registration.carm import gantry_motion
 from monai_inn.applications.registration.pose_weights import Reweighted, reconcile, reweight
-from monai_inn.applications.registration.poses import (
-    PosePosterior,
-    Refined,
-    infer_pose,
-    refine,
-    registration_problem,
-)
-from monai_inn.applications.registration.results.files import (
-    files_of_pose,
-    write_detector_image,
-    write_samples,
-    write_transform,
-)
-from monai_inn.applications.registration.results.record import (
-    ambiguity,
-    describe_mode,
-    describe_problem,
-    describe_weights,
-    differences,
-    trust_verdict,
-)
+from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.applications.registration.results import files as pose_files
+from monai_inn.applications.registration.results import record as account
 from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
+from monai_inn.inferers import FittedPosterior
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import FORMAT_VERSION
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration import Xray
-    from monai_inn.applications.registration.problem import PoseRegistration
-    from monai_inn.inferers import FittedPosterior
 
 __all__ = ["REGISTRATION", "register_xray"]
 
@@ -98,7 +77,7 @@ def register_xray(
         option = "--reweight" if reweighted else "--refine"
         raise ValueError(f"{option} works on one X-ray; leave out --second or {option}.")
     fitted = load(bundle, device)
-    problem = registration_problem(fitted)
+    problem = poses.registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
     settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
     settings |= {"refined": refined, "reweighted": reweighted}
@@ -110,10 +89,12 @@ def register_xray(
         started = time.monotonic()
         motions = None if second is None else _motions(problem, read, turned)
         answer, weighed = _answer(fitted, observations, motions, samples, seed, reweighted)
-        trust = trust_verdict(fitted, observations, false_alarm)
+        trust = account.trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
-        tops = [refine(problem, observations[0], m.parameters) if refined else None for m in answer.modes]
+        tops = [
+            poses.refine(problem, observations[0], m.parameters) if refined else None for m in answer.modes
+        ]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
         first, *others = (_read(path, x) for path, x in zip(paths, read, strict=True))
@@ -121,11 +102,11 @@ def register_xray(
         angles = None if turned is None else list(turned)
         record["second_xray"] = others[0] | {"turned_deg": angles} if others else None
         record |= _poses(problem, observations[0], answer, drrs, tops)
-        record |= {"trust": trust, "weights": describe_weights(weighed)}
-        record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
+        record |= {"trust": trust, "weights": account.describe_weights(weighed)}
+        record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
         files = _write(draft, problem, observations[0], answer, drrs, tops)
         record |= {"files": files, "pictures": ["overview.png"]}
-        from monai_inn.applications.registration.results.figure import pose_figure
+        from monai_inn.applications.registration.results.figures import pose_figure
 
         pose_figure(problem, observations[0], answer, drrs, record, draft / "overview.png")
         write_json(draft / REGISTRATION, record)
@@ -139,12 +120,12 @@ def _answer(
     samples: int,
     seed: int,
     reweighted: bool,
-) -> tuple[PosePosterior, Reweighted | None]:
+) -> tuple[poses.PosePosterior, Reweighted | None]:
     """The posterior of one X-ray, of one weighed by its likelihood, or of two from turned C-arms."""
     if motions is not None:
         return reconcile(fitted, observations, motions, samples, seed), None
     if not reweighted:
-        return infer_pose(fitted, observations[0], samples, seed), None
+        return poses.infer_pose(fitted, observations[0], samples, seed), None
     weighed = reweight(fitted, observations[0], samples, seed)
     return weighed.posterior, weighed
 
@@ -152,16 +133,19 @@ def _answer(
 def _poses(
     problem: PoseRegistration,
     observation: Tensor,
-    answer: PosePosterior,
+    answer: poses.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[Refined | None],
+    tops: Sequence[poses.Refined | None],
 ) -> dict[str, Any]:
     """What the record says of the problem, its poses and how they differ."""
     modes = [
-        describe_mode(problem, observation, answer, k, drr, top)
+        account.describe_mode(problem, observation, answer, k, drr, top)
         for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))
     ]
-    return describe_problem(problem) | {"modes": modes, "differences": differences(problem, answer)}
+    return account.describe_problem(problem) | {
+        "modes": modes,
+        "differences": account.differences(problem, answer),
+    }
 
 
 def _read(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
@@ -192,24 +176,24 @@ def _write(
     folder: Path,
     problem: PoseRegistration,
     observation: Tensor,
-    answer: PosePosterior,
+    answer: poses.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[Refined | None],
+    tops: Sequence[poses.Refined | None],
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.observation.size, problem.detector
-    write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
+    pose_files.write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
     files = [{"file": "xray.nii.gz", "what": "the X-ray as line integrals on the bundle's detector"}]
     for number, (mode, drr, top) in enumerate(zip(answer.modes, drrs, tops, strict=True), start=1):
         files += _write_pose(folder, problem, f"{number}", mode.parameters, drr)
         difference = f"difference_{number}.nii.gz"
-        write_detector_image(folder / difference, (observation - drr).reshape(size), detector)
+        pose_files.write_detector_image(folder / difference, (observation - drr).reshape(size), detector)
         files.append({"file": difference, "what": f"X-ray minus that of pose {number}"})
         if top is not None:
             drr = problem.forward(top.parameters)
             files += _write_pose(folder, problem, f"{number}_refined", top.parameters, drr)
     theta = answer.samples.double()
-    files += write_samples(
+    files += pose_files.write_samples(
         folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density
     )
     return files
@@ -220,10 +204,12 @@ def _write_pose(
 ) -> Iterator[dict[str, Any]]:
     """Write the simulated X-ray of a pose, and the pose itself; returns what each file is."""
     number, *how = name.split("_")
-    files, said = files_of_pose(name), " ".join([*how, "pose", number])
-    write_detector_image(folder / files["drr"], drr.reshape(problem.observation.size), problem.detector)
+    files, said = pose_files.files_of_pose(name), " ".join([*how, "pose", number])
+    pose_files.write_detector_image(
+        folder / files["drr"], drr.reshape(problem.observation.size), problem.detector
+    )
     yield {"file": files["drr"], "what": f"simulated X-ray of {said}"}
     camera = problem.cameras(theta.double())
     for ending in ("tfm", "h5"):
-        write_transform(folder / files[ending], camera)
+        pose_files.write_transform(folder / files[ending], camera)
         yield {"file": files[ending], "what": f"{said} as ITK transform, CT to C-arm, LPS"}

@@ -1,7 +1,5 @@
 """The record of a registration, and the JSON schema of all that pages and the viewer take from it."""
 
-from __future__ import annotations
-
 from monai_inn.bundles.schemas import SIZE, TEXT, TEXTS, each, object_of
 from monai_inn.reports.schemas import BUNDLE, COUNT, FILE, FINITE, list_of
 
@@ -10,16 +8,15 @@ __all__ = ["REGISTRATION", "REGISTRATION_RECORD"]
 REGISTRATION = "registration.json"
 
 _WIDTHS = each(FINITE)
-_REFINED = object_of({"pose": _WIDTHS, "sd": _WIDTHS, "log_likelihood_gain": FINITE})
+_REFINED = object_of({"pose sd": _WIDTHS, "log_likelihood_gain": FINITE})
 _POSE = object_of(
     {
         "number": COUNT,
         "mass": FINITE,
-        "pose": _WIDTHS,
-        "spread": _WIDTHS,
+        "pose spread": _WIDTHS,
         "camera_to_world": list_of(list_of(FINITE, 4, 4), 4, 4),
         "files": {**each(FILE), "required": ["drr"]},
-        "mtre_mm": object_of({"low": FINITE, "median": FINITE, "high": FINITE}),
+        "mtre_mm": object_of({"low median high": FINITE}),
         "similarity": object_of({"ncc": FINITE}),
     },
     {"refined": {"anyOf": [_REFINED, {"type": "null"}]}},
@@ -31,33 +28,22 @@ REGISTRATION_RECORD = object_of(
         "bundle": BUNDLE,
         "detector": object_of(
             {
-                "rows": COUNT,
-                "columns": COUNT,
-                "spacing_mm": {"type": "number", "exclusiveMinimum": 0},
-                "source_detector_mm": {"type": "number", "exclusiveMinimum": 0},
+                "rows columns": COUNT,
+                "spacing_mm source_detector_mm": {"type": "number", "exclusiveMinimum": 0},
                 "beam": {"enum": ["cone", "parallel"]},
             }
         ),
         "differences": list_of(
-            object_of(
-                {
-                    "modes": list_of(SIZE, 2, 2),
-                    "rotation_deg": FINITE,
-                    "target_mm": FINITE,
-                    "mtre_mm": FINITE,
-                }
-            )
+            object_of({"modes": list_of(SIZE, 2, 2), "rotation_deg target_mm mtre_mm": FINITE})
         ),
         "intended_use": TEXT,
         "modes": list_of(_POSE, least=1),
         "parameters": list_of(
-            object_of({"name": TEXT, "unit": TEXT, "description": TEXT}, {"is_free": {"type": "boolean"}}),
+            object_of({"name unit description": TEXT}, {"is_free": {"type": "boolean"}}),
             least=1,
         ),
         "target_ras_mm": list_of(FINITE, 3, 3),
-        "trust": object_of(
-            {"is_trusted": {"type": "boolean"}, "statement": TEXT}, {"waic": FINITE, "limit": FINITE}
-        ),
+        "trust": object_of({"is_trusted": {"type": "boolean"}, "statement": TEXT}, {"waic limit": FINITE}),
         "xray": object_of({}, {"path": TEXT, "notes": TEXTS}),
     },
     {

@@ -6,13 +6,14 @@ import csv
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from monai_inn.applications.registration.carm import POSE
 from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.record import angle_in_words
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
@@ -24,9 +25,6 @@ from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import read_record
-
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.problem import PoseRegistration
 
 __all__ = ["VIEWS", "plan_views"]
 
@@ -82,7 +80,7 @@ def plan_views(
         record |= provenance(bundle, settings | {"seed": seed, "device": device})
         record |= _told(found, is_second=after is not None)
         _write_table(draft / "views.csv", found)
-        from monai_inn.applications.registration.results.view_figure import view_figure
+        from monai_inn.applications.registration.results.figures import view_figure
 
         view_figure(found, record, draft / "views.png")
         record |= {"files": [{"file": "views.csv", "what": "all numbers"}], "pictures": ["views.png"]}

@@ -24,7 +24,6 @@ def read_result(folder: str | PathLike[str], display: Any) -> Any:
 
 def open_result(server: Any, result: Any, name: str) -> None:
     """Make the page of a registration."""
-    from monai_inn.applications.registration.viewer.session import PoseSession
-    from monai_inn.applications.registration.viewer.stage import PoseStage
+    from monai_inn.applications.registration.viewer.session import PoseSession, PoseStage
 
     PoseSession(server, PoseStage(result, name, server), name)

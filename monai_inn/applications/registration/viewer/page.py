@@ -9,7 +9,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 from trame_slicer import module as slicer_module
 
-from monai_inn.viewer.page import picture, slider
+from monai_inn.viewer.page import TIGHT, picture, slider
 from monai_inn.viewer.style import CSS
 
 __all__ = ["build_poses", "view_label"]
@@ -59,8 +59,7 @@ def _controls() -> None:
             v_model=("confirmed",),
             id="confirmed",
             color="primary",
-            density="compact",
-            hide_details=True,
+            **TIGHT,
         )
     html.H2("Poses")
     with html.Table(id="poses", classes="poses"):
@@ -90,8 +89,7 @@ def _controls() -> None:
         v_model=("comparison",),
         items=("comparisons",),
         id="comparison",
-        density="compact",
-        hide_details=True,
+        **TIGHT,
     )
     with html.Div(v_show=("comparison === 'blend'",), classes="below"):
         slider("share", "Share of the DRR", "share_text", low=0, high=1, step=0.05)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.limits import check_affine
-from monai_inn.reading.pictures import open_picture
-from monai_inn.reading.tiff import load_tiff
+from monai_inn.reading.pictures import load_tiff, open_picture
 from monai_inn.transforms.formats import StoredImage, arrange_pages
 from monai_inn.transforms.volumes import read_nifti, read_nrrd
 

@@ -1,23 +1,22 @@
-"""The picture of a registration: X-ray, simulated X-ray and difference of each pose, and the posterior."""
+"""The pictures of a registration and of a plan of views."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from monai_inn.applications.registration.poses import PosePosterior
-    from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.applications.registration.poses import PosePosterior
+from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.applications.registration.views import ViewMap
 
-__all__ = ["pose_figure"]
+__all__ = ["pose_figure", "view_figure"]
 
 _DPI, _PANEL_IN, _MOST_ROWS = 130, 2.5, 3
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -44,7 +43,6 @@ def pose_figure(
     shown = record["modes"][:_MOST_ROWS]
     size = (4.7 * _PANEL_IN, (len(shown) + 0.55) * _PANEL_IN)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(1, 2, width_ratios=(3.1, 1.6))
     images, posterior = parts
     panels = images.subplots(len(shown), 3, squeeze=False)
@@ -99,3 +97,44 @@ def _posterior(axes: Axes, problem: PoseRegistration, answer: PosePosterior) -> 
     axes.tick_params(labelsize=7)
     axes.set_title(f"{len(answer.samples)} posterior samples", fontsize=7)
     axes.legend(fontsize=7, markerscale=3, framealpha=0.9)
+
+
+def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
+    """Draw error, number of modes and mass of wrong poses over the angles, the best view marked.
+
+    Args:
+        found: what is to be expected of each view.
+        record: what ``views.json`` is going to say.
+        path: PNG file to write.
+    """
+    is_second = record["settings"]["after"] is not None
+    figure = Figure(figsize=(8.5, 8.2), dpi=_DPI, layout="constrained")
+    panels = (
+        (found.error_mm, "expected error of a posterior sample at bone (mTRE, mm)", "viridis_r"),
+        (found.num_modes, "plausible poses", "cividis_r"),
+        (found.wrong_mass, "mass of poses more than 10 mm wrong", "magma_r"),
+    )
+    change = "turn to " if is_second else ""
+    for axes, (values, title, colours) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
+        drawn = axes.pcolormesh(
+            _edges(found.lao), _edges(found.cra), np.ma.masked_invalid(values.T.numpy()), cmap=colours
+        )
+        axes.set_facecolor("#c8c8c8")
+        axes.plot(record["best"]["lao_deg"], record["best"]["cra_deg"], "w*", ms=13, mec="black")
+        axes.set_title(title, fontsize=9)
+        axes.set_ylabel(f"{change}CRA (°)", fontsize=9)
+        axes.tick_params(labelsize=8)
+        figure.colorbar(drawn, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
+    axes.set_xlabel(
+        f"{change}LAO (°); star: best view" + ("; grey: outside the bundle's prior" * is_second), fontsize=9
+    )
+    text = f"{record['statement']}\n{record['intended_use']}"
+    figure.suptitle("\n".join(textwrap.fill(line, 110) for line in text.splitlines()), fontsize=9)
+    figure.savefig(path)
+
+
+def _edges(centres: Tensor) -> np.ndarray:
+    """Borders of the cells about evenly spaced centres."""
+    at = centres.double().numpy()
+    step = at[1] - at[0] if len(at) > 1 else 1.0
+    return np.append(at - step / 2, at[-1] + step / 2)

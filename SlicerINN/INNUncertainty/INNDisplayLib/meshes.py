@@ -1,20 +1,59 @@
-"""Lines at clinical thresholds: where the median crosses it, and where that is all but certain."""
+"""Lines and surfaces: polygonal data in its place, and contours at clinical thresholds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .marks import matrix_of
+from .marks import display_of, matrix_of
 from .posteriors import probability_below
 from .run import Run
 
-__all__ = ["hide_contours", "show_contours"]
+__all__ = ["hide_contours", "moved", "polylines", "ribbons", "show_contours"]
+
+Array = NDArray[np.float64]
+
+
+def polylines(lines: Iterable[Array]) -> vtk.vtkPolyData:
+    """Return lines through points, each ``(N, 3)``."""
+    points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
+    for line in lines:
+        cells.InsertNextCell(len(line))
+        for point in line:
+            cells.InsertCellPoint(points.InsertNextPoint(*(float(v) for v in point)))
+    drawn = vtk.vtkPolyData()
+    drawn.SetPoints(points)
+    drawn.SetLines(cells)
+    return drawn
+
+
+def ribbons(lines: vtk.vtkPolyData, depth: float) -> vtk.vtkPolyData:
+    """Return lines drawn out along z, from where they are, which a slice view can cut."""
+    ribbon = vtk.vtkLinearExtrusionFilter()
+    ribbon.SetExtrusionTypeToVectorExtrusion()
+    ribbon.SetVector(0, 0, depth)
+    ribbon.CappingOff()
+    ribbon.SetInputData(lines)
+    ribbon.Update()
+    return ribbon.GetOutput()
+
+
+def moved(surface: vtk.vtkPolyData, matrix: Array) -> vtk.vtkPolyData:
+    """Return a surface under an affine map ``(4, 4)``."""
+    transform = vtk.vtkTransform()
+    transform.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    placed = vtk.vtkTransformPolyDataFilter()
+    placed.SetTransform(transform)
+    placed.SetInputData(surface)
+    placed.Update()
+    return placed.GetOutput()
+
 
 _COLOR = (0.0, 0.85, 1.0)
 # Probability to lie below the threshold, thickness of its line in pixels, and what it is called.
@@ -46,9 +85,7 @@ def show_contours(run: Run, parameter: str, threshold: float) -> list[slicer.vtk
         model.SetName(f"{run.name}: P({parameter} < {threshold:g}) = {label}")
         model.SetAndObserveMesh(_surface(probability, level, matrix_of(like)))
         model.SetAndObserveTransformNodeID(like.GetTransformNodeID())
-        if model.GetDisplayNode() is None:
-            model.CreateDefaultDisplayNodes()
-        display = model.GetDisplayNode()
+        display = display_of(model)
         display.SetColor(*_COLOR)
         display.SetVisibility2D(True)
         display.SetVisibility3D(False)
@@ -78,30 +115,13 @@ def _surface(values: NDArray[np.floating], level: float, matrix: NDArray[np.floa
     contour.SetInputData(image)
     contour.SetValue(0, level)
     contour.ComputeScalarsOff()  # or slice views color the lines by them
-    last = _extruded(contour) if len(values) == 1 else contour
-    to_ras = vtk.vtkTransform()
-    to_ras.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    placed = vtk.vtkTransformPolyDataFilter()
-    placed.SetTransform(to_ras)
-    last.Update()
-    placed.SetInputData(_without(last.GetOutput(), missing))
-    placed.Update()
-    return placed.GetOutput()
-
-
-def _extruded(lines: vtk.vtkContourFilter) -> vtk.vtkLinearExtrusionFilter:
-    """Lines of one slice as ribbons as thick as the slice, which a slice view can cut."""
-    down = vtk.vtkTransform()
-    down.Translate(0, 0, -0.5)
-    lowered = vtk.vtkTransformPolyDataFilter()
-    lowered.SetTransform(down)
-    lowered.SetInputConnection(lines.GetOutputPort())
-    ribbon = vtk.vtkLinearExtrusionFilter()
-    ribbon.SetExtrusionTypeToVectorExtrusion()
-    ribbon.SetVector(0, 0, 1)
-    ribbon.CappingOff()
-    ribbon.SetInputConnection(lowered.GetOutputPort())
-    return ribbon
+    contour.Update()
+    lines = contour.GetOutput()
+    if len(values) == 1:  # ribbons as thick as the slice, which a slice view can cut
+        down = np.eye(4)
+        down[2, 3] = -0.5
+        lines = ribbons(moved(lines, down), 1.0)
+    return moved(_without(lines, missing), matrix)
 
 
 def _without(surface: vtk.vtkPolyData, missing: NDArray[np.bool_]) -> vtk.vtkPolyData:

@@ -1,31 +1,64 @@
-"""The part of the panel that shows poses: may they be used, which are there, how far is the target off."""
+"""The parts of the panel that name files, and show poses: may they be used, how far is the target off."""
 
+from functools import partial
+
+import INNDisplayLib as display  # noqa: N813
 import qt
-import slicer
 import slicer.util
 import vtk
-from INNDisplayLib import (
-    AMBIGUOUS,
-    CERTAIN,
-    UNTRUSTED,
-    pose_header,
-    pose_row,
-    pose_runs,
-    pose_sentence,
-    pose_verdict,
-    show_spread,
-)
-from INNUncertaintyLib import fill, select
+from INNUncertaintyLib import fill, quiet, select
 from slicer.i18n import tr as _
 
-from .parameters import ComparisonKind
+from .parameters import Bone, ComparisonKind
 
-__all__ = ["PosesPanel"]
+__all__ = ["InputsPanel", "PosesPanel"]
+
+
+class InputsPanel:
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state``, ``take`` and the like."""
+
+    def setup_inputs(self):
+        """Listen."""
+        for name, edit in self._edits():
+            edit.connect("currentPathChanged(QString)", partial(self._remember, name))
+        self.ui.openButton.connect("clicked(bool)", self.onOpen)
+        fill(self.ui.boneBox, [(bone.label(), bone.value) for bone in Bone])
+        self.ui.boneBox.connect("currentIndexChanged(int)", self.onBone)
+
+    def show_inputs(self, state):
+        """Show the files of a scene that was read, and how its X-ray is meant."""
+        select(self.ui.boneBox, state.bone.value)
+        for name, edit in self._edits():
+            if edit.currentPath != getattr(state, name):
+                edit.currentPath = getattr(state, name)
+
+    def _edits(self):
+        """The controls of paths by the names of what they set."""
+        ui = self.ui
+        return [("bundle", ui.bundleEdit), ("xray", ui.xrayEdit), ("output", ui.outputEdit)]
+
+    def onBone(self, index):
+        """Bone is dark or bright, whatever the file says."""
+        if self._state is not None:
+            self._state.bone = Bone(self.ui.boneBox.currentData)
+
+    def _remember(self, name, path):
+        if self._state is not None and getattr(self._state, name) != path:
+            setattr(self._state, name, path)
+
+    def onOpen(self, checked=False):
+        """Show a result that was written before."""
+        with slicer.util.tryWithErrorDisplay(_("The result could not be opened.")):
+            path = self.ui.resultEdit.currentPath
+            if not path:
+                raise ValueError(_("Select the folder of a result."))
+            self.take(self.logic.open(path))
+
 
 _BANNERS = {
-    UNTRUSTED: ("#b00020", "#ffffff"),
-    AMBIGUOUS: ("#ffca3a", "#1b1400"),
-    CERTAIN: ("#2e7d32", "#ffffff"),
+    display.UNTRUSTED: ("#b00020", "#ffffff"),
+    display.AMBIGUOUS: ("#ffca3a", "#1b1400"),
+    display.CERTAIN: ("#2e7d32", "#ffffff"),
 }
 
 
@@ -37,9 +70,8 @@ class PosesPanel:
         ui, scene = self.ui, slicer.mrmlScene
         ui.runBox.connect("currentIndexChanged(int)", self.onRun)
         ui.poseTable.connect("currentCellChanged(int,int,int,int)", self.onPose)
-        ui.blendButton.connect("toggled(bool)", self.onBlend)
-        ui.checkerboardButton.connect("toggled(bool)", self.onCheckerboard)
-        ui.differenceButton.connect("toggled(bool)", self.onDifference)
+        for kind, button in self._comparisons():
+            button.connect("toggled(bool)", partial(self._compare, kind))
         ui.targetButton.connect("clicked(bool)", self.onPlannedTarget)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self._tabled = None  # key of the run in the table
@@ -60,19 +92,13 @@ class PosesPanel:
         if run is not None and 0 <= row < len(run.result.poses):
             self._state.pose = run.result.poses[row].number
 
-    def onBlend(self, checked):
-        """Blend X-ray and DRR."""
-        self._compare(checked, ComparisonKind.BLEND)
+    def _comparisons(self):
+        """The buttons of the ways to compare."""
+        ui = self.ui
+        buttons = (ui.blendButton, ui.checkerboardButton, ui.differenceButton)
+        return [*zip(ComparisonKind, buttons, strict=True)]
 
-    def onCheckerboard(self, checked):
-        """X-ray and DRR take turns."""
-        self._compare(checked, ComparisonKind.CHECKERBOARD)
-
-    def onDifference(self, checked):
-        """X-ray minus DRR."""
-        self._compare(checked, ComparisonKind.DIFFERENCE)
-
-    def _compare(self, checked, kind):
+    def _compare(self, kind, checked):
         if checked and self._state is not None:
             self._state.comparison = kind
 
@@ -87,7 +113,7 @@ class PosesPanel:
     def show_run(self, run):
         """Bring banner, table and target up to date; without a result they are empty."""
         ui, state = self.ui, self._state
-        fill(ui.runBox, [(r.name, r.key) for r in pose_runs(slicer.mrmlScene)])
+        fill(ui.runBox, [(r.name, r.key) for r in display.pose_runs(slicer.mrmlScene)])
         for section in (ui.posesSection, ui.compareSection, ui.targetSection):
             section.enabled = run is not None
         self._show_banner(run)
@@ -99,12 +125,8 @@ class PosesPanel:
         select(ui.runBox, run.key)
         shown = run.shown
         ui.poseTable.enabled = run.result.is_trusted or state.showUntrusted
-        ui.poseLabel.text = pose_sentence(run.result, shown) if shown is not None else ""
-        for kind, button in (
-            (ComparisonKind.BLEND, ui.blendButton),
-            (ComparisonKind.CHECKERBOARD, ui.checkerboardButton),
-            (ComparisonKind.DIFFERENCE, ui.differenceButton),
-        ):
+        ui.poseLabel.text = display.pose_sentence(run.result, shown) if shown is not None else ""
+        for kind, button in self._comparisons():
             button.checked = state.comparison is kind
         ui.shareSlider.enabled = state.comparison is ComparisonKind.BLEND
         ui.fieldsBox.enabled = state.comparison is ComparisonKind.CHECKERBOARD
@@ -117,7 +139,7 @@ class PosesPanel:
         ui.untrustedCheck.visible = run is not None and not run.result.is_trusted
         if run is None:
             return
-        state, text = pose_verdict(run.result)
+        state, text = display.pose_verdict(run.result)
         ground, ink = _BANNERS[state]
         ui.bannerLabel.text = text
         ui.bannerLabel.styleSheet = (
@@ -126,34 +148,33 @@ class PosesPanel:
 
     def _fill_table(self, run):
         table = self.ui.poseTable
-        before = table.blockSignals(True)
-        key = None if run is None else run.key
-        if key != self._tabled:
-            self._tabled = key
-            result = None if run is None else run.result
-            heads = [] if result is None else pose_header(result)
-            table.clear()
-            table.setColumnCount(len(heads))
-            table.setRowCount(0 if result is None else len(result.poses))
-            table.verticalHeader().setVisible(False)
-            for column, (text, about) in enumerate(heads):
-                head = qt.QTableWidgetItem(text.replace(" [", "\n["))
-                head.setToolTip(about)
-                table.setHorizontalHeaderItem(column, head)
-            for number, pose in enumerate([] if result is None else result.poses):
-                for column, text in enumerate(pose_row(result, pose)):
-                    cell = qt.QTableWidgetItem(text)
-                    cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                    table.setItem(number, column, cell)
-            table.resizeColumnsToContents()
-        shown = None if run is None else run.shown
-        if shown is None:
-            table.clearSelection()
-            table.setCurrentCell(-1, -1)
-        else:
-            numbers = [pose.number for pose in run.result.poses]
-            table.setCurrentCell(numbers.index(shown.number), max(table.currentColumn(), 0))
-        table.blockSignals(before)
+        with quiet(table):
+            key = None if run is None else run.key
+            if key != self._tabled:
+                self._tabled = key
+                result = None if run is None else run.result
+                heads = [] if result is None else display.pose_header(result)
+                table.clear()
+                table.setColumnCount(len(heads))
+                table.setRowCount(0 if result is None else len(result.poses))
+                table.verticalHeader().setVisible(False)
+                for column, (text, about) in enumerate(heads):
+                    head = qt.QTableWidgetItem(text.replace(" [", "\n["))
+                    head.setToolTip(about)
+                    table.setHorizontalHeaderItem(column, head)
+                for number, pose in enumerate([] if result is None else result.poses):
+                    for column, text in enumerate(display.pose_row(result, pose)):
+                        cell = qt.QTableWidgetItem(text)
+                        cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                        table.setItem(number, column, cell)
+                table.resizeColumnsToContents()
+            shown = None if run is None else run.shown
+            if shown is None:
+                table.clearSelection()
+                table.setCurrentCell(-1, -1)
+            else:
+                numbers = [pose.number for pose in run.result.poses]
+                table.setCurrentCell(numbers.index(shown.number), max(table.currentColumn(), 0))
 
     # The target.
 
@@ -173,7 +194,7 @@ class PosesPanel:
         """The target was moved."""
         run = self.logic.run(self._state) if self._state is not None else None
         if run is not None:
-            show_spread(run)
+            display.show_spread(run)
             self._show_target(run)
 
     def onPlannedTarget(self, checked=False):

@@ -1,0 +1,158 @@
+"""The parts of the panel that load what Slicer does not read, and write a result for others."""
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import qt
+import slicer.util
+from INNDisplayLib import save_result
+from slicer.i18n import tr as _
+
+from .child import Child, python_path
+from .inference import make_savable
+
+__all__ = ["ExportPanel", "LoadingPanel"]
+
+_POLL_MS = 200
+
+
+class Errand:
+    """A child process of a part of the panel, with a folder of its own.
+
+    Args:
+        over: called with the child when it has ended.
+    """
+
+    def __init__(self, over):
+        self.child = self.folder = None
+        self._over = over
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self._poll)
+
+    def make_folder(self):
+        """Make the folder, and return it."""
+        self.folder = Path(tempfile.mkdtemp(prefix="INNUncertainty-", dir=slicer.app.temporaryPath))
+        return self.folder
+
+    def start(self, arguments):
+        """Start the child."""
+        self.child = Child(python_path(), arguments)
+        self._timer.start()
+
+    def _poll(self):
+        if not self.child.poll():
+            self._over(self.child)
+
+    def close(self):
+        """End the child and leave nothing of its own behind."""
+        self._timer.stop()
+        if self.child is not None:
+            self.child.cancel()
+        self.child = None
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class LoadingPanel:
+    """Mixed into the module's widget, which has ``ui`` and ``_state``."""
+
+    def setup_part(self):
+        """Listen, and have nothing to load yet."""
+        self._loading = Errand(self.onLoaded)
+        self.ui.loadButton.connect("clicked(bool)", self.onLoad)
+
+    def onLoad(self, checked=False):
+        """Let a child process read the file and write what Slicer reads."""
+        with slicer.util.tryWithErrorDisplay(_("The image could not be loaded.")):
+            path = self.ui.fileEdit.currentPath
+            if not path:
+                raise ValueError(_("Select a file."))
+            self.close_loading()
+            target = self._loading.make_folder() / f"{Path(path).stem}.nrrd"
+            self._loading.start(["convert", path, "-o", str(target)])
+            self.ui.loadButton.enabled = False
+            self.ui.statusLabel.text = _("Loading {name}...").format(name=Path(path).name)
+
+    def onLoaded(self, child):
+        """The child that reads has ended."""
+        try:
+            path = child.result()["out"]
+            volume = slicer.util.loadVolume(path, {"show": False})
+            volume.SetAndObserveStorageNodeID(None)  # the file is about to go
+            make_savable(volume)
+            if self._state is not None:
+                self._state.image = volume
+            text = _("Loaded {name}.").format(name=volume.GetName())
+        except RuntimeError as error:
+            text = str(error)
+            slicer.util.errorDisplay(text, windowTitle=_("INN Uncertainty"))
+        self.close_loading()
+        self.ui.statusLabel.text = text
+
+    def close_loading(self):
+        """End the child and leave nothing of its own behind."""
+        self._loading.close()
+        self.ui.loadButton.enabled = True
+
+
+class ExportPanel:
+    """Mixed into the module's widget, which has ``ui``, ``logic`` and ``_state``."""
+
+    def setup_part(self):
+        """Listen, and have nothing to write yet."""
+        self._export = Errand(self.onExported)
+        self.ui.exportButton.connect("clicked(bool)", self.onExport)
+
+    def onExport(self, checked=False):
+        """Write the shown result, or stop writing."""
+        if self._export.child is not None:
+            self.close_export()
+            self._show_export(_("Canceled; nothing was written."))
+            return
+        with slicer.util.tryWithErrorDisplay(_("The result could not be exported.")):
+            formats = self._formats()
+            if not formats:
+                raise ValueError(_("Select at least one form."))
+            if not self.ui.exportFolderEdit.currentPath:
+                raise ValueError(_("Select a folder to write into."))
+            run = self.logic.run(self._state)
+            target = Path(self.ui.exportFolderEdit.currentPath) / re.sub(r"[^\w.-]+", "_", run.name)
+            result = self._export.make_folder() / "result"
+            save_result(run, result)
+            arguments = ["export", str(result), "-o", str(target)]
+            for form in formats:
+                arguments += ["--format", form]
+            if "dicom" in formats and self.ui.exportSourceEdit.currentPath:
+                arguments += ["--source", self.ui.exportSourceEdit.currentPath]
+            self._export.start(arguments)
+            self._show_export(_("Writing..."))
+
+    def onExported(self, child):
+        """The child that writes has ended."""
+        try:
+            text = _("Written to {folder}").format(folder=child.result()["out"])
+        except RuntimeError as error:
+            text = str(error)
+            slicer.util.errorDisplay(text, windowTitle=_("INN Uncertainty"))
+        self.close_export()
+        self._show_export(text)
+
+    def close_export(self):
+        """End the child and leave nothing of its own behind."""
+        self._export.close()
+
+    def _show_export(self, text):
+        self.ui.exportLabel.text = text
+        self.ui.exportButton.text = _("Cancel") if self._export.child is not None else _("Export")
+
+    def _formats(self):
+        boxes = {
+            "nifti": self.ui.exportNiftiCheck,
+            "csv": self.ui.exportCsvCheck,
+            "html": self.ui.exportPageCheck,
+            "dicom": self.ui.exportDicomCheck,
+        }
+        return [form for form, box in boxes.items() if box.checked]
