@@ -21,7 +21,13 @@ from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe, open_simulations
 
 SIZES = {"num_simulations": 2048, "held_out": 256, "guard": 64, "measured": 64}
-STEPS = {"posterior_steps": 10, "density_steps": 3, "preview_steps": 3, "batch_size": 64}
+STEPS = {
+    "posterior_steps": 10,
+    "density_steps": 3,
+    "preview_steps": 3,
+    "explanation_steps": 3,
+    "batch_size": 64,
+}
 NETWORK = {
     "flow": {"num_blocks": 1, "hidden_channels": (8,)},
     "density": {"num_blocks": 1, "hidden_channels": (8,), "members": 2},

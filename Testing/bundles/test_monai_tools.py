@@ -111,7 +111,13 @@ def test_train_config_fits_a_bundle(gaussian_fit, tmp_path):
     torch.testing.assert_close(
         data[5]["observation"], gaussian_fit.problem.forward(data[5]["parameters"].double()).float()
     )
-    small = {"batch_size": 256, "preview_steps": 20, "preview_observations": 256, "measured": 200}
+    small = {
+        "batch_size": 256,
+        "preview_steps": 20,
+        "explanation_steps": 20,
+        "preview_observations": 256,
+        "measured": 200,
+    }
     BundleTrainer(data, max_epochs=2, output=tmp_path / "new", members=2, recipe=small).run()
     fitted = mi.load(tmp_path / "new")
     assert fitted.card["training"]["simulations"] == 2048

@@ -94,7 +94,8 @@ def compass() -> FittedPosterior:
     from monai_inn.training import Recipe, fit
 
     recipe = Recipe(
-        num_simulations=20_000, posterior_steps=600, density_steps=20, preview_steps=1, held_out=1024,
+        num_simulations=20_000, posterior_steps=600, density_steps=20, preview_steps=1,
+        explanation_steps=1, held_out=1024,
         guard=200, measured=500, batch_size=512,
     )  # fmt: skip
     return fit(

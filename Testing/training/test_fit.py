@@ -52,13 +52,13 @@ def test_small_training_learns_and_measures_itself():
     optimum = problem.reference_posterior(torch.zeros(1, 2)).entropy().item()
     assert fitted.card["nll"] < optimum + 0.1
     assert fitted.card["nll"] > optimum - 5 * (2 / 1000) ** 0.5
-    assert {p.stage for p in seen} == {"simulate", "posterior", "density", "preview"}
+    assert {p.stage for p in seen} == {"simulate", "posterior", "density", "explanation", "preview"}
     assert all(math.isfinite(p.loss) for p in seen if p.stage != "simulate")
     card = fitted.card
     assert set(card["parameters"]) == {"x1", "x2"}
     assert card["measured_on"]["simulations"] == 1000
     assert abs(card["ood"]["false_alarm_measured"] - 0.05) < 0.03
-    assert card["training"]["held_out_loss"].keys() == {"posterior", "density", "preview"}
+    assert card["training"]["held_out_loss"].keys() == {"posterior", "density", "explanation", "preview"}
 
 
 def test_same_seed_same_network_other_seed_other():
@@ -82,7 +82,7 @@ def test_resume_starts_anew_without_a_checkpoint_and_refuses_that_of_another_run
 
 def test_every_stage_has_a_deadline_of_its_own_within_the_budget():
     ends = list(deadlines(100.0, 10, LinearGaussian()).items())
-    assert [name for name, _ in ends] == ["simulate", "posterior", "density", "preview"]
+    assert [name for name, _ in ends] == ["simulate", "posterior", "density", "explanation", "preview"]
     times = [100.0, *(end for _, end in ends)]
     assert all(later > earlier for earlier, later in itertools.pairwise(times))
     assert times[-1] < 100 + 600  # measuring takes the rest

@@ -190,7 +190,13 @@ def tiny_recipe(monkeypatch):
 
     module = run
     sizes = {"measured": 64, "held_out": 256, "guard": 64, "batch_size": 64, "preview_observations": 64}
-    steps = {"posterior_steps": 6, "density_steps": 2, "preview_steps": 2, "num_simulations": 2048}
+    steps = {
+        "posterior_steps": 6,
+        "density_steps": 2,
+        "preview_steps": 2,
+        "explanation_steps": 2,
+        "num_simulations": 2048,
+    }
     monkeypatch.setattr(module.Recipe, "__init__", functools.partialmethod(Recipe.__init__, **sizes, **steps))
 
 
