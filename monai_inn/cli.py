@@ -92,7 +92,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         name: str,
         run: Callable[[argparse.Namespace], dict[str, Any]],
         text: str,
-        words: Callable[[Mapping[str, Any]], str] = plain.entries,
+        words: Callable[[Mapping[str, Any]], str],
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run, words=words)
@@ -124,6 +124,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "simulate",
         verbs.simulate,
         "draw parameters and observations into a Zarr store; an interrupted run continues",
+        plain.simulated,
     )
     _add_problem(sub, argv)
     sub.add_argument("-n", type=int, required=True, help="number of simulations")
@@ -208,11 +209,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
-    sub = verb("convert", verbs.convert, "write an image of any format as NRRD, which 3D Slicer reads")
+    sub = verb(
+        "convert",
+        verbs.convert,
+        "write an image of any format as NRRD, which 3D Slicer reads",
+        plain.converted,
+    )
     sub.add_argument("image", metavar="IMAGE", help="ENVI, TIFF, NIfTI, NRRD, NPZ, PNG or JPEG image")
     sub.add_argument("-o", "--out", required=True, metavar="NRRD", help="file to write")
 
-    sub = verb("view", verbs.view, "show a result in the browser")
+    sub = verb("view", verbs.view, "show a result in the browser", plain.viewed)
     sub.add_argument("folder", metavar="OUT", help="folder that `infer` or another verb wrote")
     sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
     sub.add_argument("--no-browser", action="store_true", help="only print the address")

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["bundles", "demo", "entries", "export", "fit", "maps", "problems", "report", "with_warnings"]
+__all__ = [
+    "bundles",
+    "converted",
+    "demo",
+    "export",
+    "fit",
+    "maps",
+    "problems",
+    "report",
+    "simulated",
+    "viewed",
+    "with_warnings",
+]
+
+_MOST_LINES = 20  # a field of displacements has hundreds of parameters
 
 
 def with_warnings(text: str, result: Mapping[str, Any]) -> str:
@@ -13,9 +28,26 @@ def with_warnings(text: str, result: Mapping[str, Any]) -> str:
     return "\n".join([text, *(f"WARNING: {warning}" for warning in result.get("warnings", ()))])
 
 
-def entries(result: Mapping[str, Any]) -> str:
-    """Return a line for each entry of a result."""
-    return "\n".join(f"{key}: {value}" for key, value in result.items())
+def simulated(result: Mapping[str, Any]) -> str:
+    """Return what ``simulate`` wrote."""
+    problem, out = result["problem"], result["out"]
+    lines = [
+        f"{result['simulations']:,} simulations of {problem}, seed {result['seed']}: {out}",
+        result["device"],
+        f"Next, with the same options of the problem: monai-inn fit {problem} --simulations "
+        f"{shlex.quote(out)} -o BUNDLE",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def converted(result: Mapping[str, Any]) -> str:
+    """Return what ``convert`` wrote."""
+    return f"{result['bands']} bands of {' × '.join(map(str, result['size']))} pixels: {result['out']}"
+
+
+def viewed(result: Mapping[str, Any]) -> str:
+    """Return what ``view`` has shown."""
+    return f"{result['folder']} is no longer shown."
 
 
 def demo(result: Mapping[str, Any]) -> str:
@@ -24,15 +56,55 @@ def demo(result: Mapping[str, Any]) -> str:
 
 
 def fit(result: Mapping[str, Any]) -> str:
-    """Return what ``fit`` measured."""
+    """Return what ``fit`` made, how good it is, and what to do with it."""
     card = result["measured"]
+    training, trust, floor = card["training"], card["ood"], card["calibration_noise_floor_95"]
+    targets = result["targets"]
+    others = [_calibrated(row, floor) for name, row in card["parameters"].items() if name not in targets]
     lines = [
         *result["notes"],
-        f"calibration error on {card['measured_on']['simulations']:,} fresh simulations:",
+        f"Problem: {result['problem']}",
+        result["device"],
+        f"Training: {training['simulations']:,} simulations, {training['minutes']:.1f} minutes",
+        f"Calibration on {card['measured_on']['simulations']:,} fresh simulations; the error is the median "
+        f"of |coverage − level|, and an exact posterior stays below {floor:.2%}:",
+        *(f"  {_label(result, name)}: {_quality(card, name)}" for name in targets[:_MOST_LINES]),
+        *([f"  {len(targets) - _MOST_LINES} more in the model card"] if len(targets) > _MOST_LINES else []),
+        *([f"  parameters that maps do not show: {_counted(others)}"] if others else []),
+        f"False alarms: {trust['false_alarm_measured']:.1%} of fresh simulations are called untrusted, "
+        f"{trust['false_alarm_nominal']:.0%} were aimed at",
+        f"Bundle: {result['out']}",
+        f"Next: {result['next']}",
     ]
-    lines += [f"  {name}: {row['calibration_error']:.4f}" for name, row in card["parameters"].items()]
-    lines.append(f"an exact posterior stays below {card['calibration_noise_floor_95']:.4f}")
-    return "\n".join([*lines, f"bundle: {result['out']}"])
+    return "\n".join(line for line in lines if line)
+
+
+def _label(result: Mapping[str, Any], name: str) -> str:
+    """What people call a parameter, with its name."""
+    label: str = result["labels"][name]
+    return label if label == name or label.endswith(f"({name})") else f"{label} ({name})"
+
+
+def _quality(card: Mapping[str, Any], name: str) -> str:
+    """How well a parameter is calibrated, and how much the data say about it."""
+    row, floor = card["parameters"][name], card["calibration_noise_floor_95"]
+    return (
+        f"{_calibrated(row, floor)}, error {row['calibration_error']:.2%}; the data remove "
+        f"{max(0.0, row['contraction']):.0%} of the prior variance"
+    )
+
+
+def _calibrated(row: Mapping[str, Any], floor: float) -> str:
+    """A measured calibration error in words."""
+    from monai_inn.inferers.card_warnings import TOLERATED_ERROR
+
+    if row["calibration_error"] <= floor:
+        return "well calibrated"
+    return "slightly off" if row["calibration_error"] <= floor + TOLERATED_ERROR else "badly calibrated"
+
+
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
 
 
 def problems(result: Mapping[str, Any]) -> str:

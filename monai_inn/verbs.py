@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,14 @@ __all__ = [
 
 
 def _problem(arguments: argparse.Namespace) -> InverseProblem:
+    """The problem of the command line; what is doubtful about it is said now, before the work begins."""
     from monai_inn.problems.registry import find
 
-    return find(arguments.problem).from_options(arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        problem = find(arguments.problem).from_options(arguments)
+    for warning in caught:
+        print(f"monai-inn: WARNING: {' '.join(str(warning.message).split())}", file=sys.stderr, flush=True)
+    return problem
 
 
 def device_of(name: str) -> str:
@@ -136,7 +142,14 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
             problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
             progress=lambda done, total: show(done / total),
         )  # fmt: skip
-    return {"out": arguments.out, "simulations": len(stored), "problem": problem.name, "seed": arguments.seed}
+    return {
+        "out": arguments.out,
+        "simulations": len(stored),
+        "problem": problem.name,
+        "seed": arguments.seed,
+        "device": problem.application.device_line.replace("`", ""),
+        "warnings": list(problem.application.warnings),
+    }
 
 
 def fit(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -159,6 +159,9 @@ def tables(folder: Path) -> dict[str, Target]:
         for nm, a, b in zip(range(450, 550, 5), *generator.random((2, 20)), strict=True)
     ]
     (folder / "camera.csv").write_text("\n".join(["# measured", "wavelength_nm,red,green", *rows]))
+    (folder / "filter.csv").write_text("nm;passed\n440;0\n450;0,5\n530;0,9\n560;0\n")
+    camera = {"responses": "camera.csv", "filter": "filter.csv", "passband_nm": [460, 530]}
+    (folder / "camera.json").write_text(json.dumps(camera | {"noise": {"white_snr": [40, 90]}}))
     truth = generator.normal(size=(40, 2))
     arrays = {"samples": truth + generator.normal(size=(10, 40, 2)), "truth": truth}
     labels = {"names": np.array(["a", "b"]), "units": np.array(["mm", "1"]), "log_prob": truth[:, 0]}
@@ -179,6 +182,8 @@ def tables(folder: Path) -> dict[str, Target]:
         "samples.csv": Target(folder / "samples.csv", lambda path: read_cases(path, folder / "truth.csv")),
         "truth.csv": Target(folder / "truth.csv", lambda path: read_cases(folder / "samples.csv", path)),
         "parameters.json": Target(folder / "parameters.json", read_parameters),
+        "camera.json": Target(folder / "camera.json", cameras.load),
+        "filter.csv": Target(folder / "filter.csv", lambda _: cameras.load(folder / "camera.json")),
     }
     for path in sorted(p for p in (folder / "cases.zarr").rglob("*") if p.is_file()):
         found[f"zarr {path.relative_to(folder)}"] = Target(path, lambda _: read_cases(folder / "cases.zarr"))

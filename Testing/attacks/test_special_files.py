@@ -30,6 +30,7 @@ READERS = [
     *((read_cases, f"x.{ending}") for ending in ("npz", "csv")),
     (read_parameters, "x.json"),
     (cameras.load, "x.csv"),
+    (cameras.load, "x.json"),
     (read_volume, "x.nii.gz"),
     (lambda path: read_stored(path.parent), "result.json"),
 ]

@@ -98,6 +98,6 @@ def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("monai_inn.training.fit", lambda *_, **__: fitted)
     assert main(["fit", "linear_gaussian", "-o", str(tmp_path / "bundle")]) == 0
     printed = capsys.readouterr().out
-    assert "x1: 0.2000" in printed
+    assert "(x1): badly calibrated, error 20.00%" in printed
     assert f"WARNING: {fitted.warnings[0]}" in printed
     assert commands.fit_bundle(LinearGaussian(), tmp_path / "bundle")["warnings"] == fitted.warnings

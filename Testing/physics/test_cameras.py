@@ -228,7 +228,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, text, words):
 def test_empty_pass_band_is_refused(tmp_path):
     path = tmp_path / "hand.csv"
     path.write_text(CSV)
-    with pytest.raises(ValueError, match="does not overlap"):
+    with pytest.raises(ValueError, match="does not cover the pass-band"):
         Camera.from_csv(path, passband_nm=(600.0, 700.0))
 
 

@@ -109,6 +109,44 @@ def test_match_camera_says_what_differs(image, message):
         MatchCamera(camera=CAMERA)(image)
 
 
+PEAKS = SimpleNamespace(**vars(CAMERA), peaks_nm=(560.0, 480.0, 620.0))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+def test_match_camera_sorts_declared_peaks_to_the_bands(order, shift):
+    values = torch.arange(24.0).reshape(3, 2, 4)
+    labels = [PEAKS.peaks_nm[i] + shift for i in order]
+    image = an_image(
+        values[list(order)], wavelength_nm=tuple(labels), band_names=tuple("abc"[i] for i in order),
+        saturation=23.0, saturated=(values == 23).any(0, keepdim=True),
+    )  # fmt: skip
+    out = MatchCamera(camera=PEAKS)(image)
+    np.testing.assert_array_equal(out, values)
+    assert out.meta["wavelength_nm"] == tuple(peak + shift for peak in PEAKS.peaks_nm)
+    assert out.meta["band_names"] == ("a", "b", "c")
+    assert torch.equal(out.meta["saturated"], image.meta["saturated"])
+    torch.testing.assert_close(out.affine, AFFINE)
+    assert MatchCamera(camera=PEAKS)(out) is out
+
+
+def test_peaks_count_only_if_they_are_declared_and_near():
+    image = an_image(wavelength_nm=(480.0, 560.0, 620.0))
+    with pytest.raises(ValueError, match="differ by more than 5 nm in 3 of 3 bands"):
+        MatchCamera(camera=CAMERA)(image)
+    with pytest.raises(ValueError, match="differ by more than 5 nm in 3 of 3 bands"):
+        MatchCamera(camera=PEAKS)(an_image(wavelength_nm=(481.1, 560.0, 620.0)))
+    centres = an_image(wavelength_nm=(500.0, 510.0, 520.0))
+    assert MatchCamera(camera=PEAKS)(centres) is centres
+
+
+def test_peaks_that_rounding_makes_alike_stay_in_the_order_of_the_file():
+    camera = SimpleNamespace(**vars(CAMERA), peaks_nm=(481.4, 480.6, 620.0))
+    for given, order in (((481.45, 481.55, 620.0), [0, 1, 2]), ((480.6, 481.4, 620.0), [1, 0, 2])):
+        image = an_image(torch.arange(24.0).reshape(3, 2, 4), wavelength_nm=given)
+        np.testing.assert_array_equal(MatchCamera(camera=camera)(image), image[order])
+
+
 def test_arrays_in_compose(tmp_path):
     cube = np.random.default_rng(0).integers(1, 4000, (3, 4, 5)).astype(np.uint16)
     np.savez(tmp_path / "image.npz", image=cube, affine=AFFINE.numpy(), wavelength_nm=[500, 510, 520])

@@ -74,6 +74,7 @@ _CARD = object_of(
         "ood": each(NUMBER),
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,
+        "warnings": TEXTS,
         "recalibration": _REPAIR,
         "package": object_of({"name version": TEXT}),
     },

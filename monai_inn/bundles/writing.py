@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from os import PathLike
@@ -13,6 +14,7 @@ from monai_inn.bundles import configs, layout
 from monai_inn.bundles.card import model_card
 from monai_inn.bundles.metadata import metadata
 from monai_inn.folders import check_target, new_folder
+from monai_inn.problems.parameters import labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +114,8 @@ def fit_bundle(
         options: further ones of ``training.fit``, such as ``minutes``, ``seed`` or ``simulations``.
 
     Returns:
-        Path of the bundle, warnings about it, notes on how it was made, and what was measured, JSON-ready.
+        What was made, JSON-ready: path of the bundle, problem, device, targets, what people call each
+        parameter, notes on how it was made, what was measured, warnings, and the command to use it.
 
     Raises:
         ValueError: if an argument is not usable, or a training was interrupted and ``resume`` is not set.
@@ -153,4 +156,15 @@ def fit_bundle(
     )
     save(fitted, target)
     checkpoint.remove()
-    return {"out": str(out), "warnings": fitted.warnings, "notes": notes, "measured": fitted.card}
+    application = problem.application
+    return {
+        "out": str(out),
+        "problem": problem.name,
+        "device": application.device_line.replace("`", ""),
+        "targets": list(problem.targets),
+        "labels": labels((p.name, p.description) for p in problem.parameters),
+        "notes": notes,
+        "measured": fitted.card,
+        "warnings": fitted.warnings,
+        "next": application.usage[0].replace(" . ", f" {shlex.quote(str(out))} "),
+    }

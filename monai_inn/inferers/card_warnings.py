@@ -15,6 +15,8 @@ TOLERATED_ERROR = 0.02
 def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
     """Return warnings about a network, one sentence each; none for a well trained or unmeasured one.
 
+    Those of its problem come first: ``card["warnings"]``.
+
     One whose problem came from a package of another version than the installed one is warned of, too.
 
     A parameter is warned of if its calibration error exceeds the sum of what noise adds on so many
@@ -25,7 +27,7 @@ def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
         card: what was measured at the end of training.
         targets: names of the parameters that people look at.
     """
-    return [*_of_package(card.get("package")), *_of_calibration(card, targets)]
+    return [*card.get("warnings", ()), *_of_package(card.get("package")), *_of_calibration(card, targets)]
 
 
 def _of_package(package: Mapping[str, str] | None) -> list[str]:

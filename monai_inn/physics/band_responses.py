@@ -1,30 +1,25 @@
-"""Band responses of cameras on a 1 nm axis, from measured tables or from centres and widths."""
+"""Band responses of cameras on a 1 nm axis, and what all ways to them share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monai_inn.physics.tables import read_table
-
 __all__ = [
     "BandResponses",
-    "Illuminant",
+    "Curve",
     "check_response",
     "gaussian_bands",
     "interpolation_matrix",
-    "measured_bands",
+    "on_axis",
+    "trimmed",
 ]
 
-Illuminant = tuple[ArrayLike, ArrayLike]
-"""Wavelengths in nm and relative power of a light source."""
-
-# Beyond, a table is not in nm: the axis of responses has a number a nanometre.
-_LONGEST_NM = 100_000.0
+Curve = tuple[ArrayLike, ArrayLike]
+"""Ascending wavelengths in nm, and relative power of a light source or transmission of a filter there."""
 
 # Gaussian bands are cut at this many standard deviations.
 _CUT = 3.0
@@ -38,63 +33,10 @@ class BandResponses(NamedTuple):
     response: NDArray[np.float64]
 
 
-def measured_bands(
-    path: str | PathLike[str], passband_nm: tuple[float, float] | None, illuminant: Illuminant | None
-) -> BandResponses:
-    """Read a table of responses: ``#`` comments, a header line, then wavelength in nm and one column a band.
-
-    Args:
-        path: the CSV file.
-        passband_nm: range that the band-pass filter lets through; the whole table if not given.
-        illuminant: light source; equal power if not given.
-
-    Returns:
-        Response × light inside the pass-band.
-
-    Raises:
-        ValueError: if the file is not such a table, wavelengths do not ascend, a response is negative, or
-        nothing
-            lies inside the pass-band.
-    """
-    table = read_table(path)
-    if len(table.header) < 3:
-        raise ValueError(
-            f"{path} has {len(table.header)} columns; expected wavelength_nm and at least two bands."
-        )
-    numbers = table.numbers()
-    wavelength, bands = numbers[:, 0], numbers[:, 1:]
-    if (np.diff(wavelength) <= 0).any():
-        row = int(np.argmax(np.diff(wavelength) <= 0)) + 2
-        raise ValueError(
-            f"{path}, data row {row}: wavelengths must ascend, but {wavelength[row - 1]:g} nm follows "
-            f"{wavelength[row - 2]:g} nm. Sort the rows and remove duplicates."
-        )
-    if (bands < 0).any():
-        row, band = (int(v) for v in np.argwhere(bands < 0)[0])
-        raise ValueError(
-            f"{path}, data row {row + 1}, band {table.header[band + 1]!r}: negative response "
-            f"{bands[row, band]:g}. Subtract the dark signal and set what remains below zero to zero."
-        )
-    if wavelength[0] <= 0 or wavelength[-1] > _LONGEST_NM:
-        raise ValueError(
-            f"{path} covers {wavelength[0]:g} to {wavelength[-1]:g}, expected wavelengths in nm, "
-            f"above 0 and up to {_LONGEST_NM:g}."
-        )
-    low, high = passband_nm or (-np.inf, np.inf)
-    axis = np.arange(np.ceil(max(low, wavelength[0])), np.floor(min(high, wavelength[-1])) + 1)
-    if axis.size < 2:
-        raise ValueError(
-            f"{path} covers {wavelength[0]:g} to {wavelength[-1]:g} nm, which does not overlap the pass-band "
-            f"{low:g} to {high:g} nm. Check that its wavelengths are in nm."
-        )
-    response = np.stack([np.interp(axis, wavelength, column) for column in bands.T])
-    return _trimmed(table.header[1:], axis, response * _light(illuminant, axis))
-
-
 def gaussian_bands(
     centre_nm: Sequence[float] | NDArray[np.float64],
     fwhm_nm: float | Sequence[float],
-    illuminant: Illuminant | None,
+    illuminant: Curve | None,
     range_nm: tuple[float, float],
 ) -> BandResponses:
     """Return Gaussian bands, named by their centres, that see nothing outside a range.
@@ -132,7 +74,8 @@ def gaussian_bands(
     reach = np.maximum(_CUT, 1 / sd[:, None])
     response = np.where(abs(offset) <= reach, np.exp(-(offset**2) / 2), 0.0)
     names = tuple(f"{c:.0f} nm" for c in centre)
-    return _trimmed(names, axis, response * _light(illuminant, axis))
+    light = 1.0 if illuminant is None else on_axis(illuminant, axis, "illuminant")
+    return trimmed(names, axis, response * light)
 
 
 def check_response(
@@ -164,7 +107,7 @@ def interpolation_matrix(axis: NDArray[np.float64], grid: NDArray[np.float64]) -
     return matrix
 
 
-def _trimmed(names: Sequence[str], axis: NDArray[np.float64], response: NDArray[np.float64]) -> BandResponses:
+def trimmed(names: Sequence[str], axis: NDArray[np.float64], response: NDArray[np.float64]) -> BandResponses:
     """Cut the axis to where any band sees something and scale to a maximum of one."""
     seen = np.flatnonzero(response.any(0))
     first, last = (int(seen[0]), int(seen[-1])) if seen.size else (0, axis.size - 1)
@@ -174,15 +117,17 @@ def _trimmed(names: Sequence[str], axis: NDArray[np.float64], response: NDArray[
     return BandResponses(tuple(names), float(axis[first]), np.array(rounded))
 
 
-def _light(illuminant: Illuminant | None, axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Relative power of the light on the axis."""
-    if illuminant is None:
-        return np.ones_like(axis)
-    wavelength, power = (np.asarray(v, dtype=np.float64) for v in illuminant)
-    is_curve = wavelength.ndim == 1 and wavelength.shape == power.shape
-    if not is_curve or (np.diff(wavelength) <= 0).any() or (power < 0).any():
+def on_axis(curve: Curve, axis: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Sample a curve on an axis ``(K,)`` in nm by linear interpolation; it is zero outside its wavelengths.
+
+    Raises:
+        ValueError: if it is not a curve of values that are not negative; the message calls it ``name``.
+    """
+    wavelength, value = (np.asarray(v, dtype=np.float64) for v in curve)
+    is_curve = wavelength.ndim == 1 and wavelength.shape == value.shape and wavelength.size > 1
+    if not is_curve or (np.diff(wavelength) <= 0).any() or (value < 0).any():
         raise ValueError(
-            f"illuminant has wavelengths of shape {wavelength.shape} and powers {power.shape}; expected "
-            "ascending wavelengths in nm and as many powers that are not negative."
+            f"{name} has wavelengths of shape {wavelength.shape} and values of shape {value.shape}; expected "
+            "at least two ascending wavelengths in nm and as many values that are not negative."
         )
-    return np.interp(axis, wavelength, power, left=0.0, right=0.0)
+    return np.interp(axis, wavelength, value, left=0.0, right=0.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from monai_inn.physics.band_responses import (
-    Illuminant,
-    check_response,
-    gaussian_bands,
-    interpolation_matrix,
-    measured_bands,
-)
+from monai_inn.physics.band_checks import band_warnings, blocks_light, check_peaks
+from monai_inn.physics.band_responses import Curve, check_response, gaussian_bands, interpolation_matrix
+from monai_inn.physics.camera_files import read_camera_file
 from monai_inn.physics.camera_noise import add_noise
+from monai_inn.physics.measured_bands import measured_bands
 from monai_inn.physics.tables import DATA
 
 __all__ = ["Camera", "load", "names"]
@@ -45,6 +43,9 @@ class Camera:
         calibration_sd: relative standard deviation of the gain of each band.
         glare_max: reflected stray light, uniform from zero to this reflectance.
         wavelength_jitter_nm: the wavelength axis is wrong by up to this much; contiguous cameras only.
+        peaks_nm: peak wavelength of each band in nm as the vendor gives it, all different; empty if it gives
+            none. Images whose header holds them are matched by them.
+        warnings: what is doubtful about the band responses; it is said wherever the camera is used.
     """
 
     name: str
@@ -57,11 +58,14 @@ class Camera:
     calibration_sd: float = 0.015
     glare_max: float = 0.02
     wavelength_jitter_nm: float = 0.0
+    peaks_nm: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "response", np.array(self.response, dtype=np.float64))
         object.__setattr__(self, "band_names", tuple(self.band_names))
-        object.__setattr__(self, "white_snr", tuple(self.white_snr))
+        for name in ("white_snr", "peaks_nm", "warnings"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         check_response(self.name, self.band_names, self.axis_nm, self.response)
         if not 0 < self.white_snr[0] <= self.white_snr[1]:
             raise ValueError(f"camera {self.name!r}: white_snr = {self.white_snr}, expected 0 < low <= high.")
@@ -72,6 +76,7 @@ class Camera:
                 f"camera {self.name!r}: wavelength_jitter_nm needs contiguous narrow bands, being applied "
                 "as a shift along the band axis. Set it to zero."
             )
+        check_peaks(self.name, self.band_names, self.peaks_nm)
 
     @property
     def axis_nm(self) -> NDArray[np.float64]:
@@ -94,20 +99,33 @@ class Camera:
         path: str | PathLike[str],
         *,
         passband_nm: tuple[float, float] | None = None,
-        illuminant: Illuminant | None = None,
+        illuminant: Curve | None = None,
+        transmission: Curve | None = None,
         **settings: Any,
     ) -> Camera:
-        """Read measured band responses; see ``band_responses.measured_bands`` for the format and its errors.
+        """Read measured band responses; see ``measured_bands`` for the format and its errors.
+
+        Doubtful responses, as of a mosaic sensor without its filter, are warned of; see ``band_warnings``.
 
         Args:
             path: CSV file with a wavelength column in nm and one column a band.
             passband_nm: range that the band-pass filter lets through; the whole table if not given.
             illuminant: wavelengths in nm and relative power of the light; equal power if not given.
-            settings: ``name`` (the file's stem if not given) and the noise settings of ``Camera``.
+            transmission: wavelengths in nm and transmission of a filter or lens; all passes if not given.
+            settings: ``name`` (the file's stem if not given), ``peaks_nm``, noise settings of ``Camera``.
         """
-        names, first_nm, response = measured_bands(path, passband_nm, illuminant)
+        bands, doubts = measured_bands(path, passband_nm, illuminant, transmission)
+        names, first_nm, response = bands
         settings = {"name": Path(path).stem, "band_names": names, **settings}
-        return cls(first_nm=first_nm, response=response, **settings)
+        camera = cls(first_nm=first_nm, response=response, **settings)
+        has_filter = passband_nm is not None or (transmission is not None and blocks_light(transmission))
+        found = band_warnings(
+            camera.band_names, first_nm, response, has_filter=has_filter, has_peaks=bool(camera.peaks_nm)
+        )
+        texts = tuple(f"camera {camera.name!r}: {doubt}" for doubt in (*doubts, *found))
+        for text in texts:
+            warnings.warn(text, stacklevel=2)
+        return replace(camera, warnings=texts)
 
     @classmethod
     def from_centres(
@@ -115,7 +133,7 @@ class Camera:
         centre_nm: Sequence[float] | NDArray[np.float64],
         fwhm_nm: float | Sequence[float],
         *,
-        illuminant: Illuminant | None = None,
+        illuminant: Curve | None = None,
         range_nm: tuple[float, float] = (250.0, 1000.0),
         **settings: Any,
     ) -> Camera:
@@ -203,7 +221,10 @@ class Camera:
             "start": [start for start, _ in runs],
             "values": [row[start:].tolist() for start, row in runs],
         }
-        return {**config, "band_names": list(self.band_names), "white_snr": list(self.white_snr)}
+        for name in ("peaks_nm", "warnings"):
+            if not config[name]:  # then older versions of this package can read it, too
+                del config[name]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Camera:
@@ -219,36 +240,44 @@ class Camera:
         return f"Camera({self.name!r}, {self.num_bands} bands, {axis[0]:g}-{axis[-1]:g} nm)"
 
 
-# Range of the band-pass filter that each shipped sensor is used behind. The RGB table starts at 380 nm, where
-# its responses are noise.
-_PASSBANDS = {
-    "imec_ssm4x4_460_600": (460.0, 600.0),
-    "imec_ssm4x4_470_620": (470.0, 620.0),
-    "imec_ssm5x5_600_875": (600.0, 875.0),
-    "rgb_nikon_d5100": (400.0, 720.0),
-}
+_FOLDER = DATA / "cameras"
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the shipped cameras."""
-    return (*sorted(_PASSBANDS), "tivita")
+    return (*sorted(path.stem for path in _FOLDER.glob("*.json")), "tivita")
 
 
-def load(name_or_path: str | PathLike[str]) -> Camera:
-    """Return a shipped camera by name, or read band responses from a CSV file.
+def load(name_or_path: str | PathLike[str], passband_nm: tuple[float, float] | None = None) -> Camera:
+    """Return a shipped camera by name, or read one from a CSV file of band responses or a camera file.
+
+    Args:
+        name_or_path: name; path of a table, see ``Camera.from_csv``; or path of a camera file, see
+            ``camera_files.read_camera_file``.
+        passband_nm: range that the band-pass filter lets through, for a table or a camera file without one.
 
     Raises:
-        ValueError: if it is neither a name nor a readable table.
+        ValueError: if it is none of these, or has a pass-band of its own already.
     """
     text = str(name_or_path)
     if text in names():
+        if passband_nm is not None:
+            raise ValueError(
+                f"camera {text!r} is shipped with its own pass-band. Leave the pass-band out, or give the "
+                "CSV file of your camera's responses in the place of the name."
+            )
         return _shipped(text)
     if not Path(text).exists():
         raise ValueError(
             f"unknown camera {text!r}: no shipped camera ({', '.join(names())}) and no such CSV file. "
-            "Give one of these names, or the path of a table of band responses."
+            "Give one of these names, or the path of a table of band responses or of a camera file (.json)."
         )
-    return Camera.from_csv(text)
+    if Path(text).suffix.lower() != ".json":
+        return Camera.from_csv(text, passband_nm=passband_nm)
+    settings = read_camera_file(text)
+    if passband_nm is not None and "passband_nm" in settings:
+        raise ValueError(f"{text} has a passband_nm already. Leave one of the two pass-bands out.")
+    return Camera.from_csv(**{"passband_nm": passband_nm, **settings})
 
 
 @functools.cache
@@ -258,4 +287,4 @@ def _shipped(name: str) -> Camera:
         # Nominal axis of the hyperspectral scanner; published files differ by 2.5 nm, hence the jitter.
         centres = 500.0 + np.arange(100) * 500.0 / 99
         return Camera.from_centres(centres, 5.0, name=name, contiguous=True, wavelength_jitter_nm=2.5)
-    return Camera.from_csv(DATA / "cameras" / f"{name}.csv", passband_nm=_PASSBANDS[name])
+    return Camera.from_csv(**read_camera_file(_FOLDER / f"{name}.json"))

@@ -37,6 +37,8 @@ class Application:
         extras: extras of the package that MONAI's command line needs for a bundle.
         references: publications beside those of the method.
         instead_of_maps: what to do with whole images, of which there are no maps.
+        warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
+            the card, so that it is said wherever answers are shown.
     """
 
     device: str | None = None
@@ -46,6 +48,7 @@ class Application:
     extras: tuple[str, ...] = ("bundle",)
     references: tuple[str, ...] = ()
     instead_of_maps: str = "ask for its posterior"
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, problem: InverseProblem) -> None:
         self.problem = problem
@@ -85,7 +88,7 @@ class Application:
 
     @property
     def device_line(self) -> str:
-        """What the model card says of the device; empty if there is nothing."""
+        """What the model card and ``fit`` say of the device; empty if there is nothing."""
         return ""
 
     @property

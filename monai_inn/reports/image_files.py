@@ -141,6 +141,7 @@ def read_image(
 
     problem.require_maps()
     image: MetaTensor = read_multispectral(path)
+    as_read = image
     wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
     if dark is not None and white is None:
         raise ValueError("a dark reference was given without a white one; give --white too.")
@@ -151,10 +152,12 @@ def read_image(
     valid = problem.observation.is_usable(values) if of_a_pixel else torch.isfinite(values).all(-1)
     if white is not None:
         references = {
-            "white": _reference(white, image),
-            "dark": 0.0 if dark is None else _reference(dark, image),
+            "white": _reference(white, as_read),
+            "dark": 0.0 if dark is None else _reference(dark, as_read),
         }
-        image = cast("MetaTensor", CalibrateReflectance(**references)(image))
+        # References have the bands in the order of the file, which matching may change.
+        calibrated = cast("MetaTensor", CalibrateReflectance(**references)(as_read))
+        image = application.match(calibrated, str(path))
     if usable is not None:
         valid = valid & usable(image)
     if wanted is not None:

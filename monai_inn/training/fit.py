@@ -116,5 +116,7 @@ def fit(
     card = measure(fitted, about["recipe"]["measured"], seed + MEASURE)
     package = package_of(type(problem))
     card |= {"package": package} if package else {}
+    doubts = list(problem.application.warnings)
+    card |= {"warnings": doubts} if doubts else {}
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted

@@ -12,12 +12,14 @@ from monai.transforms.transform import Transform
 from monai.utils.enums import TransformBackends
 from torch import Tensor
 
+from monai_inn.transforms.array import SelectBands
 from monai_inn.transforms.images import as_image, broadcast_mask, check_wavelengths, metadata, plain_tensor
 
 __all__ = ["CameraLike", "MarkInvalidPixels", "MatchCamera"]
 
 # Camera files round their centres; a difference within the rounding is none.
 _ROUNDING_NM = 1e-3
+_PEAK_NM = 1.0  # how far a header's peak wavelength may be from the declared one
 
 
 class CameraLike(Protocol):
@@ -89,8 +91,13 @@ class MarkInvalidPixels(Transform):
 class MatchCamera(Transform):
     """Check that an image was taken with the camera that a network was trained for.
 
+    Vendors label bands by their peaks, which may lie far from the centres of mass. An image whose wavelengths
+    are the camera's declared ``peaks_nm``, each within 1 nm and in any order, gets the order of the camera's
+    bands.
+
     Args:
-        camera: object with ``name``, ``band_names`` and ``centre_nm`` of shape ``(bands,)``.
+        camera: object with ``name``, ``band_names`` and ``centre_nm`` of shape ``(bands,)``, and optionally
+            ``peaks_nm``, one for each band or empty.
         tolerance_nm: largest difference of a band's wavelength; by default half the median band spacing.
 
     Raises:
@@ -100,6 +107,7 @@ class MatchCamera(Transform):
     def __init__(self, *, camera: CameraLike, tolerance_nm: float | None = None) -> None:
         self.camera = camera
         self.centre_nm = np.asarray(camera.centre_nm, np.float64).reshape(-1)
+        self.peaks_nm = np.asarray(getattr(camera, "peaks_nm", ()), np.float64).reshape(-1)
         if not np.isfinite(self.centre_nm).all():
             raise ValueError(f'camera "{camera.name}" has bands whose centre_nm is not a finite number.')
         if tolerance_nm is None:
@@ -125,12 +133,29 @@ class MatchCamera(Transform):
         if "wavelength_nm" in meta:
             given = np.asarray(meta["wavelength_nm"], np.float64).reshape(-1)
             check_wavelengths(given.tolist(), count)
-            self._compare(given)
+            order = self._order(given)
+            if order is None:
+                self._compare(given)
+            elif order != sorted(order):
+                return SelectBands(indices=order)(image)
         elif isinstance(image, MetaTensor):
             image = image.clone()
             image.meta["wavelength_nm"] = tuple(self.centre_nm.tolist())
             image.meta.setdefault("band_names", tuple(self.camera.band_names))
         return image
+
+    def _order(self, given: np.ndarray) -> list[int] | None:
+        """The band of the image for each band of the camera, if wavelengths are the declared peaks."""
+        if not len(self.peaks_nm):
+            return None
+        order = np.empty(len(given), np.int64)
+        order[np.argsort(self.peaks_nm)] = np.argsort(given)
+        distance = np.abs(given[order] - self.peaks_nm)
+        if distance.max() > _PEAK_NM + _ROUNDING_NM:
+            return None
+        # Where rounded peaks lie closer together than their rounding, the image's own order may fit as well.
+        is_same = np.abs(given - self.peaks_nm).sum() <= distance.sum() + _ROUNDING_NM
+        return list(range(len(given))) if is_same else order.tolist()
 
     def _compare(self, given: np.ndarray) -> None:
         """Raise if a wavelength is too far from the camera's."""

@@ -34,6 +34,7 @@ class CameraApplication(Application):
         super().__init__(problem)
         self.device = problem.camera.name
         self.wavelengths_nm = problem.camera.centre_nm
+        self.warnings = problem.camera.warnings
 
     @property
     def data_source(self) -> str:
@@ -42,8 +43,9 @@ class CameraApplication(Application):
 
     @property
     def device_line(self) -> str:
-        """Name and number of bands of the camera."""
-        return f"Camera: `{self.device}`, {self.problem.camera.num_bands} bands."
+        """Name, number of bands and range of the camera."""
+        bands, axis = self.problem.camera.num_bands, self.problem.camera.axis_nm
+        return f"Camera: `{self.device}`, {bands} bands, {axis[0]:g}–{axis[-1]:g} nm."
 
     @property
     def limits(self) -> tuple[str, ...]:

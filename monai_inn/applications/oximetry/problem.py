@@ -98,7 +98,8 @@ class Oximetry(InverseProblem):
     the top millimetre of the dermis.
 
     Args:
-        camera: name of a shipped camera, path of a CSV file of band responses, or a ``Camera``.
+        camera: name of a shipped camera, path of a CSV file of band responses or of a camera file (JSON), or
+            a ``Camera``.
         tissue: ``"organ"`` or ``"skin"``, the layered model and its prior.
         num_directions: directions per hemisphere of the transport solver. 5 is accurate to 1e-3 in
             reflectance; 8 to 4e-4 at four times the cost.
@@ -271,16 +272,32 @@ class Oximetry(InverseProblem):
 
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:
-        """Add ``--camera``."""
+        """Add ``--camera`` and ``--passband``."""
         parser.add_argument(
             "--camera",
-            help="name of a shipped camera, or CSV of band responses: wavelength in nm, then bands",
+            help="name of a shipped camera, CSV of band responses (wavelength in nm, then bands), or camera "
+            "file (JSON)",
+        )
+        parser.add_argument(
+            "--passband",
+            type=float,
+            nargs=2,
+            metavar=("LOW", "HIGH"),
+            help="range in nm of the band-pass filter that a camera from a CSV is used behind",
         )
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Oximetry:
-        """Return the problem of a camera."""
-        return cls() if options.camera is None else cls(options.camera)
+        """Return the problem of a camera.
+
+        Raises:
+            ValueError: if the camera cannot be read, or a pass-band does not go with it.
+        """
+        if options.camera is None:
+            if options.passband is not None:
+                raise ValueError("--passband belongs to a camera of yours; give it, too: --camera CSV.")
+            return cls()
+        return cls(load(options.camera, None if options.passband is None else tuple(options.passband)))
 
     @classmethod
     def choices(cls) -> dict[str, list[str]]:
