@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from cli_commands import refused, run
-from monai_inn.reports.preparing import read_image
 
 import monai_inn as mi
 from monai_inn import plain
@@ -16,6 +15,7 @@ from monai_inn.physics import cameras
 from monai_inn.physics.cameras import Camera
 from monai_inn.physics.tables import DATA
 from monai_inn.problems import Oximetry
+from monai_inn.reports.image_files import read_image
 from monai_inn.training import Recipe
 
 MOSAIC = DATA / "cameras" / "imec_ssm4x4_470_620.csv"
