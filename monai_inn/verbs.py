@@ -147,7 +147,7 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
         "simulations": len(stored),
         "problem": problem.name,
         "seed": arguments.seed,
-        "device": problem.application.device_line.replace("`", ""),
+        "device": problem.application.device_text,
         "warnings": list(problem.application.warnings),
     }
 

@@ -136,7 +136,7 @@ def test_ctrl_c_at_a_move_ends_with_the_new_result(result, tmp_path, capsys, kil
 @pytest.mark.parametrize(
     ("by", "function"),
     [
-        (signal.SIGKILL, "monai_inn.reports.results.write_photo"),
+        (signal.SIGKILL, "monai_inn.reports.image_files.write_photo"),
         (signal.SIGKILL, "nibabel.save"),
         (signal.SIGTERM, "nibabel.save"),
         (signal.SIGINT, "monai_inn.reports.results.write_json"),

@@ -16,6 +16,7 @@ from monai_inn.physics import cameras
 from monai_inn.physics.cameras import Camera
 from monai_inn.physics.tables import DATA
 from monai_inn.problems import Oximetry
+from monai_inn.reports.image_files import read_image
 from monai_inn.training import Recipe
 
 MOSAIC = DATA / "cameras" / "imec_ssm4x4_470_620.csv"

@@ -199,7 +199,9 @@ def test_cancel_lets_a_polite_child_tidy_up(python, tmp_path, monkeypatch):
     child = Child(
         python(
             "import os, time\n"
-            f"try: open({str(ready)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(300)\n"
+            "try:\n"
+            f"    open({str(ready)!r}, 'w').write(f'{{os.getpid()}}\\n')\n"
+            "    while True: time.sleep(0.01)  # a signal just before one long sleep would wait for its end\n"
             f"except KeyboardInterrupt: open({str(tidy)!r}, 'w')"
         ),
         [],
@@ -220,7 +222,9 @@ def test_cancel_asks_again_if_the_first_time_was_not_heard(python, tmp_path, mon
             "import os, signal, time\n"
             "def deaf(*_): signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "signal.signal(signal.SIGINT, deaf)\n"
-            f"try: open({str(ready)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(300)\n"
+            "try:\n"
+            f"    open({str(ready)!r}, 'w').write(f'{{os.getpid()}}\\n')\n"
+            "    while True: time.sleep(0.01)  # a signal just before one long sleep would wait for its end\n"
             f"except KeyboardInterrupt: open({str(tidy)!r}, 'w')"
         ),
         [],

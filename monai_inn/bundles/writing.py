@@ -160,7 +160,7 @@ def fit_bundle(
     return {
         "out": str(out),
         "problem": problem.name,
-        "device": application.device_line.replace("`", ""),
+        "device": application.device_text,
         "targets": list(problem.targets),
         "labels": labels((p.name, p.description) for p in problem.parameters),
         "notes": notes,

@@ -93,8 +93,13 @@ class Application:
 
     @property
     def device_line(self) -> str:
-        """What the model card and ``fit`` say of the device; empty if there is nothing."""
+        """What the model card says of the device, in Markdown; empty if there is nothing."""
         return ""
+
+    @property
+    def device_text(self) -> str:
+        """The same for a terminal."""
+        return self.device_line.replace("`", "")
 
     @property
     def limits(self) -> tuple[str, ...]:

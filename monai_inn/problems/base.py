@@ -19,12 +19,11 @@ from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.seeding import seeded, stream
 
-__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "checksum", "drawn", "stream"]
+__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "SampleShape", "checksum", "drawn"]
 
 # Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
 # whatever the chunk size, the number of workers or the total asked for.
 BLOCK = 1024
-
 
 SampleShape = torch.Size | list[int] | tuple[int, ...]
 

@@ -24,13 +24,12 @@ from monai_inn.networks.kernels.chunks import (
     rows_per_chunk,
 )
 from monai_inn.networks.kernels.plans import Plan
+from monai_inn.problems.base import SampleShape
 
 if TYPE_CHECKING:
     from monai_inn.networks.flows.stacks import FlowStack
 
-__all__ = ["EnsembleDistribution", "FlowDistribution", "SampleShape", "shape_of_samples"]
-
-SampleShape = torch.Size | list[int] | tuple[int, ...]
+__all__ = ["EnsembleDistribution", "FlowDistribution", "shape_of_samples"]
 
 _PLANNED = ("inverse", "log_prob")
 # Threads that run ordinary operators on fewer rows than these wait for Python's lock longer than they gain.

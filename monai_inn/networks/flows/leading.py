@@ -1,7 +1,7 @@
 """Flows with channels that are angles or classes, which come first and are no numbers on a line.
 
 Like every flow here these work on values in which the prior is a standard normal. An angle comes as ``Φ⁻¹``
-of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again, see ``circles``.
+of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again, see ``heads``.
 Angles and classes come first, each given those before; all other channels follow, given these.
 """
 
