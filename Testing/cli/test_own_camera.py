@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from cli_commands import refused, run
-from monai_inn.reports.preparing import read_image
 
 import monai_inn as mi
 from monai_inn import plain
