@@ -28,6 +28,7 @@ class ObservationDensity(nn.Module):
         components: principal components that stand for more features; 0 to see all features.
         may_miss: whether features may be NaN.
         seed: seed of the initial weights.
+        num_bins: bins of the flows' splines.
     """
 
     centre: Tensor
@@ -41,6 +42,7 @@ class ObservationDensity(nn.Module):
         components: int = 0,
         may_miss: bool = False,
         seed: int = 0,
+        num_bins: int = 8,
     ) -> None:
         super().__init__()
         self.config = arguments(locals())
@@ -58,6 +60,7 @@ class ObservationDensity(nn.Module):
             hidden_channels=hidden_channels,
             # Affine couplings grow without bound off the data, and members then disagree about anything.
             coupling="spline",
+            num_bins=num_bins,
             mixing="rotation",
             seed=seed,
         )
