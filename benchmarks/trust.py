@@ -37,7 +37,7 @@ def without(fitted: FittedPosterior, organ: str) -> FittedPosterior:
     network = copy.deepcopy(fitted.network)
     part = network.explanation
     assert part is not None
-    measured = dict(fitted.problem.application.measured(len(part.ordinary[0]), GUARD))
+    measured = dict(fitted.problem.application.measured(part.ordinary.shape[1], GUARD))
     measured.pop(organ)
     set_thresholds(network, fitted.problem, GUARD, measured)
     return FittedPosterior(fitted.problem, network, fitted.card)

@@ -13,28 +13,41 @@ def correlated(n, seed):
 
 
 def test_false_alarms_are_exact_for_scores_that_depend_on_one_another():
-    guard = CombinedThreshold(correlated(3999, 0)[None])
-    hits = int((guard.p_value(correlated(20_000, 1)) <= 0.05).sum())
+    guard = CombinedThreshold([correlated(3999, 0)[None]])
+    hits = int((guard(correlated(20_000, 1))[0] <= 0.05).sum())
     low, high = betabinom.ppf([0.0005, 0.9995], 20_000, 200, 3800)
     assert low <= hits <= high
 
 
 def test_an_observation_is_out_only_if_it_is_so_for_every_population():
     far = correlated(999, 2) + torch.tensor([6.0, 0.0, 0.0])
-    guard = CombinedThreshold(torch.stack([correlated(999, 0), far]))
+    guard = CombinedThreshold([correlated(999, 0)[None], far[None]])
     for population in (correlated(4000, 3), correlated(4000, 4) + torch.tensor([6.0, 0.0, 0.0])):
-        assert float((guard.p_value(population) <= 0.05).float().mean()) < 0.07
+        assert float((guard(population)[0] <= 0.05).float().mean()) < 0.07
     outside = torch.tensor([[30.0, 0.0, 0.0], [0.0, 30.0, 0.0], [0.0, 0.0, 3e3]])
-    assert bool((guard.p_value(outside) <= 0.005).all())
-    assert guard.leading(outside).tolist() == [0, 1, 2]
+    p_value, leading = guard(outside)
+    assert bool((p_value <= 0.005).all())
+    assert leading.tolist() == [0, 1, 2]
+
+
+def test_the_rate_holds_in_nine_groups_of_ten():
+    groups = torch.stack([correlated(500, i) + 0.3 * i * torch.tensor([1.0, 0, 0]) for i in range(10)])
+    guard = CombinedThreshold([groups])
+    rates = [
+        float((guard(correlated(4000, 50 + i) + 0.3 * i * torch.tensor([1.0, 0, 0]))[0] <= 0.1).float().mean())
+        for i in range(10)
+    ]
+    # Four standard deviations of 500 held-out data: 0.054.
+    assert sorted(rates)[8] < 0.16
+    assert rates[8] > 0.04  # and is not held by calling nothing out
 
 
 def test_what_is_not_a_number_is_out():
-    guard = CombinedThreshold(correlated(399, 0)[None])
-    assert float(guard.p_value(torch.tensor([0.0, torch.nan, 0.0]))) <= 0.02
+    guard = CombinedThreshold([correlated(399, 0)[None]])
+    assert float(guard(torch.tensor([0.0, torch.nan, 0.0]))[0]) <= 0.02
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3), (0, 5, 3), (1, 0, 3)])
-def test_no_scores_are_refused(shape):
-    with pytest.raises(ValueError, match="expected \\(populations, held-out data, scores\\)"):
-        CombinedThreshold(torch.zeros(shape))
+@pytest.mark.parametrize("shapes", [[], [(3,)], [(2, 3)], [(1, 5, 3), (0, 5, 3)], [(1, 0, 3)]])
+def test_no_scores_are_refused(shapes):
+    with pytest.raises(ValueError, match="expected \\(groups, held-out data, scores\\)"):
+        CombinedThreshold([torch.zeros(shape) for shape in shapes])

@@ -113,5 +113,5 @@ class MapNetwork(nn.Module):
         if part is None:
             return score > self.network.ood_scores.sort().values[self._threshold_rank]
         misfit = part(self.problem.explained_features(observation), self.problem.noise_level(observation))
-        p_value = CombinedThreshold(part.ordinary).p_value(torch.cat([score, misfit.scores], -1))
+        p_value = CombinedThreshold(part.populations())(torch.cat([score, misfit.scores], -1))[0]
         return p_value.unsqueeze(-1) <= self.false_alarm

@@ -67,7 +67,7 @@ class Explained:
         self.problem, self.network, self.false_alarm = problem, network, false_alarm
         part = network.explanation
         self._alone = ConformalThreshold(network.ood_scores)
-        self._combined = None if part is None else CombinedThreshold(part.ordinary)
+        self._combined = None if part is None else CombinedThreshold(part.populations())
         self._starts = [] if part is None else [3 + sum(part.families[:i]) for i in range(len(part.families))]
 
     def __call__(self, observation: Tensor) -> dict[str, Tensor]:
@@ -78,9 +78,9 @@ class Explained:
             is_out = self._alone.is_out(scores[:, 0], self.false_alarm)
             reason = torch.ones_like(p_value)
         else:
-            p_value = self._combined.p_value(scores)
+            p_value, leading = self._combined(scores)
             is_out = ~(p_value > self.false_alarm)
-            reason = self._reason(self._combined.leading(scores), strongest)
+            reason = self._reason(leading, strongest)
         columns = {"waic": scores[:, 0], "ood": is_out, "p_value": p_value}
         columns["reason"] = torch.where(is_out, reason, 0.0)
         return {name: column.unsqueeze(1).float() for name, column in columns.items()}

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 __all__ = ["CombinedThreshold"]
+
+_GROUPS_HELD = 0.9  # share of the groups in which the rate of false alarms holds
 
 
 class CombinedThreshold:
     """Whether any of several scores is out of the ordinary, at a known rate of false alarms for all of them.
 
     Each score becomes a conformal p-value; the smallest of them is compared with those of the held-out data
-    themselves, which makes the answer exact however the scores depend on one another. With several
-    populations an observation is out only if it is so for each of them: the rate holds for all.
+    themselves, which makes the answer exact however the scores depend on one another. A population may hold
+    several groups, such as organs: the rate then holds in nine groups of ten, because an average over groups
+    says little about the next one. With several populations an observation is out only if it is so for each
+    of them.
 
     Args:
-        scores: held-out scores, HIGH = out, shape ``(populations, n, J)``; NaN counts as the highest.
+        populations: held-out scores of each population, HIGH = out, shape ``(groups, n, J)``; NaN counts as
+            the highest.
 
     Raises:
         ValueError: if there is none.
@@ -24,31 +32,33 @@ class CombinedThreshold:
     Source: Bates et al., Testing for outliers with conformal p-values, 2023; Tippett's smallest p-value.
     """
 
-    def __init__(self, scores: Tensor) -> None:
-        if scores.ndim != 3 or 0 in scores.shape:
-            raise ValueError(
-                f"scores have shape {tuple(scores.shape)}; expected (populations, held-out data, scores)."
-            )
-        held_out = scores.detach().float().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        self._single = held_out.transpose(1, 2).contiguous().sort().values
-        own = [self._single_p(rows)[population] for population, rows in enumerate(held_out)]
-        self._smallest = torch.stack([-p.amin(0) for p in own]).sort().values
+    def __init__(self, populations: Sequence[Tensor]) -> None:
+        if not populations or any(scores.ndim != 3 or 0 in scores.shape for scores in populations):
+            shapes = ", ".join(str(tuple(scores.shape)) for scores in populations) or "none"
+            raise ValueError(f"scores have shapes {shapes}; expected (groups, held-out data, scores) each.")
+        # Of each population: sorted scores (J, n), and sorted largest evidence of each group (groups, n).
+        self._held_out: list[tuple[Tensor, Tensor]] = []
+        for scores in map(_finite, populations):
+            rows = scores.flatten(0, 1)
+            single = rows.T.contiguous().sort().values
+            smallest = _conformal(single, rows.T).amin(0).view(scores.shape[:2])
+            self._held_out.append((single, (-smallest).sort().values))
 
-    def p_value(self, scores: Tensor) -> Tensor:
-        """Return the combined p-value of scores ``(…, J)``, shape ``(…)``, float32."""
-        rows = scores.reshape(-1, scores.shape[-1])
-        smallest = _conformal(self._smallest, -self._single_p(rows).amin(1))
-        return smallest.amax(0).reshape(scores.shape[:-1])
+    def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the combined p-value of scores ``(…, J)``, and which of them is most out, ``(…)`` each."""
+        rows = _finite(scores).reshape(-1, scores.shape[-1]).T
+        singles, found = [], []
+        for single, evidence in self._held_out:
+            p_values = _conformal(single, rows)
+            groups = _conformal(evidence, -p_values.amin(0).expand(len(evidence), -1))
+            found.append(groups.sort(0).values[math.ceil(_GROUPS_HELD * len(groups)) - 1])
+            singles.append(p_values)
+        leading = torch.stack(singles).amax(0).argmin(0)
+        return torch.stack(found).amax(0).reshape(scores.shape[:-1]), leading.reshape(scores.shape[:-1])
 
-    def leading(self, scores: Tensor) -> Tensor:
-        """Return which of the scores ``(…, J)`` is most out of the ordinary, shape ``(…)``."""
-        rows = scores.reshape(-1, scores.shape[-1])
-        return self._single_p(rows).amax(0).argmin(0).reshape(scores.shape[:-1])
 
-    def _single_p(self, rows: Tensor) -> Tensor:
-        """The p-value of each score of rows ``(N, J)`` in each population, ``(populations, J, N)``."""
-        values = rows.detach().float().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        return _conformal(self._single, values.T.expand(len(self._single), -1, -1))
+def _finite(scores: Tensor) -> Tensor:
+    return scores.detach().float().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _conformal(held_out: Tensor, values: Tensor) -> Tensor:

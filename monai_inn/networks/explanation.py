@@ -34,8 +34,8 @@ class Misfit(NamedTuple):
 class Explanation(nn.Module):
     """The best that the model can do for an observation, and what that leaves.
 
-    The buffer ``ordinary`` holds scores of observations that count as explained, ``(populations, n, J)``:
-    WAIC, then those of ``Misfit``.
+    The buffers ``ordinary``, ``(1, n, J)``, and ``measured``, ``(objects, n / objects, J)``, hold scores of
+    simulations and of measured objects that count as explained: WAIC, then those of ``Misfit``.
 
     One network finds the parameters that explain an observation best, another stands for the forward model,
     and the residual is compared with the residuals of observations that the model does explain: as a whole
@@ -46,8 +46,8 @@ class Explanation(nn.Module):
         num_explained: features ``K`` that are explained.
         families: how many deviations each family has.
         width: hidden channels of both networks.
-        num_ordinary: observations of each kind that count as explained, whose scores set the thresholds.
-        populations: kinds of them.
+        num_ordinary: simulations, and as many measurements, whose scores set the thresholds.
+        objects: objects, such as organs, of which there are measurements.
     """
 
     location: Tensor
@@ -59,6 +59,7 @@ class Explanation(nn.Module):
     noisiest: Tensor
     shapes: Tensor
     ordinary: Tensor
+    measured: Tensor
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Explanation(nn.Module):
         families: Sequence[int] = (),
         width: int = 128,
         num_ordinary: int = 4000,
-        populations: int = 1,
+        objects: int = 0,
     ) -> None:
         super().__init__()
         self.config = {
@@ -76,7 +77,7 @@ class Explanation(nn.Module):
             "families": list(families),
             "width": width,
             "num_ordinary": num_ordinary,
-            "populations": populations,
+            "objects": objects,
         }
         self.finder = _network(num_explained, width, num_parameters)
         self.model = _network(num_parameters, width, num_explained)
@@ -89,7 +90,13 @@ class Explanation(nn.Module):
         self.register_buffer("growth", torch.zeros(num_explained))
         self.register_buffer("noisiest", torch.ones(()))
         self.register_buffer("shapes", torch.zeros(sum(families), num_explained))
-        self.register_buffer("ordinary", torch.zeros(populations, num_ordinary, 2 + len(families)))
+        self.register_buffer("ordinary", torch.zeros(1, num_ordinary, 2 + len(families)))
+        each = num_ordinary // max(objects, 1)
+        self.register_buffer("measured", torch.zeros(objects, each, 2 + len(families)))
+
+    def populations(self) -> list[Tensor]:
+        """Return the scores that set the thresholds, as ``CombinedThreshold`` takes them."""
+        return [self.ordinary, self.measured] if len(self.measured) else [self.ordinary]
 
     @torch.no_grad()
     def fit_scale(self, clean: Tensor, noise: Tensor) -> None:

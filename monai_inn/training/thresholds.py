@@ -22,7 +22,7 @@ def explanation_sizes(problem: InverseProblem, num_explained: int, num_ordinary:
         "num_explained": num_explained,
         "families": [len(family) for family in problem.application.deviations().values()],
         "num_ordinary": num_ordinary,
-        "populations": 2 if problem.application.measured(1, 0) else 1,
+        "objects": len(problem.application.measured(1, 0)),
     }
 
 
@@ -48,7 +48,7 @@ def set_thresholds(
     shapes = [shape for family in problem.application.deviations().values() for shape in family.values()]
     deviations = torch.stack(shapes).to(device) if shapes else part.shapes
     if measured is None:
-        measured = problem.application.measured(len(part.ordinary[0]), seed)
+        measured = problem.application.measured(part.ordinary.shape[1], seed)
     objects = [rows.float() for rows in measured.values()]
     residual, noise = _left(part, problem, y, device)
     pairs = [_left(part, problem, rows, device) for rows in objects]
@@ -57,17 +57,17 @@ def set_thresholds(
         together = torch.cat([rows for rows, _ in others]) if others else None
         part.fit_residuals(residual, noise, together, deviations)
 
-    def scores(of_waic: Tensor, residual: Tensor, noise: Tensor) -> Tensor:
-        return torch.cat([of_waic.unsqueeze(1), part.misfit(residual, noise).scores], 1)
+    def scores(of_waic: Tensor, residual: Tensor, noise: Tensor, count: int) -> Tensor:
+        found = torch.cat([of_waic.unsqueeze(1), part.misfit(residual, noise).scores], 1)
+        return found[torch.linspace(0, len(found) - 1, count).round().long()]
 
-    ordinary = []
+    part.measured = part.measured[: len(objects)]
     for index, rows in enumerate(objects):
         fit(pairs[:index] + pairs[index + 1 :])
-        ordinary.append(scores(_waic(net, problem, rows), *pairs[index]))
+        place = part.measured[index]
+        place.copy_(scores(_waic(net, problem, rows), *pairs[index], len(place)))
     fit(pairs)
-    populations = [scores(simulated, residual, noise), *([torch.cat(ordinary)] if ordinary else [])]
-    for place, found in zip(part.ordinary, populations, strict=True):
-        place.copy_(found[torch.linspace(0, len(found) - 1, len(place)).round().long()])
+    part.ordinary[0].copy_(scores(simulated, residual, noise, part.ordinary.shape[1]))
 
 
 def _left(
