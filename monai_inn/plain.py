@@ -145,7 +145,8 @@ def maps(result: Mapping[str, Any]) -> str:
     untrusted = summary["share_untrusted"]
     lines = [
         f"{summary['valid_pixels']} of {summary['pixels']} pixels valid, "
-        f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them untrusted",
+        f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them not explained",
+        *(f"  {share:.1%} {reason}" for reason, share in summary.get("reasons", {}).items()),
     ]
     for name, row in summary.get("trusted_pixels", {}).items():
         if row["median_of_medians"] is not None:

@@ -16,19 +16,22 @@ from monai_inn.metrics import calibration_curve
 from monai_inn.problems import Parameter
 from monai_inn.reports import calibration_figure, map_figure
 from monai_inn.reports.figures import _norms
-from monai_inn.reports.pictures import colour_rendering, plane, stripes
+from monai_inn.reports.pictures import PATTERNS, colour_rendering, cover, plane
 
 
-def test_only_the_mask_is_covered_and_stripes_cover_a_fifth_of_it():
+@pytest.mark.parametrize(("pattern", "share"), [("not explained", 3 / 16), ("not informative", 25 / 256)])
+def test_only_the_mask_is_covered_marked_and_outlined(pattern, share):
     mask = np.zeros((40, 60), bool)
     mask[10:30, 20:50] = True
-    overlay = stripes(mask, (1.0, 0.0, 0.0))
+    overlay = cover(mask, pattern)
     large = mask.repeat(8, 0).repeat(8, 1)
     assert overlay.shape == (320, 480, 4)
     assert (overlay[~large][:, 3] == 0).all()
     assert (overlay[large][:, 3] > 0).all()
-    striped = (overlay[large][:, :3] == (1, 0, 0)).all(1).mean()
-    assert abs(striped - 3 / 16) < 0.01
+    marked = (overlay[..., :3] == PATTERNS[pattern][0]).all(-1) & large
+    assert abs(marked[100:220, 180:380].mean() - share) < 0.01
+    assert marked[80:240, 160].all()  # the outline
+    assert marked[80, 160:400].all()
 
 
 def test_rows_stay_rows_and_volumes_with_x_first_are_turned():

@@ -21,6 +21,9 @@ PARAMETERS = [
 AFFINE = np.array([[0.0, -2.0, 0.0, 10.0], [-2.0, 0.0, 0.0, 20.0], [0.0, 0.0, -3.0, 5.0], [0, 0, 0, 1.0]])
 # (k, j, i): out of distribution, and not usable.
 UNTRUSTED, UNUSABLE = (slice(None), slice(0, 3), slice(0, 4)), (slice(None), 11, 15)
+# (k, j, i): where the measurement says nothing about vhb.
+SILENT = slice(None), slice(8, 11), slice(2, 9)
+REASONS = ["explained", "unlike the training data as a whole", "absorption like that of a dye"]
 
 
 def ramp(seed=0):
@@ -54,6 +57,9 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
         width = (quantiles[..., -1] - quantiles[..., 0]).astype(np.float32)
         write("interval_width", name, unit, width)
         write("mode_count", name, "1", np.where(valid, 1, np.nan).astype(np.float32))
+        silent = missing.copy()
+        silent[SILENT] = name == "vhb"
+        write("uninformative", name, "1", silent.astype(np.float32))
         write("quantiles", name, unit, quantiles.astype(np.float32), levels=LEVELS.tolist())
         if samples:
             drawn = center[..., None] + span * spread[..., None] * np.linspace(-1, 1, samples)
@@ -62,6 +68,7 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
     ood[UNTRUSTED] = 1
     write("waic", "waic", "nat", (10 * ood - 20).astype(np.float32))
     write("ood", "ood", "1", ood.astype(np.float32))
+    write("reason", "reason", "1", (2 * ood).astype(np.float32))
     write("valid", "valid", "1", valid.astype(np.uint8))
     photo = np.broadcast_to((255 * ramp(seed))[..., None], (*SHAPE, 3)).astype(np.uint8)
     write("photo", "photo", "1", photo)
@@ -73,7 +80,7 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
         "bundle": {"name": "made", "path": "/bundles/made", "camera": "tivita",
                    "calibration": {"simulations": 40000, "errors": {"sao2": 0.002}, "noise": 0.003}},
         "parameters": PARAMETERS,
-        "trust": {"waic_scale": [-25.0, 5.0], "waic_limit": -12.0},
+        "trust": {"waic_scale": [-25.0, 5.0], "waic_limit": -12.0, "reasons": REASONS},
         "summary": {"pixels": int(valid.size), "valid_pixels": int(valid.sum()), "share_untrusted": 0.0628},
         "files": files,
     }  # fmt: skip

@@ -147,7 +147,7 @@ def test_cursor(done):
     assert "P(< 0.5)" in done.ui.readoutLabel.text
     withheld = np.argwhere(done.run.withheld())[0]
     crosshair.SetCursorPositionRAS(center_of(median, *withheld))
-    assert done.ui.readoutLabel.text.startswith("OUT OF DISTRIBUTION")
+    assert done.ui.readoutLabel.text.startswith("[///] NOT EXPLAINED")
     crosshair.SetCursorPositionRAS((500, 0, 0))
     assert done.ui.readoutLabel.text == "outside the image"
 

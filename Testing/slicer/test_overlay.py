@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_results import AFFINE, PARAMETERS, SHAPE, UNTRUSTED, write_result
+from made_results import AFFINE, PARAMETERS, SHAPE, SILENT, UNTRUSTED, UNUSABLE, write_result
 from shim import missing_package
 
 if missing_package():
@@ -25,7 +25,7 @@ from INNDisplayLib import (
     show_posterior,
     store,
 )
-from INNDisplayLib.colors import table
+from INNDisplayLib.colors import hatch, table
 
 
 @pytest.fixture
@@ -154,10 +154,26 @@ def test_stripes_cover_what_is_out_of_distribution_whatever_the_map(view, run, a
     np.testing.assert_allclose(at(plain, 0, 4, 6), beside, atol=12)
 
 
-def test_without_untrusted_voxels_there_are_no_stripes(view, run):
+def test_where_all_is_explained_informative_and_usable_nothing_is_covered(view, run):
     run.array("ood")[UNTRUSTED] = 0
-    Overlay(run).show(Appearance("off"))
+    run.array("valid")[:] = 1
+    Overlay(run).show(Appearance("off", "sao2"))
     assert view.composite.GetNthLayerVolumeID(3) is None
+    Overlay(run).show(Appearance("off", "vhb"))
+    assert view.composite.GetNthLayerVolumeID(3) is not None
+
+
+def test_three_verdicts_have_three_patterns(run):
+    covered = slicer.util.arrayFromVolume(hatch(run, "vhb"))
+    silent = covered[SILENT]
+    assert set(map(tuple, silent.reshape(-1, 4))) == {(255, 255, 255, 140), (0, 0, 0, 255)}
+    assert (silent[:, [0, -1]] == (0, 0, 0, 255)).all()  # the outline
+    assert {tuple(v) for v in covered[UNTRUSTED].reshape(-1, 4)} == {(255, 255, 255, 140), (217, 0, 115, 255)}
+    assert covered[UNUSABLE][0, 3] in (0, 110)
+    others = covered.copy()
+    others[UNTRUSTED], others[SILENT], others[UNUSABLE] = 0, 0, 0
+    assert not others[..., 3].any()
+    assert not slicer.util.arrayFromVolume(hatch(run, "sao2"))[SILENT][..., 3].any()
 
 
 def test_the_probability_follows_the_threshold_without_inference(run):
@@ -231,8 +247,13 @@ def test_reading_a_voxel_in_words_with_units(run):
     )
     assert trusted.text.endswith(", in distribution")
     withheld = read_at(run, world(0, 1, 1), "sao2")
-    assert withheld.text.startswith("OUT OF DISTRIBUTION, do not use: sao2 0.")
-    assert read_at(run, world(0, 11, 15), "sao2").text == "no usable measurement here"
+    assert withheld.text.startswith(
+        "[///] NOT EXPLAINED, out of distribution (absorption like that of a dye). Do not use: sao2 0."
+    )
+    silent = read_at(run, world(0, 9, 4), "vhb")
+    assert silent.text.startswith("[...] NOT INFORMATIVE about vhb, hardly more than known before: vhb 0.")
+    assert read_at(run, world(0, 9, 4), "sao2").text.endswith("in distribution")
+    assert read_at(run, world(0, 11, 15), "sao2").text.startswith("[+++] NOT USABLE")
     assert read_at(run, (500, 0, 0), "sao2").text == "outside the image"
     assert read_at(run, world(1, 6, 8)).parameter.name == "sao2"
 
@@ -248,7 +269,7 @@ def test_the_chart_is_refilled_and_warns(run):
     again = show_posterior(run, read_at(run, world(0, 1, 1), "sao2"))
     assert again is chart
     assert sum(1 for _ in run.nodes()) == nodes
-    assert chart.GetTitle().startswith("OUT OF DISTRIBUTION")
+    assert chart.GetTitle().startswith("[///] NOT EXPLAINED")
     show_posterior(run, read_at(run, (500, 0, 0), "sao2"))
     assert table_node.GetNumberOfRows() == 0
 

@@ -86,7 +86,7 @@ def choose(module, app, kind, **state):
 
 def test_screenshot_of_the_panel(app, module, run, pictures):
     text = module.widget.ui.statusLabel.text
-    assert "12,208 of 12,288 voxels usable; 1.7% of them withheld" in text
+    assert "of 12,288 voxels usable (others: grid). Not explained, out of distribution: " in text
     assert "0.2%" in module.widget.ui.validationLabel.text
     assert "Research only" in module.widget.ui.intendedUseLabel.text
     choose(module, app, "interval_width")
@@ -115,7 +115,7 @@ def test_screenshots_of_slices(app, module, run, pictures, name, kind, state):
 
 
 @pytest.mark.parametrize(
-    ("name", "voxel", "start"), [("certain", LIVER, "sao2 0."), ("withheld", CORNER, "OUT OF DISTRIBUTION")]
+    ("name", "voxel", "start"), [("certain", LIVER, "sao2 0."), ("withheld", CORNER, "[///] NOT EXPLAINED")]
 )
 def test_screenshot_of_a_posterior(app, module, run, pictures, name, voxel, start):
     if not app.has_opengl:

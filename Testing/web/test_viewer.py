@@ -124,7 +124,7 @@ def test_a_click_reads_the_posterior(page: Page, keep: Callable[..., None]) -> N
 
 def test_numbers_out_of_distribution_come_with_their_warning(page: Page, keep: Callable[..., None]) -> None:
     click_image(page, *CORNER, SHAPE)
-    says(page, "#warning", "OUT OF DISTRIBUTION, do not use: sao2")
+    says(page, "#warning", "NOT EXPLAINED, out of distribution")
     assert page.locator("#line").is_hidden()
     says(page, "#curve .stamp", "do not use")
     keep(page, "out_of_distribution")
@@ -283,7 +283,12 @@ def test_nothing_is_clipped(page: Page, keep: Callable[..., None], size: tuple[i
     assert box["y"] >= 0
     assert box["x"] + box["width"] <= size[0]
     facts = page.locator("#facts").inner_text()
-    for said in ("oximetry", "camera tivita", "calibration error sao2", "out of distribution"):
+    for said in (
+        "oximetry",
+        "camera tivita",
+        "calibration error sao2",
+        "pixels not explained",
+    ):
         assert said in facts
 
 

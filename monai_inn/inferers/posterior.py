@@ -11,8 +11,8 @@ from torch import Tensor
 
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.pixels import Pixels
-from monai_inn.inferers.summaries import interval_levels, shared_latents, stored_levels, summarise
-from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_width
+from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
+from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_mass
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision, on_all_threads
 from monai_inn.problems import InverseProblem
@@ -103,14 +103,13 @@ class PosteriorInferer(Inferer):
         latents = shared_latents(self.samples, len(self.space), self.seed)
         explained = Explained(self.problem, network, self.false_alarm)
         levels = QuantileLevels.of(network)
-        low, _, high = interval_levels(self.interval)
-        widest = UNINFORMATIVE * prior_width(self.space, (low, high)).to(inputs.device)
 
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             features = self.problem.features(observation)
             samples = network.posterior(features).leading(len(self.space)).push(latents.to(features))
             maps = summarise(samples, self.space, self.interval, self.below, levels, self.levels)
-            says_nothing = (maps["interval_width"] >= widest).float()
+            known = prior_mass(self.space, maps["interval_low"], maps["interval_high"])
+            says_nothing = (known >= UNINFORMATIVE * self.interval).float()
             return maps | {"uninformative": says_nothing} | explained(observation)
 
         yield from self._fill(Pixels(inputs, self.problem), summarise_rows)

@@ -11,10 +11,10 @@ from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.parameters import ParameterSpace
 
-__all__ = ["UNINFORMATIVE", "Explained", "misfit_scores", "prior_width", "reasons"]
+__all__ = ["UNINFORMATIVE", "Explained", "misfit_scores", "prior_mass", "reasons"]
 
 UNINFORMATIVE = 0.8
-"""Share of the prior interval's width from which a posterior interval says nothing."""
+"""Prior probability inside an interval, over its posterior probability, from which it says nothing."""
 
 _UNLIKE = "unlike the training data as a whole"
 
@@ -28,11 +28,11 @@ def reasons(problem: InverseProblem, network: PosteriorNetwork) -> tuple[str, ..
     return tuple(texts)
 
 
-def prior_width(space: ParameterSpace, ends: tuple[float, float]) -> Tensor:
-    """Return the width of the prior's interval between two quantile levels, physical units, ``(D,)``."""
-    levels = torch.special.ndtri(torch.tensor(ends, dtype=torch.float64)).float()
-    low, high = space.inverse(levels[:, None].expand(2, len(space)))
-    return high - low
+def prior_mass(space: ParameterSpace, low: Tensor, high: Tensor) -> Tensor:
+    """Return the prior probability between the ends of intervals in physical units, ``(…, D)``."""
+    below = torch.special.ndtr(space.to_latent(torch.stack([low, high])))
+    turn = space.period.to(low)
+    return torch.where(turn.isfinite(), (high - low) / turn, below[1] - below[0])
 
 
 def misfit_scores(

@@ -13,12 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor
 
 from monai_inn.metrics.calibration import CalibrationCurve
 from monai_inn.metrics.coverage import coverage_interval
 from monai_inn.problems import Parameter, labels
-from monai_inn.reports.pictures import Picture, colour_rendering, plane, stripes
+from monai_inn.reports.pictures import PATTERNS, Picture, colour_rendering, cover, plane
 from monai_inn.reports.scales import prior_scale, trust_scale
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _DPI = 130
 _PANEL_IN = 3.1
 _TITLE = 36  # characters of a line above a panel
 _INVALID = "#c8c8c8"
-_UNTRUSTED = (0.85, 0.0, 0.45)  # no colour of cividis, viridis or grey
+_HEADING_IN, _LEGEND_IN = 0.32, 0.3
 _NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -41,11 +42,12 @@ def map_figure(
     fitted: FittedPosterior,
     caption: str = "",
     title: str = "",
+    false_alarm: float = 0.05,
 ) -> Path:
     """Draw one PNG of an image's posterior: input, trust, and for every target its median and interval width.
 
-    Colour scales depend on the prior's bounds alone, so that two figures can be compared. Untrusted pixels
-    are faded and striped, invalid ones grey.
+    Colour scales depend on the prior's bounds alone, so that two figures can be compared. Pixels that are not
+    explained are faded and striped, those that say nothing about a target dotted, unusable ones grey.
 
     Args:
         maps: maps of one image as ``FittedPosterior.maps`` returns them, each ``(D or 1, *spatial)``.
@@ -54,6 +56,7 @@ def map_figure(
         fitted: whose maps they are.
         caption: how they were made, shown at the bottom.
         title: heading.
+        false_alarm: share of ordinary pixels that may be called not explained.
 
     Returns:
         The path written.
@@ -70,13 +73,14 @@ def map_figure(
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
 
     _show_picture(axes[0][0], picture, "input, colours of the bands")
-    _show_picture(axes[0][1], picture, f"untrusted: {_share(maps, untrusted, meta):.0%} of the valid pixels")
-    _stripe(axes[0][1], untrusted, picture.shape[:2])
-    norm = Normalize(*trust_scale(fitted))
+    share = _share(maps, untrusted, meta)
+    _show_picture(axes[0][1], picture, f"not explained: {share:.0%} of the usable pixels")
+    _cover(axes[0][1], untrusted)
+    norm = Normalize(*trust_scale(fitted, false_alarm))
     _show(
         axes[0][2],
         plane(maps["waic"][0], meta),
-        "WAIC, high = unlike the training data",
+        f"WAIC, limit {fitted.guard.threshold(false_alarm):.3g} nat in the middle of the scale",
         "nat",
         norm,
         "magma",
@@ -94,7 +98,7 @@ def map_figure(
             Normalize(0, 1),
             "cividis",
         )
-        _stripe(axis, untrusted, picture.shape[:2])
+        _cover(axis, untrusted)
     for d, parameter in enumerate(space.parameters):
         norm, width_norm = _norms(parameter)
         _show(
@@ -114,10 +118,13 @@ def map_figure(
             width_norm,
             "cividis",
         )
+        silent = (plane(maps["uninformative"][d], meta) > 0.5) & ~untrusted
         for row in (1, 2):
-            _stripe(axes[row][d], untrusted, picture.shape[:2])
+            _cover(axes[row][d], untrusted)
+            _cover(axes[row][d], silent, "not informative")
     meaning = "; ".join(f"{p.name} = {p.description}" for p in space.parameters if p.description)
-    notes = "Faded and striped: do not trust. Grey: no usable pixel. Colour scales span the prior."
+    _explain_patterns(figure)
+    notes = "Colour scales span the prior."
     return _save(figure, path, title or "Posterior maps", f"{_NOTICE} {notes} {caption}\n{meaning}.")
 
 
@@ -197,8 +204,30 @@ def _show(
     bar.ax.tick_params(labelsize=8)
 
 
-def _stripe(axis: Axes, mask: Any, shape: tuple[int, ...]) -> None:
-    axis.imshow(stripes(mask, _UNTRUSTED), interpolation="nearest", extent=_extent(shape))
+def _cover(axis: Axes, mask: Any, pattern: str = "not explained") -> None:
+    axis.imshow(cover(mask, pattern), interpolation="nearest", extent=_extent(mask.shape))
+
+
+def _explain_patterns(figure: Figure) -> None:
+    """A legend of what covers the maps."""
+    texts = {
+        "not explained": "not explained (out of distribution): do not use",
+        "not informative": "not informative: interval as wide as before the measurement",
+    }
+    patches = [
+        Patch(facecolor="white", edgecolor=colour, hatch=hatch, label=texts[name])
+        for name, (colour, hatch) in PATTERNS.items()
+    ]
+    patches.append(Patch(facecolor=_INVALID, edgecolor="0.5", label="not usable: dark, saturated or masked"))
+    # Beside the heading there is no room: the legend has a strip below it, of which the layout knows nothing.
+    height = figure.get_size_inches()[1]
+    below = 1 - _HEADING_IN / height
+    figure.legend(
+        handles=patches, loc="upper center", bbox_to_anchor=(0.5, below), ncols=3, fontsize=9, frameon=False
+    )
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0.0, 0.0, 1.0, below - _LEGEND_IN / height))
 
 
 def _extent(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
@@ -224,7 +253,7 @@ def _cividis(position: float) -> Any:
 
 def _save(figure: Figure, path: str | PathLike[str], title: str, caption: str) -> Path:
     """Add heading and caption and write the PNG."""
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+    figure.suptitle(title, fontsize=13, fontweight="bold", y=1 - 0.06 / figure.get_size_inches()[1])
     width = int(figure.get_size_inches()[0] * 15)
     text = "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, width))
     figure.supxlabel(text, fontsize=8.5, color="0.25", x=0.01, ha="left")

@@ -31,9 +31,11 @@ _WRITTEN = (
     "mode_count",
     "probability_below",
     "class_probability",
+    "uninformative",
     "waic",
     "ood",
     "p_value",
+    "reason",
     "valid",
 )
 

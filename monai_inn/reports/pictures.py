@@ -1,4 +1,4 @@
-"""Images as pictures: the slice that is shown, a colour rendering, stripes over untrusted pixels."""
+"""Images as pictures: the slice that is shown, a colour rendering, patterns over what must not be read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["colour_rendering", "plane", "rgb_colours", "stripes"]
+__all__ = ["PATTERNS", "colour_rendering", "cover", "plane", "rgb_colours"]
 
 Picture = NDArray[np.float64]
 
@@ -18,8 +18,14 @@ _RGB_NM = (620.0, 550.0, 470.0)
 _GAMMA = 1 / 2.2
 _LONG_SIDE = 480
 # In pixels of the enlarged picture.
-_PERIOD, _STRIPE = 16, 3
+_PERIOD, _STRIPE, _DOT = 16, 3, 5
 _FADE = 0.55
+
+PATTERNS = {
+    "not explained": ((0.85, 0.0, 0.45), "////"),  # no colour of cividis, viridis or grey
+    "not informative": ((0.0, 0.0, 0.0), "oo"),
+}
+"""Colour and hatch of what must not be read; they differ in shape, for whoever cannot tell colours."""
 
 
 def plane(channel: Tensor, meta: dict[str, Any]) -> Picture:
@@ -65,16 +71,25 @@ def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
     return torch.where(rgb.isfinite(), shown, 0.5)
 
 
-def stripes(mask: NDArray[np.bool_], colour: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Return an RGBA picture that fades and stripes what lies below it where the mask is true.
+def cover(mask: NDArray[np.bool_], pattern: str) -> NDArray[np.float64]:
+    """Return an RGBA picture that fades and marks what lies below it where the mask is true.
 
-    Fading keeps colours of untrusted values from being read off the colour bar. The picture has more pixels
-    than the mask ``(rows, columns)``, so that stripes stay thin; draw both on the same extent.
+    Fading keeps colours of such values from being read off the colour bar. The picture has more pixels
+    than the mask ``(rows, columns)``, so that marks stay thin; draw both on the same extent.
+
+    Args:
+        mask: pixels that are covered.
+        pattern: one of ``PATTERNS``: stripes or dots, with an outline.
     """
     factor = max(1, -(-_LONG_SIDE // max(*mask.shape, 1)))
     large = mask.repeat(factor, 0).repeat(factor, 1)
     rows, columns = np.indices(large.shape)
-    striped = large & ((rows + columns) % _PERIOD < _STRIPE)
-    overlay = np.where(striped[..., None], (*colour, 1.0), (1.0, 1.0, 1.0, _FADE))
+    if pattern == "not explained":
+        marked = (rows + columns) % _PERIOD < _STRIPE
+    else:
+        marked = (rows % _PERIOD < _DOT) & (columns % _PERIOD < _DOT)
+    inside = np.pad(large, 1, mode="edge")
+    marked |= ~(inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:])
+    overlay = np.where(marked[..., None], (*PATTERNS[pattern][0], 1.0), (1.0, 1.0, 1.0, _FADE))
     overlay[..., 3] *= large
     return overlay

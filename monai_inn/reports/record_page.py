@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -38,6 +39,7 @@ def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
         facts=_facts(result, words),
         calibration=_calibration(record["bundle"], words),
         withheld=_withheld(result),
+        uninformative=_uninformative(result, words),
         rows=rows,
         interval=f"{100 * record['settings']['interval']:g} %",
         number=lambda value: "–" if value is None else f"{value:#.4g}".rstrip("."),
@@ -107,10 +109,25 @@ def _withheld(result: StoredResult) -> str:
     without = f"{result.valid.size - usable:,} of {result.valid.size:,} pixels hold no usable measurement"
     if not usable:
         return f"All: {without}."
+    found = result.record["summary"].get("reasons", {})
+    why = f" (of all usable ones: {_listed(found.items())})" if found else ""
     return (
-        f"{_percent(withheld / usable, 2)} ({withheld:,} of {usable:,} usable pixels) are unlike the "
-        f"training data and do not enter the table; {without}."
+        f"{_percent(withheld / usable, 2)} ({withheld:,} of {usable:,} usable pixels) are not explained by "
+        f"the model{why} and do not enter the table; {without}."
     )
+
+
+def _uninformative(result: StoredResult, words: dict[str, str]) -> str:
+    """Where intervals are hardly narrower than before the measurement, as shares of the trusted pixels."""
+    trusted = int(result.trusted.sum())
+    if not trusted:
+        return "No pixel can be judged."
+    shares = ((words[name], int(result.uninformative(name).sum()) / trusted) for name in words)
+    return f"Interval hardly narrower than before the measurement: {_listed(shares)}."
+
+
+def _listed(shares: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{word} {_percent(share, 2)}" for word, share in shares)
 
 
 def _picture(result: StoredResult) -> str | None:

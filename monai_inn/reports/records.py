@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from monai_inn.bundles.layout import SECTION, sha256
 from monai_inn.bundles.metadata import overview
 from monai_inn.bundles.reading import describe, find
 from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.verdicts import reasons
 from monai_inn.problems import InverseProblem
 from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
@@ -24,6 +26,7 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 
 __all__ = ["provenance", "record", "summary", "trust_summary"]
 
+_REASONS = 3  # that are told
 _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
 
 
@@ -43,8 +46,9 @@ def record(
         **provenance(bundle, settings),
         "parameters": [_shown(fitted.problem, name) for name in fitted.problem.targets],
         "trust": {
-            "waic_scale": trust_scale(fitted),
+            "waic_scale": trust_scale(fitted, settings["false_alarm"]),
             "waic_limit": fitted.guard.threshold(settings["false_alarm"]),
+            "reasons": list(reasons(fitted.problem, fitted.network)),
         },
         "image": {
             "path": str(Path(image).resolve()),
@@ -91,31 +95,39 @@ def _shown(problem: InverseProblem, name: str) -> dict[str, Any]:
     } | scale._asdict()
 
 
-def summary(fitted: FittedPosterior, maps: Mapping[str, Tensor]) -> dict[str, Any]:
+def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str, Any]:
     """Return a few numbers over the valid pixels that were called trustworthy."""
     trusted = (maps["valid"][0] > 0.5) & (maps["ood"][0] < 0.5)
     parameters = {}
     for d, name in enumerate(fitted.problem.targets):
         found = {k: _median(maps[k][d][trusted]) for k in ("median", "interval_width")}
-        multimodal = (maps["mode_count"][d][trusted] > 1).float().mean()
         parameters[name] = {
             "unit": fitted.problem.parameters[fitted.problem.space.index(name)].unit,
             "median_of_medians": found["median"],
             "median_interval_width": found["interval_width"],
-            "share_multimodal": None if multimodal.isnan() else round(float(multimodal), 4),
+            "share_multimodal": _share(maps["mode_count"][d][trusted] > 1),
+            "share_uninformative": _share(maps["uninformative"][d][trusted] > 0.5),
         }
     return trust_summary(maps) | {"trusted_pixels": parameters}
 
 
-def trust_summary(maps: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return how many pixels there are, how many are valid, and what share of these is untrusted."""
+def trust_summary(maps: Mapping[str, MetaTensor]) -> dict[str, Any]:
+    """Return how many pixels there are, how many are valid, and what share of these is untrusted, and why."""
     valid = maps["valid"][0] > 0.5
     ood = maps["ood"][0][valid]
+    texts = maps["reason"].meta["labels"]
+    counts = torch.bincount(maps["reason"].as_tensor()[0][valid].long(), minlength=len(texts))[1:]
+    most = counts.argsort(descending=True)[:_REASONS].tolist()
     return {
         "pixels": valid.numel(),
         "valid_pixels": int(valid.sum()),
-        "share_untrusted": round(float(ood.mean()), 4) if ood.numel() else None,
+        "share_untrusted": _share(ood > 0.5),
+        "reasons": {texts[k + 1]: round(float(counts[k]) / ood.numel(), 4) for k in most if counts[k]},
     }
+
+
+def _share(found: Tensor) -> float | None:
+    return round(float(found.float().mean()), 4) if found.numel() else None
 
 
 def _median(values: Tensor) -> float | None:

@@ -104,7 +104,7 @@ def infer_image(
         from monai_inn.reports.figures import map_figure
 
         title = f"Posterior maps of {Path(image).name}"
-        map_figure(maps, loaded.cpu(), draft / "maps.png", fitted, caption, title)
+        map_figure(maps, loaded.cpu(), draft / "maps.png", fitted, caption, title, false_alarm)
         write_json(draft / RESULT, result)
     return result
 

@@ -31,8 +31,13 @@ def prior_scale(parameter: Parameter) -> PriorScale:
     return PriorScale(low, high, tails[1] - tails[0])
 
 
-def trust_scale(fitted: FittedPosterior) -> tuple[float, float]:
-    """Return the ends of the scale on which WAIC is shown, in nats: twice the range of simulations."""
-    scores = fitted.network.ood_scores.detach().double()
-    low, top = (float(q) for q in scores.quantile(scores.new_tensor([0.01, 0.999])))
-    return low, 2 * top - low
+def trust_scale(fitted: FittedPosterior, false_alarm: float) -> tuple[float, float]:
+    """Return the ends of the scale on which WAIC is shown, in nats: the limit is in its middle.
+
+    Args:
+        fitted: whose scale it is.
+        false_alarm: share of simulations beyond the limit.
+    """
+    limit = fitted.guard.threshold(false_alarm)
+    span = limit - float(fitted.network.ood_scores.detach().double().quantile(0.01))
+    return limit - span, limit + span

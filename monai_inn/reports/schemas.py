@@ -82,13 +82,15 @@ RESULT_RECORD = object_of(
                 "mask white dark": _OPTIONAL_TEXT,
             },
         ),
-        "summary": object_of({}, {"share_untrusted": NUMBER}),
+        "summary": object_of({}, {"share_untrusted": NUMBER, "reasons": each(FINITE)}),
     },
     {
         "created": TEXT,
         "pictures": list_of(FILE),
         "versions": each(TEXT),
-        "trust": object_of({}, {"waic_scale": list_of(FINITE, 2, 2), "waic_limit": FINITE}),
+        "trust": object_of(
+            {}, {"waic_scale": list_of(FINITE, 2, 2), "waic_limit": FINITE, "reasons": list_of(TEXT)}
+        ),
     },
 )
 

@@ -19,7 +19,7 @@ from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
-_READ = ("median", "interval_width", "mode_count", "probability_below", "ood", "valid")
+_READ = ("median", "interval_width", "mode_count", "probability_below", "uninformative", "ood", "valid")
 _AGAIN = "run the inference again"
 
 
@@ -52,6 +52,11 @@ class StoredResult:
     def withheld(self) -> NDArray[np.bool_]:
         """Usable pixels that are out of distribution."""
         return self.valid & (self.maps["ood", "ood"] > 0.5)
+
+    def uninformative(self, parameter: str) -> NDArray[np.bool_]:
+        """Trusted pixels whose interval of a parameter is hardly narrower than before the measurement."""
+        found = self.maps.get(("uninformative", parameter))
+        return np.zeros_like(self.trusted) if found is None else self.trusted & (found > 0.5)
 
     @property
     def trusted(self) -> NDArray[np.bool_]:

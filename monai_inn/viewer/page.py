@@ -135,8 +135,8 @@ def _controls() -> None:
         **TIGHT,
     )
     html.P(
-        "Striped: out of distribution. No setting hides the stripes. "
-        "No map: the spectrum is not usable, or the pixel is masked.",
+        "Stripes: not explained, out of distribution. Dots: not informative about this parameter. "
+        "Grid: not usable, or masked. No setting hides them.",
         classes="about",
     )
 

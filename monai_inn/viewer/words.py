@@ -17,7 +17,7 @@ __all__ = [
 INTENDED_USE = "Research only. Not a medical device"
 
 KINDS: dict[str, tuple[str, str]] = {
-    "off": ("Off", "The image alone, with pixels that are out of distribution striped."),
+    "off": ("Off", "The image alone, with patterns where its maps must not be read."),
     "interval_width": (
         "Interval width",
         "How far apart the ends of the {interval:.0%} interval are: wide means uncertain.",
@@ -63,7 +63,9 @@ def facts(record: dict[str, Any]) -> list[str]:
         said.append(f"camera {bundle['camera']}")
     share = record["summary"].get("share_untrusted")
     said.append(
-        "trust not assessed" if share is None else f"{100 * share:.1f} % of usable pixels out of distribution"
+        "trust not assessed"
+        if share is None
+        else f"{100 * share:.1f} % of usable pixels not explained (out of distribution)"
     )
     return said + list(map(str, record.get("warnings", [])))
 

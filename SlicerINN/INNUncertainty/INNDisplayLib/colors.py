@@ -101,8 +101,8 @@ def lab_to_rgb(lab: Array) -> Array:
 
 _SOURCE = "INN.source"
 _STRIPES, _LEAST_PERIOD = 64, 6  # across the longest side of an image; voxels
-_TINT_RGB = (255, 255, 255)
-_TINT_ALPHA, _STRIPE_ALPHA = 140, 255
+_TINT_RGB, _DOT_RGB, _GRID_RGB = (255, 255, 255), (0, 0, 0), (150, 150, 150)
+_TINT_ALPHA, _GRID_ALPHA = 140, 110
 
 
 def graded(
@@ -123,34 +123,69 @@ def graded(
     return _colors(run, "graded", rgba, volume)
 
 
-def hatch(run: Run) -> slicer.vtkMRMLVectorVolumeNode | None:
-    """Return tint and stripes over usable voxels that are out of distribution; nothing if there are none."""
-    untrusted = run.untrusted() & run.usable()
+def hatch(run: Run, parameter: str = "") -> slicer.vtkMRMLVectorVolumeNode | None:
+    """Return what covers voxels whose numbers are not to be read; nothing if there are none.
+
+    The patterns differ in shape, so that they tell apart whoever cannot tell colors: stripes where the
+    measurement is not explained, dots where it says nothing about a parameter, a grid where there is none.
+    Stripes and dots have an outline.
+
+    Args:
+        run: whose voxels they are.
+        parameter: the parameter that is shown; the first one by default.
+    """
     like = next((n for n in map(run.find, ("ood", "valid", "median")) if n is not None), None)
-    if like is None or not untrusted.any():
+    if like is None:
         return None
-    if (known := _made_from(run, like)) is not None:
+    shown = run.parameter(parameter).name
+    usable = run.usable()
+    untrusted = run.untrusted() & usable
+    silent = run.uninformative(shown) & usable & ~untrusted
+    if usable.all() and not untrusted.any() and not silent.any():
+        return None
+    if (known := _made_from(run, like, shown)) is not None:
         return known
-    period = max(_LEAST_PERIOD, max(untrusted.shape) // _STRIPES)
-    k, j, i = np.indices(untrusted.shape, dtype=np.int32)
-    stripe = (i + j + k) % period < max(2, period // 4)
-    rgba = np.zeros((*untrusted.shape, 4), np.uint8)
-    rgba[..., :3] = np.where(stripe[..., None], HATCH_RGB, _TINT_RGB)
-    rgba[..., 3] = np.where(untrusted, np.where(stripe, _STRIPE_ALPHA, _TINT_ALPHA), 0)
+    rgba = _covered(untrusted, silent, ~usable)
     node = _colors(run, "withheld", rgba, like)
-    node.SetAttribute(_SOURCE, _version(like))
+    node.SetAttribute(_SOURCE, _version(like, shown))
     return node
 
 
-def _made_from(run: Run, like: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLVectorVolumeNode | None:
-    """The stripes that were made from these voxels already: a slider must not wait for new ones."""
+def _covered(
+    untrusted: NDArray[np.bool_], silent: NDArray[np.bool_], unusable: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    period = max(_LEAST_PERIOD, max(untrusted.shape) // _STRIPES)
+    thick = max(2, period // 4)
+    k, j, i = np.ogrid[tuple(slice(n) for n in untrusted.shape)]
+    stripe = (i + j + k) % period < thick
+    dot = ((i + k) % period < thick) & ((j + k) % period < thick)
+    line = (i % period == 0) | (j % period == 0)
+    rgba = np.zeros((*untrusted.shape, 4), np.uint8)
+    rgba[unusable & line] = (*_GRID_RGB, _GRID_ALPHA)
+    for region, mark, color in ((untrusted, stripe, HATCH_RGB), (silent, dot, _DOT_RGB)):
+        rgba[region] = (*_TINT_RGB, _TINT_ALPHA)
+        rgba[region & (mark | _edge(region))] = (*color, 255)
+    return rgba
+
+
+def _edge(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Voxels of a region beside one that is not in it, in the same slice; the image's border is none."""
+    padded = np.pad(region, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    return region & ~inner
+
+
+def _made_from(
+    run: Run, like: slicer.vtkMRMLVolumeNode, parameter: str
+) -> slicer.vtkMRMLVectorVolumeNode | None:
+    """The patterns that were made from these voxels already: a slider must not wait for new ones."""
     node = run.find("withheld")
-    is_current = node is not None and node.GetAttribute(_SOURCE) == _version(like)
+    is_current = node is not None and node.GetAttribute(_SOURCE) == _version(like, parameter)
     return node if is_current else None
 
 
-def _version(volume: slicer.vtkMRMLVolumeNode) -> str:
-    return f"{volume.GetID()} {volume.GetImageData().GetMTime()}"
+def _version(volume: slicer.vtkMRMLVolumeNode, parameter: str) -> str:
+    return f"{volume.GetID()} {volume.GetImageData().GetMTime()} {parameter}"
 
 
 def _colors(

@@ -53,6 +53,8 @@ class Reading:
         modes: peaks of the marginal posterior, the heaviest first.
         below: threshold and the probability to lie below it, if a threshold was asked for.
         curve: values and their density, in one over the unit.
+        reason: why it is out of distribution, in words.
+        says_nothing: whether the interval is hardly narrower than before the measurement.
     """
 
     state: str
@@ -63,17 +65,24 @@ class Reading:
     modes: tuple[Mode, ...] = ()
     below: tuple[float, float] | None = None
     curve: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    reason: str = ""
+    says_nothing: bool = False
 
     @property
     def text(self) -> str:
-        """One line for the cursor; a number that must not be trusted never comes without its warning."""
+        """One line for the cursor, with the pattern of the verdict; no number comes without its warning."""
         if self.state == OUTSIDE:
             return "outside the image"
         if self.state == UNUSABLE:
-            return "no usable measurement here"
+            return "[+++] NOT USABLE: no measurement here, too dark, saturated or masked"
         values = self._values()
         if self.state == WITHHELD:
-            return f"OUT OF DISTRIBUTION, do not use: {values}"
+            why = f" ({self.reason})" if self.reason else ""
+            return f"[///] NOT EXPLAINED, out of distribution{why}. Do not use: {values}"
+        if self.says_nothing:
+            return (
+                f"[...] NOT INFORMATIVE about {self.parameter.name}, hardly more than known before: {values}"
+            )
         return f"{values}, {TRUSTED}"
 
     def _values(self) -> str:
@@ -130,18 +139,18 @@ def read_at(
     if not run.usable()[voxel]:
         return Reading(UNUSABLE, shown, voxel)
     state = WITHHELD if run.untrusted()[voxel] else TRUSTED
+    verdict = {"reason": run.reason(voxel), "says_nothing": bool(run.uninformative(shown.name)[voxel])}
     stored = run.quantiles(shown.name)
     if stored is None or not np.isfinite(stored[0][voxel]).all():
-        return Reading(state, shown, voxel)
+        return Reading(state, shown, voxel, **verdict)
     quantiles, levels = stored[0][voxel].astype(float), stored[1]
     mass = run.interval
     curve = density(quantiles, levels, shown.low, shown.high)
     below = None
     if threshold is not None:
         below = threshold, float(probability_below(quantiles, levels, threshold))
-    return Reading(
-        state, shown, voxel, interval_at(quantiles, levels, mass), mass, peaks(*curve), below, curve
-    )
+    ends = interval_at(quantiles, levels, mass)
+    return Reading(state, shown, voxel, ends, mass, peaks(*curve), below, curve, **verdict)
 
 
 def peaks(values: NDArray[np.floating], height: NDArray[np.floating]) -> tuple[Mode, ...]:

@@ -60,8 +60,8 @@ class Overlay:
     """The layers of a run in the slice views of its scene.
 
     Color scales span the parameter's bounds or its prior, never the range of an image, so that two images
-    can be compared. Voxels out of distribution are covered by tint and stripes that no setting of the map
-    touches.
+    can be compared. What is not explained, says nothing or is not usable is covered by patterns that no
+    setting of the map touches, see ``hatch``.
 
     Args:
         run: whose maps are shown.
@@ -75,7 +75,7 @@ class Overlay:
         """Show the image, the map and the withheld voxels in every slice view; returns the map's volume."""
         volume = self.update(appearance)
         layer = None if volume is None else self._layer(volume, appearance)
-        covered = hatch(self.run)
+        covered = hatch(self.run, appearance.parameter)
         for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self.scene):
             with slicer.util.NodeModify(view):
                 view.SetBackgroundVolumeID(_id(self.run.background))

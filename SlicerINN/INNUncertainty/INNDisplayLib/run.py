@@ -28,7 +28,10 @@ _NAMES = {
     "interval_width": "{interval:.0%} interval width",
     "mode_count": "number of modes",
     "ood": "out of distribution",
+    "p_value": "p-value, low = not explained",
     "probability_below": "probability below",
+    "reason": "reason",
+    "uninformative": "not informative",
     "valid": "usable",
     "waic": "WAIC, high = out of distribution",
 }
@@ -43,7 +46,7 @@ class Run(RunNodes):
         key: value of the attribute that its nodes carry.
     """
 
-    internal = ("quantiles", "withheld", "graded", "valid", "ood")
+    internal = ("quantiles", "withheld", "graded", "valid", "ood", "p_value", "reason", "uninformative")
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
         super().__init__(scene, key)
@@ -121,6 +124,17 @@ class Run(RunNodes):
         """Usable voxels that are out of distribution."""
         ood = self.array("ood")
         return np.zeros(self.shape, bool) if ood is None else np.nan_to_num(ood) > 0.5
+
+    def uninformative(self, parameter: str) -> NDArray[np.bool_]:
+        """Voxels whose interval of a parameter is hardly narrower than before the measurement."""
+        found = self.array("uninformative", parameter)
+        return np.zeros(self.shape, bool) if found is None else np.nan_to_num(found) > 0.5
+
+    def reason(self, voxel: tuple[int, int, int]) -> str:
+        """Why a voxel is not explained, in words; empty if that is not known."""
+        number, texts = self.array("reason"), self.result.record["trust"].get("reasons", [])
+        place = 0 if number is None else int(np.nan_to_num(number[voxel]))
+        return texts[place] if 0 < place < len(texts) else ""
 
     def usable(self) -> NDArray[np.bool_]:
         """Voxels that could be inferred."""

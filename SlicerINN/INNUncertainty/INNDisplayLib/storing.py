@@ -20,7 +20,9 @@ from .run import Run, stacked, store_samples, store_stack
 
 __all__ = ["save_result", "store"]
 
-_SCALARS = ("median", "interval_width", "mode_count", "waic", "ood", "valid")
+_SCALARS = (
+    "median", "interval_width", "mode_count", "uninformative", "waic", "ood", "p_value", "reason", "valid",
+)  # fmt: skip
 _DRAWN = (("withheld", ""), ("graded", ""))  # made anew whenever a run is shown
 
 

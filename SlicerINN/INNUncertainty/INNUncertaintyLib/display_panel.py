@@ -18,9 +18,16 @@ def verdict(run):
     share = found["share_untrusted"]
     if share is None:
         return _("No voxel could be used.")
-    return _("{valid:,} of {all:,} voxels usable; {share:.1%} of them withheld: out of distribution.").format(
-        valid=found["valid_pixels"], all=found["pixels"], share=share
+    silent = ", ".join(
+        f"{name} {row['share_uninformative']:.1%}"
+        for name, row in found.get("trusted_pixels", {}).items()
+        if row.get("share_uninformative")
     )
+    text = _(
+        "{valid:,} of {all:,} voxels usable (others: grid). Not explained, out of distribution: {share:.1%} "
+        "(stripes). "
+    ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
+    return text + _("Not informative: {parts} (dots).").format(parts=silent or _("none"))
 
 
 class DisplayPanel:
