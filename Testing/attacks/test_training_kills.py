@@ -25,7 +25,6 @@ STEPS = {
     "posterior_steps": 10,
     "density_steps": 3,
     "preview_steps": 3,
-    "explanation_steps": 3,
     "batch_size": 64,
 }
 NETWORK = {

@@ -114,7 +114,6 @@ def test_train_config_fits_a_bundle(gaussian_fit, tmp_path):
     small = {
         "batch_size": 256,
         "preview_steps": 20,
-        "explanation_steps": 20,
         "preview_observations": 256,
         "measured": 200,
     }

@@ -95,7 +95,7 @@ def compass() -> FittedPosterior:
 
     recipe = Recipe(
         num_simulations=20_000, posterior_steps=600, density_steps=20, preview_steps=1,
-        explanation_steps=1, held_out=1024,
+        held_out=1024,
         guard=200, measured=500, batch_size=512,
     )  # fmt: skip
     return fit(

@@ -20,7 +20,6 @@ FIT = """
 import json, torch, monai_inn as mi
 from monai_inn.training import Recipe
 sizes = dict(num_simulations=4096, posterior_steps=150, density_steps=40, preview_steps=20,
-explanation_steps=20,
              preview_observations=512, held_out=512, guard=200, measured=300, batch_size=256)
 flows = {part: {"num_blocks": 2, "hidden_channels": (24, 24)} for part in ("flow", "density")}
 said = {}

@@ -70,7 +70,9 @@ def test_all_nodes_lie_in_one_folder_and_internal_ones_are_not_offered(run):
     for node in run.nodes():
         assert tree.GetItemParent(tree.GetItemByDataNode(node)) == folder
         kind = node.GetAttribute("INN.map")
-        assert bool(node.GetHideFromEditors()) == (kind in ("quantiles", "valid", "ood", "uninformative", "reason"))
+        assert bool(node.GetHideFromEditors()) == (
+            kind in ("quantiles", "valid", "ood", "uninformative", "reason")
+        )
     assert run.find("median", "sao2").GetName() == "case 1: sao2 median"
     assert run.find("interval_width", "sao2").GetName() == "case 1: sao2 95% interval width"
 

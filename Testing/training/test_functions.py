@@ -28,7 +28,7 @@ from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 
 SMALL = Recipe(
     num_simulations=4096, posterior_steps=10, density_steps=5, preview_steps=3,
-    explanation_steps=3, preview_observations=256,
+    preview_observations=256,
     held_out=512, guard=200, measured=300, batch_size=256,
 )  # fmt: skip
 PRIOR = {"a": Uniform(0.5, 2.0), "b": Normal(1.0, 0.5)}
@@ -58,7 +58,7 @@ def exact(x: torch.Tensor) -> MultivariateNormal:
 
 LONGER = Recipe(
     num_simulations=20_000, posterior_steps=400, density_steps=5, preview_steps=3,
-    explanation_steps=3, preview_observations=256,
+    preview_observations=256,
     held_out=1024, guard=200, measured=500, batch_size=512,
 )  # fmt: skip
 NETWORK = {"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}

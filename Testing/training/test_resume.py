@@ -194,7 +194,6 @@ def tiny_recipe(monkeypatch):
         "posterior_steps": 6,
         "density_steps": 2,
         "preview_steps": 2,
-        "explanation_steps": 2,
         "num_simulations": 2048,
     }
     monkeypatch.setattr(module.Recipe, "__init__", functools.partialmethod(Recipe.__init__, **sizes, **steps))

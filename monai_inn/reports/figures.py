@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from torch import Tensor
 
@@ -164,9 +165,10 @@ def calibration_figure(
 
 
 def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of equal panels, all switched off until something is shown in them."""
+    """A figure of equal panels below a heading and a legend, off until something is shown in them."""
     height = rows * (_PANEL_IN * aspect * 0.85 + 0.45) + 1.3
-    figure = Figure(figsize=(_PANEL_IN * columns + 0.4, height), layout="constrained", dpi=_DPI)
+    layout = ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 1 - (_HEADING_IN + _LEGEND_IN) / height))
+    figure = Figure(figsize=(_PANEL_IN * columns + 0.4, height), layout=layout, dpi=_DPI)
     axes = [
         [figure.add_subplot(rows, columns, r * columns + c + 1) for c in range(columns)] for r in range(rows)
     ]
@@ -219,15 +221,10 @@ def _explain_patterns(figure: Figure) -> None:
         for name, (colour, hatch) in PATTERNS.items()
     ]
     patches.append(Patch(facecolor=_INVALID, edgecolor="0.5", label="not usable: dark, saturated or masked"))
-    # Beside the heading there is no room: the legend has a strip below it, of which the layout knows nothing.
-    height = figure.get_size_inches()[1]
-    below = 1 - _HEADING_IN / height
+    below = 1 - _HEADING_IN / figure.get_size_inches()[1]
     figure.legend(
         handles=patches, loc="upper center", bbox_to_anchor=(0.5, below), ncols=3, fontsize=9, frameon=False
     )
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(rect=(0.0, 0.0, 1.0, below - _LEGEND_IN / height))
 
 
 def _extent(shape: tuple[int, ...]) -> tuple[float, float, float, float]:

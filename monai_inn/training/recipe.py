@@ -16,7 +16,6 @@ class Recipe:
         num_simulations: noise-free simulations in the training pool.
         posterior_steps: steps of encoder and posterior flow.
         density_steps: steps of the density ensemble.
-        explanation_steps: steps of the explanation.
         preview_steps: steps of the preview head.
         preview_observations: observations whose flow quantiles the preview learns.
         batch_size: simulations in a step.
@@ -26,12 +25,12 @@ class Recipe:
         held_out: simulations on which the loss is evaluated.
         guard: simulations whose scores set the thresholds of trust.
         templates: images of known parameters that an image is compared with, at most.
+        explanation_steps: steps of the explanation; 0 for as many as of the density.
     """
 
     num_simulations: int = 200_000
     posterior_steps: int = 20_000
     density_steps: int = 6_000
-    explanation_steps: int = 6_000
     preview_steps: int = 4_000
     preview_observations: int = 30_000
     batch_size: int = 1024
@@ -41,6 +40,11 @@ class Recipe:
     held_out: int = 8_192
     guard: int = 4_000
     templates: int = 4_096
+    explanation_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.explanation_steps:
+            object.__setattr__(self, "explanation_steps", self.density_steps)
 
     @classmethod
     def from_config(cls, config: Mapping[str, float]) -> Recipe:
