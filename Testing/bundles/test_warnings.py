@@ -38,6 +38,20 @@ def test_an_error_beyond_noise_and_tolerance_is_warned_of(error, noise, warns):
     assert all("badly calibrated" in text and "vhb" in text and "water" not in text for text in found)
 
 
+@pytest.mark.parametrize(
+    ("trust", "said"),
+    [
+        ({"flagged_shuffled_channels": 0.05, "flagged_dye": 0.95}, None),
+        ({"flagged_shuffled_channels": 1.0, "flagged_dye": 0.5}, "noticed too few (dye 50%;"),
+        ({"false_alarm_measured": 0.05}, "from before the test of explanation"),
+    ],
+)
+def test_a_network_that_cannot_tell_says_so(trust, said):
+    found = card_warnings(card(0.0) | {"ood": trust}, ["sao2"])
+    assert len(found) == (said is not None)
+    assert all(said in text for text in found)
+
+
 def test_what_was_not_measured_is_not_warned_of():
     assert card_warnings({}, ["sao2"]) == []
 

@@ -66,6 +66,12 @@ def test_a_configuration_of_a_former_release_makes_the_former_problem():
     former = create("oximetry", **{k: v for k, v in config.items() if k != "nuisances"})
     assert len(former.parameters) == 13
     assert former.discrepancy is None
+    # What that release simulated.
+    config = Oximetry("imec_ssm4x4_470_620").to_config()
+    former = create("oximetry", **{k: v for k, v in config.items() if k != "nuisances"})
+    found = former.simulate(2, seed=3)[1][:, :3]
+    expected = torch.tensor([[0.116531, 0.12389, 0.184339], [0.093074, 0.080083, 0.165168]])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_the_shipped_discrepancy_survives_its_tensor():

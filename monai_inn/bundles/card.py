@@ -150,9 +150,19 @@ def _trust(card: dict[str, Any]) -> str:
     return (
         "## Measured trust\n\n"
         f"False alarms on fresh simulations at a nominal {_number(ood.get('false_alarm_nominal'))}: "
-        f"{_number(ood.get('false_alarm_measured'))}. AUROC of simulations with shuffled channels: "
-        f"{_number(ood.get('auroc_shuffled_channels'))}."
+        f"{_number(ood.get('false_alarm_measured'))}. Simulations that were spoilt on purpose:\n\n"
+        f"{_spoilt(ood)}"
     )
+
+
+def _spoilt(ood: dict[str, Any]) -> str:
+    """How well each kind of spoilt simulations is noticed."""
+    kinds = [key.removeprefix("auroc_") for key in ood if key.startswith("auroc_")]
+    rows = (
+        (kind.replace("_", " "), _number(ood.get(f"flagged_{kind}")), _number(ood[f"auroc_{kind}"]))
+        for kind in kinds
+    )
+    return _table(("what", "share not explained", "AUROC of WAIC"), rows)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

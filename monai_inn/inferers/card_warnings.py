@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from monai_inn.problems.application import SHUFFLED
+
 __all__ = ["TOLERATED_ERROR", "card_warnings"]
 
 TOLERATED_ERROR = 0.02
@@ -49,11 +51,20 @@ def _of_package(package: Mapping[str, str] | None) -> list[str]:
 
 
 def _of_trust(card: Mapping[str, Any]) -> list[str]:
-    seen = {name: share for name, share in card.get("ood", {}).items() if name.startswith(_FLAGGED)}
+    trust = card.get("ood")
+    if trust is None:
+        return []
+    seen = {n.removeprefix(_FLAGGED): share for n, share in trust.items() if n.startswith(_FLAGGED)}
+    if not seen:
+        return [
+            "This bundle is from before the test of explanation: it judges by WAIC alone, which misses much "
+            "that the model cannot explain. Train it again with this release."
+        ]
+    # Channels that mean the same may be shuffled unnoticed.
     missed = [
-        f"{name.removeprefix(_FLAGGED).replace('_', ' ')} {share:.0%}"
+        f"{name.replace('_', ' ')} {share:.0%}"
         for name, share in seen.items()
-        if share is not None and share < _CAUGHT
+        if name != SHUFFLED and share is not None and share < _CAUGHT
     ]
     if not missed:
         return []

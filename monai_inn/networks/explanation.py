@@ -15,6 +15,7 @@ from monai_inn.networks.kernels.products import Linear
 __all__ = ["Explanation", "Misfit"]
 
 _JITTER = 1e-6  # of the residuals' variance, so that their covariance can be inverted
+_LEAST_VARIANCE = 1e-12
 _NOISIEST = 0.999  # more noise than that of nearly all simulations excuses nothing
 
 
@@ -128,7 +129,7 @@ class Explanation(nn.Module):
         quiet, per_noise = _heteroscedastic(simulated.double(), noise.double())
         mean = simulated.double().mean(0)
         if measured is not None:
-            quiet = (quiet + torch.cov(measured.double().T)) / 2
+            quiet = (quiet + _covariance(measured.double())) / 2
             mean = measured.double().mean(0)
         root = _inverse_root(quiet)
         growth, axes = torch.linalg.eigh(root @ per_noise @ root.T)
@@ -208,7 +209,8 @@ def _heteroscedastic(residual: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     whole = centred.T @ (centred * weight.unsqueeze(1))
     slope = _positive(centred.T @ (centred * (weight * (noise - centre) / spread).unsqueeze(1)))
     rest = _positive(whole - centre * slope)
-    return rest + _JITTER * whole.diagonal().mean() * torch.eye(len(rest)).to(rest), slope
+    jitter = (_JITTER * whole.diagonal().mean()).clamp_min(_LEAST_VARIANCE)
+    return rest + jitter * torch.eye(len(rest)).to(rest), slope
 
 
 def _positive(symmetric: Tensor) -> Tensor:
@@ -218,8 +220,10 @@ def _positive(symmetric: Tensor) -> Tensor:
 
 
 def _covariance(rows: Tensor) -> Tensor:
-    covariance = torch.cov(rows.T)
-    return covariance + _JITTER * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+    covariance = torch.atleast_2d(torch.cov(rows.T))
+    # Observations without noise have no covariance at all.
+    jitter = (_JITTER * covariance.diagonal().mean()).clamp_min(_LEAST_VARIANCE)
+    return covariance + jitter * torch.eye(len(covariance)).to(covariance)
 
 
 def _inverse_root(covariance: Tensor) -> Tensor:

@@ -204,7 +204,8 @@ class Run:
         circular = [i for i, p in shown if p.is_periodic]
         classes = [(i, len(p.categories)) for i, p in shown if p.categories]
         usual = {"num_ood_scores": recipe.guard, **usual_parts(self.problem, recipe.templates)}
-        if self.problem.observation.is_local:
+        # An observation with gaps has no features for a residual.
+        if self.problem.observation.is_local and not self.problem.observation.may_miss:
             explained = self.problem.explained_features(batch.noisy).shape[-1]
             usual["explanation"] = explanation_sizes(self.problem, explained, recipe.guard)
         chosen = merged(usual, self.options)

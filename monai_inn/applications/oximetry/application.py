@@ -91,6 +91,12 @@ class CameraApplication(Application):
 
         return measured_organs(self.problem, n, seed) if self.problem.tissue == "organ" else {}
 
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return shuffled bands, a foreign absorber mid-range, and bands that lie elsewhere."""
+        from monai_inn.applications.oximetry.deviations import spoilt
+
+        return {**super().corruptions(y), **spoilt(self.problem, y)}
+
     def usable(self) -> Callable[[Tensor], Tensor]:
         """Return what finds pixels that are neither dark nor saturated."""
         from monai_inn.transforms import MarkInvalidPixels

@@ -16,10 +16,11 @@ from monai_inn.physics.tables import DATA, read_table
 if TYPE_CHECKING:
     from monai_inn.applications.oximetry.problem import Oximetry
 
-__all__ = ["band_shapes", "dye_shapes", "measured_organs"]
+__all__ = ["band_shapes", "dye_shapes", "measured_organs", "spoilt"]
 
 _STEP_NM, _WIDTHS_NM = 10.0, (40.0, 80.0)
 _LOG_LEVEL = math.log(0.1), math.log(0.4)  # mean reflectance, of which the tables say nothing
+_ABSORBANCE, _ABSORBER_NM, _SHIFT_NM = 0.3, 50.0, 25.0
 _COVERED = 0.95  # of the bands' response must lie where tissue was measured
 
 
@@ -49,6 +50,19 @@ def dye_shapes(problem: Oximetry) -> dict[str, Tensor]:
             absorbance = sum(height * _gaussian(centre, peak, width) for peak, width, height in own)
             shapes[f"absorption like that of {dye}"] = _explained(problem, -np.asarray(absorbance))
     return shapes
+
+
+def spoilt(problem: Oximetry, y: Tensor) -> dict[str, Tensor]:
+    """Return what a camera sees that is no tissue of the model, made of simulations ``(n, C)``."""
+    centre = problem.camera.centre_nm
+    order = np.argsort(centre)
+    absorber = np.exp(-_ABSORBANCE * _gaussian(centre, centre.mean(), _ABSORBER_NM))
+    rows = y.double().numpy()
+    shifted = [np.interp(centre + _SHIFT_NM, centre[order], row[order]) for row in rows]
+    return {
+        "absorber_in_the_middle": torch.from_numpy(rows * absorber).to(y),
+        "bands_25_nm_off": torch.from_numpy(np.stack(shifted)).to(y),
+    }
 
 
 def measured_organs(problem: Oximetry, n: int, seed: int) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ _COEFFICIENTS = 32_000
 _ROWS_WITH_GRADIENT = 32
 _MAX_BLOOD = 1.0
 
-# What three layers cannot describe, beside what was learned from measured tissue: smooth deviations.
-_MODEL_ERROR, _MODEL_ERROR_LENGTH_NM = 0.01, 40.0
+# Smooth deviations that three layers cannot describe, and what is left of them once the rest was learned.
+_MODEL_ERROR, _MODEL_ERROR_LEFT, _MODEL_ERROR_LENGTH_NM = 0.03, 0.01, 40.0
 _MAX_GROUPS, _MAX_EXPLAINED = 20, 25
 _SMOOTH_BANDS = 50  # from so many equal steps on a spectrum of tissue is smooth from band to band
 _DARKEST = 1e-4  # reflectance; darker bands are as unexplained as those
@@ -163,7 +163,8 @@ class Oximetry(InverseProblem):
         else:
             self.discrepancy = None if discrepancy is None else load_discrepancy(tissue)
         centre = torch.tensor(tuple(self.camera.centre_nm), dtype=torch.float64)
-        self.deviations = _smooth_deviations(centre, _MODEL_ERROR, _MODEL_ERROR_LENGTH_NM)
+        size = _MODEL_ERROR if self.discrepancy is None else _MODEL_ERROR_LEFT
+        self.deviations = _smooth_deviations(centre, size, _MODEL_ERROR_LENGTH_NM)
         self._weights = self.camera.weights(wavelength)
         if self.discrepancy is not None:
             learned = self.discrepancy.at(wavelength)
