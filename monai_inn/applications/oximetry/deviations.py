@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.physics import tissue_spectra
-from monai_inn.physics.tables import DATA, read_table
+from monai_inn.physics.dyes import gaussian_band
 
 if TYPE_CHECKING:
     from monai_inn.applications.oximetry.problem import Oximetry
@@ -30,7 +30,7 @@ def band_shapes(problem: Oximetry) -> dict[str, dict[str, Tensor]]:
     more, less = {}, {}
     for width in _WIDTHS_NM:
         for peak in np.arange(np.ceil(centre.min() / 10) * 10, centre.max(), _STEP_NM):
-            shape = _explained(problem, -_gaussian(centre, peak, width))
+            shape = _explained(problem, -gaussian_band(centre, peak, width))
             where = f"near {peak:.0f} nm, {width:.0f} nm wide"
             more[f"absorption {where}, that no tissue of the model has"] = shape
             less[f"less absorption {where}, than any tissue of the model has"] = -shape
@@ -38,25 +38,20 @@ def band_shapes(problem: Oximetry) -> dict[str, dict[str, Tensor]]:
 
 
 def dye_shapes(problem: Oximetry) -> dict[str, Tensor]:
-    """Return the absorption of the dyes in ``data/dyes.csv`` whose main band the camera sees."""
+    """Return the absorption of the dyes whose main band the camera sees."""
     centre = problem.camera.centre_nm
-    table = read_table(DATA / "dyes.csv")
-    bands = table.numbers("peak_nm", "fwhm_nm", "height")
-    names = [row[table.header.index("dye")] for row in table.rows]
-    shapes = {}
-    for dye in dict.fromkeys(names):
-        own = bands[[name == dye for name in names]]
-        if centre.min() <= own[0, 0] <= centre.max():
-            absorbance = sum(height * _gaussian(centre, peak, width) for peak, width, height in own)
-            shapes[f"absorption like that of {dye}"] = _explained(problem, -np.asarray(absorbance))
-    return shapes
+    return {
+        f"absorption like that of {dye.name}": _explained(problem, -dye.absorbance(centre))
+        for dye in problem.dyes
+        if centre.min() <= dye.bands[0][0] <= centre.max()
+    }
 
 
 def spoilt(problem: Oximetry, y: Tensor) -> dict[str, Tensor]:
     """Return what a camera sees that is no tissue of the model, made of simulations ``(n, C)``."""
     centre = problem.camera.centre_nm
     order = np.argsort(centre)
-    absorber = np.exp(-_ABSORBANCE * _gaussian(centre, centre.mean(), _ABSORBER_NM))
+    absorber = np.exp(-_ABSORBANCE * gaussian_band(centre, centre.mean(), _ABSORBER_NM))
     rows = y.double().numpy()
     shifted = [np.interp(centre + _SHIFT_NM, centre[order], row[order]) for row in rows]
     return {
@@ -87,11 +82,6 @@ def measured_organs(problem: Oximetry, n: int, seed: int) -> dict[str, Tensor]:
             seen.append(level * (at_grid / drawn.mean(1, keepdims=True)) @ weights.T)
         found[name] = torch.from_numpy(np.concatenate(seen)).float()
     return found
-
-
-def _gaussian(centre_nm: NDArray[np.float64], peak_nm: float, fwhm_nm: float) -> NDArray[np.float64]:
-    band: NDArray[np.float64] = np.exp(-4 * np.log(2) * ((centre_nm - peak_nm) / fwhm_nm) ** 2)
-    return band
 
 
 def _explained(problem: Oximetry, logarithm: NDArray[np.float64]) -> Tensor:

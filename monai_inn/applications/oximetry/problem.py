@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.oximetry.application import CameraApplication
+from monai_inn.applications.oximetry.bands import band_groups, smooth_deviations
+from monai_inn.applications.oximetry.priors import PARAMETERS
+from monai_inn.applications.oximetry.priors import nuisances as nuisances_of
 from monai_inn.physics import tissue
 from monai_inn.physics.cameras import Camera, load, names
 from monai_inn.physics.discrepancy import Discrepancy
 from monai_inn.physics.discrepancy import load as load_discrepancy
+from monai_inn.physics.dyes import Dye, read_dyes
 from monai_inn.physics.layers import simulate_layers
 from monai_inn.physics.layers_kernel import diffuse_reflectance, num_threads
 from monai_inn.physics.log_ratio import isometric_log_ratio
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter
 
 __all__ = ["Oximetry"]
 
@@ -42,57 +45,7 @@ _MAX_GROUPS, _MAX_EXPLAINED = 20, 25
 _SMOOTH_BANDS = 50  # from so many equal steps on a spectrum of tissue is smooth from band to band
 _DARKEST = 1e-4  # reflectance; darker bands are as unexplained as those
 
-_INDEX = Parameter("n", "1", 1.33, 1.54, "refractive index")
-
-
-def _targets(vhb_high: float, a_mie_low: float, a_mie_high: float) -> tuple[Parameter, ...]:
-    """The parameters that maps show, the same for every tissue but for their ranges."""
-    a_mie_text = "reduced scattering coefficient at 500 nm, mean over the top millimetre"
-    return (
-        Parameter("sao2", "1", 0.0, 1.0, "oxygen saturation of the blood"),
-        Parameter("vhb", "1", 0.002, vhb_high, "blood volume fraction, mean over the top millimetre", "log"),
-        Parameter("a_mie", "1/cm", a_mie_low, a_mie_high, a_mie_text),
-        Parameter("b_mie", "1", 0.3, 3.0, "power of the decay of scattering with wavelength"),
-    )
-
-
-def _mixture(bilirubin_high: float) -> tuple[Parameter, ...]:
-    """Chromophores next to blood, the same in all layers that hold them."""
-    return (
-        Parameter("water", "1", 0.0, 0.9, "water volume fraction"),
-        Parameter("fat", "1", 0.0, 1.0, "lipid share of the volume that is not water", "square"),
-        Parameter("bilirubin", "g/l", 0.0, bilirubin_high, "bilirubin concentration", "square"),
-    )
-
-
-_VESSELS = Parameter("vessel_radius", "µm", 2.0, 200.0, "radius of the vessels that hold the blood", "log")
-_AXIS_SHIFT = Parameter("axis_shift", "nm", -3.0, 3.0, "error of the camera's wavelength axis")
-
 _NUM_TARGETS = 4
-_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
-    "organ": (
-        *_targets(vhb_high=0.3, a_mie_low=5.0, a_mie_high=50.0),
-        *_mixture(bilirubin_high=1.0),
-        Parameter("vhb_ratio_2", "1", 1 / 3, 3.0, "blood volume of layer 2 over layer 1", "log"),
-        Parameter("vhb_ratio_3", "1", 1 / 3, 3.0, "blood volume of layer 3 over layer 1", "log"),
-        Parameter("a_mie_ratio", "1", 0.5, 2.0, "scattering of layers 2 and 3 over layer 1", "log"),
-        Parameter("d_1", "cm", 0.002, 0.2, "thickness of layer 1", "log"),
-        Parameter("d_2", "cm", 0.002, 0.2, "thickness of layer 2", "log"),
-        _INDEX,
-    ),
-    # Skin scatters more and holds less blood than organs (Jacques,
-    # Phys. Med. Biol. 58, R37, 2013).
-    "skin": (
-        *_targets(vhb_high=0.1, a_mie_low=10.0, a_mie_high=80.0),
-        *_mixture(bilirubin_high=0.2),
-        Parameter("melanin", "1", 0.003, 0.35, "melanosome volume fraction of the epidermis", "log"),
-        Parameter("vhb_ratio", "1", 1 / 3, 3.0, "blood volume of the deep over the upper dermis", "log"),
-        Parameter("a_mie_ratio", "1", 0.5, 2.0, "scattering of the dermis over the epidermis", "log"),
-        Parameter("d_1", "cm", 0.004, 0.015, "thickness of the epidermis"),
-        Parameter("d_2", "cm", 0.002, 0.2, "thickness of the upper dermis"),
-        _INDEX,
-    ),
-}
 
 
 class Oximetry(InverseProblem):
@@ -114,6 +67,8 @@ class Oximetry(InverseProblem):
             reflectance; 8 to 4e-4 at four times the cost.
         nuisances: whether the radius of vessels, the error of the wavelength axis and stray light are
             inferred as well. Otherwise blood is spread out evenly, and the camera's noise holds the others.
+        dyes: table of dyes that are named beside the shipped ones if they are in a spectrum, see
+            ``physics.dyes``.
         discrepancy: how measured tissue deviates from the best simulation, rows as ``Discrepancy.to_tensor``
             gives them; what is shipped for the tissue, if anything is, or ``None`` for none.
 
@@ -138,21 +93,24 @@ class Oximetry(InverseProblem):
         num_directions: int = 5,
         *,
         nuisances: bool = True,
+        dyes: str | PathLike[str] | Sequence[Any] = (),
         discrepancy: Tensor | Literal["shipped"] | None = "shipped",
     ) -> None:
-        if tissue not in _PARAMETERS:
-            raise ValueError(f"tissue is {tissue!r}, expected one of {', '.join(_PARAMETERS)}.")
+        if tissue not in PARAMETERS:
+            raise ValueError(f"tissue is {tissue!r}, expected one of {', '.join(PARAMETERS)}.")
         if isinstance(camera, dict):
             camera = Camera.from_config(camera)
         self.camera = camera if isinstance(camera, Camera) else load(camera)
         self.tissue: Tissue = tissue
         self.num_directions, self.nuisances = num_directions, nuisances
-        self.parameters = _PARAMETERS[tissue]
+        is_table = isinstance(dyes, str | PathLike)
+        self.own_dyes = read_dyes(dyes) if is_table else tuple(Dye.from_config(dye) for dye in dyes)
+        self.dyes = (*read_dyes(), *self.own_dyes)
+        self.parameters = PARAMETERS[tissue]
         # What is inferred is not noise.
         self._noisy = self.camera
         if nuisances:
-            stray = Parameter("stray_light", "1", 0.0, max(self.camera.glare_max, 1e-6), "stray light")
-            self.parameters += (_VESSELS, stray, _AXIS_SHIFT)
+            self.parameters += nuisances_of(self.camera.glare_max)
             self._noisy = replace(self.camera, glare_max=0.0, wavelength_jitter_nm=0.0)
         self.targets = tuple(p.name for p in self.parameters[:_NUM_TARGETS])
         self.observation = Observation.pixel(*self.camera.band_names)
@@ -164,7 +122,7 @@ class Oximetry(InverseProblem):
             self.discrepancy = None if discrepancy is None else load_discrepancy(tissue)
         centre = torch.tensor(tuple(self.camera.centre_nm), dtype=torch.float64)
         size = _MODEL_ERROR if self.discrepancy is None else _MODEL_ERROR_LEFT
-        self.deviations = _smooth_deviations(centre, size, _MODEL_ERROR_LENGTH_NM)
+        self.deviations = smooth_deviations(centre, size, _MODEL_ERROR_LENGTH_NM)
         self._weights = self.camera.weights(wavelength)
         if self.discrepancy is not None:
             learned = self.discrepancy.at(wavelength)
@@ -175,8 +133,8 @@ class Oximetry(InverseProblem):
             change = self.camera.weights(wavelength, per_nm=True)
             factor = 1.0 if self.discrepancy is None else np.exp(learned.mean)
             self._weights = np.concatenate([self._weights, change * factor])
-        self._groups = _band_groups(centre, _MAX_GROUPS)
-        self._explained = _band_groups(centre, _MAX_EXPLAINED)
+        self._groups = band_groups(centre, _MAX_GROUPS)
+        self._explained = band_groups(centre, _MAX_EXPLAINED)
         self._rows = BLOCK
         while self._rows > 1 and self._rows * 3 * wavelength.size > _COEFFICIENTS:
             self._rows //= 2
@@ -339,7 +297,7 @@ class Oximetry(InverseProblem):
 
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:
-        """Add ``--camera`` and ``--passband``."""
+        """Add ``--camera``, ``--passband`` and ``--dyes``."""
         parser.add_argument(
             "--camera",
             help="name of a shipped camera, CSV of band responses (wavelength in nm, then bands), or camera "
@@ -352,6 +310,13 @@ class Oximetry(InverseProblem):
             metavar=("LOW", "HIGH"),
             help="range in nm of the band-pass filter that a camera from a CSV is used behind",
         )
+        parser.add_argument(
+            "--dyes",
+            default=(),
+            metavar="CSV",
+            help="dyes to be named where they are seen, beside the usual ones: columns dye, peak_nm, fwhm_nm, "
+            "height",
+        )
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Oximetry:
@@ -363,8 +328,9 @@ class Oximetry(InverseProblem):
         if options.camera is None:
             if options.passband is not None:
                 raise ValueError("--passband belongs to a camera of yours; give it, too: --camera CSV.")
-            return cls()
-        return cls(load(options.camera, None if options.passband is None else tuple(options.passband)))
+            return cls(dyes=options.dyes)
+        passband = None if options.passband is None else tuple(options.passband)
+        return cls(load(options.camera, passband), dyes=options.dyes)
 
     @classmethod
     def choices(cls) -> dict[str, list[str]]:
@@ -383,6 +349,7 @@ class Oximetry(InverseProblem):
             "tissue": self.tissue,
             "num_directions": self.num_directions,
             "nuisances": self.nuisances,
+            **({"dyes": [list(dye) for dye in self.own_dyes]} if self.own_dyes else {}),
             **({} if self.discrepancy is not None else {"discrepancy": None}),
         }
 
@@ -396,20 +363,3 @@ class Oximetry(InverseProblem):
         """Return the problem of a configuration; until December 2026 there were no such nuisances."""
         before = {"discrepancy": None} if "nuisances" not in config else {}
         return cls(**{"nuisances": False, **before, **config})
-
-
-def _smooth_deviations(centre_nm: Tensor, sd: float, length_nm: float) -> Tensor:
-    """Basis ``(K, C)`` of a Gaussian process along the wavelength: white draws times it are its paths."""
-    covariance = sd**2 * torch.exp(-0.5 * ((centre_nm[:, None] - centre_nm) / length_nm).square())
-    variance, axes = torch.linalg.eigh(covariance)
-    kept = variance > 1e-6 * variance[-1]
-    return (axes[:, kept] * variance[kept].sqrt()).T
-
-
-def _band_groups(centre_nm: Tensor, limit: int) -> Tensor:
-    """Averaging matrix ``(K, C)`` of at most ``limit`` groups of neighbouring bands."""
-    order, count = centre_nm.argsort(), min(limit, len(centre_nm))
-    groups = torch.zeros(count, len(centre_nm), dtype=torch.float64)
-    for row, members in zip(groups, order.tensor_split(count), strict=True):
-        row[members] = 1 / len(members)
-    return groups
