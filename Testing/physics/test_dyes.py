@@ -40,7 +40,7 @@ def test_a_table_in_other_units_is_refused_in_words(tmp_path, lines, complaint):
 
 
 def test_own_dyes_are_looked_for_and_travel_with_the_configuration(tmp_path):
-    (tmp_path / "dyes.csv").write_text(f"{HEADER}\npatent blue,600,60,1\npatent blue,560,50,0.5\n")
+    (tmp_path / "dyes.csv").write_text(f"{HEADER}\npatent blue,550,60,1\npatent blue,520,50,0.5\n")
     problem = Oximetry("imec_ssm4x4_470_620", dyes=tmp_path / "dyes.csv")
     again = create("oximetry", **json.loads(json.dumps(problem.to_config())), **problem.tensors)
     for one in (problem, again):

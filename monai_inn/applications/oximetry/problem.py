@@ -103,8 +103,10 @@ class Oximetry(InverseProblem):
         self.camera = camera if isinstance(camera, Camera) else load(camera)
         self.tissue: Tissue = tissue
         self.num_directions, self.nuisances = num_directions, nuisances
-        is_table = isinstance(dyes, str | PathLike)
-        self.own_dyes = read_dyes(dyes) if is_table else tuple(Dye.from_config(dye) for dye in dyes)
+        if isinstance(dyes, str | PathLike):
+            self.own_dyes = read_dyes(dyes)
+        else:
+            self.own_dyes = tuple(Dye.from_config(dye) for dye in dyes)
         self.dyes = (*read_dyes(), *self.own_dyes)
         self.parameters = PARAMETERS[tissue]
         # What is inferred is not noise.
@@ -314,8 +316,7 @@ class Oximetry(InverseProblem):
             "--dyes",
             default=(),
             metavar="CSV",
-            help="dyes to be named where they are seen, beside the usual ones: columns dye, peak_nm, fwhm_nm, "
-            "height",
+            help="dyes to look for beside the usual ones: columns dye, peak_nm, fwhm_nm, height",
         )
 
     @classmethod
