@@ -31,10 +31,10 @@ def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
     names = ("sao2", "vhb", "a_mie", "b_mie")
     expected = {
         f"{k}_{n}": maps[k][d]
-        for k in ("median", "interval_width", "mode_count")
+        for k in ("median", "interval_width", "mode_count", "uninformative")
         for d, n in enumerate(names)
     }
-    expected |= {k: maps[k][0] for k in ("waic", "ood", "valid")}
+    expected |= {k: maps[k][0] for k in ("waic", "ood", "p_value", "reason", "valid")}
     expected["probability_below_sao2_0.6"] = maps["probability_below"][0]
     assert named == {f"{stem}.nii.gz" for stem in (*expected, "photo")}
     for stem, value in expected.items():
@@ -158,7 +158,14 @@ def test_ood_writes_only_trust_and_agrees_with_infer(bundle, image_file, tmp_pat
     assert run("ood", bundle, image_file, "-o", tmp_path / "a", "--false-alarm", 0.1) == 0
     assert run("infer", bundle, image_file, "-o", tmp_path / "b", "--samples", 8, "--false-alarm", 0.1) == 0
     names = {p.name for p in (tmp_path / "a").iterdir()}
-    assert names == {"waic.nii.gz", "ood.nii.gz", "p_value.nii.gz", "valid.nii.gz", "result.json"}
+    assert names == {
+        "waic.nii.gz",
+        "ood.nii.gz",
+        "p_value.nii.gz",
+        "reason.nii.gz",
+        "valid.nii.gz",
+        "result.json",
+    }
     for name in ("waic.nii.gz", "ood.nii.gz"):
         first, second = (nibabel.load(tmp_path / n / name).get_fdata() for n in ("a", "b"))
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-3)

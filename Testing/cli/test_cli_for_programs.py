@@ -127,7 +127,8 @@ def test_a_preview_is_there_first_and_close_to_the_result(bundle, image_file, im
     record = json.loads((early / "result.json").read_text())
     assert record["command"] == "preview"
     kinds = {entry["map"] for entry in record["files"]}
-    assert kinds == {"median", "interval_width", "quantiles", "waic", "ood", "p_value", "valid", "photo"}
+    trust = {"waic", "ood", "p_value", "reason", "valid"}
+    assert kinds == {"median", "interval_width", "quantiles", "photo", *trust}
     assert record["settings"]["interval"] == pytest.approx(0.95)
     preview = fitted.preview(image)
     written = nibabel.load(early / "quantiles_vhb.nii").get_fdata().squeeze(2)
