@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from monai_inn.bundles.configs import DEVICE
 from monai_inn.problems.application import Application
 
@@ -48,6 +50,12 @@ class XrayApplication(Application):
     def channel_text(self, name: str) -> str:
         """Return what a pixel is."""
         return "line integral of attenuation relative to the brightest, 1"
+
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return shuffled pixels, and X-rays changed in ways that happen."""
+        from monai_inn.applications.registration.corruptions import spoilt
+
+        return {**super().corruptions(y), **spoilt(y, self.problem.observation.size)}
 
     def configs(self) -> dict[str, dict[str, Any]]:
         """Return ``inference.json`` for an X-ray and ``train.json`` for the CT of another patient."""
