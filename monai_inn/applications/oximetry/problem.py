@@ -78,7 +78,7 @@ class Oximetry(InverseProblem):
     Example:
         >>> theta, y = Oximetry("imec_ssm4x4_470_620").simulate(4)
         >>> theta.shape, y.shape
-        (torch.Size([4, 13]), torch.Size([4, 16]))
+        (torch.Size([4, 16]), torch.Size([4, 16]))
 
     Source: Wirkert et al., Int. J. Comput. Assist. Radiol. Surg. 11, 909 (2016), for the layered model; the
     parameters and ranges are our own, chosen to cover measured organ spectra (benchmarks/optics.py).
