@@ -33,12 +33,15 @@ def of_bundle(posterior: Any, held_out: torch.Tensor) -> dict[str, Scorer]:
     """Return the scores that a fitted bundle gives.
 
     Args:
-        posterior: offers ``waic(y)``, ``density_log_prob(y)`` (members first) and ``posterior_width(y)``.
+        posterior: offers ``waic(y)``, ``misfit(y)``, ``density_log_prob(y)`` (members first) and
+            ``posterior_width(y)``.
         held_out: in-distribution observations ``(N, C)``, on which typicality takes its median.
     """
     median = float(np.median(score(posterior.waic, held_out)))
     return {
         "waic": posterior.waic,
+        # As a whole; of a network that does not explain it is WAIC once more.
+        "residual": lambda y: posterior.misfit(y)[..., :2][..., -1],
         "typicality": lambda y: typicality(torch.as_tensor(posterior.waic(y)), median),
         "single-flow nll": lambda y: -posterior.density_log_prob(y)[0],
         "ensemble nll": lambda y: -posterior.density_log_prob(y).mean(0),

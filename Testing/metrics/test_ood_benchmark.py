@@ -74,6 +74,9 @@ class GaussianPosterior:
 
         return waic(self.density_log_prob(y))
 
+    def misfit(self, y):
+        return self.waic(y).unsqueeze(-1)
+
     def posterior_width(self, y):
         return y.std(-1) / y.mean(-1)
 
