@@ -129,6 +129,7 @@ class BundleTrainer:
             posterior_steps=steps,
             density_steps=max(1, round(default.density_steps * share)),
             preview_steps=max(1, round(default.preview_steps * share)),
+            explanation_steps=max(1, round(default.explanation_steps * share)),
         )
         output = Path(self.output)
         state = output.with_name(f"{output.name}.training")
