@@ -55,7 +55,7 @@ def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra, tmp_p
         assert "16 bands" in real.ui.bundleCard.plainText
         assert "not calibrated" in real.ui.validationLabel.text
         real.apply()
-        assert real.status.startswith("84 of 84 voxels usable; ")
+        assert real.status.startswith("84 of 84 voxels usable (others: grid); ")
         run = real.run
         assert (run.image, run.name) == (image, "Föten & Gewebe 1, mein Bündel")
         median = run.find("median", "sao2")

@@ -86,7 +86,7 @@ def choose(module, app, kind, **state):
 
 def test_screenshot_of_the_panel(app, module, run, pictures):
     text = module.widget.ui.statusLabel.text
-    assert "of 12,288 voxels usable (others: grid). Not explained, out of distribution: " in text
+    assert "% of them not explained, out of distribution (stripes). Not informative: " in text
     assert "0.2%" in module.widget.ui.validationLabel.text
     assert "Research only" in module.widget.ui.intendedUseLabel.text
     choose(module, app, "interval_width")

@@ -134,11 +134,10 @@ def hatch(run: Run, parameter: str = "") -> slicer.vtkMRMLVectorVolumeNode | Non
         run: whose voxels they are.
         parameter: the parameter that is shown; the first one by default.
     """
+    shown, usable = run.parameter(parameter).name, run.usable()
     like = next((n for n in map(run.find, ("ood", "valid", "median")) if n is not None), None)
     if like is None:
         return None
-    shown = run.parameter(parameter).name
-    usable = run.usable()
     untrusted = run.untrusted() & usable
     silent = run.uninformative(shown) & usable & ~untrusted
     if usable.all() and not untrusted.any() and not silent.any():

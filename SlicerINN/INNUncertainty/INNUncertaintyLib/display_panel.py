@@ -24,8 +24,8 @@ def verdict(run):
         if row.get("share_uninformative")
     )
     text = _(
-        "{valid:,} of {all:,} voxels usable (others: grid). Not explained, out of distribution: {share:.1%} "
-        "(stripes). "
+        "{valid:,} of {all:,} voxels usable (others: grid); {share:.1%} of them not explained, out of "
+        "distribution (stripes). "
     ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
     return text + _("Not informative: {parts} (dots).").format(parts=silent or _("none"))
 
