@@ -48,3 +48,11 @@ def test_a_bundle_of_before_is_written_in_the_form_of_today(tmp_path):
     state = fitted.network.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in again.network.state_dict().items())
     assert (PRETRAINED / "oximetry_rgb" / WEIGHTS).is_file()
+
+
+def test_knots_of_a_recalibration_have_become_a_base(gaussian_fit):
+    network = {**gaussian_fit.network.config, "recalibration_knots": 3}
+    header, _ = upgraded({"network": network}, {})
+    groups = network["flow"]["groups"]
+    assert header["network"]["base"] == {"kind": "adjusted_normal", "groups": groups, "knots": 3}
+    assert "base" not in upgraded({"network": {**network, "recalibration_knots": 0}}, {})[0]["network"]

@@ -13,7 +13,7 @@ __all__ = ["result_of", "upgraded"]
 _ENCODER = {"condition_channels": "out_channels", "encoder_width": "width", "encoder_blocks": "num_blocks"}
 _FLOW = ("num_blocks", "hidden_channels", "coupling")
 _DENSITY = {"members": "members", "density_blocks": "num_blocks", "density_hidden": "hidden_channels"}
-_SIZES = ("num_ood_scores", "recalibration_knots", "recalibration_cases")
+_SIZES = ("num_ood_scores", "recalibration_cases")
 _LEADING = 24
 
 
@@ -25,6 +25,8 @@ def upgraded(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[s
     """
     old = header["network"]
     if "encoder" in old:
+        if "recalibration_knots" in old:
+            header = {**header, "network": _with_base(dict(old), old["flow"]["groups"])}
         return header, tensors
     is_image = bool(old.get("components"))
     moved = {
@@ -65,4 +67,13 @@ def _nested(old: dict[str, Any], is_image: bool) -> dict[str, Any]:
     density |= {new: old[name] for name, new in _DENSITY.items() if name in old}
     sizes = {name: old[name] for name in _SIZES if name in old}
     has_preview = not is_image and not periodic
-    return {"encoder": encoder, "flow": flow, "density": density, "has_preview": has_preview} | sizes
+    parts = {"encoder": encoder, "flow": flow, "density": density, "has_preview": has_preview}
+    return _with_base(parts | sizes | {"recalibration_knots": old.get("recalibration_knots", 0)}, groups)
+
+
+def _with_base(network: dict[str, Any], groups: list[int]) -> dict[str, Any]:
+    """A description whose number of knots has become the base that it stood for."""
+    knots = network.pop("recalibration_knots")
+    if knots:
+        network["base"] = {"kind": "adjusted_normal", "groups": groups, "knots": knots}
+    return network

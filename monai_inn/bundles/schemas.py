@@ -112,7 +112,11 @@ _NETWORK = object_of(
         "flow density": {"type": "object"},
         "has_preview": {"type": "boolean"},
     },
-    {"num_ood_scores recalibration_knots recalibration_cases": SIZE, "explanation": {"type": "object"}},
+    {
+        "num_ood_scores recalibration_knots recalibration_cases": SIZE,
+        "explanation": {"type": "object"},
+        "base": object_of({"kind": TEXT}),
+    },
 )
 HEADER = object_of(
     {

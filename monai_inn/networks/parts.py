@@ -60,6 +60,7 @@ class Encoder(Part):
 def _ours() -> dict[str, str]:
     rooms = "monai_inn.networks"
     return {
+        "adjusted_normal": f"{rooms}.flows.bases:AdjustedNormal",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",
         "vector": f"{rooms}.encoders.encoders:VectorEncoder",

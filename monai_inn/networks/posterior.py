@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.encoders.encoders import QuantileHead
 from monai_inn.networks.explanation import Explanation
-from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.flows.bases import Base
 from monai_inn.networks.flows.distributions import FlowDistribution
 from monai_inn.networks.flows.flows import ConditionalFlow
 from monai_inn.networks.parts import Encoder, build, describe
@@ -20,7 +20,7 @@ from monai_inn.seeding import seeded
 
 __all__ = ["PosteriorNetwork", "assemble"]
 
-_PARTS = ("encoder", "flow", "density", "has_preview", "explanation")
+_PARTS = ("encoder", "flow", "density", "has_preview", "explanation", "base")
 
 
 class PosteriorNetwork(nn.Module):
@@ -38,13 +38,13 @@ class PosteriorNetwork(nn.Module):
         density: of the observations, for trust.
         preview: quick quantiles of the first group, if there are maps that may be previewed.
         explanation: the test whether parameters explain an observation, if there is one.
+        base: density of the posterior's latents, the standard normal by default.
         num_ood_scores: held-out in-distribution scores kept for conformal thresholds.
-        recalibration_knots: knots of the adjusted latent radius; 0 for a standard normal base.
         recalibration_cases: held-out simulations behind conformal quantile levels; 0 for none.
     """
 
     ood_scores: Tensor
-    base: AdjustedNormal | None
+    base: Base | None
     level_scores: Tensor | None
     region_radii: Tensor | None
 
@@ -55,9 +55,9 @@ class PosteriorNetwork(nn.Module):
         density: ObservationDensity,
         preview: QuantileHead | None = None,
         explanation: Explanation | None = None,
+        base: Base | None = None,
         *,
         num_ood_scores: int = 4000,
-        recalibration_knots: int = 0,
         recalibration_cases: int = 0,
     ) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PosteriorNetwork(nn.Module):
         self.register_buffer("ood_scores", torch.zeros(num_ood_scores))
         targets = flow.config["groups"][0]
         self._hold(
-            AdjustedNormal(flow.config["groups"], recalibration_knots) if recalibration_knots else None,
+            base,
             torch.zeros(targets, recalibration_cases) if recalibration_cases else None,
             torch.zeros(recalibration_cases) if recalibration_cases else None,
         )
@@ -80,7 +80,6 @@ class PosteriorNetwork(nn.Module):
         """
         sizes = {
             "num_ood_scores": len(self.ood_scores),
-            "recalibration_knots": 0 if self.base is None else self.base.knots,
             "recalibration_cases": 0 if self.level_scores is None else self.level_scores.shape[1],
         }
         parts = {
@@ -91,6 +90,8 @@ class PosteriorNetwork(nn.Module):
         }
         if self.explanation is not None:
             parts["explanation"] = self.explanation.config
+        if self.base is not None:
+            parts["base"] = describe(self.base)
         return parts | sizes
 
     @classmethod
@@ -106,11 +107,12 @@ class PosteriorNetwork(nn.Module):
             flow = cast("ConditionalFlow", build({"kind": ConditionalFlow.kind, **config["flow"]}))
             quantiles = QuantileHead(encoder.out_channels, flow.config["groups"][0])
             test = Explanation(**config["explanation"]) if "explanation" in config else None
+            base = cast("Base", build(config["base"])) if "base" in config else None
         preview = quantiles if config["has_preview"] else None
-        return cls(encoder, flow, ObservationDensity(**config["density"]), preview, test, **sizes)
+        return cls(encoder, flow, ObservationDensity(**config["density"]), preview, test, base, **sizes)
 
     def recalibrated(
-        self, base: AdjustedNormal | None, level_scores: Tensor | None, region_radii: Tensor | None
+        self, base: Base | None, level_scores: Tensor | None, region_radii: Tensor | None
     ) -> PosteriorNetwork:
         """Return a copy with that recalibration in the place of its own, ``None`` for none."""
         other = copy.deepcopy(self)
@@ -122,7 +124,7 @@ class PosteriorNetwork(nn.Module):
         )
         return other
 
-    def _hold(self, base: AdjustedNormal | None, scores: Tensor | None, radii: Tensor | None) -> None:
+    def _hold(self, base: Base | None, scores: Tensor | None, radii: Tensor | None) -> None:
         self.base = base
         self.register_buffer("level_scores", scores)
         self.register_buffer("region_radii", radii)

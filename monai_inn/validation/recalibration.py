@@ -15,7 +15,7 @@ from monai_inn.bundles.reading import load
 from monai_inn.folders import check_target
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.levels import QuantileLevels
-from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
+from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment, Base
 from monai_inn.training.measure import measure, valid_simulations
 from monai_inn.validation import simulated
 
@@ -129,7 +129,7 @@ def recalibrate_bundle(
 
 def _with(
     fitted: FittedPosterior,
-    base: AdjustedNormal | None = None,
+    base: Base | None = None,
     scores: Tensor | None = None,
     radii: Tensor | None = None,
 ) -> FittedPosterior:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["AdjustedNormal", "Adjustment"]
+from monai_inn.networks.parts import Part, arguments
+
+__all__ = ["AdjustedNormal", "Adjustment", "Base"]
 
 _LEAST_SQUARE = 1e-30  # keeps the logarithm and its gradient finite at the origin
 
@@ -32,7 +35,31 @@ class Adjustment(NamedTuple):
     factor: Tensor
 
 
-class AdjustedNormal(nn.Module):
+class Base(Part):
+    """Density of a flow's latents in the place of the standard normal; channel groups are independent."""
+
+    @abstractmethod
+    def push(self, latent: Tensor) -> Tensor:
+        """Map standard normal latents ``(…, channels)`` of all or the leading groups to this density."""
+
+    @abstractmethod
+    def pull(self, value: Tensor) -> Tensor:
+        """Undo ``push``."""
+
+    @abstractmethod
+    def log_density(self, group: int, value: Tensor) -> Tensor:
+        """Log density in nats of a group's values ``(…, size, rows)``, but for ``−½ log 2π`` a channel."""
+
+    @abstractmethod
+    def spread(self, group: int) -> Tensor:
+        """By what factor typical latents of a group are spread, a scalar."""
+
+    @abstractmethod
+    def spans(self, channels: int) -> list[tuple[int, tuple[int, int]]]:
+        """Number, first and last channel of every group within the leading ``channels``."""
+
+
+class AdjustedNormal(Base):
     """Standard normal whose radius is rescaled and whose channels are scaled and shifted, group by group.
 
     A flow is over-confident where the truth's latents are too long, and biased where they are off centre.
@@ -47,6 +74,7 @@ class AdjustedNormal(nn.Module):
         knots: room for so many knots of the radius in every group.
     """
 
+    kind: ClassVar[str] = "adjusted_normal"
     shift: Tensor
     log_scale: Tensor
     radius: Tensor
@@ -54,6 +82,7 @@ class AdjustedNormal(nn.Module):
 
     def __init__(self, groups: Sequence[int], knots: int) -> None:
         super().__init__()
+        self.config = arguments(locals())
         self.knots = knots
         stops = list(itertools.accumulate(groups))
         self._spans = [(stop - size, stop) for size, stop in zip(groups, stops, strict=True)]
@@ -84,7 +113,7 @@ class AdjustedNormal(nn.Module):
         self.factor[group] = torch.cat([to.factor, to.factor[-1:].expand(len(spare))])
 
     def push(self, latent: Tensor) -> Tensor:
-        """Map standard normal latents ``(…, channels)`` of all or the leading groups to this density."""
+        """Scale, spread and shift standard normal latents ``(…, channels)`` of all or the leading groups."""
         parts = []
         for group, (start, stop) in self.spans(latent.shape[-1]):
             shift, log_scale, radius, factor = self._of(group, latent)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from typing_extensions import Self
 
-from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.flows.bases import Base
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.leading import LeadingStack
 from monai_inn.networks.kernels.chunks import (
@@ -59,7 +59,7 @@ class FlowDistribution(Distribution):
         stack: FlowStack | LeadingStack,
         condition: Tensor | None,
         channels: int | None = None,
-        base: AdjustedNormal | None = None,
+        base: Base | None = None,
     ) -> None:
         self._stack, self._condition, self._base = stack, condition, base
         self._channels = sum(stack.groups) if channels is None else channels
@@ -75,7 +75,7 @@ class FlowDistribution(Distribution):
             )
         return type(self)(self._stack, self._condition, channels, self._base)
 
-    def with_base(self, base: AdjustedNormal | None) -> Self:
+    def with_base(self, base: Base | None) -> Self:
         """Return the density that the same flow makes of another base."""
         return type(self)(self._stack, self._condition, self._channels, base)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from monai_inn.networks.flows.bases import AdjustedNormal
+from monai_inn.networks.flows.bases import Base
 from monai_inn.networks.flows.bijections import Mixing
 from monai_inn.networks.flows.couplings import Centring, CouplingBlock
 from monai_inn.networks.kernels.plan_parts import Chunk, PreparedSubnet, Sharing
@@ -35,9 +35,7 @@ class Plan:
         base: density of the latents if it is not the standard normal; ``inverse`` takes latents of it.
     """
 
-    def __init__(
-        self, stack: FlowStack, channels: int, size: int, base: AdjustedNormal | None = None
-    ) -> None:
+    def __init__(self, stack: FlowStack, channels: int, size: int, base: Base | None = None) -> None:
         self._base = base
         widest = stack.widest(channels)
         self._sharing = Sharing.of(size, stack.condition_channels, widest, stack.dtype.itemsize)
