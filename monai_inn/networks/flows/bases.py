@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.networks.parts import Part, arguments
+from monai_inn.networks.parts import Part, arguments, register
 
 __all__ = ["AdjustedNormal", "Adjustment", "Base"]
 
@@ -59,6 +59,7 @@ class Base(Part):
         """Number, first and last channel of every group within the leading ``channels``."""
 
 
+@register
 class AdjustedNormal(Base):
     """Standard normal whose radius is rescaled and whose channels are scaled and shifted, group by group.
 
