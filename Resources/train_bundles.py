@@ -45,7 +45,7 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             num_simulations=1_000_000,
             posterior_steps=12_000,
             density_steps=4_000,
-            explanation_steps=12_000,
+            explanation_steps=3_000,
             preview_steps=10_000,
             preview_observations=120_000,
             measured=40_000,

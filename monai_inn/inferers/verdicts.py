@@ -42,7 +42,7 @@ def misfit_scores(
 
     Returns:
         WAIC in nats, and the scores of the test of explanation if the network has one, ``(n, J)``; the number
-        of the strongest deviation of each family, ``(n, families)``.
+        of the strongest deviation of each of the latter, ``(n, J − 1)``.
     """
     # A density that overflows is as low as can be: such a pixel is out of distribution.
     log_prob = network.observation_log_prob(problem.density_features(observation))
@@ -68,7 +68,9 @@ class Explained:
         part = network.explanation
         self._alone = ConformalThreshold(network.ood_scores)
         self._combined = None if part is None else CombinedThreshold(part.populations())
-        self._starts = [] if part is None else [3 + sum(part.families[:i]) for i in range(len(part.families))]
+        families = () if part is None else part.families
+        # Of one finder: the number in ``reasons`` of its energy, then of the first deviation of each family.
+        self._starts = [2, *(3 + sum(families[:i]) for i in range(len(families)))]
 
     def __call__(self, observation: Tensor) -> dict[str, Tensor]:
         """Return the columns ``waic``, ``p_value``, ``ood`` and ``reason`` of observations ``(n, C)``."""
@@ -87,7 +89,7 @@ class Explained:
 
     def _reason(self, leading: Tensor, strongest: Tensor) -> Tensor:
         """Number in ``reasons`` of the leading score, and in a family of its strongest deviation."""
-        reason = leading + 1
-        for family, start in enumerate(self._starts):
-            reason = torch.where(leading == family + 2, start + strongest[:, family], reason)
-        return reason.float()
+        starts = leading.new_tensor(self._starts)
+        kind = (leading - 1).clamp_min(0)
+        place = starts[kind % len(starts)] + strongest.gather(1, kind.unsqueeze(1)).squeeze(1)
+        return torch.where(leading == 0, 1, place).float()

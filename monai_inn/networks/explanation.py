@@ -16,6 +16,9 @@ __all__ = ["Explanation", "Misfit"]
 
 _JITTER = 1e-6  # of the residuals' variance, so that their covariance can be inverted
 _LEAST_VARIANCE = 1e-12
+# How much more than as a draw from the prior the parameters of each finder must be plausible. Held to the
+# prior alone a deep finder explains phantoms by tissue that hardly exists.
+_PLAUSIBILITY = (1.0, 4.0)
 _NOISIEST = 0.999  # more noise than that of nearly all simulations excuses nothing
 
 
@@ -23,9 +26,9 @@ class Misfit(NamedTuple):
     """How much of observations is not explained.
 
     Attributes:
-        scores: one column a kind of misfit, HIGH = not explained, shape ``(…, 1 + families)``: what is left
-            as a whole, then the largest deviation of each family.
-        strongest: which deviation of each family is the largest, shape ``(…, families)``.
+        scores: one column a kind of misfit, HIGH = not explained, shape ``(…, 2 (1 + families))``: of each
+            finder what is left as a whole, then the largest deviation of each family.
+        strongest: which deviation is the largest, likewise, 0 for the whole.
     """
 
     scores: Tensor
@@ -35,18 +38,20 @@ class Misfit(NamedTuple):
 class Explanation(nn.Module):
     """The best that the model can do for an observation, and what that leaves.
 
+    Two networks, the finders, look for the parameters that explain an observation best, another stands for
+    the forward model. The residual is compared with the residuals of observations that the model does
+    explain: as a whole (energy), and by matched filters for deviations of known shape (an absorption band, a
+    dye). One finder is linear: it cannot follow what deviates a little, which then stands out. The other one
+    is a deep network held close to the prior: what is left there needs parameters that are hardly plausible.
+
     The buffers ``ordinary``, ``(1, n, J)``, and ``measured``, ``(objects, n / objects, J)``, hold scores of
     simulations and of measured objects that count as explained: WAIC, then those of ``Misfit``.
-
-    One network finds the parameters that explain an observation best, another stands for the forward model,
-    and the residual is compared with the residuals of observations that the model does explain: as a whole
-    (energy), and by matched filters for deviations of known shape (an absorption band, a dye).
 
     Args:
         num_parameters: parameters ``D``.
         num_explained: features ``K`` that are explained.
         families: how many deviations each family has.
-        width: hidden channels of both networks.
+        width: hidden channels of the networks.
         num_ordinary: simulations, and as many measurements, whose scores set the thresholds.
         objects: objects, such as organs, of which there are measurements.
     """
@@ -80,20 +85,21 @@ class Explanation(nn.Module):
             "num_ordinary": num_ordinary,
             "objects": objects,
         }
-        self.finder = _network(num_explained, width, num_parameters)
+        deep = _network(num_explained, width, num_parameters)
+        self.finders = nn.ModuleList([Linear(num_explained, num_parameters), deep])
         self.model = _network(num_parameters, width, num_explained)
         self.families = tuple(families)
+        finders, scores = len(_PLAUSIBILITY), 1 + len(_PLAUSIBILITY) * (1 + len(families))
         self.register_buffer("location", torch.zeros(num_explained))
         self.register_buffer("scale", torch.ones(num_explained))
         self.register_buffer("metric", torch.eye(num_explained))
-        self.register_buffer("mean", torch.zeros(num_explained))
-        self.register_buffer("whitening", torch.eye(num_explained))
-        self.register_buffer("growth", torch.zeros(num_explained))
+        self.register_buffer("mean", torch.zeros(finders, num_explained))
+        self.register_buffer("whitening", torch.eye(num_explained).repeat(finders, 1, 1))
+        self.register_buffer("growth", torch.zeros(finders, num_explained))
         self.register_buffer("noisiest", torch.ones(()))
-        self.register_buffer("shapes", torch.zeros(sum(families), num_explained))
-        self.register_buffer("ordinary", torch.zeros(1, num_ordinary, 2 + len(families)))
-        each = num_ordinary // max(objects, 1)
-        self.register_buffer("measured", torch.zeros(objects, each, 2 + len(families)))
+        self.register_buffer("shapes", torch.zeros(finders, sum(families), num_explained))
+        self.register_buffer("ordinary", torch.zeros(1, num_ordinary, scores))
+        self.register_buffer("measured", torch.zeros(objects, num_ordinary // max(objects, 1), scores))
 
     def populations(self) -> list[Tensor]:
         """Return the scores that set the thresholds, as ``CombinedThreshold`` takes them."""
@@ -109,7 +115,7 @@ class Explanation(nn.Module):
         """
         self.location.copy_(clean.mean(0))
         self.scale.copy_(clean.std(0).clamp_min(1e-6))
-        self.metric.copy_(_inverse_root(_covariance(noise)))
+        self.metric.copy_(_inverse_root(_covariance(noise.double())))
 
     @torch.no_grad()
     def fit_residuals(
@@ -121,34 +127,36 @@ class Explanation(nn.Module):
         observation as it does among the simulations.
 
         Args:
-            simulated: residuals of simulations, ``(N, K)``.
+            simulated: residuals of simulations, ``(finders, N, K)``.
             noise: variance of their noise, ``(N,)``, in any unit.
-            measured: residuals of measurements, ``(M, K)``, whose mean counts then.
+            measured: residuals of measurements, ``(finders, M, K)``, whose mean counts then.
             deviations: shapes of deviations of all families, ``(T, K)``, of any size.
         """
-        quiet, per_noise = _heteroscedastic(simulated.double(), noise.double())
-        mean = simulated.double().mean(0)
-        if measured is not None:
-            quiet = (quiet + _covariance(measured.double())) / 2
-            mean = measured.double().mean(0)
-        root = _inverse_root(quiet)
-        growth, axes = torch.linalg.eigh(root @ per_noise @ root.T)
-        self.mean.copy_(mean)
-        self.whitening.copy_(axes.T @ root)
-        self.growth.copy_(growth.clamp_min(0))
         self.noisiest.copy_(noise.double().quantile(_NOISIEST))
-        self.shapes.copy_(deviations.to(self.whitening) @ self.whitening.T)
+        for finder, residual in enumerate(simulated.double()):
+            quiet, per_noise = _heteroscedastic(residual, noise.double())
+            mean = residual.mean(0)
+            if measured is not None:
+                rows = measured[finder].double()
+                quiet, mean = (quiet + _covariance(rows)) / 2, rows.mean(0)
+            root = _inverse_root(quiet)
+            growth, axes = torch.linalg.eigh(root @ per_noise @ root.T)
+            self.mean[finder] = mean
+            self.whitening[finder] = axes.T @ root
+            self.growth[finder] = growth.clamp_min(0)
+            self.shapes[finder] = deviations.to(self.whitening) @ self.whitening[finder].T
 
     def simulated(self, latent: Tensor) -> Tensor:
         """Return explained features ``(…, K)`` of parameters in the flow's space ``(…, D)``."""
         return self.location + self.scale * self.model(latent)
 
     def best(self, explained: Tensor) -> Tensor:
-        """Return the parameters in the flow's space ``(…, D)`` that explain features ``(…, K)`` best."""
-        return self.finder((explained - self.location) / self.scale)  # type: ignore[no-any-return]
+        """Return the parameters in the flow's space that explain features best, ``(finders, …, D)``."""
+        seen = (explained - self.location) / self.scale
+        return torch.stack([finder(seen) for finder in self.finders])
 
     def residual(self, explained: Tensor) -> Tensor:
-        """Return what the best parameters leave of features, ``(…, K)``."""
+        """Return what the best parameters leave of features ``(…, K)``, ``(finders, …, K)``."""
         with full_precision(explained.device, trained=self):
             return explained - self.simulated(self.best(explained))
 
@@ -157,20 +165,24 @@ class Explanation(nn.Module):
         return self.misfit(self.residual(explained), noise)
 
     def misfit(self, residual: Tensor, noise: Tensor) -> Misfit:
-        """Return by how much residuals ``(…, K)`` are out of the ordinary for their noise ``(…)``."""
-        white = (residual - self.mean) @ self.whitening.T
-        weight = 1 / (1 + noise.minimum(self.noisiest).unsqueeze(-1) * self.growth)
-        found, strongest = [(white.square() * weight).sum(-1)], []
-        matches = ((white * weight) @ self.shapes.T) * (weight @ self.shapes.square().T).rsqrt()
-        for family in matches.split(self.families, -1):
-            largest = family.max(-1)
-            found.append(largest.values)
-            strongest.append(largest.indices)
-        indices = torch.stack(strongest, -1) if strongest else residual[..., :0].long()
-        return Misfit(torch.stack(found, -1), indices)
+        """Return how far residuals ``(finders, …, K)`` are out of the ordinary for their noise ``(…)``."""
+        found, strongest = [], []
+        level = noise.minimum(self.noisiest).unsqueeze(-1)
+        parts = zip(residual, self.mean, self.whitening, self.growth, self.shapes, strict=True)
+        for left, mean, whitening, growth, shapes in parts:
+            white, weight = (left - mean) @ whitening.T, 1 / (1 + level * growth)
+            energy = (white.square() * weight).sum(-1)
+            found.append(energy)
+            strongest.append(torch.zeros_like(energy, dtype=torch.int64))
+            matches = ((white * weight) @ shapes.T) * (weight @ shapes.square().T).rsqrt()
+            for family in matches.split(self.families, -1):
+                largest = family.max(-1)
+                found.append(largest.values)
+                strongest.append(largest.indices)
+        return Misfit(torch.stack(found, -1), torch.stack(strongest, -1))
 
     def loss(self, explained: Tensor, clean: Tensor, latent: Tensor) -> Tensor:
-        """Return the loss of both networks on simulations.
+        """Return the loss of all networks on simulations.
 
         Args:
             explained: features of noisy observations, ``(N, K)``.
@@ -182,10 +194,10 @@ class Explanation(nn.Module):
         fixed = {name: weight.detach() for name, weight in self.model.named_parameters()}
         best = self.best(explained)
         made = self.location + self.scale * functional_call(self.model, fixed, (best,))
-        left = (explained - made) @ self.metric.T
-        misfit = (left.square().sum(-1) + best.square().sum(-1)) / explained.shape[-1]
+        left = ((explained - made) @ self.metric.T).square().sum(-1)
+        strange = best.square().sum(-1) * best.new_tensor(_PLAUSIBILITY).unsqueeze(-1)
         # As of a Cauchy law: a few observations that nothing explains well must not rule the others.
-        return of_model + misfit.log1p().mean()
+        return of_model + ((left + strange) / explained.shape[-1]).log1p().mean(1).sum()
 
 
 def _network(inputs: int, width: int, outputs: int) -> nn.Module:

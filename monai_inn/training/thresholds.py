@@ -54,7 +54,7 @@ def set_thresholds(
     pairs = [_left(part, problem, rows, device) for rows in objects]
 
     def fit(others: Sequence[tuple[Tensor, Tensor]]) -> None:
-        together = torch.cat([rows for rows, _ in others]) if others else None
+        together = torch.cat([rows for rows, _ in others], 1) if others else None
         part.fit_residuals(residual, noise, together, deviations)
 
     def scores(of_waic: Tensor, residual: Tensor, noise: Tensor, count: int) -> Tensor:
@@ -73,7 +73,7 @@ def set_thresholds(
 def _left(
     part: Explanation, problem: InverseProblem, y: Tensor, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What the best parameters leave of observations ``(n, C)``, ``(n, K)``, and their noise ``(n,)``."""
+    """What the best parameters leave of observations ``(n, C)``, ``(finders, n, K)``, and their noise."""
     return part.residual(problem.explained_features(y).to(device)), problem.noise_level(y).to(device)
 
 
