@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["CombinedThreshold"]
 
-_GROUPS_HELD = 0.9  # share of the groups in which the rate of false alarms holds
+_GROUPS_HELD = 0.85  # share of the groups in which the rate of false alarms holds
 
 
 class CombinedThreshold:
@@ -18,7 +18,7 @@ class CombinedThreshold:
 
     Each score becomes a conformal p-value; the smallest of them is compared with those of the held-out data
     themselves, which makes the answer exact however the scores depend on one another. A population may hold
-    several groups, such as organs: the rate then holds in nine groups of ten, because an average over groups
+    several groups, such as organs: the rate then holds in 85 of 100 groups, because an average over groups
     says little about the next one. With several populations an observation is out only if it is so for each
     of them.
 

@@ -18,7 +18,7 @@ _JITTER = 1e-6  # of the residuals' variance, so that their covariance can be in
 _LEAST_VARIANCE = 1e-12
 # How much more than as a draw from the prior the parameters of each finder must be plausible. Held to the
 # prior alone a deep finder explains phantoms by tissue that hardly exists.
-_PLAUSIBILITY = (1.0, 4.0)
+_PLAUSIBILITY = (1.0, 10.0)
 _NOISIEST = 0.999  # more noise than that of nearly all simulations excuses nothing
 
 

@@ -36,8 +36,8 @@ _EXAMPLES = (
         "oximetry",
         1,
         "organ_mosaic: measured in-vivo spectra of pigs in a drawn layout (not a photograph). "
-        "Organs should be trusted; the dark corner and the phantom's inclusion should not. The dye-stained "
-        "kidney scores further out than every organ, but within the 5 % threshold: it is not flagged.",
+        "Stripes should cover the phantom and the dye-stained kidney, which no parameters explain, and parts "
+        "of the dark corner; of skin, which is no organ, they cover some per cent.",
     ),
     Example(
         "retina_fundus.hdr",
