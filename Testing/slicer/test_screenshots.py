@@ -87,7 +87,7 @@ def choose(module, app, kind, **state):
 def test_screenshot_of_the_panel(app, module, run, pictures):
     text = module.widget.ui.statusLabel.text
     assert "% of them not explained, out of distribution (stripes). Not informative: " in text
-    assert "0.2%" in module.widget.ui.validationLabel.text
+    assert "0.4%" in module.widget.ui.validationLabel.text
     assert "Research only" in module.widget.ui.intendedUseLabel.text
     choose(module, app, "interval_width")
     path = pictures / "slicer_panel.png"
@@ -111,7 +111,7 @@ def test_screenshots_of_slices(app, module, run, pictures, name, kind, state):
     picture = view.grab(pictures / f"{name}.png").astype(int)
     assert picture.shape == (480, 640, 3)
     stripes = (np.abs(picture - (217, 0, 115)).max(-1) < 12).mean()
-    assert 0.0005 < stripes < 0.02  # a corner and a phantom, whatever else is shown
+    assert 0.005 < stripes < 0.1  # a corner, a kidney with dye and a phantom, whatever else is shown
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_screenshot_of_a_posterior(app, module, run, pictures, name, voxel, star
     app.process_events()
     chart = run.find("posterior chart", class_name="vtkMRMLPlotChartNode")
     assert chart.GetTitle().startswith(start)
-    assert module.widget.ui.readoutLabel.text == chart.GetTitle()
+    assert module.widget.ui.readoutLabel.text == chart.GetTitle().replace("\n", " ")
     path = pictures / f"slicer_posterior_{name}.png"
     draw_chart(chart, path)
     assert path.stat().st_size > 5000

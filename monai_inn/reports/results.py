@@ -99,7 +99,7 @@ def infer_image(
         result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
         caption = (
             f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "
-            f"untrusted at {false_alarm:.0%} false alarms."
+            f"not explained at {false_alarm:.0%} false alarms."
         )
         from monai_inn.reports.figures import map_figure
 

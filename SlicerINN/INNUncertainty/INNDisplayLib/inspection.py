@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -182,6 +183,7 @@ def _separate_tops(height: NDArray[np.floating]) -> list[int]:
     return tops
 
 
+_TITLE = 80  # characters of a line of a chart's title
 _COLOR, _WARNING = (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
 
 
@@ -215,7 +217,7 @@ def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
         series.SetLineWidth(width)
         series.SetColor(*(_WARNING if reading.state == WITHHELD else _COLOR))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    chart.SetTitle(reading.text)
+    chart.SetTitle(textwrap.fill(reading.text, _TITLE))
     unit = "" if shown.unit == "1" else f" [{shown.unit}]"
     chart.SetXAxisTitle(f"{shown.name}: {shown.description}{unit}")
     chart.SetYAxisTitle("posterior density" + ("" if shown.unit == "1" else f" per {shown.unit}"))

@@ -44,8 +44,8 @@ _EXAMPLES = (
         "oximetry_rgb",
         4,
         "retina_fundus: a real photograph of unknown exposure and colour balance, taken as a "
-        "three-band image. Three "
-        "bands cannot tell the saturation: wide intervals and a large untrusted area are the right answer.",
+        "three-band image. Three bands cannot tell the saturation: wide intervals and a large area that is "
+        "not explained are the right answer.",
     ),
 )
 
