@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from monai_inn.applications.oximetry.problem import _smooth_deviations
+from monai_inn.applications.oximetry.bands import smooth_deviations
 from monai_inn.problems import Oximetry
 
 
@@ -19,7 +19,7 @@ def problem(request):
 def test_model_error_has_its_size_and_length():
     """Standard deviation 3 %, correlation exp(−½) at 40 nm; tolerances of 4 standard errors."""
     centre = torch.arange(500.0, 1000.0, 10.0, dtype=torch.float64)
-    basis = _smooth_deviations(centre, 0.03, 40.0)
+    basis = smooth_deviations(centre, 0.03, 40.0)
     white = torch.randn(40_000, len(basis), generator=torch.Generator().manual_seed(0))
     draws = white.double() @ basis
     assert draws.std(0).sub(0.03).abs().max() < 4 * 0.03 / math.sqrt(2 * 40_000)

@@ -46,7 +46,7 @@ def set_thresholds(
     if part is None:
         return
     shapes = [shape for family in problem.application.deviations().values() for shape in family.values()]
-    deviations = torch.stack(shapes).to(device) if shapes else part.shapes
+    deviations = torch.stack(shapes).to(device) if shapes else part.shapes[0]
     if measured is None:
         measured = problem.application.measured(part.ordinary.shape[1], seed)
     objects = [rows.float() for rows in measured.values()]
