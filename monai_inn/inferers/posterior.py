@@ -149,7 +149,7 @@ class PosteriorInferer(Inferer):
         for latent in latents:
             column = pixels.blank(len(self.space))
             for piece, q in parts:
-                column[piece] = self.space.inverse(q.push(latent[None])[0])
+                column.index_copy_(0, piece, self.space.inverse(q.push(latent[None])[0]))
             yield pixels.image(column)
 
     def _fill(self, pixels: Pixels, answer: Answer) -> Iterator[tuple[float, dict[str, Tensor]]]:
@@ -175,7 +175,8 @@ class PosteriorInferer(Inferer):
             zip(pieces, on_all_threads(task, pieces, device), strict=True), start=1
         ):
             for name, value in result.items():
-                columns[name][index] = value
+                # Assigning to an index takes milliseconds where this takes microseconds.
+                columns[name].index_copy_(0, index, value.to(columns[name]))
             yield done / len(pieces), maps
         if not pieces:
             yield 1.0, maps
