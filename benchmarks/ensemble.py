@@ -26,15 +26,15 @@ from monai_inn.metrics import auroc
 from monai_inn.metrics.ood import waic
 from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.flows.couplings import Context, Subnet
+from monai_inn.training.stages import SMALL_DENSITY
 
 _POOL, _ROWS, _MEMBERS, _BATCH, _RATE = 100_000, 4000, 5, 512, 2e-3
 _LARGE = {"num_blocks": 2, "hidden_channels": (64, 64), "num_bins": 8}
-_SMALL = {"num_blocks": 1, "hidden_channels": (32,), "num_bins": 4}
 KINDS: dict[str, tuple[dict[str, Any], int, float]] = {  # sizes, simulations a member, size of the prior
-    "as bundles have it": (_SMALL, _POOL // _MEMBERS, 0.0),
+    "as bundles have it": (SMALL_DENSITY, _POOL // _MEMBERS, 0.0),
     "larger flows": (_LARGE, _POOL // _MEMBERS, 0.0),
-    "1,000 simulations a member": (_SMALL, 1000, 0.0),
-    "randomised prior": (_SMALL, _POOL // _MEMBERS, 3.0),
+    "1,000 simulations a member": (SMALL_DENSITY, 1000, 0.0),
+    "randomised prior": (SMALL_DENSITY, _POOL // _MEMBERS, 3.0),
 }
 
 
@@ -120,8 +120,7 @@ def main() -> None:
     features = problem.density_features(problem.simulate(_POOL, seed=1)[1])
     data = build(_ROWS, 0, problem.camera)
     sets = {"simulations": problem.simulate(_ROWS, seed=2)[1], "organs": torch.from_numpy(data.pooled())}
-    sets |= {name: torch.from_numpy(y) for name, y in data.outside.items()}
-    sets |= {f"dye {amount:g}": torch.from_numpy(y) for amount, y in data.dial.items() if amount}
+    sets |= {name: torch.from_numpy(y) for name, y in data.foreign().items()}
     usable = {name: y[problem.is_valid(y)] for name, y in sets.items()}
     rows = {name: problem.density_features(y) for name, y in usable.items() if len(y)}
     smoothing = fitted.card["training"]["recipe"]["density_smoothing"]

@@ -54,6 +54,10 @@ class OodData:
         """All organs together."""
         return np.concatenate(list(self.inside.values()))
 
+    def foreign(self) -> dict[str, Array]:
+        """All that is outside, organs with some dye among it."""
+        return {**self.outside, **{f"dye {amount:g}": y for amount, y in self.dial.items() if amount}}
+
 
 def build(n: int, seed: int, camera: Any, folder: Path | None = None) -> OodData:
     """Draw every set.

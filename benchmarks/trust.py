@@ -69,7 +69,7 @@ def flagged(fitted: FittedPosterior, y: Any) -> list[float]:
 
 def evaluate(fitted: FittedPosterior, data: OodData, n: int, seed: int, leave_out: bool) -> Report:
     """Return shares that are not explained, of organs, simulations and everything else; JSON-ready."""
-    outside = {**data.outside, **{f"dye {c:g}": y for c, y in data.dial.items() if c}}
+    outside = data.foreign()
     report: Report = {"organs": {}, "sets": {name: flagged(fitted, y) for name, y in outside.items()}}
     shares = own_share(fitted.problem, data.inside) if leave_out else {}
     for organ, rows in data.inside.items():

@@ -221,8 +221,7 @@ def _heteroscedastic(residual: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     whole = centred.T @ (centred * weight.unsqueeze(1))
     slope = _positive(centred.T @ (centred * (weight * (noise - centre) / spread).unsqueeze(1)))
     rest = _positive(whole - centre * slope)
-    jitter = (_JITTER * whole.diagonal().mean()).clamp_min(_LEAST_VARIANCE)
-    return rest + jitter * torch.eye(len(rest)).to(rest), slope
+    return _raised(rest, whole), slope
 
 
 def _positive(symmetric: Tensor) -> Tensor:
@@ -233,8 +232,13 @@ def _positive(symmetric: Tensor) -> Tensor:
 
 def _covariance(rows: Tensor) -> Tensor:
     covariance = torch.atleast_2d(torch.cov(rows.T))
+    return _raised(covariance, covariance)
+
+
+def _raised(covariance: Tensor, whole: Tensor) -> Tensor:
+    """A covariance with a small share of the whole one's variance everywhere, so that it can be inverted."""
     # Observations without noise have no covariance at all.
-    jitter = (_JITTER * covariance.diagonal().mean()).clamp_min(_LEAST_VARIANCE)
+    jitter = (_JITTER * whole.diagonal().mean()).clamp_min(_LEAST_VARIANCE)
     return covariance + jitter * torch.eye(len(covariance)).to(covariance)
 
 

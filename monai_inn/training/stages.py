@@ -19,7 +19,7 @@ from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.pool import SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
-__all__ = ["Plan", "known_observations", "plans_of", "usual_parts"]
+__all__ = ["SMALL_DENSITY", "Plan", "known_observations", "plans_of", "usual_parts"]
 
 _HELD_OUT_ROWS = 4096
 # Components and templates. The more unknowns, the more directions and the more of a prior: with three angles
@@ -209,7 +209,7 @@ _OF_PIXELS = (
 )
 # Of smoothed features small flows tell as much: two blocks of (64, 64) with 8 bins gain 0.1 nats of 45 and no
 # AUROC on measured spectra, at five times the time that a pixel takes.
-_SMALL_DENSITY = {"num_blocks": 1, "hidden_channels": (32,), "num_bins": 4}
+SMALL_DENSITY = {"num_blocks": 1, "hidden_channels": (32,), "num_bins": 4}
 _OPTIONAL = ("explanation", "preview")
 # A posterior step of 32 × 32 pixels takes 55 ms on two cores, on one 90; small ones take longer on two.
 _OF_IMAGES = (
@@ -231,7 +231,7 @@ def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[
     if problem.encoder is not None:
         return {"encoder": dict(problem.encoder), "density": missing}
     if problem.observation.is_local:
-        return {"encoder": {"kind": "vector", **missing}, "density": {**_SMALL_DENSITY, **missing}}
+        return {"encoder": {"kind": "vector", **missing}, "density": {**SMALL_DENSITY, **missing}}
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     components, templates = _UP_TO_TWO if len(problem.parameters) <= 2 else _BEYOND
     return {

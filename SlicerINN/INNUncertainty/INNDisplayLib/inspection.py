@@ -137,10 +137,10 @@ def read_at(
     voxel = None if volume is None else voxel_at(volume, ras)
     if voxel is None:
         return Reading(OUTSIDE, shown)
-    if not run.usable()[voxel]:
+    if not run.usable(voxel):
         return Reading(UNUSABLE, shown, voxel)
-    state = WITHHELD if run.untrusted()[voxel] else TRUSTED
-    verdict = {"reason": run.reason(voxel), "says_nothing": bool(run.uninformative(shown.name)[voxel])}
+    state = WITHHELD if run.untrusted(voxel) else TRUSTED
+    verdict = {"reason": run.reason(voxel), "says_nothing": bool(run.uninformative(shown.name, voxel))}
     stored = run.quantiles(shown.name)
     if stored is None or not np.isfinite(stored[0][voxel]).all():
         return Reading(state, shown, voxel, **verdict)

@@ -120,15 +120,13 @@ class Run(RunNodes):
         """Where no number must be shown without a warning: out of distribution, or not usable at all."""
         return self.untrusted() | ~self.usable()
 
-    def untrusted(self) -> NDArray[np.bool_]:
-        """Usable voxels that are out of distribution."""
-        ood = self.array("ood")
-        return np.zeros(self.shape, bool) if ood is None else np.nan_to_num(ood) > 0.5
+    def untrusted(self, at: Any = ...) -> NDArray[np.bool_]:
+        """Usable voxels that are out of distribution; of one voxel, if its (k, j, i) is given."""
+        return self._flag("ood", at=at)
 
-    def uninformative(self, parameter: str) -> NDArray[np.bool_]:
+    def uninformative(self, parameter: str, at: Any = ...) -> NDArray[np.bool_]:
         """Voxels whose interval of a parameter is hardly narrower than before the measurement."""
-        found = self.array("uninformative", parameter)
-        return np.zeros(self.shape, bool) if found is None else np.nan_to_num(found) > 0.5
+        return self._flag("uninformative", parameter, at)
 
     def reason(self, voxel: tuple[int, int, int]) -> str:
         """Why a voxel is not explained, in words; empty if that is not known."""
@@ -136,10 +134,16 @@ class Run(RunNodes):
         place = 0 if number is None else int(np.nan_to_num(number[voxel]))
         return texts[place] if 0 < place < len(texts) else ""
 
-    def usable(self) -> NDArray[np.bool_]:
+    def usable(self, at: Any = ...) -> NDArray[np.bool_]:
         """Voxels that could be inferred."""
-        valid = self.array("valid")
-        return np.ones(self.shape, bool) if valid is None else valid > 0.5
+        return self._flag("valid", at=at, missing=True)
+
+    def _flag(
+        self, kind: str, parameter: str = "", at: Any = ..., missing: bool = False
+    ) -> NDArray[np.bool_]:
+        """Where a map of 0 and 1 is 1; a reading of one voxel does not go through the whole volume."""
+        found = self.array(kind, parameter)
+        return np.full(self.shape, missing)[at] if found is None else np.nan_to_num(found[at]) > 0.5
 
     @property
     def shape(self) -> tuple[int, ...]:

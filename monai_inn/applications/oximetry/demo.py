@@ -37,7 +37,7 @@ _EXAMPLES = (
         1,
         "organ_mosaic: measured in-vivo spectra of pigs in a drawn layout (not a photograph). "
         "Stripes should cover the phantom and the dye-stained kidney, which no parameters explain, and parts "
-        "of the dark corner; of skin, which is no organ, they cover some per cent.",
+        "of the dark corner. They also cover about 7 % of the skin, another tissue than the model's.",
     ),
     Example(
         "retina_fundus.hdr",
