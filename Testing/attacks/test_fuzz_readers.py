@@ -42,6 +42,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, monkeypatch, at
 @pytest.mark.parametrize(
     ("group", "name", "seeds"),
     [
+        ("images", "raw.nrrd", [162, 1411, 3568, 8410]),  # a line of a kilobyte, of which the library died
         ("images", "raw.nii", [4476]),  # an extension of the header of 2 GB
         ("xrays", "packed.mha", [2923]),  # so many axes that the library died of them
         ("tables", "camera.csv", [6120]),  # a wavelength of a metre

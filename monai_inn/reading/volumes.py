@@ -91,6 +91,7 @@ def scaled(image: Any, stored: NDArray[Any]) -> NDArray[Any]:
 
 
 _HEADER_BYTES = 2**20
+_LONGEST_FIELD = 512  # the library writes a field that it cannot read into a message of about twice as much
 _MOST_AXES = 5
 _TEXT_BYTES = 8  # of a number that takes one digit and a blank: what a double in text can become
 
@@ -158,14 +159,21 @@ def _lines(path: Path) -> Iterator[tuple[str, int]]:
 def _nrrd_data(path: Path) -> _Data:
     """Where an NRRD file keeps its numbers; names of fields may have capitals and blanks."""
     fields: dict[str, str] = {}
-    offset = path.stat().st_size
+    offset, first = path.stat().st_size, 0
     for line, end in _lines(path):
+        first = first or end  # the line with the version
         if not line:
             offset = end
             break
         name, separator, value = line.partition(":")
-        if separator and not value.startswith("=") and not line.startswith("#"):
-            fields.setdefault(name.lower().replace(" ", ""), value.strip())
+        if line.startswith("#") or value.startswith("=") or end == first:
+            continue
+        if not separator or len(line) > _LONGEST_FIELD or not line.isprintable():
+            raise BadFileError(
+                f"{path}: byte {end} of its header is in a line that is no NRRD field; the file is damaged. "
+                "Copy it again."
+            )
+        fields.setdefault(name.lower().replace(" ", ""), value.strip())
     encoding = fields.get("encoding", "raw").lower()
     skips = any(fields.get(name, "0") != "0" for name in ("lineskip", "byteskip"))
     data, start = path, offset
