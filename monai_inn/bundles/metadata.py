@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
-__all__ = ["donor_of", "list_bundles", "metadata", "overview"]
+__all__ = ["INTENDED_USE", "donor_of", "list_bundles", "metadata", "overview"]
 
 # Checked by `python -m monai.bundle verify_metadata`.
 _SCHEMA = (
@@ -30,7 +30,7 @@ _REFERENCES = (
     "Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019",
     "Adler et al., Out of distribution detection for intra-operative functional imaging, 2019",
 )
-_INTENDED_USE = "Research only. Not a medical device; not for diagnosis or treatment."
+INTENDED_USE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
 def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_bytes: int) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
         "copyright": "Copyright the monai_inn developers, Apache License 2.0",
         "data_source": " ".join([told.data_source, *fitted.card.get("sources", ())]),
         "data_type": told.data_type,
-        "intended_use": _INTENDED_USE,
+        "intended_use": INTENDED_USE,
         "eval_metrics": _headline(fitted.card),
         "references": [*_REFERENCES, *told.references],
         "network_data_format": _data_format(fitted),

@@ -24,7 +24,7 @@ from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
 
-__all__ = ["provenance", "record", "summary", "trust_summary"]
+__all__ = ["made_with", "provenance", "record", "summary", "trust_summary"]
 
 _REASONS = 3  # that are told
 _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
@@ -59,18 +59,24 @@ def record(
     }
 
 
+def made_with(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return when and with which versions and settings a result was made."""
+    return {
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "settings": settings,
+        "versions": {"python": platform.python_version()}
+        | {p: importlib.metadata.version(p) for p in _PACKAGES},
+    }
+
+
 def provenance(bundle: str | PathLike[str], settings: dict[str, Any]) -> dict[str, Any]:
     """Return when, with which versions, settings and bundle a result was made, what for, and warnings."""
     folder = find(bundle)
     metadata = describe(folder)
     about = overview(folder, metadata)
-    return {
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    return made_with(settings) | {
         "intended_use": about["intended_use"],
         "warnings": about["warnings"],
-        "settings": settings,
-        "versions": {"python": platform.python_version()}
-        | {p: importlib.metadata.version(p) for p in _PACKAGES},
         "bundle": {
             "path": str(folder.resolve()),
             "name": metadata.get("name", folder.name),

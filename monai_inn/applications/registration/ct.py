@@ -12,17 +12,21 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.projection import AttenuationVolume
+from monai_inn.applications.registration.raycasting import Materials
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import check_affine, import_library
 from monai_inn.reading.volumes import load_itk, load_nifti, scaled
 
-__all__ = ["attenuation_volume", "bone_centre", "landmarks", "read_ct", "read_labels"]
+__all__ = ["attenuation_volume", "bone_centre", "landmarks", "materials", "read_ct", "read_labels"]
 
 _LEAST_RANGE_HU = 200.0
 _BONE = 0.025  # 1/mm, about 150 HU
+_ANTI_ALIAS = 0.5  # voxels: without, rays that run between their planes see a pattern that no X-ray has
+_WATER, _BONE_HU = 0.0192, 100.0  # 1/mm at 70 keV; above, what is more is bone
 _CANDIDATES = 20_000
 _BORDER_PIXELS = 1.5  # what is left around a mask for the blur
 _VOXELS_PER_PIXEL = 2.5
+_LEAST_VOXELS = 1.5  # in a pixel, so that its blur can make up for that of interpolation
 
 
 def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
@@ -115,30 +119,79 @@ def attenuation_volume(
     Raises:
         ValueError: if the mask has another shape, or keeps nothing.
     """
-    from monai.data.meta_tensor import MetaTensor
-    from monai.transforms.spatial.array import Spacing
     from nanodrr.data.preprocess import hu_to_mu
-    from scipy.ndimage import gaussian_filter
 
     values, affine = hu_to_mu(ct.values), ct.affine
     if keep is not None:
-        if keep.shape != values.shape or not bool(keep.any()):
-            raise ValueError(
-                f"the mask has the shape {tuple(keep.shape)} and keeps {int(keep.sum())} voxels; give one of "
-                f"the CT's shape, {tuple(values.shape)}, that keeps some."
-            )
+        _check_mask(values, keep)
         values, affine = _cut(values * keep, affine, keep, pixel_mm)
     new = ct.spacing_mm.clamp(min=pixel_mm / _VOXELS_PER_PIXEL)
-    # Variances of a uniform pixel and of linear interpolation, whose kernel is a triangle.
-    blur = (pixel_mm**2 / 12 - new.square() / 6).clamp_min(0).sqrt() / ct.spacing_mm
-    smooth = torch.from_numpy(gaussian_filter(values.numpy(), blur.tolist(), mode="nearest"))
-    resampled: Any = Spacing(new.tolist(), mode="bilinear", padding_mode="border")(
-        MetaTensor(smooth[None], affine=affine)
-    )
+    volume, affine = _resampled(values[None], affine, pixel_mm, new)
     # To half precision, a thousandth of the attenuation, which bundles store.
-    return AttenuationVolume(
-        resampled[0].as_tensor().clamp(min=0).half().float().contiguous(), resampled.affine.double()
-    )
+    return AttenuationVolume(volume[0].half().float().contiguous(), affine)
+
+
+def materials(ct: AttenuationVolume, pixel_mm: float, keep: Tensor | None = None) -> Materials:
+    """Return the attenuation of a CT in HU as air to water, what soft tissue adds, and what bone adds.
+
+    How much more soft tissue and bone attenuate than water depends on the energy, hence on the scanner and
+    the X-ray unit. Taken apart like this the sum needs two weights that an X-ray itself tells.
+
+    Args:
+        ct: voxels in HU, see ``read_ct``.
+        pixel_mm: side of a pixel where the target is, over the rays along it.
+        keep: voxels to keep, as in ``attenuation_volume``.
+
+    Raises:
+        ValueError: as ``attenuation_volume``.
+    """
+    hu = ct.values
+    parts = [(1000 + hu.clamp(max=0)).clamp(min=0), hu.clamp(0, _BONE_HU), (hu - _BONE_HU).clamp(min=0)]
+    values, affine = torch.stack(parts) * (_WATER / 1000), ct.affine
+    if keep is not None:
+        _check_mask(values[0], keep)
+        cut = [_cut(part * keep, affine, keep, pixel_mm) for part in values]
+        values, affine = torch.stack([part for part, _ in cut]), cut[0][1]
+    new = ct.spacing_mm.min().clamp(min=pixel_mm / _LEAST_VOXELS).clamp(min=ct.spacing_mm.mean() / 2)
+    volume, affine = _resampled(values, affine, pixel_mm, new.expand(3), upright=True, least_blur=_ANTI_ALIAS)
+    if bool((affine.diagonal()[:3] < 0).any()):
+        flipped = [axis for axis in range(3) if affine[axis, axis] < 0]
+        size = torch.tensor(volume.shape[1:], dtype=torch.float64) - 1
+        volume, affine = volume.flip([axis + 1 for axis in flipped]), affine.clone()
+        for axis in flipped:
+            affine[axis, 3] += affine[axis, axis] * size[axis]
+    return Materials(volume.movedim(0, -1).contiguous(), affine[:3, 3], float(new))
+
+
+def _resampled(
+    values: Tensor,
+    affine: Tensor,
+    pixel_mm: float,
+    spacing_mm: Tensor,
+    upright: bool = False,
+    least_blur: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Volumes ``(N, I, J, K)`` at other spacings, blurred as an image of such pixels needs it."""
+    from monai.data.meta_tensor import MetaTensor
+    from monai.transforms.spatial.array import Spacing
+    from scipy.ndimage import gaussian_filter
+
+    # Variances of a uniform pixel and of linear interpolation, whose kernel is a triangle.
+    own = affine[:3, :3].norm(dim=0)
+    blur = (pixel_mm**2 / 12 - spacing_mm.square() / 6).clamp_min(0).sqrt() / own
+    blur = blur.clamp_min(least_blur)
+    smooth = np.stack([gaussian_filter(v.numpy(), blur.tolist(), mode="nearest") for v in values])
+    space = Spacing(spacing_mm.tolist(), diagonal=upright, mode="bilinear", padding_mode="border")
+    resampled: Any = space(MetaTensor(torch.from_numpy(smooth), affine=affine))
+    return resampled.as_tensor().clamp(min=0).float(), resampled.affine.double()
+
+
+def _check_mask(values: Tensor, keep: Tensor) -> None:
+    if keep.shape != values.shape or not bool(keep.any()):
+        raise ValueError(
+            f"the mask has the shape {tuple(keep.shape)} and keeps {int(keep.sum())} voxels; give one of the "
+            f"CT's shape, {tuple(values.shape)}, that keeps some."
+        )
 
 
 def _cut(values: Tensor, affine: Tensor, keep: Tensor, pixel_mm: float) -> tuple[Tensor, Tensor]:

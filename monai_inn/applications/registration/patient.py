@@ -9,6 +9,7 @@ from typing import Any
 
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
+from monai_inn.applications.registration.option_types import range_of, value_of
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 
 __all__ = ["add_options", "another_patient", "from_options", "patient_registration"]
@@ -125,9 +126,9 @@ def add_options(parser: argparse._ActionsContainer) -> None:
                         help="labels to register, e.g. of vertebrae; all of the CT without")  # fmt: skip
     parser.add_argument("--free", nargs="+", metavar="NAME", help="pose parameters to find, with their usual "
                         "ranges: lao cra roll right down away (lao cra)")  # fmt: skip
-    parser.add_argument("--range", action="append", default=[], type=_range, metavar="NAME=LOW:HIGH",
+    parser.add_argument("--range", action="append", default=[], type=range_of, metavar="NAME=LOW:HIGH",
                         help="range of a pose parameter to find, degrees or mm; may be repeated")  # fmt: skip
-    parser.add_argument("--fixed", action="append", default=[], type=_value, metavar="NAME=VALUE",
+    parser.add_argument("--fixed", action="append", default=[], type=value_of, metavar="NAME=VALUE",
                         help="value of a pose parameter that is known (0); may be repeated")  # fmt: skip
     parser.add_argument("--size", type=int, default=64, help="rows and columns of the image (64)")
     parser.add_argument("--field", dest="field_mm", type=float, default=200.0, metavar="MM",
@@ -144,23 +145,6 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--mismatch", type=float, default=0.0, metavar="SHARE",
                         help="smooth error of the simulation, in the same measure (0)")  # fmt: skip
     parser.add_argument("--photons", type=float, help="photons a pixel instead of --noise and --mismatch")
-
-
-def _range(text: str) -> tuple[str, tuple[float, float]]:
-    name, _, edges = text.partition("=")
-    try:
-        low, high = (float(edge) for edge in edges.split(":"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LOW:HIGH, e.g. lao=-60:60") from None
-    return name, (low, high)
-
-
-def _value(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name.strip(), float(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. roll=5") from None
 
 
 def from_options(options: argparse.Namespace) -> PoseRegistration:

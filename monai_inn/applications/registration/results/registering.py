@@ -26,7 +26,7 @@ from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import FORMAT_VERSION
 
-__all__ = ["REGISTRATION", "register_xray"]
+__all__ = ["REGISTRATION", "describe_source", "register_xray", "write_poses"]
 
 
 def register_xray(
@@ -97,14 +97,14 @@ def register_xray(
         ]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
-        first, *others = (_read(path, x) for path, x in zip(paths, read, strict=True))
+        first, *others = (describe_source(path, x) for path, x in zip(paths, read, strict=True))
         record["xray"] = first | {"notes": [*(n for x in read for n in x.notes), *notes]}
         angles = None if turned is None else list(turned)
         record["second_xray"] = others[0] | {"turned_deg": angles} if others else None
         record |= _poses(problem, observations[0], answer, drrs, tops)
         record |= {"trust": trust, "weights": account.describe_weights(weighed)}
         record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
-        files = _write(draft, problem, observations[0], answer, drrs, tops)
+        files = write_poses(draft, problem, observations[0], answer, drrs, tops)
         record |= {"files": files, "pictures": ["overview.png"]}
         from monai_inn.applications.registration.results.figures import pose_figure
 
@@ -148,7 +148,7 @@ def _poses(
     }
 
 
-def _read(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
+def describe_source(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
     """Which file an X-ray was read from, and what it says of itself."""
     return {
         "path": str(Path(path).resolve()),
@@ -172,18 +172,21 @@ def _motions(problem: PoseRegistration, xrays: list[Xray], turned: Sequence[floa
     return torch.stack([torch.eye(4, dtype=torch.float64), motion])
 
 
-def _write(
+def write_poses(
     folder: Path,
     problem: PoseRegistration,
     observation: Tensor,
     answer: poses.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[poses.Refined | None],
+    tops: Sequence[poses.Refined | None] | None = None,
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.observation.size, problem.detector
+    tops = [None] * len(drrs) if tops is None else tops
     pose_files.write_detector_image(folder / "xray.nii.gz", observation.reshape(size), detector)
-    files = [{"file": "xray.nii.gz", "what": "the X-ray as line integrals on the bundle's detector"}]
+    files = [
+        {"file": "xray.nii.gz", "what": "the X-ray as line integrals, as large as poses were found from"}
+    ]
     for number, (mode, drr, top) in enumerate(zip(answer.modes, drrs, tops, strict=True), start=1):
         files += _write_pose(folder, problem, f"{number}", mode.parameters, drr)
         difference = f"difference_{number}.nii.gz"

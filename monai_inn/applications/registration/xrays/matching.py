@@ -13,7 +13,7 @@ from monai_inn.applications.registration.xrays.contrast import line_integrals
 from monai_inn.applications.registration.xrays.formats import Xray, describe
 from monai_inn.files import BadFileError
 
-__all__ = ["match_detector"]
+__all__ = ["area_weights", "check_pixels", "known_spacing", "match_detector"]
 
 # Calibrations of X-ray systems agree to about a percent; beyond, poses would be off by millimetres.
 _TOLERANCE = 0.02
@@ -68,14 +68,14 @@ def match_detector(
         raise ValueError(
             f"brightest = {brightest}, expected a positive line integral; take the problem's own."
         )
-    _check_pixels(xray)
+    check_pixels(xray)
     notes = _check_distances(xray, detector)
     image, made = line_integrals(xray, contrast, unattenuated, scale)
     notes += made
     spacing, assumed = _known_spacing(xray, detector, spacing_mm)
     notes += assumed + _check_field(xray, detector, spacing)
-    rows = _area_weights(image.shape[0], spacing[0], detector.rows, detector.spacing_mm)
-    columns = _area_weights(image.shape[1], spacing[1], detector.columns, detector.spacing_mm)
+    rows = area_weights(image.shape[0], spacing[0], detector.rows, detector.spacing_mm)
+    columns = area_weights(image.shape[1], spacing[1], detector.columns, detector.spacing_mm)
     observed = rows @ image @ columns.T / brightest
     if mirror:
         observed = observed.flip(-1)
@@ -83,7 +83,7 @@ def match_detector(
     return _checked(xray, observed.flatten().float(), notes), notes
 
 
-def _check_pixels(xray: Xray) -> None:
+def check_pixels(xray: Xray) -> None:
     """Refuse images in which nothing can be found."""
     bad = float((~torch.isfinite(xray.values)).double().mean())
     if bad:
@@ -116,22 +116,34 @@ def _check_distances(xray: Xray, detector: Detector) -> list[str]:
     return []
 
 
+def known_spacing(
+    xray: Xray, given: float | tuple[float, float] | None
+) -> tuple[tuple[float, float] | None, list[str]]:
+    """Return the distance of rows and of columns on the detector, None if unknown, and what was assumed.
+
+    Raises:
+        ValueError: if what is given is no length.
+    """
+    spacing = (given, given) if isinstance(given, int | float) else given
+    if spacing is None:
+        return xray.spacing_mm, []
+    if not all(0 < s < math.inf for s in spacing):
+        raise ValueError(f"spacing_mm = {given}, expected positive lengths in mm.")
+    if xray.spacing_mm is None or np.allclose(spacing, xray.spacing_mm, rtol=_TOLERANCE):
+        return spacing, []
+    return spacing, [
+        f"Spacing {describe(spacing)} mm as given; the file says {describe(xray.spacing_mm)} mm."
+    ]
+
+
 def _known_spacing(
     xray: Xray, detector: Detector, given: float | tuple[float, float] | None
 ) -> tuple[tuple[float, float], list[str]]:
     """Distance of rows and of columns on the detector, and what was assumed."""
-    rows, columns = xray.values.shape
-    spacing = (given, given) if isinstance(given, int | float) else given
+    spacing, notes = known_spacing(xray, given)
     if spacing is not None:
-        if not all(0 < s < math.inf for s in spacing):
-            raise ValueError(f"spacing_mm = {given}, expected positive lengths in mm.")
-        if xray.spacing_mm is None or np.allclose(spacing, xray.spacing_mm, rtol=_TOLERANCE):
-            return spacing, []
-        return spacing, [
-            f"Spacing {describe(spacing)} mm as given; the file says {describe(xray.spacing_mm)} mm."
-        ]
-    if xray.spacing_mm is not None:
-        return xray.spacing_mm, []
+        return spacing, notes
+    rows, columns = xray.values.shape
     ratio = (columns / rows) / (detector.columns / detector.rows)
     if abs(ratio - 1) > _TOLERANCE:
         raise BadFileError(
@@ -166,7 +178,7 @@ def _check_field(xray: Xray, detector: Detector, spacing: tuple[float, float]) -
     return notes
 
 
-def _area_weights(count: int, spacing: float, out: int, out_spacing: float) -> Tensor:
+def area_weights(count: int, spacing: float, out: int, out_spacing: float) -> Tensor:
     """Return weights that average pixels over the area of a detector's, about the common centre, on one axis.
 
     Within a pixel values run as a line whose mean is the pixel's and whose slope is that of its neighbours,

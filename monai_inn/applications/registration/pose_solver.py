@@ -1,0 +1,179 @@
+"""The posterior of a pose straight from a CT and an X-ray: no training, six unknowns.
+
+Simulated radiographs at low resolution say where to look (``pose_search``). Least squares climb from there,
+at finer and finer resolution (``pose_fit``), with the X-ray unit's numbers (``radiograph``), the spectrum of
+what stays unexplained (``whitening``) and without what covers the patient (``occlusion``). Around the best
+fits ``pose_draws`` makes the posterior.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.registration.carm import Detector, camera_to_world, geodesic_degrees
+from monai_inn.applications.registration.ct import materials
+from monai_inn.applications.registration.occlusion import by_residual, collimated
+from monai_inn.applications.registration.pose_draws import Draws, draw_posterior
+from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb
+from monai_inn.applications.registration.pose_search import candidates, make_bank
+from monai_inn.applications.registration.projection import AttenuationVolume
+from monai_inn.applications.registration.radiograph import Radiograph
+from monai_inn.applications.registration.raycasting import RayCaster
+from monai_inn.applications.registration.whitening import Whitening, assumed_density, estimated_density
+
+__all__ = ["SIZES", "Solution", "Solver"]
+
+SIZES = (32, 64, 128)
+"""Pixels along the longer side of an X-ray, coarse to fine."""
+
+_STARTS, _KEPT = 40, (20, 8, 3)  # candidates, and how many of them go on to each size
+_FIRST_STEPS, _STEPS, _REFINING_STEPS = 4, 10, 4
+_MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
+_ROUNDS = 2  # of finding what covers the patient
+_SAME_DEGREES, _SAME_MM = 1.5, 3.0
+_OPEN = 0.99  # share of a pixel
+
+
+class Solution(NamedTuple):
+    """The posterior of a pose, and what it rests on.
+
+    Attributes:
+        draws: samples, modes, masses, widths.
+        explained: share of the X-ray's structure that the best pose explains.
+        image: the X-ray at the finest size, minus log intensity, shape ``(rows, columns)``.
+        models: its images in the modes, shape ``(K, rows, columns)``.
+        window: which pixels counted, shape ``(rows, columns)``.
+        detector: of these images.
+    """
+
+    draws: Draws
+    explained: float
+    image: Tensor
+    models: Tensor
+    window: Tensor
+    detector: Detector
+
+
+class Solver:
+    """Finds the poses from which X-rays of a CT were taken.
+
+    Args:
+        ct: voxels in HU, see ``ct.read_ct``.
+        target: point that angles turn about, RAS in mm.
+        unknowns: priors.
+        keep: voxels of the CT to keep; all by default.
+    """
+
+    def __init__(
+        self, ct: AttenuationVolume, target: Tensor, unknowns: Unknowns, keep: Tensor | None = None
+    ) -> None:
+        self.ct, self.target, self.unknowns, self.keep = ct, target.double(), unknowns, keep
+        self._casters: dict[Detector, RayCaster] = {}
+
+    def caster(self, detector: Detector) -> RayCaster:
+        """Return the line integrals that a detector sees."""
+        if detector not in self._casters:
+            parts = materials(self.ct, detector.spacing_at_isocentre_mm, self.keep)
+            self._casters[detector] = RayCaster(parts, detector, self.target)
+        return self._casters[detector]
+
+    @torch.no_grad()
+    def solve(
+        self,
+        images: Sequence[tuple[Detector, Tensor]],
+        samples: int = 1000,
+        seed: int = 0,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Solution:
+        """Return the posterior of one X-ray.
+
+        Args:
+            images: the X-ray as minus log intensity at each of some sizes, coarse to fine, with its detector.
+            samples: posterior samples.
+            seed: of the draws.
+            progress: called with the share done.
+        """
+        field = collimated(images[-1][1])
+        detector, image = images[0]
+        window = _open(field, image)
+        start = candidates(make_bank(self.caster(detector), self.unknowns), image, window, _STARTS)
+        progress(0.2)
+        start = torch.cat([start, self.unknowns.mean[6:].expand(len(start), -1)], 1)
+        level = self._level(detector, image, window, field)
+        fit = climb(level, self.unknowns, start, _FIRST_STEPS)
+        fit = climb(level, self.unknowns, self._distinct(fit, detector, _KEPT[0], math.inf), _STEPS)
+        for number, (detector, image) in enumerate(images[1:], start=1):
+            progress(0.2 + 0.3 * number)
+            is_last = number == len(images) - 1
+            fit = self._distinct(
+                fit, detector, _KEPT[2 if is_last else 1], _MARGIN if number > 1 else math.inf
+            )
+            window = _open(field, image) if number == 1 else _larger(level.whitening.window, image)
+            level, fit = self._refined(self._level(detector, image, window, field), field, fit)
+        fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
+        draws = draw_posterior(level, self.unknowns, fit, samples, seed)
+        models = level.radiograph(draws.fit.x[:, :6], draws.fit.x[:, 6:])
+        explained = _explained(level, models[0])
+        return Solution(draws, explained, image, models, level.whitening.window, detector)
+
+    def _level(self, detector: Detector, image: Tensor, window: Tensor, field: Tensor) -> Level:
+        scattering = None if bool((field == 1).all()) else _shrunk(field, image)
+        density = assumed_density(image, window, detector.spacing_at_isocentre_mm)
+        return Level(Radiograph(self.caster(detector), scattering), image, Whitening(window, density))
+
+    def _refined(self, level: Level, field: Tensor, fit: Fit) -> tuple[Level, Fit]:
+        """Fits at one size, without what covers the patient and with the noise that is there."""
+        pixel_mm = level.radiograph.caster.detector.spacing_at_isocentre_mm
+        fit = climb(level, self.unknowns, fit.x, _STEPS)
+        for _ in range(_ROUNDS):
+            best = fit.at(fit.loss.argmin()[None])
+            residual = level.image - level.radiograph(best.x[:, :6], best.x[:, 6:])[0]
+            whole = Whitening(_open(field, residual), level.whitening.density)
+            window = by_residual(whole.pixels(whole(residual)), level.whitening.window)
+            density = estimated_density(residual, level.whitening, pixel_mm)
+            level = level._replace(whitening=Whitening(window, density))
+            fit = climb(level, self.unknowns, fit.x, _REFINING_STEPS)
+        return level, fit
+
+    def _distinct(self, fit: Fit, detector: Detector, count: int, margin: float) -> Fit:
+        """The best fits, each pose once."""
+        order = fit.loss.argsort()
+        camera = camera_to_world(fit.x[:, :6], detector, self.target)
+        kept: list[int] = []
+        for index in order.tolist():
+            if len(kept) == count or float(fit.loss[index] - fit.loss[order[0]]) > margin:
+                break
+            others = torch.tensor(kept, dtype=torch.int64)
+            turned = geodesic_degrees(camera[others], camera[index])
+            moved = (fit.x[others, 3:5] - fit.x[index, 3:5]).norm(dim=1)
+            if not bool(((turned < _SAME_DEGREES) & (moved < _SAME_MM)).any()):
+                kept.append(index)
+        return fit.at(torch.tensor(kept))
+
+
+def _explained(level: Level, model: Tensor) -> float:
+    """Squared correlation of an X-ray with its model where errors of any simulation are small."""
+    window, pixel_mm = level.whitening.window, level.radiograph.caster.detector.spacing_at_isocentre_mm
+    whitening = Whitening(window, assumed_density(level.image, window, pixel_mm))
+    first, second = (whitening(part - part[window > 0.5].mean()).double() for part in (level.image, model))
+    return float((first @ second) ** 2 / (first.square().sum() * second.square().sum()))
+
+
+def _shrunk(field: Tensor, like: Tensor) -> Tensor:
+    """A field at a smaller size: the share of each pixel that is open."""
+    return torch.nn.functional.adaptive_avg_pool2d(field[None], (like.shape[0], like.shape[1]))[0]
+
+
+def _open(field: Tensor, like: Tensor) -> Tensor:
+    """The pixels of a smaller size that are open as a whole."""
+    return (_shrunk(field, like) > _OPEN).float()
+
+
+def _larger(window: Tensor, like: Tensor) -> Tensor:
+    """A window at a larger size."""
+    return torch.nn.functional.interpolate(window[None, None], like.shape, mode="nearest")[0, 0]

@@ -1,0 +1,81 @@
+"""An X-ray as it is, at several sizes, each with its detector: for registration without a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.registration.carm import Detector
+from monai_inn.applications.registration.xrays.contrast import line_integrals
+from monai_inn.applications.registration.xrays.formats import Xray
+from monai_inn.applications.registration.xrays.matching import area_weights, check_pixels, known_spacing
+from monai_inn.files import BadFileError
+
+__all__ = ["images_by_size"]
+
+_NEAREST = 1e-3  # of the largest intensity: what no photon reaches is no darker
+
+
+def images_by_size(
+    xray: Xray,
+    sizes: Sequence[int],
+    *,
+    source_detector_mm: float | None = None,
+    source_isocentre_mm: float | None = None,
+    contrast: str | None = None,
+    unattenuated: float | None = None,
+    scale: float | None = None,
+    spacing_mm: float | tuple[float, float] | None = None,
+    mirror: bool = False,
+) -> tuple[list[tuple[Detector, Tensor]], list[str]]:
+    """Return minus log intensity at each size, with its detector, and sentences about what was assumed.
+
+    Args:
+        xray: the image, see ``read_xray``.
+        sizes: pixels along the longer side.
+        source_detector_mm: distance from source to detector; that of the file, or 1020 mm.
+        source_isocentre_mm: distance from source to isocentre; that of the file, or 5/6 of the former.
+        contrast: see ``match_detector``, as the others.
+        unattenuated: grey value where nothing is in the beam.
+        scale: line integral of one grey value of an attenuation image.
+        spacing_mm: distance of pixels on the detector; that of the file by default.
+        mirror: whether to reverse the columns.
+
+    Raises:
+        ValueError: as ``match_detector``, or if the spacing is not known or the image smaller than a size.
+    """
+    check_pixels(xray)
+    told = xray.geometry or {}
+    to_detector = source_detector_mm or told.get("source_detector_mm") or 1020.0
+    to_isocentre = source_isocentre_mm or told.get("source_isocentre_mm") or to_detector * 850 / 1020
+    image, notes = line_integrals(xray, contrast, unattenuated, scale)
+    if not (source_detector_mm or told.get("source_detector_mm")):
+        notes.append(f"Source to detector: {to_detector:g} mm, for the file does not say; --source-detector.")
+    spacing, assumed = known_spacing(xray, spacing_mm)
+    notes += assumed
+    if spacing is None:
+        raise BadFileError(
+            f"{xray.source}: the distance of pixels is unknown; give --spacing, in mm on the detector."
+        )
+    rows, columns = image.shape
+    if max(rows, columns) < max(sizes):
+        raise BadFileError(
+            f"{xray.source}: has {rows} × {columns} pixels; {max(sizes)} along the longer side are needed."
+        )
+    intensity = torch.exp(-(image.flip(-1) if mirror else image))
+    if mirror:
+        notes.append("Columns were reversed, as asked for.")
+    found = []
+    longer = max(rows * spacing[0], columns * spacing[1])
+    for size in sizes:
+        pitch = longer / size
+        shape = [max(8, round(n * s / pitch)) for n, s in zip((rows, columns), spacing, strict=True)]
+        detector = Detector(shape[0], shape[1], pitch, to_detector, to_isocentre)
+        along, across = (
+            area_weights(n, s, m, pitch) for n, s, m in zip((rows, columns), spacing, shape, strict=True)
+        )
+        averaged = along @ intensity @ across.T
+        found.append((detector, -averaged.clamp_min(_NEAREST * float(averaged.max())).log().float()))
+    return found, notes
