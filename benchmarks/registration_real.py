@@ -3,9 +3,9 @@
     python benchmarks/registration_real.py --ct CT.nii.gz [CT.nii.gz …] [--xrays 50] [--seed 0] [--json]
 
 X-rays are simulated otherwise than the solver models them: by another renderer (nanodrr) on the CT's own
-voxels with sixteen rays a pixel, five energies, water and bone apart, scatter of random amount and width, blur,
-photon noise, an unknown exposure. In one of six a rod lies over the patient, in one of six a collimator closes
-up to 36 % on each axis.
+voxels with sixteen rays a pixel, five energies, water and bone apart, scatter of random amount and width,
+blur, photon noise, an unknown exposure. In one of six a rod lies over the patient, in one of six a collimator
+closes up to 36 % on each axis.
 """
 
 from __future__ import annotations
