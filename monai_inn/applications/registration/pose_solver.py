@@ -33,6 +33,7 @@ SIZES = (32, 64, 128)
 
 _STARTS, _KEPT = 40, (20, 8, 3)  # candidates, and how many of them go on to each size
 _FIRST_STEPS, _STEPS, _REFINING_STEPS = 4, 10, 4
+_CENTRES, _AWAY = 4, (6.0, 6.0, 4.0, 5.0, 5.0, 15.0)  # fits to look around, degrees and mm
 _MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
 _ROUNDS = 2  # of finding what covers the patient
 _SAME_DEGREES, _SAME_MM = 1.5, 3.0
@@ -105,8 +106,7 @@ class Solver:
         progress(0.2)
         start = torch.cat([start, self.unknowns.mean[6:].expand(len(start), -1)], 1)
         level = self._level(detector, image, window, field)
-        fit = climb(level, self.unknowns, start, _FIRST_STEPS)
-        fit = climb(level, self.unknowns, self._distinct(fit, detector, _KEPT[0], math.inf), _STEPS)
+        fit = self._searched(level, start, seed)
         for number, (detector, image) in enumerate(images[1:], start=1):
             progress(0.2 + 0.3 * number)
             is_last = number == len(images) - 1
@@ -125,6 +125,26 @@ class Solver:
         scattering = None if bool((field == 1).all()) else _shrunk(field, image)
         density = assumed_density(image, window, detector.spacing_at_isocentre_mm)
         return Level(Radiograph(self.caster(detector), scattering), image, Whitening(window, density))
+
+    def _searched(self, level: Level, start: Tensor, seed: int) -> Fit:
+        """Best fits at the coarsest size: from the candidates, then from around the best of those."""
+        first = self._climbed(level, start)
+        centres = self._distinct(first, level.radiograph.caster.detector, _CENTRES, math.inf).x
+        second = self._climbed(level, self._around(centres, seed))
+        return Fit(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+
+    def _climbed(self, level: Level, start: Tensor) -> Fit:
+        fit = climb(level, self.unknowns, start, _FIRST_STEPS)
+        kept = self._distinct(fit, level.radiograph.caster.detector, _KEPT[0], math.inf)
+        return climb(level, self.unknowns, kept, _STEPS)
+
+    def _around(self, centres: Tensor, seed: int) -> Tensor:
+        """Rows near some others: least squares end in small valleys beside the right one."""
+        generator = torch.Generator().manual_seed(seed)
+        x = centres.repeat_interleave(_STARTS // len(centres), 0)
+        moved = torch.randn(len(x), 6, generator=generator, dtype=torch.float64) * torch.tensor(_AWAY)
+        x[:, :6] += moved * self.unknowns.free[:6]
+        return self.unknowns.inside(x)
 
     def _refined(self, level: Level, field: Tensor, fit: Fit) -> tuple[Level, Fit]:
         """Fits at one size, without what covers the patient and with the noise that is there."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,9 +16,11 @@ from torch import Tensor
 from monai_inn.applications.registration.poses import PosePosterior
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.views import ViewMap
+from monai_inn.problems import Parameter
 
 __all__ = ["pose_figure", "view_figure"]
 
+_DOT = 0.05  # of the prior's range
 _DPI, _PANEL_IN, _MOST_ROWS = 130, 2.5, 3
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
@@ -29,6 +32,7 @@ def pose_figure(
     drrs: Sequence[Tensor],
     record: dict[str, Any],
     path: Path,
+    counted: Tensor | None = None,
 ) -> None:
     """Draw one PNG; at most the three heaviest poses have images, all are in the posterior.
 
@@ -39,6 +43,7 @@ def pose_figure(
         drrs: simulated X-ray of each of its modes, shape ``(C,)``.
         record: what ``registration.json`` is going to say.
         path: file to write.
+        counted: which pixels were compared, shape ``(rows, columns)``, boolean; all by default.
     """
     shown = record["modes"][:_MOST_ROWS]
     size = (4.7 * _PANEL_IN, (len(shown) + 0.55) * _PANEL_IN)
@@ -54,7 +59,8 @@ def pose_figure(
         pose = ", ".join(f"{name} {mode['pose'][name]:.0f}{_unit(problem, name)}" for name in problem.targets)
         _image(axes[0], xray, "X-ray", (0.0, top), "gray")
         _image(axes[1], drr, f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", (0.0, top), "gray")
-        drawn = _image(axes[2], xray - drr, "X-ray − simulated", (-0.5 * top, 0.5 * top), "RdBu_r")
+        left = xray - drr if counted is None else (xray - drr).masked_fill(~counted, torch.nan)
+        drawn = _image(axes[2], left, "X-ray − simulated", (-0.5 * top, 0.5 * top), "RdBu_r")
         bar = images.colorbar(drawn, ax=axes[2], fraction=0.046, pad=0.02)
         bar.ax.tick_params(labelsize=6)
         bar.set_label("share of the brightest", fontsize=6)
@@ -75,6 +81,7 @@ def _image(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], c
     axes.set_title(title, fontsize=7)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_facecolor("#9a9a9a")  # of what was left out
     return axes.imshow(image.detach().cpu().numpy(), colours, vmin=limits[0], vmax=limits[1])
 
 
@@ -89,14 +96,23 @@ def _posterior(axes: Axes, problem: PoseRegistration, answer: PosePosterior) -> 
             axes.hist(own[:, 0], np.linspace(first.low, first.high, 91).tolist(), color=colour, label=label)
         else:
             axes.scatter(own[:, 0], own[:, 1], s=3, alpha=0.5, color=colour, linewidths=0, label=label)
-    axes.set_xlim(first.low, first.high)
+    axes.set_xlim(*_limits(first, answer.samples[:, 0]))
     axes.set_xlabel(f"{first.name} ({first.unit})", fontsize=8)
     if second is not None:
-        axes.set_ylim(second.low, second.high)
+        axes.set_ylim(*_limits(second, answer.samples[:, 1]))
         axes.set_ylabel(f"{second.name} ({second.unit})", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.set_title(f"{len(answer.samples)} posterior samples", fontsize=7)
     axes.legend(fontsize=7, markerscale=3, framealpha=0.9)
+
+
+def _limits(parameter: Parameter, samples: Tensor) -> tuple[float, float]:
+    """The prior's range, or that of the samples where they fill so little of it that they would be a dot."""
+    low, high = float(samples.min()), float(samples.max())
+    if high - low > _DOT * (parameter.high - parameter.low):
+        return parameter.low, parameter.high
+    margin = 0.5 * max(high - low, 1e-3)
+    return low - margin, high + margin
 
 
 def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:

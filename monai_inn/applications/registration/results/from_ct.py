@@ -113,7 +113,7 @@ def register_to_ct(
         record |= {"files": write_poses(draft, problem, shown, answer, drrs), "pictures": ["overview.png"]}
         from monai_inn.applications.registration.results.figures import pose_figure
 
-        pose_figure(problem, shown, answer, drrs, record, draft / "overview.png")
+        pose_figure(problem, shown, answer, drrs, record, draft / "overview.png", found.window > 0.5)
         write_json(draft / REGISTRATION, record)
     return record
 
