@@ -21,6 +21,9 @@ from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, l
 __all__ = ["Draws", "draw_posterior"]
 
 _BLOCKS = 4  # along each side, over which scores are summed
+# What the residual does not show: of 30 realistic X-rays (docs/registration.md) 57 % had the truth in their
+# region of 90 % without, 87 % with it.
+_UNSEEN = 1.5
 _FREEDOM, _WIDER = 7.0, 1.2  # of the Student-t proposal
 _WEIGHED, _AT_A_TIME = 32, 16
 _NATS = 12.0  # that a mode may be worse
@@ -129,7 +132,7 @@ def _widened(level: Level, unknowns: Unknowns, fit: Fit, k: int, plain: Tensor) 
     mean = torch.nn.functional.adaptive_avg_pool2d(scores, _BLOCKS).flatten(1).double()
     sums = mean * scores[0].numel() / _BLOCKS**2
     sums = sums - sums.mean(1, keepdim=True)
-    return plain + plain @ (sums @ sums.T) @ plain
+    return _UNSEEN**2 * (plain + plain @ (sums @ sums.T) @ plain)
 
 
 def _weighed(
