@@ -28,7 +28,6 @@ from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.problem import RANGES
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector
-from monai_inn.applications.registration.radiograph import NUISANCES
 from monai_inn.metrics.scores import registration_error
 
 # At 40, 50, 60, 80, 100 keV: share of the photons; water and bone in cm²/g (NIST XCOM), 1 and 1.92 g/cm³.
@@ -98,12 +97,6 @@ def detector(pixels: int) -> Detector:
     return Detector(pixels, pixels, FIELD_MM * 1.2 / pixels)
 
 
-def unknowns() -> Unknowns:
-    rows = [(0.0, torch.inf, *edges) for edges in RANGES.values()] + [n[1:5] for n in NUISANCES]
-    mean, sd, low, high = torch.tensor(rows, dtype=torch.float64).T
-    return Unknowns(mean, sd, low, high, torch.ones(len(rows), dtype=torch.bool))
-
-
 def at_size(image: np.ndarray, size: int) -> Tensor:
     step = len(image) // size
     return torch.from_numpy(-np.log(image.reshape(size, step, size, step).mean((1, 3)))).float()
@@ -143,7 +136,7 @@ def main() -> None:
         began = time.monotonic()
         ct = read_ct(path)
         unit = Unit(ct)
-        solver = Solver(ct, unit.target, unknowns())
+        solver = Solver(ct, unit.target, Unknowns.of(RANGES, {}))
         for size in SIZES:
             solver.caster(detector(size))
         prepared, rows = time.monotonic() - began, []

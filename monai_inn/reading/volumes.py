@@ -159,14 +159,13 @@ def _lines(path: Path) -> Iterator[tuple[str, int]]:
 def _nrrd_data(path: Path) -> _Data:
     """Where an NRRD file keeps its numbers; names of fields may have capitals and blanks."""
     fields: dict[str, str] = {}
-    offset, first = path.stat().st_size, 0
-    for line, end in _lines(path):
-        first = first or end  # the line with the version
+    offset = path.stat().st_size
+    for number, (line, end) in enumerate(_lines(path)):
         if not line:
             offset = end
             break
         name, separator, value = line.partition(":")
-        if line.startswith("#") or value.startswith("=") or end == first:
+        if number == 0 or line.startswith("#") or value.startswith("="):  # the version, remarks, notes
             continue
         if not separator or len(line) > _LONGEST_FIELD or not line.isprintable():
             raise BadFileError(

@@ -154,12 +154,6 @@ def materials(ct: AttenuationVolume, pixel_mm: float, keep: Tensor | None = None
         values, affine = torch.stack([part for part, _ in cut]), cut[0][1]
     new = ct.spacing_mm.min().clamp(min=pixel_mm / _LEAST_VOXELS).clamp(min=ct.spacing_mm.mean() / 2)
     volume, affine = _resampled(values, affine, pixel_mm, new.expand(3), upright=True, least_blur=_ANTI_ALIAS)
-    if bool((affine.diagonal()[:3] < 0).any()):
-        flipped = [axis for axis in range(3) if affine[axis, axis] < 0]
-        size = torch.tensor(volume.shape[1:], dtype=torch.float64) - 1
-        volume, affine = volume.flip([axis + 1 for axis in flipped]), affine.clone()
-        for axis in flipped:
-            affine[axis, 3] += affine[axis, axis] * size[axis]
     return Materials(volume.movedim(0, -1).contiguous(), affine[:3, 3], float(new))
 
 

@@ -9,8 +9,6 @@ __all__ = ["by_residual", "collimated"]
 
 _OUTLIER = 5.0  # robust standard deviations
 _LEAST_SHARE = 0.2  # of an image that must stay
-
-
 _JUMP = 0.03  # of the image's range
 _OF_LINE = 0.5  # share of a line that must show the jump
 _DEEPEST = 0.45  # share of the image that one blade may cover

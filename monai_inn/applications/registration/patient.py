@@ -7,12 +7,23 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from torch import Tensor
+
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
 from monai_inn.applications.registration.option_types import range_of, value_of
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
+from monai_inn.applications.registration.projection import AttenuationVolume
 
-__all__ = ["add_options", "another_patient", "from_options", "patient_registration"]
+__all__ = [
+    "add_options",
+    "another_patient",
+    "from_options",
+    "in_order",
+    "patient_registration",
+    "problem_of",
+    "read_patient",
+]
 
 # Arguments that are attributes of a detector, and options.
 _OF_DETECTOR = ("source_detector_mm", "source_isocentre_mm", "beam", "view")
@@ -56,10 +67,7 @@ def patient_registration(
         FileNotFoundError: if a file is missing.
         ValueError: if a file or an argument is not usable.
     """
-    if (labels is None) != (not keep):
-        raise ValueError(
-            "labels and the numbers to keep come together; give both (--labels FILE --keep 28 29), or none."
-        )
+    _check_labels(labels, keep)
     if not 8 <= size <= 512 or not 10 <= field_mm <= 1000:
         raise ValueError(
             f"size = {size}, field_mm = {field_mm:g}; give 8 to 512 pixels and a field of 10 to 1000 mm."
@@ -68,18 +76,49 @@ def patient_registration(
     detector = Detector(
         size, size, field_mm / size * magnification, source_detector_mm, source_isocentre_mm, beam, view
     )
+    hounsfield, mask = read_patient(ct, labels, keep)
+    return problem_of(hounsfield, mask, detector, free=free, fixed=fixed, target=target, noise=noise)
+
+
+def _check_labels(labels: str | PathLike[str] | None, keep: Sequence[int]) -> None:
+    if (labels is None) != (not keep):
+        raise ValueError(
+            "labels and the numbers to keep come together; give both (--labels FILE --keep 28 29), or none."
+        )
+
+
+def read_patient(
+    ct: str | PathLike[str], labels: str | PathLike[str] | None, keep: Sequence[int]
+) -> tuple[AttenuationVolume, Tensor | None]:
+    """Return a CT's voxels in HU, and which of them are registered, None for all.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is not usable, or labels come without numbers to keep.
+    """
+    _check_labels(labels, keep)
     hounsfield = read_ct(ct)
-    mask = None if labels is None else read_labels(labels, keep, hounsfield)
+    return hounsfield, None if labels is None else read_labels(labels, keep, hounsfield)
+
+
+def problem_of(
+    hounsfield: AttenuationVolume, mask: Tensor | None, detector: Detector, **options: Any
+) -> PoseRegistration:
+    """Return the registration of a CT before a detector, at the resolution that its pixels need.
+
+    Args:
+        hounsfield: voxels in HU.
+        mask: voxels to keep; all by default.
+        detector: the C-arm.
+        options: further arguments of ``PoseRegistration``.
+    """
     volume = attenuation_volume(hounsfield, detector.spacing_at_isocentre_mm, mask)
-    return PoseRegistration(
-        volume.values,
-        volume.affine.tolist(),
-        free=free,
-        fixed=fixed,
-        target=target,
-        detector=detector,
-        noise=noise,
-    )
+    return PoseRegistration(volume.values, volume.affine.tolist(), detector=detector, **options)
+
+
+def in_order(free: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """Return ranges of pose parameters in the order of ``RANGES``, unknown names last."""
+    return {name: free[name] for name in RANGES if name in free} | dict(free)
 
 
 def another_patient(
@@ -164,7 +203,7 @@ def from_options(options: argparse.Namespace) -> PoseRegistration:
     return patient_registration(
         options.ct,
         **{name: getattr(options, name) for name in _OPTIONS},
-        free={name: free[name] for name in RANGES if name in free} | free,
+        free=in_order(free),
         fixed=dict(options.fixed),
         noise={"photons": options.photons, "sd": options.noise, "mismatch_sd": options.mismatch},
     )

@@ -77,7 +77,7 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     temper = inflation[fit.loss.argmin()].square().clamp_min(1.0)
     evidence = -(fit.loss - fit.loss.min()) / temper + 0.5 * torch.logdet(wide)
     kept = torch.nonzero(evidence > evidence.max() - _NATS).flatten()
-    label, z, weight = _weighed(level, unknowns, fit.at(kept), plain[kept], generator)
+    label, z, weight = _weighed(level, unknowns, fit.at(kept), plain[kept], narrow[kept], generator)
     # Each mode's mean weight is what its normal approximation got wrong of its mass.
     gained = torch.zeros(len(kept), dtype=torch.float64).index_add_(0, label, weight)
     drawn = torch.bincount(label, minlength=len(kept)).clamp_min(1)
@@ -136,14 +136,22 @@ def _widened(level: Level, unknowns: Unknowns, fit: Fit, k: int, plain: Tensor) 
 
 
 def _weighed(
-    level: Level, unknowns: Unknowns, fit: Fit, plain: Tensor, generator: torch.Generator
+    level: Level,
+    unknowns: Unknowns,
+    fit: Fit,
+    plain: Tensor,
+    narrow: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws around each fit in turn: its number, standardised pose, and likelihood over proposal."""
-    free = int(unknowns.free[:6].sum())
+    """Draws around each fit in turn: its number, standardised pose, and likelihood over proposal.
+
+    ``narrow`` is the Cholesky factor of the pose's share of the covariance ``plain``.
+    """
+    free = narrow.shape[-1]
     label = torch.arange(_WEIGHED) % len(plain)
     normal = torch.randn(_WEIGHED, free + int(_FREEDOM), generator=generator, dtype=torch.float64)
     z = _WIDER * normal[:, :free] * (_FREEDOM / normal[:, free:].square().sum(1, keepdim=True)).sqrt()
-    step = (torch.linalg.cholesky(plain[:, :free, :free])[label] @ z.unsqueeze(2)).squeeze(2)
+    step = (narrow[label] @ z.unsqueeze(2)).squeeze(2)
     # What the X-ray unit does goes along, as the linear fit has it.
     along = plain[:, free:, :free] @ torch.linalg.inv(plain[:, :free, :free])
     x = fit.x[label]

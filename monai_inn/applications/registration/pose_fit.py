@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.radiograph import Radiograph
+from monai_inn.applications.registration.carm import POSE
+from monai_inn.applications.registration.radiograph import NUISANCES, Radiograph
 from monai_inn.applications.registration.whitening import Whitening
 
 __all__ = ["Fit", "Level", "Unknowns", "climb", "loss_at"]
@@ -33,6 +35,22 @@ class Unknowns(NamedTuple):
     low: Tensor
     high: Tensor
     free: Tensor
+
+    @classmethod
+    def of(cls, free: Mapping[str, Sequence[float]], fixed: Mapping[str, float]) -> Unknowns:
+        """Return flat priors of a pose's free parameters and those of the X-ray unit.
+
+        Args:
+            free: range of every pose parameter that is to be found.
+            fixed: value of the others; 0 where not given.
+        """
+        rows = []
+        for name in POSE:
+            low, high = free.get(name, [fixed.get(name, 0.0)] * 2)
+            rows.append(((low + high) / 2, torch.inf, low, high, name in free))
+        rows += [(n.mean, n.sd, n.low, n.high, True) for n in NUISANCES]
+        mean, sd, low, high, is_free = torch.tensor(rows, dtype=torch.float64).T
+        return cls(mean, sd, low, high, is_free > 0)
 
     def inside(self, x: Tensor) -> Tensor:
         """Return rows ``(B, 13)`` within the bounds; an angle that may take a full turn is turned back."""

@@ -13,7 +13,7 @@ from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
 
-__all__ = ["Bank", "candidates", "make_bank"]
+__all__ = ["Bank", "candidates", "distinct", "make_bank"]
 
 _STEPS_DEGREES = (6.0, 7.5, 7.5)  # of lao, cra and roll
 _MOST_SHIFT = 8  # pixels
@@ -76,7 +76,11 @@ def candidates(bank: Bank, image: Tensor, window: Tensor, count: int) -> Tensor:
         window: share by which each pixel counts, same shape.
         count: most of them.
     """
-    found = [_apart(bank, *_best(bank, image, window, blurs), count // len(_BLURS)) for blurs in _BLURS]
+    found = []
+    for blurs in _BLURS:
+        score, pose = _best(bank, image, window, blurs)
+        apart = (_APART_DEGREES, _APART_PIXELS * bank.detector.spacing_at_isocentre_mm)
+        found.append(pose[distinct(pose, score, bank.detector, apart, count // len(_BLURS))])
     return torch.cat(found)
 
 
@@ -101,19 +105,29 @@ def _best(bank: Bank, image: Tensor, window: Tensor, blurs: tuple[float, float])
     return best, pose
 
 
-def _apart(bank: Bank, score: Tensor, pose: Tensor, count: int) -> Tensor:
-    """The best poses ``(K, 6)``, no two of them close together."""
-    camera = camera_to_world(pose, bank.detector, torch.zeros(3))
+def distinct(
+    pose: Tensor, score: Tensor, detector: Detector, apart: tuple[float, float], count: int
+) -> Tensor:
+    """Return indices of the poses ``(N, 6)`` of highest score, best first, no two of them close together.
+
+    Args:
+        pose: shape ``(N, 6)``.
+        score: shape ``(N,)``.
+        detector: their C-arm.
+        apart: degrees and, in the image plane, mm; poses that differ by less in both are one.
+        count: most of them.
+    """
+    camera = camera_to_world(pose, detector, torch.zeros(3))
     chosen: list[int] = []
     left = torch.ones(len(pose), dtype=torch.bool)
     while len(chosen) < count and bool(left.any()):
         top = int(torch.where(left, score, -torch.inf).argmax())
         chosen.append(top)
         turned = geodesic_degrees(camera, camera[top])
-        moved = (pose[:, 3:5] - pose[top, 3:5]).norm(dim=1) / bank.detector.spacing_at_isocentre_mm
-        left &= (turned > _APART_DEGREES) | (moved > _APART_PIXELS)
+        moved = (pose[:, 3:5] - pose[top, 3:5]).norm(dim=1)
+        left &= (turned > apart[0]) | (moved > apart[1])
         left[top] = False
-    return pose[chosen]
+    return torch.tensor(chosen)
 
 
 def _smoothed(images: Tensor, width: float) -> Tensor:

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.carm import Detector, camera_to_world, geodesic_degrees
+from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import materials
 from monai_inn.applications.registration.occlusion import by_residual, collimated
 from monai_inn.applications.registration.pose_draws import Draws, draw_posterior
 from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb
-from monai_inn.applications.registration.pose_search import candidates, make_bank
+from monai_inn.applications.registration.pose_search import candidates, distinct, make_bank
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
@@ -36,7 +36,7 @@ _FIRST_STEPS, _STEPS, _REFINING_STEPS = 4, 10, 4
 _CENTRES, _AWAY = 4, (6.0, 6.0, 4.0, 5.0, 5.0, 15.0)  # fits to look around, degrees and mm
 _MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
 _ROUNDS = 2  # of finding what covers the patient
-_SAME_DEGREES, _SAME_MM = 1.5, 3.0
+_SAME = (1.5, 3.0)  # degrees and mm
 _OPEN = 0.99  # share of a pixel
 
 
@@ -94,7 +94,7 @@ class Solver:
         """Return the posterior of one X-ray.
 
         Args:
-            images: the X-ray as minus log intensity at each of some sizes, coarse to fine, with its detector.
+            images: the X-ray as minus log intensity at each of ``SIZES``, with its detector.
             samples: posterior samples.
             seed: of the draws.
             progress: called with the share done.
@@ -109,10 +109,7 @@ class Solver:
         fit = self._searched(level, start, seed)
         for number, (detector, image) in enumerate(images[1:], start=1):
             progress(0.2 + 0.3 * number)
-            is_last = number == len(images) - 1
-            fit = self._distinct(
-                fit, detector, _KEPT[2 if is_last else 1], _MARGIN if number > 1 else math.inf
-            )
+            fit = self._distinct(fit, detector, _KEPT[number], _MARGIN if number > 1 else math.inf)
             window = _open(field, image) if number == 1 else _larger(level.whitening.window, image)
             level, fit = self._refined(self._level(detector, image, window, field), field, fit)
         fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
@@ -162,18 +159,8 @@ class Solver:
 
     def _distinct(self, fit: Fit, detector: Detector, count: int, margin: float) -> Fit:
         """The best fits, each pose once."""
-        order = fit.loss.argsort()
-        camera = camera_to_world(fit.x[:, :6], detector, self.target)
-        kept: list[int] = []
-        for index in order.tolist():
-            if len(kept) == count or float(fit.loss[index] - fit.loss[order[0]]) > margin:
-                break
-            others = torch.tensor(kept, dtype=torch.int64)
-            turned = geodesic_degrees(camera[others], camera[index])
-            moved = (fit.x[others, 3:5] - fit.x[index, 3:5]).norm(dim=1)
-            if not bool(((turned < _SAME_DEGREES) & (moved < _SAME_MM)).any()):
-                kept.append(index)
-        return fit.at(torch.tensor(kept))
+        near = torch.nonzero(fit.loss - fit.loss.min() <= margin).flatten()
+        return fit.at(near[distinct(fit.x[near, :6], -fit.loss[near], detector, _SAME, count)])
 
 
 def _explained(level: Level, model: Tensor) -> float:

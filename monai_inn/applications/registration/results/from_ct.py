@@ -11,14 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
+from monai_inn.applications.registration.patient import in_order, problem_of, read_patient
 from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.poses import PosePosterior
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 from monai_inn.applications.registration.radiograph import NUISANCES
 from monai_inn.applications.registration.results import record as account
-from monai_inn.applications.registration.results.registering import describe_source, write_poses
+from monai_inn.applications.registration.results.registering import (
+    check_samples,
+    describe_source,
+    write_poses,
+)
 from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.applications.registration.xrays.sizes import images_by_size
@@ -75,20 +79,20 @@ def register_to_ct(
         ValueError: if CT, X-ray or an argument is not usable.
         OSError: if a file cannot be read or written.
     """
-    if samples < 100:
-        raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
-    if (labels is None) != (not keep):
-        raise ValueError("labels and the numbers to keep come together; give both, or none.")
+    check_samples(samples)
     settings = {"samples": samples, "seed": seed, "keep": list(keep), "frame": frame} | reading
     with new_folder(out, REGISTRATION, "a registration") as draft:
         read = read_xray(xray, frame=frame)
         images, notes = images_by_size(read, SIZES, **reading)
-        hounsfield = read_ct(ct)
-        mask = None if labels is None else read_labels(labels, keep, hounsfield)
-        ranges = {n: r for n, r in RANGES.items() if n not in (fixed or {})} if free is None else free
-        problem = _problem(hounsfield, mask, images[-1][0], ranges, fixed, target)
+        hounsfield, mask = read_patient(ct, labels, keep)
+        if free is None:
+            free = {name: edges for name, edges in RANGES.items() if name not in (fixed or {})}
+        problem = problem_of(
+            hounsfield, mask, images[-1][0], free=in_order(free), fixed=fixed, target=target, brightest=1.0
+        )
         began = time.monotonic()
-        solver = Solver(hounsfield, problem.target, _unknowns(problem), mask)
+        unknowns = Unknowns.of({p.name: (p.low, p.high) for p in problem.parameters}, problem.fixed)
+        solver = Solver(hounsfield, problem.target, unknowns, mask)
         found = solver.solve(images, samples, seed, progress)
         seconds = time.monotonic() - began
         answer, shown, drrs = _answer(problem, found)
@@ -116,42 +120,6 @@ def register_to_ct(
         pose_figure(problem, shown, answer, drrs, record, draft / "overview.png", found.window > 0.5)
         write_json(draft / REGISTRATION, record)
     return record
-
-
-def _problem(
-    ct: Any,
-    mask: Tensor | None,
-    detector: Any,
-    free: Mapping[str, Sequence[float]],
-    fixed: Mapping[str, float] | None,
-    target: Sequence[float] | None,
-) -> PoseRegistration:
-    """Geometry, parameters and landmarks, in the words of a bundle's problem."""
-    volume = attenuation_volume(ct, detector.spacing_at_isocentre_mm, mask)
-    ordered = {name: free[name] for name in RANGES if name in free} | dict(free)
-    return PoseRegistration(
-        volume.values,
-        volume.affine.tolist(),
-        free=ordered,
-        fixed=fixed,
-        target=target,
-        detector=detector,
-        brightest=1.0,
-    )
-
-
-def _unknowns(problem: PoseRegistration) -> Unknowns:
-    """Flat priors of the pose's free parameters, and those of the X-ray unit."""
-    free = {p.name: p for p in problem.parameters}
-    rows = []
-    for name in RANGES:
-        p, value = free.get(name), problem.fixed.get(name, 0.0)
-        low, high = (value, value) if p is None else (p.low, p.high)
-        rows.append((value if p is None else (low + high) / 2, torch.inf, low, high, p is not None))
-    rows += [(n.mean, n.sd, n.low, n.high, True) for n in NUISANCES]
-    columns = torch.tensor(rows, dtype=torch.float64).T
-    mean, sd, low, high, is_free = columns
-    return Unknowns(mean, sd, low, high, is_free > 0)
 
 
 def _answer(problem: PoseRegistration, found: Solution) -> tuple[PosePosterior, Tensor, list[Tensor]]:
@@ -203,7 +171,7 @@ def _weights(found: Solution) -> dict[str, Any]:
         "inflation": round(draws.inflation, 3),
         "statement": (
             f"By the likelihood: {draws.effective:.0%} of {draws.weighed} draws counted. Errors of the "
-            f"simulation, as the residual shows them, widen the poses {draws.inflation:.1f} times."
+            f"simulation widen the poses {draws.inflation:.1f} times."
         ),
     }
 

@@ -26,7 +26,7 @@ from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import FORMAT_VERSION
 
-__all__ = ["REGISTRATION", "describe_source", "register_xray", "write_poses"]
+__all__ = ["REGISTRATION", "check_samples", "describe_source", "register_xray", "write_poses"]
 
 
 def register_xray(
@@ -71,8 +71,7 @@ def register_xray(
     """
     from monai_inn.applications.registration import match_detector, read_xray
 
-    if samples < 100:
-        raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
+    check_samples(samples)
     if second is not None and (reweighted or refined):
         option = "--reweight" if reweighted else "--refine"
         raise ValueError(f"{option} works on one X-ray; leave out --second or {option}.")
@@ -111,6 +110,16 @@ def register_xray(
         pose_figure(problem, observations[0], answer, drrs, record, draft / "overview.png")
         write_json(draft / REGISTRATION, record)
     return record
+
+
+def check_samples(samples: int) -> None:
+    """Refuse a number of samples of which no modes can be found.
+
+    Raises:
+        ValueError: if there are fewer than 100.
+    """
+    if samples < 100:
+        raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
 
 
 def _answer(

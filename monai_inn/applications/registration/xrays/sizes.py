@@ -15,7 +15,7 @@ from monai_inn.files import BadFileError
 
 __all__ = ["images_by_size"]
 
-_NEAREST = 1e-3  # of the largest intensity: what no photon reaches is no darker
+_DARKEST = 1e-3  # of the largest intensity: what no photon reaches is no darker
 
 
 def images_by_size(
@@ -77,5 +77,5 @@ def images_by_size(
             area_weights(n, s, m, pitch) for n, s, m in zip((rows, columns), spacing, shape, strict=True)
         )
         averaged = along @ intensity @ across.T
-        found.append((detector, -averaged.clamp_min(_NEAREST * float(averaged.max())).log().float()))
+        found.append((detector, -averaged.clamp_min(_DARKEST * float(averaged.max())).log().float()))
     return found, notes
