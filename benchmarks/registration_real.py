@@ -28,6 +28,7 @@ from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.problem import RANGES
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector
+from monai_inn.applications.registration.results.from_ct import trust_of
 from monai_inn.metrics.scores import registration_error
 
 # At 40, 50, 60, 80, 100 keV: share of the photons; water and bone in cm²/g (NIST XCOM), 1 and 1.92 g/cm³.
@@ -120,6 +121,8 @@ def measure(unit: Unit, truth: Tensor, found: Solution, seconds: float, kind: in
         "inflation": draws.inflation,
         "effective": draws.effective,
         "explained": found.explained,
+        "lead": found.lead,
+        "trusted": trust_of([found])["is_trusted"],
         "seconds": seconds,
     }
 
@@ -139,6 +142,7 @@ def main() -> None:
         solver = Solver(ct, unit.target, Unknowns.of(RANGES, {}))
         for size in SIZES:
             solver.caster(detector(size))
+        solver.bank(detector(SIZES[0]))
         prepared, rows = time.monotonic() - began, []
         for number in range(options.xrays):
             generator = np.random.default_rng((options.seed, number))

@@ -42,10 +42,11 @@ def test_verdict_says_how_many_poses_there_are(tmp_path, number, state):
 def test_table_has_units(folder):
     result = read_poses(folder)
     assert [text for text, _ in pose_header(result)] == [
-        "Pose", "Mass [%]", "LAO [°]", "CRA [°]", "Roll [°]", "Right [mm]", "Down [mm]", "Away [mm]", "NCC",
+        "Pose", "Mass [%]", "LAO/RAO [°]", "CRA/CAU [°]", "Roll [°]", "Right [mm]", "Down [mm]", "Away [mm]",
+        "NCC",
     ]  # fmt: skip
     first = pose_row(result, result.poses[0])
-    assert first[:8] == ["1", "58", "70.0", "6.0", "2.0", "3.0", "-5.0", "20.0"]
+    assert first[:8] == ["1", "58", "70.0 LAO", "6.0 CRA", "2.0", "3.0", "-5.0", "20.0"]
     text = pose_sentence(result, result.poses[1])
     assert text.startswith(
         "Pose 2, 42 %: LAO 114.0° ± 2.0°, CAU 6.0° ± 1.0°, roll -1.0° ± 0.7°, right -2.0 mm"

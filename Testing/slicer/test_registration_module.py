@@ -148,7 +148,7 @@ def test_progress_and_cancel(panel):
 
 def test_table_has_a_row_for_each_pose(done):
     heads = [done.ui.poseTable.horizontalHeaderItem(n).text().replace("\n", " ") for n in range(9)]
-    assert heads[:3] == ["Pose", "Mass [%]", "LAO [°]"]
+    assert heads[:3] == ["Pose", "Mass [%]", "LAO/RAO [°]"]
     assert heads[5:] == ["Right [mm]", "Down [mm]", "Away [mm]", "NCC"]
     rows = done.table()
     assert rows[0][:8] == ["1", "58", "70.0", "6.0", "2.0", "3.0", "-5.0", "20.0"]

@@ -17,6 +17,7 @@ __all__ = [
     "crps",
     "energy_score",
     "log_score",
+    "placed_points",
     "point_spread",
     "registration_error",
 ]
@@ -234,6 +235,18 @@ def _in_camera(camera: Tensor, points: Tensor) -> Tensor:
     return (points.to(source) - source.unsqueeze(-2)) @ rotation
 
 
+def placed_points(cameras: Tensor, shown: Tensor, point: Tensor) -> Tensor:
+    """Return where poses put a point that a shown pose has in the plan, shape ``(S, 3)``, mm.
+
+    Args:
+        cameras: poses from camera to world, shape ``(S, 4, 4)``, mm.
+        shown: one such pose, shape ``(4, 4)``.
+        point: world coordinates, mm, shape ``(3,)``.
+    """
+    moved = cameras.double() @ torch.linalg.inv(shown.double())
+    return moved[:, :3, :3] @ point.double() + moved[:, :3, 3]
+
+
 def point_spread(cameras: Tensor, shown: Tensor, point: Tensor) -> PointSpread:
     """Return the spread of a point that is seen in the image, over poses that the image allows.
 
@@ -245,7 +258,6 @@ def point_spread(cameras: Tensor, shown: Tensor, point: Tensor) -> PointSpread:
         shown: one such pose, shape ``(4, 4)``.
         point: world coordinates, mm, shape ``(3,)``.
     """
-    moved = cameras.double() @ torch.linalg.inv(shown.double())
-    places = moved[:, :3, :3] @ point.double() + moved[:, :3, 3]
+    places = placed_points(cameras, shown, point)
     centred = places - places.mean(0)
     return PointSpread(places.mean(0), centred.T @ centred / max(1, len(places) - 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .pose_result import Pose, PoseResult
 
 __all__ = [
@@ -18,7 +20,15 @@ __all__ = [
 ]
 
 UNTRUSTED, AMBIGUOUS, CERTAIN = "untrusted", "ambiguous", "certain"
-POSE_LABELS = {"lao": "LAO", "cra": "CRA", "roll": "Roll", "right": "Right", "down": "Down", "away": "Away"}
+POSE_LABELS = {
+    "lao": "LAO/RAO",
+    "cra": "CRA/CAU",
+    "roll": "Roll",
+    "right": "Right",
+    "down": "Down",
+    "away": "Away",
+}
+_SIDES = {"lao": ("LAO", "RAO"), "cra": ("CRA", "CAU")}
 _UNITS = {"deg": "°"}
 
 
@@ -41,7 +51,10 @@ def pose_notes(result: PoseResult) -> list[str]:
 def pose_header(result: PoseResult) -> list[tuple[str, str]]:
     """Headings of the table of poses, with units, and what each means."""
     parameters = [
-        (f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]", p["description"])
+        (
+            f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]",
+            p["description"] + ("" if p.get("is_free", True) else "; fixed"),
+        )
         for p in result.record["parameters"]
     ]
     return [
@@ -54,8 +67,15 @@ def pose_header(result: PoseResult) -> list[tuple[str, str]]:
 
 def pose_row(result: PoseResult, pose: Pose) -> list[str]:
     """A pose as a row under ``pose_header``."""
-    values = [f"{pose.value(p['name']):.1f}" for p in result.record["parameters"]]
+    values = [_cell(p, pose.value(p["name"])) for p in result.record["parameters"]]
     return [str(pose.number), f"{100 * pose.mass:.0f}", *values, f"{pose.similarity:.3f}"]
+
+
+def _cell(parameter: dict[str, Any], value: float) -> str:
+    """A value with its side; angles of the C-arm have no sign."""
+    sides = _SIDES.get(parameter["name"])
+    said = f"{value:.1f}" if sides is None else f"{abs(value):.1f} {sides[value < 0]}"
+    return said if parameter.get("is_free", True) else f"{said} (fixed)"
 
 
 def pose_sentence(result: PoseResult, pose: Pose) -> str:
@@ -76,14 +96,13 @@ def accuracy_sentence(result: PoseResult, pose: Pose) -> str:
 
 def _angles(result: PoseResult, values: dict[str, float], sd: dict[str, float]) -> str:
     """The six parameters of a pose, each with its standard deviation."""
-    sides = {"lao": ("LAO", "RAO"), "cra": ("CRA", "CAU")}
     said = []
     for parameter in result.record["parameters"]:
         name, value = parameter["name"], float(values[parameter["name"]])
         unit = "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
         label = POSE_LABELS.get(name, name).lower()
-        if name in sides:
-            label, value = sides[name][value < 0], abs(value)
+        if name in _SIDES:
+            label, value = _SIDES[name][value < 0], abs(value)
         sure = f" ± {float(sd[name]):.1f}{unit}" if parameter.get("is_free", True) else " (fixed)"
         said.append(f"{label} {value:.1f}{unit}{sure}")
     return ", ".join(said)

@@ -16,15 +16,26 @@ Verb = Callable[..., argparse.ArgumentParser]
 
 
 def add(verb: Verb) -> None:
-    """Add the verbs ``register`` and ``views``.
+    """Add the verbs ``prepare``, ``register``, ``aim`` and ``views``.
 
     Args:
         verb: called with a name, what it runs, a line of help and what says its result in words; returns its
             parser.
     """
+    help_of_prepare = "make a CT ready for X-rays, so that registration need not"
+    sub = verb("prepare", prepare, help_of_prepare, _prepared)
+    sub.add_argument("ct", metavar="CT", help="CT in Hounsfield units: NIfTI, NRRD or MetaImage")
+    sub.add_argument("-o", "--out", required=True, help="folder to write; `register` takes it for the CT")
+    sub.add_argument("--like", metavar="XRAY", help="an X-ray of the same C-arm and image size")
+    sub.add_argument("--side", type=float, metavar="MM", help="side of a square image, on the detector")
+    _add_patient(sub)
+    _add_distances(sub)
+    sub.add_argument("--spacing", dest="spacing_mm", type=float, metavar="MM",
+                     help="side of a pixel of --like")  # fmt: skip
+
     sub = verb("register", register, "find the poses of a C-arm that explain an X-ray", poses_in_words)
-    sub.add_argument("bundle", metavar="CT|BUNDLE",
-                     help="CT in Hounsfield units, or what `fit registration` wrote")  # fmt: skip
+    sub.add_argument("bundle", metavar="CT|PATIENT|BUNDLE",
+                     help="CT in Hounsfield units, what `prepare` or `fit registration` wrote")  # fmt: skip
     sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
@@ -39,11 +50,28 @@ def add(verb: Verb) -> None:
     sub.add_argument("--false-alarm", type=float, default=0.05,
                      help="share of simulated X-rays that may be called untrusted (0.05)")  # fmt: skip
     _add_reading(sub)
-    _add_ct(sub)
+    _add_patient(sub)
+    group = _add_distances(sub)
+    group.add_argument("--gantry", type=float, nargs=2, metavar=("LAO", "CRA"),
+                       help="angles that the gantry showed, degrees (those of the file)")  # fmt: skip
+    group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
+                       help="take them for the pose, but for a patient turned by so much (sd)")  # fmt: skip
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
+    help_of_aim = "carry a planned target or line through all poses of a registration"
+    sub = verb("aim", aim, help_of_aim, _statement)
+    sub.add_argument("folder", metavar="FOLDER", help="result of `register`")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    coordinates: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "A", "S")}
+    sub.add_argument("--target", required=True, **coordinates, help="planned point, RAS in mm")
+    sub.add_argument("--entry", **coordinates, help="where the line to it begins")
+    sub.add_argument("--labels", help="segmentation with structures that the line must not touch")
+    sub.add_argument("--avoid", type=int, nargs="+", default=[], metavar="LABEL", help="their labels")
+    sub.add_argument("--radius", dest="radius_mm", type=float, default=0.0, metavar="MM",
+                     help="of the screw or needle (0)")  # fmt: skip
+
     help_of_views = "map how well X-rays from each view of a C-arm would tell the pose"
-    sub = verb("views", views, help_of_views, _views)
+    sub = verb("views", views, help_of_views, _statement)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
@@ -64,8 +92,8 @@ def _add_reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--frame", type=int, help="frame of a DICOM run, from 1")
 
 
-def _add_ct(sub: argparse.ArgumentParser) -> None:
-    """Add what is only asked where a CT is given."""
+def _add_patient(sub: argparse.ArgumentParser) -> None:
+    """Add what is unknown of a CT's pose, and what of the CT is compared."""
     group = sub.add_argument_group("with a CT")
     group.add_argument("--labels", help="segmentation on the CT's voxels")
     group.add_argument("--keep", type=int, nargs="+", default=[], metavar="LABEL",
@@ -76,48 +104,96 @@ def _add_ct(sub: argparse.ArgumentParser) -> None:
                        help="value of a pose parameter that is known; may be repeated")  # fmt: skip
     group.add_argument("--target", type=float, nargs=3, metavar=("R", "A", "S"),
                        help="point near the isocentre, RAS in mm (centre of the bone)")  # fmt: skip
+
+
+def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    group = sub.add_argument_group("with a CT, or a patient that `prepare` wrote")
     group.add_argument("--source-detector", dest="source_detector_mm", type=float, metavar="MM",
                        help="distance from source to detector (that of the file, or 1020)")  # fmt: skip
     group.add_argument("--source-isocentre", dest="source_isocentre_mm", type=float, metavar="MM",
                        help="distance from source to isocentre (or 5/6 of the former)")  # fmt: skip
+    return group
 
 
-_OF_CT = ("labels", "keep", "range", "fixed", "target", "source_detector_mm", "source_isocentre_mm")
+_OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
+_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry", "gantry_sd")
 _SAID = {
     "source_detector_mm": "source-detector",
     "source_isocentre_mm": "source-isocentre",
+    "gantry_sd": "gantry-sd",
     "refined": "refine",
     "reweighted": "reweight",
 }
-_OF_BUNDLE = ("refined", "reweighted", "second", "turned")
+_OF_BUNDLE = ("refined", "reweighted")
+
+
+def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make a CT ready for X-rays."""
+    from monai_inn.applications.registration.pose_solver import SIZES
+    from monai_inn.applications.registration.prepared import prepare_patient
+    from monai_inn.applications.registration.xrays.sizes import detectors_like
+
+    options = given(arguments)
+    detectors = detectors_like(
+        options.pop("like"),
+        options.pop("side"),
+        SIZES,
+        **{name: options.pop(name) for name in ("source_detector_mm", "source_isocentre_mm", "spacing_mm")},
+    )
+    with progress_of(arguments) as show:
+        found = prepare_patient(
+            options["ct"], options["out"], detectors, progress=show, **_patient_options(options)
+        )
+    return {"out": arguments.out} | found
+
+
+def _patient_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what describes a patient out of options; returns it as ``Patient.of_files`` wants it."""
+    from monai_inn.applications.registration.problem import WIDE_RANGES
+
+    taken = {name: options.pop(name) for name in _OF_PATIENT}
+    fixed, ranges = dict(taken["fixed"]), dict(taken.pop("range"))
+    known = {name: edges for name, edges in WIDE_RANGES.items() if name not in fixed}
+    return taken | {"fixed": fixed, "free": known | ranges}
 
 
 def register(arguments: argparse.Namespace) -> dict[str, Any]:
     """Find the poses that explain an X-ray."""
-    from monai_inn.applications.registration.problem import RANGES
     from monai_inn.applications.registration.results.from_ct import register_to_ct
     from monai_inn.applications.registration.results.registering import register_xray
+    from monai_inn.applications.registration.results.schema import PATIENT
 
     options = given(arguments)
     for name in ("contrast", "unattenuated", "scale", "spacing_mm", "frame"):
         if options[name] is None:  # what the file says
             del options[name]
-    is_ct = Path(options["bundle"]).is_file()
-    for name in _OF_BUNDLE if is_ct else _OF_CT:
-        if options.pop(name):
-            raise ValueError(
-                f"--{_SAID.get(name, name)} is for "
-                f"{'a bundle' if is_ct else 'a CT'}, but {options['bundle']} is "
-                f"{'a file' if is_ct else 'a bundle'}; leave it out."
-            )
-    if not is_ct:
+    source = Path(options["bundle"])
+    kind = "a CT" if source.is_file() else "a patient" if (source / PATIENT).is_file() else "a bundle"
+    foreign = {
+        "a CT": _OF_BUNDLE,
+        "a patient": (*_OF_PATIENT, *_OF_BUNDLE),
+        "a bundle": (*_OF_PATIENT, *_OF_UNIT),
+    }
+    for name in foreign[kind]:
+        if options[name]:
+            raise ValueError(f"--{_SAID.get(name, name)} is not for {kind}, as {source} is; leave it out.")
+    if kind == "a CT":
+        options |= _patient_options(options)
+    for name in foreign[kind]:
+        del options[name]
+    if kind == "a bundle":
         return {"out": arguments.out} | register_xray(**options)
     del options["device"], options["false_alarm"]
-    options["fixed"], ranges = dict(options["fixed"]), dict(options.pop("range"))
-    known = {name: edges for name, edges in RANGES.items() if name not in options["fixed"]}
     with progress_of(arguments) as show:
-        found = register_to_ct(options.pop("bundle"), free=known | ranges, progress=show, **options)
+        found = register_to_ct(options.pop("bundle"), progress=show, **options)
     return {"out": arguments.out} | found
+
+
+def aim(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Carry a target or a line through all poses."""
+    from monai_inn.applications.registration.results.aiming import aim as carry
+
+    return {"out": arguments.out} | carry(**given(arguments))
 
 
 def views(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -130,11 +206,14 @@ def views(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def poses_in_words(result: Mapping[str, Any]) -> str:
     """Return what ``register`` found as text for people."""
-    free = [(row["name"], row["unit"]) for row in result["parameters"] if row["is_free"]]
+    from monai_inn.applications.registration.results.record import value_in_words
+
+    free = {row["name"]: row["is_free"] for row in result["parameters"]}
     lines = [result["ambiguity"]["statement"]]
 
     def pose(values: Mapping[str, float], sd: Mapping[str, float]) -> str:
-        return ", ".join(f"{name} {values[name]:.1f} ± {sd[name]:.1f} {unit}" for name, unit in free)
+        said = (value_in_words(n, values[n], sd[n] if is_free else None) for n, is_free in free.items())
+        return ", ".join(said)
 
     for mode in result["modes"]:
         said, error = pose(mode["pose"], mode["spread"]), mode["mtre_mm"]["median"]
@@ -149,6 +228,16 @@ def poses_in_words(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, result["intended_use"]])
 
 
-def _views(result: Mapping[str, Any]) -> str:
+def _prepared(result: Mapping[str, Any]) -> str:
+    detector = result["detectors"][-1]
+    side = detector["columns"] * detector["spacing_mm"], detector["rows"] * detector["spacing_mm"]
+    return (
+        f"{result['ct']['name']} is ready for X-rays of {side[0]:.0f} × {side[1]:.0f} mm on the detector, "
+        f"{detector['source_detector_mm']:.0f} mm from the source.\n"
+        f"Next: monai-inn register {result['out']} XRAY -o poses"
+    )
+
+
+def _statement(result: Mapping[str, Any]) -> str:
     pictures = [f"picture: {result['out']}/{name}" for name in result["pictures"]]
     return "\n".join([result["statement"], *pictures])

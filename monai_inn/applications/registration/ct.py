@@ -17,7 +17,15 @@ from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import check_affine, import_library
 from monai_inn.reading.volumes import load_itk, load_nifti, scaled
 
-__all__ = ["attenuation_volume", "bone_centre", "landmarks", "materials", "read_ct", "read_labels"]
+__all__ = [
+    "attenuation_volume",
+    "bone_centre",
+    "landmarks",
+    "materials",
+    "read_ct",
+    "read_label_volume",
+    "read_labels",
+]
 
 _LEAST_RANGE_HU = 200.0
 _BONE = 0.025  # 1/mm, about 150 HU
@@ -80,6 +88,16 @@ def _read_volume(file: Path) -> tuple[np.ndarray, np.ndarray]:
     return values, affine
 
 
+def read_label_volume(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of a segmentation, shape ``(I, J, K)``, and the affine to RAS in mm.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
+    """
+    return _read_volume(require_file(path, "labels of the CT's voxels"))
+
+
 def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: AttenuationVolume) -> Tensor:
     """Read which voxels of a CT have one of some labels, and one voxel around them.
 
@@ -89,7 +107,7 @@ def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: Attenuati
     """
     from scipy.ndimage import binary_dilation
 
-    labels, affine = _read_volume(require_file(path, "labels of the CT's voxels"))
+    labels, affine = read_label_volume(path)
     if labels.shape != tuple(ct.values.shape) or not np.allclose(affine, ct.affine.numpy(), atol=1e-2):
         raise ValueError(
             f"{path}: labels of shape {labels.shape} do not lie on the voxels of the CT, "

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, loss_at
 
-__all__ = ["Draws", "draw_posterior"]
+__all__ = ["Draws", "Mixture", "draw_posterior"]
 
 _BLOCKS = 4  # along each side, over which scores are summed
 # What the residual does not show: of 30 realistic X-rays (docs/registration.md) 57 % had the truth in their
 # region of 90 % without, 87 % with it.
-_UNSEEN = 1.5
+_UNSEEN = 1.25
 _FREEDOM, _WIDER = 7.0, 1.2  # of the Student-t proposal
 _WEIGHED, _AT_A_TIME = 32, 16
 _NATS = 12.0  # that a mode may be worse
@@ -91,27 +91,50 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     masses, kept = masses[order] / masses[order].sum(), kept[order]
     share = weight * (masses / torch.zeros_like(masses).index_add_(0, label, weight).clamp_min(1e-300))[label]
     effective = float(1 / share.square().sum()) / len(share)
+    found = Mixture(fit.at(kept), masses, stretched[kept])
     if effective > _ALIKE:
-        number = _systematic(masses, samples)
-        latent = torch.randn(samples, free, generator=generator, dtype=torch.float64)
+        rows = found.draw(unknowns, samples, generator)
     else:
         chosen = _systematic(share, samples)
-        number, latent = label[chosen], z[chosen]
-    fit, stretched = fit.at(kept), stretched[kept]
-    x = fit.x[number]
-    x[:, unknowns.free.nonzero().flatten()[:free]] += (stretched[number] @ latent.unsqueeze(2)).squeeze(2)
-    normal = -0.5 * latent.square().sum(1) - 0.5 * free * math.log(2 * math.pi)
-    return Draws(
-        unknowns.inside(x)[:, :6],
-        masses[number].log() + normal - _log_det(stretched)[number],
-        number,
-        fit,
-        masses,
-        stretched @ stretched.transpose(1, 2),
-        float(inflation[kept[0]]),
-        effective,
-        len(weight),
-    )
+        rows = found.placed(unknowns, label[chosen], z[chosen])
+    widths = found.covariance, float(inflation[kept[0]])
+    return Draws(*rows, found.fit, masses, *widths, effective, len(weight))
+
+
+class Mixture(NamedTuple):
+    """Normals about some fits.
+
+    Attributes:
+        fit: the modes, heaviest first.
+        masses: of the modes, shape ``(K,)``.
+        stretched: Cholesky factors of the covariances of the free pose parameters, shape ``(K, F, F)``.
+    """
+
+    fit: Fit
+    masses: Tensor
+    stretched: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariances ``(K, F, F)``."""
+        return self.stretched @ self.stretched.transpose(1, 2)
+
+    def draw(
+        self, unknowns: Unknowns, samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return poses ``(S, 6)``, their log densities and modes ``(S,)``; masses are rounded to counts."""
+        size = (samples, self.stretched.shape[-1])
+        latent = torch.randn(size, generator=generator, dtype=torch.float64)
+        return self.placed(unknowns, _systematic(self.masses, samples), latent)
+
+    def placed(self, unknowns: Unknowns, label: Tensor, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what ``draw`` does, of given modes ``(S,)`` and standardised poses ``(S, F)``."""
+        x, lower = self.fit.x[label], self.stretched[label]
+        free = latent.shape[1]
+        x[:, unknowns.free.nonzero().flatten()[:free]] += (lower @ latent.unsqueeze(2)).squeeze(2)
+        normal = -0.5 * latent.square().sum(1) - 0.5 * free * math.log(2 * math.pi)
+        log_density = self.masses[label].log() + normal - _log_det(lower)
+        return unknowns.inside(x)[:, :6], log_density, label
 
 
 def _systematic(share: Tensor, n: int) -> Tensor:

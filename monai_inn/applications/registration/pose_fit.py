@@ -37,17 +37,24 @@ class Unknowns(NamedTuple):
     free: Tensor
 
     @classmethod
-    def of(cls, free: Mapping[str, Sequence[float]], fixed: Mapping[str, float]) -> Unknowns:
-        """Return flat priors of a pose's free parameters and those of the X-ray unit.
+    def of(
+        cls,
+        free: Mapping[str, Sequence[float]],
+        fixed: Mapping[str, float],
+        about: Mapping[str, Sequence[float]] | None = None,
+    ) -> Unknowns:
+        """Return priors of a pose's free parameters and those of the X-ray unit.
 
         Args:
             free: range of every pose parameter that is to be found.
             fixed: value of the others; 0 where not given.
+            about: mean and standard deviation of free ones whose prior is normal; flat by default.
         """
         rows = []
         for name in POSE:
             low, high = free.get(name, [fixed.get(name, 0.0)] * 2)
-            rows.append(((low + high) / 2, torch.inf, low, high, name in free))
+            mean, sd = (about or {}).get(name, ((low + high) / 2, torch.inf))
+            rows.append((mean, sd, low, high, name in free))
         rows += [(n.mean, n.sd, n.low, n.high, True) for n in NUISANCES]
         mean, sd, low, high, is_free = torch.tensor(rows, dtype=torch.float64).T
         return cls(mean, sd, low, high, is_free > 0)
@@ -63,7 +70,9 @@ class Unknowns(NamedTuple):
 
     def pull(self, x: Tensor) -> Tensor:
         """Return the standardised distances of rows ``(B, 13)`` from the prior's mean."""
-        return (x - self.mean) / self.sd
+        away = x - self.mean
+        lao = torch.remainder(away[:, :1] + 180, 360) - 180
+        return torch.cat([lao, away[:, 1:]], 1) / self.sd
 
 
 class Level(NamedTuple):

@@ -16,27 +16,30 @@ from monai_inn.applications.registration.raycasting import RayCaster
 __all__ = ["Bank", "candidates", "distinct", "make_bank"]
 
 _STEPS_DEGREES = (6.0, 7.5, 7.5)  # of lao, cra and roll
-_MOST_SHIFT = 8  # pixels
+_MOST_SHIFT, _SLACK = 12, 0.1  # pixels; share of a shift that need not be reached
 # Pixels, of two blurs whose difference shows edges. Fine ones tell most behind a collimator, coarse ones in
 # noise.
 _BLURS = ((0.35, 1.4), (0.8, 3.0))
 _APART_DEGREES, _APART_PIXELS = 10.0, 2.0
 _CHUNK = 256
+_FAR = 4.0  # standard deviations of the prior
 _SOME, _BLUNT = 100, 0.99  # images of the bank that tell how sharp edges are, and the share that are kept
 
 
 class Bank(NamedTuple):
-    """Simulated radiographs of a patient, larger than the X-ray by some pixels on every side.
+    """Edges of simulated radiographs of a patient, larger than the X-ray by some pixels on every side.
 
     Attributes:
         pose: shape ``(N, 6)``, float64, without shifts.
-        images: their radiographs, shape ``(N, rows + 2m, columns + 2n)``.
+        edges: of their radiographs, fine and coarse, shape ``(2, N, rows + 2m, columns + 2n)``.
+        sharpest: what no edge exceeds, for fine and for coarse ones.
         margin: the pixels ``m`` and ``n``.
         detector: of the X-ray.
     """
 
     pose: Tensor
-    images: Tensor
+    edges: Tensor
+    sharpest: tuple[float, ...]
     margin: tuple[int, int]
     detector: Detector
 
@@ -51,12 +54,17 @@ def make_bank(caster: RayCaster, unknowns: Unknowns) -> Bank:
     for a, b, step in zip(low[:3].tolist(), high[:3].tolist(), _STEPS_DEGREES, strict=True):
         count = max(1, round((b - a) / step))
         axes.append(a + (b - a) / count * (torch.arange(count, dtype=torch.float64) + 0.5))
-    angles = torch.cartesian_prod(*axes)
-    middle = ((low + high) / 2)[3:]
-    pose = torch.cat([angles, middle.expand(len(angles), 3)], 1)
     pixel = detector.spacing_at_isocentre_mm
-    reach = ((high - low) / 2 / pixel)[3:5].ceil().clamp(max=_MOST_SHIFT).int().tolist()
-    margin = (reach[1], reach[0])
+    half = (high - low)[3:5] / 2
+    reach = (half / pixel).ceil().clamp(max=_MOST_SHIFT)
+    # What shifts of the image do not reach, radiographs around several points do.
+    for edges, side, shift in zip(torch.stack([low, high], 1)[3:5].tolist(), half, reach, strict=True):
+        count = max(1, math.ceil(float(side / (shift * pixel).clamp_min(1e-9)) - _SLACK))
+        width = (edges[1] - edges[0]) / count
+        axes.append(edges[0] + width * (torch.arange(count, dtype=torch.float64) + 0.5))
+    axes.append(((low + high) / 2)[5:])
+    pose = torch.cartesian_prod(*axes)
+    margin = (int(reach[1]), int(reach[0]))
     larger = Detector(**detector.to_config() | {
         "rows": detector.rows + 2 * margin[0], "columns": detector.columns + 2 * margin[1]
     })  # fmt: skip
@@ -64,39 +72,46 @@ def make_bank(caster: RayCaster, unknowns: Unknowns) -> Bank:
     nuisance = unknowns.mean[6:].expand(len(pose), -1)
     parts = zip(pose.split(_CHUNK), nuisance.split(_CHUNK), strict=True)
     images = torch.cat([radiograph(p, n) for p, n in parts])
-    return Bank(pose, images, margin, detector)
+    edges = torch.stack([_smoothed(images, narrow) - _smoothed(images, wide) for narrow, wide in _BLURS])
+    some = edges[:, :: max(1, len(pose) // _SOME)].abs().flatten(1)
+    # No edge counts for more than those of most bones: a tool would hide them all.
+    sharpest = tuple(some.kthvalue(int(_BLUNT * some.shape[1]), 1).values.tolist())
+    for part, most in zip(edges, sharpest, strict=True):
+        part.clamp_(-most, most)
+    return Bank(pose, edges, sharpest, margin, detector)
 
 
-def candidates(bank: Bank, image: Tensor, window: Tensor, count: int) -> Tensor:
+def candidates(bank: Bank, unknowns: Unknowns, image: Tensor, window: Tensor, count: int) -> Tensor:
     """Return the poses ``(K, 6)`` that match an X-ray best, no two of them close together.
 
     Args:
         bank: radiographs of the patient.
+        unknowns: priors.
         image: minus log intensity, shape ``(rows, columns)``.
         window: share by which each pixel counts, same shape.
         count: most of them.
     """
+    angles = torch.cat([bank.pose[:, :3], unknowns.mean[3:].expand(len(bank.pose), -1)], 1)
+    away = unknowns.pull(angles).square().sum(1)
+    near = away <= max(_FAR**2, float(away.min()))
+    bank = bank._replace(pose=bank.pose[near], edges=bank.edges[:, near])
     found = []
-    for blurs in _BLURS:
-        score, pose = _best(bank, image, window, blurs)
+    for number in range(len(_BLURS)):
+        score, pose = _best(bank, image, window, number)
         apart = (_APART_DEGREES, _APART_PIXELS * bank.detector.spacing_at_isocentre_mm)
         found.append(pose[distinct(pose, score, bank.detector, apart, count // len(_BLURS))])
     return torch.cat(found)
 
 
-def _best(bank: Bank, image: Tensor, window: Tensor, blurs: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Correlation ``(N,)`` of each radiograph with the X-ray at its best shift, and that pose, ``(N, 6)``."""
-    narrow, wide = (_smoothed(bank.images, width) for width in blurs)
-    edges = narrow - wide
-    some = edges[:: max(1, len(edges) // _SOME)].abs().flatten()
-    # No edge counts for more than those of most bones: a tool would hide them all.
-    sharp = float(some.kthvalue(int(_BLUNT * len(some))).values)
+def _best(bank: Bank, image: Tensor, window: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Best correlation ``(N,)`` of each radiograph's edges with the X-ray's, and its pose ``(N, 6)``."""
     near, far = (
         _smoothed((image * window)[None], width) / _smoothed(window[None], width).clamp_min(1e-3)
-        for width in blurs
+        for width in _BLURS[number]
     )
-    own = ((near - far)[0] * (window > 0)).clamp(-sharp, sharp)
-    score = _correlation(edges.clamp(-sharp, sharp), own, window)
+    most = bank.sharpest[number]
+    own = ((near - far)[0] * (window > 0)).clamp(-most, most)
+    score = _correlation(bank.edges[number], own, window)
     best, where = score.flatten(1).max(1)
     columns, pixel = score.shape[-1], bank.detector.spacing_at_isocentre_mm
     pose = bank.pose.clone()

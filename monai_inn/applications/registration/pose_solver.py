@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -20,11 +21,18 @@ from monai_inn.applications.registration.ct import materials
 from monai_inn.applications.registration.occlusion import by_residual, collimated
 from monai_inn.applications.registration.pose_draws import Draws, draw_posterior
 from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb
-from monai_inn.applications.registration.pose_search import candidates, distinct, make_bank
+from monai_inn.applications.registration.pose_search import Bank, candidates, distinct, make_bank
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
-from monai_inn.applications.registration.whitening import Whitening, assumed_density, estimated_density
+from monai_inn.applications.registration.whitening import (
+    Whitening,
+    assumed_density,
+    contrast_of,
+    estimated_density,
+    photon_variance,
+    pixel_noise,
+)
 
 __all__ = ["SIZES", "Solution", "Solver"]
 
@@ -36,7 +44,11 @@ _FIRST_STEPS, _STEPS, _REFINING_STEPS = 4, 10, 4
 _CENTRES, _AWAY = 4, (6.0, 6.0, 4.0, 5.0, 5.0, 15.0)  # fits to look around, degrees and mm
 _MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
 _ROUNDS = 2  # of finding what covers the patient
-_SAME = (1.5, 3.0)  # degrees and mm
+_SAME, _ELSEWHERE = (1.5, 3.0), (5.0, 8.0)  # degrees and mm
+# Errors of a simulation are a share of the contrast; at the finest size no larger for a bright background.
+_MOST_CONTRAST = 1.5
+_MISPLACED = 0.15  # of a voxel, surfaces in the CT
+_LEAST_WITHIN = 0.3  # of the pixels, that rays which stay in the CT must see
 _OPEN = 0.99  # share of a pixel
 
 
@@ -45,7 +57,8 @@ class Solution(NamedTuple):
 
     Attributes:
         draws: samples, modes, masses, widths.
-        explained: share of the X-ray's structure that the best pose explains.
+        explained: share of the X-ray's structure that the best pose explains at the middle size.
+        lead: share of what the next best pose leaves unexplained that the best explains.
         image: the X-ray at the finest size, minus log intensity, shape ``(rows, columns)``.
         models: its images in the modes, shape ``(K, rows, columns)``.
         window: which pixels counted, shape ``(rows, columns)``.
@@ -54,6 +67,7 @@ class Solution(NamedTuple):
 
     draws: Draws
     explained: float
+    lead: float
     image: Tensor
     models: Tensor
     window: Tensor
@@ -68,20 +82,38 @@ class Solver:
         target: point that angles turn about, RAS in mm.
         unknowns: priors.
         keep: voxels of the CT to keep; all by default.
+
+    Attributes:
+        casters: line integrals that were asked for, by detector.
+        banks: simulated radiographs that were, by detector.
     """
 
     def __init__(
         self, ct: AttenuationVolume, target: Tensor, unknowns: Unknowns, keep: Tensor | None = None
     ) -> None:
         self.ct, self.target, self.unknowns, self.keep = ct, target.double(), unknowns, keep
-        self._casters: dict[Detector, RayCaster] = {}
+        self.casters: dict[Detector, RayCaster] = {}
+        self.banks: dict[Detector, Bank] = {}
+
+    def knowing(self, unknowns: Unknowns) -> Solver:
+        """Return a solver with other priors in the same ranges; what was computed is shared."""
+        other = copy(self)
+        other.unknowns = unknowns
+        return other
 
     def caster(self, detector: Detector) -> RayCaster:
         """Return the line integrals that a detector sees."""
-        if detector not in self._casters:
+        if detector not in self.casters:
             parts = materials(self.ct, detector.spacing_at_isocentre_mm, self.keep)
-            self._casters[detector] = RayCaster(parts, detector, self.target)
-        return self._casters[detector]
+            self.casters[detector] = RayCaster(parts, detector, self.target)
+        return self.casters[detector]
+
+    @torch.no_grad()
+    def bank(self, detector: Detector) -> Bank:
+        """Return the simulated radiographs that an X-ray of the smallest size is compared with."""
+        if detector not in self.banks:
+            self.banks[detector] = make_bank(self.caster(detector), self.unknowns)
+        return self.banks[detector]
 
     @torch.no_grad()
     def solve(
@@ -102,26 +134,37 @@ class Solver:
         field = collimated(images[-1][1])
         detector, image = images[0]
         window = _open(field, image)
-        start = candidates(make_bank(self.caster(detector), self.unknowns), image, window, _STARTS)
+        start = candidates(self.bank(detector), self.unknowns, image, window, _STARTS)
         progress(0.2)
         start = torch.cat([start, self.unknowns.mean[6:].expand(len(start), -1)], 1)
-        level = self._level(detector, image, window, field)
+        photons = photon_variance(images[-1][1], field)
+        level = self._level(detector, image, window, field, photons)
         fit = self._searched(level, start, seed)
         for number, (detector, image) in enumerate(images[1:], start=1):
             progress(0.2 + 0.3 * number)
             fit = self._distinct(fit, detector, _KEPT[number], _MARGIN if number > 1 else math.inf)
             window = _open(field, image) if number == 1 else _larger(level.whitening.window, image)
-            level, fit = self._refined(self._level(detector, image, window, field), field, fit)
+            level, fit = self._refined(self._level(detector, image, window, field, photons), field, fit)
+            if number == 1:
+                explained, lead = _lead(level, fit)
         fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
         draws = draw_posterior(level, self.unknowns, fit, samples, seed)
         models = level.radiograph(draws.fit.x[:, :6], draws.fit.x[:, 6:])
-        explained = _explained(level, models[0])
-        return Solution(draws, explained, image, models, level.whitening.window, detector)
+        return Solution(draws, explained, lead, image, models, level.whitening.window, detector)
 
-    def _level(self, detector: Detector, image: Tensor, window: Tensor, field: Tensor) -> Level:
+    def _level(
+        self, detector: Detector, image: Tensor, window: Tensor, field: Tensor, photons: Tensor
+    ) -> Level:
         scattering = None if bool((field == 1).all()) else _shrunk(field, image)
-        density = assumed_density(image, window, detector.spacing_at_isocentre_mm)
-        return Level(Radiograph(self.caster(detector), scattering), image, Whitening(window, density))
+        radiograph, pixel_mm = Radiograph(self.caster(detector), scattering), detector.spacing_at_isocentre_mm
+        contrast = contrast_of(image, window)
+        if image.shape == photons.shape:
+            contrast = min(contrast, _MOST_CONTRAST)
+        photons = _shrunk(photons, image) * (image.numel() / photons.numel())
+        misplaced = _MISPLACED * radiograph.caster.spacing_mm / pixel_mm
+        noise = pixel_noise(image, photons, contrast, misplaced)
+        density = assumed_density(image, window, pixel_mm, contrast, noise)
+        return Level(radiograph, image, Whitening(window, density, noise))
 
     def _searched(self, level: Level, start: Tensor, seed: int) -> Fit:
         """Best fits at the coarsest size: from the candidates, then from around the best of those."""
@@ -150,10 +193,15 @@ class Solver:
         for _ in range(_ROUNDS):
             best = fit.at(fit.loss.argmin()[None])
             residual = level.image - level.radiograph(best.x[:, :6], best.x[:, 6:])[0]
-            whole = Whitening(_open(field, residual), level.whitening.density)
-            window = by_residual(whole.pixels(whole(residual)), level.whitening.window)
+            noise = level.whitening.noise
+            seen = _open(field, residual)
+            within = seen * level.radiograph.caster.within(best.x[0, :6])
+            if float(within.mean()) > _LEAST_WITHIN * float(seen.mean()):
+                seen = within
+            whole = Whitening(seen, level.whitening.density, noise)
+            window = by_residual(whole.pixels(whole(residual)), whole.window)
             density = estimated_density(residual, level.whitening, pixel_mm)
-            level = level._replace(whitening=Whitening(window, density))
+            level = level._replace(whitening=Whitening(window, density, noise))
             fit = climb(level, self.unknowns, fit.x, _REFINING_STEPS)
         return level, fit
 
@@ -163,10 +211,21 @@ class Solver:
         return fit.at(near[distinct(fit.x[near, :6], -fit.loss[near], detector, _SAME, count)])
 
 
+def _lead(level: Level, fit: Fit) -> tuple[float, float]:
+    """What the best fit explains, and how much of what the next best elsewhere leaves."""
+    detector = level.radiograph.caster.detector
+    first, *others = distinct(fit.x[:, :6], -fit.loss, detector, _ELSEWHERE, 2).tolist()
+    models = level.radiograph(fit.x[:, :6], fit.x[:, 6:])
+    explained = _explained(level, models[first])
+    second = _explained(level, models[others[0]]) if others else 0.0
+    return explained, 1 - (1 - explained) / max(1 - second, 1e-6)
+
+
 def _explained(level: Level, model: Tensor) -> float:
     """Squared correlation of an X-ray with its model where errors of any simulation are small."""
     window, pixel_mm = level.whitening.window, level.radiograph.caster.detector.spacing_at_isocentre_mm
-    whitening = Whitening(window, assumed_density(level.image, window, pixel_mm))
+    noise, contrast = level.whitening.noise, min(contrast_of(level.image, window), _MOST_CONTRAST)
+    whitening = Whitening(window, assumed_density(level.image, window, pixel_mm, contrast, noise), noise)
     first, second = (whitening(part - part[window > 0.5].mean()).double() for part in (level.image, model))
     return float((first @ second) ** 2 / (first.square().sum() * second.square().sum()))
 

@@ -21,7 +21,7 @@ from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.references import ReferencePosterior
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
-__all__ = ["RANGES", "PoseRegistration"]
+__all__ = ["RANGES", "WIDE_RANGES", "PoseRegistration"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "lao": (-180.0, 180.0),
@@ -32,6 +32,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "away": (-50.0, 50.0),
 }
 """What a C-arm reaches around a patient on its table, degrees and mm: default of every free parameter."""
+
+WIDE_RANGES: Mapping[str, tuple[float, float]] = {
+    **RANGES,
+    "right": (-60.0, 60.0),
+    "down": (-60.0, 60.0),
+    "away": (-80.0, 80.0),
+}
+"""The same where nobody has said what the isocentre is near to: default straight from a CT."""
 
 _SCALING_POSES = 1024
 _ANGLES = ("lao", "cra", "roll")

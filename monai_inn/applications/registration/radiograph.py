@@ -31,7 +31,9 @@ class Nuisance(NamedTuple):
 NUISANCES = (
     Nuisance("offset", 0.0, 3.0, -15.0, 15.0, "logarithm of the unattenuated beam"),
     Nuisance("gain", 1.0, 0.25, 0.3, 3.0, "attenuation over that at 70 keV, or the exponent of the detector"),
-    Nuisance("hardening", 0.01, 0.02, -0.02, 0.06, "share of the attenuation lost per unit of itself"),
+    Nuisance(
+        "hardening", 0.15, 0.1, 0.01, 0.6, "half the difference of two energies' attenuation over the mean"
+    ),
     Nuisance("scatter", math.log(0.4), 0.7, -6.0, 1.5, "logarithm of scattered over primary intensity"),
     Nuisance(
         "scatter_mm", math.log(40.0), 0.35, 2.5, 5.0, "logarithm of the scatter's width on the detector"
@@ -67,12 +69,13 @@ class Radiograph:
         path = rays.mixture
         image, primary, total, kernels = self._intensity(path, nuisance)
         _, gain, hardening, scatter, *_ = _columns(nuisance)
-        through = gain * (1 - 2 * hardening * path) * primary
+        bent = torch.tanh(gain * hardening * path)
+        through = gain * (1 - hardening * bent) * primary
         # What changes the primary beam changes its scatter as well.
         direct = torch.stack(
             [
-                (path - hardening * path.square()) * primary,
-                -gain * path.square() * primary,
+                path * (1 - hardening * bent) * primary,
+                -gain * path * bent * primary,
                 through * rays.second,
                 through * rays.third,
             ],
@@ -95,7 +98,7 @@ class Radiograph:
     def _intensity(self, path: Tensor, nuisance: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Minus log intensity; primary and total intensity, and what blurs the one into scatter."""
         offset, gain, hardening, scatter, width, *_ = _columns(nuisance)
-        primary = torch.exp(-gain * (path - hardening * path.square()))
+        primary = torch.exp(-gain * path) * torch.cosh(gain * hardening * path)
         pitch = self.caster.detector.spacing_mm
         kernels = [_blur(n, width.flatten().exp() / pitch) for n in path.shape[-2:]]
         blurred = self._blurred(primary, kernels)

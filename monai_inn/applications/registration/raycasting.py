@@ -7,6 +7,7 @@ walk along the ray, and six derivatives cost as much as one more image, where ce
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from copy import copy
 from typing import NamedTuple
 
@@ -15,12 +16,15 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector, camera_to_world
+from monai_inn.applications.registration.ray_kernel import LEVELS, cast_rows, packed
 from monai_inn.networks.kernels.chunks import on_all_threads
 
 __all__ = ["Materials", "RayCaster", "Rays"]
 
 _DIFFERENCE = 1e-3  # degrees or mm, of poses in double precision
 _ROWS_PER_TASK = 16
+_TISSUE, _AROUND = 0.3, 2  # of water; voxels that a face's tissue may be off
+_LOOKS = 48  # along a ray
 
 
 class Materials(NamedTuple):
@@ -72,9 +76,34 @@ class RayCaster:
         self.detector, self.target, self.rays = detector, target.double().cpu(), rays
         # A voxel of nothing around, so that attenuation ends where the CT does.
         values = torch.nn.functional.pad(materials.values.float().cpu(), (0, 0, 1, 1, 1, 1, 1, 1))
-        self._size, self._voxels = np.array(values.shape[:3]), values.flatten().numpy()
-        self._spacing = float(materials.spacing_mm)
-        self._origin = materials.origin.double().cpu() - self._spacing
+        most = values.amax((0, 1, 2)).clamp_min(1e-12)
+        self._level = (most / torch.tensor(LEVELS)).numpy()
+        self._size, self._voxels = np.array(values.shape[:3]), packed(np.rint(values.numpy() / self._level))
+        self.spacing_mm = float(materials.spacing_mm)
+        self._origin = materials.origin.double().cpu() - self.spacing_mm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the voxels as they lie in memory, to be kept in a file."""
+        return {
+            "voxels": torch.from_numpy(self._voxels),
+            "level": torch.from_numpy(self._level),
+            "size": torch.from_numpy(self._size),
+            "origin": self._origin,
+            "spacing_mm": torch.tensor(self.spacing_mm, dtype=torch.float64),
+        }
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor], detector: Detector, target: Tensor) -> RayCaster:
+        """Return the line integrals through voxels that ``tensors`` gave."""
+        caster = cls.__new__(cls)
+        caster.detector, caster.target, caster.rays = detector, target.double().cpu(), 1
+        caster._size, caster._level = tensors["size"].numpy(), tensors["level"].numpy()
+        # A copy by numpy lies in large pages of memory, if there are any: a third of the time.
+        caster._voxels = tensors["voxels"].numpy().copy()
+        if caster._voxels.dtype != np.int32 or caster._voxels.size != caster._size.prod():
+            raise ValueError(f"{caster._voxels.size} voxels do not make {caster._size.tolist()}")
+        caster.spacing_mm, caster._origin = float(tensors["spacing_mm"]), tensors["origin"]
+        return caster
 
     def seen_by(self, detector: Detector) -> RayCaster:
         """Return the line integrals of the same voxels for another detector."""
@@ -90,14 +119,12 @@ class RayCaster:
             weights: of the three materials in the mixture, shape ``(B, 3)``.
             slopes: whether to return derivatives in the pose.
         """
-        from monai_inn.applications.registration.ray_kernel import cast_rows
-
         pose = pose.double().cpu()
         camera = camera_to_world(pose, self.detector, self.target)
         starts = [part.numpy() for part in self._rays(camera)]
-        centre = ((self.target - self._origin) / self._spacing).numpy()
+        centre = ((self.target - self._origin) / self.spacing_mm).numpy()
         steep = camera[:, :3, 2].abs().argmax(1)
-        mixed = weights.float().cpu().numpy()
+        mixed = weights.float().cpu().numpy() * self._level
         rows, columns = self.detector.rows, self.detector.columns
         out = np.empty((len(pose), 9 if slopes else 3, rows, columns), np.float32)
 
@@ -121,14 +148,56 @@ class RayCaster:
         for _ in on_all_threads(run, tasks, torch.device("cpu")):
             pass
         image = torch.from_numpy(out)
-        sums = image[:, :3] * self._spacing
-        return Rays(sums[:, 0], sums[:, 1], sums[:, 2], self._slopes(pose, camera, image) if slopes else None)
+        second, third = (image[:, k] * float(self._level[k] * self.spacing_mm) for k in (1, 2))
+        return Rays(
+            image[:, 0] * self.spacing_mm,
+            second,
+            third,
+            self._slopes(pose, camera, image) if slopes else None,
+        )
+
+    def within(self, pose: Tensor) -> Tensor:
+        """Return where the CT shows all that a ray meets, ``(rows, columns)``, 1 or 0.
+
+        Where a scan ended in tissue, the patient goes on: as the last slice does, here.
+
+        Args:
+            pose: all six parameters, shape ``(6,)``.
+        """
+        source, first, right, down = (
+            part[0] for part in self._rays(camera_to_world(pose.double()[None], self.detector, self.target))
+        )
+        rows, columns = (
+            torch.arange(n) * self.rays + (self.rays - 1) / 2
+            for n in (self.detector.rows, self.detector.columns)
+        )
+        ray = first + rows[:, None, None] * down + columns[:, None] * right - source
+        voxels = torch.from_numpy(self._voxels).reshape(tuple(self._size))
+        beyond = torch.zeros(ray.shape[:2])
+        for axis, end in itertools.product(range(3), (0, 1)):
+            plane = int(self._size[axis]) - 2 if end else 1  # behind it is the voxel of nothing
+            tissue = ((voxels.select(axis, plane) >> 21 & 2047) > _TISSUE * LEVELS[0]).float()
+            if not bool(tissue.any()):
+                continue
+            face = torch.nn.functional.max_pool2d(tissue[None], 2 * _AROUND + 1, 1, _AROUND)[0]
+            others = [k for k in range(3) if k != axis]
+            ends = [-source[others] / ray[..., others]]
+            ends += [(torch.tensor(face.shape) - 1 - source[others]) / ray[..., others]]
+            near = torch.minimum(*ends).amax(-1).clamp(0, 1)
+            far = torch.maximum(*ends).amin(-1).clamp(0, 1)
+            share = near[..., None] + torch.linspace(0, 1, _LOOKS) * (far - near).clamp_min(0)[..., None]
+            at = source + share[..., None] * ray[..., None, :]
+            is_beyond = at[..., axis] > plane - 0.5 if end else at[..., axis] < plane + 0.5
+            u, v = (at[..., k].round().long().clamp(0, face.shape[n] - 1) for n, k in enumerate(others))
+            met = face[u, v] * (is_beyond & (far > near)[..., None])
+            beyond = torch.maximum(beyond, met.amax(-1))
+        return 1 - beyond
 
     def _rays(self, camera: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Source, first point on the detector, and steps along rows and columns, in voxels, ``(B, 3)``."""
         d = self.detector
-        rotation, source = camera[:, :3, :3] / self._spacing, camera[:, :3, 3]
-        start = (source - self._origin) / self._spacing
+        rotation, source = camera[:, :3, :3] / self.spacing_mm, camera[:, :3, 3]
+        start = (source - self._origin) / self.spacing_mm
         pitch = d.spacing_mm / self.rays
         right, down = d.handedness * pitch * rotation[..., 0], pitch * rotation[..., 1]
         middle = start + d.source_detector_mm * rotation[..., 2]
@@ -140,7 +209,7 @@ class RayCaster:
         """Derivatives in the pose, from those by shifts along and turns about the voxels' axes."""
         shift, turn = self._twists(pose, camera)
         return torch.einsum(
-            "bkp,bprc->bkrc", torch.cat([shift, turn * self._spacing], -1).float(), image[:, 3:]
+            "bkp,bprc->bkrc", torch.cat([shift, turn * self.spacing_mm], -1).float(), image[:, 3:]
         )
 
     def _twists(self, pose: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:

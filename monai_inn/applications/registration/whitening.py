@@ -3,7 +3,8 @@
 The residual of a real X-ray is not white: scatter and calibration leave smooth errors, the CT's voxels and
 the detector's blur fine ones, photons white ones. In the basis of cosines a field whose statistics are the
 same everywhere has independent coefficients, whose variance depends on the frequency alone (Whittle's
-likelihood).
+likelihood). Photons are not the same everywhere: few come through where the patient is thick, so pixels are
+weighed by the noise that the image itself shows at their brightness.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["Whitening", "assumed_density", "cosines", "estimated_density"]
+__all__ = [
+    "Whitening",
+    "assumed_density",
+    "contrast_of",
+    "cosines",
+    "estimated_density",
+    "photon_variance",
+    "pixel_noise",
+]
 
 _BANDS = 12
 _BELIEF = 30.0  # coefficients that the assumed density counts as
@@ -22,6 +31,7 @@ _ASSUMED_SHARE = 0.3
 # (sd over the range of the image, correlation length in mm): smooth errors, those of a few pixels, white ones
 _SMOOTH, _FINE, _WHITE = (0.06, 20.0), (0.01, 5.0), 0.01
 _STANDS_OUT, _MOST_MODES = 10.0, 256  # times the median variance; cosines
+_LEVELS = 8  # of brightness
 
 
 class Whitening:
@@ -34,12 +44,14 @@ class Whitening:
     Args:
         window: share by which each pixel counts, 0 where something covers the patient, ``(rows, columns)``.
         density: variance of each cosine's coefficient, same shape.
+        noise: standard deviation of each pixel's white noise; the same everywhere by default.
     """
 
-    def __init__(self, window: Tensor, density: Tensor) -> None:
-        self.window, self.density = window, density
+    def __init__(self, window: Tensor, density: Tensor, noise: Tensor | None = None) -> None:
+        self.window, self.density, self.noise = window, density, noise
+        self.weight = window if noise is None else window * _weight(noise, window)
         self._rows, self._columns = (cosines(n).to(window) for n in window.shape)
-        is_whole = bool((window == 1).all())
+        is_whole = bool((self.weight == 1).all())
         most = torch.inf if is_whole else _STANDS_OUT * float(density.median())
         if not is_whole and int((density > most).sum()) > _MOST_MODES:
             most = float(density.flatten().topk(_MOST_MODES).values[-1])
@@ -49,7 +61,7 @@ class Whitening:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return white coefficients ``(…, rows · columns)`` of residuals ``(…, rows, columns)``."""
-        white = (self._scale * (self._rows @ (images * self.window) @ self._columns.T)).flatten(-2)
+        white = (self._scale * (self._rows @ (images * self.weight) @ self._columns.T)).flatten(-2)
         if self._explicit is None:
             return white
         modes, shrink = self._explicit
@@ -64,11 +76,64 @@ class Whitening:
         row, column = torch.nonzero(self.stands_out, as_tuple=True)
         more = (self.density[row, column] - most).sqrt()[:, None, None]
         cosine = more * self._rows[row][:, :, None] * self._columns[column][:, None, :]
-        modes = (self._scale * (self._rows @ (cosine * self.window) @ self._columns.T)).flatten(1)
+        modes = (self._scale * (self._rows @ (cosine * self.weight) @ self._columns.T)).flatten(1)
         gram, vectors = torch.linalg.eigh((modes @ modes.T).double())
         gram = gram.clamp_min(1e-9)
         shrink = (vectors * ((1 - (1 + gram).rsqrt()) / gram)) @ vectors.T
         return modes, shrink.to(modes)
+
+
+def _weight(noise: Tensor, window: Tensor) -> Tensor:
+    """Inverse of a noise, of mean square 1 in the window."""
+    weight = noise.reciprocal()
+    return weight * ((weight.square() * window).sum() / window.sum()).rsqrt()
+
+
+def photon_variance(image: Tensor, window: Tensor) -> Tensor:
+    """Return the variance of white noise that an image shows at each pixel's brightness.
+
+    Args:
+        image: minus log intensity, shape ``(rows, columns)``.
+        window: share by which each pixel counts, same shape.
+    """
+    inner = torch.nonzero(window[1:, 1:].flatten() > 0.5).flatten()
+    smooth = _smooth(image)
+    at = smooth[1:, 1:].flatten()[inner]
+    order = at.argsort()
+    mixed = _mixed(image).flatten()[inner]
+    groups = order.tensor_split(_LEVELS)
+    noise = torch.stack([1.4826 * mixed[group].median() for group in groups]).clamp_min(1e-6)
+    middle = torch.stack([at[group].median() for group in groups])
+    return _interpolated(smooth, middle, 2 * noise.log()).exp()
+
+
+def pixel_noise(image: Tensor, photons: Tensor, contrast: float, misplaced: float) -> Tensor:
+    """Return the standard deviation of what is different from pixel to pixel, ``(rows, columns)``.
+
+    Args:
+        image: minus log intensity, shape ``(rows, columns)``.
+        photons: variance of the photons' share, same shape.
+        contrast: of the image.
+        misplaced: pixels by which surfaces are off in a simulation.
+    """
+    slopes = torch.gradient(_smooth(image))
+    off = misplaced**2 * (slopes[0].square() + slopes[1].square())
+    return (photons + (_WHITE * contrast) ** 2 + off).sqrt()
+
+
+def _smooth(image: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(image[None], 5, 1, 2, count_include_pad=False)[0]
+
+
+def contrast_of(image: Tensor, window: Tensor) -> float:
+    """Return the range of an image ``(rows, columns)`` where a window is open."""
+    high, low = image[window > 0.5].quantile(torch.tensor([0.99, 0.01])).tolist()
+    return float(high - low)
+
+
+def _mixed(image: Tensor) -> Tensor:
+    """What differs from pixel to pixel, whatever the image is; of white noise it has the spread."""
+    return (image[1:, 1:] - image[1:, :-1] - image[:-1, 1:] + image[:-1, :-1]).abs() / 2
 
 
 def cosines(n: int) -> Tensor:
@@ -85,19 +150,20 @@ def _frequency(size: tuple[int, int], pixel_mm: float) -> Tensor:
     return (rows.square()[:, None] + columns.square()).sqrt().float()
 
 
-def assumed_density(image: Tensor, window: Tensor, pixel_mm: float) -> Tensor:
+def assumed_density(
+    image: Tensor, window: Tensor, pixel_mm: float, contrast: float, noise: Tensor | None = None
+) -> Tensor:
     """Return the density that is assumed before there is a residual, ``(rows, columns)``.
 
     Args:
         image: minus log intensity, shape ``(rows, columns)``.
         window: share by which each pixel counts, same shape.
         pixel_mm: side of a pixel where the target is.
+        contrast: what the simulation's errors are a share of.
+        noise: see ``Whitening``.
     """
-    size, counted = (image.shape[0], image.shape[1]), image[window > 0.5]
-    high, low = counted.quantile(torch.tensor([0.99, 0.01])).tolist()
-    contrast = high - low
-    # White noise is what differs from pixel to pixel, whatever the image is.
-    mixed = (image[1:, 1:] - image[1:, :-1] - image[:-1, 1:] + image[:-1, :-1]).abs() / 2
+    size = (image.shape[0], image.shape[1])
+    mixed = _mixed(image) if noise is None else _mixed(image) * _weight(noise, window)[1:, 1:]
     white = 1.4826 * float(mixed[window[1:, 1:] > 0.5].median())
     at = _frequency(size, pixel_mm)
     density = torch.full(size, max(_WHITE * contrast, white) ** 2)

@@ -15,13 +15,15 @@ from torch import Tensor
 
 from monai_inn.applications.registration.poses import PosePosterior
 from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.applications.registration.results.record import value_in_words
 from monai_inn.applications.registration.views import ViewMap
 from monai_inn.problems import Parameter
 
-__all__ = ["pose_figure", "view_figure"]
+__all__ = ["aim_figure", "pose_figure", "view_figure"]
 
 _DOT = 0.05  # of the prior's range
 _DPI, _PANEL_IN, _MOST_ROWS = 130, 2.5, 3
+_MOST_LINES = 150  # a mode
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 
@@ -56,7 +58,7 @@ def pose_figure(
     top = 1.1 * max(float(drr.max()) for drr in drrs)
     for axes, mode, simulated in zip(panels, shown, drrs, strict=False):
         drr = simulated.reshape(xray.shape)
-        pose = ", ".join(f"{name} {mode['pose'][name]:.0f}{_unit(problem, name)}" for name in problem.targets)
+        pose = ", ".join(value_in_words(n, mode["pose"][n], mode["spread"][n]) for n in problem.targets[:2])
         _image(axes[0], xray, "X-ray", (0.0, top), "gray")
         _image(axes[1], drr, f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", (0.0, top), "gray")
         left = xray - drr if counted is None else (xray - drr).masked_fill(~counted, torch.nan)
@@ -70,11 +72,6 @@ def pose_figure(
     text = "\n".join(textwrap.fill(line, 150) for line in told)
     figure.suptitle(text, fontsize=8, color=colour, x=0.01, ha="left")
     figure.savefig(path)
-
-
-def _unit(problem: PoseRegistration, name: str) -> str:
-    unit = problem.space.parameters[problem.space.index(name)].unit
-    return "°" if unit == "deg" else f" {unit}"
 
 
 def _image(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], colours: str) -> Any:
@@ -144,6 +141,43 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
     axes.set_xlabel(
         f"{change}LAO (°); star: best view" + ("; grey: outside the bundle's prior" * is_second), fontsize=9
     )
+    text = f"{record['statement']}\n{record['intended_use']}"
+    figure.suptitle("\n".join(textwrap.fill(line, 110) for line in text.splitlines()), fontsize=9)
+    figure.savefig(path)
+
+
+def aim_figure(
+    plan: Tensor, places: Tensor, axes: Tensor, mode: Tensor, record: dict[str, Any], path: Path
+) -> None:
+    """Draw a planned point or line as each pose places it, as the detector sees it and from the side.
+
+    Args:
+        plan: the points, RAS in mm, shape ``(P, 3)``.
+        places: where each pose has them, shape ``(S, P, 3)``.
+        axes: of the first pose's camera, columns right, down, along the beam.
+        mode: of each pose, from 1.
+        record: what ``aim.json`` is going to say.
+        path: PNG file to write.
+    """
+    seen, planned = ((p - plan[-1]) @ axes for p in (places, plan))
+    figure = Figure(figsize=(8.5, 4.9), dpi=_DPI, layout="constrained")
+    views = (("right in the image (mm)", 0), ("along the beam, away from the source (mm)", 2))
+    for panel, (title, across) in zip(figure.subplots(1, 2), views, strict=True):
+        for k in mode.unique().tolist():
+            own = seen[mode == k][:_MOST_LINES]
+            colour = _COLOURS[(k - 1) % len(_COLOURS)] if k else "#808080"
+            name = f"pose {k}" if k else "between poses"
+            panel.plot(own[..., across].T, own[..., 1].T, "-", color=colour, lw=0.6, alpha=0.25)
+            panel.plot(own[:, -1, across], own[:, -1, 1], ".", color=colour, ms=3, label=name)
+        panel.plot(planned[:, across], planned[:, 1], "k-", lw=1.5)
+        panel.plot(planned[-1, across], planned[-1, 1], "k+", ms=11, mew=1.5, label="planned target")
+        panel.set_xlabel(title, fontsize=9)
+        panel.set_ylabel("down in the image (mm)", fontsize=9)
+        panel.set_aspect("equal", adjustable="datalim")
+        panel.invert_yaxis()
+        panel.tick_params(labelsize=8)
+        panel.grid(color="#e6e6e6", lw=0.6)
+    panel.legend(fontsize=8, loc="best")
     text = f"{record['statement']}\n{record['intended_use']}"
     figure.suptitle("\n".join(textwrap.fill(line, 110) for line in text.splitlines()), fontsize=9)
     figure.savefig(path)

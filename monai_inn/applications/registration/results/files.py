@@ -12,8 +12,19 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import POSE, Detector, itk_matrix
+from monai_inn.files import own_file
+from monai_inn.reading.arrays import read_npz
 
-__all__ = ["detector_ncc", "files_of_pose", "write_detector_image", "write_samples", "write_transform"]
+__all__ = [
+    "detector_ncc",
+    "files_of_pose",
+    "read_samples",
+    "write_detector_image",
+    "write_samples",
+    "write_transform",
+]
+
+_SAMPLES = ("pose", "mode", "log_density", "camera_to_world")
 
 
 def files_of_pose(name: str) -> dict[str, str]:
@@ -83,6 +94,33 @@ def write_samples(
         for number, density, row in zip(mode.tolist(), log_density.tolist(), pose.tolist(), strict=True):
             table.writerow([number, f"{density:.4f}", *(f"{value:.4f}" for value in row)])
     yield {"file": "samples.csv", "what": "posterior samples"}
+
+
+def read_samples(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return poses ``(S, 6)``, modes from 1, log densities and cameras ``(S, 4, 4)`` that were written.
+
+    Raises:
+        FileNotFoundError: if the folder has no samples.
+        ValueError: if they are damaged.
+    """
+    path = own_file(folder, "samples.npz")
+    try:
+        stored, _ = read_npz(path, _SAMPLES)
+        pose, mode, density, camera = (np.asarray(stored[name], np.float64) for name in _SAMPLES)
+        n = len(pose)
+        shapes = pose.shape, mode.shape, density.shape, camera.shape
+        if not n or shapes != ((n, len(POSE)), (n,), (n,), (n, 4, 4)):
+            raise ValueError(f"arrays of shapes {shapes}")
+        if not all(np.isfinite(part).all() for part in (pose, mode, density, camera)):
+            raise ValueError("NaN or infinite values")
+    except Exception as error:  # on a damaged file NumPy raises types of many libraries
+        raise ValueError(f"{path}: is damaged ({error}); register the X-ray again.") from error
+    return (
+        torch.from_numpy(pose),
+        torch.from_numpy(mode).long(),
+        torch.from_numpy(density),
+        torch.from_numpy(camera),
+    )
 
 
 def detector_ncc(first: Tensor, second: Tensor) -> float:

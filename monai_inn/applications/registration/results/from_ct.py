@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.patient import in_order, problem_of, read_patient
+from monai_inn.applications.registration.carm import camera_to_world, gantry_motion, geodesic_degrees
+from monai_inn.applications.registration.pose_draws import Draws
 from monai_inn.applications.registration.pose_fit import Unknowns
+from monai_inn.applications.registration.pose_joint import Joint, joined
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.poses import PosePosterior
+from monai_inn.applications.registration.prepared import Patient
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
-from monai_inn.applications.registration.radiograph import NUISANCES
+from monai_inn.applications.registration.radiograph import NUISANCES, Radiograph
 from monai_inn.applications.registration.results import record as account
+from monai_inn.applications.registration.results.record import angle_in_words
 from monai_inn.applications.registration.results.registering import (
     check_samples,
     describe_source,
     write_poses,
 )
 from monai_inn.applications.registration.results.schema import REGISTRATION
+from monai_inn.applications.registration.xrays.formats import Xray
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.applications.registration.xrays.sizes import images_by_size
-from monai_inn.bundles.layout import sha256
 from monai_inn.bundles.metadata import INTENDED_USE
 from monai_inn.folders import new_folder
 from monai_inn.metrics.modes import Mode
@@ -36,7 +41,9 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 
 __all__ = ["register_to_ct"]
 
-_LEAST_EXPLAINED = 0.2  # measured, see docs/registration.md
+_LEAST_SCORE = 0.9  # explained share and lead together; measured, see docs/registration.md
+_MOST_APART = 22.46  # of chi-square with six degrees of freedom, .999
+_LAID = 30.0  # degrees by which a patient on the table may be turned
 
 
 def register_to_ct(
@@ -49,6 +56,10 @@ def register_to_ct(
     free: Mapping[str, Sequence[float]] | None = None,
     fixed: Mapping[str, float] | None = None,
     target: Sequence[float] | None = None,
+    second: str | PathLike[str] | None = None,
+    turned: Sequence[float] | None = None,
+    gantry: Sequence[float] | None = None,
+    gantry_sd: float | None = None,
     samples: int = 1000,
     seed: int = 0,
     frame: int | None = None,
@@ -58,19 +69,26 @@ def register_to_ct(
     """Find the poses from which an X-ray of a CT was taken, and write them into a folder.
 
     Args:
-        ct: CT in Hounsfield units: NIfTI, NRRD or MetaImage.
+        ct: CT in Hounsfield units (NIfTI, NRRD or MetaImage), or the folder of a prepared patient.
         xray: PNG, JPEG, TIFF, DICOM, NIfTI, NRRD or MetaImage.
         out: folder to write; it has its record once it is complete.
-        labels: segmentation on the CT's voxels.
+        labels: segmentation on the CT's voxels; this and the next four are settled for a prepared patient.
         keep: labels of the structures that are compared; all of the CT by default, which real X-rays need.
         free: ranges of the pose parameters to find; all six by default.
         fixed: values of others.
         target: point that angles turn about, RAS in mm; the centre of the bone by default.
+        second: another X-ray of the patient, who kept still while the C-arm turned; poses are those of the
+            first.
+        turned: ``lao`` and ``cra`` in degrees that the gantry showed at the first and at the second; by
+            default what the files say.
+        gantry: ``lao`` and ``cra`` that it showed at the first; by default as for ``turned``.
+        gantry_sd: degrees by which the patient may lie turned (standard deviation): makes the gantry's angles
+            a prior; without, they are compared with what was found.
         samples: posterior samples.
         seed: seed of the draws.
         frame: frame of a DICOM run, from 1.
         progress: called with the share done.
-        reading: how the image is meant, see ``images_by_size``.
+        reading: how the images are meant, see ``images_by_size``.
 
     Returns:
         The content of ``registration.json``.
@@ -80,46 +98,124 @@ def register_to_ct(
         OSError: if a file cannot be read or written.
     """
     check_samples(samples)
-    settings = {"samples": samples, "seed": seed, "keep": list(keep), "frame": frame} | reading
+    settings = {"samples": samples, "seed": seed, "frame": frame, "gantry_sd": gantry_sd} | reading
+    paths = [path for path in (xray, second) if path is not None]
     with new_folder(out, REGISTRATION, "a registration") as draft:
-        read = read_xray(xray, frame=frame)
-        images, notes = images_by_size(read, SIZES, **reading)
-        hounsfield, mask = read_patient(ct, labels, keep)
-        if free is None:
-            free = {name: edges for name, edges in RANGES.items() if name not in (fixed or {})}
-        problem = problem_of(
-            hounsfield, mask, images[-1][0], free=in_order(free), fixed=fixed, target=target, brightest=1.0
+        read = [read_xray(path, frame=frame) for path in paths]
+        images = [images_by_size(one, SIZES, **reading) for one in read]
+        angles = _angles(read, turned, gantry, needed=second is not None or gantry_sd is not None)
+        who = (
+            Patient.load(ct)
+            if Path(ct).is_dir()
+            else Patient.of_files(ct, labels=labels, keep=keep, free=free, fixed=fixed, target=target)
         )
+        problem = who.problem(images[0][0][-1][0])
         began = time.monotonic()
-        unknowns = Unknowns.of({p.name: (p.low, p.high) for p in problem.parameters}, problem.fixed)
-        solver = Solver(hounsfield, problem.target, unknowns, mask)
-        found = solver.solve(images, samples, seed, progress)
+        solver = who.solver(problem)
+        found = []
+        for number, (by_size, _) in enumerate(images):
+            about = {} if gantry_sd is None else {
+                name: (angle, gantry_sd)
+                for name, angle in zip(("lao", "cra"), angles[number], strict=True)
+                if name in problem.targets
+            }  # fmt: skip
+            ranges = {p.name: (p.low, p.high) for p in problem.parameters}
+            informed = solver.knowing(Unknowns.of(ranges, problem.fixed, about))
+            done = partial(_part, progress, number, len(images))
+            found.append(informed.solve(by_size, samples, seed, done))
+        joint = _joint(solver, found, angles, samples, seed) if second is not None else None
+        best = found[0] if joint is None else _shown_with(solver, found[0], joint.draws)
         seconds = time.monotonic() - began
-        answer, shown, drrs = _answer(problem, found)
+        answer, shown, drrs = _answer(problem, best)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= made_with(settings) | {"intended_use": INTENDED_USE, "warnings": []}
-        name = Path(ct).name
+        name = who.source["name"]
         record["bundle"] = {
             "name": f"CT {name}",
-            "path": str(Path(ct).resolve()),
-            "sha256": {name: sha256(Path(ct))},
+            "path": who.source["path"],
+            "sha256": {name: who.source["sha256"]},
         }
-        record["xray"] = describe_source(xray, read) | {"notes": [*read.notes, *notes, *_seen(found)]}
-        record["second_xray"] = None
+        sources = [
+            describe_source(path, one) | {"notes": [*one.notes, *notes, *_seen(each)]}
+            for path, one, (_, notes), each in zip(paths, read, images, found, strict=True)
+        ]
+        record["xray"] = sources[0]
+        record["xray"]["notes"] += _compared(best, angles)
+        record["second_xray"] = sources[1] | {"turned_deg": [*angles[0], *angles[1]]} if joint else None
         record |= account.describe_problem(problem) | {
             "modes": [
                 account.describe_mode(problem, shown, answer, k, drr, None) for k, drr in enumerate(drrs)
             ],
             "differences": account.differences(problem, answer),
         }
-        record |= {"trust": _trust(found), "weights": _weights(found), "unit": _unit(found)}
+        record |= {"trust": trust_of(found, joint), "weights": _weights(found[0]), "unit": _unit(best)}
         record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
         record |= {"files": write_poses(draft, problem, shown, answer, drrs), "pictures": ["overview.png"]}
         from monai_inn.applications.registration.results.figures import pose_figure
 
-        pose_figure(problem, shown, answer, drrs, record, draft / "overview.png", found.window > 0.5)
+        pose_figure(problem, shown, answer, drrs, record, draft / "overview.png", best.window > 0.5)
         write_json(draft / REGISTRATION, record)
     return record
+
+
+def _part(progress: Callable[[float], None], number: int, count: int, share: float) -> None:
+    progress((number + share) / count)
+
+
+def _angles(
+    xrays: Sequence[Xray], turned: Sequence[float] | None, gantry: Sequence[float] | None, needed: bool
+) -> list[list[float]]:
+    """What the gantry showed at each X-ray; nothing where that is not known and not needed."""
+    told = [[(x.geometry or {}).get(name) for name in ("lao_deg", "cra_deg")] for x in xrays]
+    if gantry is not None:
+        told[0] = list(gantry)
+    if turned is not None:
+        told = [list(turned[2 * k : 2 * k + 2]) for k in range(len(xrays))]
+    if any(None in pair for pair in told):
+        if needed:
+            raise ValueError(
+                "the angles of the gantry are needed and the files do not say them; give --turned LAO1 CRA1 "
+                "LAO2 CRA2 for two X-rays, --gantry LAO CRA for one."
+            )
+        return []
+    return [[float(angle) for angle in pair if angle is not None] for pair in told]
+
+
+def _joint(
+    solver: Solver, found: Sequence[Solution], angles: list[list[float]], samples: int, seed: int
+) -> Joint:
+    """The posterior of the first X-ray's pose, given both."""
+    first, second = found
+    one, other = angles
+    motion = gantry_motion((one[0], one[1]), (other[0], other[1]), first.detector)
+    detectors = (first.detector, second.detector)
+    return joined(first.draws, second.draws, motion, detectors, solver.target, solver.unknowns, samples, seed)
+
+
+def _shown_with(solver: Solver, found: Solution, draws: Draws) -> Solution:
+    """The same X-ray with another posterior."""
+    x = draws.fit.x
+    models = Radiograph(solver.caster(found.detector))(x[:, :6], x[:, 6:])
+    return found._replace(draws=draws, models=models)
+
+
+def _compared(found: Solution, angles: list[list[float]]) -> list[str]:
+    """What the gantry's angles say of the pose."""
+    if not angles:
+        return []
+    lao, cra = angles[0]
+    best = found.draws.fit.x[0]
+    shown = torch.cat([torch.tensor([lao, cra, 0, 0, 0, 0]).double()[None], best[None, :6] * 1.0])
+    shown[1, 2:] = 0
+    cameras = camera_to_world(shown, found.detector, torch.zeros(3))
+    apart = float(geodesic_degrees(cameras[0], cameras[1]))
+    gantry = f"{angle_in_words(lao, 'LAO', 'RAO')}, {angle_in_words(cra, 'CRA', 'CAU')}"
+    if apart <= _LAID:
+        return [f"The gantry showed {gantry}, {apart:.0f}° from the first pose's direction."]
+    return [
+        f"The gantry showed {gantry}, but the first pose looks from a direction {apart:.0f}° away: the "
+        "patient did not lie on the back, head first, or the pose is wrong."
+    ]
 
 
 def _answer(problem: PoseRegistration, found: Solution) -> tuple[PosePosterior, Tensor, list[Tensor]]:
@@ -141,25 +237,35 @@ def _answer(problem: PoseRegistration, found: Solution) -> tuple[PosePosterior, 
 def _seen(found: Solution) -> list[str]:
     """What was left out of the X-ray."""
     covered = 1 - float((found.window > 0.5).float().mean())
-    return [f"{covered:.0%} of the image was left out: collimator, tools, or what the CT does not show."]
+    return [f"{covered:.0%} of the image was left out: collimator, tools, what lies beyond the CT."]
 
 
-def _trust(found: Solution) -> dict[str, Any]:
-    """Whether the CT explains what the X-ray shows."""
-    trusted = found.explained >= _LEAST_EXPLAINED
-    statement = (
-        f"The best pose explains {found.explained:.0%} of the X-ray's structure; that is no proof of it."
-        if trusted
-        else f"Do not use these poses: the best explains {found.explained:.0%} of the X-ray's structure, at "
-        f"least {_LEAST_EXPLAINED:.0%} are expected. Another patient or body part, or a wrong reading of the "
-        "grey values, may be the reason."
-    )
+def trust_of(found: Sequence[Solution], joint: Joint | None = None) -> dict[str, Any]:
+    """Return whether the CT explains what the X-rays show, and whether they agree."""
+    least = min(found, key=lambda one: one.explained + one.lead)
+    agreed = joint is None or joint.distance <= _MOST_APART
+    trusted = agreed and least.explained + least.lead >= _LEAST_SCORE
+    share = f"{least.explained:.0%} of the X-ray's structure"
+    lead = f"{max(0, least.lead):.0%} of what the next best leaves"
+    if not agreed:
+        statement = (
+            "Do not use these poses: the two X-rays do not agree about the patient's place. The patient "
+            "moved, the gantry's angles are wrong, or one X-ray is of another patient."
+        )
+    elif trusted:
+        statement = f"The best pose explains {share}, and {lead}; that is no proof of it."
+    else:
+        statement = (
+            f"Do not use these poses: the best explains {share} and {lead}, too little for X-rays of this "
+            "patient. Another patient or body part, or a wrong reading of the grey values, may be the reason."
+        )
     return {
-        "explained": round(found.explained, 4),
-        "limit_explained": _LEAST_EXPLAINED,
+        "explained": round(least.explained, 4),
+        "lead": round(least.lead, 4),
+        "limit": _LEAST_SCORE,
         "is_trusted": trusted,
         "statement": statement,
-    }
+    } | ({} if joint is None else {"distance": round(joint.distance, 2), "limit_distance": _MOST_APART})
 
 
 def _weights(found: Solution) -> dict[str, Any]:

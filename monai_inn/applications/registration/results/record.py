@@ -23,9 +23,11 @@ __all__ = [
     "describe_weights",
     "differences",
     "trust_verdict",
+    "value_in_words",
 ]
 
 _DECIMALS = 4
+_SIDES = {"lao": ("LAO", "RAO"), "cra": ("CRA", "CAU")}
 
 
 def trust_verdict(fitted: FittedPosterior, observations: Tensor, false_alarm: float) -> dict[str, Any]:
@@ -175,6 +177,21 @@ def ambiguity(record: dict[str, Any]) -> dict[str, Any]:
 def angle_in_words(value: float, positive: str, negative: str) -> str:
     """Return an angle in degrees with the name of its side."""
     return f"{abs(value):.0f}° {positive if value >= 0 else negative}"
+
+
+def value_in_words(name: str, value: float, sd: float | None = None) -> str:
+    """Return a pose parameter for people: angles of the C-arm with their side, never with a sign.
+
+    Args:
+        name: of the parameter, see ``carm.POSE``.
+        value: degrees or mm.
+        sd: its standard deviation, None where the parameter is fixed.
+    """
+    unit = "°" if POSE[name][0] == "deg" else f" {POSE[name][0]}"
+    sure = " (fixed)" if sd is None else f" ± {sd:.1f}{unit}"
+    if name in _SIDES:
+        return f"{abs(value):.1f}{unit} {_SIDES[name][value < 0]}{sure}"
+    return f"{name} {value:.1f}{unit}{sure}"
 
 
 def _named(pose: Tensor) -> dict[str, float]:

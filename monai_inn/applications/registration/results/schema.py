@@ -1,11 +1,11 @@
-"""The record of a registration, and the JSON schema of all that pages and the viewer take from it."""
+"""Records of registrations and prepared patients: schemas of what pages and the viewer take from them."""
 
 from monai_inn.bundles.schemas import SIZE, TEXT, TEXTS, each, object_of
 from monai_inn.reports.schemas import BUNDLE, COUNT, FILE, FINITE, list_of
 
-__all__ = ["REGISTRATION", "REGISTRATION_RECORD"]
+__all__ = ["PATIENT", "PATIENT_RECORD", "REGISTRATION", "REGISTRATION_RECORD"]
 
-REGISTRATION = "registration.json"
+REGISTRATION, PATIENT = "registration.json", "patient.json"
 
 _WIDTHS = each(FINITE)
 _REFINED = object_of({"pose sd": _WIDTHS, "log_likelihood_gain": FINITE})
@@ -50,4 +50,22 @@ REGISTRATION_RECORD = object_of(
         "weights": {"anyOf": [object_of({}, {"statement": TEXT}), {"type": "null"}]},
         "second_xray": {"type": ["object", "null"]},
     },
+)
+
+_DETECTOR = object_of(
+    {
+        "rows columns": COUNT,
+        "spacing_mm source_detector_mm source_isocentre_mm": {"type": "number", "exclusiveMinimum": 0},
+    }
+)
+PATIENT_RECORD = object_of(
+    {
+        "format_version": {"type": "integer"},
+        "ct": object_of({"name path sha256": TEXT}),
+        "free": each(list_of(FINITE, 2, 2)),
+        "fixed": each(FINITE),
+        "target_ras_mm": list_of(FINITE, 3, 3),
+        "detectors banks": list_of(_DETECTOR, least=1),
+        "sha256": each(TEXT),
+    }
 )

@@ -8,20 +8,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from monai_inn.applications.registration.carm import POSE
 from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.applications.registration.problem import PoseRegistration
+from monai_inn.applications.registration.results.files import read_samples
 from monai_inn.applications.registration.results.record import angle_in_words
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
 from monai_inn.bundles.reading import load
-from monai_inn.files import own_file
 from monai_inn.folders import new_folder
 from monai_inn.metrics.modes import find_modes
-from monai_inn.reading.arrays import read_npz
 from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import read_record
@@ -99,21 +97,14 @@ def _stored(problem: PoseRegistration, folder: Path) -> PosePosterior:
     """The posterior that ``register_xray`` wrote."""
     record = read_record(folder, REGISTRATION, REGISTRATION_RECORD, "monai-inn register")
     names = [row["name"] for row in record["parameters"] if row.get("is_free")]
-    path = own_file(folder, "samples.npz")
-    try:
-        stored, _ = read_npz(path, ("pose", "log_density"))
-        pose, density = (np.asarray(stored[name], np.float64) for name in ("pose", "log_density"))
-        if pose.shape != (len(density), len(POSE)) or not len(pose) or not np.isfinite(pose).all():
-            raise ValueError(f"poses of shape {pose.shape}")
-    except Exception as error:  # on a damaged file NumPy raises types of many libraries
-        raise ValueError(f"{path}: is damaged ({error}); register the X-ray again.") from error
+    pose, _, density, _ = read_samples(folder)
     if set(names) != set(problem.targets):
         raise ValueError(
             f"{folder}: is of a bundle with other free parameters ({', '.join(names)}); give the bundle that "
             "the X-ray was registered with."
         )
-    samples = torch.from_numpy(pose[:, [list(POSE).index(name) for name in problem.targets]]).float()
-    return PosePosterior(samples, torch.from_numpy(density), find_modes(samples, pose_space(problem)))
+    samples = pose[:, [list(POSE).index(name) for name in problem.targets]].float()
+    return PosePosterior(samples, density, find_modes(samples, pose_space(problem)))
 
 
 def _told(found: ViewMap, *, is_second: bool) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _controls() -> None:
     html.H2("Poses")
     with html.Table(id="poses", classes="poses"):
         with html.Thead(), html.Tr():
-            for head in ("Pose", "Mass", "LAO", "CRA", "NCC"):
+            for head in ("Pose", "Mass", "LAO/RAO", "CRA/CAU", "NCC"):
                 html.Th(head)
         with (
             html.Tbody(),

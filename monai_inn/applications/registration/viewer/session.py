@@ -133,7 +133,10 @@ class PoseSession:
             is_trusted=self.result.is_trusted,
             confirmed=False,
             rows=[
-                {"number": number, "cells": [f"{r[1]} %", f"{r[2]}°", f"{r[3]}°", r[-1]]}
+                {
+                    "number": number,
+                    "cells": [f"{r[1]} %", r[2].replace(" ", "° ", 1), r[3].replace(" ", "° ", 1), r[-1]],
+                }
                 for number, r in rows
             ],
             pose=self.result.poses[0].number,

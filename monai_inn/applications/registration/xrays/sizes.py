@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.xrays.contrast import line_integrals
 from monai_inn.applications.registration.xrays.formats import Xray
 from monai_inn.applications.registration.xrays.matching import area_weights, check_pixels, known_spacing
+from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.files import BadFileError
 
-__all__ = ["images_by_size"]
+__all__ = ["detectors_like", "images_by_size"]
 
 _DARKEST = 1e-3  # of the largest intensity: what no photon reaches is no darker
 
@@ -68,14 +70,66 @@ def images_by_size(
     if mirror:
         notes.append("Columns were reversed, as asked for.")
     found = []
-    longer = max(rows * spacing[0], columns * spacing[1])
-    for size in sizes:
-        pitch = longer / size
-        shape = [max(8, round(n * s / pitch)) for n, s in zip((rows, columns), spacing, strict=True)]
-        detector = Detector(shape[0], shape[1], pitch, to_detector, to_isocentre)
+    for detector in _detectors(rows * spacing[0], columns * spacing[1], sizes, to_detector, to_isocentre):
         along, across = (
-            area_weights(n, s, m, pitch) for n, s, m in zip((rows, columns), spacing, shape, strict=True)
+            area_weights(n, s, m, detector.spacing_mm)
+            for n, s, m in zip((rows, columns), spacing, (detector.rows, detector.columns), strict=True)
         )
         averaged = along @ intensity @ across.T
         found.append((detector, -averaged.clamp_min(_DARKEST * float(averaged.max())).log().float()))
     return found, notes
+
+
+def _detectors(
+    height: float, width: float, sizes: Sequence[int], to_detector: float, to_isocentre: float
+) -> list[Detector]:
+    """Detectors of a height and a width in mm, with ``sizes`` pixels along the longer side."""
+    found = []
+    for size in sizes:
+        pitch = max(height, width) / size
+        rows, columns = (max(8, round(side / pitch)) for side in (height, width))
+        found.append(Detector(rows, columns, pitch, to_detector, to_isocentre))
+    return found
+
+
+def detectors_like(
+    xray: str | PathLike[str] | None,
+    side_mm: float | None,
+    sizes: Sequence[int],
+    *,
+    source_detector_mm: float | None = None,
+    source_isocentre_mm: float | None = None,
+    spacing_mm: float | None = None,
+) -> list[Detector]:
+    """Return detectors of each size for X-rays like one that is there, or of a square side.
+
+    Args:
+        xray: file of an X-ray.
+        side_mm: side of the image on the detector, if there is no X-ray.
+        sizes: pixels along the longer side.
+        source_detector_mm: see ``images_by_size``, as the others.
+        source_isocentre_mm: distance from source to isocentre.
+        spacing_mm: distance of the X-ray's pixels on the detector.
+
+    Raises:
+        ValueError: as ``images_by_size``, or if neither or both of X-ray and side are given.
+    """
+    if (xray is None) == (side_mm is None):
+        raise ValueError(
+            "give an X-ray of the same C-arm (--like XRAY), or the side of its image (--side MM)."
+        )
+    if xray is not None:
+        read = read_xray(xray)
+        images, _ = images_by_size(
+            read,
+            sizes,
+            source_detector_mm=source_detector_mm,
+            source_isocentre_mm=source_isocentre_mm,
+            contrast="intensity" if read.contrast is None else None,
+            spacing_mm=spacing_mm,
+        )
+        return [detector for detector, _ in images]
+    if side_mm is None or not 20 <= side_mm <= 1000:
+        raise ValueError(f"--side {side_mm:g}; an image of 20 to 1000 mm is expected.")
+    to_detector = source_detector_mm or 1020.0
+    return _detectors(side_mm, side_mm, sizes, to_detector, source_isocentre_mm or to_detector * 850 / 1020)
