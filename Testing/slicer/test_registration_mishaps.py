@@ -35,7 +35,7 @@ def test_folder_that_is_no_result(panel, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "path", "said"),
     [
-        ("bundleEdit", "/nowhere", "No bundle in /nowhere."),
+        ("bundleEdit", "/nowhere", "No prepared patient and no bundle in /nowhere."),
         ("xrayEdit", "/no.dcm", "There is no file /no.dcm."),
     ],
 )

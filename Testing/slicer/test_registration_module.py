@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_empty_panel_says_what_to_do(panel):
     for edit, said in (
         (panel.ui.outputEdit, "Select a folder to write into."),
         (panel.ui.xrayEdit, "Select an X-ray."),
-        (panel.ui.bundleEdit, "Select a registration bundle."),
+        (panel.ui.bundleEdit, "Select the patient's CT, or a folder that was prepared or trained for it."),
     ):
         edit.currentPath = ""
         assert (panel.status, panel.ui.findButton.enabled, panel.ui.findButton.toolTip) == (said, False, said)
@@ -94,6 +95,33 @@ def test_options_reach_the_command(panel):
     words = (panel.replay / "calls").read_text().strip()
     told = "--contrast attenuation --spacing 0.308 --mirror --reweight --refine"
     assert words.endswith(f"{told} --json --progress-lines")
+
+
+def test_a_ct_of_the_scene_is_enough(panel):
+    ct = add_ct()
+    panel.ui.bundleEdit.currentPath = ""
+    panel.ui.ctSelector.setCurrentNode(ct)
+    panel.ui.reweightCheck.checked = True
+    assert not panel.ui.reweightCheck.enabled
+    panel.ui.findButton.click()
+    panel.settle()
+    words = (panel.replay / "calls").read_text()
+    written = Path(words.split("register ")[1].split(" ")[0])
+    assert written.name == "ct.nrrd"
+    assert "--reweight" not in words
+    assert not written.parent.exists()
+    assert panel.status == "lateral ü: 2 plausible pose(s)."
+
+
+def test_a_prepared_patient_is_taken(panel, tmp_path):
+    patient = tmp_path / "patient"
+    patient.mkdir()
+    (patient / "patient.json").write_text("{}")
+    panel.ui.bundleEdit.currentPath = str(patient)
+    panel.ui.findButton.click()
+    panel.settle()
+    assert f"register {patient} " in (panel.replay / "calls").read_text()
+    assert not panel.ui.refineCheck.enabled
 
 
 def test_what_was_assumed_is_told(panel, tmp_path):
@@ -151,7 +179,7 @@ def test_table_has_a_row_for_each_pose(done):
     assert heads[:3] == ["Pose", "Mass [%]", "LAO/RAO [°]"]
     assert heads[5:] == ["Right [mm]", "Down [mm]", "Away [mm]", "NCC"]
     rows = done.table()
-    assert rows[0][:8] == ["1", "58", "70.0", "6.0", "2.0", "3.0", "-5.0", "20.0"]
+    assert rows[0][:8] == ["1", "58", "70.0 LAO", "6.0 CRA", "2.0", "3.0", "-5.0", "20.0"]
     assert rows[1][:4] == ["2", "42", "114.0", "-6.0"]
     assert "right (RAO) is negative" in done.ui.poseTable.horizontalHeaderItem(2).toolTip()
     assert done.ui.poseTable.currentRow() == 0

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import slicer
 import slicer.util
 from INNDisplayLib import IMAGE_VIEWS, PoseRun, read_poses, store_poses
-from INNUncertaintyLib import Child, python_path
+from INNUncertaintyLib import Child, make_savable, python_path, write_image
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
 
-__all__ = ["NEEDED", "REQUIREMENTS", "Registering", "missing_input", "show_ct", "show_layout"]
+__all__ = [
+    "NEEDED",
+    "REQUIREMENTS",
+    "Registering",
+    "is_trained",
+    "missing_input",
+    "show_ct",
+    "show_layout",
+]
 
 # Slicer has the folders of all modules on sys.path, and the module names INNUncertainty as its dependency:
 # one class of child processes and one way to install packages serve both.
@@ -22,15 +32,15 @@ REQUIREMENTS = ["monai_inn[io,registration]>=0.1"]
 NEEDED = ("nanodrr",)
 """Modules that `monai-inn register` needs besides those of every verb."""
 
-_METADATA = "configs/metadata.json"
+_METADATA, _PREPARED = "configs/metadata.json", "patient.json"
 
 
 def missing_input(state: RegistrationState) -> str:
     """What keeps a registration from being started, in one line; empty if nothing does."""
-    if not state.bundle:
-        return _("Select a registration bundle.")
-    if not (Path(state.bundle) / _METADATA).is_file():
-        return _("No bundle in {folder}.").format(folder=state.bundle)
+    if not state.bundle and state.ct is None:
+        return _("Select the patient's CT, or a folder that was prepared or trained for it.")
+    if state.bundle and not (is_trained(state) or (Path(state.bundle) / _PREPARED).is_file()):
+        return _("No prepared patient and no bundle in {folder}.").format(folder=state.bundle)
     if not state.xray:
         return _("Select an X-ray.")
     if not Path(state.xray).is_file():
@@ -40,11 +50,16 @@ def missing_input(state: RegistrationState) -> str:
     return ""
 
 
+def is_trained(state: RegistrationState) -> bool:
+    """Whether a network was trained for the patient."""
+    return bool(state.bundle) and (Path(state.bundle) / _METADATA).is_file()
+
+
 class Registering:
     """A running registration; ask ``poll`` for news until it says that it is over, then ``finish`` it.
 
     Args:
-        state: bundle, X-ray and folder.
+        state: CT or folder of the patient, X-ray and folder to write.
 
     Raises:
         ValueError: if one of them is missing.
@@ -57,18 +72,38 @@ class Registering:
             raise ValueError(missing)
         name = Path(state.xray).name.split(".")[0]
         self.folder = _free(Path(state.output) / name)
-        arguments = ["register", state.bundle, state.xray, "-o", str(self.folder)]
+        self._scratch = "" if state.bundle else tempfile.mkdtemp(
+            prefix="INNRegistration-", dir=slicer.app.temporaryPath
+        )  # fmt: skip
+        try:
+            self.child = Child(python_path(), self._arguments(state))
+        except BaseException:
+            self._clean()
+            raise
+
+    def _arguments(self, state: RegistrationState) -> list[str]:
+        """Words of the command; a CT of the scene is written where the command finds it."""
+        patient = state.bundle
+        if not patient:
+            patient = str(Path(self._scratch) / "ct.nrrd")
+            make_savable(state.ct)
+            write_image(state.ct, Path(patient))
+        arguments = ["register", patient, state.xray, "-o", str(self.folder)]
         if state.bone.value:
             arguments += ["--contrast", state.bone.value]
         if state.spacing:
             arguments += ["--spacing", str(state.spacing)]
         if state.isMirrored:
             arguments += ["--mirror"]
-        if state.isReweighted:
+        if state.isReweighted and is_trained(state):
             arguments += ["--reweight"]
-        if state.isRefined:
+        if state.isRefined and is_trained(state):
             arguments += ["--refine"]
-        self.child = Child(python_path(), arguments)
+        return arguments
+
+    def _clean(self) -> None:
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def poll(self) -> bool:
         """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
@@ -81,12 +116,16 @@ class Registering:
             RuntimeError: if the child failed or was canceled.
             ResultError: if its result cannot be read.
         """
-        self.child.result()
+        try:
+            self.child.result()
+        finally:
+            self._clean()
         return store_poses(slicer.mrmlScene, read_poses(self.folder), self.folder.name)
 
     def cancel(self) -> None:
         """End it; the folder appears complete or not at all."""
         self.child.cancel()
+        self._clean()
 
 
 def _free(folder: Path) -> Path:
