@@ -217,7 +217,7 @@ def poses_in_words(result: Mapping[str, Any]) -> str:
 
     for mode in result["modes"]:
         said, error = pose(mode["pose"], mode["spread"]), mode["mtre_mm"]["median"]
-        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {said}; mTRE {error:.1f} mm")
+        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {said}; bone within {error:.1f} mm (median)")
         if (top := mode["refined"]) is not None:
             gain = top["log_likelihood_gain"]
             lines.append(f"     refined: {pose(top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats")
@@ -229,7 +229,7 @@ def poses_in_words(result: Mapping[str, Any]) -> str:
 
 
 def _prepared(result: Mapping[str, Any]) -> str:
-    detector = result["detectors"][-1]
+    detector = max(result["detectors"], key=lambda one: one["columns"])
     side = detector["columns"] * detector["spacing_mm"], detector["rows"] * detector["spacing_mm"]
     return (
         f"{result['ct']['name']} is ready for X-rays of {side[0]:.0f} × {side[1]:.0f} mm on the detector, "

@@ -49,6 +49,7 @@ _SAME, _ELSEWHERE = (1.5, 3.0), (5.0, 8.0)  # degrees and mm
 _MOST_CONTRAST = 1.5
 _MISPLACED = 0.15  # of a voxel, surfaces in the CT
 _LEAST_WITHIN = 0.3  # of the pixels, that rays which stay in the CT must see
+_BEYOND_MM = 150.0
 _OPEN = 0.99  # share of a pixel
 
 
@@ -74,6 +75,14 @@ class Solution(NamedTuple):
     detector: Detector
 
 
+class _Shot(NamedTuple):
+    """An X-ray at each size, its open field, and the variance of its photons' noise at the finest."""
+
+    images: Sequence[tuple[Detector, Tensor]]
+    field: Tensor
+    photons: Tensor
+
+
 class Solver:
     """Finds the poses from which X-rays of a CT were taken.
 
@@ -85,7 +94,7 @@ class Solver:
 
     Attributes:
         casters: line integrals that were asked for, by detector.
-        banks: simulated radiographs that were, by detector.
+        banks: simulated radiographs that were, by detector and by whether the patient goes on.
     """
 
     def __init__(
@@ -93,7 +102,7 @@ class Solver:
     ) -> None:
         self.ct, self.target, self.unknowns, self.keep = ct, target.double(), unknowns, keep
         self.casters: dict[Detector, RayCaster] = {}
-        self.banks: dict[Detector, Bank] = {}
+        self.banks: dict[tuple[Detector, bool], Bank] = {}
 
     def knowing(self, unknowns: Unknowns) -> Solver:
         """Return a solver with other priors in the same ranges; what was computed is shared."""
@@ -101,19 +110,34 @@ class Solver:
         other.unknowns = unknowns
         return other
 
-    def caster(self, detector: Detector) -> RayCaster:
-        """Return the line integrals that a detector sees."""
+    def caster(self, detector: Detector, goes_on: bool = False) -> RayCaster:
+        """Return the line integrals that a detector sees.
+
+        Args:
+            detector: image size and distances.
+            goes_on: whether the patient goes on where the scan ended in tissue, or is cut off there.
+        """
         if detector not in self.casters:
             parts = materials(self.ct, detector.spacing_at_isocentre_mm, self.keep)
             self.casters[detector] = RayCaster(parts, detector, self.target)
-        return self.casters[detector]
+        caster = self.casters[detector]
+        return caster.going_on(_BEYOND_MM) if goes_on else caster
 
     @torch.no_grad()
-    def bank(self, detector: Detector) -> Bank:
+    def bank(self, detector: Detector, goes_on: bool = False) -> Bank:
         """Return the simulated radiographs that an X-ray of the smallest size is compared with."""
-        if detector not in self.banks:
-            self.banks[detector] = make_bank(self.caster(detector), self.unknowns)
-        return self.banks[detector]
+        if (detector, goes_on) not in self.banks:
+            self.banks[detector, goes_on] = make_bank(self.caster(detector, goes_on), self.unknowns)
+        return self.banks[detector, goes_on]
+
+    def prepare(self, detectors: Sequence[Detector], progress: Callable[[float], None]) -> None:
+        """Compute what X-rays of each size need, coarse to fine."""
+        for number, detector in enumerate(detectors, start=1):
+            self.caster(detector)
+            progress(0.5 * number / len(detectors))
+        for goes_on in (True, False):
+            self.bank(detectors[0], goes_on)
+        progress(1.0)
 
     @torch.no_grad()
     def solve(
@@ -131,20 +155,20 @@ class Solver:
             seed: of the draws.
             progress: called with the share done.
         """
-        field = collimated(images[-1][1])
-        detector, image = images[0]
-        window = _open(field, image)
-        start = candidates(self.bank(detector), self.unknowns, image, window, _STARTS)
-        progress(0.2)
-        start = torch.cat([start, self.unknowns.mean[6:].expand(len(start), -1)], 1)
-        photons = photon_variance(images[-1][1], field)
-        level = self._level(detector, image, window, field, photons)
-        fit = self._searched(level, start, seed)
+        finest = images[-1][1]
+        field = collimated(finest)
+        shot = _Shot(images, field, photon_variance(finest, field))
+        window = _open(field, images[0][1])
+        fits = [self._searched(shot, window, goes_on, seed) for goes_on in (True, False)]
+        # The image says by itself whether the patient goes on where the CT ends.
+        goes_on = bool(fits[0].loss.min() < fits[1].loss.min())
+        fit = fits[0] if goes_on else fits[1]
         for number, (detector, image) in enumerate(images[1:], start=1):
-            progress(0.2 + 0.3 * number)
+            progress(0.1 + 0.3 * number)
             fit = self._distinct(fit, detector, _KEPT[number], _MARGIN if number > 1 else math.inf)
-            window = _open(field, image) if number == 1 else _larger(level.whitening.window, image)
-            level, fit = self._refined(self._level(detector, image, window, field, photons), field, fit)
+            window = self._within(_larger(window, image), detector, fit)
+            level, fit = self._refined(self._level(shot, number, window, goes_on), field, fit)
+            window = level.whitening.window
             if number == 1:
                 explained, lead = _lead(level, fit)
         fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
@@ -152,26 +176,36 @@ class Solver:
         models = level.radiograph(draws.fit.x[:, :6], draws.fit.x[:, 6:])
         return Solution(draws, explained, lead, image, models, level.whitening.window, detector)
 
-    def _level(
-        self, detector: Detector, image: Tensor, window: Tensor, field: Tensor, photons: Tensor
-    ) -> Level:
-        scattering = None if bool((field == 1).all()) else _shrunk(field, image)
-        radiograph, pixel_mm = Radiograph(self.caster(detector), scattering), detector.spacing_at_isocentre_mm
+    def _level(self, shot: _Shot, number: int, window: Tensor, goes_on: bool) -> Level:
+        detector, image = shot.images[number]
+        scattering = None if bool((shot.field == 1).all()) else _shrunk(shot.field, image)
+        radiograph = Radiograph(self.caster(detector, goes_on), scattering)
+        pixel_mm = detector.spacing_at_isocentre_mm
         contrast = contrast_of(image, window)
-        if image.shape == photons.shape:
+        if number == len(shot.images) - 1:
             contrast = min(contrast, _MOST_CONTRAST)
-        photons = _shrunk(photons, image) * (image.numel() / photons.numel())
+        photons = _shrunk(shot.photons, image) * (image.numel() / shot.photons.numel())
         misplaced = _MISPLACED * radiograph.caster.spacing_mm / pixel_mm
         noise = pixel_noise(image, photons, contrast, misplaced)
         density = assumed_density(image, window, pixel_mm, contrast, noise)
         return Level(radiograph, image, Whitening(window, density, noise))
 
-    def _searched(self, level: Level, start: Tensor, seed: int) -> Fit:
+    def _searched(self, shot: _Shot, window: Tensor, goes_on: bool, seed: int) -> Fit:
         """Best fits at the coarsest size: from the candidates, then from around the best of those."""
+        detector, image = shot.images[0]
+        start = candidates(self.bank(detector, goes_on), self.unknowns, image, window, _STARTS)
+        start = torch.cat([start, self.unknowns.mean[6:].expand(len(start), -1)], 1)
+        level = self._level(shot, 0, window, goes_on)
         first = self._climbed(level, start)
-        centres = self._distinct(first, level.radiograph.caster.detector, _CENTRES, math.inf).x
+        centres = self._distinct(first, detector, _CENTRES, math.inf).x
         second = self._climbed(level, self._around(centres, seed))
         return Fit(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+
+    def _within(self, window: Tensor, detector: Detector, fit: Fit) -> Tensor:
+        """A window without what the CT does not show from the best pose, unless hardly anything were left."""
+        best = fit.x[fit.loss.argmin(), :6]
+        within = window * self.caster(detector).within(best)
+        return within if float(within.mean()) > _LEAST_WITHIN * float(window.mean()) else window
 
     def _climbed(self, level: Level, start: Tensor) -> Fit:
         fit = climb(level, self.unknowns, start, _FIRST_STEPS)
@@ -194,10 +228,7 @@ class Solver:
             best = fit.at(fit.loss.argmin()[None])
             residual = level.image - level.radiograph(best.x[:, :6], best.x[:, 6:])[0]
             noise = level.whitening.noise
-            seen = _open(field, residual)
-            within = seen * level.radiograph.caster.within(best.x[0, :6])
-            if float(within.mean()) > _LEAST_WITHIN * float(seen.mean()):
-                seen = within
+            seen = self._within(_open(field, residual), level.radiograph.caster.detector, best)
             whole = Whitening(seen, level.whitening.density, noise)
             window = by_residual(whole.pixels(whole(residual)), whole.window)
             density = estimated_density(residual, level.whitening, pixel_mm)

@@ -131,7 +131,10 @@ class Patient:
             "fixed": self.fixed,
             "target_ras_mm": self._target,
             "detectors": [detector.to_config() for detector in solver.casters],
-            "banks": [bank.detector.to_config() | {"margin": bank.margin} for bank in solver.banks.values()],
+            "banks": [
+                detector.to_config() | {"goes_on": goes_on, "margin": bank.margin}
+                for (detector, goes_on), bank in solver.banks.items()
+            ],
         }
 
     @classmethod
@@ -164,10 +167,14 @@ class Patient:
                 own = _named(tensors, f"rays_{number}.")
                 solver.casters[detector] = RayCaster.of_tensors(own, detector, target)
             for number, config in enumerate(told["banks"]):
-                own, margin = _named(tensors, f"bank_{number}."), tuple(config.pop("margin"))
+                own, margin, goes_on = (
+                    _named(tensors, f"bank_{number}."),
+                    config.pop("margin"),
+                    config.pop("goes_on"),
+                )
                 detector = Detector(**config)
                 edges, sharpest = own["edges"].float(), tuple(own["sharpest"].tolist())
-                solver.banks[detector] = Bank(own["pose"], edges, sharpest, margin, detector)
+                solver.banks[detector, goes_on] = Bank(own["pose"], edges, sharpest, tuple(margin), detector)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise BadFileError(
                 f"{path.parent}: is damaged or of another version ({error}); {_AGAIN}."
@@ -206,14 +213,10 @@ def prepare_patient(
     with new_folder(out, PATIENT, "a prepared patient", (_TENSORS,)) as draft:
         patient = Patient.of_files(ct, **options)
         solver = patient.solver(patient.problem(detectors[-1]))
-        for number, detector in enumerate(detectors, start=1):
-            solver.caster(detector)
-            progress(0.5 * number / len(detectors))
-        solver.bank(detectors[0])
+        solver.prepare(detectors, progress)
         patient.save(draft)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "prepare"}
         record |= made_with({}) | {"intended_use": INTENDED_USE} | patient.to_config()
         record |= {"sha256": {_TENSORS: sha256(draft / _TENSORS)}, "files": [{"file": _TENSORS}]}
         write_json(draft / PATIENT, record)
-        progress(1.0)
     return record

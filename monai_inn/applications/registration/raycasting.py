@@ -7,6 +7,7 @@ walk along the ray, and six derivatives cost as much as one more image, where ce
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from copy import copy
 from typing import NamedTuple
@@ -23,7 +24,7 @@ __all__ = ["Materials", "RayCaster", "Rays"]
 
 _DIFFERENCE = 1e-3  # degrees or mm, of poses in double precision
 _ROWS_PER_TASK = 16
-_TISSUE, _AROUND = 0.3, 2  # of water; voxels that a face's tissue may be off
+_TISSUE, _AROUND = 0.3, 2  # of water; voxels that the last slice's tissue may be off
 _LOOKS = 48  # along a ray
 
 
@@ -74,13 +75,14 @@ class RayCaster:
         if detector.beam != "cone":
             raise ValueError(f"rays of a {detector.beam} beam are not cast here; use projection.Projector.")
         self.detector, self.target, self.rays = detector, target.double().cpu(), rays
-        # A voxel of nothing around, so that attenuation ends where the CT does.
+        self.spacing_mm = float(materials.spacing_mm)
+        # A voxel of nothing around, so that attenuation ends where the patient does.
         values = torch.nn.functional.pad(materials.values.float().cpu(), (0, 0, 1, 1, 1, 1, 1, 1))
+        self._origin = materials.origin.double().cpu() - self.spacing_mm
+        self._scan = (1, materials.values.shape[2])
         most = values.amax((0, 1, 2)).clamp_min(1e-12)
         self._level = (most / torch.tensor(LEVELS)).numpy()
         self._size, self._voxels = np.array(values.shape[:3]), packed(np.rint(values.numpy() / self._level))
-        self.spacing_mm = float(materials.spacing_mm)
-        self._origin = materials.origin.double().cpu() - self.spacing_mm
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the voxels as they lie in memory, to be kept in a file."""
@@ -89,6 +91,7 @@ class RayCaster:
             "level": torch.from_numpy(self._level),
             "size": torch.from_numpy(self._size),
             "origin": self._origin,
+            "scan": torch.tensor(self._scan),
             "spacing_mm": torch.tensor(self.spacing_mm, dtype=torch.float64),
         }
 
@@ -103,6 +106,7 @@ class RayCaster:
         if caster._voxels.dtype != np.int32 or caster._voxels.size != caster._size.prod():
             raise ValueError(f"{caster._voxels.size} voxels do not make {caster._size.tolist()}")
         caster.spacing_mm, caster._origin = float(tensors["spacing_mm"]), tensors["origin"]
+        caster._scan = tuple(tensors["scan"].tolist())
         return caster
 
     def seen_by(self, detector: Detector) -> RayCaster:
@@ -110,6 +114,26 @@ class RayCaster:
         other = copy(self)
         other.detector = detector
         return other
+
+    def going_on(self, beyond_mm: float) -> RayCaster:
+        """Return those of a patient who goes on, as the last slice does, where the scan ended in tissue."""
+        other, more = copy(self), math.ceil(beyond_mm / self.spacing_mm)
+        voxels = self._voxels.reshape(self._size)
+        tissue = [bool(self._tissue(voxels[..., at]).any()) for at in self._scan]
+        below, above = (
+            np.repeat(voxels[..., at : at + 1], more * is_open, 2)
+            for at, is_open in zip(self._scan, tissue, strict=True)
+        )
+        longer = np.concatenate([voxels[..., :1], below, voxels[..., 1:-1], above, voxels[..., -1:]], 2)
+        first, last = self._scan
+        other._scan = first + below.shape[2], last + below.shape[2]
+        other._origin = self._origin - self.spacing_mm * torch.tensor([0, 0, below.shape[2]])
+        other._size, other._voxels = np.array(longer.shape), longer.ravel()
+        return other
+
+    @staticmethod
+    def _tissue(voxels: np.ndarray) -> np.ndarray:
+        return (voxels >> 21 & 2047) > _TISSUE * LEVELS[0]
 
     def __call__(self, pose: Tensor, weights: Tensor, *, slopes: bool = False) -> Rays:
         """Return the line integrals that poses see.
@@ -159,7 +183,7 @@ class RayCaster:
     def within(self, pose: Tensor) -> Tensor:
         """Return where the CT shows all that a ray meets, ``(rows, columns)``, 1 or 0.
 
-        Where a scan ended in tissue, the patient goes on: as the last slice does, here.
+        Where a scan ended in tissue, below or above, the patient goes on: as the last slice does, here.
 
         Args:
             pose: all six parameters, shape ``(6,)``.
@@ -172,24 +196,20 @@ class RayCaster:
             for n in (self.detector.rows, self.detector.columns)
         )
         ray = first + rows[:, None, None] * down + columns[:, None] * right - source
-        voxels = torch.from_numpy(self._voxels).reshape(tuple(self._size))
+        sides = torch.from_numpy(self._size[:2]) - 1
+        enter, leave = -source[:2] / ray[..., :2], (sides - source[:2]) / ray[..., :2]
+        near = torch.minimum(enter, leave).amax(-1).clamp(0, 1)
+        far = torch.maximum(enter, leave).amin(-1).clamp(0, 1)
+        share = near[..., None] + torch.linspace(0, 1, _LOOKS) * (far - near).clamp_min(0)[..., None]
+        at = source + share[..., None] * ray[..., None, :]
+        u, v = (at[..., k].round().long().clamp(0, int(sides[k])) for k in (0, 1))
+        voxels = self._voxels.reshape(self._size)
         beyond = torch.zeros(ray.shape[:2])
-        for axis, end in itertools.product(range(3), (0, 1)):
-            plane = int(self._size[axis]) - 2 if end else 1  # behind it is the voxel of nothing
-            tissue = ((voxels.select(axis, plane) >> 21 & 2047) > _TISSUE * LEVELS[0]).float()
-            if not bool(tissue.any()):
-                continue
-            face = torch.nn.functional.max_pool2d(tissue[None], 2 * _AROUND + 1, 1, _AROUND)[0]
-            others = [k for k in range(3) if k != axis]
-            ends = [-source[others] / ray[..., others]]
-            ends += [(torch.tensor(face.shape) - 1 - source[others]) / ray[..., others]]
-            near = torch.minimum(*ends).amax(-1).clamp(0, 1)
-            far = torch.maximum(*ends).amin(-1).clamp(0, 1)
-            share = near[..., None] + torch.linspace(0, 1, _LOOKS) * (far - near).clamp_min(0)[..., None]
-            at = source + share[..., None] * ray[..., None, :]
-            is_beyond = at[..., axis] > plane - 0.5 if end else at[..., axis] < plane + 0.5
-            u, v = (at[..., k].round().long().clamp(0, face.shape[n] - 1) for n, k in enumerate(others))
-            met = face[u, v] * (is_beyond & (far > near)[..., None])
+        for end, slice_ in enumerate(self._scan):
+            tissue = torch.from_numpy(self._tissue(voxels[..., slice_])).float()
+            wider = torch.nn.functional.max_pool2d(tissue[None], 2 * _AROUND + 1, 1, _AROUND)[0]
+            is_beyond = at[..., 2] > slice_ - 0.5 if end else at[..., 2] < slice_ + 0.5
+            met = wider[u, v] * (is_beyond & (far > near)[..., None])
             beyond = torch.maximum(beyond, met.amax(-1))
         return 1 - beyond
 

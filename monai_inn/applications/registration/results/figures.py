@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from monai_inn.applications.registration.poses import PosePosterior
@@ -57,12 +58,18 @@ def pose_figure(
     # Noise must not make bones dark.
     top = 1.1 * max(float(drr.max()) for drr in drrs)
     for axes, mode, simulated in zip(panels, shown, drrs, strict=False):
-        drr = simulated.reshape(xray.shape)
+        drr, limits = simulated.reshape(xray.shape), (0.0, top)
+        pictures, left, most, title = (xray, drr), xray - drr, 0.5 * top, "X-ray"
+        if counted is not None:
+            pictures, title = (_evened(xray), _evened(drr)), "X-ray\n(brightness evened out)"
+            inner = pictures[1][counted].quantile(torch.tensor([0.01, 0.995])).tolist()
+            limits = inner[0], inner[1]
+            most = max(0.02 * top, 1.2 * float(left[counted].abs().quantile(0.99)))
+            left = left.masked_fill(~counted, torch.nan)
         pose = ", ".join(value_in_words(n, mode["pose"][n], mode["spread"][n]) for n in problem.targets[:2])
-        _image(axes[0], xray, "X-ray", (0.0, top), "gray")
-        _image(axes[1], drr, f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", (0.0, top), "gray")
-        left = xray - drr if counted is None else (xray - drr).masked_fill(~counted, torch.nan)
-        drawn = _image(axes[2], left, "X-ray − simulated", (-0.5 * top, 0.5 * top), "RdBu_r")
+        _image(axes[0], pictures[0], title, limits, "gray")
+        _image(axes[1], pictures[1], f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", limits, "gray")
+        drawn = _image(axes[2], left, "X-ray − simulated", (-most, most), "RdBu_r")
         bar = images.colorbar(drawn, ax=axes[2], fraction=0.046, pad=0.02)
         bar.ax.tick_params(labelsize=6)
         bar.set_label("share of the brightest", fontsize=6)
@@ -72,6 +79,12 @@ def pose_figure(
     text = "\n".join(textwrap.fill(line, 150) for line in told)
     figure.suptitle(text, fontsize=8, color=colour, x=0.01, ha="left")
     figure.savefig(path)
+
+
+def _evened(image: Tensor) -> Tensor:
+    """An image without most of its large-scale brightness, in which bones hide behind a thick patient."""
+    smooth = gaussian_filter(image.numpy(), max(image.shape) / 12, mode="nearest")
+    return image - 0.85 * torch.from_numpy(smooth)
 
 
 def _image(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], colours: str) -> Any:
@@ -94,13 +107,18 @@ def _posterior(axes: Axes, problem: PoseRegistration, answer: PosePosterior) -> 
         else:
             axes.scatter(own[:, 0], own[:, 1], s=3, alpha=0.5, color=colour, linewidths=0, label=label)
     axes.set_xlim(*_limits(first, answer.samples[:, 0]))
-    axes.set_xlabel(f"{first.name} ({first.unit})", fontsize=8)
+    axes.set_xlabel(_axis(first), fontsize=8)
     if second is not None:
         axes.set_ylim(*_limits(second, answer.samples[:, 1]))
-        axes.set_ylabel(f"{second.name} ({second.unit})", fontsize=8)
+        axes.set_ylabel(_axis(second), fontsize=8)
     axes.tick_params(labelsize=7)
     axes.set_title(f"{len(answer.samples)} posterior samples", fontsize=7)
     axes.legend(fontsize=7, markerscale=3, framealpha=0.9)
+
+
+def _axis(parameter: Parameter) -> str:
+    sides = {"lao": "RAO − · LAO + (°)", "cra": "CAU − · CRA + (°)"}
+    return sides.get(parameter.name, f"{parameter.name} ({parameter.unit.replace('deg', '°')})")
 
 
 def _limits(parameter: Parameter, samples: Tensor) -> tuple[float, float]:

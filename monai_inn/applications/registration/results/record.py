@@ -188,10 +188,11 @@ def value_in_words(name: str, value: float, sd: float | None = None) -> str:
         sd: its standard deviation, None where the parameter is fixed.
     """
     unit = "°" if POSE[name][0] == "deg" else f" {POSE[name][0]}"
-    sure = " (fixed)" if sd is None else f" ± {sd:.1f}{unit}"
+    digits = 1 if sd is None or sd >= 0.1 else 2
+    sure = " (fixed)" if sd is None else f" ± {sd:.{digits}f}{unit}"
     if name in _SIDES:
-        return f"{abs(value):.1f}{unit} {_SIDES[name][value < 0]}{sure}"
-    return f"{name} {value:.1f}{unit}{sure}"
+        return f"{abs(value):.{digits}f}{unit} {_SIDES[name][value < 0]}{sure}"
+    return f"{name} {value:.{digits}f}{unit}{sure}"
 
 
 def _named(pose: Tensor) -> dict[str, float]:

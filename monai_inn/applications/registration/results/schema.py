@@ -56,7 +56,8 @@ _DETECTOR = object_of(
     {
         "rows columns": COUNT,
         "spacing_mm source_detector_mm source_isocentre_mm": {"type": "number", "exclusiveMinimum": 0},
-    }
+    },
+    {"goes_on": {"type": "boolean"}, "margin": list_of(SIZE, 2, 2)},
 )
 PATIENT_RECORD = object_of(
     {
