@@ -63,7 +63,7 @@ class Solution(NamedTuple):
         image: the X-ray at the finest size, minus log intensity, shape ``(rows, columns)``.
         models: its images in the modes, shape ``(K, rows, columns)``.
         window: which pixels counted, shape ``(rows, columns)``.
-        detector: of these images.
+        radiograph: what made them.
     """
 
     draws: Draws
@@ -72,7 +72,12 @@ class Solution(NamedTuple):
     image: Tensor
     models: Tensor
     window: Tensor
-    detector: Detector
+    radiograph: Radiograph
+
+    @property
+    def detector(self) -> Detector:
+        """That of the images."""
+        return self.radiograph.caster.detector
 
 
 class _Shot(NamedTuple):
@@ -130,12 +135,16 @@ class Solver:
             self.banks[detector, goes_on] = make_bank(self.caster(detector, goes_on), self.unknowns)
         return self.banks[detector, goes_on]
 
+    def endings(self, detector: Detector) -> tuple[bool, ...]:
+        """Return whether the patient may go on beyond the CT: not if that ends in air, else either way."""
+        return (False, True) if self.caster(detector).is_cut else (False,)
+
     def prepare(self, detectors: Sequence[Detector], progress: Callable[[float], None]) -> None:
         """Compute what X-rays of each size need, coarse to fine."""
         for number, detector in enumerate(detectors, start=1):
             self.caster(detector)
             progress(0.5 * number / len(detectors))
-        for goes_on in (True, False):
+        for goes_on in self.endings(detectors[0]):
             self.bank(detectors[0], goes_on)
         progress(1.0)
 
@@ -159,10 +168,10 @@ class Solver:
         field = collimated(finest)
         shot = _Shot(images, field, photon_variance(finest, field))
         window = _open(field, images[0][1])
-        fits = [self._searched(shot, window, goes_on, seed) for goes_on in (True, False)]
+        endings = self.endings(images[0][0])
+        fits = [self._searched(shot, window, goes_on, seed) for goes_on in endings]
         # The image says by itself whether the patient goes on where the CT ends.
-        goes_on = bool(fits[0].loss.min() < fits[1].loss.min())
-        fit = fits[0] if goes_on else fits[1]
+        goes_on, fit = min(zip(endings, fits, strict=True), key=lambda one: float(one[1].loss.min()))
         for number, (detector, image) in enumerate(images[1:], start=1):
             progress(0.1 + 0.3 * number)
             fit = self._distinct(fit, detector, _KEPT[number], _MARGIN if number > 1 else math.inf)
@@ -174,7 +183,7 @@ class Solver:
         fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
         draws = draw_posterior(level, self.unknowns, fit, samples, seed)
         models = level.radiograph(draws.fit.x[:, :6], draws.fit.x[:, 6:])
-        return Solution(draws, explained, lead, image, models, level.whitening.window, detector)
+        return Solution(draws, explained, lead, image, models, window, level.radiograph)
 
     def _level(self, shot: _Shot, number: int, window: Tensor, goes_on: bool) -> Level:
         detector, image = shot.images[number]

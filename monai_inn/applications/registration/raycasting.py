@@ -115,6 +115,12 @@ class RayCaster:
         other.detector = detector
         return other
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the scan ended in tissue, below or above."""
+        voxels = self._voxels.reshape(self._size)
+        return any(bool(self._tissue(voxels[..., at]).any()) for at in self._scan)
+
     def going_on(self, beyond_mm: float) -> RayCaster:
         """Return those of a patient who goes on, as the last slice does, where the scan ended in tissue."""
         other, more = copy(self), math.ceil(beyond_mm / self.spacing_mm)

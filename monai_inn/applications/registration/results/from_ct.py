@@ -20,7 +20,7 @@ from monai_inn.applications.registration.pose_solver import SIZES, Solution, Sol
 from monai_inn.applications.registration.poses import PosePosterior
 from monai_inn.applications.registration.prepared import Patient
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
-from monai_inn.applications.registration.radiograph import NUISANCES, Radiograph
+from monai_inn.applications.registration.radiograph import NUISANCES
 from monai_inn.applications.registration.results import record as account
 from monai_inn.applications.registration.results.record import angle_in_words
 from monai_inn.applications.registration.results.registering import (
@@ -112,36 +112,25 @@ def register_to_ct(
         problem = who.problem(images[0][0][-1][0])
         began = time.monotonic()
         solver = who.solver(problem)
-        found = []
-        for number, (by_size, _) in enumerate(images):
-            about = {} if gantry_sd is None else {
-                name: (angle, gantry_sd)
-                for name, angle in zip(("lao", "cra"), angles[number], strict=True)
-                if name in problem.targets
-            }  # fmt: skip
-            ranges = {p.name: (p.low, p.high) for p in problem.parameters}
-            informed = solver.knowing(Unknowns.of(ranges, problem.fixed, about))
-            done = partial(_part, progress, number, len(images))
-            found.append(informed.solve(by_size, samples, seed, done))
+        shown_by_gantry: Sequence[Sequence[float]] = angles or [()] * len(images)
+        priors = [_prior(problem, pair, gantry_sd) for pair in shown_by_gantry]
+        found = [
+            solver.knowing(prior).solve(by_size, samples, seed, partial(_part, progress, number, len(images)))
+            for number, ((by_size, _), prior) in enumerate(zip(images, priors, strict=True))
+        ]
         joint = _joint(solver, found, angles, samples, seed) if second is not None else None
-        best = found[0] if joint is None else _shown_with(solver, found[0], joint.draws)
+        best = found[0] if joint is None else _shown_with(found[0], joint.draws)
         seconds = time.monotonic() - began
         answer, shown, drrs = _answer(problem, best)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= made_with(settings) | {"intended_use": INTENDED_USE, "warnings": []}
-        name = who.source["name"]
-        record["bundle"] = {
-            "name": f"CT {name}",
-            "path": who.source["path"],
-            "sha256": {name: who.source["sha256"]},
-        }
-        sources = [
+        record["bundle"] = _patient(who)
+        record["xray"], *others = (
             describe_source(path, one) | {"notes": [*one.notes, *notes, *_seen(each)]}
             for path, one, (_, notes), each in zip(paths, read, images, found, strict=True)
-        ]
-        record["xray"] = sources[0]
+        )
         record["xray"]["notes"] += _compared(best, angles)
-        record["second_xray"] = sources[1] | {"turned_deg": [*angles[0], *angles[1]]} if joint else None
+        record["second_xray"] = others[0] | {"turned_deg": [*angles[0], *angles[1]]} if others else None
         record |= account.describe_problem(problem) | {
             "modes": [
                 account.describe_mode(problem, shown, answer, k, drr, None) for k, drr in enumerate(drrs)
@@ -156,6 +145,21 @@ def register_to_ct(
         pose_figure(problem, shown, answer, drrs, record, draft / "overview.png", best.window > 0.5)
         write_json(draft / REGISTRATION, record)
     return record
+
+
+def _prior(problem: PoseRegistration, shown: Sequence[float], sd: float | None) -> Unknowns:
+    """Priors of one X-ray: flat, or about the gantry's angles."""
+    ranges = {p.name: (p.low, p.high) for p in problem.parameters}
+    about = {} if sd is None else {
+        name: (angle, sd) for name, angle in zip(("lao", "cra"), shown, strict=True) if name in ranges
+    }  # fmt: skip
+    return Unknowns.of(ranges, problem.fixed, about)
+
+
+def _patient(who: Patient) -> dict[str, Any]:
+    """What stands in the place of a bundle."""
+    name = who.source["name"]
+    return {"name": f"CT {name}", "path": who.source["path"], "sha256": {name: who.source["sha256"]}}
 
 
 def _part(progress: Callable[[float], None], number: int, count: int, share: float) -> None:
@@ -192,11 +196,10 @@ def _joint(
     return joined(first.draws, second.draws, motion, detectors, solver.target, solver.unknowns, samples, seed)
 
 
-def _shown_with(solver: Solver, found: Solution, draws: Draws) -> Solution:
+def _shown_with(found: Solution, draws: Draws) -> Solution:
     """The same X-ray with another posterior."""
     x = draws.fit.x
-    models = Radiograph(solver.caster(found.detector))(x[:, :6], x[:, 6:])
-    return found._replace(draws=draws, models=models)
+    return found._replace(draws=draws, models=found.radiograph(x[:, :6], x[:, 6:]))
 
 
 def _compared(found: Solution, angles: list[list[float]]) -> list[str]:

@@ -1,0 +1,51 @@
+"""The example X-ray of a torso comes from its script, and its CT explains it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_inn.applications.registration.demo import TORSO_READING
+from monai_inn.applications.registration.results.aiming import aim
+from monai_inn.applications.registration.results.from_ct import register_to_ct
+
+FOLDER = Path(__file__).resolve().parents[2] / "Resources"
+sys.path.insert(0, str(FOLDER))
+import make_torso_xray  # noqa: E402
+
+
+def test_it_comes_from_its_script(tmp_path):
+    made = np.asarray(Image.open(make_torso_xray.write_xray(tmp_path)), int)
+    shipped = np.asarray(Image.open(FOLDER / "torso_xray.png"), int)
+    assert made.shape == (256, 256)
+    # Another processor may round a sum, and with it a draw of photons, the other way: few pixels.
+    assert (np.abs(made - shipped) > 2).mean() < 0.01
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    out = tmp_path_factory.mktemp("torso") / "pose"
+    ct = FOLDER / "ct" / "torso_ct.nii.gz"
+    return register_to_ct(ct, FOLDER / "torso_xray.png", out, **TORSO_READING), out
+
+
+def test_its_pose_is_found(registered):
+    record, _ = registered
+    (mode,) = record["modes"]
+    lao, cra, roll = make_torso_xray.POSE[:3]
+    assert mode["pose"]["lao"] == pytest.approx(lao, abs=0.2)
+    assert mode["pose"]["cra"] == pytest.approx(cra, abs=0.2)
+    assert mode["pose"]["roll"] == pytest.approx(roll, abs=0.1)
+    assert record["trust"]["is_trusted"]
+    assert record["trust"]["explained"] > 0.8
+
+
+def test_a_line_between_two_vertebrae_is_carried_along(registered, tmp_path):
+    record = aim(
+        registered[1], tmp_path / "aim", target=(-4, 135, 297), entry=(-52, 75, 300),
+        labels=FOLDER / "ct" / "torso_vertebrae.nii.gz", avoid=[28, 29], radius_mm=1.0,
+    )  # fmt: skip
+    assert record["target"]["error_mm"]["high"] < 2
+    assert [row["label"] for row in record["line"]["breaches"]] == [28, 29]
