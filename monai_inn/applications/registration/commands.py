@@ -54,6 +54,8 @@ def add(verb: Verb) -> None:
     group = _add_distances(sub)
     group.add_argument("--gantry", type=float, nargs=2, metavar=("LAO", "CRA"),
                        help="angles that the gantry showed, degrees (those of the file)")  # fmt: skip
+    group.add_argument("--leave-out", metavar="MASK",
+                       help="picture, not black where the X-ray is not to be compared")  # fmt: skip
     group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
                        help="take them for the pose, but for a patient turned by so much (sd)")  # fmt: skip
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
@@ -116,11 +118,12 @@ def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
-_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry", "gantry_sd")
+_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry", "gantry_sd", "leave_out")
 _SAID = {
     "source_detector_mm": "source-detector",
     "source_isocentre_mm": "source-isocentre",
     "gantry_sd": "gantry-sd",
+    "leave_out": "leave-out",
     "refined": "refine",
     "reweighted": "reweight",
 }

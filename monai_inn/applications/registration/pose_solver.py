@@ -81,10 +81,11 @@ class Solution(NamedTuple):
 
 
 class _Shot(NamedTuple):
-    """An X-ray at each size, its open field, and the variance of its photons' noise at the finest."""
+    """An X-ray at each size; at the finest its open field, what counts of it, and its photons' variance."""
 
     images: Sequence[tuple[Detector, Tensor]]
     field: Tensor
+    counted: Tensor
     photons: Tensor
 
 
@@ -155,6 +156,7 @@ class Solver:
         samples: int = 1000,
         seed: int = 0,
         progress: Callable[[float], None] = lambda share: None,
+        left_out: Tensor | None = None,
     ) -> Solution:
         """Return the posterior of one X-ray.
 
@@ -163,11 +165,13 @@ class Solver:
             samples: posterior samples.
             seed: of the draws.
             progress: called with the share done.
+            left_out: share of each pixel of the finest size that is not to be compared.
         """
         finest = images[-1][1]
         field = collimated(finest)
-        shot = _Shot(images, field, photon_variance(finest, field))
-        window = _open(field, images[0][1])
+        counted = field if left_out is None else field * (1 - left_out)
+        shot = _Shot(images, field, counted, photon_variance(finest, counted))
+        window = _open(counted, images[0][1])
         endings = self.endings(images[0][0])
         fits = [self._searched(shot, window, goes_on, seed) for goes_on in endings]
         # The image says by itself whether the patient goes on where the CT ends.
@@ -176,7 +180,7 @@ class Solver:
             progress(0.1 + 0.3 * number)
             fit = self._distinct(fit, detector, _KEPT[number], _MARGIN if number > 1 else math.inf)
             window = self._within(_larger(window, image), detector, fit)
-            level, fit = self._refined(self._level(shot, number, window, goes_on), field, fit)
+            level, fit = self._refined(self._level(shot, number, window, goes_on), counted, fit)
             window = level.whitening.window
             if number == 1:
                 explained, lead = _lead(level, fit)
@@ -229,7 +233,7 @@ class Solver:
         x[:, :6] += moved * self.unknowns.free[:6]
         return self.unknowns.inside(x)
 
-    def _refined(self, level: Level, field: Tensor, fit: Fit) -> tuple[Level, Fit]:
+    def _refined(self, level: Level, counted: Tensor, fit: Fit) -> tuple[Level, Fit]:
         """Fits at one size, without what covers the patient and with the noise that is there."""
         pixel_mm = level.radiograph.caster.detector.spacing_at_isocentre_mm
         fit = climb(level, self.unknowns, fit.x, _STEPS)
@@ -237,7 +241,7 @@ class Solver:
             best = fit.at(fit.loss.argmin()[None])
             residual = level.image - level.radiograph(best.x[:, :6], best.x[:, 6:])[0]
             noise = level.whitening.noise
-            seen = self._within(_open(field, residual), level.radiograph.caster.detector, best)
+            seen = self._within(_open(counted, residual), level.radiograph.caster.detector, best)
             whole = Whitening(seen, level.whitening.density, noise)
             window = by_residual(whole.pixels(whole(residual)), whole.window)
             density = estimated_density(residual, level.whitening, pixel_mm)

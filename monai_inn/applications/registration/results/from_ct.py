@@ -31,7 +31,7 @@ from monai_inn.applications.registration.results.registering import (
 from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.applications.registration.xrays.formats import Xray
 from monai_inn.applications.registration.xrays.reading import read_xray
-from monai_inn.applications.registration.xrays.sizes import images_by_size
+from monai_inn.applications.registration.xrays.sizes import images_by_size, left_out_of
 from monai_inn.bundles.metadata import INTENDED_USE
 from monai_inn.folders import new_folder
 from monai_inn.metrics.modes import Mode
@@ -60,6 +60,7 @@ def register_to_ct(
     turned: Sequence[float] | None = None,
     gantry: Sequence[float] | None = None,
     gantry_sd: float | None = None,
+    leave_out: str | PathLike[str] | None = None,
     samples: int = 1000,
     seed: int = 0,
     frame: int | None = None,
@@ -84,6 +85,7 @@ def register_to_ct(
         gantry: ``lao`` and ``cra`` that it showed at the first; by default as for ``turned``.
         gantry_sd: degrees by which the patient may lie turned (standard deviation): makes the gantry's angles
             a prior; without, they are compared with what was found.
+        leave_out: mask of what is not to be compared in the first X-ray, see ``left_out_of``.
         samples: posterior samples.
         seed: seed of the draws.
         frame: frame of a DICOM run, from 1.
@@ -98,7 +100,8 @@ def register_to_ct(
         OSError: if a file cannot be read or written.
     """
     check_samples(samples)
-    settings = {"samples": samples, "seed": seed, "frame": frame, "gantry_sd": gantry_sd} | reading
+    settings = {"samples": samples, "seed": seed, "frame": frame, "gantry_sd": gantry_sd}
+    settings |= {"leave_out": None if leave_out is None else str(Path(leave_out).resolve())} | reading
     paths = [path for path in (xray, second) if path is not None]
     with new_folder(out, REGISTRATION, "a registration") as draft:
         read = [read_xray(path, frame=frame) for path in paths]
@@ -114,8 +117,12 @@ def register_to_ct(
         solver = who.solver(problem)
         shown_by_gantry: Sequence[Sequence[float]] = angles or [()] * len(images)
         priors = [_prior(problem, pair, gantry_sd) for pair in shown_by_gantry]
+        mirror = bool(reading.get("mirror"))
+        masks = [None if leave_out is None else left_out_of(leave_out, problem.detector, mirror), None]
         found = [
-            solver.knowing(prior).solve(by_size, samples, seed, partial(_part, progress, number, len(images)))
+            solver.knowing(prior).solve(
+                by_size, samples, seed, partial(_part, progress, number, len(images)), masks[number]
+            )
             for number, ((by_size, _), prior) in enumerate(zip(images, priors, strict=True))
         ]
         joint = _joint(solver, found, angles, samples, seed) if second is not None else None
@@ -139,7 +146,11 @@ def register_to_ct(
         }
         record |= {"trust": trust_of(found, joint), "weights": _weights(found[0]), "unit": _unit(best)}
         record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
-        record |= {"files": write_poses(draft, problem, shown, answer, drrs), "pictures": ["overview.png"]}
+        files = [
+            *write_poses(draft, problem, shown, answer, drrs),
+            _write_left_out(draft, best.window.flip(-1) if mirror else best.window),
+        ]
+        record |= {"files": files, "pictures": ["overview.png"]}
         from monai_inn.applications.registration.results.figures import pose_figure
 
         pose_figure(problem, shown, answer, drrs, record, draft / "overview.png", best.window > 0.5)
@@ -154,6 +165,17 @@ def _prior(problem: PoseRegistration, shown: Sequence[float], sd: float | None) 
         name: (angle, sd) for name, angle in zip(("lao", "cra"), shown, strict=True) if name in ranges
     }  # fmt: skip
     return Unknowns.of(ranges, problem.fixed, about)
+
+
+def _write_left_out(folder: Path, window: Tensor) -> dict[str, str]:
+    """Write what was left out of the X-ray as it is in its file, to be corrected and given back."""
+    from PIL import Image
+
+    Image.fromarray(((window <= 0.5) * 255).byte().numpy()).save(folder / "left_out.png")
+    return {
+        "file": "left_out.png",
+        "what": "white: pixels that were not compared; correct it for --leave-out",
+    }
 
 
 def _patient(who: Patient) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from monai_inn.applications.registration.xrays.matching import area_weights, che
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.files import BadFileError
 
-__all__ = ["detectors_like", "images_by_size"]
+__all__ = ["detectors_like", "images_by_size", "left_out_of"]
 
+_MOST_LEFT_OUT = 0.9
 _DARKEST = 1e-3  # of the largest intensity: what no photon reaches is no darker
 
 
@@ -78,6 +79,38 @@ def images_by_size(
         averaged = along @ intensity @ across.T
         found.append((detector, -averaged.clamp_min(_DARKEST * float(averaged.max())).log().float()))
     return found, notes
+
+
+def left_out_of(path: str | PathLike[str], detector: Detector, mirror: bool = False) -> Tensor:
+    """Return the share of each pixel that a mask leaves out, ``(rows, columns)``.
+
+    Args:
+        path: picture of the X-ray's shape, any size; what is not black in it is left out.
+        detector: the pixels.
+        mirror: whether the X-ray's columns are reversed, and the mask's with them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no picture, of another shape, or leaves out all but a tenth.
+    """
+    mask = (read_xray(path).values > 0).float()
+    mask = mask.flip(-1) if mirror else mask
+    rows, columns = mask.shape
+    if abs(rows * detector.columns - columns * detector.rows) > max(rows, columns):
+        raise BadFileError(
+            f"{path}: a mask of {rows} × {columns} pixels is not of the X-ray's shape, "
+            f"{detector.rows} × {detector.columns}; draw it on the X-ray."
+        )
+    across = [
+        area_weights(n, 1 / n, m, 1 / m) for n, m in ((rows, detector.rows), (columns, detector.columns))
+    ]
+    share = across[0] @ mask.to(across[0]) @ across[1].T
+    if float(share.mean()) > _MOST_LEFT_OUT:
+        raise BadFileError(
+            f"{path}: leaves out {float(share.mean()):.0%} of the X-ray; what is not black in a mask is left "
+            "out, so perhaps it is inverted."
+        )
+    return share.clamp(0, 1).float()
 
 
 def _detectors(
