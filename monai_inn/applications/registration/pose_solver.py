@@ -172,10 +172,10 @@ class Solver:
         counted = field if left_out is None else field * (1 - left_out)
         shot = _Shot(images, field, counted, photon_variance(finest, counted))
         window = _open(counted, images[0][1])
-        endings = self.endings(images[0][0])
-        fits = [self._searched(shot, window, goes_on, seed) for goes_on in endings]
         # The image says by itself whether the patient goes on where the CT ends.
-        goes_on, fit = min(zip(endings, fits, strict=True), key=lambda one: float(one[1].loss.min()))
+        starts = [(goes_on, *self._started(shot, window, goes_on)) for goes_on in self.endings(images[0][0])]
+        goes_on, level, fit = min(starts, key=lambda one: float(one[2].loss.min()))
+        fit = self._searched(level, fit, seed)
         for number, (detector, image) in enumerate(images[1:], start=1):
             progress(0.1 + 0.3 * number)
             fit = self._distinct(fit, detector, _KEPT[number], _MARGIN if number > 1 else math.inf)
@@ -203,15 +203,20 @@ class Solver:
         density = assumed_density(image, window, pixel_mm, contrast, noise)
         return Level(radiograph, image, Whitening(window, density, noise))
 
-    def _searched(self, shot: _Shot, window: Tensor, goes_on: bool, seed: int) -> Fit:
-        """Best fits at the coarsest size: from the candidates, then from around the best of those."""
+    def _started(self, shot: _Shot, window: Tensor, goes_on: bool) -> tuple[Level, Fit]:
+        """First steps from the candidates at the coarsest size."""
         detector, image = shot.images[0]
         start = candidates(self.bank(detector, goes_on), self.unknowns, image, window, _STARTS)
         start = torch.cat([start, self.unknowns.mean[6:].expand(len(start), -1)], 1)
         level = self._level(shot, 0, window, goes_on)
-        first = self._climbed(level, start)
-        centres = self._distinct(first, detector, _CENTRES, math.inf).x
-        second = self._climbed(level, self._around(centres, seed))
+        return level, climb(level, self.unknowns, start, _FIRST_STEPS)
+
+    def _searched(self, level: Level, fit: Fit, seed: int) -> Fit:
+        """Best fits at the coarsest size: from the candidates, then from around the best of those."""
+        first = self._climbed(level, fit)
+        detector = level.radiograph.caster.detector
+        around = self._around(self._distinct(first, detector, _CENTRES, math.inf).x, seed)
+        second = self._climbed(level, climb(level, self.unknowns, around, _FIRST_STEPS))
         return Fit(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
 
     def _within(self, window: Tensor, detector: Detector, fit: Fit) -> Tensor:
@@ -220,8 +225,8 @@ class Solver:
         within = window * self.caster(detector).within(best)
         return within if float(within.mean()) > _LEAST_WITHIN * float(window.mean()) else window
 
-    def _climbed(self, level: Level, start: Tensor) -> Fit:
-        fit = climb(level, self.unknowns, start, _FIRST_STEPS)
+    def _climbed(self, level: Level, fit: Fit) -> Fit:
+        """The better ones of some fits, on to the end."""
         kept = self._distinct(fit, level.radiograph.caster.detector, _KEPT[0], math.inf)
         return climb(level, self.unknowns, kept, _STEPS)
 
