@@ -10,6 +10,7 @@ from PIL import Image
 from monai_inn.applications.registration.demo import TORSO_READING
 from monai_inn.applications.registration.results.aiming import aim
 from monai_inn.applications.registration.results.from_ct import register_to_ct
+from monai_inn.cli import main
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources"
 sys.path.insert(0, str(FOLDER))
@@ -40,6 +41,13 @@ def test_its_pose_is_found(registered):
     assert mode["pose"]["roll"] == pytest.approx(roll, abs=0.1)
     assert record["trust"]["is_trusted"]
     assert record["trust"]["explained"] > 0.8
+
+
+def test_the_command_line_aims(registered, tmp_path, capsys):
+    code = main(["aim", str(registered[1]), "--target", "-4", "135", "297", "-o", str(tmp_path / "aim")])
+    assert code == 0
+    assert "of the plan" in capsys.readouterr().out
+    assert (tmp_path / "aim" / "aim.png").is_file()
 
 
 def test_a_line_between_two_vertebrae_is_carried_along(registered, tmp_path):

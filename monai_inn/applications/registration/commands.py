@@ -196,7 +196,9 @@ def aim(arguments: argparse.Namespace) -> dict[str, Any]:
     """Carry a target or a line through all poses."""
     from monai_inn.applications.registration.results.aiming import aim as carry
 
-    return {"out": arguments.out} | carry(**given(arguments))
+    options = given(arguments)
+    del options["seed"]  # nothing is drawn
+    return {"out": arguments.out} | carry(**options)
 
 
 def views(arguments: argparse.Namespace) -> dict[str, Any]:
