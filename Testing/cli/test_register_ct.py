@@ -248,3 +248,15 @@ def test_a_mask_leaves_out_what_covers_the_patient(files, patient, tmp_path, cap
         told = refused(capsys, "register", patient, xray, "-o", tmp_path / "o", "--contrast", "intensity",
                        "--spacing", 1.8, "--leave-out", tmp_path / "mask.png")  # fmt: skip
         assert said in told
+
+
+def test_blades_and_a_mask_that_leave_nothing_are_told(files, patient, tmp_path, capsys):
+    image = intensity(seed=3)
+    image[:50] = 0.004
+    mask = np.zeros(image.shape, np.uint8)
+    mask[48:] = 255
+    xray = write_xray(tmp_path / "blades.png", image)
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    told = refused(capsys, "register", patient, xray, "-o", tmp_path / "o", "--contrast", "intensity",
+                   "--spacing", 1.8, "--leave-out", tmp_path / "mask.png")  # fmt: skip
+    assert "collimator blades and mask leave 0% of the X-ray" in told

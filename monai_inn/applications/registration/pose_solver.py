@@ -50,6 +50,7 @@ _MOST_CONTRAST = 1.5
 _MISPLACED = 0.15  # of a voxel, surfaces in the CT
 _LEAST_WITHIN = 0.3  # of the pixels, that rays which stay in the CT must see
 _BEYOND_MM = 150.0
+_LEAST_COUNTED = 0.05
 _OPEN = 0.99  # share of a pixel
 
 
@@ -166,10 +167,18 @@ class Solver:
             seed: of the draws.
             progress: called with the share done.
             left_out: share of each pixel of the finest size that is not to be compared.
+
+        Raises:
+            ValueError: if hardly anything is left.
         """
         finest = images[-1][1]
         field = collimated(finest)
         counted = field if left_out is None else field * (1 - left_out)
+        if float(counted.mean()) < _LEAST_COUNTED:
+            raise ValueError(
+                f"collimator blades and mask leave {float(counted.mean()):.0%} of the X-ray; at least "
+                f"{_LEAST_COUNTED:.0%} are needed."
+            )
         shot = _Shot(images, field, counted, photon_variance(finest, counted))
         window = _open(counted, images[0][1])
         # The image says by itself whether the patient goes on where the CT ends.
