@@ -180,7 +180,7 @@ def test_table_has_a_row_for_each_pose(done):
     assert heads[5:] == ["Right [mm]", "Down [mm]", "Away [mm]", "NCC"]
     rows = done.table()
     assert rows[0][:8] == ["1", "58", "70.0 LAO", "6.0 CRA", "2.0", "3.0", "-5.0", "20.0"]
-    assert rows[1][:4] == ["2", "42", "114.0", "-6.0"]
+    assert rows[1][:4] == ["2", "42", "114.0 LAO", "6.0 CAU"]
     assert "right (RAO) is negative" in done.ui.poseTable.horizontalHeaderItem(2).toolTip()
     assert done.ui.poseTable.currentRow() == 0
 

@@ -88,13 +88,14 @@ def test_a_click_shows_another_pose(page: Page, keep: Callable[..., None]) -> No
     says(page, "#banner", "Two poses explain this X-ray: 58 % at 70° LAO")
     assert page.locator("#poses tbody tr").count() == 2
     assert page.locator("#poses tbody tr").nth(0).locator("td").all_inner_texts()[:4] == [
-        "1", "58 %", "70.0°", "6.0°",
+        "1", "58 %", "70.0° LAO", "6.0° CRA",
     ]  # fmt: skip
-    says(page, "#values", "70.0° ± 1.2°")
+    says(page, "#values", "70.0° LAO ± 1.2°")
     says(page, "#values", "20.0 mm ± 6.0 mm")
     first = settled(page)
     pose(page, 1)
-    says(page, "#values", "114.0° ± 2.0°")
+    says(page, "#values", "114.0° LAO ± 2.0°")
+    says(page, "#values", "6.0° CAU")
     assert another(page, first, 0, 1, 0.05), "the DRR"
     assert another(page, first, 1, 1, 0.05), "the C-arm"
     assert changed(quarter(first, 0, 0), quarter(settled(page), 0, 0)) < 0.01, "the X-ray stays"

@@ -16,6 +16,7 @@ __all__ = [
     "pose_notes",
     "pose_row",
     "pose_sentence",
+    "pose_value",
     "pose_verdict",
 ]
 
@@ -67,14 +68,14 @@ def pose_header(result: PoseResult) -> list[tuple[str, str]]:
 
 def pose_row(result: PoseResult, pose: Pose) -> list[str]:
     """A pose as a row under ``pose_header``."""
-    values = [_cell(p, pose.value(p["name"])) for p in result.record["parameters"]]
+    values = [pose_value(p, pose.value(p["name"])) for p in result.record["parameters"]]
     return [str(pose.number), f"{100 * pose.mass:.0f}", *values, f"{pose.similarity:.3f}"]
 
 
-def _cell(parameter: dict[str, Any], value: float) -> str:
+def pose_value(parameter: dict[str, Any], value: float, unit: str = "") -> str:
     """A value with its side; angles of the C-arm have no sign."""
     sides = _SIDES.get(parameter["name"])
-    said = f"{value:.1f}" if sides is None else f"{abs(value):.1f} {sides[value < 0]}"
+    said = f"{value:.1f}{unit}" if sides is None else f"{abs(value):.1f}{unit} {sides[value < 0]}"
     return said if parameter.get("is_free", True) else f"{said} (fixed)"
 
 

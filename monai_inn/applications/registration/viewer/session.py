@@ -185,7 +185,7 @@ class PoseSession:
                 {
                     "name": display.POSE_LABELS.get(name, name),
                     "about": parameter["description"],
-                    "text": f"{pose.value(name):.1f}{unit}{sure}",
+                    "text": f"{display.pose_value(parameter, pose.value(name), unit)}{sure}",
                 }
             )
         return rows
@@ -212,7 +212,8 @@ def pose_facts(record: dict[str, Any], notes: list[str]) -> list[str]:
         notes: what was assumed about the X-ray, and how its poses were weighed.
     """
     trust, bundle = record["trust"], record["bundle"]
-    said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
+    name = bundle.get("name", "unknown")
+    said = [name if name.startswith("CT ") else f"Bundle {name} {bundle.get('version', '')}".strip()]
     said.append(f"X-ray {record['xray'].get('path', 'unknown')}")
     said += notes
     if "waic" in trust and "limit" in trust:
