@@ -218,6 +218,7 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
 def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, monkeypatch):
     for place in ("oximetry", "registration"):
         monkeypatch.setattr(f"monai_inn.applications.{place}.demo.shipped", tuple)
+    monkeypatch.setattr("monai_inn.applications.registration.demo._CT", "no.nii.gz")
     assert "no trained bundle" in refused(capsys, "demo", "-o", tmp_path / "demo")
     monkeypatch.undo()
     assert mi.bundles.shipped()

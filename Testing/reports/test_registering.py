@@ -150,7 +150,7 @@ def test_refined_poses_fit_better(pose_fit, result):
         assert gain > 0
         assert {name for name, sd in found["sd"].items() if sd > 0} == {"lao", "cra"}
     said = poses_in_words(record | {"out": str(folder)})
-    assert said.count("refined: lao") == len(record["modes"])
+    assert said.count("refined: ") == len(record["modes"])
 
 
 @pytest.mark.parametrize(("option", "name"), [("reweighted", "--reweight"), ("refined", "--refine")])
