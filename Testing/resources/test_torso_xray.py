@@ -18,11 +18,13 @@ import make_torso_xray  # noqa: E402
 
 
 def test_it_comes_from_its_script(tmp_path):
-    made = np.asarray(Image.open(make_torso_xray.write_xray(tmp_path)), int)
-    shipped = np.asarray(Image.open(FOLDER / "torso_xray.png"), int)
-    assert made.shape == (256, 256)
-    # Another processor may round a sum, and with it a draw of photons, the other way: few pixels.
-    assert (np.abs(made - shipped) > 2).mean() < 0.01
+    made, shipped = (
+        np.asarray(Image.open(path), float).reshape(32, 8, 32, 8).mean((1, 3))
+        for path in (make_torso_xray.write_xray(tmp_path), FOLDER / "torso_xray.png")
+    )
+    # Another processor may round a sum, and with it a draw of photons, the other way; then all that follow
+    # differ. The mean of 64 pixels does not depend on it.
+    assert np.abs(made / shipped - 1).max() < 0.08
 
 
 @pytest.fixture(scope="module")
