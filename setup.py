@@ -23,7 +23,9 @@ class BuildWithExamples(build_py):
         target.mkdir(parents=True, exist_ok=True)
         for pattern in EXAMPLES:
             for source in Path("Resources").glob(pattern):
-                shutil.copy(source, target)
+                place = target / source.relative_to("Resources")
+                place.parent.mkdir(exist_ok=True)
+                shutil.copy(source, place)
 
 
 # 3D Slicer finds its part beside the module that it belongs to; the viewer finds the same files by this name.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from xray_unit import Unit, detector
 
-from monai_inn.applications.registration.carm import camera_to_world
+from monai_inn.applications.registration.carm import camera_to_world, pose_difference
 from monai_inn.applications.registration.ct import read_ct
 from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
@@ -40,8 +40,7 @@ def at_size(image: np.ndarray, size: int) -> Tensor:
 
 def measure(unit: Unit, truth: Tensor, found: Solution, seconds: float, kind: int) -> dict[str, Any]:
     draws = found.draws
-    away = draws.fit.x[0, :6] - truth
-    away[0] = torch.remainder(away[0] + 180, 360) - 180
+    away = pose_difference(draws.fit.x[0, :6], truth)
     camera, true_camera = (
         camera_to_world(p, found.detector, unit.target) for p in (draws.fit.x[0, :6], truth)
     )

@@ -151,6 +151,13 @@ def pose_of(camera: Tensor, detector: Detector, target: Tensor) -> Tensor:
     return torch.stack([lao, cra, roll, right, at[..., 1], away], -1)
 
 
+def pose_difference(pose: Tensor, other: Tensor) -> Tensor:
+    """Return what one pose is more than another, ``(…, 6)`` or longer, ``lao`` within half a turn."""
+    more = pose - other
+    lao = torch.remainder(more[..., :1] + 180, 360) - 180
+    return torch.cat([lao, more[..., 1:]], -1)
+
+
 def gantry_motion(first: tuple[float, float], second: tuple[float, float], detector: Detector) -> Tensor:
     """Return how the camera moves when the C-arm turns about its isocentre.
 

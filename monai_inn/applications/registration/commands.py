@@ -119,15 +119,8 @@ def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
 _OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry", "gantry_sd", "leave_out")
-_SAID = {
-    "source_detector_mm": "source-detector",
-    "source_isocentre_mm": "source-isocentre",
-    "gantry_sd": "gantry-sd",
-    "leave_out": "leave-out",
-    "refined": "refine",
-    "reweighted": "reweight",
-}
 _OF_BUNDLE = ("refined", "reweighted")
+_SAID = {"refined": "refine", "reweighted": "reweight"}
 
 
 def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -152,12 +145,11 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _patient_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take what describes a patient out of options; returns it as ``Patient.of_files`` wants it."""
-    from monai_inn.applications.registration.problem import WIDE_RANGES
+    from monai_inn.applications.registration.patient import wide_ranges
 
     taken = {name: options.pop(name) for name in _OF_PATIENT}
     fixed, ranges = dict(taken["fixed"]), dict(taken.pop("range"))
-    known = {name: edges for name, edges in WIDE_RANGES.items() if name not in fixed}
-    return taken | {"fixed": fixed, "free": known | ranges}
+    return taken | {"fixed": fixed, "free": wide_ranges(fixed) | ranges}
 
 
 def register(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -179,7 +171,8 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     for name in foreign[kind]:
         if options[name]:
-            raise ValueError(f"--{_SAID.get(name, name)} is not for {kind}, as {source} is; leave it out.")
+            said = _SAID.get(name, name.removesuffix("_mm").replace("_", "-"))
+            raise ValueError(f"--{said} is not for {kind}, as {source} is; leave it out.")
     if kind == "a CT":
         options |= _patient_options(options)
     for name in foreign[kind]:

@@ -20,6 +20,7 @@ from monai_inn.reading.volumes import load_itk, load_nifti, scaled
 __all__ = [
     "attenuation_volume",
     "bone_centre",
+    "labels_in_words",
     "landmarks",
     "materials",
     "read_ct",
@@ -98,6 +99,11 @@ def read_label_volume(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray
     return _read_volume(require_file(path, "labels of the CT's voxels"))
 
 
+def labels_in_words(labels: np.ndarray) -> str:
+    """Return the first of the numbers that a segmentation has."""
+    return ", ".join(str(int(n)) for n in np.unique(labels)[1:20]) or "none"
+
+
 def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: AttenuationVolume) -> Tensor:
     """Read which voxels of a CT have one of some labels, and one voxel around them.
 
@@ -115,7 +121,7 @@ def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: Attenuati
         )
     found = np.isin(labels, list(numbers))
     if not found.any():
-        present = ", ".join(str(int(n)) for n in np.unique(labels)[1:20])
+        present = labels_in_words(labels)
         raise ValueError(f"{path}: none of the labels {list(numbers)} is in it; it has {present}.")
     return torch.from_numpy(binary_dilation(found))
 

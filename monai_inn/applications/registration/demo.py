@@ -14,7 +14,7 @@ from monai_inn.reports.demo import Shown
 
 __all__ = ["TORSO_READING", "XRAY_READING", "run"]
 
-_TORSO, _CT = "torso_xray.png", "torso_ct.nii.gz"
+_TORSO, _CT = "torso_xray.png", "ct/torso_ct.nii.gz"
 _XRAY, _SPINE = "lumbar_xray.png", "lumbar_spine"
 # What a picture does not tell of itself; see Resources/README.md.
 TORSO_READING: dict[str, Any] = {"contrast": "intensity", "spacing_mm": 1.125}
@@ -35,14 +35,15 @@ def run(
     """Register the example X-rays, as far as packages and bundle are there; yield what there is to see."""
     if importlib.util.find_spec("nanodrr") is None:
         return
-    ct = next((path for path in (folder / _CT, folder / "ct" / _CT) if path.is_file()), None)
-    if ct is not None:
+    if (folder / _CT).is_file():
 
         def half(share: float) -> None:
             progress(0.5 * share)
 
         name = Path(_TORSO).stem
-        record = register_to_ct(ct, folder / _TORSO, out / name, seed=seed, progress=half, **TORSO_READING)
+        record = register_to_ct(
+            folder / _CT, folder / _TORSO, out / name, seed=seed, progress=half, **TORSO_READING
+        )
         yield _shown(name, _TORSO_NOTE, record)
     if _SPINE in shipped():
         name = Path(_XRAY).stem

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
 from monai_inn.applications.registration.option_types import range_of, value_of
-from monai_inn.applications.registration.problem import RANGES, PoseRegistration
+from monai_inn.applications.registration.problem import RANGES, WIDE_RANGES, PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "patient_registration",
     "problem_of",
     "read_patient",
+    "wide_ranges",
 ]
 
 # Arguments that are attributes of a detector, and options.
@@ -119,6 +120,11 @@ def problem_of(
 def in_order(free: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
     """Return ranges of pose parameters in the order of ``RANGES``, unknown names last."""
     return {name: free[name] for name in RANGES if name in free} | dict(free)
+
+
+def wide_ranges(fixed: Mapping[str, float]) -> dict[str, Sequence[float]]:
+    """Return the default ranges of all pose parameters but those that are known."""
+    return {name: edges for name, edges in WIDE_RANGES.items() if name not in fixed}
 
 
 def another_patient(

@@ -97,8 +97,15 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     else:
         chosen = _systematic(share, samples)
         rows = found.placed(unknowns, label[chosen], z[chosen])
-    widths = found.covariance, float(inflation[kept[0]])
-    return Draws(*rows, found.fit, masses, *widths, effective, len(weight))
+    return Draws(
+        *rows,
+        fit=found.fit,
+        masses=masses,
+        covariance=found.covariance,
+        inflation=float(inflation[kept[0]]),
+        effective=effective,
+        weighed=len(weight),
+    )
 
 
 class Mixture(NamedTuple):

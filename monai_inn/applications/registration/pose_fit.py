@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.carm import POSE
+from monai_inn.applications.registration.carm import POSE, pose_difference
 from monai_inn.applications.registration.radiograph import NUISANCES, Radiograph
 from monai_inn.applications.registration.whitening import Whitening
 
@@ -70,9 +70,7 @@ class Unknowns(NamedTuple):
 
     def pull(self, x: Tensor) -> Tensor:
         """Return the standardised distances of rows ``(B, 13)`` from the prior's mean."""
-        away = x - self.mean
-        lao = torch.remainder(away[:, :1] + 180, 360) - 180
-        return torch.cat([lao, away[:, 1:]], 1) / self.sd
+        return pose_difference(x, self.mean) / self.sd
 
 
 class Level(NamedTuple):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world, pose_of
+from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world, pose_difference, pose_of
 from monai_inn.applications.registration.pose_draws import Draws, Mixture
 from monai_inn.applications.registration.pose_fit import Unknowns
 
@@ -62,7 +62,6 @@ def joined(
     """
     free = unknowns.free[:6]
     reading = torch.diag(torch.tensor(_READING_SD, dtype=torch.float64).square())
-
     back = torch.linalg.inv(motion)
 
     def carried(pose: Tensor) -> Tensor:
@@ -72,11 +71,11 @@ def joined(
     means, covariances, masses, distances, pairs = [], [], [], [], []
     for j, pose in enumerate(second.fit.x[:, :6]):
         there = carried(pose)
-        slopes = _turned(carried(pose + steps) - carried(pose - steps)).T / (2 * _STEP)
+        slopes = pose_difference(carried(pose + steps), carried(pose - steps)).T / (2 * _STEP)
         spread = slopes @ _whole(second.covariance[j], free) @ slopes.T + reading
         for k, own in enumerate(first.fit.x[:, :6]):
             narrow = _whole(first.covariance[k], free)
-            apart, total = _turned(there - own), narrow + spread
+            apart, total = pose_difference(there, own), narrow + spread
             gain = narrow @ torch.linalg.inv(total)
             distance = apart @ torch.linalg.solve(total, apart)
             means.append(own + gain @ apart)
@@ -94,8 +93,16 @@ def joined(
     fit = first.fit.at(own[:, 0])
     fit = fit._replace(x=torch.cat([torch.stack(means)[order], fit.x[:, 6:]], 1))
     found = Mixture(fit, mass, torch.linalg.cholesky(torch.stack(covariances)[order]))
-    drawn = found.draw(unknowns, samples, torch.Generator().manual_seed(seed))
-    return Joint(Draws(*drawn, fit, mass, found.covariance, *first[6:]), float(min(distances)), own[:, 1])
+    poses, log_density, labels = found.draw(unknowns, samples, torch.Generator().manual_seed(seed))
+    draws = first._replace(
+        samples=poses,
+        log_density=log_density,
+        labels=labels,
+        fit=fit,
+        masses=mass,
+        covariance=found.covariance,
+    )
+    return Joint(draws, float(min(distances)), own[:, 1])
 
 
 def _whole(covariance: Tensor, free: Tensor) -> Tensor:
@@ -104,9 +111,3 @@ def _whole(covariance: Tensor, free: Tensor) -> Tensor:
     index = torch.nonzero(free).flatten()
     whole[index[:, None], index] = covariance
     return whole
-
-
-def _turned(difference: Tensor) -> Tensor:
-    """A difference of poses ``(…, 6)``, its first angle within half a turn."""
-    lao = torch.remainder(difference[..., :1] + 180, 360) - 180
-    return torch.cat([lao, difference[..., 1:]], -1)

@@ -94,7 +94,8 @@ def candidates(bank: Bank, unknowns: Unknowns, image: Tensor, window: Tensor, co
     angles = torch.cat([bank.pose[:, :3], unknowns.mean[3:].expand(len(bank.pose), -1)], 1)
     away = unknowns.pull(angles).square().sum(1)
     near = away <= max(_FAR**2, float(away.min()))
-    bank = bank._replace(pose=bank.pose[near], edges=bank.edges[:, near])
+    if not bool(near.all()):
+        bank = bank._replace(pose=bank.pose[near], edges=bank.edges[:, near])
     found = []
     for number in range(len(_BLURS)):
         score, pose = _best(bank, image, window, number)

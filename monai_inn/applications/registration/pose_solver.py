@@ -78,7 +78,7 @@ class Solution(NamedTuple):
     @property
     def detector(self) -> Detector:
         """That of the images."""
-        return self.radiograph.caster.detector
+        return self.radiograph.detector
 
 
 class _Shot(NamedTuple):
@@ -223,7 +223,7 @@ class Solver:
     def _searched(self, level: Level, fit: Fit, seed: int) -> Fit:
         """Best fits at the coarsest size: from the candidates, then from around the best of those."""
         first = self._climbed(level, fit)
-        detector = level.radiograph.caster.detector
+        detector = level.radiograph.detector
         around = self._around(self._distinct(first, detector, _CENTRES, math.inf).x, seed)
         second = self._climbed(level, climb(level, self.unknowns, around, _FIRST_STEPS))
         return Fit(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
@@ -236,7 +236,7 @@ class Solver:
 
     def _climbed(self, level: Level, fit: Fit) -> Fit:
         """The better ones of some fits, on to the end."""
-        kept = self._distinct(fit, level.radiograph.caster.detector, _KEPT[0], math.inf)
+        kept = self._distinct(fit, level.radiograph.detector, _KEPT[0], math.inf)
         return climb(level, self.unknowns, kept, _STEPS)
 
     def _around(self, centres: Tensor, seed: int) -> Tensor:
@@ -249,13 +249,13 @@ class Solver:
 
     def _refined(self, level: Level, counted: Tensor, fit: Fit) -> tuple[Level, Fit]:
         """Fits at one size, without what covers the patient and with the noise that is there."""
-        pixel_mm = level.radiograph.caster.detector.spacing_at_isocentre_mm
+        pixel_mm = level.radiograph.detector.spacing_at_isocentre_mm
         fit = climb(level, self.unknowns, fit.x, _STEPS)
         for _ in range(_ROUNDS):
             best = fit.at(fit.loss.argmin()[None])
             residual = level.image - level.radiograph(best.x[:, :6], best.x[:, 6:])[0]
             noise = level.whitening.noise
-            seen = self._within(_open(counted, residual), level.radiograph.caster.detector, best)
+            seen = self._within(_open(counted, residual), level.radiograph.detector, best)
             whole = Whitening(seen, level.whitening.density, noise)
             window = by_residual(whole.pixels(whole(residual)), whole.window)
             density = estimated_density(residual, level.whitening, pixel_mm)
@@ -271,21 +271,20 @@ class Solver:
 
 def _lead(level: Level, fit: Fit) -> tuple[float, float]:
     """What the best fit explains, and how much of what the next best elsewhere leaves."""
-    detector = level.radiograph.caster.detector
+    detector = level.radiograph.detector
     first, *others = distinct(fit.x[:, :6], -fit.loss, detector, _ELSEWHERE, 2).tolist()
-    models = level.radiograph(fit.x[:, :6], fit.x[:, 6:])
-    explained = _explained(level, models[first])
-    second = _explained(level, models[others[0]]) if others else 0.0
-    return explained, 1 - (1 - explained) / max(1 - second, 1e-6)
+    x = fit.x[[first, *others]]
+    explained, *second = _explained(level, level.radiograph(x[:, :6], x[:, 6:]))
+    return explained, 1 - (1 - explained) / max(1 - sum(second), 1e-6)
 
 
-def _explained(level: Level, model: Tensor) -> float:
-    """Squared correlation of an X-ray with its model where errors of any simulation are small."""
-    window, pixel_mm = level.whitening.window, level.radiograph.caster.detector.spacing_at_isocentre_mm
+def _explained(level: Level, models: Tensor) -> list[float]:
+    """Squared correlation of an X-ray with each model where errors of any simulation are small."""
+    window, pixel_mm = level.whitening.window, level.radiograph.detector.spacing_at_isocentre_mm
     noise, contrast = level.whitening.noise, min(contrast_of(level.image, window), _MOST_CONTRAST)
     whitening = Whitening(window, assumed_density(level.image, window, pixel_mm, contrast, noise), noise)
-    first, second = (whitening(part - part[window > 0.5].mean()).double() for part in (level.image, model))
-    return float((first @ second) ** 2 / (first.square().sum() * second.square().sum()))
+    own, *others = (whitening(part - part[window > 0.5].mean()).double() for part in (level.image, *models))
+    return [float((own @ one) ** 2 / (own.square().sum() * one.square().sum())) for one in others]
 
 
 def _shrunk(field: Tensor, like: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector
-from monai_inn.applications.registration.patient import in_order, problem_of, read_patient
+from monai_inn.applications.registration.patient import in_order, problem_of, read_patient, wide_ranges
 from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_search import Bank
 from monai_inn.applications.registration.pose_solver import Solver
-from monai_inn.applications.registration.problem import WIDE_RANGES, PoseRegistration
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.raycasting import RayCaster
 from monai_inn.applications.registration.results.schema import PATIENT, PATIENT_RECORD
@@ -58,13 +58,8 @@ class Patient:
         target: Sequence[float] | None,
         source: Mapping[str, Any],
     ) -> None:
-        self.ct, self.keep, self.free, self.fixed, self.source = (
-            ct,
-            keep,
-            dict(free),
-            dict(fixed),
-            dict(source),
-        )
+        self.ct, self.keep, self.source = ct, keep, dict(source)
+        self.free, self.fixed = dict(free), dict(fixed)
         self._target = target
         self._solver: Solver | None = None
 
@@ -81,8 +76,7 @@ class Patient:
     ) -> Patient:
         """Return a patient from the file of a CT; arguments as of ``results.from_ct.register_to_ct``."""
         hounsfield, mask = read_patient(ct, labels, keep)
-        if free is None:
-            free = {name: edges for name, edges in WIDE_RANGES.items() if name not in (fixed or {})}
+        free = wide_ranges(fixed or {}) if free is None else free
         source = {"name": Path(ct).name, "path": str(Path(ct).resolve()), "sha256": sha256(Path(ct))}
         return cls(hounsfield, mask, in_order(free), fixed or {}, target, source)
 
@@ -92,17 +86,19 @@ class Patient:
             self.ct, self.keep, detector, free=self.free, fixed=self.fixed, target=self._target, brightest=1.0
         )
 
-    def solver(self, problem: PoseRegistration) -> Solver:
-        """Return what finds poses; it keeps what it has computed."""
+    def unknowns(self, about: Mapping[str, Sequence[float]] | None = None) -> Unknowns:
+        """Return priors of the pose, normal ones as of ``Unknowns.of``."""
+        return Unknowns.of(self.free, self.fixed, about)
+
+    def solver(self, target: Tensor) -> Solver:
+        """Return what finds poses about a target, RAS in mm; it keeps what it has computed."""
         if self._solver is None:
-            ranges = {p.name: (p.low, p.high) for p in problem.parameters}
-            unknowns = Unknowns.of(ranges, problem.fixed)
-            self._target = problem.target.tolist()
-            self._solver = Solver(self.ct, problem.target, unknowns, self.keep)
+            self._target = target.tolist()
+            self._solver = Solver(self.ct, target, self.unknowns(), self.keep)
         return self._solver
 
-    def save(self, folder: Path) -> list[str]:
-        """Write the tensors into a folder; returns the names of its files."""
+    def save(self, folder: Path) -> None:
+        """Write the tensors into a folder."""
         from safetensors.torch import save_file
 
         solver = self._solver
@@ -119,7 +115,6 @@ class Patient:
             parts = {"pose": bank.pose, "edges": bank.edges.half(), "sharpest": torch.tensor(bank.sharpest)}
             tensors |= {f"bank_{number}.{name}": value for name, value in parts.items()}
         save_file({name: t.contiguous() for name, t in tensors.items()}, folder / _TENSORS)
-        return [_TENSORS]
 
     def to_config(self) -> dict[str, Any]:
         """Return all but the tensors."""
@@ -154,27 +149,22 @@ class Patient:
             tensors = load_file(path)
             if told["sha256"] != {_TENSORS: sha256(path)}:
                 raise ValueError("it is not the one that was written")
-            affine = tensors["affine"]
-            ct = AttenuationVolume(tensors["hounsfield"].float(), affine)
+            ct = AttenuationVolume(tensors["hounsfield"].float(), tensors["affine"])
             patient = cls(
                 ct, tensors.get("keep"), told["free"], told["fixed"], told["target_ras_mm"], told["ct"]
             )
-            unknowns = Unknowns.of(patient.free, patient.fixed)
             target = torch.tensor(told["target_ras_mm"], dtype=torch.float64)
-            solver = patient._solver = Solver(ct, target, unknowns, patient.keep)
+            solver = patient.solver(target)
             for number, config in enumerate(told["detectors"]):
                 detector = Detector(**config)
                 own = _named(tensors, f"rays_{number}.")
                 solver.casters[detector] = RayCaster.of_tensors(own, detector, target)
             for number, config in enumerate(told["banks"]):
-                own, margin, goes_on = (
-                    _named(tensors, f"bank_{number}."),
-                    config.pop("margin"),
-                    config.pop("goes_on"),
-                )
+                own = _named(tensors, f"bank_{number}.")
+                goes_on, margin = config.pop("goes_on"), tuple(config.pop("margin"))
                 detector = Detector(**config)
                 edges, sharpest = own["edges"].float(), tuple(own["sharpest"].tolist())
-                solver.banks[detector, goes_on] = Bank(own["pose"], edges, sharpest, tuple(margin), detector)
+                solver.banks[detector, goes_on] = Bank(own["pose"], edges, sharpest, margin, detector)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise BadFileError(
                 f"{path.parent}: is damaged or of another version ({error}); {_AGAIN}."
@@ -212,8 +202,8 @@ def prepare_patient(
     """
     with new_folder(out, PATIENT, "a prepared patient", (_TENSORS,)) as draft:
         patient = Patient.of_files(ct, **options)
-        solver = patient.solver(patient.problem(detectors[-1]))
-        solver.prepare(detectors, progress)
+        target = patient.problem(detectors[-1]).target
+        patient.solver(target).prepare(detectors, progress)
         patient.save(draft)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "prepare"}
         record |= made_with({}) | {"intended_use": INTENDED_USE} | patient.to_config()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.raycasting import RayCaster, Rays
 
 __all__ = ["NUISANCES", "Nuisance", "Radiograph"]
@@ -58,6 +59,11 @@ class Radiograph:
     def __init__(self, caster: RayCaster, field: Tensor | None = None) -> None:
         self.caster, self.field = caster, field
 
+    @property
+    def detector(self) -> Detector:
+        """That of the images."""
+        return self.caster.detector
+
     def __call__(self, pose: Tensor, nuisance: Tensor) -> Tensor:
         """Return images ``(B, rows, columns)`` of poses ``(B, 6)`` and nuisances ``(B, 7)``."""
         return self._intensity(self._rays(pose, nuisance, slopes=False).mixture, nuisance)[0]
@@ -99,7 +105,7 @@ class Radiograph:
         """Minus log intensity; primary and total intensity, and what blurs the one into scatter."""
         offset, gain, hardening, scatter, width, *_ = _columns(nuisance)
         primary = torch.exp(-gain * path) * torch.cosh(gain * hardening * path)
-        pitch = self.caster.detector.spacing_mm
+        pitch = self.detector.spacing_mm
         kernels = [_blur(n, width.flatten().exp() / pitch) for n in path.shape[-2:]]
         blurred = self._blurred(primary, kernels)
         total = primary + scatter.exp() * blurred

@@ -194,6 +194,8 @@ class RayCaster:
         Args:
             pose: all six parameters, shape ``(6,)``.
         """
+        if not self.is_cut:
+            return torch.ones(self.detector.rows, self.detector.columns)
         source, first, right, down = (
             part[0] for part in self._rays(camera_to_world(pose.double()[None], self.detector, self.target))
         )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.ct import read_label_volume
+from monai_inn.applications.registration.ct import labels_in_words, read_label_volume
 from monai_inn.applications.registration.results.files import read_samples
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.bundles.metadata import INTENDED_USE
@@ -167,7 +167,7 @@ def _breaches(
     for label in avoid:
         structure = values == label
         if not structure.any():
-            raise ValueError(f"{labels}: has no label {label}; it has {_present(values)}.")
+            raise ValueError(f"{labels}: has no label {label}; it has {labels_in_words(values)}.")
         touched = _touched(structure, spacing, radius_mm, index.numpy())
         probability = float(touched.any(1).mean())
         error = math.sqrt(probability * (1 - probability) / len(points))
@@ -189,10 +189,6 @@ def _touched(structure: np.ndarray, spacing: np.ndarray, radius_mm: float, index
     inside = ((own >= 0) & (own < padded.shape)).all(-1)
     i, j, k = np.moveaxis(np.clip(own, 0, np.array(padded.shape) - 1), -1, 0)
     return near[i, j, k] & inside
-
-
-def _present(values: np.ndarray) -> str:
-    return ", ".join(str(int(n)) for n in np.unique(values)[1:20]) or "none"
 
 
 def _statement(record: Mapping[str, Any], source: Mapping[str, Any]) -> str:

@@ -159,8 +159,7 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
     axes.set_xlabel(
         f"{change}LAO (°); star: best view" + ("; grey: outside the bundle's prior" * is_second), fontsize=9
     )
-    text = f"{record['statement']}\n{record['intended_use']}"
-    figure.suptitle("\n".join(textwrap.fill(line, 110) for line in text.splitlines()), fontsize=9)
+    _headed(figure, record)
     figure.savefig(path)
 
 
@@ -196,9 +195,14 @@ def aim_figure(
         panel.tick_params(labelsize=8)
         panel.grid(color="#e6e6e6", lw=0.6)
     panel.legend(fontsize=8, loc="best")
+    _headed(figure, record)
+    figure.savefig(path)
+
+
+def _headed(figure: Figure, record: dict[str, Any]) -> None:
+    """Write above a figure what its record says."""
     text = f"{record['statement']}\n{record['intended_use']}"
     figure.suptitle("\n".join(textwrap.fill(line, 110) for line in text.splitlines()), fontsize=9)
-    figure.savefig(path)
 
 
 def _edges(centres: Tensor) -> np.ndarray:

@@ -14,17 +14,16 @@ from torch import Tensor
 
 from monai_inn.applications.registration.carm import camera_to_world, gantry_motion, geodesic_degrees
 from monai_inn.applications.registration.pose_draws import Draws
-from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_joint import Joint, joined
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.poses import PosePosterior
 from monai_inn.applications.registration.prepared import Patient
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 from monai_inn.applications.registration.radiograph import NUISANCES
-from monai_inn.applications.registration.results import record as account
-from monai_inn.applications.registration.results.record import angle_in_words
+from monai_inn.applications.registration.results.record import ambiguity, direction_in_words
 from monai_inn.applications.registration.results.registering import (
     check_samples,
+    describe_poses,
     describe_source,
     write_poses,
 )
@@ -114,16 +113,18 @@ def register_to_ct(
         )
         problem = who.problem(images[0][0][-1][0])
         began = time.monotonic()
-        solver = who.solver(problem)
+        solver = who.solver(problem.target)
         shown_by_gantry: Sequence[Sequence[float]] = angles or [()] * len(images)
-        priors = [_prior(problem, pair, gantry_sd) for pair in shown_by_gantry]
+        priors = [who.unknowns(_about(problem, pair, gantry_sd)) for pair in shown_by_gantry]
         mirror = bool(reading.get("mirror"))
-        masks = [None if leave_out is None else left_out_of(leave_out, problem.detector, mirror), None]
+        masks: list[Tensor | None] = [None] * len(images)
+        if leave_out is not None:
+            masks[0] = left_out_of(leave_out, problem.detector, mirror)
         found = [
             solver.knowing(prior).solve(
-                by_size, samples, seed, partial(_part, progress, number, len(images)), masks[number]
+                by_size, samples, seed, partial(_part, progress, number, len(images)), mask
             )
-            for number, ((by_size, _), prior) in enumerate(zip(images, priors, strict=True))
+            for number, ((by_size, _), prior, mask) in enumerate(zip(images, priors, masks, strict=True))
         ]
         joint = _joint(solver, found, angles, samples, seed) if second is not None else None
         best = found[0] if joint is None else _shown_with(found[0], joint.draws)
@@ -138,14 +139,9 @@ def register_to_ct(
         )
         record["xray"]["notes"] += _compared(best, angles)
         record["second_xray"] = others[0] | {"turned_deg": [*angles[0], *angles[1]]} if others else None
-        record |= account.describe_problem(problem) | {
-            "modes": [
-                account.describe_mode(problem, shown, answer, k, drr, None) for k, drr in enumerate(drrs)
-            ],
-            "differences": account.differences(problem, answer),
-        }
+        record |= describe_poses(problem, shown, answer, drrs)
         record |= {"trust": trust_of(found, joint), "weights": _weights(found[0]), "unit": _unit(best)}
-        record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
+        record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}
         files = [
             *write_poses(draft, problem, shown, answer, drrs),
             _write_left_out(draft, best.window.flip(-1) if mirror else best.window),
@@ -158,13 +154,14 @@ def register_to_ct(
     return record
 
 
-def _prior(problem: PoseRegistration, shown: Sequence[float], sd: float | None) -> Unknowns:
-    """Priors of one X-ray: flat, or about the gantry's angles."""
-    ranges = {p.name: (p.low, p.high) for p in problem.parameters}
-    about = {} if sd is None else {
-        name: (angle, sd) for name, angle in zip(("lao", "cra"), shown, strict=True) if name in ranges
-    }  # fmt: skip
-    return Unknowns.of(ranges, problem.fixed, about)
+def _about(
+    problem: PoseRegistration, shown: Sequence[float], sd: float | None
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of the free angles that the gantry tells."""
+    if sd is None:
+        return {}
+    told = zip(("lao", "cra"), shown, strict=True)
+    return {name: (angle, sd) for name, angle in told if name in problem.targets}
 
 
 def _write_left_out(folder: Path, window: Tensor) -> dict[str, str]:
@@ -229,12 +226,11 @@ def _compared(found: Solution, angles: list[list[float]]) -> list[str]:
     if not angles:
         return []
     lao, cra = angles[0]
-    best = found.draws.fit.x[0]
-    shown = torch.cat([torch.tensor([lao, cra, 0, 0, 0, 0]).double()[None], best[None, :6] * 1.0])
-    shown[1, 2:] = 0
-    cameras = camera_to_world(shown, found.detector, torch.zeros(3))
+    directions = torch.zeros(2, 6, dtype=torch.float64)
+    directions[0, :2], directions[1, :2] = torch.tensor([lao, cra]).double(), found.draws.fit.x[0, :2]
+    cameras = camera_to_world(directions, found.detector, torch.zeros(3))
     apart = float(geodesic_degrees(cameras[0], cameras[1]))
-    gantry = f"{angle_in_words(lao, 'LAO', 'RAO')}, {angle_in_words(cra, 'CRA', 'CAU')}"
+    gantry = direction_in_words(lao, cra)
     if apart <= _LAID:
         return [f"The gantry showed {gantry}, {apart:.0f}° from the first pose's direction."]
     return [

@@ -17,11 +17,11 @@ from monai_inn.metrics.scores import point_spread, registration_error
 
 __all__ = [
     "ambiguity",
-    "angle_in_words",
     "describe_mode",
     "describe_problem",
     "describe_weights",
     "differences",
+    "direction_in_words",
     "trust_verdict",
     "value_in_words",
 ]
@@ -158,8 +158,7 @@ def ambiguity(record: dict[str, Any]) -> dict[str, Any]:
     """Return what a surgeon reads first, from a record with modes and differences."""
     modes = record["modes"]
     told = "; ".join(
-        f"{mode['mass']:.0%} at {angle_in_words(mode['pose']['lao'], 'LAO', 'RAO')}, "
-        f"{angle_in_words(mode['pose']['cra'], 'CRA', 'CAU')}"
+        f"{mode['mass']:.0%} at {direction_in_words(mode['pose']['lao'], mode['pose']['cra'])}"
         for mode in modes
     )
     if len(modes) == 1:
@@ -174,9 +173,10 @@ def ambiguity(record: dict[str, Any]) -> dict[str, Any]:
     return {"num_plausible": len(modes), "statement": statement}
 
 
-def angle_in_words(value: float, positive: str, negative: str) -> str:
-    """Return an angle in degrees with the name of its side."""
-    return f"{abs(value):.0f}° {positive if value >= 0 else negative}"
+def direction_in_words(lao: float, cra: float) -> str:
+    """Return where a C-arm is turned to, in whole degrees with the names of the sides."""
+    angles = (("lao", lao), ("cra", cra))
+    return ", ".join(f"{abs(value):.0f}° {_SIDES[name][value < 0]}" for name, value in angles)
 
 
 def value_in_words(name: str, value: float, sd: float | None = None) -> str:

@@ -26,7 +26,14 @@ from monai_inn.reports.records import provenance
 from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import FORMAT_VERSION
 
-__all__ = ["REGISTRATION", "check_samples", "describe_source", "register_xray", "write_poses"]
+__all__ = [
+    "REGISTRATION",
+    "check_samples",
+    "describe_poses",
+    "describe_source",
+    "register_xray",
+    "write_poses",
+]
 
 
 def register_xray(
@@ -100,7 +107,7 @@ def register_xray(
         record["xray"] = first | {"notes": [*(n for x in read for n in x.notes), *notes]}
         angles = None if turned is None else list(turned)
         record["second_xray"] = others[0] | {"turned_deg": angles} if others else None
-        record |= _poses(problem, observations[0], answer, drrs, tops)
+        record |= describe_poses(problem, observations[0], answer, drrs, tops)
         record |= {"trust": trust, "weights": account.describe_weights(weighed)}
         record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
         files = write_poses(draft, problem, observations[0], answer, drrs, tops)
@@ -139,14 +146,15 @@ def _answer(
     return weighed.posterior, weighed
 
 
-def _poses(
+def describe_poses(
     problem: PoseRegistration,
     observation: Tensor,
     answer: poses.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[poses.Refined | None],
+    tops: Sequence[poses.Refined | None] | None = None,
 ) -> dict[str, Any]:
     """What the record says of the problem, its poses and how they differ."""
+    tops = [None] * len(drrs) if tops is None else tops
     modes = [
         account.describe_mode(problem, observation, answer, k, drr, top)
         for k, (drr, top) in enumerate(zip(drrs, tops, strict=True))

@@ -14,7 +14,7 @@ from monai_inn.applications.registration.carm import POSE
 from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import read_samples
-from monai_inn.applications.registration.results.record import angle_in_words
+from monai_inn.applications.registration.results.record import direction_in_words
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
 from monai_inn.bundles.reading import load
@@ -121,7 +121,7 @@ def _told(found: ViewMap, *, is_second: bool) -> dict[str, Any]:
     turn = (
         f"turning the C-arm by {lao:+.0f}° (LAO) and {cra:+.0f}° (CRA)"
         if is_second
-        else f"a view at {angle_in_words(lao, 'LAO', 'RAO')}, {angle_in_words(cra, 'CRA', 'CAU')}"
+        else f"a view at {direction_in_words(lao, cra)}"
     )
     statement = (
         f"The pose will be known best after {turn}: to {best['error_mm']:.1f} mm at bone on average (worst "

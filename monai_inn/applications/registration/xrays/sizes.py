@@ -50,35 +50,56 @@ def images_by_size(
         ValueError: as ``match_detector``, or if the spacing is not known or the image smaller than a size.
     """
     check_pixels(xray)
-    told = xray.geometry or {}
-    to_detector = source_detector_mm or told.get("source_detector_mm") or 1020.0
-    to_isocentre = source_isocentre_mm or told.get("source_isocentre_mm") or to_detector * 850 / 1020
     image, notes = line_integrals(xray, contrast, unattenuated, scale)
-    if not (source_detector_mm or told.get("source_detector_mm")):
-        notes.append(f"Source to detector: {to_detector:g} mm, for the file does not say; --source-detector.")
-    spacing, assumed = known_spacing(xray, spacing_mm)
+    detectors, spacing, assumed = _seen_by(xray, sizes, source_detector_mm, source_isocentre_mm, spacing_mm)
     notes += assumed
-    if spacing is None:
-        raise BadFileError(
-            f"{xray.source}: the distance of pixels is unknown; give --spacing, in mm on the detector."
-        )
-    rows, columns = image.shape
-    if max(rows, columns) < max(sizes):
-        raise BadFileError(
-            f"{xray.source}: has {rows} × {columns} pixels; {max(sizes)} along the longer side are needed."
-        )
     intensity = torch.exp(-(image.flip(-1) if mirror else image))
     if mirror:
         notes.append("Columns were reversed, as asked for.")
     found = []
-    for detector in _detectors(rows * spacing[0], columns * spacing[1], sizes, to_detector, to_isocentre):
+    for detector in detectors:
         along, across = (
             area_weights(n, s, m, detector.spacing_mm)
-            for n, s, m in zip((rows, columns), spacing, (detector.rows, detector.columns), strict=True)
+            for n, s, m in zip(image.shape, spacing, (detector.rows, detector.columns), strict=True)
         )
         averaged = along @ intensity @ across.T
         found.append((detector, -averaged.clamp_min(_DARKEST * float(averaged.max())).log().float()))
     return found, notes
+
+
+def _seen_by(
+    xray: Xray,
+    sizes: Sequence[int],
+    source_detector_mm: float | None,
+    source_isocentre_mm: float | None,
+    spacing_mm: float | tuple[float, float] | None,
+) -> tuple[list[Detector], tuple[float, float], list[str]]:
+    """Detectors of each size for an X-ray, the distance of its pixels, and what was assumed."""
+    told, notes = xray.geometry or {}, []
+    known = source_detector_mm or told.get("source_detector_mm")
+    distances = _distances(known, source_isocentre_mm or told.get("source_isocentre_mm"))
+    if not known:
+        notes.append(
+            f"Source to detector: {distances[0]:g} mm, for the file does not say; --source-detector."
+        )
+    spacing, assumed = known_spacing(xray, spacing_mm)
+    if spacing is None:
+        raise BadFileError(
+            f"{xray.source}: the distance of pixels is unknown; give --spacing, in mm on the detector."
+        )
+    rows, columns = xray.values.shape
+    if max(rows, columns) < max(sizes):
+        raise BadFileError(
+            f"{xray.source}: has {rows} × {columns} pixels; {max(sizes)} along the longer side are needed."
+        )
+    detectors = _detectors(rows * spacing[0], columns * spacing[1], sizes, distances)
+    return detectors, spacing, notes + assumed
+
+
+def _distances(to_detector: float | None, to_isocentre: float | None) -> tuple[float, float]:
+    """From source to detector and to isocentre; those of a usual C-arm where they are not known."""
+    found = to_detector or 1020.0
+    return found, to_isocentre or found * 850 / 1020
 
 
 def left_out_of(path: str | PathLike[str], detector: Detector, mirror: bool = False) -> Tensor:
@@ -114,14 +135,14 @@ def left_out_of(path: str | PathLike[str], detector: Detector, mirror: bool = Fa
 
 
 def _detectors(
-    height: float, width: float, sizes: Sequence[int], to_detector: float, to_isocentre: float
+    height: float, width: float, sizes: Sequence[int], distances: tuple[float, float]
 ) -> list[Detector]:
     """Detectors of a height and a width in mm, with ``sizes`` pixels along the longer side."""
     found = []
     for size in sizes:
         pitch = max(height, width) / size
         rows, columns = (max(8, round(side / pitch)) for side in (height, width))
-        found.append(Detector(rows, columns, pitch, to_detector, to_isocentre))
+        found.append(Detector(rows, columns, pitch, *distances))
     return found
 
 
@@ -153,16 +174,8 @@ def detectors_like(
         )
     if xray is not None:
         read = read_xray(xray)
-        images, _ = images_by_size(
-            read,
-            sizes,
-            source_detector_mm=source_detector_mm,
-            source_isocentre_mm=source_isocentre_mm,
-            contrast="intensity" if read.contrast is None else None,
-            spacing_mm=spacing_mm,
-        )
-        return [detector for detector, _ in images]
+        check_pixels(read)
+        return _seen_by(read, sizes, source_detector_mm, source_isocentre_mm, spacing_mm)[0]
     if side_mm is None or not 20 <= side_mm <= 1000:
         raise ValueError(f"--side {side_mm:g}; an image of 20 to 1000 mm is expected.")
-    to_detector = source_detector_mm or 1020.0
-    return _detectors(side_mm, side_mm, sizes, to_detector, source_isocentre_mm or to_detector * 850 / 1020)
+    return _detectors(side_mm, side_mm, sizes, _distances(source_detector_mm, source_isocentre_mm))
