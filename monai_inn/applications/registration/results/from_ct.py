@@ -40,7 +40,8 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 
 __all__ = ["register_to_ct"]
 
-_LEAST_SCORE = 0.9  # explained share and lead together; measured, see docs/registration.md
+# Explained share and lead together, and lead alone; measured, see docs/registration.md.
+_LEAST_SCORE, _LEAST_LEAD = 0.9, 0.15
 _MOST_APART = 22.46  # of chi-square with six degrees of freedom, .999
 _LAID = 30.0  # degrees by which a patient on the table may be turned
 
@@ -264,8 +265,10 @@ def _seen(found: Solution) -> list[str]:
 def trust_of(found: Sequence[Solution], joint: Joint | None = None) -> dict[str, Any]:
     """Return whether the CT explains what the X-rays show, and whether they agree."""
     least = min(found, key=lambda one: one.explained + one.lead)
+    told = min(one.lead for one in found) >= _LEAST_LEAD
     agreed = joint is None or joint.distance <= _MOST_APART
-    trusted = agreed and least.explained + least.lead >= _LEAST_SCORE
+    explained = least.explained + least.lead >= _LEAST_SCORE
+    trusted = agreed and told and explained
     share = f"{least.explained:.0%} of the X-ray's structure"
     lead = f"{max(0, least.lead):.0%} of what the next best leaves"
     if not agreed:
@@ -275,6 +278,11 @@ def trust_of(found: Sequence[Solution], joint: Joint | None = None) -> dict[str,
         )
     elif trusted:
         statement = f"The best pose explains {share}, and {lead}; that is no proof of it."
+    elif explained:
+        statement = (
+            f"Do not use these poses: the best explains {share}, but others elsewhere nearly as much. Too "
+            "little of the patient's bone may be visible; show more of it, or mask less."
+        )
     else:
         statement = (
             f"Do not use these poses: the best explains {share} and {lead}, too little for X-rays of this "
