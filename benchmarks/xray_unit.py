@@ -6,6 +6,8 @@ apart, scatter of random amount and width, blur, photon noise, an unknown exposu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
@@ -22,23 +24,30 @@ BONE = (0.6655, 0.4242, 0.3148, 0.2229, 0.1855)
 FIELD_MM, FINER, RAYS = 240.0, 2, 2
 
 
+def detector(pixels: int) -> Detector:
+    return Detector(pixels, pixels, FIELD_MM * 1.2 / pixels)
+
+
 class Unit:
     """An X-ray unit in front of a patient.
 
     Args:
         ct: voxels in HU.
         pixels: along each side of its images.
+        made: its detector for so many pixels.
     """
 
-    def __init__(self, ct: AttenuationVolume, pixels: int = 128) -> None:
+    def __init__(
+        self, ct: AttenuationVolume, pixels: int = 128, made: Callable[[int], Detector] = detector
+    ) -> None:
         self.pixels = pixels
         hounsfield = ct.values
         bone = ((hounsfield - 100) / 1480).clamp_min(0)
         water = torch.where(hounsfield < 100, 1 + hounsfield / 1000, 1.1 * (1 - bone)).clamp_min(0)
         attenuation = AttenuationVolume(0.0192 * (1 + hounsfield / 1000).clamp_min(0), ct.affine)
         self.target, self.landmarks = bone_centre(attenuation), landmarks(attenuation)
-        self.fine = detector(pixels * FINER)
-        rays = detector(pixels * FINER * RAYS)
+        self.fine = made(pixels * FINER)
+        rays = made(pixels * FINER * RAYS)
         self.parts = [Projector(AttenuationVolume(v.float(), ct.affine), rays) for v in (water, 1.92 * bone)]
 
     def __call__(self, pose: Tensor, kind: int, generator: np.random.Generator) -> np.ndarray:
@@ -81,7 +90,3 @@ class Unit:
             is_open[top : size - bottom, left : size - right] = True
             return np.where(is_open, beam, 0.01 * beam), is_open
         return beam, is_open
-
-
-def detector(pixels: int) -> Detector:
-    return Detector(pixels, pixels, FIELD_MM * 1.2 / pixels)

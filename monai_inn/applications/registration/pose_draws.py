@@ -25,7 +25,7 @@ _BLOCKS = 4  # along each side, over which scores are summed
 # region of 90 % without, 91 % with it; of 50 others 96 %.
 _UNSEEN = 1.25
 _FREEDOM, _WIDER = 7.0, 1.2  # of the Student-t proposal
-_WEIGHED, _AT_A_TIME = 32, 16
+_WEIGHED, _WEIGHED_OF_SEVERAL, _AT_A_TIME = 32, 192, 16
 _NATS = 12.0  # that a mode may be worse
 _LEAST_MASS = 0.02
 _ALIKE = 0.5  # share of the weighed draws that count, from which on the normal stands for the posterior
@@ -75,13 +75,14 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     inflation = torch.exp((_log_det(stretched) - _log_det(narrow)) / free)
     # Errors that widen a pose also make the evidence of one against another weaker.
     temper = inflation[fit.loss.argmin()].square().clamp_min(1.0)
-    evidence = -(fit.loss - fit.loss.min()) / temper + 0.5 * torch.logdet(wide)
+    evidence = -(fit.loss - fit.loss.min()) / temper + 0.5 * torch.logdet(plain)
     kept = torch.nonzero(evidence > evidence.max() - _NATS).flatten()
-    label, z, weight = _weighed(level, unknowns, fit.at(kept), plain[kept], narrow[kept], generator)
-    # Each mode's mean weight is what its normal approximation got wrong of its mass.
-    gained = torch.zeros(len(kept), dtype=torch.float64).index_add_(0, label, weight)
-    drawn = torch.bincount(label, minlength=len(kept)).clamp_min(1)
-    masses = evidence[kept].softmax(0) * (gained / drawn).clamp_min(1e-12)
+    label, z, weight, normal = _weighed(level, unknowns, fit.at(kept), plain[kept], narrow[kept], generator)
+    # What each mode's normal approximation got wrong of its mass, by the same draws.
+    gained, expected = torch.zeros(2, len(kept), dtype=torch.float64).index_add_(
+        1, label, torch.stack([weight, normal])
+    )
+    masses = evidence[kept].softmax(0) * (gained / expected.clamp_min(1e-300)).clamp_min(1e-12)
     order = masses.argsort(descending=True)
     order = order[masses[order] >= _LEAST_MASS * masses.sum()]
     number = torch.full((len(masses),), -1)
@@ -172,15 +173,18 @@ def _weighed(
     plain: Tensor,
     narrow: Tensor,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws around each fit in turn: its number, standardised pose, and likelihood over proposal.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draws around each fit in turn: its number, standardised pose, likelihood and normal over proposal.
 
     ``narrow`` is the Cholesky factor of the pose's share of the covariance ``plain``.
     """
     free = narrow.shape[-1]
-    label = torch.arange(_WEIGHED) % len(plain)
-    normal = torch.randn(_WEIGHED, free + int(_FREEDOM), generator=generator, dtype=torch.float64)
+    each = _WEIGHED if len(plain) == 1 else _WEIGHED_OF_SEVERAL // len(plain)
+    label = torch.arange(len(plain)).repeat_interleave(each)
+    normal = torch.randn(each // 2, free + int(_FREEDOM), generator=generator, dtype=torch.float64)
     z = _WIDER * normal[:, :free] * (_FREEDOM / normal[:, free:].square().sum(1, keepdim=True)).sqrt()
+    # The same draws to either side of each fit: what they get wrong is then nearly the same for all.
+    z = torch.cat([z, -z]).repeat(len(plain), 1)
     step = (narrow[label] @ z.unsqueeze(2)).squeeze(2)
     # What the X-ray unit does goes along, as the linear fit has it.
     along = plain[:, free:, :free] @ torch.linalg.inv(plain[:, :free, :free])
@@ -189,5 +193,5 @@ def _weighed(
     parts = unknowns.inside(x).split(_AT_A_TIME)
     loss = torch.cat([loss_at(level, unknowns, part) for part in parts])
     log_proposal = -0.5 * (_FREEDOM + free) * torch.log1p(z.square().sum(1) / (_FREEDOM * _WIDER**2))
-    log_weight = fit.loss[label] - loss - log_proposal
-    return label, z, (log_weight - log_weight.max()).exp()
+    weights = torch.stack([fit.loss[label] - loss, -0.5 * z.square().sum(1)]) - log_proposal
+    return label, z, *(weights - weights.max()).exp()

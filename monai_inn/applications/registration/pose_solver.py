@@ -63,24 +63,30 @@ class Solution(NamedTuple):
         draws: samples, modes, masses, widths.
         explained: share of the X-ray's structure that the best pose explains at the middle size.
         lead: share of what the best pose away from all modes leaves unexplained that the best explains.
-        image: the X-ray at the finest size, minus log intensity, shape ``(rows, columns)``.
-        models: its images in the modes, shape ``(K, rows, columns)``.
-        window: which pixels counted, shape ``(rows, columns)``.
-        radiograph: what made them.
+        models: images in the modes, shape ``(K, rows, columns)``.
+        level: the X-ray at the finest size, and what it was compared with.
     """
 
     draws: Draws
     explained: float
     lead: float
-    image: Tensor
     models: Tensor
-    window: Tensor
-    radiograph: Radiograph
+    level: Level
+
+    @property
+    def image(self) -> Tensor:
+        """The X-ray, minus log intensity, shape ``(rows, columns)``."""
+        return self.level.image
+
+    @property
+    def window(self) -> Tensor:
+        """Which of its pixels counted, shape ``(rows, columns)``."""
+        return self.level.whitening.window
 
     @property
     def detector(self) -> Detector:
         """That of the images."""
-        return self.radiograph.detector
+        return self.level.radiograph.detector
 
 
 class _Shot(NamedTuple):
@@ -202,7 +208,7 @@ class Solver:
         poses = draws.fit.x[:, :6]
         models = level.radiograph(poses, draws.fit.x[:, 6:])
         told = _lead(place.level, place.fit, poses)
-        return Solution(draws, *told, image, models, level.whitening.window, level.radiograph)
+        return Solution(draws, *told, models, level)
 
     def _located(self, shot: _Shot, seed: int, starts: int, progress: Callable[[float], None]) -> _Located:
         """Fits at the two smaller sizes, from so many candidates."""

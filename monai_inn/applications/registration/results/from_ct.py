@@ -219,7 +219,7 @@ def _joint(
 def _shown_with(found: Solution, draws: Draws) -> Solution:
     """The same X-ray with another posterior."""
     x = draws.fit.x
-    return found._replace(draws=draws, models=found.radiograph(x[:, :6], x[:, 6:]))
+    return found._replace(draws=draws, models=found.level.radiograph(x[:, :6], x[:, 6:]))
 
 
 def _compared(found: Solution, angles: list[list[float]]) -> list[str]:
