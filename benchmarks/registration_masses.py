@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--ct", type=Path, required=True)
     parser.add_argument("--xrays", type=int, default=50, help="ambiguous ones")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--asymmetry", type=float, default=0.015, help="largest share of the CT left as it is")
+    parser.add_argument("--asymmetry", type=float, default=0.015, help="largest share left as it is")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     ct, rows, number = read_ct(options.ct), [], 0
