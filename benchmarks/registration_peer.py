@@ -6,6 +6,7 @@ starts spread over a turn. The pose of the best similarity is its answer, distin
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from typing import Any
@@ -47,20 +48,26 @@ def measure_peer(problem: PoseRegistration, xrays: int) -> dict[str, Any]:
     }
 
 
-def register(problem: PoseRegistration, image: Tensor) -> tuple[Tensor, Tensor]:
-    """End points `(STARTS, D)` and their similarities `(STARTS,)`."""
+def register(
+    problem: PoseRegistration, image: Tensor, count: int = STARTS, steps: int = STEPS, slower: bool = False
+) -> tuple[Tensor, Tensor]:
+    """End points `(count, D)` and their similarities `(count,)`; steps may become slower along a cosine."""
     similarity = GradientNormalizedCrossCorrelation2d()
     low, high = problem.space.low.float(), problem.space.high.float()
-    starts = (low + high).div(2).expand(STARTS, -1).clone()
-    starts[:, 0] = low[0] + (high[0] - low[0]) * (torch.arange(STARTS) + 0.5) / STARTS
+    starts = (low + high).div(2).expand(count, -1).clone()
+    starts[:, 0] = low[0] + (high[0] - low[0]) * (torch.arange(count) + 0.5) / count
     moving = torch.nn.Parameter(starts)
     optimiser = torch.optim.Adam([moving], RATE_DEGREES)
-    fixed = image.reshape(1, 1, *problem.observation.size).expand(STARTS, -1, -1, -1)
-    for _ in range(STEPS):
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps) if slower else 1.0
+    )
+    fixed = image.reshape(1, 1, *problem.observation.size).expand(count, -1, -1, -1)
+    for _ in range(steps):
         optimiser.zero_grad()
         score = similarity(fixed, problem.render(moving).unsqueeze(1))
         (-score.sum()).backward()
         optimiser.step()
+        rate.step()
     with torch.no_grad():
         return moving.detach(), similarity(fixed, problem.render(moving).unsqueeze(1))
 
