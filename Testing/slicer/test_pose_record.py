@@ -42,7 +42,7 @@ def test_verdict_says_how_many_poses_there_are(tmp_path, number, state):
 def test_table_has_units(folder):
     result = read_poses(folder)
     assert [text for text, _ in pose_header(result)] == [
-        "Pose", "Mass [%]", "LAO/RAO [°]", "CRA/CAU [°]", "Roll [°]", "Right [mm]", "Down [mm]", "Away [mm]",
+        "#", "Mass [%]", "LAO/RAO [°]", "CRA/CAU [°]", "Roll [°]", "Right [mm]", "Down [mm]", "Away [mm]",
         "NCC",
     ]  # fmt: skip
     first = pose_row(result, result.poses[0])

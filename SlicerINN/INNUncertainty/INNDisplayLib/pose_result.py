@@ -13,7 +13,7 @@ from .result import MapFile, RecordKind, ResultError
 
 __all__ = ["POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
 
-POSES_FILE = "registration.json"
+POSES_FILE, BONE_FILE = "registration.json", "bone.nii.gz"
 _AGAIN = "Find the poses again."
 _KIND = RecordKind(
     POSES_FILE, "registration", "monai-inn register", _AGAIN,
@@ -127,6 +127,17 @@ class PoseResult:
     def drr(self, pose: Pose) -> DetectorImage:
         """Read the simulated X-ray of a pose."""
         return self._image(pose.record["files"]["drr"])
+
+    def bone(self) -> tuple[Array, Array] | None:
+        """Read the CT's bone: attenuation ``(K, J, I)`` in 1/mm, index to RAS in mm; ``None`` without it."""
+        path = self.folder / BONE_FILE
+        if not path.is_file():
+            return None
+        _KIND.check_files(self.folder, [BONE_FILE])
+        values, matrix = MapFile(path, "", "", "1", (), _AGAIN).load()
+        if values.ndim != 3:
+            raise ResultError(f"{path}: is not a volume; the file is damaged. {_AGAIN}")
+        return values, matrix
 
     def samples(self) -> PoseSamples:
         """Read the posterior samples.

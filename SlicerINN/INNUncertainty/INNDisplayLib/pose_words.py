@@ -53,13 +53,14 @@ def pose_header(result: PoseResult) -> list[tuple[str, str]]:
     """Headings of the table of poses, with units, and what each means."""
     parameters = [
         (
-            f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]",
+            f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]"
+            + ("" if p.get("is_free", True) else " fixed"),
             p["description"] + ("" if p.get("is_free", True) else "; fixed"),
         )
         for p in result.record["parameters"]
     ]
     return [
-        ("Pose", "number of the plausible pose, the most probable first"),
+        ("#", "number of the plausible pose, the most probable first"),
         ("Mass [%]", "probability of the pose, given the X-ray"),
         *parameters,
         ("NCC", "normalized cross-correlation of X-ray and simulated X-ray; 1 is a perfect match"),
@@ -68,15 +69,19 @@ def pose_header(result: PoseResult) -> list[tuple[str, str]]:
 
 def pose_row(result: PoseResult, pose: Pose) -> list[str]:
     """A pose as a row under ``pose_header``."""
-    values = [pose_value(p, pose.value(p["name"])) for p in result.record["parameters"]]
+    values = [_sided(p, pose.value(p["name"])) for p in result.record["parameters"]]
     return [str(pose.number), f"{100 * pose.mass:.0f}", *values, f"{pose.similarity:.3f}"]
 
 
 def pose_value(parameter: dict[str, Any], value: float, unit: str = "") -> str:
     """A value with its side; angles of the C-arm have no sign."""
-    sides = _SIDES.get(parameter["name"])
-    said = f"{value:.1f}{unit}" if sides is None else f"{abs(value):.1f}{unit} {sides[value < 0]}"
+    said = _sided(parameter, value, unit)
     return said if parameter.get("is_free", True) else f"{said} (fixed)"
+
+
+def _sided(parameter: dict[str, Any], value: float, unit: str = "") -> str:
+    sides = _SIDES.get(parameter["name"])
+    return f"{value:.1f}{unit}" if sides is None else f"{abs(value):.1f}{unit} {sides[value < 0]}"
 
 
 def pose_sentence(result: PoseResult, pose: Pose) -> str:
