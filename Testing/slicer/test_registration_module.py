@@ -214,7 +214,7 @@ def test_click_moves_the_carm(done):
     place = table.visualItemRect(table.item(1, 0)).center()
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[1]))
-    assert done.ui.poseLabel.text.startswith("Pose 2, 42 %: LAO 114.0° ± 2.0°, CAU 6.0°")
+    assert done.ui.poseLabel.text.startswith("Pose 2, 42 %: 114.0° LAO ± 2.0°, 6.0° CAU")
     assert done.run.find("drr").GetAttribute("INN.mode") == "2"
     assert done.run.find("comparison").GetAttribute("INN.mode") == "2"
 

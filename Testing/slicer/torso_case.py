@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 CT = ROOT / "Resources" / "ct" / "torso_ct.nii.gz"
@@ -33,6 +34,13 @@ def aim_torso(folder: Path) -> Path:
 
 def _run(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "monai_inn", *map(str, words)], check=True, capture_output=True)
+
+
+def save_small(picture: Image.Image, path: Path) -> None:
+    """Write a picture of gray images and few colors for the docs, in half the bytes."""
+    full = picture.convert("RGB")
+    palette = full.quantize(256, Image.Quantize.MAXCOVERAGE)  # which keeps colors of few pixels
+    full.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 def volume(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,16 @@
 """The part of the panel that carries a planned target or path through all poses."""
 
 import INNDisplayLib as display  # noqa: N813
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from .aiming import missing_plan
+from .aiming import missing_plan, planned_points
 
 __all__ = ["AimPanel"]
+
+
+_SAME_MM = 0.01
 
 
 class AimPanel:
@@ -34,6 +38,9 @@ class AimPanel:
         ui.aimButton.toolTip = missing or _("Where target and path would really lie under each pose")
         self._observe_plan(state.plan)
         aim = None if run is None or run.shown is None else display.show_aim(run)
+        if aim is not None and state.plan is not None and not _is_of(aim, state.plan):
+            display.forget_aim(run)
+            aim = None
         ui.aimLabel.text = missing if aim is None else display.aim_text(aim)
 
     def _observe_plan(self, plan):
@@ -49,7 +56,11 @@ class AimPanel:
 
     def onPlan(self, caller, event):
         """The plan was moved: what was found for it is no longer true."""
-        run = self.logic.run(self._state) if self._state is not None else None
-        if run is not None:
-            display.forget_aim(run)
-            self.show_aim(run)
+        if self._state is not None:
+            self.show_aim(self.logic.run(self._state))
+
+
+def _is_of(aim, plan):
+    """Whether an aim was found for a plan as it lies now."""
+    points = planned_points(plan)
+    return len(points) == len(aim.plan) and np.allclose(points, aim.plan, atol=_SAME_MM)

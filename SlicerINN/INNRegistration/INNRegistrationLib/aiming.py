@@ -1,4 +1,4 @@
-"""A planned target or path under all poses: what the scene has of it goes to `monai-inn aim`, and comes back."""
+"""A planned target or path under all poses: from the scene to `monai-inn aim`, and back."""
 
 from __future__ import annotations
 

@@ -192,6 +192,6 @@ def show_ct(volume, point, is_in_3d):
         slicer.util.resetSliceViews()
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         if view.GetLayoutName() not in IMAGE_VIEWS and point is not None:
-            view.JumpSliceByCentering(*point)
+            view.JumpSliceByOffsetting(*point)
             # A third plane would hide all of the ellipsoid.
             view.SetSliceVisible(is_in_3d and volume is not None and view.GetLayoutName() in ("Red", "Green"))

@@ -59,7 +59,7 @@ _MOST_TRIANGLES = 80_000
 
 
 def surface_above(values: Array, matrix: Array, level: float) -> vtk.vtkPolyData:
-    """Return the closed surface around all that is above a level, in few enough triangles to turn it smoothly.
+    """Return the closed surface around all that is above a level, in triangles few enough to be turned.
 
     Args:
         values: voxels ``(K, J, I)``.

@@ -18,10 +18,7 @@ from .pose_run import PoseRun
 from .pose_spread import ellipsoid_surface
 from .result import RecordKind
 
-__all__ = ["AIM_FOLDER", "Aim", "aim_text", "forget_aim", "read_aim", "show_aim", "store_aim"]
-
-AIM_FOLDER = "aim"
-"""Folder in that of a registration from which its aim is read, if it is there."""
+__all__ = ["Aim", "aim_text", "forget_aim", "read_aim", "show_aim", "store_aim"]
 
 _KIND = RecordKind(
     "aim.json", "aim", "monai-inn aim", "Aim again.",

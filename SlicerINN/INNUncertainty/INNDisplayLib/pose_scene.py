@@ -13,8 +13,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from .marks import display_of, matrix_of, place, span
 from .meshes import surface_above
-from .pose_aim import AIM_FOLDER, read_aim, show_aim, store_aim
-from .pose_result import DetectorImage, Pose, PoseResult
+from .pose_aim import read_aim, show_aim, store_aim
+from .pose_result import AIM_FILE, DetectorImage, Pose, PoseResult
 from .pose_run import MODE, PoseRun, pose_runs
 from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
 from .pose_views import Comparing, shades, show_comparison
@@ -30,7 +30,7 @@ _BONE_PER_MM, _BLUR_VOXELS, _LEAST_MM3 = 0.0238, 0.6, 8000.0  # about 120 HU: tr
 def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> PoseRun:
     """Put a registration into a scene; no pose is shown yet.
 
-    A result that is there already is not stored twice.
+    A result that is there already is not stored twice, but takes over an aim that its folder has.
 
     Args:
         scene: the scene.
@@ -41,11 +41,14 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
         ResultError: if a file cannot be read; the scene is then as it was.
     """
     known = next((run for run in pose_runs(scene) if run.result.record == result.record), None)
+    place = result.folder / AIM_FILE
+    aim = read_aim(place.parent) if place.is_file() else None
     if known is not None:
+        if aim is not None:
+            store_aim(known, aim)
         return known
     xray, drrs = result.xray(), [result.drr(pose) for pose in result.poses]
     samples, bone = result.samples(), result.bone()  # all of it is read before the scene changes
-    aim = read_aim(result.folder / AIM_FOLDER) if (result.folder / AIM_FOLDER).is_dir() else None
     run = PoseRun(scene, uuid.uuid4().hex)
     tree, folder = run.folder()
     tree.SetItemName(folder, name)
