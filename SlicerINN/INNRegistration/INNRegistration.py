@@ -26,7 +26,7 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        self.registering = None
+        self.work = None  # what runs: a registration or an aim
 
     def getParameterNode(self):
         """State of the panel in this scene."""
@@ -39,9 +39,21 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
             ValueError: if an input is missing.
             RuntimeError: if a registration is running.
         """
-        if self.registering is not None:
+        self._begin(lambda: lib.Registering(state))
+
+    def aim(self, state):
+        """Start to carry the plan through all poses of the run that the panel shows.
+
+        Raises:
+            ValueError: if an input is missing.
+            RuntimeError: if something is running.
+        """
+        self._begin(lambda: lib.Aiming(state, self.run(state)))
+
+    def _begin(self, make):
+        if self.work is not None:
             raise RuntimeError(_("A registration is running; wait for it or cancel it."))
-        self.registering = lib.Registering(state)
+        self.work = make()
 
     def poll(self):
         """Take in news of the child process; returns a run that has just come, or ``None``.
@@ -50,16 +62,16 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
             RuntimeError: if the child has failed.
             ResultError: if its result cannot be read.
         """
-        if self.registering is None or self.registering.poll():
+        if self.work is None or self.work.poll():
             return None
-        registering, self.registering = self.registering, None
-        return registering.finish()
+        work, self.work = self.work, None
+        return work.finish()
 
     def cancel(self):
-        """End the registration; nothing of it comes into the scene."""
-        if self.registering is not None:
-            self.registering.cancel()
-        self.registering = None
+        """End what runs; nothing of it comes into the scene."""
+        if self.work is not None:
+            self.work.cancel()
+        self.work = None
 
     @staticmethod
     def open(folder):
@@ -103,13 +115,14 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
     def show_patient(self, state):
         """Put the CT behind the slice views, turned to the target, and bring all of it into sight."""
         run = self.run(state)
-        lib.show_ct(state.ct, None if run is None else run.target)
+        bone = None if run is None else run.find("bone", class_name="vtkMRMLModelNode")
+        lib.show_ct(state.ct, None if run is None else run.target, is_in_3d=bone is None)
         self.fit_images(state)  # they have lost their plane
         if run is not None:
             display.look_at_target(run)
 
 
-class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
+class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.AimPanel):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     _ct = None  # what the slice views show
@@ -125,6 +138,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
         self.ui.ctSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onCT)
         self.setup_inputs()
         self.setup_poses()
+        self.setup_aim()
         self.initializeParameterNode()
 
     def cleanup(self):
@@ -136,7 +150,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
 
     def onSceneStartClose(self, caller, event):
         """What runs would put its result into a scene that is gone."""
-        was_running = self.logic.registering is not None
+        was_running = self.logic.work is not None
         self.logic.cancel()
         self._timer.stop()
         self._set_state(None)
@@ -162,8 +176,9 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
         self.ui.installButton.visible = not is_installed(*lib.NEEDED)
 
     def leave_state(self):
-        """Another scene, or none: its target is no longer listened to."""
+        """Another scene, or none: its target and plan are no longer listened to."""
         self.forget_target()
+        self.forget_plan()
 
     def enter_state(self, state):
         """Show what is not connected to the state by its name."""
@@ -180,9 +195,9 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
 
     def onFind(self, checked=False):
         """Start, or cancel what runs."""
-        if self.logic.registering is not None:
+        if self.logic.work is not None:
             self._timer.stop()
-        self._start_or_cancel(self.logic.registering, _("The registration could not be started."))
+        self._start_or_cancel(self.logic.work, _("The registration could not be started."))
 
     def onPoll(self):
         """News of the child process."""
@@ -192,8 +207,8 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
             self._timer.stop()
             self._show_error(error, _("INN Registration"))
             return
-        if self.logic.registering is not None:
-            self._show_progress(self.logic.registering.child)
+        if self.logic.work is not None:
+            self._show_progress(self.logic.work.child)
             return
         self._timer.stop()
         self._show_idle("")
@@ -228,16 +243,19 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel):
         state, ui = self._state, self.ui
         if state is None:
             return
-        is_running = self.logic.registering is not None
+        is_running = self.logic.work is not None
         missing = lib.missing_input(state) if is_installed(*lib.NEEDED) else _("Install the packages first.")
         tip = _("Find all poses of the C-arm that explain the X-ray")
         for box in (ui.reweightCheck, ui.refineCheck):  # without a network the likelihood decides anyway
             box.enabled = lib.is_trained(state)
         self._offer(ui.findButton, _("Find poses"), tip, missing, is_running)
         try:
-            self.show_run(self.logic.show(state))
+            run = self.logic.show(state)
+            self.show_run(run)
+            self.show_aim(run)
         except ValueError as error:  # somebody has changed its record
             self.show_run(None)
+            self.show_aim(None)
             ui.statusLabel.text = str(error)
 
 

@@ -61,7 +61,15 @@ def test_the_truth_is_within_the_claimed_widths(found):
 
 def test_the_folder_holds_what_a_bundle_would_leave(found):
     record, folder = found
-    for name in ("overview.png", "xray.nii.gz", "drr_1.nii.gz", "pose_1.tfm", "samples.npz", "samples.csv"):
+    for name in (
+        "overview.png",
+        "xray.nii.gz",
+        "bone.nii.gz",
+        "drr_1.nii.gz",
+        "pose_1.tfm",
+        "samples.npz",
+        "samples.csv",
+    ):
         assert (folder / name).stat().st_size > 0
     assert (
         json.loads((folder / "registration.json").read_text())["modes"][0]["pose"]

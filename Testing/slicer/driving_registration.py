@@ -45,7 +45,7 @@ class RegistrationPanel(OpenModule):
     def start(self) -> int:
         """Press Find poses and wait until the stand-in, which must be on hold, is at work; its process ID."""
         self.ui.findButton.click()
-        app.wait_until(lambda: self.logic.registering.child.share == 0.5)
+        app.wait_until(lambda: self.logic.work.child.share == 0.5)
         return int((self.replay / "pid").read_text())
 
     def table(self) -> list[list[str]]:

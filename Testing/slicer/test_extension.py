@@ -359,7 +359,8 @@ def test_spelling_is_american():
             for n in ast.walk(tree_of(path))
             if isinstance(n, ast.Constant) and isinstance(n.value, str)
         ]
-    assert [text for text in texts if re.search(words, text, re.IGNORECASE)] == []
+    prose = [text for text in texts if "_" not in text]  # keys of files are the package's, which is British
+    assert [text for text in prose if re.search(words, text, re.IGNORECASE)] == []
 
 
 # The API of Slicer.

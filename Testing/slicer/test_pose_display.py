@@ -20,6 +20,7 @@ from INNDisplayLib import (
     IMAGE_VIEWS,
     Comparing,
     PoseSamples,
+    ResultError,
     ellipsoid,
     hide_mode,
     pose_runs,
@@ -32,6 +33,7 @@ from INNDisplayLib import (
     show_spread,
     spread_of,
     store_poses,
+    surface_above,
 )
 from scipy.stats import chi2
 from vtk.util.numpy_support import vtk_to_numpy
@@ -290,6 +292,65 @@ def test_shadow_of_a_fixed_target_is_a_cross(run):
     run.store_samples(PoseSamples(np.repeat(camera(POSES[0])[None], 50, 0), np.ones(50, int)))
     show_spread(run)
     assert len(points_of(run, "shadow")) == 8
+
+
+# Bone.
+
+
+def write_bone(folder, values, matrix):
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), matrix), folder / "bone.nii.gz")
+
+
+def ball(matrix, radius, at):
+    """Voxels ``(I, J, K)`` that fall by .001 a mm from .0238, the level of bone, on a ball's surface."""
+    grid = np.moveaxis(np.indices((40, 40, 40)), 0, -1) @ matrix[:3, :3].T + matrix[:3, 3]
+    return 0.0238 + 1e-3 * (radius - np.linalg.norm(grid - at, axis=-1))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_surface_of_a_ball_is_closed_and_looks_outwards(side):
+    matrix = np.diag([side * 2.0, 2.0, 2.0, 1.0])
+    matrix[:3, 3] = [10 - side * 39, -39.0, -39.0]
+    values = ball(matrix, 25, [10, 0, 0])
+    mesh = surface_above(values.transpose(2, 1, 0), matrix, 0.0238)
+    points = vtk_to_numpy(mesh.GetPoints().GetData()) - [10, 0, 0]
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 25, atol=0.03)  # 2 mm chords of the distance
+    a, b, c = (
+        points[vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)[:, n]] for n in range(3)
+    )
+    signed = (a * np.cross(b, c)).sum() / 6
+    assert signed == pytest.approx(4 / 3 * np.pi * 25**3, rel=0.01)
+
+
+def test_bone_of_the_folder_stands_around_the_target_while_a_pose_is_shown(scene, folder):
+    matrix = np.diag([-2.0, -2.0, 2.0, 1.0])
+    matrix[:3, 3] = TARGET + np.array([39.0, 39.0, -39.0])
+    values = ball(matrix, 25, TARGET)
+    values[1, 1, 1] = 0.05  # a speck
+    write_bone(folder, values, matrix)
+    run = store_poses(scene, read_poses(folder), "case")
+    bone = run.find("bone", class_name="vtkMRMLModelNode")
+    assert not bone.GetDisplayNode().GetVisibility()
+    show_mode(run, 1)
+    assert bone.GetDisplayNode().GetVisibility()
+    far = np.linalg.norm(points_of(run, "bone") - TARGET, axis=1)
+    np.testing.assert_allclose(far, 25, atol=0.2)  # the blur moves a surface of this curvature by less
+    hide_mode(run)
+    assert not bone.GetDisplayNode().GetVisibility()
+
+
+def test_a_folder_without_bone_has_none(scene, folder):
+    write_bone(folder, np.full((4, 4, 4), 0.02), np.eye(4))
+    run = store_poses(scene, read_poses(folder), "case")
+    assert run.find("bone", class_name="vtkMRMLModelNode") is None
+
+
+def test_damaged_bone_is_refused(scene, folder):
+    (folder / "bone.nii.gz").write_bytes(b"no image")
+    with pytest.raises(ResultError, match=r"bone\.nii\.gz: cannot be read"):
+        store_poses(scene, read_poses(folder), "case")
 
 
 # Comparison.

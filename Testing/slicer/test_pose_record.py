@@ -42,14 +42,14 @@ def test_verdict_says_how_many_poses_there_are(tmp_path, number, state):
 def test_table_has_units(folder):
     result = read_poses(folder)
     assert [text for text, _ in pose_header(result)] == [
-        "Pose", "Mass [%]", "LAO/RAO [°]", "CRA/CAU [°]", "Roll [°]", "Right [mm]", "Down [mm]", "Away [mm]",
+        "#", "Mass [%]", "LAO/RAO [°]", "CRA/CAU [°]", "Roll [°]", "Right [mm]", "Down [mm]", "Away [mm]",
         "NCC",
     ]  # fmt: skip
     first = pose_row(result, result.poses[0])
     assert first[:8] == ["1", "58", "70.0 LAO", "6.0 CRA", "2.0", "3.0", "-5.0", "20.0"]
     text = pose_sentence(result, result.poses[1])
     assert text.startswith(
-        "Pose 2, 42 %: LAO 114.0° ± 2.0°, CAU 6.0° ± 1.0°, roll -1.0° ± 0.7°, right -2.0 mm"
+        "Pose 2, 42 %: 114.0° LAO ± 2.0°, 6.0° CAU ± 1.0°, roll -1.0° ± 0.7°, right -2.0 mm"
     )
     assert "Mean distance of bone landmarks" in text
     assert "Refined" not in text
@@ -58,7 +58,7 @@ def test_table_has_units(folder):
 def test_a_refined_pose_is_told(tmp_path):
     result = read_poses(write_registration(tmp_path / "case", is_refined=True))
     assert pose_sentence(result, result.poses[1]).endswith(
-        "Refined: LAO 114.0° ± 0.7°, CAU 6.0° ± 0.3°, roll -1.0° ± 0.2°, right -2.0 mm ± 0.3 mm, "
+        "Refined: 114.0° LAO ± 0.7°, 6.0° CAU ± 0.3°, roll -1.0° ± 0.2°, right -2.0 mm ± 0.3 mm, "
         "down 4.0 mm ± 0.8 mm, away 0.0 mm ± 1.3 mm; log likelihood + 3.2 nats."
     )
 

@@ -79,7 +79,7 @@ def test_scene_is_closed_in_the_middle(panel):
     (panel.replay / "hold").touch()
     pid = panel.start()
     slicer.mrmlScene.Clear(False)
-    assert panel.logic.registering is None
+    assert panel.logic.work is None
     assert panel.status == "Scene closed; the registration was canceled."
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

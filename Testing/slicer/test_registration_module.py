@@ -18,6 +18,7 @@ from PySide6.QtCore import Qt  # isort: skip
 from PySide6.QtTest import QTest  # isort: skip
 
 __all__ = ["done", "panel", "replay"]
+PANEL_WIDTH = 440  # that of the pictures in the docs
 
 
 def matrix_of(run):
@@ -169,14 +170,14 @@ def test_progress_and_cancel(panel):
     assert panel.status == "50%, sampling poses"
     panel.ui.findButton.click()
     assert panel.status == "Canceled; nothing was changed."
-    assert (panel.logic.registering, panel.run, [*panel.output.iterdir()]) == (None, None, [])
+    assert (panel.logic.work, panel.run, [*panel.output.iterdir()]) == (None, None, [])
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
 def test_table_has_a_row_for_each_pose(done):
     heads = [done.ui.poseTable.horizontalHeaderItem(n).text().replace("\n", " ") for n in range(9)]
-    assert heads[:3] == ["Pose", "Mass [%]", "LAO/RAO [°]"]
+    assert heads[:3] == ["#", "Mass [%]", "LAO/RAO [°]"]
     assert heads[5:] == ["Right [mm]", "Down [mm]", "Away [mm]", "NCC"]
     rows = done.table()
     assert rows[0][:8] == ["1", "58", "70.0 LAO", "6.0 CRA", "2.0", "3.0", "-5.0", "20.0"]
@@ -185,13 +186,35 @@ def test_table_has_a_row_for_each_pose(done):
     assert done.ui.poseTable.currentRow() == 0
 
 
+def test_nothing_of_the_table_is_cut_off(panel, tmp_path):
+    """At the width that a panel usually has, with the widest angles, and with what is fixed."""
+    folder = write_registration(tmp_path / "wide")
+    path = folder / "registration.json"
+    record = json.loads(path.read_text())
+    for mode in record["modes"]:
+        mode["pose"] |= {"lao": -114.0, "cra": -26.0, "roll": -13.0, "right": -55.0, "down": -48.0}
+        mode["pose"]["away"] = -120.0
+    record["parameters"][2]["is_free"] = False
+    path.write_text(json.dumps(record))
+    panel.open(folder)
+    panel.module.panel.resize(PANEL_WIDTH, 1200)
+    app.process_events()
+    table = panel.ui.poseTable
+    widths = [table.columnWidth(n) for n in range(table.columnCount)]
+    assert sum(widths) <= table.viewport().width
+    assert table.horizontalHeaderItem(4).text() == "Roll\n[°]\nfixed"
+    assert panel.table()[0][2:5] == ["114.0 RAO", "26.0 CAU", "-13.0"]
+    hints = [table.sizeHintForColumn(n) for n in range(len(widths))]
+    assert all(width >= hint for width, hint in zip(widths, hints, strict=True))
+
+
 def test_click_moves_the_carm(done):
     table = done.ui.poseTable
     np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[0]))
     place = table.visualItemRect(table.item(1, 0)).center()
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     np.testing.assert_array_equal(matrix_of(done.run), camera(POSES[1]))
-    assert done.ui.poseLabel.text.startswith("Pose 2, 42 %: LAO 114.0° ± 2.0°, CAU 6.0°")
+    assert done.ui.poseLabel.text.startswith("Pose 2, 42 %: 114.0° LAO ± 2.0°, 6.0° CAU")
     assert done.run.find("drr").GetAttribute("INN.mode") == "2"
     assert done.run.find("comparison").GetAttribute("INN.mode") == "2"
 

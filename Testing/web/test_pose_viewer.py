@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from driver import as_new, changed, choose, heard, press, refusals, rest, says, served, settled
-from made_registrations import write_registration
+from made_registrations import TARGET, write_registration
+from torso_case import aim_torso, register_torso, save_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from playwright.sync_api import Browser, Page
@@ -25,6 +27,7 @@ def poses_page(
     needed()
     place = tmp_path_factory.mktemp("registrations")
     folder = write_registration(place / "lateral", is_refined=True)
+    write_aim(folder)
     with served(browser, folder, place / "log.txt", all_complaints) as page:
         yield page
 
@@ -45,6 +48,25 @@ def strange_page(
     (folder / "registration.json").write_text(json.dumps(record))
     with served(browser, folder, place / "log.txt", all_complaints) as page:
         yield page
+
+
+def write_aim(folder: Path) -> None:
+    """What `monai-inn aim` leaves of a path to the target, in the folder where it is looked for."""
+    error = {"median": 1.0, "high": 3.0}
+    ellipsoid = {
+        "centre_ras_mm": TARGET.tolist(),
+        "half_axes_mm": [3, 4, 9],
+        "directions_ras": np.eye(3).tolist(),
+    }
+    breach = {"label": 29, "probability": 0.25, "standard_error": 0.02}
+    record = {
+        "command": "aim", "format_version": 1, "is_trusted": True,
+        "settings": {"target": TARGET.tolist(), "entry": (TARGET - [0, 70, 0]).tolist(), "radius_mm": 5.0},
+        "target": {"in_plane_mm": error, "depth_mm": error, "ellipsoid": ellipsoid},
+        "line": {"tube_radius_mm": error, "breaches": [breach]},
+    }  # fmt: skip
+    (folder / "aim").mkdir()
+    (folder / "aim" / "aim.json").write_text(json.dumps(record))
 
 
 def needed() -> None:
@@ -101,7 +123,27 @@ def test_a_click_shows_another_pose(page: Page, keep: Callable[..., None]) -> No
     assert changed(quarter(first, 0, 0), quarter(settled(page), 0, 0)) < 0.01, "the X-ray stays"
     choose(page, "comparison", "Difference")
     rest(page)
-    keep(page, "viewer_registration")
+    keep(page, "two_poses")
+
+
+def test_picture_of_the_torso(
+    browser: Browser, complaints: list[str], keep: Callable[..., None], tmp_path: Path
+) -> None:
+    """The docs' picture, which takes a real registration."""
+    if not os.environ.get("INN_SCREENSHOTS"):
+        pytest.skip("makes a picture for INN_SCREENSHOTS")
+    folder = register_torso(tmp_path / "torso")
+    aim_torso(folder)
+    with served(browser, folder, tmp_path / "log.txt", complaints) as page:
+        as_new(page)
+        page.set_viewport_size({"width": 1280, "height": 902})
+        says(page, "#aim", "structure 28: touched in none of the poses.")
+        rest(page)
+        keep(page, "viewer_registration")
+    path = Path(os.environ["INN_SCREENSHOTS"]) / "viewer_registration.png"
+    from PIL import Image
+
+    save_small(Image.open(path), path)
 
 
 def test_poses_can_be_chosen_by_the_keyboard(page: Page) -> None:
@@ -138,10 +180,25 @@ def test_target_and_its_spread_are_told_and_drawn(page: Page) -> None:
     says(page, "#target", "R 4.0, A -30.0, S 120.0 mm. Target, 95 %: ± ")
     says(page, "#target", "mm along its axes")
     says(page, "#landmarks", "Mean distance of bone landmarks")
-    says(page, "#landmarks", "Refined: LAO 70.0° ± 0.4°, CRA")
+    says(page, "#landmarks", "Refined: 70.0° LAO ± 0.4°, 6.0° CRA")
     room = quarter(settled(page), 1, 1)
     amber = (room[..., 0] > 150) & (room[..., 2] < 60)
     assert amber.sum() > 30, "the ellipsoid"
+
+
+def test_a_plan_is_told_and_drawn_with_the_pose_on_which_it_relies(page: Page) -> None:
+    says(page, "#aim", "the target is off by at most 3.0 mm in the image and 3.0 mm in depth")
+    says(page, "#aim", "The tube has a radius of 8.0 mm, of which 5.0 mm are the instrument.")
+    says(page, "#aim", "structure 29: touched in 25.0 % of the poses (± 2.0 %).")
+
+    def green(picture: NDArray[np.int64]) -> int:
+        room = quarter(picture, 1, 1)
+        return int((room[..., 1] - room[..., [0, 2]].max(-1) > 40).sum())
+
+    assert green(settled(page)) > 100, "the tube"
+    pose(page, 1)
+    assert green(settled(page)) == 0, "pose 2 has another plan"
+    says(page, "#aim", "If the plan relies on pose 1")
 
 
 def test_untrusted_poses_are_withheld(strange: Page, keep: Callable[..., None]) -> None:
@@ -180,6 +237,8 @@ def test_nothing_of_a_registration_is_clipped(
     keep(page, f"poses_{size[0]}", full_page=True)
     wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) <= 0
+    column = "() => { const c = document.querySelector('.controls'); return c.scrollWidth - c.clientWidth; }"
+    assert page.evaluate(column) <= 0, "the table of poses"
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     box = page.locator("#banner").bounding_box()
     assert box is not None

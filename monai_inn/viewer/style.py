@@ -40,11 +40,12 @@ html { overflow-y: auto; }
 .banner.ambiguous { background: #ffca3a; color: #1b1400; }
 .banner.certain { background: #2e7d32; color: #fff; }
 .controls h2 { font-size: 1rem; margin: 0.4rem 0; }
-.poses { width: 100%; border-collapse: collapse; }
-.poses th, .poses td { padding: 0.3rem; text-align: right; border-bottom: 1px solid #3a4655; }
+.poses { width: 100%; border-collapse: collapse; font-size: 0.8rem; }
+.poses th, .poses td { padding: 0.3rem 0.1rem; text-align: right; border-bottom: 1px solid #3a4655; }
+.poses td { white-space: nowrap; }
 .poses tbody tr { cursor: pointer; }
 .poses .chosen { background: #2a5a8c; }
-.poses button { min-width: 2rem; padding: 0.1rem 0.4rem; border: 1px solid #6aa9ff; border-radius: 4px; }
+.poses button { min-width: 1.5rem; padding: 0.1rem 0.3rem; border: 1px solid #6aa9ff; border-radius: 4px; }
 .poses button:disabled { border-color: #5b6877; color: #5b6877; }
 .below { margin-top: 0.6rem; }
 .caption { position: absolute; top: 6px; left: 10px; color: #fff; font-size: 0.8rem;

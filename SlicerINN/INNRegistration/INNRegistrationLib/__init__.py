@@ -3,6 +3,8 @@
 Each file says in ``__all__`` what it offers.
 """
 
+from .aim_panel import *
+from .aiming import *
 from .panels import *
 from .parameters import *
 from .registering import *

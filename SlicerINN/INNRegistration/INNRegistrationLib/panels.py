@@ -159,7 +159,7 @@ class PosesPanel:
                 table.setRowCount(0 if result is None else len(result.poses))
                 table.verticalHeader().setVisible(False)
                 for column, (text, about) in enumerate(heads):
-                    head = qt.QTableWidgetItem(text.replace(" [", "\n["))
+                    head = qt.QTableWidgetItem(text.replace(" ", "\n"))
                     head.setToolTip(about)
                     table.setHorizontalHeaderItem(column, head)
                 for number, pose in enumerate([] if result is None else result.poses):

@@ -3,7 +3,7 @@
 import enum
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLDisplayableNode, vtkMRMLMarkupsNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
@@ -49,3 +49,6 @@ class RegistrationState:
     share: Annotated[float, WithinRange(0, 1)] = 0.5
     fields: Annotated[int, WithinRange(2, 32)] = 8
     showUntrusted: bool = False
+    plan: vtkMRMLMarkupsNode
+    avoid: vtkMRMLDisplayableNode  # a segmentation or a label map
+    radius: Annotated[float, WithinRange(0, 20)] = 0.0  # of the screw or needle

@@ -176,8 +176,14 @@ def _description():
     return _LAYOUT_TEXT.format(images=images, slices=slices)
 
 
-def show_ct(volume, point):
-    """Put a CT behind the slice views that are not the X-ray's, and turn them to a point (RAS, mm)."""
+def show_ct(volume, point, is_in_3d):
+    """Put a CT behind the slice views that are not the X-ray's.
+
+    Args:
+        volume: the CT, or ``None``.
+        point: RAS in mm to which they turn.
+        is_in_3d: whether two of its slices are shown in 3-D too, in the place of its bone.
+    """
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if composite.GetLayoutName() not in IMAGE_VIEWS:
             composite.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
@@ -186,6 +192,6 @@ def show_ct(volume, point):
         slicer.util.resetSliceViews()
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         if view.GetLayoutName() not in IMAGE_VIEWS and point is not None:
-            view.JumpSliceByCentering(*point)
-            # Two planes in 3-D too; a third one would hide all of the ellipsoid.
-            view.SetSliceVisible(volume is not None and view.GetLayoutName() in ("Red", "Green"))
+            view.JumpSliceByOffsetting(*point)
+            # A third plane would hide all of the ellipsoid.
+            view.SetSliceVisible(is_in_3d and volume is not None and view.GetLayoutName() in ("Red", "Green"))

@@ -10,6 +10,7 @@ from .marks import *
 from .measuring import *
 from .meshes import *
 from .overlay import *
+from .pose_aim import *
 from .pose_result import *
 from .pose_run import *
 from .pose_scene import *

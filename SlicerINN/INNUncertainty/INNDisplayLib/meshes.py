@@ -15,7 +15,7 @@ from .marks import display_of, matrix_of
 from .posteriors import probability_below
 from .run import Run
 
-__all__ = ["hide_contours", "moved", "polylines", "ribbons", "show_contours"]
+__all__ = ["hide_contours", "moved", "polylines", "ribbons", "show_contours", "surface_above"]
 
 Array = NDArray[np.float64]
 
@@ -53,6 +53,49 @@ def moved(surface: vtk.vtkPolyData, matrix: Array) -> vtk.vtkPolyData:
     placed.SetInputData(surface)
     placed.Update()
     return placed.GetOutput()
+
+
+_MOST_TRIANGLES = 80_000
+
+
+def surface_above(values: Array, matrix: Array, level: float) -> vtk.vtkPolyData:
+    """Return the closed surface around all that is above a level, in triangles few enough to be turned.
+
+    Args:
+        values: voxels ``(K, J, I)``.
+        matrix: index to world, ``(4, 4)``, of any handedness.
+        level: in the unit of the voxels.
+    """
+    padded = np.pad(values.astype(np.float32), 1)  # closes what ends where the volume does
+    image = vtk.vtkImageData()
+    image.SetDimensions(*padded.shape[::-1])
+    image.SetOrigin(-1, -1, -1)
+    image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel(), deep=True))
+    surface = vtk.vtkFlyingEdges3D()
+    surface.SetInputData(image)
+    surface.SetValue(0, level)
+    surface.ComputeNormalsOff()
+    surface.ComputeScalarsOff()  # they would color it
+    surface.Update()
+    found = surface.GetOutput()
+    if found.GetNumberOfPolys() > _MOST_TRIANGLES:
+        fewer = vtk.vtkDecimatePro()
+        fewer.SetTargetReduction(1 - _MOST_TRIANGLES / found.GetNumberOfPolys())
+        fewer.PreserveTopologyOff()
+        fewer.SetInputData(found)
+        fewer.Update()
+        found = fewer.GetOutput()
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        turned = vtk.vtkReverseSense()  # else a mirroring map would turn the inside out
+        turned.SetInputData(found)
+        turned.Update()
+        found = turned.GetOutput()
+    normals = vtk.vtkPolyDataNormals()
+    normals.SplittingOff()
+    normals.ConsistencyOff()
+    normals.SetInputData(moved(found, matrix))
+    normals.Update()
+    return normals.GetOutput()
 
 
 _COLOR = (0.0, 0.85, 1.0)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from .result import MapFile, RecordKind, ResultError
 
-__all__ = ["POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
+__all__ = ["AIM_FILE", "POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
 
-POSES_FILE = "registration.json"
+POSES_FILE, BONE_FILE = "registration.json", "bone.nii.gz"
+AIM_FILE = "aim/aim.json"
+"""What `monai-inn aim` has left in the folder of a registration, if it was told to."""
 _AGAIN = "Find the poses again."
 _KIND = RecordKind(
     POSES_FILE, "registration", "monai-inn register", _AGAIN,
@@ -128,6 +130,16 @@ class PoseResult:
         """Read the simulated X-ray of a pose."""
         return self._image(pose.record["files"]["drr"])
 
+    def bone(self) -> tuple[Array, Array] | None:
+        """Read the CT's bone: attenuation ``(K, J, I)`` in 1/mm, index to RAS in mm; ``None`` without it."""
+        path = self.folder / BONE_FILE
+        if not path.is_file():
+            return None
+        values, matrix = MapFile(path, "", "", "1", (), _AGAIN).load()
+        if values.ndim != 3:
+            raise ResultError(f"{path}: is not a volume; the file is damaged. {_AGAIN}")
+        return values, matrix
+
     def samples(self) -> PoseSamples:
         """Read the posterior samples.
 
@@ -166,7 +178,8 @@ def read_poses(folder: Path | str) -> PoseResult:
     """
     result = parse_poses(Path(folder), _KIND.read(folder))
     drrs = [Path(pose.record["files"]["drr"]).name for pose in result.poses]
-    _KIND.check_files(result.folder, ["xray.nii.gz", "samples.npz", *drrs])
+    further = [name for name in (BONE_FILE, AIM_FILE) if (result.folder / name).exists()]
+    _KIND.check_files(result.folder, ["xray.nii.gz", "samples.npz", *drrs, *further])
     return result
 
 

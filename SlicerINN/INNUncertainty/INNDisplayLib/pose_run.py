@@ -19,6 +19,10 @@ MODE = "INN.mode"
 """Attribute of the nodes that change with the shown pose: its number."""
 
 _NAMES = {
+    "aim": "plan under all poses, record",
+    "aim ellipsoid": "where the planned target may lie, all poses, 95 %",
+    "aim tube": "tube around the planned path, all poses, 95 %",
+    "bone": "bone of the CT",
     "carm": "C-arm",
     "comparison": "X-ray and DRR compared",
     "drr": "DRR, the X-ray simulated for the shown pose",

@@ -8,24 +8,29 @@ import uuid
 import numpy as np
 import slicer.util
 import vtk
+from scipy.ndimage import gaussian_filter, label
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .marks import display_of, matrix_of, place, span
-from .pose_result import DetectorImage, Pose, PoseResult
+from .meshes import surface_above
+from .pose_aim import read_aim, show_aim, store_aim
+from .pose_result import AIM_FILE, DetectorImage, Pose, PoseResult
 from .pose_run import MODE, PoseRun, pose_runs
 from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
-from .pose_views import Comparing, show_comparison
+from .pose_views import Comparing, shades, show_comparison
 from .run import numbered_sequence
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
 
 _CARM_COLOR, _SPREAD_COLOR = (0.35, 0.65, 0.95), (1.0, 0.75, 0.1)
+_BONE_COLOR, _BONE_OPACITY = (0.95, 0.9, 0.78), 0.6
+_BONE_PER_MM, _BLUR_VOXELS, _LEAST_MM3 = 0.0238, 0.6, 8000.0  # about 120 HU: trabecular bone too
 
 
 def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> PoseRun:
     """Put a registration into a scene; no pose is shown yet.
 
-    A result that is there already is not stored twice.
+    A result that is there already is not stored twice, but takes over an aim that its folder has.
 
     Args:
         scene: the scene.
@@ -36,10 +41,14 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
         ResultError: if a file cannot be read; the scene is then as it was.
     """
     known = next((run for run in pose_runs(scene) if run.result.record == result.record), None)
+    place = result.folder / AIM_FILE
+    aim = read_aim(place.parent) if place.is_file() else None
     if known is not None:
+        if aim is not None:
+            store_aim(known, aim)
         return known
     xray, drrs = result.xray(), [result.drr(pose) for pose in result.poses]
-    samples = result.samples()  # all of it is read before the scene changes
+    samples, bone = result.samples(), result.bone()  # all of it is read before the scene changes
     run = PoseRun(scene, uuid.uuid4().hex)
     tree, folder = run.folder()
     tree.SetItemName(folder, name)
@@ -47,6 +56,8 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
     run.store_samples(samples)
     _store_images(run, result.poses, xray, drrs)
     _store_carm(run, xray)
+    if bone is not None:
+        _store_bone(run, *bone)
     target = run.node("target", "", "vtkMRMLMarkupsFiducialNode")
     target.AddControlPointWorld(*(float(v) for v in result.target))
     target.SetNthControlPointLabel(0, "target")
@@ -54,6 +65,8 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
     display.SetGlyphScale(1.5)  # smaller than the ellipsoid around it
     display.SetTextScale(2.5)
     display.SetVisibility(False)  # until a pose is shown
+    if aim is not None:
+        store_aim(run, aim)
     return run
 
 
@@ -71,11 +84,11 @@ def _store_images(
 
 
 def _place(run: PoseRun, kind: str, values: np.ndarray, matrix: np.ndarray) -> None:
-    """An image of line integrals under the run's transform, from nothing to the brightest."""
+    """An image of line integrals under the run's transform, in the shades of the X-ray."""
     node = run.node(kind, "", "vtkMRMLScalarVolumeNode")
     place(node, values, matrix, None)
     node.SetAndObserveTransformNodeID(run.transform.GetID())
-    span(node.GetDisplayNode(), 0.0, 1.0)
+    span(node.GetDisplayNode(), *shades(run))
 
 
 def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
@@ -90,9 +103,26 @@ def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
     display.SetVisibility(False)
 
 
+def _store_bone(run: PoseRun, values: np.ndarray, matrix: np.ndarray) -> None:
+    """The patient's bone, through which target and path can be seen, without specks and bright vessels."""
+    values = gaussian_filter(values.astype(np.float32), _BLUR_VOXELS)
+    pieces, _ = label(values > _BONE_PER_MM)
+    sizes = np.bincount(pieces.ravel()) * abs(np.linalg.det(matrix[:3, :3]))
+    values[(sizes < _LEAST_MM3)[pieces] & (pieces > 0)] = 0
+    if not (values > _BONE_PER_MM).any():
+        return
+    model = run.node("bone", "", "vtkMRMLModelNode")
+    model.SetAndObserveMesh(surface_above(values, matrix, _BONE_PER_MM))
+    display = display_of(model)
+    display.SetColor(*_BONE_COLOR)
+    display.SetOpacity(_BONE_OPACITY)
+    display.SetVisibility2D(False)
+    display.SetVisibility(False)
+
+
 def _set_visible(run: PoseRun, is_visible: bool) -> None:
-    """C-arm and target belong to the shown pose."""
-    for kind in ("carm", "target"):
+    """C-arm, target and bone are there while a pose is shown."""
+    for kind in ("carm", "target", "bone"):
         node = run.find(kind, class_name="vtkMRMLDisplayableNode")
         if node is not None and node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetVisibility(is_visible)
@@ -129,6 +159,7 @@ def show_mode(run: PoseRun, number: int, how: Comparing | None = None, is_confir
     show_comparison(run, how or Comparing())
     _set_visible(run, True)
     show_spread(run)
+    show_aim(run)
     return pose
 
 
@@ -141,6 +172,7 @@ def hide_mode(run: PoseRun) -> None:
     with slicer.util.NodeModify(run.transform):
         run.transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
         run.transform.SetAttribute(MODE, "")
+    show_aim(run)
 
 
 def show_spread(run: PoseRun) -> Spread | None:

@@ -18,6 +18,7 @@ __all__ = [
     "carm_lines",
     "detector_corners",
     "ellipsoid",
+    "ellipsoid_surface",
     "seen_by",
     "shadow",
     "spread_of",
@@ -82,13 +83,23 @@ def spread_of(samples: PoseSamples, pose: Pose, point: NDArray[np.floating]) -> 
 
 def ellipsoid(spread: Spread) -> vtk.vtkPolyData:
     """The surface that holds 95 % of a spread, in world coordinates."""
-    lengths, axes = spread.axes()
+    return ellipsoid_surface(*spread.axes(), spread.mean)
+
+
+def ellipsoid_surface(lengths: Array, axes: Array, center: Array) -> vtk.vtkPolyData:
+    """An ellipsoid in world coordinates.
+
+    Args:
+        lengths: half axes in mm, ``(3,)``.
+        axes: their directions as columns of a rotation, ``(3, 3)``.
+        center: RAS in mm, ``(3,)``.
+    """
     sphere = vtk.vtkSphereSource()
     sphere.SetRadius(1.0)
     sphere.SetThetaResolution(_FINE)
     sphere.SetPhiResolution(_FINE // 2 + 1)
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = axes * lengths, spread.mean
+    matrix[:3, :3], matrix[:3, 3] = axes * lengths, center
     sphere.Update()
     return moved(sphere.GetOutput(), matrix)
 

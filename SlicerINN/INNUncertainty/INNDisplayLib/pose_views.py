@@ -22,6 +22,7 @@ __all__ = [
     "face_image",
     "image_axes",
     "look_at_target",
+    "shades",
     "show_comparison",
     "show_images",
 ]
@@ -117,6 +118,7 @@ COMPARISONS = ("blend", "checkerboard", "difference")
 DIFFERENCE_LIMIT = 0.2
 """Ends of the color scale of differences, as a share of the brightest line integral."""
 
+_BLACK = 0.05  # share of the X-ray's pixels
 _GRAY = "vtkMRMLColorTableNodeGrey"
 
 
@@ -153,6 +155,12 @@ def compared(xray: NDArray[np.floating], drr: NDArray[np.floating], how: Compari
     raise ValueError(f"{how.kind!r} is not a comparison; give one of {', '.join(COMPARISONS)}.")
 
 
+def shades(run: PoseRun) -> tuple[float, float]:
+    """Black and white of X-ray, DRR and blend: bones inside a body have no black around them."""
+    values = run.array("xray")  # somebody may have deleted it
+    return 0.0 if values is None else max(0.0, float(np.quantile(values, _BLACK))), 1.0
+
+
 def show_comparison(run: PoseRun, how: Comparing) -> slicer.vtkMRMLScalarVolumeNode | None:
     """Refill the run's comparison; ``None`` while no pose is shown."""
     xray, drr, pose = run.find("xray"), run.find("drr"), run.shown
@@ -169,7 +177,7 @@ def show_comparison(run: PoseRun, how: Comparing) -> slicer.vtkMRMLScalarVolumeN
         span(display, -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
     else:
         display.SetAndObserveColorNodeID(_GRAY)
-        span(display, 0.0, 1.0)
+        span(display, *shades(run))
     _show_legend(node, how.kind == "difference")
     return node
 

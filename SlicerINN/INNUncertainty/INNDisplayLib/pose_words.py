@@ -31,6 +31,7 @@ POSE_LABELS = {
 }
 _SIDES = {"lao": ("LAO", "RAO"), "cra": ("CRA", "CAU")}
 _UNITS = {"deg": "°"}
+_FINE = 0.1  # a smaller standard deviation needs two digits
 
 
 def pose_verdict(result: PoseResult) -> tuple[str, str]:
@@ -53,13 +54,14 @@ def pose_header(result: PoseResult) -> list[tuple[str, str]]:
     """Headings of the table of poses, with units, and what each means."""
     parameters = [
         (
-            f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]",
+            f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]"
+            + ("" if p.get("is_free", True) else " fixed"),
             p["description"] + ("" if p.get("is_free", True) else "; fixed"),
         )
         for p in result.record["parameters"]
     ]
     return [
-        ("Pose", "number of the plausible pose, the most probable first"),
+        ("#", "number of the plausible pose, the most probable first"),
         ("Mass [%]", "probability of the pose, given the X-ray"),
         *parameters,
         ("NCC", "normalized cross-correlation of X-ray and simulated X-ray; 1 is a perfect match"),
@@ -68,15 +70,30 @@ def pose_header(result: PoseResult) -> list[tuple[str, str]]:
 
 def pose_row(result: PoseResult, pose: Pose) -> list[str]:
     """A pose as a row under ``pose_header``."""
-    values = [pose_value(p, pose.value(p["name"])) for p in result.record["parameters"]]
+    values = [_sided(p, pose.value(p["name"])) for p in result.record["parameters"]]
     return [str(pose.number), f"{100 * pose.mass:.0f}", *values, f"{pose.similarity:.3f}"]
 
 
-def pose_value(parameter: dict[str, Any], value: float, unit: str = "") -> str:
-    """A value with its side; angles of the C-arm have no sign."""
+def pose_value(parameter: dict[str, Any], value: float, sd: float) -> str:
+    """A value with unit, side and standard deviation; angles of the C-arm have no sign.
+
+    Args:
+        parameter: its entry in ``registration.json``.
+        value: degrees or mm.
+        sd: of a free parameter; others are said to be fixed.
+    """
+    unit = "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
+    if not parameter.get("is_free", True):
+        return f"{_sided(parameter, value, unit)} (fixed)"
+    digits = 1 if sd >= _FINE else 2
+    return f"{_sided(parameter, value, unit, digits)} ± {sd:.{digits}f}{unit}"
+
+
+def _sided(parameter: dict[str, Any], value: float, unit: str = "", digits: int = 1) -> str:
     sides = _SIDES.get(parameter["name"])
-    said = f"{value:.1f}{unit}" if sides is None else f"{abs(value):.1f}{unit} {sides[value < 0]}"
-    return said if parameter.get("is_free", True) else f"{said} (fixed)"
+    if sides is None:
+        return f"{value:.{digits}f}{unit}"
+    return f"{abs(value):.{digits}f}{unit} {sides[value < 0]}"
 
 
 def pose_sentence(result: PoseResult, pose: Pose) -> str:
@@ -99,11 +116,7 @@ def _angles(result: PoseResult, values: dict[str, float], sd: dict[str, float]) 
     """The six parameters of a pose, each with its standard deviation."""
     said = []
     for parameter in result.record["parameters"]:
-        name, value = parameter["name"], float(values[parameter["name"]])
-        unit = "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
-        label = POSE_LABELS.get(name, name).lower()
-        if name in _SIDES:
-            label, value = _SIDES[name][value < 0], abs(value)
-        sure = f" ± {float(sd[name]):.1f}{unit}" if parameter.get("is_free", True) else " (fixed)"
-        said.append(f"{label} {value:.1f}{unit}{sure}")
+        name = parameter["name"]
+        label = "" if name in _SIDES else f"{POSE_LABELS.get(name, name).lower()} "
+        said.append(label + pose_value(parameter, float(values[name]), float(sd[name])))
     return ", ".join(said)

@@ -141,14 +141,14 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.value = round(1000 * child.share)
         self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
 
-    def _start_or_cancel(self, work, failure):
+    def _start_or_cancel(self, work, failure, start=None):
         """Start the work of the panel, or cancel what runs."""
         if work is not None:
             self.logic.cancel()
             self._show_idle(_("Canceled; nothing was changed."))
             return
         with slicer.util.tryWithErrorDisplay(failure):
-            self.logic.start(self._state)
+            (start or self.logic.start)(self._state)
             self._timer.start()
             self.ui.statusLabel.text = _("Starting...")
             self.onStateChanged()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import POSE, Detector, itk_matrix
+from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.files import own_file
 from monai_inn.reading.arrays import read_npz
 
@@ -19,12 +20,14 @@ __all__ = [
     "detector_ncc",
     "files_of_pose",
     "read_samples",
+    "write_bone",
     "write_detector_image",
     "write_samples",
     "write_transform",
 ]
 
 _SAMPLES = ("pose", "mode", "log_density", "camera_to_world")
+_BONE_MM, _SOFT, _DENSE = 2.5, 0.022, 0.045  # 1/mm, about 75 and 680 HU: bone lies between, or above
 
 
 def files_of_pose(name: str) -> dict[str, str]:
@@ -54,6 +57,28 @@ def write_detector_image(path: Path, image: Tensor, detector: Detector) -> None:
     written.header.set_xyzt_units("mm")
     written.set_sform(affine, 1)
     written.set_qform(affine, 1)
+    nibabel.save(written, path)
+
+
+def write_bone(path: Path, volume: AttenuationVolume) -> None:
+    """Write what is denser than soft tissue as NIfTI, coarse enough for a surface in 3-D views.
+
+    Args:
+        path: file to write.
+        volume: the CT, attenuation in 1/mm.
+    """
+    import nibabel
+
+    steps = (_BONE_MM / volume.spacing_mm).round().clamp(min=1).long()
+    steps = torch.minimum(steps, torch.tensor(volume.values.shape))
+    pooled = torch.nn.functional.avg_pool3d(volume.values[None].float(), steps.tolist())[0]
+    bytes_ = ((pooled - _SOFT) / (_DENSE - _SOFT)).clamp(0, 1).mul(255).round().byte().cpu().numpy()
+    affine = volume.affine.clone()
+    affine[:3, 3] += affine[:3, :3] @ ((steps - 1) / 2).to(affine)  # the middle of the first block
+    affine[:3, :3] *= steps.to(affine)
+    written = nibabel.Nifti1Image(bytes_, affine.numpy())
+    written.header.set_slope_inter((_DENSE - _SOFT) / 255, _SOFT)
+    written.header.set_xyzt_units("mm")
     nibabel.save(written, path)
 
 

@@ -212,6 +212,8 @@ def write_poses(
         if top is not None:
             drr = problem.forward(top.parameters)
             files += _write_pose(folder, problem, f"{number}_refined", top.parameters, drr)
+    pose_files.write_bone(folder / "bone.nii.gz", problem.volume)
+    files.append({"file": "bone.nii.gz", "what": "bone of the CT for 3-D views, attenuation in 1/mm"})
     theta = answer.samples.double()
     files += pose_files.write_samples(
         folder, problem.poses(theta), problem.cameras(theta), answer.labels + 1, answer.log_density

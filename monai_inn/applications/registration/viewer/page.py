@@ -18,7 +18,7 @@ _LABELS = {
     "INNXray": "X-ray; cross: target, outline: 95 %",
     "INNDRR": "DRR: X-ray simulated for the pose",
     "INNCompare": "{{ compared }}",
-    "Room": "C-arm, detector and target (ellipsoid: 95 %)",
+    "Room": "C-arm, bone, target (amber: 95 %), plan (green)",
 }
 
 
@@ -64,8 +64,7 @@ def _controls() -> None:
     html.H2("Poses")
     with html.Table(id="poses", classes="poses"):
         with html.Thead(), html.Tr():
-            for head in ("Pose", "Mass", "LAO/RAO", "CRA/CAU", "NCC"):
-                html.Th(head)
+            html.Th("{{ head }}", v_for="head in heads", key=("head",))
         with (
             html.Tbody(),
             html.Tr(
@@ -106,5 +105,8 @@ def _reading() -> None:
     html.P("{{ landmarks }}", classes="line", id="landmarks")
     html.H2("Target")
     html.P("{{ target }}", classes="line", id="target")
+    with html.Div(v_show=("aim.length",), id="aim"):
+        html.H2("Plan under all poses")
+        html.P("{{ said }}", v_for="said in aim", key=("said",), classes="line")
     html.P("{{ differences }}", classes="about", id="differences")
     html.P("{{ fact }}", v_for="fact in facts", key=("fact",), classes="about fact")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PureWindowsPath
 from typing import Any
 
 import slicer.util
@@ -36,6 +37,8 @@ class PoseStage:
         self.layout = show_views(self.app, server, _layout(), "poses", view_label)
         views = self.app.view_manager
         self.images, self.rooms = views.get_slice_views(), views.get_threed_views()
+        for room in self.rooms:
+            room.renderer().SetUseDepthPeeling(False)  # which draws no half-transparent bone here
         for view in self.images:
             view.interactor().AddObserver(vtk.vtkCommand.WindowResizeEvent, lambda *_: self.fit())
         target = self.run.find("target", class_name="vtkMRMLMarkupsFiducialNode")
@@ -90,6 +93,7 @@ def _layout() -> Layout:
     )
 
 
+_TABLED = 0, 1, 2, 3, -1  # columns of the table of poses: number, mass, angles, correlation
 _LOOKS = ("pose", "confirmed", "comparison", "share", "fields")
 _COMPARED = {
     "blend": "X-ray and DRR, blended",
@@ -123,6 +127,8 @@ class PoseSession:
         """First values of all that the page shows."""
         state, text = display.pose_verdict(self.result)
         record = self.result.record
+        every = display.pose_header(self.result)
+        heads = [every[k][0] for k in _TABLED]
         rows = [(pose.number, display.pose_row(self.result, pose)) for pose in self.result.poses]
         self.state.update(
             trame__title=f"{name}: plausible poses",
@@ -132,6 +138,7 @@ class PoseSession:
             banner_state=state,
             is_trusted=self.result.is_trusted,
             confirmed=False,
+            heads=[text.split(" [")[0] + " fixed" * text.endswith("fixed") for text in heads],
             rows=[
                 {
                     "number": number,
@@ -140,7 +147,7 @@ class PoseSession:
                 for number, r in rows
             ],
             pose=self.result.poses[0].number,
-            comparison="blend",
+            comparison="difference",
             comparisons=[{"title": kind.capitalize(), "value": kind} for kind in display.COMPARISONS],
             share=0.5,
             fields=8,
@@ -166,26 +173,27 @@ class PoseSession:
         """Put the shown pose and the target on the page."""
         run = self.stage.run
         pose, target, spread = run.shown, run.target, run.spread()
+        aim = display.show_aim(run)
         where = "" if target is None else "R {:.1f}, A {:.1f}, S {:.1f} mm.".format(*target)
         with self.state as state:
             state.update(
                 values=[] if pose is None else self._values(pose),
                 landmarks="" if pose is None else display.accuracy_sentence(self.result, pose),
                 target=f"{where} {spread.text}" if spread is not None else where,
+                aim=[] if pose is None or aim is None else display.aim_text(aim).splitlines(),
             )
 
     def _values(self, pose: display.Pose) -> list[dict[str, str]]:
         rows = []
         for parameter in self.result.record["parameters"]:
-            name, unit = parameter["name"], "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
-            sure = (
-                f" ± {float(pose.record['spread'][name]):.1f}{unit}" if parameter.get("is_free", True) else ""
-            )
+            name = parameter["name"]
             rows.append(
                 {
                     "name": display.POSE_LABELS.get(name, name),
                     "about": parameter["description"],
-                    "text": f"{display.pose_value(parameter, pose.value(name), unit)}{sure}",
+                    "text": display.pose_value(
+                        parameter, pose.value(name), float(pose.record["spread"][name])
+                    ),
                 }
             )
         return rows
@@ -214,7 +222,8 @@ def pose_facts(record: dict[str, Any], notes: list[str]) -> list[str]:
     trust, bundle = record["trust"], record["bundle"]
     name = bundle.get("name", "unknown")
     said = [name if name.startswith("CT ") else f"Bundle {name} {bundle.get('version', '')}".strip()]
-    said.append(f"X-ray {record['xray'].get('path', 'unknown')}")
+    # Its name says enough on a screen that others see; a record from Windows has other slashes.
+    said.append(f"X-ray {PureWindowsPath(record['xray'].get('path', 'unknown')).name}")
     said += notes
     if "waic" in trust and "limit" in trust:
         said.append(f"WAIC {trust['waic']:.3g} nat, limit of trust {trust['limit']:.3g} nat")
