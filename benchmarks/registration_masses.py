@@ -26,7 +26,7 @@ from registration_real import at_size
 from torch import Tensor
 from xray_unit import Unit, detector
 
-from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world, geodesic_degrees
+from monai_inn.applications.registration.carm import Detector, camera_to_world, geodesic_degrees
 from monai_inn.applications.registration.ct import read_ct
 from monai_inn.applications.registration.pose_fit import Level, Unknowns, climb
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
@@ -34,7 +34,7 @@ from monai_inn.applications.registration.projection import AttenuationVolume
 
 FREE = {"lao": (-180.0, 180.0), "cra": (-30.0, 30.0)}
 FAR_MM = 4e6  # at 40 m perspective still tells one pose from the other, by 30 nats
-REACH, POINTS = 4.0, 9  # standard deviations of a pose and cells along them
+REACH, POINTS = 3.6, 7  # standard deviations of a pose and cells along them
 LEAST = 0.05
 
 
@@ -104,17 +104,18 @@ def near_to(found: Solution, pose: Tensor) -> float:
 def grid(found: Solution, unknowns: Unknowns, starts: Tensor) -> tuple[Tensor, Tensor]:
     """Masses ``(2,)`` about two poses, by the likelihood and by one widened as the solver's."""
     level: Level = found.level
-    free = torch.tensor([name in FREE for name in POSE])
     unit = unknowns.mean[6:].expand(len(starts), -1)
     top = climb(level, unknowns, torch.cat([starts, unit], 1), 25)
-    covariance = torch.linalg.inv(top.curvature(unknowns))[:, : len(FREE), : len(FREE)]
-    lower = torch.linalg.cholesky(covariance)
+    covariance, count = torch.linalg.inv(top.curvature(unknowns)), len(FREE)
+    lower = torch.linalg.cholesky(covariance[:, :count, :count])
+    along = covariance[:, count:, :count] @ torch.linalg.inv(covariance[:, :count, :count])
     axis = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
-    cells = torch.cartesian_prod(*[axis] * len(FREE))
-    x = top.x[:, None].repeat(1, len(cells), 1)
-    x[:, :, :6][:, :, free] += torch.einsum("kij,nj->kni", lower, cells)
+    cells = torch.einsum("kij,nj->kni", lower, torch.cartesian_prod(*[axis] * count))
+    x = top.x[:, None].repeat(1, cells.shape[1], 1)
+    # The X-ray unit's numbers begin where they are best in the linear approximation.
+    x[..., unknowns.free] += torch.cat([cells, torch.einsum("kij,knj->kni", along, cells)], 2)
     fixed = unknowns._replace(free=torch.cat([torch.zeros(6, dtype=torch.bool), unknowns.free[6:]]))
-    fits = [climb(level, fixed, part, 4) for part in x.flatten(0, 1).split(27)]
+    fits = [climb(level, fixed, part, 2) for part in x.flatten(0, 1).split(27)]
     loss = torch.cat([fit.loss for fit in fits]).view(len(starts), -1)
     narrow = torch.cat([torch.logdet(fit.curvature(fixed)) for fit in fits]).view(len(starts), -1)
     cell = lower.diagonal(dim1=1, dim2=2).log().sum(1)[:, None]
