@@ -197,20 +197,45 @@ def second(files):
 
 def test_a_second_x_ray_tells_the_depth(files, patient, second, found, tmp_path):
     turned = [angle for pair in GANTRY for angle in pair]
-    record = register_to_ct(patient, files[1], tmp_path / "both", second=second, turned=turned,
-                            **READING)  # fmt: skip
+    record = register_to_ct(patient, [files[1], second], tmp_path / "both", gantry=turned, **READING)
     alone, both = (r["modes"][0]["spread"]["away"] for r in (found[0], record))
     assert both < alone
     assert error(record)[5].abs() < 4
     assert record["trust"]["distance"] < record["trust"]["limit_distance"]
-    assert record["second_xray"]["turned_deg"] == turned
+    assert record["trust"]["agree"] == [1, 2]
+    assert [x["gantry_deg"] for x in (record["xray"], *record["other_xrays"])] == [[20, 0], [-60, 5]]
 
 
-def test_x_rays_that_do_not_belong_together_are_not_trusted(files, patient, second, tmp_path):
-    record = register_to_ct(patient, files[1], tmp_path / "both", second=second, turned=[20, 0, 40, 0],
-                            **READING)  # fmt: skip
+def test_x_rays_that_do_not_belong_together_are_not_trusted(files, patient, second, found, tmp_path):
+    record = register_to_ct(patient, [files[1], second], tmp_path / "both", gantry=[20, 0, 40, 0], **READING)
     assert not record["trust"]["is_trusted"]
-    assert "do not agree" in record["trust"]["statement"]
+    assert "two X-rays do not agree" in record["trust"]["statement"]
+    assert record["modes"][0]["pose"] == found[0]["modes"][0]["pose"]  # the first alone
+
+
+def test_the_x_ray_of_a_patient_who_moved_is_named(files, patient, second, tmp_path, capsys):
+    """The first of three; poses are then those of the second."""
+    moved = POSE + torch.tensor([0.0, 9, 0, 12, 0, 0])
+    paths = [write_xray(tmp_path / "moved.png", intensity(moved, seed=6)), files[1], second]
+    code = run("register", patient, *paths, "-o", tmp_path / "three", "--samples", 100, "--spacing", 1.8,
+               "--contrast", "intensity", "--turned", 20, 0, 20, 0, -60, 5)  # fmt: skip
+    assert code == 0
+    said = capsys.readouterr().out
+    assert "why X-ray 1 (moved.png) does not agree" in said
+    assert "from X-rays 2 and 3 alone" in said
+    record = json.loads((tmp_path / "three" / "registration.json").read_text())
+    assert not record["trust"]["is_trusted"]
+    assert record["trust"]["agree"] == [2, 3]
+    assert record["xray"]["path"].endswith("xray.png")
+    assert [x["path"].rsplit("/")[-1] for x in record["other_xrays"]] == ["moved.png", "second.png"]
+    assert error(record)[:5].abs().max() < 0.5
+
+
+@pytest.mark.parametrize("angles", [(20, 0), (20, 0, 40), (20, 0, "nan", 0)])
+def test_every_x_ray_needs_two_angles(files, patient, tmp_path, capsys, angles):
+    told = refused(capsys, "register", patient, files[1], files[1], "-o", tmp_path / "o", "--contrast",
+                   "intensity", "--spacing", 1.8, "--turned", *angles)  # fmt: skip
+    assert "LAO and CRA of 2, 4 numbers" in told
 
 
 def test_the_gantry_is_a_prior_or_a_check(files, patient, tmp_path):
@@ -225,7 +250,7 @@ def test_the_gantry_is_a_prior_or_a_check(files, patient, tmp_path):
 def test_a_prior_needs_the_gantrys_angles(files, patient, tmp_path, capsys):
     told = refused(capsys, "register", patient, files[1], "-o", tmp_path / "o", "--gantry-sd", 10,
                    "--contrast", "intensity", "--spacing", 1.8)  # fmt: skip
-    assert "--gantry LAO CRA" in told
+    assert "--turned LAO1 CRA1" in told
 
 
 def test_a_mask_leaves_out_what_covers_the_patient(files, patient, tmp_path, capsys):

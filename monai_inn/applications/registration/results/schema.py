@@ -48,7 +48,7 @@ REGISTRATION_RECORD = object_of(
     },
     {
         "weights": {"anyOf": [object_of({}, {"statement": TEXT}), {"type": "null"}]},
-        "second_xray": {"type": ["object", "null"]},
+        "other_xrays": list_of(object_of({}, {"path": TEXT})),
     },
 )
 
