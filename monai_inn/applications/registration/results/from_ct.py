@@ -29,6 +29,7 @@ from monai_inn.applications.registration.results.registering import (
     several,
     write_poses,
 )
+from monai_inn.applications.registration.results.residual import describe_residual
 from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.applications.registration.xrays.sizes import images_by_size, left_out_of
@@ -143,6 +144,9 @@ def register_to_ct(
         record["other_xrays"] = described
         if angles:
             record["xray"]["notes"].append(_compared(best, *angles[base]))
+        record["residual"] = describe_residual(found[base], None if base else masks[0], seed)
+        if (place := record["residual"]["unexplained"]) is not None:
+            record["xray"]["notes"].append(place["statement"])
         record |= describe_poses(problem, shown, answer, drrs)
         record |= {"trust": trust_of(found, agreement), "weights": _weights(found[base]), "unit": _unit(best)}
         record |= {"ambiguity": ambiguity(record), "seconds": round(seconds, 3)}

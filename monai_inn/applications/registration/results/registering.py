@@ -112,6 +112,8 @@ def register_xray(
         notes = [[*(n for x in read for n in x.notes), *assumed], *[[] for _ in paths[1:]]]
         record["xray"], *record["other_xrays"] = describe_sources(paths, read, notes, angles)
         record |= describe_poses(problem, observations[0], answer, drrs, tops)
+        for mode, drr in zip(record["modes"], drrs, strict=True):
+            mode["similarity"]["noise_ratio"] = account.noise_ratio(problem, observations[0], drr)
         record |= {"trust": trust, "weights": account.describe_weights(weighed)}
         record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
         files = write_poses(draft, problem, observations[0], answer, drrs, tops)
