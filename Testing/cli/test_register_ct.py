@@ -315,15 +315,15 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The phantom as another scanner might have it; its X-ray shows neither table nor rod."""
     ct = phantom_ct()
     values, affine = ct.values.numpy().copy(), ct.affine.numpy().copy()
-    if kind == "table":  # 200 HU, 20 mm thick, under the back
+    if kind == "table":  # 200 HU, 10 mm thick, under the back
         values = np.pad(values, ((0, 0), (10, 0), (0, 0)), constant_values=-1000)
-        values[:, :8] = 200
+        values[:, 4:8] = 200
         affine[:3, 3] -= affine[:3, :3] @ [0, 10, 0]
     elif kind == "metal":
         values[44:48, 50:54, 10:-10] = 3000
     elif kind == "cropped":
-        values = values[6:-6, :, 12:-12]
-        affine[:3, 3] += affine[:3, :3] @ [6, 0, 12]
+        values = values[:, :, 5:-5]
+        affine[:3, 3] += affine[:3, :3] @ [0, 0, 5]
     elif kind == "oblique and anisotropic":
         turn = np.eye(4)
         turn[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix()

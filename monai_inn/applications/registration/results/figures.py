@@ -58,6 +58,7 @@ def pose_figure(
     xray = observation.reshape(problem.observation.size)
     # Noise must not make bones dark.
     top = 1.1 * max(float(drr.max()) for drr in drrs)
+    place = record.get("residual", {}).get("unexplained")
     for axes, mode, simulated in zip(panels, shown, drrs, strict=False):
         drr, limits = simulated.reshape(xray.shape), (0.0, top)
         pictures, left, most, title = (xray, drr), xray - drr, 0.5 * top, "X-ray"
@@ -71,7 +72,7 @@ def pose_figure(
         _image(axes[0], pictures[0], title, limits, "gray")
         _image(axes[1], pictures[1], f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", limits, "gray")
         drawn = _image(axes[2], left, "X-ray − simulated", (-most, most), "RdBu_r")
-        if place := record.get("residual", {}).get("unexplained"):
+        if place is not None:
             for shown_in in (axes[0], axes[2]):
                 _framed(shown_in, place)
         bar = images.colorbar(drawn, ax=axes[2], fraction=0.046, pad=0.02)
@@ -79,7 +80,8 @@ def pose_figure(
         bar.set_label("share of the brightest", fontsize=6)
     _posterior(posterior.subplots(), problem, answer)
     colour = "black" if record["trust"]["is_trusted"] else "#b00020"
-    told = (record["ambiguity"]["statement"], record["trust"]["statement"], record["intended_use"])
+    told = [part["statement"] for part in (record["ambiguity"], record["trust"], place) if part is not None]
+    told.append(record["intended_use"])
     text = "\n".join(textwrap.fill(line, 150) for line in told)
     figure.suptitle(text, fontsize=8, color=colour, x=0.01, ha="left")
     figure.savefig(path)
