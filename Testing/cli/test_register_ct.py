@@ -321,9 +321,6 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
         affine[:3, 3] -= affine[:3, :3] @ [0, 10, 0]
     elif kind == "metal":
         values[44:48, 50:54, 10:-10] = 3000
-    elif kind == "cropped":
-        values = values[:, :, 5:-5]
-        affine[:3, 3] += affine[:3, :3] @ [0, 0, 5]
     elif kind == "oblique and anisotropic":
         turn = np.eye(4)
         turn[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix()
@@ -336,7 +333,7 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return values, affine
 
 
-@pytest.mark.parametrize("kind", ["table", "metal", "cropped", "oblique and anisotropic"])
+@pytest.mark.parametrize("kind", ["table", "metal", "oblique and anisotropic"])
 def test_cts_of_every_kind(files, tmp_path, kind):
     values, affine = changed_ct(kind)
     nibabel.save(nibabel.Nifti1Image(values.astype(np.int16), affine), tmp_path / "ct.nii.gz")
