@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from cli_commands import refused, run
-from ct_phantom import DETECTOR, POSE, intensity, write_ct, write_xray
+from ct_phantom import DETECTOR, POSE, intensity, phantom_ct, write_ct, write_xray
 from PIL import Image
+from scipy.ndimage import affine_transform
+from scipy.spatial.transform import Rotation
 
 from monai_inn.applications.registration.carm import POSE as NAMES
 from monai_inn.applications.registration.carm import camera_to_world, gantry_motion, pose_of
@@ -78,6 +81,8 @@ def test_the_folder_holds_what_a_bundle_would_leave(found):
     samples = np.load(folder / "samples.npz")
     assert samples["pose"].shape == (1000, 6)
     assert record["trust"]["is_trusted"]
+    assert record["residual"]["unexplained"] is None
+    assert record["residual"]["chi_square_per_pixel"] == pytest.approx(1, abs=0.1)
     assert record["weights"]["effective"] > 0.3 * record["weights"]["proposals"]
 
 
@@ -205,20 +210,45 @@ def second(files):
 
 def test_a_second_x_ray_tells_the_depth(files, patient, second, found, tmp_path):
     turned = [angle for pair in GANTRY for angle in pair]
-    record = register_to_ct(patient, files[1], tmp_path / "both", second=second, turned=turned,
-                            **READING)  # fmt: skip
+    record = register_to_ct(patient, [files[1], second], tmp_path / "both", gantry=turned, **READING)
     alone, both = (r["modes"][0]["spread"]["away"] for r in (found[0], record))
     assert both < alone
     assert error(record)[5].abs() < 4
     assert record["trust"]["distance"] < record["trust"]["limit_distance"]
-    assert record["second_xray"]["turned_deg"] == turned
+    assert record["trust"]["agree"] == [1, 2]
+    assert [x["gantry_deg"] for x in (record["xray"], *record["other_xrays"])] == [[20, 0], [-60, 5]]
 
 
-def test_x_rays_that_do_not_belong_together_are_not_trusted(files, patient, second, tmp_path):
-    record = register_to_ct(patient, files[1], tmp_path / "both", second=second, turned=[20, 0, 40, 0],
-                            **READING)  # fmt: skip
+def test_x_rays_that_do_not_belong_together_are_not_trusted(files, patient, second, found, tmp_path):
+    record = register_to_ct(patient, [files[1], second], tmp_path / "both", gantry=[20, 0, 40, 0], **READING)
     assert not record["trust"]["is_trusted"]
-    assert "do not agree" in record["trust"]["statement"]
+    assert "two X-rays do not agree" in record["trust"]["statement"]
+    assert record["modes"][0]["pose"] == found[0]["modes"][0]["pose"]  # the first alone
+
+
+def test_the_x_ray_of_a_patient_who_moved_is_named(files, patient, second, tmp_path, capsys):
+    """The first of three; poses are then those of the second."""
+    moved = POSE + torch.tensor([0.0, 9, 0, 12, 0, 0])
+    paths = [write_xray(tmp_path / "moved.png", intensity(moved, seed=6)), files[1], second]
+    code = run("register", patient, *paths, "-o", tmp_path / "three", "--samples", 100, "--spacing", 1.8,
+               "--contrast", "intensity", "--turned", 20, 0, 20, 0, -60, 5)  # fmt: skip
+    assert code == 0
+    said = capsys.readouterr().out
+    assert "why X-ray 1 (moved.png) does not agree" in said
+    assert "from X-rays 2 and 3 alone" in said
+    record = json.loads((tmp_path / "three" / "registration.json").read_text())
+    assert not record["trust"]["is_trusted"]
+    assert record["trust"]["agree"] == [2, 3]
+    assert record["xray"]["path"].endswith("xray.png")
+    assert [x["path"].rsplit("/")[-1] for x in record["other_xrays"]] == ["moved.png", "second.png"]
+    assert error(record)[:5].abs().max() < 0.5
+
+
+@pytest.mark.parametrize("angles", [(20, 0), (20, 0, 40), (20, 0, "nan", 0)])
+def test_every_x_ray_needs_two_angles(files, patient, tmp_path, capsys, angles):
+    told = refused(capsys, "register", patient, files[1], files[1], "-o", tmp_path / "o", "--contrast",
+                   "intensity", "--spacing", 1.8, "--turned", *angles)  # fmt: skip
+    assert "LAO and CRA of 2, 4 numbers" in told
 
 
 def test_the_gantry_is_a_prior_or_a_check(files, patient, tmp_path):
@@ -233,7 +263,7 @@ def test_the_gantry_is_a_prior_or_a_check(files, patient, tmp_path):
 def test_a_prior_needs_the_gantrys_angles(files, patient, tmp_path, capsys):
     told = refused(capsys, "register", patient, files[1], "-o", tmp_path / "o", "--gantry-sd", 10,
                    "--contrast", "intensity", "--spacing", 1.8)  # fmt: skip
-    assert "--gantry LAO CRA" in told
+    assert "--turned LAO1 CRA1" in told
 
 
 def test_a_mask_leaves_out_what_covers_the_patient(files, patient, tmp_path, capsys):
@@ -268,3 +298,57 @@ def test_blades_and_a_mask_that_leave_nothing_are_told(files, patient, tmp_path,
     told = refused(capsys, "register", patient, xray, "-o", tmp_path / "o", "--contrast", "intensity",
                    "--spacing", 1.8, "--leave-out", tmp_path / "mask.png")  # fmt: skip
     assert "collimator blades and mask leave 0% of the X-ray" in told
+
+
+def test_grey_values_the_wrong_way_round_are_not_trusted(files, patient, tmp_path):
+    """Bone dark, but said to be bright: line integrals of another image altogether."""
+    reading = READING | {"contrast": "attenuation", "scale": 1e-4, "samples": 100}
+    record = register_to_ct(patient, files[1], tmp_path / "o", **reading)
+    assert not record["trust"]["is_trusted"]
+
+
+def test_an_x_ray_of_another_region_is_not_trusted(files, patient, tmp_path):
+    """Limbs: two bones in an ellipse of water, none of the CT's vertebrae."""
+    y, x = np.mgrid[-115:115:128j, -115:115:128j]
+    water = 2 * np.sqrt(np.clip(60**2 - (x + 10) ** 2, 0, None))
+    bones = sum(2 * np.sqrt(np.clip(9**2 - (x + 10 - at - 0.1 * y) ** 2, 0, None)) for at in (-22, 18))
+    limb = np.exp(-0.0192 * water - 0.03 * bones)
+    photons = np.random.default_rng(0).poisson(limb * 40_000) / 40_000
+    xray = write_xray(tmp_path / "limb.png", photons)
+    record = register_to_ct(patient, xray, tmp_path / "o", samples=100, **READING)
+    assert not record["trust"]["is_trusted"]
+
+
+def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The phantom as another scanner might have it; its X-ray shows neither table nor rod."""
+    ct = phantom_ct()
+    values, affine = ct.values.numpy().copy(), ct.affine.numpy().copy()
+    if kind == "table":  # 200 HU, 10 mm thick, under the back
+        values = np.pad(values, ((0, 0), (10, 0), (0, 0)), constant_values=-1000)
+        values[:, 4:8] = 200
+        affine[:3, 3] -= affine[:3, :3] @ [0, 10, 0]
+    elif kind == "metal":
+        values[44:48, 50:54, 10:-10] = 3000
+    elif kind == "oblique and anisotropic":
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix()
+        middle = affine @ [*((np.array(values.shape) - 1) / 2), 1]
+        size = np.array([200, 200, 44])
+        affine = turn @ np.diag([1.2, 1.2, 5, 1])
+        affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((size - 1) / 2)
+        back = np.linalg.inv(ct.affine.numpy()) @ affine
+        values = affine_transform(values, back[:3, :3], back[:3, 3], size, order=1, cval=-1000)
+    return values, affine
+
+
+@pytest.mark.parametrize("kind", ["table", "metal", "oblique and anisotropic"])
+def test_cts_of_every_kind(files, tmp_path, kind):
+    values, affine = changed_ct(kind)
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.int16), affine), tmp_path / "ct.nii.gz")
+    record = register_to_ct(
+        tmp_path / "ct.nii.gz", files[1], tmp_path / "o", samples=100, target=TARGET, **READING
+    )
+    away = error(record)
+    assert away[:3].abs().max() < 1
+    assert away[3:5].abs().max() < 1
+    assert record["trust"]["is_trusted"]

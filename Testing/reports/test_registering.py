@@ -157,7 +157,7 @@ def test_refined_poses_fit_better(pose_fit, result):
 def test_what_works_on_one_xray_refuses_two(pose_fit, pose_bundle, tmp_path, option, name):
     xray = write_xray(pose_fit.problem, tmp_path / "xray.nii.gz")
     with pytest.raises(ValueError, match=f"{name} works on one X-ray"):
-        register_xray(pose_bundle, xray, tmp_path / "no", second=xray, **{option: True})
+        register_xray(pose_bundle, [xray, xray], tmp_path / "no", **{option: True})
     assert not (tmp_path / "no").exists()
 
 
@@ -199,7 +199,7 @@ def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle,
         assert record["trust"]["statement"].startswith("Do not use")
 
 
-def test_two_xrays(pose_fit, pose_bundle, tmp_path):
+def test_several_xrays(pose_fit, pose_bundle, tmp_path):
     from monai_inn.applications.registration.carm import gantry_motion
 
     problem = pose_fit.problem
@@ -209,14 +209,17 @@ def test_two_xrays(pose_fit, pose_bundle, tmp_path):
     paths = [
         write_xray(problem, tmp_path / "a.nii.gz", TRUE_POSE),
         write_xray(problem, tmp_path / "b.nii.gz", tuple(second), seed=1),
+        write_xray(problem, tmp_path / "c.nii.gz", TRUE_POSE, seed=2),
     ]
-    with pytest.raises(ValueError, match="turn of the C-arm between"):
-        register_xray(pose_bundle, paths[0], tmp_path / "o", second=paths[1], contrast="attenuation")
+    with pytest.raises(ValueError, match="gantry's angles are needed"):
+        register_xray(pose_bundle, paths, tmp_path / "o", contrast="attenuation")
+    with pytest.raises(ValueError, match="--turned is for several X-rays"):
+        register_xray(pose_bundle, paths[0], tmp_path / "o", gantry=(0, 0), contrast="attenuation")
     assert not (tmp_path / "o").exists()
     record = register_xray(
-        pose_bundle, paths[0], tmp_path / "o", second=paths[1], turned=(0, 0, 40, 0), contrast="attenuation"
+        pose_bundle, paths, tmp_path / "o", gantry=(0, 0, 40, 0, 0, 0), contrast="attenuation"
     )
-    assert record["second_xray"]["turned_deg"] == [0, 0, 40, 0]
+    assert [x["gantry_deg"] for x in (record["xray"], *record["other_xrays"])] == [[0, 0], [40, 0], [0, 0]]
 
 
 def test_views(pose_bundle, result, tmp_path):

@@ -1,8 +1,13 @@
 """What DICOM says of contrast, spacing and C-arm, as the standard has it."""
 
+from io import BytesIO
+
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from PIL import Image
 from pydicom.dataset import Dataset
 from xray_files import XA_GEOMETRY, modality_table, write_dicom, write_xa
 
@@ -233,3 +238,47 @@ def test_lossless_compression_is_read(tmp_path):
     image.compress(pydicom.uid.RLELossless)
     image.save_as(path)
     assert_grey(read_xray(path))
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_jpeg_lossless_is_read(tmp_path, frames, bits):
+    """Written by GDCM; its numbers are those of the uncompressed file, the rescaling applied once."""
+    numbers = np.random.default_rng(0).integers(0, 2**bits, (frames, 24, 32)).astype(f"u{bits // 8}")
+    known = {"RescaleSlope": "2", "RescaleIntercept": "5", "bits": bits, "photometric": "MONOCHROME1"}
+    plain = write_dicom(tmp_path / "plain.dcm", numbers, "DX", **known)
+    packed = write_dicom(tmp_path / "packed.dcm", numbers, "DX", **known)
+    image = pydicom.dcmread(packed)
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.SetFileName(str(tmp_path / "one.dcm"))
+    parts = []
+    for one in numbers:
+        writer.Execute(sitk.GetImageFromArray(one[None]))
+        written = pydicom.dcmread(tmp_path / "one.dcm")
+        assert written.file_meta.TransferSyntaxUID == pydicom.uid.JPEGLosslessSV1
+        parts.append(pydicom.encaps.get_frame(written.PixelData, 0, number_of_frames=1))
+    image.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    image.PixelData = pydicom.encaps.encapsulate(parts)
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    image.save_as(packed)
+    for frame in range(1, frames + 1):
+        ours, theirs = read_xray(packed, frame=frame), read_xray(plain, frame=frame)
+        assert torch.equal(ours.values, theirs.values)
+        assert ours.notes == theirs.notes
+
+
+def test_jpeg_of_eight_bits_is_read(tmp_path):
+    """Lossy: of a smooth image no grey value is off by more than 2 of 255."""
+    y, x = np.mgrid[:64, :64]
+    grey = np.rint(120 + 60 * np.sin(x / 20) * np.cos(y / 25)).astype(np.uint8)
+    path, stream = write_dicom(tmp_path / "x.dcm", grey, "DX", bits=8), BytesIO()
+    Image.fromarray(grey).save(stream, "JPEG", quality=95)
+    image = pydicom.dcmread(path)
+    image.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    image.PixelData = pydicom.encaps.encapsulate([stream.getvalue()])
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    image.save_as(path)
+    assert (read_xray(path).values - torch.from_numpy(grey).float()).abs().max() <= 2

@@ -36,7 +36,8 @@ def add(verb: Verb) -> None:
     sub = verb("register", register, "find the poses of a C-arm that explain an X-ray", poses_in_words)
     sub.add_argument("bundle", metavar="CT|PATIENT|BUNDLE",
                      help="CT in Hounsfield units, what `prepare` or `fit registration` wrote")  # fmt: skip
-    sub.add_argument("xray", metavar="XRAY", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD image")
+    sub.add_argument("xrays", metavar="XRAY", nargs="+",
+                     help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD; several of an unmoved patient")  # fmt: skip
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
     sub.add_argument(
@@ -44,20 +45,17 @@ def add(verb: Verb) -> None:
     )
     sub.add_argument("--reweight", dest="reweighted", action="store_true",
                      help="weigh poses by the likelihood itself: exact, and slower")  # fmt: skip
-    sub.add_argument("--second", metavar="XRAY2", help="a second X-ray of the unmoved patient")
-    sub.add_argument("--turned", type=float, nargs=4, metavar=("LAO1", "CRA1", "LAO2", "CRA2"),
-                     help="angles that the gantry showed at both X-rays, degrees")  # fmt: skip
+    sub.add_argument("--turned", "--gantry", dest="gantry", type=float, nargs="+", metavar="DEGREES",
+                     help="LAO and CRA that the gantry showed at each X-ray (as the files say)")  # fmt: skip
     sub.add_argument("--false-alarm", type=float, default=0.05,
                      help="share of simulated X-rays that may be called untrusted (0.05)")  # fmt: skip
     _add_reading(sub)
     _add_patient(sub)
     group = _add_distances(sub)
-    group.add_argument("--gantry", type=float, nargs=2, metavar=("LAO", "CRA"),
-                       help="angles that the gantry showed, degrees (those of the file)")  # fmt: skip
     group.add_argument("--leave-out", metavar="MASK",
-                       help="picture, not black where the X-ray is not to be compared")  # fmt: skip
+                       help="picture, not black where the (first) X-ray is not to be compared")  # fmt: skip
     group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
-                       help="take them for the pose, but for a patient turned by so much (sd)")  # fmt: skip
+                       help="take its angles for the pose of a patient turned by so much (sd)")  # fmt: skip
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
     help_of_aim = "carry a planned target or line through all poses of a registration"
@@ -118,7 +116,7 @@ def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
-_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry", "gantry_sd", "leave_out")
+_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry_sd", "leave_out")
 _OF_BUNDLE = ("refined", "reweighted")
 _SAID = {"refined": "refine", "reweighted": "reweight"}
 

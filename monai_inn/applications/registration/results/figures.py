@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -57,6 +58,7 @@ def pose_figure(
     xray = observation.reshape(problem.observation.size)
     # Noise must not make bones dark.
     top = 1.1 * max(float(drr.max()) for drr in drrs)
+    place = record.get("residual", {}).get("unexplained")
     for axes, mode, simulated in zip(panels, shown, drrs, strict=False):
         drr, limits = simulated.reshape(xray.shape), (0.0, top)
         pictures, left, most, title = (xray, drr), xray - drr, 0.5 * top, "X-ray"
@@ -70,12 +72,16 @@ def pose_figure(
         _image(axes[0], pictures[0], title, limits, "gray")
         _image(axes[1], pictures[1], f"pose {mode['number']}: {mode['mass']:.0%}\n{pose}", limits, "gray")
         drawn = _image(axes[2], left, "X-ray − simulated", (-most, most), "RdBu_r")
+        if place is not None:
+            for shown_in in (axes[0], axes[2]):
+                _framed(shown_in, place)
         bar = images.colorbar(drawn, ax=axes[2], fraction=0.046, pad=0.02)
         bar.ax.tick_params(labelsize=6)
         bar.set_label("share of the brightest", fontsize=6)
     _posterior(posterior.subplots(), problem, answer)
     colour = "black" if record["trust"]["is_trusted"] else "#b00020"
-    told = (record["ambiguity"]["statement"], record["trust"]["statement"], record["intended_use"])
+    told = [part["statement"] for part in (record["ambiguity"], record["trust"], place) if part is not None]
+    told.append(record["intended_use"])
     text = "\n".join(textwrap.fill(line, 150) for line in told)
     figure.suptitle(text, fontsize=8, color=colour, x=0.01, ha="left")
     figure.savefig(path)
@@ -93,6 +99,13 @@ def _image(axes: Axes, image: Tensor, title: str, limits: tuple[float, float], c
     axes.set_yticks([])
     axes.set_facecolor("#9a9a9a")  # of what was left out
     return axes.imshow(image.detach().cpu().numpy(), colours, vmin=limits[0], vmax=limits[1])
+
+
+def _framed(axes: Axes, place: dict[str, Any]) -> None:
+    """Mark the place that the poses leave unexplained."""
+    (top, bottom), (left, right) = place["rows"], place["columns"]
+    at, size = (left - 2.5, top - 2.5), (right - left + 5, bottom - top + 5)
+    axes.add_patch(Rectangle(at, *size, fill=False, color="#e69f00", lw=1, ls="--"))
 
 
 def _posterior(axes: Axes, problem: PoseRegistration, answer: PosePosterior) -> None:

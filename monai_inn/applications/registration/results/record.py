@@ -22,6 +22,7 @@ __all__ = [
     "describe_weights",
     "differences",
     "direction_in_words",
+    "noise_ratio",
     "trust_verdict",
     "value_in_words",
 ]
@@ -92,7 +93,6 @@ def describe_mode(
         torch.tensor([0.025, 0.5, 0.975], dtype=torch.float64)
     )
     spread = point_spread(cameras, camera, problem.target)
-    residual = problem.features(observation) - problem.features(drr)
     names = ("low", "median", "high")
     return {
         "number": number,
@@ -103,12 +103,15 @@ def describe_mode(
         "files": files_of_pose(f"{number}") | {"difference": f"difference_{number}.nii.gz"},
         "mtre_mm": dict(zip(names, _numbers(error), strict=True)),
         "target": {"mean_ras_mm": _numbers(spread.mean), "covariance_mm2": _numbers(spread.covariance)},
-        "similarity": {
-            "ncc": round(detector_ncc(observation, drr), _DECIMALS),
-            "noise_ratio": round(float(residual.square().mean()), _DECIMALS),
-        },
+        "similarity": {"ncc": round(detector_ncc(observation, drr), _DECIMALS)},
         "refined": None if refined is None else _describe_refined(problem, refined, number),
     }
+
+
+def noise_ratio(problem: PoseRegistration, observation: Tensor, drr: Tensor) -> float:
+    """Return the mean square of what a simulated X-ray leaves, over the variance of the problem's noise."""
+    residual = problem.features(observation) - problem.features(drr)
+    return round(float(residual.square().mean()), _DECIMALS)
 
 
 def describe_weights(weighed: Reweighted | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -30,41 +31,43 @@ __all__ = [
     "REGISTRATION",
     "check_samples",
     "describe_poses",
-    "describe_source",
+    "describe_sources",
+    "gantry_angles",
     "register_xray",
+    "several",
     "write_poses",
 ]
 
 
 def register_xray(
     bundle: str | PathLike[str],
-    xray: str | PathLike[str],
+    xrays: str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | PathLike[str],
     *,
     samples: int = 1000,
     false_alarm: float = 0.05,
     refined: bool = False,
     reweighted: bool = False,
-    second: str | PathLike[str] | None = None,
-    turned: Sequence[float] | None = None,
+    gantry: Sequence[float] | None = None,
     device: str = "cpu",
     seed: int = 0,
     **reading: Any,
 ) -> dict[str, Any]:
     """Find the poses that explain an X-ray and write them into a folder.
 
+    Of several X-rays the patient kept still while the C-arm turned; poses are those of the first that explain
+    all.
+
     Args:
         bundle: folder of a bundle that ``monai-inn fit registration`` wrote.
-        xray: PNG, JPEG, TIFF, DICOM, NIfTI, NRRD or MetaImage.
+        xrays: one or several; PNG, JPEG, TIFF, DICOM, NIfTI, NRRD or MetaImage.
         out: folder to write; it has its record once it is complete.
         samples: posterior samples.
         false_alarm: share of X-rays like the simulated that may be called untrusted.
         refined: also climb from each pose to the top of the likelihood.
         reweighted: weigh samples by the likelihood itself, which takes a simulated X-ray for each.
-        second: another X-ray of the patient, who kept still while the C-arm turned; poses are those of the
-            first that explain both.
-        turned: ``lao`` and ``cra`` in degrees that the gantry shows at the first and at the second X-ray,
-            four numbers; those of the files if both are DICOM.
+        gantry: ``lao`` and ``cra`` in degrees that it showed at each of several X-rays; by default what the
+            files say.
         device: where to compute.
         seed: seed of the samples.
         reading: how grey values are meant, see ``xrays.matching``.
@@ -79,21 +82,24 @@ def register_xray(
     from monai_inn.applications.registration import match_detector, read_xray
 
     check_samples(samples)
-    if second is not None and (reweighted or refined):
+    paths = several(xrays)
+    if len(paths) > 1 and (reweighted or refined):
         option = "--reweight" if reweighted else "--refine"
-        raise ValueError(f"{option} works on one X-ray; leave out --second or {option}.")
+        raise ValueError(f"{option} works on one X-ray; {len(paths)} were given. Leave out {option}.")
+    if len(paths) == 1 and gantry is not None:
+        raise ValueError("--turned is for several X-rays if there is a bundle; leave it out.")
     fitted = load(bundle, device)
     problem = poses.registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
     settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
     settings |= {"refined": refined, "reweighted": reweighted}
     with new_folder(out, REGISTRATION, "a registration") as draft:
-        paths = [path for path in (xray, second) if path is not None]
         read = [read_xray(path, **frame) for path in paths]
         seen = [match_detector(x, problem.detector, problem.brightest, **reading) for x in read]
-        observations, notes = torch.stack([image for image, _ in seen]), [n for _, text in seen for n in text]
+        observations, assumed = torch.stack([image for image, _ in seen]), [n for _, t in seen for n in t]
         started = time.monotonic()
-        motions = None if second is None else _motions(problem, read, turned)
+        angles = gantry_angles(read, gantry, needed=True) if len(read) > 1 else []
+        motions = [gantry_motion(angles[0], shown, problem.detector) for shown in angles]
         answer, weighed = _answer(fitted, observations, motions, samples, seed, reweighted)
         trust = account.trust_verdict(fitted, observations, false_alarm)
         seconds = time.monotonic() - started
@@ -103,11 +109,11 @@ def register_xray(
         ]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
-        first, *others = (describe_source(path, x) for path, x in zip(paths, read, strict=True))
-        record["xray"] = first | {"notes": [*(n for x in read for n in x.notes), *notes]}
-        angles = None if turned is None else list(turned)
-        record["second_xray"] = others[0] | {"turned_deg": angles} if others else None
+        notes = [[*(n for x in read for n in x.notes), *assumed], *[[] for _ in paths[1:]]]
+        record["xray"], *record["other_xrays"] = describe_sources(paths, read, notes, angles)
         record |= describe_poses(problem, observations[0], answer, drrs, tops)
+        for mode, drr in zip(record["modes"], drrs, strict=True):
+            mode["similarity"]["noise_ratio"] = account.noise_ratio(problem, observations[0], drr)
         record |= {"trust": trust, "weights": account.describe_weights(weighed)}
         record |= {"ambiguity": account.ambiguity(record), "seconds": round(seconds, 3)}
         files = write_poses(draft, problem, observations[0], answer, drrs, tops)
@@ -129,17 +135,52 @@ def check_samples(samples: int) -> None:
         raise ValueError(f"samples = {samples}; modes need at least 100 to be told from noise.")
 
 
+def several(xrays: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[str | PathLike[str]]:
+    """Return the paths of one X-ray or of several as a list."""
+    return [xrays] if isinstance(xrays, str | PathLike) else list(xrays)
+
+
+def gantry_angles(
+    xrays: Sequence[Xray], given: Sequence[float] | None, *, needed: bool
+) -> list[tuple[float, float]]:
+    """Return ``lao`` and ``cra`` in degrees that the gantry showed at each X-ray.
+
+    Args:
+        xrays: what was read of each.
+        given: the same one after the other; those of the files where not given.
+        needed: whether they must be known; else nothing is returned where one is not.
+
+    Raises:
+        ValueError: if they are needed and not known, or others than two for each X-ray are given.
+    """
+    numbers = [(x.geometry or {}).get(name) for x in xrays for name in ("lao_deg", "cra_deg")]
+    if given is not None and (len(given) != len(numbers) or not all(math.isfinite(a) for a in given)):
+        raise ValueError(
+            f"--turned {' '.join(f'{a:g}' for a in given)}: two angles for each X-ray are expected, in "
+            f"degrees: LAO and CRA of {len(xrays)}, {len(numbers)} numbers."
+        )
+    angles = [float(a) for a in (numbers if given is None else given) if a is not None]
+    if len(angles) < len(numbers):
+        if needed:
+            raise ValueError(
+                "the gantry's angles are needed and the files do not say them; give what it showed at each "
+                "X-ray: --turned LAO1 CRA1 LAO2 CRA2 …, in degrees."
+            )
+        return []
+    return list(zip(angles[::2], angles[1::2], strict=True))
+
+
 def _answer(
     fitted: FittedPosterior,
     observations: Tensor,
-    motions: Tensor | None,
+    motions: list[Tensor],
     samples: int,
     seed: int,
     reweighted: bool,
 ) -> tuple[poses.PosePosterior, Reweighted | None]:
-    """The posterior of one X-ray, of one weighed by its likelihood, or of two from turned C-arms."""
-    if motions is not None:
-        return reconcile(fitted, observations, motions, samples, seed), None
+    """The posterior of one X-ray, of one weighed by its likelihood, or of several from turned C-arms."""
+    if motions:
+        return reconcile(fitted, observations, torch.stack(motions), samples, seed), None
     if not reweighted:
         return poses.infer_pose(fitted, observations[0], samples, seed), None
     weighed = reweight(fitted, observations[0], samples, seed)
@@ -165,28 +206,27 @@ def describe_poses(
     }
 
 
-def describe_source(path: str | PathLike[str], xray: Xray) -> dict[str, Any]:
-    """Which file an X-ray was read from, and what it says of itself."""
-    return {
-        "path": str(Path(path).resolve()),
-        "sha256": {Path(path).name: sha256(Path(path))},
-        "shape": list(xray.values.shape),
-        "spacing_mm": None if xray.spacing_mm is None else list(xray.spacing_mm),
-        "geometry": xray.geometry,
-    }
-
-
-def _motions(problem: PoseRegistration, xrays: list[Xray], turned: Sequence[float] | None) -> Tensor:
-    """From each camera to the first, shape ``(2, 4, 4)``."""
-    told = [(x.geometry or {}).get(name) for x in xrays for name in ("lao_deg", "cra_deg")]
-    angles = [float(angle) for angle in (told if turned is None else turned) if angle is not None]
-    if len(angles) != 4:
-        raise ValueError(
-            "the turn of the C-arm between the two X-rays is not known; give what the gantry showed: "
-            "--turned LAO1 CRA1 LAO2 CRA2, in degrees."
-        )
-    motion = gantry_motion((angles[0], angles[1]), (angles[2], angles[3]), problem.detector)
-    return torch.stack([torch.eye(4, dtype=torch.float64), motion])
+def describe_sources(
+    paths: Sequence[str | PathLike[str]],
+    xrays: Sequence[Xray],
+    notes: Sequence[list[str]],
+    angles: Sequence[tuple[float, float]],
+) -> list[dict[str, Any]]:
+    """Which file each X-ray was read from, what it says of itself, and what its gantry showed, if known."""
+    described = [
+        {
+            "path": str(Path(path).resolve()),
+            "sha256": {Path(path).name: sha256(Path(path))},
+            "shape": list(xray.values.shape),
+            "spacing_mm": None if xray.spacing_mm is None else list(xray.spacing_mm),
+            "geometry": xray.geometry,
+            "notes": own,
+        }
+        for path, xray, own in zip(paths, xrays, notes, strict=True)
+    ]
+    for one, shown in zip(described, angles, strict=False):
+        one["gantry_deg"] = list(shown)
+    return described
 
 
 def write_poses(

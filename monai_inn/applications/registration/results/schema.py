@@ -48,7 +48,8 @@ REGISTRATION_RECORD = object_of(
     },
     {
         "weights": {"anyOf": [object_of({}, {"statement": TEXT}), {"type": "null"}]},
-        "second_xray": {"type": ["object", "null"]},
+        "residual": object_of({"chi_square_per_pixel p_value": FINITE}),
+        "other_xrays": list_of(object_of({}, {"path": TEXT})),
     },
 )
 

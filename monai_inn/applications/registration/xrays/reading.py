@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -99,17 +100,55 @@ def _pixels(path: Path, image: Any, number: int) -> NDArray[Any]:
     syntax = image.file_meta.TransferSyntaxUID
     try:
         stored = pixel_array(image, index=number - 1)
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError):
         if not syntax.is_compressed:
             raise
-        raise BadFileError(
-            f"{path}: compressed as {syntax.name}, which cannot be read here; export it uncompressed, or "
-            "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg."
-        ) from error
+        try:
+            stored = _by_gdcm(image, number)
+        except (RuntimeError, ImportError, ValueError) as error:
+            raise BadFileError(
+                f"{path}: compressed as {syntax.name}, which cannot be read here; export it uncompressed."
+            ) from error
     bits = int(image.BitsStored)
     if stored.dtype.kind == "u" and bits < 8 * stored.dtype.itemsize:
         stored = stored & stored.dtype.type(2**bits - 1)  # old files keep overlays in the bits above
     return stored
+
+
+_OF_PIXELS = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SOPClassUID",
+)
+
+
+def _by_gdcm(image: Any, number: int) -> NDArray[Any]:
+    """Stored numbers of one frame by GDCM, which is in SimpleITK: JPEG lossless, of which pydicom has none.
+
+    The frame is handed over alone, for GDCM would rescale it as its attributes say.
+    """
+    import SimpleITK as sitk  # noqa: N813
+    from pydicom.dataset import Dataset
+    from pydicom.encaps import encapsulate, get_frame
+
+    alone = Dataset()
+    for keyword in _OF_PIXELS:
+        setattr(alone, keyword, image[keyword].value)
+    alone.SamplesPerPixel, alone.PhotometricInterpretation = 1, "MONOCHROME2"
+    frames = int(image.get("NumberOfFrames") or 1)
+    alone.PixelData = encapsulate([get_frame(image.PixelData, number - 1, number_of_frames=frames)])
+    alone["PixelData"].VR, alone["PixelData"].is_undefined_length = "OB", True
+    alone.file_meta = image.file_meta
+    with TemporaryDirectory() as folder:
+        alone.save_as(Path(folder) / "frame.dcm", enforce_file_format=True)
+        found = sitk.GetArrayFromImage(sitk.ReadImage(str(Path(folder) / "frame.dcm")))
+    if found.size != image.Rows * image.Columns:
+        raise ValueError(f"holds {found.size} pixels, expected {image.Rows} × {image.Columns}")
+    return found.reshape(image.Rows, image.Columns)
 
 
 def _contrast(stored: NDArray[Any], header: headers.Header) -> tuple[NDArray[Any], str | None, list[str]]:
