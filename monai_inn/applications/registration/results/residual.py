@@ -91,7 +91,7 @@ def largest_place(found: Solution, left_out: Tensor | None = None) -> Place | No
         compared = (coherent[highest.argmax()].abs() > 0.5 * highest.max()).float()
     open_field = collimated(found.image) * (1 if left_out is None else 1 - left_out)
     pose = found.draws.fit.x[0, :6]
-    outliers = open_field * found.radiograph.caster.within(pose) * (1 - window)
+    outliers = open_field * found.level.radiograph.caster.within(pose) * (1 - window)
     # The robust pass left out a pixel all round as well.
     core = -_widest(-(outliers > 0.5).float(), 3)
     both = torch.maximum(core, compared)
