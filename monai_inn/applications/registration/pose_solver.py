@@ -217,8 +217,8 @@ class Solver:
         # The image says by itself whether the patient goes on where the CT ends.
         found = [(goes_on, *self._started(shot, window, goes_on, starts)) for goes_on in self.endings(coarse)]
         goes_on, level, fit = min(found, key=lambda one: float(one[2].loss.min()))
-        kept = _KEPT[0] * starts // _STARTS
-        fit = self._distinct(self._searched(level, fit, seed, kept), detector, _KEPT[1], math.inf)
+        climbing, kept = (count * starts // _STARTS for count in _KEPT[:2])
+        fit = self._distinct(self._searched(level, fit, seed, climbing), detector, kept, math.inf)
         progress(0.4)
         window = self._within(_larger(window, image), detector, fit)
         level, fit = self._refined(self._level(shot, 1, window, goes_on), shot.counted, fit)

@@ -43,7 +43,7 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 __all__ = ["register_to_ct"]
 
 # Explained share and lead together, and lead alone; measured, see docs/registration.md.
-_LEAST_SCORE, _LEAST_LEAD = 0.9, 0.15
+_LEAST_SCORE, _LEAST_LEAD = 0.9, 0.2
 _LAID = 30.0  # degrees by which a patient on the table may be turned
 
 
