@@ -1,0 +1,1 @@
+"""Rigid alignment of two volumes, with the vertebral levels that fit and their masses."""
