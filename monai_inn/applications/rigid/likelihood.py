@@ -25,7 +25,8 @@ __all__ = ["LEAST_OVERLAP", "Comparison", "Curve", "Match", "white_density"]
 LEAST_OVERLAP = 0.5
 """Share of the moving image that must lie inside the fixed one."""
 
-_KNOTS = (0.02, 0.2, 0.4, 0.6, 0.75, 0.9, 0.97, 0.998)  # shares of the fixed image's voxels
+# Shares of the fixed image's voxels; the few are for the search.
+_KNOTS, _FEW = (0.02, 0.2, 0.4, 0.6, 0.75, 0.9, 0.97, 0.998), (0.02, 0.6, 0.75, 0.97, 0.998)
 _APART = 0.03  # of the range of the knots
 _WIDE = 10.0  # standard deviation of a coefficient, in those of the moving image
 _BANDS, _BELIEF = 12, 30.0  # of frequency; coefficients that the density so far counts as
@@ -44,10 +45,10 @@ class Curve(NamedTuple):
     knots: Tensor
 
     @classmethod
-    def of(cls, values: Tensor) -> Curve:
-        """Return knots at quantiles of some values, none close to another."""
+    def of(cls, values: Tensor, few: bool = False) -> Curve:
+        """Return knots at quantiles of some values, none close to another; fewer for a search."""
         some = values.flatten()[:: max(1, values.numel() // 1_000_000)]
-        knots = some.quantile(torch.tensor(_KNOTS).to(some))
+        knots = some.quantile(torch.tensor(_FEW if few else _KNOTS).to(some))
         least = _APART * (knots[-1] - knots[0])
         kept = [knots[0]]
         for knot in knots[1:]:
@@ -75,14 +76,12 @@ class Match(NamedTuple):
     Attributes:
         theta: motions, shape ``(B, 6)``, degrees and mm, float64.
         log_likelihood: nats, up to a constant of the comparison, shape ``(B,)``; ``-inf`` outside.
-        coefficients: of the curve, shape ``(B, K)``.
         white: whitened residual, shape ``(B, N)``; empty unless slopes were asked for, as the next.
         slopes: of the whitened model in the parameters, the curve kept, shape ``(B, 6, N)``.
     """
 
     theta: Tensor
     log_likelihood: Tensor
-    coefficients: Tensor
     white: Tensor
     slopes: Tensor
 
@@ -115,6 +114,7 @@ class Comparison:
         self._cosines = [cosines(n).to(device) for n in moving.values.shape]
         self.density = (self._assumed() if density is None else density).to(device)
         self._scale = self.density.rsqrt()
+        self._white_y = self._whitened(self._y.reshape(1, 1, -1))[0, 0]
 
     def with_density(self, density: Tensor) -> Comparison:
         """Return the same comparison with another density of errors."""
@@ -165,32 +165,26 @@ class Comparison:
     def _matched(self, theta: Tensor, slopes: bool) -> Match:
         grey, inside, uphill = self.sampled(theta, slopes)
         window = inside.to(grey).unsqueeze(1)
-        overlap = window.mean((1, 2)).double()
         hats, steep = self.curve.basis(grey)
-        columns = [hats * window, (self._y.flatten() * window)]
-        white = self._whitened(torch.cat(columns, 1))
-        a, y = white[:, :-1], white[:, -1]
-        # What lies outside the fixed image is taken to match as the rest does, so that leaving is no gain.
-        larger = overlap.reciprocal().clamp_max(1 / LEAST_OVERLAP)
-        gram = (a @ a.transpose(1, 2)).double() * larger[:, None, None]
+        # Voxels outside have a mean of their own, so that leaving the fixed image explains nothing.
+        a = self._whitened(torch.cat([hats * window, 1 - window], 1))
+        gram = (a @ a.transpose(1, 2)).double()
         gram += torch.eye(a.shape[1], device=a.device).double() / _WIDE**2
-        right = (a @ y.unsqueeze(2)).double().squeeze(2) * larger[:, None]
         lower = torch.linalg.cholesky(gram)
-        beta = torch.cholesky_solve(right.unsqueeze(2), lower).squeeze(2)
+        beta = torch.cholesky_solve((a @ self._white_y).double().unsqueeze(2), lower).squeeze(2)
         own = beta.to(a).unsqueeze(1)
-        residual = y - (own @ a).squeeze(1)
-        loss = residual.double().square().sum(1) * larger + beta.square().sum(1) / _WIDE**2
+        residual = self._white_y - (own @ a).squeeze(1)
+        loss = residual.double().square().sum(1) + beta.square().sum(1) / _WIDE**2
         log_det = 2 * (lower.diagonal(dim1=1, dim2=2).log() + math.log(_WIDE)).sum(1)
-        log_likelihood = torch.where(overlap >= LEAST_OVERLAP, -0.5 * (loss + log_det), -torch.inf).cpu()
-        empty = y.new_zeros(len(theta), 0)
+        enough = window.mean((1, 2)) >= LEAST_OVERLAP
+        log_likelihood = torch.where(enough, -0.5 * (loss + log_det), -torch.inf).cpu()
         if not slopes:
-            return Match(theta, log_likelihood, beta.cpu(), empty, empty)
-        root = larger.sqrt().to(y)[:, None]
-        slope = self._whitened(uphill * (own @ steep) * window) * root.unsqueeze(1)
+            empty = grey.new_zeros(len(theta), 0)
+            return Match(theta, log_likelihood, empty, empty)
+        slope = self._whitened(uphill * (own[..., :-1] @ steep) * window)
         # What the curve takes up of a motion does not count (variable projection).
-        a = a * root.unsqueeze(1)
         taken = torch.cholesky_solve((a @ slope.transpose(1, 2)).double(), lower).to(a)
-        return Match(theta, log_likelihood, beta.cpu(), residual * root, slope - taken.transpose(1, 2) @ a)
+        return Match(theta, log_likelihood, residual, slope - taken.transpose(1, 2) @ a)
 
     def _whitened(self, images: Tensor) -> Tensor:
         """White coefficients ``(B, C, N)`` of images of as many voxels."""

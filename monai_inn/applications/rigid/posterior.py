@@ -48,6 +48,10 @@ class Alignment(NamedTuple):
         """Normals of the modes' weighed means and covariances; event shape ``(6,)``, degrees and mm."""
         return MixtureSameFamily(Categorical(self.masses), MultivariateNormal(self.mean, self.covariance))
 
+    def widened(self, sd: Tensor) -> Alignment:
+        """Return the posterior with an independent error of standard deviations ``(6,)`` added."""
+        return self._replace(covariance=self.covariance + torch.diag(sd.square()))
+
     def sample(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return draws ``(S, 6)`` and the number of the mode of each, from 0; masses are rounded to counts."""
         generator = torch.Generator().manual_seed(seed)

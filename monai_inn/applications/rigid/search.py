@@ -15,6 +15,7 @@ _STEP_DEGREES = 10.0
 _APART = 2  # voxels of the search, between two candidates
 _RIDGE = 1e-3
 _HALF = 0.5
+_SMOOTH_MM = 16.0
 
 
 class Bounds:
@@ -72,14 +73,15 @@ def candidates(
         centre: point that the moving image turns about, RAS in mm.
         count: most of them.
     """
-    side = float(moving.size_mm.norm() / fixed.spacing_mm.min())
-    half = int(side / 2) + 1
+    half = int(float(moving.size_mm.norm() / fixed.spacing_mm.min()) / 2) + 1
     padded = [n + 2 * half for n in fixed.values.shape]
-    parts = _transformed_parts(fixed, curve, padded)
+    spectra = _spectra(fixed, curve, padded)
+    edges = _edges(Volume(moving.values / moving.values.std(), moving.affine)).to(fixed.values.device)
     best = torch.full(fixed.values.shape, -torch.inf, device=fixed.values.device)
     which = torch.zeros_like(best, dtype=torch.int64)
     for number, rotation in enumerate(rotations):
-        score = _explained(parts, _turned(fixed, moving, rotation, half), padded, fixed.values.shape)
+        turned = _turned(fixed, Volume(edges, moving.affine), rotation, half)
+        score = _explained(spectra, *turned, padded, fixed.values.shape)
         which = torch.where(score > best, number, which)
         best = torch.maximum(score, best)
     best, which = best.cpu(), which.cpu()
@@ -87,7 +89,7 @@ def candidates(
     shift = index @ fixed.affine[:3, :3].T + fixed.affine[:3, 3] - centre
     theta = torch.cat([rotations[which.flatten()], shift], 1)
     # A candidate may lie one voxel outside of narrow bounds.
-    slack = torch.cat([torch.zeros(3), fixed.spacing_mm.max().repeat(3)]).double()
+    slack = torch.cat([torch.full((3,), 1e-6), fixed.spacing_mm.max().repeat(3)]).double()
     near = ((theta >= bounds.low - slack) & (theta <= bounds.high + slack)).all(1)
     best = best.flatten().masked_fill(~near, -torch.inf).reshape(best.shape)
     wide = 2 * _APART + 1
@@ -97,65 +99,70 @@ def candidates(
     return bounds.inside(theta[top.indices])
 
 
-def _transformed_parts(fixed: Volume, curve: Curve, padded: list[int]) -> tuple[Tensor, Tensor]:
-    """Spectra of the hats and of products of neighbouring hats, ``(2K − 1, …)``; of where the image is."""
-    hats = curve.basis(fixed.values.reshape(1, -1))[0][0].reshape(-1, *fixed.values.shape)
-    both = torch.cat([hats, hats[1:] * hats[:-1]])
-    return torch.fft.rfftn(both, padded, dim=(1, 2, 3)), torch.fft.rfftn(hats.square(), padded, dim=(1, 2, 3))
+def _edges(volume: Volume) -> Tensor:
+    """Values without what changes over centimetres, as shading and bias fields do."""
+    return volume.values - volume.resampled(float(volume.spacing_mm[0]), _SMOOTH_MM).values
+
+
+def _spectra(fixed: Volume, curve: Curve, padded: list[int]) -> Tensor:
+    """Spectra of the hats' edges, of their products, and of where the image is."""
+    # Hats sum to one, which has no edges: one of them says nothing new.
+    hats = curve.basis(fixed.values.reshape(1, -1))[0][0][1:].reshape(-1, *fixed.values.shape)
+    hats = torch.stack([_edges(Volume(hat.cpu(), fixed.affine)) for hat in hats]).to(fixed.values.device)
+    row, column = torch.tril_indices(len(hats), len(hats))
+    parts = torch.cat([hats, hats[row] * hats[column], torch.ones_like(hats[:1])])
+    return torch.fft.rfftn(parts, padded, dim=(1, 2, 3))
 
 
 def _turned(fixed: Volume, moving: Volume, rotation: Tensor, half: int) -> tuple[Tensor, Tensor]:
     """The turned moving image about its centre on the fixed image's grid, and where it is."""
-    device = fixed.values.device
     turned = Motions.of(torch.cat([rotation, torch.zeros(3)]).double()[None]).rotation[0]
     to_moving = torch.linalg.inv(moving.affine[:3, :3]) @ turned.T @ fixed.affine[:3, :3]
     at = torch.arange(-half, half + 1).double()
     most = torch.tensor(moving.values.shape) - 1
     index = torch.cartesian_prod(at, at, at) @ to_moving.T + most / 2
     inside = ((index >= -_HALF) & (index <= most + _HALF)).all(1)
-    unit = (2 * index / most - 1).float().flip(1).reshape(1, *[len(at)] * 3, 3).to(device)
-    values = ((moving.values - moving.values.mean()) / moving.values.std()).to(device)
+    unit = (2 * index / most - 1).float().flip(1).reshape(1, *[len(at)] * 3, 3).to(moving.values)
     found = torch.nn.functional.grid_sample(
-        values[None, None], unit, padding_mode="border", align_corners=True
+        moving.values[None, None], unit, padding_mode="border", align_corners=True
     )[0, 0]
     window = inside.reshape(found.shape).to(found)
     return found * window, window
 
 
 def _explained(
-    parts: tuple[Tensor, Tensor], turned: tuple[Tensor, Tensor], padded: list[int], shape: torch.Size
+    spectra: Tensor, y: Tensor, window: Tensor, padded: list[int], shape: torch.Size
 ) -> Tensor:
-    """Share of variance that the curve explains with the moving centre on each voxel, ``(I, J, K)``."""
-    both, squares = parts
-    y, window = turned
-    half = (y.shape[0] - 1) // 2
-    n = squares.shape[0]
+    """Log likelihood that the curve gains with the moving centre on each voxel, ``(I, J, K)``."""
+    half = (len(y) - 1) // 2
+    n = int((2 * len(spectra) + 0.25) ** 0.5 - 1.5)
     kernels = torch.fft.rfftn(torch.stack([y, window, y.square()]), padded, dim=(1, 2, 3)).conj()
 
     def correlated(spectrum: Tensor) -> Tensor:
-        full = torch.fft.irfftn(spectrum, padded, dim=(-3, -2, -1))
-        rolled = torch.roll(full, (half,) * 3, (-3, -2, -1))
-        return rolled[..., : shape[0], : shape[1], : shape[2]]
+        full = torch.fft.irfftn(spectrum, padded, dim=(1, 2, 3))
+        rolled = torch.roll(full, (half,) * 3, (1, 2, 3))
+        return rolled[:, : shape[0], : shape[1], : shape[2]]
 
-    right = correlated(both[:n] * kernels[0])
-    diagonal = correlated(squares * kernels[1])
-    beside = correlated(both[n:] * kernels[1])
-    # Hats sum to one wherever the fixed image is, so that their sums count voxels and sum grey values.
-    count = correlated(both[:n].sum(0) * kernels[1])
-    total, power = right.sum(0), correlated(both[:n].sum(0) * kernels[2])
-    taken = _tridiagonal(diagonal + _RIDGE * float(window.sum()), beside, right)
-    spread = power - total.square() / count.clamp_min(1)
-    gained = (taken - total.square() / count.clamp_min(1)) / spread.clamp_min(1e-3)
-    return torch.where(count >= LEAST_OVERLAP * window.sum(), gained, -torch.inf)
+    right = correlated(spectra[:n] * kernels[0])
+    gram = correlated(spectra[n:] * kernels[1])
+    power = correlated(spectra[-1:] * kernels[2])[0]
+    share = _solved(gram[:-1], right, _RIDGE * float(window.sum())) / power.clamp_min(1e-3)
+    gain = -gram[-1] * torch.log1p(-share.clamp(0, 0.999))
+    return torch.where(gram[-1] >= LEAST_OVERLAP * window.sum(), gain, -torch.inf)
 
 
-def _tridiagonal(diagonal: Tensor, beside: Tensor, right: Tensor) -> Tensor:
-    """``rᵀ A⁻¹ r`` of symmetric tridiagonal matrices, by elimination; the first axis is that of ``A``."""
-    pivot, carried = diagonal[0], right[0]
-    result = carried.square() / pivot
-    for k in range(1, len(diagonal)):
-        factor = beside[k - 1] / pivot
-        pivot = (diagonal[k] - factor * beside[k - 1]).clamp_min(1e-6)
-        carried = right[k] - factor * carried
-        result = result + carried.square() / pivot
+def _solved(gram: Tensor, right: Tensor, ridge: float) -> Tensor:
+    """``rᵀ A⁻¹ r`` by elimination; the first axis holds the lower triangle of ``A``, or ``r``."""
+    n = len(right)
+    a = {(i, j): gram[i * (i + 1) // 2 + j] + (ridge if i == j else 0.0) for i in range(n) for j in range(i + 1)}
+    r = list(right)
+    result = torch.zeros_like(r[0])
+    for k in range(n):
+        pivot = a[k, k].clamp_min(ridge)
+        result = result + r[k].square() / pivot
+        for i in range(k + 1, n):
+            factor = a[i, k] / pivot
+            r[i] = r[i] - factor * r[k]
+            for j in range(k + 1, i + 1):
+                a[i, j] = a[i, j] - factor * a[j, k]
     return result

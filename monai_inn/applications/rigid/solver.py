@@ -33,6 +33,8 @@ _STARTS, _AGAIN, _KEPT = 24, 12, (10, 5)
 _STEPS, _DENSITY_ROUNDS = (12, 10), 2
 _SAME = (3.0, 4.0)  # degrees and mm
 _DEGREES = 15.0
+# Of the coarser image's voxels: by so much a curve of blurred grey values is off from a blur of their curve.
+_MISPLACED = 0.03
 
 
 class Solution(NamedTuple):
@@ -41,7 +43,8 @@ class Solution(NamedTuple):
     Attributes:
         alignment: modes, masses, widths.
         comparison: the images at the finest resolution, with the noise that was found.
-        explained: share of the moving image's variance that each mode explains.
+        explained: share of the moving image's variance that each mode explains at the lowest resolution.
+        next_best: the best motion elsewhere and the nats that it loses; None if there was none.
         dependence: what the log likelihood was divided by, see ``Comparison.dependence``.
         bounds: the prior.
     """
@@ -49,6 +52,7 @@ class Solution(NamedTuple):
     alignment: Alignment
     comparison: Comparison
     explained: list[float]
+    next_best: tuple[Tensor, float] | None
     dependence: float
     bounds: Bounds
 
@@ -105,19 +109,19 @@ def align_volumes(
     bounds, centre = bounds_of(fixed, moving, ranges or {}), moving.centre
     coarse = min(_SEARCHED_MM, max(float(moving.size_mm.min()) / _LEAST_ACROSS, _FINEST_MM))
     images = _at(fixed, moving, coarse, 1.0, device)
-    curve = Curve.of(images[0].values)
-    found = [candidates(*images, curve, bounds, turns(bounds), centre, _STARTS)]
+    curve, few = Curve.of(images[0].values), Curve.of(images[0].values, few=True)
+    found = [candidates(*images, few, bounds, turns(bounds), centre, _STARTS)]
     if not len(found[0]):
         raise ValueError(
             "nowhere does half of the moving image lie inside the fixed one; check that the fixed image is the "
             "larger one, and --range."
         )
     progress(0.3)
-    comparison = Comparison(*_at(fixed, moving, coarse, _FINER, device), curve, centre)
+    comparison = lowest = Comparison(*_at(fixed, moving, coarse, _FINER, device), curve, centre)
     match = climb(comparison, bounds, found[0], _STEPS[0])
     # The right rotation shows the neighbouring levels better than those of the search did.
     best = match.theta[match.log_likelihood.argmax()]
-    found.append(candidates(*images, curve, bounds, best[None, :3], centre, _AGAIN))
+    found.append(candidates(*images, few, bounds, best[None, :3], centre, _AGAIN))
     match = _joined(match, climb(comparison, bounds, found[1], _STEPS[0]))
     comparison = comparison.with_density(comparison.estimated_density(_best(match)))
     match = climb(comparison, bounds, match.theta[distinct(match, _SAME, _STARTS)], _STEPS[1])
@@ -134,10 +138,16 @@ def align_volumes(
         progress(0.65 + 0.1 * number)
     match = match.at(distinct(match, _SAME, _KEPT[1]))
     dependence = comparison.dependence(match.theta[0])
-    alignment = weigh(comparison, bounds, match, seed, dependence)
+    alignment = weigh(comparison, bounds, match, seed, dependence).widened(_misplaced(fixed, moving))
     progress(1.0)
+    nats = (match.log_likelihood[0] - match.log_likelihood[1:2]) / dependence
     return Solution(
-        alignment, comparison, [comparison.explained(t) for t in alignment.best], dependence, bounds
+        alignment,
+        comparison,
+        [lowest.explained(theta) for theta in alignment.best],
+        (match.theta[1], float(nats)) if len(nats) else None,
+        dependence,
+        bounds,
     )
 
 
@@ -154,6 +164,14 @@ def _hopeful(match: Match, count: int) -> Tensor:
 
 def _joined(first: Match, second: Match) -> Match:
     return Match(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+
+
+def _misplaced(fixed: Volume, moving: Volume) -> Tensor:
+    """Standard deviations ``(6,)`` of what the residual does not show, degrees and mm."""
+    voxel = float(torch.cat([fixed.spacing_mm, moving.spacing_mm]).max())
+    mm = torch.full((3,), _MISPLACED * voxel).double()
+    radius = float((moving.size_mm.square() / 12).sum().sqrt())
+    return torch.cat([torch.rad2deg(mm / radius), mm])
 
 
 def _corners(moving: Volume, theta: Tensor) -> Tensor:

@@ -50,6 +50,17 @@ class Volume(NamedTuple):
         index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in self.values.shape))
         return index @ self.affine[:3, :3].T + self.affine[:3, 3]
 
+    def at(self, points: Tensor) -> Tensor:
+        """Return the values between voxels at points ``(N, 3)``, RAS in mm; NaN outside."""
+        inverse = torch.linalg.inv(self.affine)
+        index = points @ inverse[:3, :3].T + inverse[:3, 3]
+        most = torch.tensor(self.values.shape) - 1
+        inside = ((index >= -0.5) & (index <= most + 0.5)).all(1)
+        unit = (2 * index / most - 1).float().flip(1)[None, :, None, None]
+        values = self.values.float()[None, None]
+        found = torch.nn.functional.grid_sample(values, unit, padding_mode="border", align_corners=True)
+        return found.flatten().masked_fill(~inside, torch.nan)
+
     def cropped(self, points: Tensor, margin_mm: float) -> Volume:
         """Return the part of the volume around some points ``(N, 3)``, RAS in mm."""
         inverse = torch.linalg.inv(self.affine)
