@@ -27,10 +27,11 @@ _FINEST_MM, _MOST_VOXELS = 2.0, 50_000
 _LEAST_ACROSS = 6  # voxels of the search along the moving image's shortest side
 _FINER, _FINEST = 1.25, 1.8  # the fixed image's grid, so that lines between its voxels do little harm
 _MARGIN_MM = 15.0
-_MARGIN = 1000.0  # nats that a motion may be worse
+_MARGIN = 300.0  # nats that a motion may be worse
 _BLUR, _NATIVE = 0.5, 0.6  # of the resolution; of the coarser image's voxels
-_STARTS, _AGAIN, _KEPT = 24, 12, (10, 5)
-_STEPS, _DENSITY_ROUNDS = (12, 10), 2
+_STARTS, _AGAIN = 300, 100  # of each search
+_KEPT = (40, 24, 24)  # motions that go on from first steps, to the middle and to the finest resolution
+_FIRST_STEPS, _STEPS, _DENSITY_ROUNDS = 2, 10, 2
 _SAME = (3.0, 4.0)  # degrees and mm
 _DEGREES = 15.0
 # Of the coarser image's voxels: by so much a curve of blurred grey values is off from a blur of their curve.
@@ -118,25 +119,25 @@ def align_volumes(
         )
     progress(0.3)
     comparison = lowest = Comparison(*_at(fixed, moving, coarse, _FINER, device), curve, centre)
-    match = climb(comparison, bounds, found[0], _STEPS[0])
+    match = _started(comparison, bounds, found[0])
     # The right rotation shows the neighbouring levels better than those of the search did.
     best = match.theta[match.log_likelihood.argmax()]
     found.append(candidates(*images, few, bounds, best[None, :3], centre, _AGAIN))
-    match = _joined(match, climb(comparison, bounds, found[1], _STEPS[0]))
+    match = _joined(match, _started(comparison, bounds, found[1]))
     comparison = comparison.with_density(comparison.estimated_density(_best(match)))
-    match = climb(comparison, bounds, match.theta[distinct(match, _SAME, _STARTS)], _STEPS[1])
+    match = climb(comparison, bounds, match.theta[distinct(match, _SAME, _KEPT[0])], _STEPS)
     progress(0.5)
     for number, spacing in enumerate(_finer(coarse, fixed, moving)):
-        theta = match.theta[_hopeful(match, _KEPT[number])]
+        theta = match.theta[_hopeful(match, _KEPT[number + 1])]
         near = fixed.cropped(_corners(moving, theta), _MARGIN_MM)
         comparison = Comparison(*_at(near, moving, spacing, _FINEST, device), curve, centre)
         for _ in range(_DENSITY_ROUNDS):
-            match = climb(comparison, bounds, theta, _STEPS[1])
+            match = climb(comparison, bounds, theta, _STEPS)
             comparison = comparison.with_density(comparison.estimated_density(_best(match)))
-            theta = match.theta[_hopeful(match, _KEPT[number])]
-        match = climb(comparison, bounds, theta, _STEPS[1])
+            theta = match.theta[_hopeful(match, _KEPT[number + 1])]
+        match = climb(comparison, bounds, theta, _STEPS)
         progress(0.65 + 0.1 * number)
-    match = match.at(distinct(match, _SAME, _KEPT[1]))
+    match = match.at(distinct(match, _SAME, _KEPT[2]))
     dependence = comparison.dependence(match.theta[0])
     alignment = weigh(comparison, bounds, match, seed, dependence).widened(_misplaced(fixed, moving))
     progress(1.0)
@@ -149,6 +150,12 @@ def align_volumes(
         dependence,
         bounds,
     )
+
+
+def _started(comparison: Comparison, bounds: Bounds, theta: Tensor) -> Match:
+    """The best fits near the most promising of many starts."""
+    first = climb(comparison, bounds, theta, _FIRST_STEPS)
+    return climb(comparison, bounds, first.theta[distinct(first, _SAME, _KEPT[0])], _STEPS)
 
 
 def _best(match: Match) -> Tensor:
