@@ -19,7 +19,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
         verb: called with a name, what it runs, a line of help and what says its result in words; returns its
             parser.
     """
-    sub = verb("align", align, "find where a small CT, cone-beam CT or MR lies in a larger one", _in_words)
+    sub = verb("align", align, "find where a small CT or MR lies in a larger one", _in_words)
     sub.add_argument("fixed", metavar="FIXED", help="larger volume: NIfTI, NRRD or MetaImage")
     sub.add_argument("moving", metavar="MOVING", help="smaller volume, of the same or another modality")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
@@ -47,7 +47,8 @@ def _in_words(result: Mapping[str, Any]) -> str:
     lines = [result["ambiguity"]["statement"]]
     for mode in result["modes"]:
         place = ", ".join(f"{value:.1f}" for value in mode["centre_ras_mm"])
-        lines.append(f"  {mode['number']}: {mode['mass']:.1%}  {motion_in_words(mode['motion'], mode['spread'])}")
+        motion = motion_in_words(mode["motion"], mode["spread"])
+        lines.append(f"  {mode['number']}: {mode['mass']:.1%}  {motion}")
         lines.append(f"     centre at R, A, S = {place} mm of the fixed image")
     lines.append(result["trust"]["statement"])
     lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]

@@ -104,7 +104,9 @@ def _slice(
     if not bool(own.isfinite().any()):
         return
     level = float(own[own.isfinite()].quantile(_LINE))
-    axes.contour(x.numpy(), z.numpy(), np.ma.masked_invalid(own.numpy()), [level], colors=colour, linewidths=0.7)
+    axes.contour(
+        x.numpy(), z.numpy(), np.ma.masked_invalid(own.numpy()), [level], colors=colour, linewidths=0.7
+    )
     axes.contour(x.numpy(), z.numpy(), own.isfinite().double().numpy(), [0.5], colors=colour, linewidths=1.2)
     if across == 0:
         axes.invert_xaxis()  # as people face the patient

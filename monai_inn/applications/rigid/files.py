@@ -44,7 +44,10 @@ def write_modes(
             found = moving.at(points @ inverse[:3, :3].T + inverse[:3, 3])
             filled = found.nan_to_num(nan=float(moving.values.min())).reshape(fixed.values.shape)
             write_map(folder / names["aligned"], filled[None], {"affine": fixed.affine})
-            yield {"file": names["aligned"], "what": f"moving image on the fixed one's voxels, alignment {number}"}
+            yield {
+                "file": names["aligned"],
+                "what": f"moving image on the fixed one's voxels, alignment {number}",
+            }
 
 
 def write_samples(

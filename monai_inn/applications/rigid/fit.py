@@ -49,7 +49,9 @@ def climb(comparison: Comparison, bounds: Bounds, theta: Tensor, steps: int) -> 
         step = torch.linalg.solve(damped, uphill.masked_fill(held, 0.0)).clamp(-_LONGEST, _LONGEST)
         trial = comparison(bounds.inside(best.theta + step), slopes=True)
         better = trial.log_likelihood > best.log_likelihood
-        gained = float((trial.log_likelihood - best.log_likelihood)[better].max()) if bool(better.any()) else 0.0
+        gained = (
+            float((trial.log_likelihood - best.log_likelihood)[better].max()) if bool(better.any()) else 0.0
+        )
         best = Match(
             *(
                 torch.where(better.to(a.device).view(-1, *[1] * (a.ndim - 1)), b, a)

@@ -227,7 +227,9 @@ class Comparison:
         band = torch.bucketize(at, edges)
         count = torch.bincount(band, minlength=_BANDS + 1).float()
         power = torch.bincount(band, white.cpu().square(), minlength=_BANDS + 1)
-        place = torch.bincount(band, at.clamp_min(lowest / 2).log(), minlength=_BANDS + 1) / count.clamp_min(1)
+        place = torch.bincount(band, at.clamp_min(lowest / 2).log(), minlength=_BANDS + 1) / count.clamp_min(
+            1
+        )
         filled = count > 0
         ratio = ((power + _BELIEF * power.sum() / count.sum()) / (count + _BELIEF))[filled].log()
         smooth = np.interp(at.clamp_min(lowest / 2).log().numpy(), place[filled].numpy(), ratio.numpy())
@@ -252,7 +254,7 @@ class Comparison:
         return max(1.0, float(ratio.trace()) / 6)
 
     def explained(self, theta: Tensor) -> float:
-        """Return the share of the moving image's variance that the fixed image explains at a motion ``(6,)``."""
+        """Return the share of the moving image's variance that is explained at a motion ``(6,)``."""
         grey, inside, _ = self.sampled(theta[None])
         seen = inside[0]
         basis = self.curve.basis(grey)[0][0].T[seen].double()
@@ -265,4 +267,3 @@ class Comparison:
 def white_density(shape: tuple[int, int, int], sd: float) -> Tensor:
     """Return the density of white noise of a standard deviation in those of the moving image."""
     return torch.full(shape, sd**2)
-

@@ -16,8 +16,8 @@ from monai_inn.applications.rigid.search import Bounds
 __all__ = ["Alignment", "weigh"]
 
 _FREEDOM, _WIDER = 7.0, 1.2  # of the Student-t proposals
-_EACH, _MOST_ROUNDS = 96, 6  # draws of a mode in a round
-_ENOUGH = 150.0  # effective draws
+_MOST_ROUNDS = 6
+_ENOUGH = 1.5  # times the draws of a mode in a round that must be effective
 _LEAST_MASS = 0.001
 _NATS = 14.0  # that a mode may be worse, by its normal approximation, to be weighed
 
@@ -32,7 +32,7 @@ class Alignment(NamedTuple):
         best: the most likely motion of each, shape ``(K, 6)``.
         effective: how many of the weighed draws count.
         weighed: number of draws weighed by the likelihood.
-        log_evidence: log of the prior mean of the likelihood up to a constant of the comparison, nats.
+        log_evidence: log of the prior mean of the likelihood, nats, up to a constant of the comparison.
     """
 
     masses: Tensor
@@ -63,7 +63,12 @@ class Alignment(NamedTuple):
 
 
 def weigh(
-    comparison: Comparison, bounds: Bounds, modes: Match, seed: int, dependence: float = 1.0
+    comparison: Comparison,
+    bounds: Bounds,
+    modes: Match,
+    seed: int,
+    dependence: float = 1.0,
+    draws: int = 96,
 ) -> Alignment:
     """Return the posterior around some best fits by importance sampling.
 
@@ -76,6 +81,7 @@ def weigh(
         modes: distinct best fits, with slopes.
         seed: of the draws.
         dependence: what the log likelihood is divided by, see ``Comparison.dependence``.
+        draws: of each mode in a round.
     """
     generator = torch.Generator().manual_seed(seed)
     bend = curvature(modes) / dependence
@@ -89,7 +95,7 @@ def weigh(
     theta, level = torch.empty(0, 6).double(), torch.empty(0).double()
     for _ in range(_MOST_ROUNDS):
         rounds.append((mean, torch.linalg.cholesky(covariance) * _WIDER, share))
-        drawn = _drawn(*rounds[-1], _EACH * len(kept), generator)
+        drawn = _drawn(*rounds[-1], draws * len(kept), generator)
         log_likelihood = torch.full((len(drawn),), -torch.inf).double()
         allowed = bounds.contain(drawn)
         if bool(allowed.any()):
@@ -104,7 +110,7 @@ def weigh(
         mean, covariance = _moments(theta, belongs, mean, covariance)
         share = 0.5 * share + 0.5 * masses
         effective = float(1 / weight.square().sum())
-        if effective >= _ENOUGH * (1 + float((masses > 0.05).sum())) / 2:
+        if effective >= _ENOUGH * draws * (1 + float((masses > 0.05).sum())) / 2:
             break
     volume = float((bounds.high - bounds.low).clamp_min(1e-9).log().sum())
     order = masses.argsort(descending=True)

@@ -71,27 +71,31 @@ def align(
     if samples < 1:
         raise ValueError(f"samples = {samples}; at least one is needed.")
     with new_folder(out, ALIGNMENT, "an alignment") as draft:
-        volumes = [load_volume(path) for path in (fixed, moving)]
+        larger, smaller = load_volume(fixed), load_volume(moving)
         began = time.monotonic()
-        solution = align_volumes(*volumes, ranges, seed, device, progress)
+        solution = align_volumes(larger, smaller, ranges, seed, device, progress)
         seconds = time.monotonic() - began
-        settings = {"samples": samples, "seed": seed, "ranges": {k: list(v) for k, v in (ranges or {}).items()}}
+        settings = {
+            "samples": samples,
+            "seed": seed,
+            "ranges": {k: list(v) for k, v in (ranges or {}).items()},
+        }
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "align"}
         record |= made_with(settings) | {"intended_use": INTENDED_USE, "warnings": []}
-        for name, path, volume in zip(("fixed", "moving"), (fixed, moving), volumes, strict=True):
-            record[name] = _described(Path(path), volume)
-        record |= _posterior(solution, *volumes)
+        record["fixed"] = _described(Path(fixed), larger)
+        record["moving"] = _described(Path(moving), smaller)
+        record |= _posterior(solution, larger, smaller)
         record["seconds"] = round(seconds, 3)
         drawn, label = solution.alignment.sample(samples, seed)
         density = solution.alignment.distribution.log_prob(drawn)
         record["files"] = [
-            *write_modes(draft, *volumes, solution.alignment, _IMAGES),
-            *write_samples(draft, drawn, label + 1, density, volumes[1].centre),
+            *write_modes(draft, larger, smaller, solution.alignment, _IMAGES),
+            *write_samples(draft, drawn, label + 1, density, smaller.centre),
         ]
         record["pictures"] = ["overview.png"]
         from monai_inn.applications.rigid.figures import alignment_figure
 
-        alignment_figure(*volumes, solution.alignment, drawn, label, record, draft / "overview.png")
+        alignment_figure(larger, smaller, solution.alignment, drawn, label, record, draft / "overview.png")
         write_json(draft / ALIGNMENT, record)
     return record
 
@@ -118,8 +122,11 @@ def _posterior(solution: Solution, fixed: Volume, moving: Volume) -> dict[str, A
             "spread": _named(found.covariance[k].diagonal().sqrt()),
             "centre_ras_mm": _numbers(moving.centre + found.mean[k, 3:]),
             "moving_to_fixed": matrices[k].tolist(),
-            "similarity": _similarity(fixed, moving, matrices[k]) | {"explained": round(solution.explained[k], _DECIMALS)},
-            "files": {name: file for name, file in files_of_mode(k + 1).items() if name == "tfm" or k < _IMAGES},
+            "similarity": _similarity(fixed, moving, matrices[k])
+            | {"explained": round(solution.explained[k], _DECIMALS)},
+            "files": {
+                name: file for name, file in files_of_mode(k + 1).items() if name == "tfm" or k < _IMAGES
+            },
         }
         for k in range(len(found.masses))
     ]
@@ -212,7 +219,10 @@ def _similarity(fixed: Volume, moving: Volume, matrix: Tensor) -> dict[str, floa
     seen = found.isfinite()
     pair = torch.stack([found[seen], moving.values.flatten()[seen]]).double()
     edges = [torch.linspace(0, 1, _BINS + 1)[1:-1].double()] * 2
-    index = [torch.bucketize(p, p[:: max(1, len(p) // 100_000)].quantile(e)) for p, e in zip(pair, edges, strict=True)]
+    index = [
+        torch.bucketize(p, p[:: max(1, len(p) // 100_000)].quantile(e))
+        for p, e in zip(pair, edges, strict=True)
+    ]
     joint = torch.bincount(index[0] * _BINS + index[1], minlength=_BINS**2).reshape(_BINS, _BINS).double()
     joint = joint / joint.sum()
     apart = joint.sum(1, keepdim=True) * joint.sum(0)

@@ -1,4 +1,4 @@
-"""Where the moving image may lie in the fixed one: how well a grey-value curve fits at every shift at once."""
+"""Where the moving image may lie in the fixed one: how well a grey-value curve fits at every shift."""
 
 from __future__ import annotations
 
@@ -60,9 +60,19 @@ def turns(bounds: Bounds) -> Tensor:
 
 @torch.no_grad()
 def candidates(
-    fixed: Volume, moving: Volume, curve: Curve, bounds: Bounds, rotations: Tensor, centre: Tensor, count: int
+    fixed: Volume,
+    moving: Volume,
+    curve: Curve,
+    bounds: Bounds,
+    rotations: Tensor,
+    centre: Tensor,
+    count: int,
+    edges: bool,
 ) -> Tensor:
     """Return the motions ``(K, 6)`` that explain most of the moving image, no two shifts close together.
+
+    Edges tell most where shading changes the grey values of a large image, grey values in a small one, which
+    hardly has an inside.
 
     Args:
         fixed: the larger image, on a grid of cubes.
@@ -72,15 +82,17 @@ def candidates(
         rotations: those to try, shape ``(N, 3)``, degrees.
         centre: point that the moving image turns about, RAS in mm.
         count: most of them.
+        edges: whether edges are compared, or grey values.
     """
     half = int(float(moving.size_mm.norm() / fixed.spacing_mm.min()) / 2) + 1
     padded = [n + 2 * half for n in fixed.values.shape]
-    spectra = _spectra(fixed, curve, padded)
-    edges = _edges(Volume(moving.values / moving.values.std(), moving.affine)).to(fixed.values.device)
+    spectra = _spectra(fixed, curve, padded, edges)
+    y = (moving.values - moving.values.mean()) / moving.values.std()
+    y = (_edges(Volume(y, moving.affine)) if edges else y).to(fixed.values.device)
     best = torch.full(fixed.values.shape, -torch.inf, device=fixed.values.device)
     which = torch.zeros_like(best, dtype=torch.int64)
     for number, rotation in enumerate(rotations):
-        turned = _turned(fixed, Volume(edges, moving.affine), rotation, half)
+        turned = _turned(fixed, Volume(y, moving.affine), rotation, half)
         score = _explained(spectra, *turned, padded, fixed.values.shape)
         which = torch.where(score > best, number, which)
         best = torch.maximum(score, best)
@@ -104,14 +116,15 @@ def _edges(volume: Volume) -> Tensor:
     return volume.values - volume.resampled(float(volume.spacing_mm[0]), _SMOOTH_MM).values
 
 
-def _spectra(fixed: Volume, curve: Curve, padded: list[int]) -> Tensor:
-    """Spectra of the hats' edges, of their products, and of where the image is."""
-    # Hats sum to one, which has no edges: one of them says nothing new.
+def _spectra(fixed: Volume, curve: Curve, padded: list[int], edges: bool) -> Tensor:
+    """Spectra of a constant, of the hats or of their edges, and of the products of each two."""
+    # Hats sum to one: the constant stands for one of them.
     hats = curve.basis(fixed.values.reshape(1, -1))[0][0][1:].reshape(-1, *fixed.values.shape)
-    hats = torch.stack([_edges(Volume(hat.cpu(), fixed.affine)) for hat in hats]).to(fixed.values.device)
+    if edges:
+        hats = torch.stack([_edges(Volume(hat.cpu(), fixed.affine)) for hat in hats]).to(hats)
+    hats = torch.cat([torch.ones_like(hats[:1]), hats])
     row, column = torch.tril_indices(len(hats), len(hats))
-    parts = torch.cat([hats, hats[row] * hats[column], torch.ones_like(hats[:1])])
-    return torch.fft.rfftn(parts, padded, dim=(1, 2, 3))
+    return torch.fft.rfftn(torch.cat([hats, hats[row] * hats[column]]), padded, dim=(1, 2, 3))
 
 
 def _turned(fixed: Volume, moving: Volume, rotation: Tensor, half: int) -> tuple[Tensor, Tensor]:
@@ -130,12 +143,10 @@ def _turned(fixed: Volume, moving: Volume, rotation: Tensor, half: int) -> tuple
     return found * window, window
 
 
-def _explained(
-    spectra: Tensor, y: Tensor, window: Tensor, padded: list[int], shape: torch.Size
-) -> Tensor:
+def _explained(spectra: Tensor, y: Tensor, window: Tensor, padded: list[int], shape: torch.Size) -> Tensor:
     """Log likelihood that the curve gains with the moving centre on each voxel, ``(I, J, K)``."""
     half = (len(y) - 1) // 2
-    n = int((2 * len(spectra) + 0.25) ** 0.5 - 1.5)
+    n = int((2 * len(spectra) + 2.25) ** 0.5 - 1.5)
     kernels = torch.fft.rfftn(torch.stack([y, window, y.square()]), padded, dim=(1, 2, 3)).conj()
 
     def correlated(spectrum: Tensor) -> Tensor:
@@ -145,16 +156,23 @@ def _explained(
 
     right = correlated(spectra[:n] * kernels[0])
     gram = correlated(spectra[n:] * kernels[1])
-    power = correlated(spectra[-1:] * kernels[2])[0]
-    share = _solved(gram[:-1], right, _RIDGE * float(window.sum())) / power.clamp_min(1e-3)
-    gain = -gram[-1] * torch.log1p(-share.clamp(0, 0.999))
-    return torch.where(gram[-1] >= LEAST_OVERLAP * window.sum(), gain, -torch.inf)
+    power = correlated(spectra[:1] * kernels[2])[0]
+    count = gram[0].clamp_min(1.0)
+    mean = right[0].square() / count
+    taken = _solved(gram, right, _RIDGE * float(window.sum()))
+    share = (taken - mean) / (power - mean).clamp_min(1e-3)
+    gain = -count * torch.log1p(-share.clamp(0, 0.999))
+    return torch.where(count >= LEAST_OVERLAP * window.sum(), gain, -torch.inf)
 
 
 def _solved(gram: Tensor, right: Tensor, ridge: float) -> Tensor:
     """``rᵀ A⁻¹ r`` by elimination; the first axis holds the lower triangle of ``A``, or ``r``."""
     n = len(right)
-    a = {(i, j): gram[i * (i + 1) // 2 + j] + (ridge if i == j else 0.0) for i in range(n) for j in range(i + 1)}
+    a = {
+        (i, j): gram[i * (i + 1) // 2 + j] + (ridge if i == j else 0.0)
+        for i in range(n)
+        for j in range(i + 1)
+    }
     r = list(right)
     result = torch.zeros_like(r[0])
     for k in range(n):

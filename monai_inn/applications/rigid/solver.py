@@ -24,7 +24,7 @@ __all__ = ["Solution", "align_volumes", "bounds_of"]
 
 _SEARCHED_MM, _MIDDLE_MM = 8.0, 4.0
 _FINEST_MM, _MOST_VOXELS = 2.0, 50_000
-_LEAST_ACROSS = 6  # voxels of the search along the moving image's shortest side
+_LEAST_ACROSS = 8  # voxels of the search along the moving image's shortest side
 _FINER, _FINEST = 1.25, 1.8  # the fixed image's grid, so that lines between its voxels do little harm
 _MARGIN_MM = 15.0
 _MARGIN = 300.0  # nats that a motion may be worse
@@ -66,13 +66,17 @@ def bounds_of(fixed: Volume, moving: Volume, ranges: Mapping[str, Sequence[float
     """
     unknown = set(ranges) - set(MOTION)
     if unknown:
-        raise ValueError(f"--range {min(unknown)}: not a parameter of a motion; they are {', '.join(MOTION)}.")
+        raise ValueError(
+            f"--range {min(unknown)}: not a parameter of a motion; they are {', '.join(MOTION)}."
+        )
     low, high = [], []
     for name, (unit, _) in MOTION.items():
         default = _DEGREES if unit == "deg" else torch.inf
         edges = [float(edge) for edge in ranges.get(name, (-default, default))]
         if not edges[0] < edges[1] or (unit == "deg" and max(map(abs, edges)) > 180):
-            raise ValueError(f"--range {name}={edges[0]:g}:{edges[1]:g}: expected LOW < HIGH, angles within ±180.")
+            raise ValueError(
+                f"--range {name}={edges[0]:g}:{edges[1]:g}: expected LOW < HIGH, angles within ±180."
+            )
         low.append(edges[0])
         high.append(edges[1])
     bounds = Bounds(torch.tensor(low), torch.tensor(high), fixed, moving.centre)
@@ -107,23 +111,32 @@ def align_volumes(
     Raises:
         ValueError: if the images cannot overlap enough, or a range is wrong.
     """
+    if float(moving.size_mm.prod()) > 1.001 * float(fixed.size_mm.prod()):
+        raise ValueError(
+            f"the moving image, {_in_words(moving)}, is larger than the fixed one, {_in_words(fixed)}; give "
+            "the larger image first."
+        )
     bounds, centre = bounds_of(fixed, moving, ranges or {}), moving.centre
     coarse = min(_SEARCHED_MM, max(float(moving.size_mm.min()) / _LEAST_ACROSS, _FINEST_MM))
     images = _at(fixed, moving, coarse, 1.0, device)
     curve, few = Curve.of(images[0].values), Curve.of(images[0].values, few=True)
-    found = [candidates(*images, few, bounds, turns(bounds), centre, _STARTS)]
-    if not len(found[0]):
+
+    def searched(rotations: Tensor, count: int) -> Tensor:
+        both = (candidates(*images, few, bounds, rotations, centre, count, edges) for edges in (True, False))
+        return torch.cat(list(both))
+
+    starts = searched(turns(bounds), _STARTS)
+    if not len(starts):
         raise ValueError(
-            "nowhere does half of the moving image lie inside the fixed one; check that the fixed image is the "
-            "larger one, and --range."
+            "nowhere does half of the moving image lie inside the fixed one; check that the fixed image "
+            "is the larger one, and --range."
         )
     progress(0.3)
     comparison = lowest = Comparison(*_at(fixed, moving, coarse, _FINER, device), curve, centre)
-    match = _started(comparison, bounds, found[0])
+    match = _started(comparison, bounds, starts)
     # The right rotation shows the neighbouring levels better than those of the search did.
     best = match.theta[match.log_likelihood.argmax()]
-    found.append(candidates(*images, few, bounds, best[None, :3], centre, _AGAIN))
-    match = _joined(match, _started(comparison, bounds, found[1]))
+    match = _joined(match, _started(comparison, bounds, searched(best[None, :3], _AGAIN)))
     comparison = comparison.with_density(comparison.estimated_density(_best(match)))
     match = climb(comparison, bounds, match.theta[distinct(match, _SAME, _KEPT[0])], _STEPS)
     progress(0.5)
@@ -152,6 +165,10 @@ def align_volumes(
     )
 
 
+def _in_words(volume: Volume) -> str:
+    return " × ".join(f"{size:.0f}" for size in volume.size_mm.tolist()) + " mm"
+
+
 def _started(comparison: Comparison, bounds: Bounds, theta: Tensor) -> Match:
     """The best fits near the most promising of many starts."""
     first = climb(comparison, bounds, theta, _FIRST_STEPS)
@@ -166,7 +183,7 @@ def _hopeful(match: Match, count: int) -> Tensor:
     """Indices of the best motions, but for those far worse than the second best."""
     index = distinct(match, _SAME, count)
     level = match.log_likelihood[index]
-    return index[level >= level[: 2].min().clamp_max(float(level.max()) - _MARGIN)]
+    return index[level >= level[:2].min().clamp_max(float(level.max()) - _MARGIN)]
 
 
 def _joined(first: Match, second: Match) -> Match:

@@ -79,7 +79,7 @@ class Volume(NamedTuple):
 
         Args:
             spacing_mm: side of the new voxels.
-            blur_mm: standard deviation of the blur; at least half of the old spacing, so that it interpolates.
+            blur_mm: standard deviation of the blur; at least half of the old spacing, to interpolate.
         """
         values, size = self.values, []
         for axis, (n, old, length) in enumerate(
@@ -114,5 +114,7 @@ def load_volume(path: str | PathLike[str]) -> Volume:
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: holds NaN or infinite values; fill them, in a CT with −1000 HU for air.")
     if values.min() == values.max():
-        raise ValueError(f"{name}: all voxels have the value {values.flat[0]:g}; give an image that shows something.")
+        raise ValueError(
+            f"{name}: all voxels have the value {values.flat[0]:g}; give an image that is not constant."
+        )
     return Volume(torch.from_numpy(values.astype(np.float32)), torch.from_numpy(affine))
