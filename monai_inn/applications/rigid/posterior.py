@@ -32,7 +32,7 @@ class Alignment(NamedTuple):
         best: the most likely motion of each, shape ``(K, 6)``.
         effective: how many of the weighed draws count.
         weighed: number of draws weighed by the likelihood.
-        log_evidence: log of the prior mean of the likelihood, nats, up to a constant of the comparison.
+        log_evidence: log of the prior mean of the likelihood up to a constant, nats.
     """
 
     masses: Tensor
@@ -45,7 +45,7 @@ class Alignment(NamedTuple):
 
     @property
     def distribution(self) -> MixtureSameFamily:
-        """Normals of the modes' weighed means and covariances; event shape ``(6,)``, degrees and mm."""
+        """Normals of the modes' means and covariances; event shape ``(6,)``, degrees and mm."""
         return MixtureSameFamily(Categorical(self.masses), MultivariateNormal(self.mean, self.covariance))
 
     def widened(self, sd: Tensor) -> Alignment:

@@ -27,12 +27,12 @@ __all__ = ["ALIGNMENT", "LEAST_EXPLAINED", "align", "motion_in_words"]
 
 ALIGNMENT = "alignment.json"
 
-LEAST_EXPLAINED = 0.5
+LEAST_EXPLAINED = 0.3
 """Share of the moving image that the fixed one must explain at low resolution; see docs/alignment.md."""
 
 _IMAGES = 3  # modes that are resampled and drawn
 _SURE = 0.95
-_LEVELS_MM = (12.0, 60.0)  # between the centres of neighbouring vertebrae, and somewhat more
+_LEVEL_MM = 12.0  # that the centres of neighbouring vertebrae are apart at least
 _ALONG = 0.8  # share of a shift that leads along the body
 _BINS, _DECIMALS = 32, 4
 
@@ -195,14 +195,15 @@ def _ambiguity(
         f"{len(modes)} alignments explain the moving image; the second ({modes[1]['mass']:.0%}) lies "
         f"{_shift_in_words(shift)} of the first ({modes[0]['mass']:.0%})"
     )
-    if _is_level(shift):
-        return f"{text}, about as far as a vertebra: the level is not certain."
+    if any(_is_along(one["shift_ras_mm"]) for one in differences):
+        return f"{text}: the level is not certain."
     return f"{text}: the place is not certain."
 
 
-def _is_level(shift: Sequence[float]) -> bool:
+def _is_along(shift: Sequence[float]) -> bool:
+    """Whether a shift leads along the body, by a vertebra or more."""
     length = sum(v * v for v in shift) ** 0.5
-    return _LEVELS_MM[0] <= length <= _LEVELS_MM[1] and abs(shift[2]) >= _ALONG * length
+    return length >= _LEVEL_MM and abs(shift[2]) >= _ALONG * length
 
 
 def _shift_in_words(shift: Sequence[float]) -> str:
