@@ -73,7 +73,7 @@ def alignment_figure(
     for axes in panels.flat:
         axes.tick_params(labelsize=6)
     text = (record["ambiguity"]["statement"], record["trust"]["statement"],
-            "Coloured: the moving image's frame and a line of equal grey value.", record["intended_use"])  # fmt: skip
+            "Coloured: the moving image's frame and an isoline.", record["intended_use"])  # fmt: skip
     figure.suptitle(
         "\n".join(textwrap.fill(line, 38 * (count + 1)) for line in text), fontsize=8, x=0.01, ha="left",
         color="black" if record["trust"]["is_trusted"] else "#b00020",

@@ -53,7 +53,7 @@ class Alignment(NamedTuple):
         return self._replace(covariance=self.covariance + torch.diag(sd.square()))
 
     def sample(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Return draws ``(S, 6)`` and the number of the mode of each, from 0; masses are rounded to counts."""
+        """Return draws ``(S, 6)`` and the mode of each, from 0; masses are rounded to counts."""
         generator = torch.Generator().manual_seed(seed)
         at = (torch.arange(count, dtype=torch.float64) + 0.5) / count
         label = torch.searchsorted(self.masses.cumsum(0), at).clamp_max(len(self.masses) - 1)
