@@ -118,6 +118,8 @@ def align_volumes(
         )
     bounds, centre = bounds_of(fixed, moving, ranges or {}), moving.centre
     coarse = min(_SEARCHED_MM, max(float(moving.size_mm.min()) / _LEAST_ACROSS, _FINEST_MM))
+    reach = torch.cartesian_prod(*torch.stack([bounds.low, bounds.high], 1)[3:]) + centre
+    fixed = fixed.cropped(reach, float(moving.size_mm.norm()) / 2 + _MARGIN_MM)
     images = _at(fixed, moving, coarse, 1.0, device)
     curve, few = Curve.of(images[0].values), Curve.of(images[0].values, few=True)
 
