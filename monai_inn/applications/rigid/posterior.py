@@ -137,8 +137,7 @@ def _drawn(mean: Tensor, lower: Tensor, share: Tensor, count: int, generator: to
 def _log_t(theta: Tensor, mean: Tensor, lower: Tensor) -> Tensor:
     """Log densities ``(S, K)`` of t distributions."""
     d, nu = 6, _FREEDOM
-    away = (theta[:, None] - mean).unsqueeze(3)
-    z = torch.linalg.solve_triangular(lower, away, upper=False).squeeze(3)
+    z = torch.einsum("kab,skb->ska", torch.linalg.inv(lower), theta[:, None] - mean)
     constant = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - d / 2 * math.log(nu * math.pi)
     log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1)
     return constant - log_det - (nu + d) / 2 * torch.log1p(z.square().sum(2) / nu)

@@ -173,7 +173,7 @@ def _trust(explained: float) -> dict[str, Any]:
         statement = f"{told}; that does not prove the alignment right."
     else:
         statement = (
-            f"Do not use these alignments: {told[0].lower()}{told[1:]}, {LEAST_EXPLAINED:.0%} are expected. "
+            f"Check these alignments: {told[0].lower()}{told[1:]}, {LEAST_EXPLAINED:.0%} are expected. "
             "Another patient or body part, a range that leaves the right place out, or too much noise may be "
             "the reason."
         )

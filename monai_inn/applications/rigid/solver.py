@@ -33,6 +33,7 @@ _STARTS, _AGAIN = 300, 100  # of each search
 _KEPT = (40, 24, 24)  # motions that go on from first steps, to the middle and to the finest resolution
 _FIRST_STEPS, _STEPS, _DENSITY_ROUNDS = 2, 10, 2
 _SAME = (3.0, 4.0)  # degrees and mm
+_ELSEWHERE_MM = 10.0
 _DEGREES = 15.0
 # Of the coarser image's voxels: by so much a curve of blurred grey values is off from a blur of their curve.
 _MISPLACED = 0.03
@@ -156,12 +157,13 @@ def align_volumes(
     dependence = comparison.dependence(match.theta[0])
     alignment = weigh(comparison, bounds, match, seed, dependence).widened(_misplaced(fixed, moving))
     progress(1.0)
-    nats = (match.log_likelihood[0] - match.log_likelihood[1:2]) / dependence
+    elsewhere = torch.nonzero((match.theta - match.theta[0])[:, 3:].norm(dim=1) > _ELSEWHERE_MM).flatten()[:1]
+    nats = (match.log_likelihood[0] - match.log_likelihood[elsewhere]) / dependence
     return Solution(
         alignment,
         comparison,
         [lowest.explained(theta) for theta in alignment.best],
-        (match.theta[1], float(nats)) if len(nats) else None,
+        (match.theta[elsewhere[0]], float(nats)) if len(nats) else None,
         dependence,
         bounds,
     )
