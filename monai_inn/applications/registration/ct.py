@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ __all__ = [
     "read_ct",
     "read_label_volume",
     "read_labels",
+    "read_volume",
 ]
 
 _LEAST_RANGE_HU = 200.0
@@ -48,7 +48,7 @@ def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
         FileNotFoundError: if there is no such file.
         ValueError: if it is truncated, not one volume, or not in Hounsfield units.
     """
-    values, affine = _read_volume(require_file(path, "a CT as NIfTI, NRRD or MetaImage"))
+    values, affine = read_volume(path, "a CT as NIfTI, NRRD or MetaImage")
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"{path}: has the shape {values.shape}, expected one volume of three axes.")
     if not np.isfinite(values).all():
@@ -62,8 +62,18 @@ def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
     return AttenuationVolume(torch.from_numpy(values.astype(np.float32)), torch.from_numpy(affine))
 
 
-def _read_volume(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels with the first index fastest, and their affine to RAS."""
+def read_volume(path: str | PathLike[str], kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels of a file, ``(I, J, K)`` for a volume, and their affine to RAS in mm.
+
+    Args:
+        path: NIfTI, NRRD or MetaImage.
+        kind: what the file is, for messages.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or not an image.
+    """
+    file = require_file(path, kind)
     try:
         if file.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
             loaded, stored = load_nifti(file)
@@ -96,7 +106,7 @@ def read_label_volume(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged.
     """
-    return _read_volume(require_file(path, "labels of the CT's voxels"))
+    return read_volume(path, "labels of the CT's voxels")
 
 
 def labels_in_words(labels: np.ndarray) -> str:
