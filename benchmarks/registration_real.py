@@ -31,7 +31,7 @@ from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
-from monai_inn.applications.registration.results.from_ct import trust_of
+from monai_inn.applications.registration.results.case import trust_of
 from monai_inn.metrics.scores import registration_error
 
 PEER_STARTS, PEER_STEPS = 16, 100
