@@ -77,7 +77,9 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     temper = inflation[fit.loss.argmin()].square().clamp_min(1.0)
     evidence = -(fit.loss - fit.loss.min()) / temper + 0.5 * torch.logdet(plain)
     kept = torch.nonzero(evidence > evidence.max() - _NATS).flatten()
-    label, z, weight, normal = _weighed(level, unknowns, fit.at(kept), plain[kept], narrow[kept], generator)
+    label, z, weight, normal = _weighed(
+        level, unknowns, fit.at(kept), plain[kept], narrow[kept], float(temper), generator
+    )
     # What each mode's normal approximation got wrong of its mass, by the same draws.
     gained, expected = torch.zeros(2, len(kept), dtype=torch.float64).index_add_(
         1, label, torch.stack([weight, normal])
@@ -172,11 +174,13 @@ def _weighed(
     fit: Fit,
     plain: Tensor,
     narrow: Tensor,
+    temper: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draws around each fit in turn: its number, standardised pose, likelihood and normal over proposal.
 
-    ``narrow`` is the Cholesky factor of the pose's share of the covariance ``plain``.
+    ``narrow`` is the Cholesky factor of the pose's share of the covariance ``plain``; the loss is divided by
+    ``temper``.
     """
     free = narrow.shape[-1]
     each = _WEIGHED if len(plain) == 1 else _WEIGHED_OF_SEVERAL // len(plain)
@@ -185,7 +189,7 @@ def _weighed(
     z = _WIDER * normal[:, :free] * (_FREEDOM / normal[:, free:].square().sum(1, keepdim=True)).sqrt()
     # The same draws to either side of each fit: what they get wrong is then nearly the same for all.
     z = torch.cat([z, -z]).repeat(len(plain), 1)
-    step = (narrow[label] @ z.unsqueeze(2)).squeeze(2)
+    step = math.sqrt(temper) * (narrow[label] @ z.unsqueeze(2)).squeeze(2)
     # What the X-ray unit does goes along, as the linear fit has it.
     along = plain[:, free:, :free] @ torch.linalg.inv(plain[:, :free, :free])
     x = fit.x[label]
@@ -193,5 +197,5 @@ def _weighed(
     parts = unknowns.inside(x).split(_AT_A_TIME)
     loss = torch.cat([loss_at(level, unknowns, part) for part in parts])
     log_proposal = -0.5 * (_FREEDOM + free) * torch.log1p(z.square().sum(1) / (_FREEDOM * _WIDER**2))
-    weights = torch.stack([fit.loss[label] - loss, -0.5 * z.square().sum(1)]) - log_proposal
+    weights = torch.stack([(fit.loss[label] - loss) / temper, -0.5 * z.square().sum(1)]) - log_proposal
     return label, z, *(weights - weights.max()).exp()
