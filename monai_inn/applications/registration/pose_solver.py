@@ -196,9 +196,11 @@ class Solver:
                 f"{_LEAST_COUNTED:.0%} are needed."
             )
         shot = _Shot(images, field, counted, photon_variance(finest, counted))
-        place = self._located(shot, seed, _STARTS, progress)
+        place = self._located(shot, seed, _STARTS)
+        progress(0.4)
         if _lead(place.level, place.fit, place.fit.x[:1, :6])[1] < _DOUBTFUL:
-            place = self._located(shot, seed, _MORE_STARTS, progress)
+            place = self._located(shot, seed, _MORE_STARTS)
+        progress(0.7)
         detector, image = images[-1]
         fit = self._distinct(place.fit, detector, _KEPT[2], _MARGIN)
         window = self._within(_larger(place.level.whitening.window, image), detector, fit)
@@ -210,7 +212,7 @@ class Solver:
         told = _lead(place.level, place.fit, poses)
         return Solution(draws, *told, models, level)
 
-    def _located(self, shot: _Shot, seed: int, starts: int, progress: Callable[[float], None]) -> _Located:
+    def _located(self, shot: _Shot, seed: int, starts: int) -> _Located:
         """Fits at the two smaller sizes, from so many candidates."""
         (coarse, _), (detector, image) = shot.images[:2]
         window = _open(shot.counted, shot.images[0][1])
@@ -219,10 +221,8 @@ class Solver:
         goes_on, level, fit = min(found, key=lambda one: float(one[2].loss.min()))
         climbing, kept = (count * starts // _STARTS for count in _KEPT[:2])
         fit = self._distinct(self._searched(level, fit, seed, climbing), detector, kept, math.inf)
-        progress(0.4)
         window = self._within(_larger(window, image), detector, fit)
         level, fit = self._refined(self._level(shot, 1, window, goes_on), shot.counted, fit)
-        progress(0.7)
         return _Located(goes_on, level, fit.at(fit.loss.argsort()))
 
     def _level(self, shot: _Shot, number: int, window: Tensor, goes_on: bool) -> Level:
