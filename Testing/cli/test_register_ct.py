@@ -323,10 +323,10 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The phantom as another scanner might have it; its X-ray shows neither table nor rod."""
     ct = phantom_ct()
     values, affine = ct.values.numpy().copy(), ct.affine.numpy().copy()
-    if kind == "table":  # 200 HU, 10 mm thick, under the back
-        values = np.pad(values, ((0, 0), (10, 0), (0, 0)), constant_values=-1000)
-        values[:, 4:8] = 200
-        affine[:3, 3] -= affine[:3, :3] @ [0, 10, 0]
+    if kind == "table":  # 200 HU, 20 mm thick, under the back
+        values = np.pad(values, ((0, 0), (12, 0), (0, 0)), constant_values=-1000)
+        values[:, 2:10] = 200
+        affine[:3, 3] -= affine[:3, :3] @ [0, 12, 0]
     elif kind == "metal":
         values[44:48, 50:54, 10:-10] = 3000
     elif kind == "oblique and anisotropic":
@@ -352,3 +352,19 @@ def test_cts_of_every_kind(files, tmp_path, kind):
     assert away[:3].abs().max() < 1
     assert away[3:5].abs().max() < 1
     assert record["trust"]["is_trusted"]
+
+
+def test_a_body_without_its_spine_is_not_trusted(files, patient, tmp_path):
+    """A mask over nearly all of the spine leaves an outline, which fits from many sides."""
+    image = intensity(seed=2)
+    image[30:75, 20:100] = 0.25
+    mask = np.zeros((128, 128), np.uint8)
+    mask[28:77, 18:102] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    xray = write_xray(tmp_path / "covered.png", image)
+    leave_out = tmp_path / "mask.png"
+    record = register_to_ct(patient, xray, tmp_path / "o", samples=100, leave_out=leave_out, **READING)
+    assert record["trust"]["explained"] > 0.9
+    assert record["trust"]["lead"] < 0.2
+    assert not record["trust"]["is_trusted"]
+    assert "others elsewhere nearly as much" in record["trust"]["statement"]
