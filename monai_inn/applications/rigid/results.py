@@ -183,18 +183,21 @@ def _trust(explained: float) -> dict[str, Any]:
 def _ambiguity(
     modes: list[dict[str, Any]], differences: list[dict[str, Any]], other: dict[str, Any] | None
 ) -> str:
-    if modes[0]["mass"] >= _SURE:
+    first = modes[0]["mass"]
+    if not differences:
+        text = "One alignment explains the moving image"
         if other is None:
-            return "One alignment explains the moving image; no other place was found."
+            return f"{text}; no other place was found."
         return (
-            f"One alignment explains the moving image ({modes[0]['mass']:.1%}); the next best place, "
-            f"{_shift_in_words(other['shift_ras_mm'])}, is {other['log_likelihood_lost']:.0f} nats worse."
+            f"{text}; the next best place, {_shift_in_words(other['shift_ras_mm'])}, is "
+            f"{other['log_likelihood_lost']:.0f} nats worse."
         )
-    shift = differences[0]["shift_ras_mm"]
     text = (
         f"{len(modes)} alignments explain the moving image; the second ({modes[1]['mass']:.0%}) lies "
-        f"{_shift_in_words(shift)} of the first ({modes[0]['mass']:.0%})"
+        f"{_shift_in_words(differences[0]['shift_ras_mm'])} of the first ({first:.0%})"
     )
+    if first >= _SURE:
+        return f"{text}."
     if any(_is_along(one["shift_ras_mm"]) for one in differences):
         return f"{text}: the level is not certain."
     return f"{text}: the place is not certain."
