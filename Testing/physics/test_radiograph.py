@@ -171,6 +171,17 @@ def test_blades_of_a_collimator_are_found(sides):
     assert float(field.mean()) > 0.85 * float((~closed).float().mean())
 
 
+def test_blades_that_leave_little_open_are_found_between_each_other():
+    """The edges of two are seen over less than half of the image's width."""
+    noise = 0.02 * torch.randn(128, 128, generator=torch.Generator().manual_seed(3))
+    image = torch.linspace(0, 2, 128).expand(128, 128) + noise
+    is_open = torch.zeros(128, 128, dtype=torch.bool)
+    is_open[20:100, 40:90] = True
+    field = collimated(torch.where(is_open, image, 3.0 + noise))
+    assert not bool((field[~is_open] > 0).any())
+    assert float(field.mean()) > 0.75 * float(is_open.float().mean())
+
+
 def test_pixels_far_from_the_others_are_left_out():
     white = torch.randn(64, 64, generator=torch.Generator().manual_seed(2))
     white[20:24, :40] += 12

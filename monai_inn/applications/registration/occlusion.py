@@ -10,7 +10,7 @@ __all__ = ["by_residual", "collimated"]
 _OUTLIER = 5.0  # robust standard deviations
 _LEAST_SHARE = 0.2  # of an image that must stay
 _JUMP = 0.03  # of the image's range
-_OF_LINE = 0.5  # share of a line that must show the jump
+_OF_LINE, _OF_SHORT_LINE = 0.5, 0.9  # share of a line, or of what other blades leave of it, with the jump
 _DEEPEST = 0.45  # share of the image that one blade may cover
 _PENUMBRA = 2  # pixels
 
@@ -23,19 +23,29 @@ def collimated(image: Tensor) -> Tensor:
     """
     rows, columns = image.shape
     high, low = image.flatten().quantile(torch.tensor([0.99, 0.01])).tolist()
-    top, left = (_blade(side, _JUMP * (high - low)) for side in (image, image.T))
-    bottom, right = (_blade(side.flip(0), _JUMP * (high - low)) for side in (image, image.T))
+    known, covered, share = [-1] * 4, [0] * 4, _OF_LINE
+    while covered != known:
+        known = covered
+        # Blades that leave little open show their edges only between those of the other axis.
+        top, bottom, left, right = known
+        across, along = image[:, left : columns - right], image[top : rows - bottom].T
+        sides = (across, across.flip(0), along, along.flip(0))
+        covered = [
+            lines or _blade(side, _JUMP * (high - low), share)
+            for lines, side in zip(known, sides, strict=True)
+        ]
+        share = _OF_SHORT_LINE
     field = torch.zeros_like(image)
     field[top : rows - bottom, left : columns - right] = 1
     return field
 
 
-def _blade(image: Tensor, jump: float) -> int:
+def _blade(image: Tensor, jump: float, least: float) -> int:
     """Lines that a blade covers at the top of an image, with its penumbra."""
     deepest = int(_DEEPEST * len(image))
     step = image[:-2] - image[2:]
     share = (step > jump).float().mean(1)[:deepest]
-    found = torch.nonzero(share > _OF_LINE).flatten()
+    found = torch.nonzero(share > least).flatten()
     return int(found.max()) + 1 + _PENUMBRA if len(found) else 0
 
 
