@@ -24,7 +24,7 @@ def solution(residual: torch.Tensor, window: torch.Tensor | None = None) -> Simp
     caster = SimpleNamespace(within=lambda pose: torch.ones(N, N))
     return SimpleNamespace(window=window, draws=SimpleNamespace(fit=fit), image=residual,
                            models=torch.zeros(1, N, N), detector=DETECTOR,
-                           radiograph=SimpleNamespace(caster=caster))  # fmt: skip
+                           level=SimpleNamespace(radiograph=SimpleNamespace(caster=caster)))  # fmt: skip
 
 
 def noise(seed: int) -> torch.Tensor:
