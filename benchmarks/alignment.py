@@ -76,7 +76,8 @@ def by_itk(fixed: Volume, moving: Volume, seed: int) -> torch.Tensor:
         for corner in ([0, 0, 0], [n - 1 for n in fixed.values.shape])
     )
     middle = ((low + high) / 2)[:3].numpy()
-    heights = np.arange(min(low[2], high[2]) + 20, max(low[2], high[2]) - 20, START_MM)
+    bottom, top = sorted((float(low[2]), float(high[2])))
+    heights = np.arange(bottom + 20, top - 20, START_MM)
     best = (np.inf, None)
     for height in heights:
         for back in (0.0, -30.0):
