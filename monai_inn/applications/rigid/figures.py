@@ -85,8 +85,7 @@ def _slice(
     axes: Axes, fixed: Volume, moving: Volume, matrix: Tensor, centre: Tensor, across: int, colour: str
 ) -> None:
     """Draw a plane through a point: ``across`` is the axis to the right of the page, the third goes up."""
-    corners = torch.cartesian_prod(*(torch.tensor([0.0, n - 1.0]).double() for n in fixed.values.shape))
-    corners = corners @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
+    corners = fixed.corners()
     low, high = corners.min(0).values, corners.max(0).values
     x, z = (torch.arange(float(low[a]), float(high[a]), _STEP_MM).double() for a in (across, 2))
     points = centre.repeat(len(z) * len(x), 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from monai_inn.applications.registration.results.files import write_transform
+from monai_inn.applications.registration.results.files import write_samples_table, write_transform
 from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.posterior import Alignment
 from monai_inn.applications.rigid.volumes import Volume
@@ -70,9 +69,4 @@ def write_samples(
         motion=motion.numpy(),
     )
     yield {"file": "samples.npz", "what": "posterior samples with their matrices (RAS, mm)"}
-    with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["mode", "log_density [nat]", *(f"{n} [{unit}]" for n, (unit, _) in MOTION.items())])
-        for number, density, row in zip(mode.tolist(), log_density.tolist(), motion.tolist(), strict=True):
-            table.writerow([number, f"{density:.4f}", *(f"{value:.4f}" for value in row)])
-    yield {"file": "samples.csv", "what": "posterior samples"}
+    yield write_samples_table(folder, MOTION, motion, mode, log_density)

@@ -30,8 +30,7 @@ class Bounds:
 
     def __init__(self, low: Tensor, high: Tensor, fixed: Volume, centre: Tensor) -> None:
         inverse = torch.linalg.inv(fixed.affine)
-        corners = torch.cartesian_prod(*(torch.tensor([0.0, n - 1.0]).double() for n in fixed.values.shape))
-        corners = corners @ fixed.affine[:3, :3].T + fixed.affine[:3, 3] - centre
+        corners = fixed.corners() - centre
         self.low, self.high = low.double().clone(), high.double().clone()
         self.low[3:] = torch.maximum(self.low[3:], corners.min(0).values)
         self.high[3:] = torch.minimum(self.high[3:], corners.max(0).values)

@@ -204,8 +204,7 @@ def _misplaced(fixed: Volume, moving: Volume) -> Tensor:
 
 def _corners(moving: Volume, theta: Tensor) -> Tensor:
     """Where motions ``(B, 6)`` take the corners of the moving image, RAS in mm, shape ``(8 · B, 3)``."""
-    index = torch.cartesian_prod(*(torch.tensor([0.0, n - 1.0]).double() for n in moving.values.shape))
-    corners = index @ moving.affine[:3, :3].T + moving.affine[:3, 3]
+    corners = moving.corners()
     matrix = Motions.of(theta).matrix(moving.centre)
     return (corners @ matrix[:, :3, :3].transpose(1, 2) + matrix[:, None, :3, 3]).reshape(-1, 3)
 

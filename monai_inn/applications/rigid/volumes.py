@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.ct import read_volume
+from monai_inn.applications.registration.projection import AttenuationVolume
 
 __all__ = ["Volume", "load_volume"]
 
@@ -18,7 +18,7 @@ _REACH = 4.0  # standard deviations of a blur
 _LEAST_VOXELS = 8  # along each axis
 
 
-class Volume(NamedTuple):
+class Volume(AttenuationVolume):
     """Grey values on a voxel grid.
 
     Attributes:
@@ -26,28 +26,19 @@ class Volume(NamedTuple):
         affine: from voxel indices to RAS in mm, shape ``(4, 4)``, float64; any axes and spacings.
     """
 
-    values: Tensor
-    affine: Tensor
-
-    @property
-    def spacing_mm(self) -> Tensor:
-        """Distance of neighbouring voxels along each axis, shape ``(3,)``."""
-        return self.affine[:3, :3].norm(dim=0)
-
     @property
     def size_mm(self) -> Tensor:
         """Distance of the first from the last voxel along each axis, shape ``(3,)``."""
         return (torch.tensor(self.values.shape) - 1) * self.spacing_mm
 
-    @property
-    def centre(self) -> Tensor:
-        """Middle of the volume, RAS in mm, shape ``(3,)``."""
-        middle = (torch.tensor(self.values.shape, dtype=torch.float64) - 1) / 2
-        return self.affine[:3, :3] @ middle + self.affine[:3, 3]
-
     def points(self) -> Tensor:
         """Return the voxels' places, RAS in mm, shape ``(I · J · K, 3)``, float64."""
         index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in self.values.shape))
+        return index @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def corners(self) -> Tensor:
+        """Return the places of the eight outermost voxels, RAS in mm, shape ``(8, 3)``, float64."""
+        index = torch.cartesian_prod(*(torch.tensor([0.0, n - 1.0]).double() for n in self.values.shape))
         return index @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def at(self, points: Tensor) -> Tensor:

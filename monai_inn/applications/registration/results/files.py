@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +113,28 @@ def write_samples(
         pose=pose.double().numpy(),
     )
     yield {"file": "samples.npz", "what": "posterior samples with their matrices"}
+    yield write_samples_table(folder, POSE, pose, mode, log_density)
+
+
+def write_samples_table(
+    folder: Path, parameters: Mapping[str, tuple[str, str]], rows: Tensor, mode: Tensor, log_density: Tensor
+) -> dict[str, Any]:
+    """Write posterior samples as ``samples.csv``; returns what the file is.
+
+    Args:
+        folder: where to.
+        parameters: unit and meaning by name, in the order of the last axis.
+        rows: shape ``(S, D)``.
+        mode: number of the mode of each, from 1, shape ``(S,)``.
+        log_density: nats, shape ``(S,)``.
+    """
     with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["mode", "log_density [nat]", *(f"{n} [{unit}]" for n, (unit, _) in POSE.items())])
-        for number, density, row in zip(mode.tolist(), log_density.tolist(), pose.tolist(), strict=True):
+        names = (f"{name} [{unit}]" for name, (unit, _) in parameters.items())
+        table.writerow(["mode", "log_density [nat]", *names])
+        for number, density, row in zip(mode.tolist(), log_density.tolist(), rows.tolist(), strict=True):
             table.writerow([number, f"{density:.4f}", *(f"{value:.4f}" for value in row)])
-    yield {"file": "samples.csv", "what": "posterior samples"}
+    return {"file": "samples.csv", "what": "posterior samples"}
 
 
 def read_samples(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
