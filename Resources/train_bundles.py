@@ -2,6 +2,7 @@
 
     python Resources/train_bundles.py oximetry runs
     python Resources/train_bundles.py oximetry_rgb runs
+    python Resources/train_bundles.py photoacoustics runs
     python Resources/train_bundles.py lumbar_spine runs
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
@@ -17,7 +18,7 @@ from typing import Any
 
 import monai_inn
 from monai_inn.applications.registration.patient import patient_registration
-from monai_inn.problems import InverseProblem, Oximetry, PoseRegistration
+from monai_inn.problems import InverseProblem, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 
 CT = Path(__file__).resolve().parent / "ct"
@@ -59,6 +60,18 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             posterior_steps=6_000,
             density_steps=3_000,
             density_smoothing=0.3,
+            measured=40_000,
+        ),
+    ),
+    "photoacoustics": (
+        Photoacoustics,
+        {"flow": {"hidden_channels": (96, 96)}},
+        Recipe(
+            num_simulations=1_000_000,
+            posterior_steps=8_000,
+            density_steps=3_000,
+            preview_steps=8_000,
+            preview_observations=60_000,
             measured=40_000,
         ),
     ),

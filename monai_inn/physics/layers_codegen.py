@@ -8,12 +8,25 @@ that they overlap and gives up. Matrices that are symmetric in the flux scaling 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from monai_inn.physics.layers import MAX_ALBEDO, MAX_HALF_DEPTH, START
 from monai_inn.physics.layers_template import DRIVER, HALF_SPACE, LAYER, PROPERTIES
 
-__all__ = ["LANES", "NODES", "ROWS", "kernel_source"]
+__all__ = [
+    "LANES",
+    "NODES",
+    "ROWS",
+    "Emitter",
+    "Matrix",
+    "Pairs",
+    "State",
+    "function",
+    "kernel_source",
+    "module_source",
+    "scalars",
+]
 
 LANES = 8
 """Wavelengths in one block: the float64 numbers in the widest vector register."""
@@ -24,27 +37,32 @@ NODES = 16
 ROWS = ("albedo", "half", "position", "result")
 """Quantities of a block that have one value a lane, in the order in which ``state`` holds them."""
 
-_Matrix = list[list[str]]
+Matrix = list[list[str]]
+Pairs = list[tuple[int, int]]
 
 
-class _Emitter:
+class Emitter:
     """Collects assignments for small linear algebra; matrix entries are names of scalars or literals."""
 
     def __init__(self, size: int) -> None:
         self.size, self.lines = size, list[str]()
 
     def let(self, expression: str) -> str:
+        """Assign an expression, and return the name of its value."""
         name = f"v{len(self.lines)}"
         self.lines.append(f"{name} = {expression}")
         return name
 
-    def build(self, entry: Callable[[int, int], str]) -> _Matrix:
+    def build(self, entry: Callable[[int, int], str]) -> Matrix:
+        """Assign every entry of a matrix."""
         return [[self.let(entry(i, j)) for j in range(self.size)] for i in range(self.size)]
 
-    def identity_plus(self, matrix: _Matrix, sign: str) -> _Matrix:
+    def identity_plus(self, matrix: Matrix, sign: str) -> Matrix:
+        """Return one plus or minus a matrix, by ``sign``."""
         return self.build(lambda i, j: f"{float(i == j)} {sign} {matrix[i][j]}")
 
-    def multiply(self, a: _Matrix, b: _Matrix, symmetric: bool = False) -> _Matrix:
+    def multiply(self, a: Matrix, b: Matrix, symmetric: bool = False) -> Matrix:
+        """Return a product; half of it is computed where it is symmetric."""
         out = [[""] * self.size for _ in range(self.size)]
         for i in range(self.size):
             for j in range(i if symmetric else 0, self.size):
@@ -60,7 +78,7 @@ class _Emitter:
         both = self.let(f"1.0 / ({names[0]} * {names[1]})")
         return [self.let(f"{both} * {names[1]}"), self.let(f"{both} * {names[0]}")]
 
-    def solve(self, matrix: _Matrix, rhs: _Matrix) -> _Matrix:
+    def solve(self, matrix: Matrix, rhs: Matrix) -> Matrix:
         """``matrix^-1 rhs`` without pivoting: matrices here are dominant or similar to a positive one."""
         m, x, inverse = [row[:] for row in matrix], [row[:] for row in rhs], list[str]()
         for k in range(self.size):
@@ -76,7 +94,7 @@ class _Emitter:
                 x[k][j] = self.let(f"({x[k][j]}{rest}) * {inverse[k]}")
         return x
 
-    def congruences(self, matrices: Sequence[_Matrix], t: _Matrix) -> list[_Matrix]:
+    def congruences(self, matrices: Sequence[Matrix], t: Matrix) -> list[Matrix]:
         """``tᵀ m^-1 t`` for one or two symmetric positive matrices, which share their divisions."""
         m, z = [[row[:] for row in a] for a in matrices], [[row[:] for row in t] for _ in matrices]
         inverse: list[list[str]] = [[] for _ in matrices]
@@ -97,65 +115,89 @@ class _Emitter:
         return out
 
 
+@functools.cache
 def kernel_source(num_directions: int) -> str:
     """Return the text of a Python module with one function ``solve``, the kernel for ``num_directions``."""
+    return module_source(num_directions, (_top,), (DRIVER,))
+
+
+def module_source(
+    num_directions: int, emitters: Sequence[Callable[[int, Pairs], str]], templates: Sequence[str]
+) -> str:
+    """Return the text of a module that solves layers, and functions of its own that make something of it.
+
+    Args:
+        num_directions: directions per hemisphere.
+        emitters: what writes straight-line functions, of the number of directions and the entries of a
+            symmetric matrix.
+        templates: text of further functions, the last of them ``solve``; sizes are named in braces.
+    """
     n = num_directions
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    length = (3 * len(pairs) + len(ROWS)) * LANES
     numbers = {
         "n": n,
         "size": len(pairs),
         "nodes": NODES,
         "lanes": LANES,
-        "length": (3 * len(pairs) + len(ROWS)) * LANES,
+        "length": length,
+        "with_vectors": length + n * (n + 1) * LANES,
         **{row: (3 * len(pairs) + k) * LANES for k, row in enumerate(ROWS)},
         "start": START,
         "max_albedo": repr(MAX_ALBEDO),
         "max_half_depth": MAX_HALF_DEPTH,
     }
-    parts = [emit(n, pairs) for emit in (_start, _double, _add, _top, _expand)]
-    templates = [template.format(**numbers) for template in (LAYER, HALF_SPACE, PROPERTIES, DRIVER)]
-    return "\n\n".join([_HEADER, *(f"{_JIT}\n{part}" for part in (*parts, *templates))])
+    parts = [emit(n, pairs) for emit in (_start, _double, _add, _expand, *emitters)]
+    written = [template.format(**numbers) for template in (LAYER, HALF_SPACE, PROPERTIES, *templates)]
+    return "\n\n".join([_HEADER, *(f"{_JIT}\n{part}" for part in (*parts, *written))])
 
 
-class _State:
+class State:
     """Place of the matrices in ``state``: entry q of matrix m in lane l at ``(m size + q) LANES + l``."""
 
-    def __init__(self, n: int, pairs: list[tuple[int, int]]) -> None:
+    def __init__(self, n: int, pairs: Pairs) -> None:
         self.n, self.pairs, self.size = n, pairs, len(pairs)
         self.slot = {pair: q for q, pair in enumerate(pairs)}
 
-    def grid(self, name: str) -> _Matrix:
+    def grid(self, name: str) -> Matrix:
         """Names of the entries of a symmetric matrix."""
         return [[f"{name}{self.slot[min(i, j), max(i, j)]}" for j in range(self.n)] for i in range(self.n)]
 
-    def load(self, name: str) -> list[str]:
-        return [f"{name}{q} = {self.cell(name, q)}" for q in range(self.size)]
+    def load(self, name: str, array: str = "state") -> list[str]:
+        """Return lines that take a matrix out of an array of this layout."""
+        return [f"{name}{q} = {self.cell(name, q, array)}" for q in range(self.size)]
 
     def store(self, name: str, value: Callable[[int, int], str]) -> list[str]:
+        """Return lines that put a matrix into ``state``."""
         return [f"{self.cell(name, q)} = {value(i, j)}" for q, (i, j) in enumerate(self.pairs)]
+
+    def further(self, q: int) -> str:
+        """Cell ``q`` behind all others: ``n`` by ``n`` matrix, row by row, then a vector."""
+        return f"state[{(3 * self.size + len(ROWS) + q) * LANES} + l]"
 
     def lane(self, name: str) -> str:
         """Cell of a quantity with one value a lane, behind the matrices."""
         return f"state[{(3 * self.size + ROWS.index(name)) * LANES} + l]"
 
-    def cell(self, name: str, q: int) -> str:
-        return f"state[{(('r', 't', 'up').index(name) * self.size + q) * LANES} + l]"
+    def cell(self, name: str, q: int, array: str = "state") -> str:
+        """Return the place of one entry."""
+        return f"{array}[{(('r', 't', 'up').index(name) * self.size + q) * LANES} + l]"
 
 
-def _loop(signature: str, constants: list[str], body: list[str]) -> str:
+def function(signature: str, constants: list[str], body: list[str]) -> str:
     """Function that takes constants out of arrays and then runs over the lanes of a block."""
     text = f"def {signature}:\n" + "".join(f"    {line}\n" for line in constants)
     return f"{text}    for l in range({LANES}):\n" + "".join(f"        {line}\n" for line in body)
 
 
-def _scalars(names: Sequence[str], count: int) -> list[str]:
+def scalars(names: Sequence[str], count: int) -> list[str]:
     """Copies of array entries into scalars ``name_0, name_1, …``."""
     return [f"{name}_{q} = {name}[{q}]" for name in names for q in range(count)]
 
 
-def _start(n: int, pairs: list[tuple[int, int]]) -> str:
+def _start(n: int, pairs: Pairs) -> str:
     """Reflection and transmission of the starting layer; see ``layers._tanh_fraction`` for the fraction."""
-    e, state = _Emitter(n), _State(n, pairs)
+    e, state = Emitter(n), State(n, pairs)
     odd, even = state.grid("odd_"), state.grid("even_")
     plus = e.build(lambda i, j: f"{f'imu_{i}' if i == j else '0.0'} - albedo * {odd[i][j]}")
     minus = e.build(lambda i, j: f"{f'imu_{i}' if i == j else '0.0'} - albedo * {even[i][j]}")
@@ -174,47 +216,47 @@ def _start(n: int, pairs: list[tuple[int, int]]) -> str:
     a, b = e.congruences([e.identity_plus(q, "+"), e.identity_plus(p, "+")], eye)
     results = state.store("r", lambda i, j: f"{a[i][j]} - {b[i][j]}")
     results += state.store("t", lambda i, j: f"{a[i][j]} + {b[i][j]} - {eye[i][j]}")
-    constants = _scalars(["odd", "even"], len(pairs)) + _scalars(["imu"], n)
+    constants = scalars(["odd", "even"], len(pairs)) + scalars(["imu"], n)
     body = [f"albedo = {state.lane('albedo')}", f"half = {state.lane('half')}", *e.lines, *results]
-    return _loop("start(imu, odd, even, state)", constants, body)
+    return function("start(imu, odd, even, state)", constants, body)
 
 
-def _double(n: int, pairs: list[tuple[int, int]]) -> str:
+def _double(n: int, pairs: Pairs) -> str:
     """``R' = R + T (U - V) T / 2``, ``T' = T (U + V) T / 2`` with ``U = (1 - R)^-1``, ``V = (1 + R)^-1``."""
-    e, state = _Emitter(n), _State(n, pairs)
+    e, state = Emitter(n), State(n, pairs)
     r, t = state.grid("r"), state.grid("t")
     u, v = e.congruences([e.identity_plus(r, "-"), e.identity_plus(r, "+")], t)
     results = state.store("r", lambda i, j: f"{r[i][j]} + 0.5 * ({u[i][j]} - {v[i][j]})")
     results += state.store("t", lambda i, j: f"0.5 * ({u[i][j]} + {v[i][j]})")
-    return _loop("double(state)", [], [*state.load("r"), *state.load("t"), *e.lines, *results])
+    return function("double(state)", [], [*state.load("r"), *state.load("t"), *e.lines, *results])
 
 
-def _add(n: int, pairs: list[tuple[int, int]]) -> str:
+def _add(n: int, pairs: Pairs) -> str:
     """Reflection with one more layer on top: ``R + T (1 - U R)^-1 U T``."""
-    e, state = _Emitter(n), _State(n, pairs)
+    e, state = Emitter(n), State(n, pairs)
     r, t, up = (state.grid(name) for name in ("r", "t", "up"))
     inner = e.solve(e.identity_plus(e.multiply(up, r), "-"), e.multiply(up, t))
     y = e.multiply(t, inner, symmetric=True)
     results = state.store("up", lambda i, j: f"{r[i][j]} + {y[i][j]}")
     loads = [line for name in ("r", "t", "up") for line in state.load(name)]
-    return _loop("add(state)", [], [*loads, *e.lines, *results])
+    return function("add(state)", [], [*loads, *e.lines, *results])
 
 
-def _top(n: int, pairs: list[tuple[int, int]]) -> str:
+def _top(n: int, pairs: Pairs) -> str:
     """Collimated light through the surface, back out through it."""
-    e, state = _Emitter(n), _State(n, pairs)
+    e, state = Emitter(n), State(n, pairs)
     up = state.grid("up")
     matrix = e.build(lambda i, j: f"{float(i == j)} - refl_{i} * {up[i][j]}")
     down = e.solve(matrix, [["0.0"]] * (n - 1) + [["source"]])
     back = [" + ".join(f"{up[i][j]} * {down[j][0]}" for j in range(n)) for i in range(n)]
     result = " + ".join(f"leaving_{i} * ({row})" for i, row in enumerate(back))
     body = [*state.load("up"), *e.lines, f"{state.lane('result')} = {result}"]
-    return _loop("top(state, refl, leaving, source)", _scalars(["refl", "leaving"], n), body)
+    return function("top(state, refl, leaving, source)", scalars(["refl", "leaving"], n), body)
 
 
-def _expand(n: int, pairs: list[tuple[int, int]]) -> str:
+def _expand(n: int, pairs: Pairs) -> str:
     """Chebyshev series of every matrix entry at the positions of one block."""
-    state = _State(n, pairs)
+    state = State(n, pairs)
     terms = [f"x = {state.lane('position')}", "c1 = x"]
     terms += [f"c{k} = 2.0 * x * c{k - 1} - {'1.0' if k == 2 else f'c{k - 2}'}" for k in range(2, NODES)]
     sums = [
@@ -222,8 +264,8 @@ def _expand(n: int, pairs: list[tuple[int, int]]) -> str:
         for q in range(state.size)
     ]
     results = [f"{state.cell('up', q)} = {value}" for q, value in enumerate(sums)]
-    constants = _scalars(["series"], state.size * NODES)
-    return _loop("expand(series, state)", constants, terms + results)
+    constants = scalars(["series"], state.size * NODES)
+    return function("expand(series, state)", constants, terms + results)
 
 
 _HEADER = '''"""Generated adding-doubling kernel; see monai_inn.physics.layers_codegen."""

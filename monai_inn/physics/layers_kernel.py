@@ -8,25 +8,20 @@ is analytic in ``sqrt(1 - albedo)``: it is solved at a few Chebyshev nodes and i
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.util
 import itertools
 import os
-import sys
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from monai_inn.physics.compiled import compiled
 from monai_inn.physics.directions import air_boundary, phase_matrices, quadrature
 from monai_inn.physics.layers_codegen import kernel_source
 
-__all__ = ["cache_folder", "diffuse_reflectance", "num_threads"]
+__all__ = ["checked", "diffuse_reflectance", "filled", "in_parallel", "num_threads"]
 
 
 def num_threads() -> int:
@@ -73,21 +68,10 @@ def diffuse_reflectance(
     Raises:
         ValueError: if shapes do not fit, or a value is negative or not finite, or ``n`` is not above 1.
     """
-    mu_a, mu_s = (np.ascontiguousarray(v, dtype=np.float64) for v in (mu_a_per_cm, mu_s_per_cm))
-    if mu_a.ndim != 3 or mu_a.shape != mu_s.shape or 0 in mu_a.shape[1:]:
-        raise ValueError(
-            f"mu_a_per_cm has shape {mu_a.shape} and mu_s_per_cm {mu_s.shape}; both must be equal and "
-            "of the form (spectra, layers, wavelengths)."
-        )
+    mu_a, mu_s = checked(mu_a_per_cm, mu_s_per_cm)
     spectra, layers, lanes = mu_a.shape
-    g_, depth = (_filled(v, (spectra, layers)) for v in (g, thickness_cm))
-    index = _filled(n, (spectra,))
-    if not (
-        np.isfinite(mu_a).all()
-        and np.isfinite(mu_s).all()
-        and mu_a.min(initial=0) >= 0 <= mu_s.min(initial=0)
-    ):
-        raise ValueError("mu_a_per_cm and mu_s_per_cm must be finite and not negative.")
+    g_, depth = (filled(v, (spectra, layers)) for v in (g, thickness_cm))
+    index = filled(n, (spectra,))
     if not ((index > 1.001).all() and (depth >= 0).all() and (abs(g_) < 1).all()):
         raise ValueError(
             "expected n > 1.001, thickness_cm >= 0 and -1 < g < 1; solve other cases by simulate_layers."
@@ -101,8 +85,8 @@ def diffuse_reflectance(
     boundary = air_boundary(mu, weight, torch.from_numpy(index))
     phase = phase_matrices(mu[:, None], weight[:, None], torch.from_numpy(g_))
     tables = [v.contiguous().numpy() for v in (mu, weight, boundary, *phase)]
-    solve = _kernel(num_directions)
-    _in_parallel(
+    solve = compiled(f"layers_{num_directions}", kernel_source(num_directions))
+    in_parallel(
         lambda first, last: solve(
             first, last, *tables, mu_a, mu_s, g_, depth, index, weights, begin, end, out
         ),
@@ -112,12 +96,35 @@ def diffuse_reflectance(
     return out
 
 
-def _filled(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def checked(
+    mu_a_per_cm: ArrayLike, mu_s_per_cm: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return coefficients ``(S, L, W)`` as the kernels need them.
+
+    Raises:
+        ValueError: if shapes do not fit, or a value is negative or not finite.
+    """
+    mu_a, mu_s = (np.ascontiguousarray(v, dtype=np.float64) for v in (mu_a_per_cm, mu_s_per_cm))
+    if mu_a.ndim != 3 or mu_a.shape != mu_s.shape or 0 in mu_a.shape[1:]:
+        raise ValueError(
+            f"mu_a_per_cm has shape {mu_a.shape} and mu_s_per_cm {mu_s.shape}; both must be equal and "
+            "of the form (spectra, layers, wavelengths)."
+        )
+    if not (
+        np.isfinite(mu_a).all()
+        and np.isfinite(mu_s).all()
+        and mu_a.min(initial=0) >= 0 <= mu_s.min(initial=0)
+    ):
+        raise ValueError("mu_a_per_cm and mu_s_per_cm must be finite and not negative.")
+    return mu_a, mu_s
+
+
+def filled(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Contiguous copy broadcast to a shape."""
     return np.broadcast_to(np.asarray(value, dtype=np.float64), shape).copy()
 
 
-def _in_parallel(work: Callable[[int, int], object], rows: int, threads: int) -> None:
+def in_parallel(work: Callable[[int, int], object], rows: int, threads: int) -> None:
     """Run ``work(first, last)`` over all rows in threads: the kernel releases the interpreter lock."""
     if threads == 1 or rows < 2 * threads:
         work(0, rows)
@@ -127,50 +134,3 @@ def _in_parallel(work: Callable[[int, int], object], rows: int, threads: int) ->
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges)]:
             done.result()
-
-
-def cache_folder() -> Path:
-    """Return the folder for compiled kernels: ``MONAI_INN_CACHE``, the user's cache, or a temporary one."""
-    from platformdirs import user_cache_path
-
-    override = os.environ.get("MONAI_INN_CACHE")
-    candidates = [Path(override)] if override else [user_cache_path("monai_inn")]
-    # A shared temporary folder could hold another user's code, hence the user's own sub-folder.
-    owner = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    for folder in (*candidates, Path(tempfile.gettempdir()) / f"monai_inn-{owner}"):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK) and (
-                not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-            ):
-                return folder
-        except OSError:
-            continue
-    return Path(tempfile.mkdtemp(prefix="monai_inn-"))
-
-
-@functools.cache
-def _kernel(num_directions: int) -> Callable[..., None]:
-    """Import the generated module, which must be a file for its compiled code to be kept on disk."""
-    import numba
-
-    source = kernel_source(num_directions)
-    digest = hashlib.sha256(f"{source}{numba.__version__}{sys.version}".encode()).hexdigest()[:16]
-    name = f"layers_{num_directions}_{digest}"
-    path = cache_folder() / f"{name}.py"
-    # The text is compared, not only its name: a damaged or foreign file is never run.
-    if not path.exists() or path.read_text() != source:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as file:
-            file.write(source)
-        os.replace(temporary, path)
-    spec = importlib.util.spec_from_file_location(f"monai_inn_generated.{name}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(
-            f"cannot import the generated kernel {path}; set MONAI_INN_CACHE to a writable folder."
-        )
-    module = importlib.util.module_from_spec(spec)
-    # numba looks functions up by module name when it loads compiled code from disk.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.solve  # type: ignore[no-any-return]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar, Literal
@@ -23,8 +22,9 @@ from monai_inn.physics.discrepancy import Discrepancy
 from monai_inn.physics.discrepancy import load as load_discrepancy
 from monai_inn.physics.dyes import Dye, read_dyes
 from monai_inn.physics.layers import simulate_layers
-from monai_inn.physics.layers_kernel import diffuse_reflectance, num_threads
+from monai_inn.physics.layers_kernel import diffuse_reflectance
 from monai_inn.physics.log_ratio import isometric_log_ratio
+from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.problems.observation import Observation
 
@@ -209,16 +209,13 @@ class Oximetry(InverseProblem):
 
     def _compiled(self, theta: Tensor) -> Tensor:
         """Band values ``(S, C)`` of a few parameters by the compiled kernel, in one thread."""
-        # Torch rounds differently with the shape of a batch and the place in it. Chunks of one size that
-        # divides BLOCK make every simulated row the same number however many rows are asked for.
-        padded = theta[torch.arange(self._rows).clamp_max(len(theta) - 1)]
         with torch.no_grad():
-            layers = self.layer_properties(padded)
+            layers = self.layer_properties(theta)
         mu_a, mu_s, thickness, n = (v.numpy() for v in layers)
         solved = diffuse_reflectance(
             mu_a, mu_s, tissue.ANISOTROPY, thickness, n, self.num_directions, bands=self._weights, threads=1
         )
-        return self._seen(torch.from_numpy(solved)[: len(theta)], theta)
+        return self._seen(torch.from_numpy(solved), theta)
 
     def _seen(self, solved: Tensor, theta: Tensor) -> Tensor:
         """Band values ``(S, C)`` under each row's stray light and shift of the wavelength axis."""
@@ -249,12 +246,10 @@ class Oximetry(InverseProblem):
             )
         rows = theta.reshape(-1, theta.shape[-1])
         if theta.requires_grad and torch.is_grad_enabled():
-            solved = [self._differentiable(chunk) for chunk in rows.split(_ROWS_WITH_GRADIENT)]
+            solved = torch.cat([self._differentiable(part) for part in rows.split(_ROWS_WITH_GRADIENT)])
         else:
-            chunks = rows.detach().cpu().split(self._rows)
-            with ThreadPoolExecutor(max(1, min(num_threads(), len(chunks)))) as pool:
-                solved = list(pool.map(self._compiled, chunks))
-        return torch.cat(solved).float().reshape(*theta.shape[:-1], -1).to(theta.device)
+            solved = by_rows(self._compiled, rows.detach().cpu(), self._rows)
+        return solved.float().reshape(*theta.shape[:-1], -1).to(theta.device)
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Add the model's own error and the camera's noise to band values ``(…, C)``, anew for every row."""

@@ -1,0 +1,3 @@
+"""Oxygen saturation of vessels in depth, from photoacoustic spectra."""
+
+PROBLEMS = {"photoacoustics": f"{__name__}.problem:Photoacoustics"}

@@ -1,0 +1,127 @@
+"""What people see of photoacoustics: wavelengths, initial pressures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_inn.problems.application import Application
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.applications.photoacoustics.problem import Photoacoustics
+
+__all__ = ["LaserApplication", "Lasers"]
+
+_TOLERANCE_NM = 1.0
+
+
+@dataclass
+class Lasers:
+    """Wavelengths of a device in the form that images are matched to."""
+
+    name: str
+    band_names: Sequence[str]
+    centre_nm: NDArray[np.float64]
+
+
+class LaserApplication(Application):
+    """Problems whose observations are initial pressures at a few wavelengths."""
+
+    problem: Photoacoustics
+    modality = "photoacoustic tomography"
+    unexplained = "a spectrum that no vessel below such tissue has"
+    references = (
+        "Nölke et al., Invertible neural networks for uncertainty quantification in photoacoustic imaging, "
+        "2020",
+    )
+
+    def __init__(self, problem: Photoacoustics) -> None:
+        super().__init__(problem)
+        axis = problem.wavelengths_nm
+        self.device = f"{len(axis)} wavelengths, {axis[0]:g}–{axis[-1]:g} nm"
+        self.wavelengths_nm = np.array(axis * problem.views)
+
+    @property
+    def lasers(self) -> Lasers:
+        """What an image must be of."""
+        assert self.wavelengths_nm is not None
+        return Lasers(str(self.device), self.problem.observation.names, self.wavelengths_nm)
+
+    @property
+    def data_source(self) -> str:
+        """Where training data come from."""
+        return f"{super().data_source.removesuffix('.')}; no patient data."
+
+    @property
+    def device_line(self) -> str:
+        """The wavelengths."""
+        return f"Wavelengths: {', '.join(f'{w:g}' for w in self.problem.wavelengths_nm)} nm."
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences on what the network cannot do."""
+        return (
+            "A vessel below plane layers, lit from above by a beam wider than its depth; light in a round body "
+            "that is lit from all sides is another.",
+            "Reconstructed initial pressures; errors of the reconstruction are not in the simulation.",
+            *super().limits,
+        )
+
+    def channel_text(self, name: str) -> str:
+        """Return what a channel is."""
+        return f"initial pressure at {name}, in any unit"
+
+    def loading(self) -> list[dict[str, Any]]:
+        """Return the transforms of ``inference.json``: wavelengths checked, unusable pixels zero."""
+        return [
+            *super().loading(),
+            {
+                "_target_": "monai_inn.transforms.MatchCamerad",
+                "keys": "image",
+                "camera": "$@network_def.problem.application.lasers",
+                "tolerance_nm": _TOLERANCE_NM,
+            },
+            {"_target_": "monai_inn.transforms.MarkInvalidPixelsd", "keys": "image", "valid_keys": "valid"},
+            {"_target_": "monai.transforms.MaskIntensityd", "keys": "image", "mask_key": "valid"},
+        ]
+
+    def match(self, image: MetaTensor, path: str) -> MetaTensor:
+        """Return the wavelengths of the device, which were checked."""
+        from monai_inn.transforms import MatchCamera
+
+        if self.problem.views > 1:
+            return super().match(image, path)
+        return cast("MetaTensor", MatchCamera(camera=self.lasers, tolerance_nm=_TOLERANCE_NM)(image))
+
+    def deviations(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return absorption bands of contrast agents, and a pulse that was missed."""
+        axis = torch.tensor(self.problem.wavelengths_nm)
+        shapes = {
+            f"an absorption band at {peak:g} nm": torch.exp(-0.5 * ((axis - peak) / width).square())
+            for peak in range(int(axis[0]), int(axis[-1]) + 1, 40)
+            for width in (20.0,)
+        }
+        return {"band": {name: shape.repeat(self.problem.views) for name, shape in shapes.items()}}
+
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return shuffled wavelengths, a dye in the vessel, and a wavelength without light."""
+        axis = torch.tensor(self.problem.wavelengths_nm * self.problem.views, dtype=y.dtype)
+        dye = y + 0.5 * y.mean(-1, keepdim=True) * torch.exp(-0.5 * ((axis - 780) / 25).square())
+        dark = y.clone()
+        dark[:, len(axis) // 2] *= 0.5
+        return {**super().corruptions(y), "dye": dye, "weak_pulse": dark}
+
+    def usable(self) -> Callable[[Tensor], Tensor]:
+        """Return what finds pixels with a usable spectrum."""
+        from monai_inn.transforms import MarkInvalidPixels
+
+        marker = MarkInvalidPixels()
+        return lambda image: torch.as_tensor(marker.valid(image)).as_subclass(Tensor)[0]
