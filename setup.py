@@ -8,7 +8,15 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 # They live in Resources/, where 3D Slicer and people look for them; the installed demo needs them too.
-EXAMPLES = ("*.hdr", "*.dat", "README.md", "organ_mosaic_labels.*", "*_xray.png", "ct/torso_ct.nii.gz")
+EXAMPLES = (
+    "*.hdr",
+    "*.dat",
+    "*.npz",
+    "README.md",
+    "organ_mosaic_labels.*",
+    "*_xray.png",
+    "ct/torso_ct.nii.gz",
+)
 
 
 class BuildWithExamples(build_py):

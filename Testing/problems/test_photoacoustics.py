@@ -115,7 +115,7 @@ def test_likelihood_equals_a_numerical_integral():
 
 def test_exact_posterior_equals_weighed_draws_of_the_prior():
     few = Photoacoustics([700, 760, 850], noise=(0.2, 0.2))
-    theta, y = few.simulate(2, seed=5)
+    _, y = few.simulate(2, seed=5)
     prior, _ = few.simulate_clean(20_000, seed=9)
     weight = few.log_likelihood(prior, y[0]).softmax(0)
     effective = 1 / float(weight.square().sum())
@@ -149,7 +149,7 @@ def test_images_of_other_wavelengths_are_refused(problem):
     image = MetaTensor(torch.rand(21, 2, 2), meta={"wavelength_nm": tuple(range(650, 860, 10))})
     with pytest.raises(ValueError, match="650"):
         problem.application.match(image, "image.nrrd")
-    with pytest.raises(ValueError, match="5 bands, expected 21|5 bands.*21"):
+    with pytest.raises(ValueError, match=r"5 bands.*21"):
         problem.application.match(MetaTensor(torch.rand(5, 2, 2)), "image.nrrd")
     fitting = MetaTensor(torch.rand(21, 2, 2), meta={"wavelength_nm": tuple(range(700, 901, 10))})
     assert problem.application.match(fitting, "image.nrrd").shape == (21, 2, 2)

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai_inn.applications import offered
+from monai_inn.bundles.reading import shipped
+from monai_inn.reports.results import infer_image
 
-__all__ = ["Shown", "examples_folder", "run_demo"]
+__all__ = ["Example", "Shown", "examples_folder", "infer_examples", "run_demo"]
 
 _GUIDE = "README.md"  # says where the examples come from
+
+
+class Example(NamedTuple):
+    """One example image.
+
+    Attributes:
+        image: file name.
+        bundle: shipped bundle that fits its device.
+        below: threshold by parameter, for maps of ``probability_below``.
+        shrink: block size that keeps the demo below a minute on a laptop.
+        note: what to see.
+    """
+
+    image: str
+    bundle: str
+    below: Mapping[str, float]
+    shrink: int
+    note: str
 
 
 class Shown(NamedTuple):
@@ -44,6 +64,39 @@ def examples_folder() -> Path:
     raise FileNotFoundError(
         f"the examples are missing from {package}; install monai_inn again, or run from a full checkout."
     )
+
+
+def infer_examples(
+    examples: Sequence[Example],
+    folder: Path,
+    out: Path,
+    *,
+    device: str,
+    seed: int,
+    progress: Callable[[float], None],
+) -> Iterator[Shown]:
+    """Infer the example images in a folder whose bundles are shipped, and yield what there is to see."""
+    usable = [example for example in examples if example.bundle in shipped()]
+    for done, example in enumerate(usable):
+
+        def report(share: float, before: int = done) -> None:
+            progress((before + share) / len(usable))
+
+        name = Path(example.image).stem
+        record = infer_image(
+            example.bundle,
+            folder / example.image,
+            out / name,
+            below=example.below,
+            shrink=example.shrink,
+            save_quantiles=16,  # for the threshold and the posteriors of the viewer; with the samples 5 MB
+            save_samples=8,
+            device=device,
+            seed=seed,
+            progress=report,
+        )
+        summary = record["summary"] | {"seconds": record["seconds"]}
+        yield Shown(name, example.note, summary, record["pictures"])
 
 
 def run_demo(
