@@ -69,8 +69,8 @@ class LaserApplication(Application):
     def limits(self) -> tuple[str, ...]:
         """Sentences on what the network cannot do."""
         return (
-            "A vessel below plane layers, lit from above by a beam wider than its depth. In a round body, lit "
-            "from all sides, this holds for the outer 8 mm.",
+            "A vessel below plane layers, lit from above by a beam wider than its depth. In a round body "
+            "that is lit from all sides this holds for the outer 8 mm.",
             "Reconstructed initial pressures; errors of the reconstruction are not in the simulation.",
             *super().limits,
         )
