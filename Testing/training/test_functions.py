@@ -119,6 +119,7 @@ print(fitted.maps(torch.ones(4, 2, 3))["median"].meta["units"])
     assert units == "['mm', 'mm']"
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_function, tmp_path):
     from monai_inn.cli import main
 

@@ -86,6 +86,7 @@ def test_a_fitted_posterior_is_validated_on_its_own_simulations(gaussian_fit, tm
     assert [row["nominal"] for row in report["trust"]["false_alarms"]] == [0.01, 0.05, 0.1]
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys):
     gaussian_fit.save(tmp_path / "bundle")
     out = tmp_path / "report"
