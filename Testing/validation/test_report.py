@@ -93,7 +93,7 @@ def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys)
     assert main(["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "100", "--samples", "31"]) == 0
     assert "bundle: miscalibrated" in capsys.readouterr().out
     repaired = tmp_path / "repaired"
-    arguments = ["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "1000", "--samples", "31"]
+    arguments = ["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "400", "--samples", "31"]
     assert main([*arguments, "--recalibrate", str(repaired)]) == 0
     assert f"recalibration: repaired; bundle: {repaired}" in capsys.readouterr().out
     assert load(repaired).card["recalibration"]["status"] == "repaired"
