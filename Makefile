@@ -4,7 +4,7 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 # What the tests of the Slicer module and of the viewer draw with; without it they are skipped and say so.
 DRAWING := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri
-.PHONY: help demo test lint slow fuzz benchmarks screenshots
+.PHONY: help demo test suite lint slow fuzz benchmarks screenshots
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -25,7 +25,10 @@ demo: .venv/.ready  ## posterior and trust maps of the shipped images
 	  || echo "Some tests will be skipped; for them: apt-get install $(DRAWING)"
 	@touch .venv/.drawing
 
-test: .venv/.drawing lint  ## lint, types and the whole test suite (no long trainings)
+test: .venv/.drawing  ## lint, types and the whole test suite (no long trainings)
+	@$(MAKE) --no-print-directory -j 2 lint suite  # the types are one process, and take a minute
+
+suite: .venv/.drawing
 	$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready

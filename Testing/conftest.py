@@ -157,6 +157,12 @@ def quick_picture(monkeypatch) -> None:
 
 
 @pytest.fixture
+def quick_drawings(monkeypatch) -> None:
+    """Nothing in the place of a report's drawings, which take longer than the numbers that they show."""
+    monkeypatch.setattr("monai_inn.validation.plots.svg", lambda figure: "<svg></svg>")
+
+
+@pytest.fixture
 def image_file(image, tmp_path: Path) -> Path:
     import numpy as np
 

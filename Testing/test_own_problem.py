@@ -16,16 +16,17 @@ BRIEF = Recipe(
     preview_observations=256,
     held_out=256, guard=200, measured=200, batch_size=128,
 )  # fmt: skip
+SMALL = {part: {"num_blocks": 2, "hidden_channels": (16,)} for part in ("flow", "density")}
 
 
 def test_code_of_the_page_runs(tmp_path, monkeypatch):
     code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
     assert code.count("mi.fit(") == 4
-    brief, number = re.subn(r"minutes=[\d.]+", "recipe=BRIEF, members=2", code)
+    brief, number = re.subn(r"minutes=[\d.]+", "recipe=BRIEF, members=2, network=SMALL", code)
     assert number == 4
     monkeypatch.chdir(tmp_path)
     for registry in (PROBLEMS, PARTS):
         monkeypatch.setattr(registry, "known", dict(registry.known))
-    names = {"BRIEF": BRIEF, "__name__": "page"}
+    names = {"BRIEF": BRIEF, "SMALL": SMALL, "__name__": "page"}
     exec(compile(brief.replace("20_000", "2048"), str(PAGE), "exec"), names)
     assert names["samples"].shape == (1000, 1, 2)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
+import monai.bundle
 import pytest
 import torch
 
@@ -21,6 +20,8 @@ RECIPE = {
     "density_steps": 20,
     "measured": 300,
     "held_out": 512,
+    "batch_size": 256,
+    "templates": 512,
 }
 
 
@@ -30,16 +31,8 @@ def test_monai_fits_the_ct_of_another_patient(pose_fit, ct_file, tmp_path):
     content = json.loads(config.read_text())
     content["trainer"]["recipe"] = RECIPE
     config.write_text(json.dumps(content))
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", config]
-    options = [
-        "--bundle_root",
-        tmp_path / "bundle",
-        "--dataset_dir",
-        ct_file,
-        "--output_dir",
-        tmp_path / "new",
-    ]
-    subprocess.run([*command, *options], check=True, timeout=300)
+    folders = {"bundle_root": tmp_path / "bundle", "dataset_dir": ct_file, "output_dir": tmp_path / "new"}
+    monai.bundle.run(config_file=str(config), **{name: str(path) for name, path in folders.items()})
     made, donor = mi.load(tmp_path / "new").problem, pose_fit.problem
     assert made.space.to_config() == donor.space.to_config()
     assert made.noise_model.to_config() == donor.noise_model.to_config()

@@ -90,8 +90,12 @@ def test_export_config_writes_a_program_for_any_size(smallest_camera_fit, image,
     run.initialize()
     run.run()
     program = torch.export.load("models/model.pt2").module()
+    image[:, 0, 0] = 0
     for part in (image[None], image[None, :, :3, :5]):
-        torch.testing.assert_close(program(part), map_network(inside)(part), rtol=1e-3, atol=1e-2)
+        expected = map_network(inside)(part)
+        assert expected.isnan().any()
+        # WAIC is a difference of large log densities: its rounding is relative to them.
+        torch.testing.assert_close(program(part), expected, rtol=1e-4, atol=2e-3, equal_nan=True)
 
 
 def test_evaluate_config_measures_and_writes(inside):

@@ -72,7 +72,7 @@ def bad_bundle(camera_fit, tmp_path):
     return tmp_path / "bad"
 
 
-@pytest.mark.usefixtures("quick_picture")
+@pytest.mark.usefixtures("quick_picture", "quick_drawings")
 def test_card_record_and_text_of_maps_say_so(bad_bundle, image_file, tmp_path, capsys):
     fitted = mi.load(bad_bundle)
     assert "sao2 0.073" in fitted.warnings[0]

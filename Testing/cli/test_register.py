@@ -16,7 +16,7 @@ import monai_inn as mi
 from monai_inn.training import Recipe
 
 QUICK = ("--size", "12", "--field", "150", "--noise", "0.1")
-RECIPE = Recipe(4096, 150, 50, batch_size=256, measured=300, held_out=512, guard=400, templates=512)
+RECIPE = Recipe(4096, 80, 20, batch_size=256, measured=300, held_out=512, guard=400, templates=512)
 
 
 def test_from_a_ct_to_poses(ct_file, tmp_path, capsys, monkeypatch):

@@ -94,9 +94,8 @@ def compass() -> FittedPosterior:
     from monai_inn.training import Recipe, fit
 
     recipe = Recipe(
-        num_simulations=20_000, posterior_steps=600, density_steps=20, preview_steps=1,
-        held_out=1024,
-        guard=200, measured=500, batch_size=512,
+        num_simulations=8192, posterior_steps=450, density_steps=20, preview_steps=1, held_out=512,
+        guard=200, measured=200, batch_size=256,
     )  # fmt: skip
     return fit(
         Compass(), recipe=recipe, members=2, network={"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}

@@ -270,8 +270,11 @@ def test_map_network_stacks_the_maps_and_keeps_the_geometry(camera_fit, map_netw
     assert len(map_network.channel_names) == out.shape[1]
 
 
-def test_traced_and_exported_networks_give_the_same_maps(camera_fit, image):
-    """With one block a flow and two members, for the time that recording takes."""
+def test_a_traced_network_gives_the_same_maps(camera_fit, image):
+    """With one block a flow and two members, for the time that recording takes.
+
+    An exported one does: `test_export_config_writes_a_program_for_any_size`.
+    """
     problem = camera_fit.problem
     smaller = merged(
         camera_fit.network.config, {"flow": {"num_blocks": 1}, "density": {"num_blocks": 1, "members": 2}}
@@ -287,11 +290,6 @@ def test_traced_and_exported_networks_give_the_same_maps(camera_fit, image):
     with torch.no_grad():
         expected, expected_smaller = map_network(batch), map_network(smaller)
         traced = torch.jit.trace(map_network, batch)
-        dynamic = ({2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO},)
-        exported = torch.export.export(map_network, (batch,), dynamic_shapes=dynamic).module()
-        for network in (traced, exported):
-            # WAIC is a difference of large log densities: its rounding is relative to them.
-            torch.testing.assert_close(network(batch), expected, rtol=1e-4, atol=2e-3, equal_nan=True)
-            torch.testing.assert_close(
-                network(smaller), expected_smaller, rtol=1e-4, atol=2e-3, equal_nan=True
-            )
+    # WAIC is a difference of large log densities: its rounding is relative to them.
+    torch.testing.assert_close(traced(batch), expected, rtol=1e-4, atol=2e-3, equal_nan=True)
+    torch.testing.assert_close(traced(smaller), expected_smaller, rtol=1e-4, atol=2e-3, equal_nan=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 HEADER = "species,tissue,wavelength_nm,mean_l1,sd_l1"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    sys.path.insert(0, str(BENCHMARKS))
+    import trust
+
+    sys.path.remove(str(BENCHMARKS))
+    return trust
 
 
 def table(tissue):
@@ -24,11 +32,13 @@ def table(tissue):
         ([HEADER, *table("heart")[:20], *table("liver")[:20]], "expected 500 to 1000"),
     ],
 )
-def test_a_folder_that_does_not_do_is_refused_in_one_line(tmp_path, rows, complaint):
+def test_a_folder_that_does_not_do_is_refused_in_one_line(
+    bench, tmp_path, monkeypatch, capsys, rows, complaint
+):
     (tmp_path / "organs.csv").write_text("\n".join(rows))
-    command = [sys.executable, str(ROOT / "benchmarks/trust.py"), "--spectra", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert complaint in done.stderr
+    monkeypatch.setattr(sys, "argv", ["trust.py", "--spectra", str(tmp_path)])
+    assert bench.main() == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert complaint in said.err

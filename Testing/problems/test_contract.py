@@ -25,9 +25,19 @@ def made(name: str) -> problems.InverseProblem:
     return problems.create(name, **small.get(name, {}))
 
 
+@pytest.mark.usefixtures("quick_drawings")
 @pytest.mark.parametrize("name", problems.names())
 def test_every_problem_keeps_the_contract(name):
     problems.check_problem(made(name))
+
+
+def test_the_contract_includes_the_drawings_of_a_report(monkeypatch):
+    def broken(figure):
+        raise ValueError("cannot be drawn")
+
+    monkeypatch.setattr("monai_inn.validation.plots.svg", broken)
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        problems.check_problem(made("linear_gaussian"))
 
 
 class Honest(LinearGaussian):

@@ -18,13 +18,13 @@ def small_problem():
     return DeformableRegistration(profile[:, None].expand(12, 12), (2.0, 2.0), 2, 2.0)
 
 
-def learned(steps):
+def learned(steps, batch):
     network = {
         "flow": {"hidden_channels": (48, 48), "num_blocks": 3},
         "encoder": {"width": 64},
         "density": {"hidden_channels": (8,), "num_blocks": 2, "members": 2},
     }
-    recipe = Recipe(40_000, steps, 20, 20, 32, 512, measured=100, held_out=1000, guard=500)
+    recipe = Recipe(40_000, steps, 20, 20, 32, batch, measured=100, held_out=1000, guard=500)
     return mi.fit(small_problem(), recipe=recipe, network=network, seed=0)
 
 
@@ -45,13 +45,13 @@ def check_learned(fitted, tolerance):
 
 
 def test_network_learns_that_the_stripe_is_blind():
-    check_learned(learned(300), 0.06)
+    check_learned(learned(300, 256), 0.06)
 
 
 @pytest.mark.slow
 def test_learned_posterior_is_the_reference():
     """Of deformed stripes too: every sd within 15 %, means within 0.3 sd of eight references."""
-    fitted = learned(2000)
+    fitted = learned(2000, 512)
     check_learned(fitted, 0.04)
     y = fitted.problem.simulate(8, seed=10)[1]
     torch.manual_seed(0)

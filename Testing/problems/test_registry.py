@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
+from children import python
 from torch.distributions import Gamma, Independent
 
 import monai_inn
@@ -39,19 +37,6 @@ def clean_registry():
     before = dict(PROBLEMS.known)
     yield
     PROBLEMS.known = before
-
-
-def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
-    root = str(Path(monai_inn.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), root])}
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def install(site: Path, version: str = "1.2", module: str = "decay_lab") -> Path:

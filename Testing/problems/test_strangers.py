@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_registry import python
+from children import python
 
 LAB = Path(__file__).parents[1] / "strangers/strangers_lab.py"
 CLASSES = {
@@ -19,14 +19,16 @@ ENCODERS = {"strange_set": "Set", "strange_looking": "Looking"}
 FIT = """
 import json, torch, monai_inn as mi
 from monai_inn.training import Recipe
-sizes = dict(num_simulations=4096, posterior_steps=150, density_steps=40, preview_steps=20,
+sizes = dict(num_simulations=4096, density_steps=20, preview_steps=5,
              preview_observations=512, held_out=512, guard=200, measured=300, batch_size=256)
+steps = {"strange_relaxation": 400, "strange_finding": 150}  # asked below for what they have learned
 flows = {part: {"num_blocks": 2, "hidden_channels": (24, 24)} for part in ("flow", "density")}
 said = {}
 for name in mi.problems.names():
     if name.startswith("strange_"):
         problem = mi.problems.create(name)
-        fitted = mi.fit(problem, recipe=Recipe(**sizes), members=2, network=flows)
+        recipe = Recipe(posterior_steps=steps.get(name, 20), **sizes)
+        fitted = mi.fit(problem, recipe=recipe, members=2, network=flows)
         fitted.save(name)
         theta, y = problem.simulate(8, seed=5)
         with torch.no_grad():

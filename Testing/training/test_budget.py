@@ -78,7 +78,7 @@ def test_a_slow_simulator_keeps_the_budget_and_is_trained(make, most_rows, monke
     """10 ms a simulation and two minutes: 12,000 simulations would take all of it, 29,000 were made."""
     problem = make()
     make.clock = Clock(monkeypatch, row=0.01, look=0.2)
-    network = SMALL if make is Slow else {"density": SMALL["density"]}
+    network = SMALL if make is Slow else {part: SMALL[part] for part in ("flow", "density")}
     fitted = fit(problem, minutes=2, network=network, recipe=SHORT)
     assert problem.clock.now - 1000 < 1.25 * 120
     assert 2_000 < problem.clock.rows < most_rows

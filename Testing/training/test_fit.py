@@ -22,7 +22,7 @@ SMALL = {
     "encoder": {"width": 24},
     "density": {"hidden_channels": (8,), "num_blocks": 2},
 }
-TINY = Recipe(4096, 30, 20, 20, 256, 128, measured=300, held_out=512, guard=512)
+TINY = Recipe(4096, 10, 6, 6, 128, 128, measured=128, held_out=256, guard=128)
 
 
 def weights(fitted: mi.FittedPosterior) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_posterior_of_the_linear_gaussian_problem_is_exact():
 
 def test_small_training_learns_and_measures_itself():
     problem = LinearGaussian(2, 2)
-    recipe = Recipe(16_384, 400, 60, 100, 1000, 256, measured=1000, held_out=1024)
+    recipe = Recipe(16_384, 250, 60, 50, 500, 256, measured=1000, held_out=1024)
     seen = []
     fitted = mi.fit(problem, recipe=recipe, network=SMALL, progress=seen.append)
     optimum = problem.reference_posterior(torch.zeros(1, 2)).entropy().item()

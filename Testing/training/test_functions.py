@@ -31,6 +31,10 @@ SMALL = Recipe(
     preview_observations=256,
     held_out=512, guard=200, measured=300, batch_size=256,
 )  # fmt: skip
+NETWORK = {
+    "flow": {"num_blocks": 2, "hidden_channels": (32, 32)},
+    "density": {"num_blocks": 2, "hidden_channels": (16,)},
+}
 PRIOR = {"a": Uniform(0.5, 2.0), "b": Normal(1.0, 0.5)}
 
 
@@ -57,11 +61,10 @@ def exact(x: torch.Tensor) -> MultivariateNormal:
 
 
 LONGER = Recipe(
-    num_simulations=20_000, posterior_steps=400, density_steps=5, preview_steps=3,
+    num_simulations=16_384, posterior_steps=250, density_steps=5, preview_steps=3,
     preview_observations=256,
-    held_out=1024, guard=200, measured=500, batch_size=512,
+    held_out=1024, guard=200, measured=300, batch_size=512,
 )  # fmt: skip
-NETWORK = {"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}
 
 
 def excess(fitted, theta, x) -> float:
@@ -93,7 +96,7 @@ def test_posterior_of_finished_simulations_is_the_exact_one():
 def of_function(tmp_path_factory):
     """A fit of the loop and its bundle."""
     folder = tmp_path_factory.mktemp("function") / "bundle"
-    fitted = fit(prior=PRIOR, simulator=line, units=("mm", "mm"), recipe=SMALL, members=2)
+    fitted = fit(prior=PRIOR, simulator=line, units=("mm", "mm"), recipe=SMALL, members=2, network=NETWORK)
     fitted.save(folder)
     return fitted, folder
 
@@ -116,6 +119,7 @@ print(fitted.maps(torch.ones(4, 2, 3))["median"].meta["units"])
     assert units == "['mm', 'mm']"
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_function, tmp_path):
     from monai_inn.cli import main
 
@@ -150,7 +154,7 @@ def test_a_slow_function_is_simulated_in_parallel_and_kept(tmp_path):
     assert torch.equal(
         open_simulations(tmp_path / "store").load()[1], problem.simulate_clean(3000, seed=1)[1]
     )
-    fitted = fit(problem, recipe=SMALL, members=2, simulations=tmp_path / "store")
+    fitted = fit(problem, recipe=SMALL, members=2, network=NETWORK, simulations=tmp_path / "store")
     assert fitted.card["training"]["simulations"] == 3000
     other = Simulated.of_function(PRIOR, lambda theta: line(2 * theta))
     with pytest.raises(ValueError, match="expected those of"):
@@ -162,7 +166,7 @@ def test_rows_that_fail_are_reported_and_left_out():
         return [math.nan] * 4 if theta[0] > 1.8 else line(theta)
 
     with pytest.warns(UserWarning, match=r"of 4,096 simulations hold NaN and were left out"):
-        fitted = fit(prior=PRIOR, simulator=sometimes, recipe=SMALL, members=2)
+        fitted = fit(prior=PRIOR, simulator=sometimes, recipe=SMALL, members=2, network=NETWORK)
     assert 3300 < fitted.card["training"]["simulations"] < 3800
     with pytest.raises(ValueError, match="all 4,096 simulations hold NaN"):
         fit(prior=PRIOR, simulator=lambda _: [math.nan] * 4, recipe=SMALL, members=2)

@@ -52,6 +52,7 @@ def test_a_call_leaves_the_global_generators_alone(call, camera_fit, image, tmp_
         CALLS[call](camera_fit, image, tmp_path)
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_validate_leaves_the_global_generators_alone(gaussian_fit, tmp_path):
     gaussian_fit.save(tmp_path / "bundle")
     with untouched():

@@ -295,19 +295,19 @@ def test_few_simulations_are_refused():
 
 
 @pytest.fixture(scope="module")
-def repaired(camera_fit, tmp_path_factory):
+def repaired(smallest_camera_fit, tmp_path_factory):
     """A recalibrated bundle of an untrained network, made as the command line does, and its card."""
     folder = tmp_path_factory.mktemp("recalibrated")
-    camera_fit.save(folder / "before")
+    smallest_camera_fit.save(folder / "before")
     return folder, recalibrate_bundle(folder / "before", folder / "after", n=250)
 
 
-def test_bundle_round_trip(camera_fit, repaired, image):
+def test_bundle_round_trip(smallest_camera_fit, repaired, image):
     folder, about = repaired
     again = monai_inn.load(folder / "after")
     assert about["status"] == again.card["recalibration"]["status"] == "repaired"
     assert again.network.config["recalibration_cases"] == 250
-    expected = recalibrate(camera_fit, 250)
+    expected = recalibrate(smallest_camera_fit, 250)
     state = expected.network.state_dict()
     assert state.keys() == again.network.state_dict().keys()
     assert all(torch.equal(value, again.network.state_dict()[name]) for name, value in state.items())
@@ -317,7 +317,7 @@ def test_bundle_round_trip(camera_fit, repaired, image):
         assert text in card
     assert "## Recalibration" not in (folder / "before/docs/README.md").read_text()
     assert "base" not in monai_inn.load(folder / "before").network.config
-    maps, before = again.maps(image), camera_fit.maps(image)
+    maps, before = again.maps(image), smallest_camera_fit.maps(image)
     assert not torch.equal(maps["median"], before["median"])
     assert torch.equal(maps["waic"], before["waic"])
 

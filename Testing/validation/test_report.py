@@ -86,13 +86,14 @@ def test_a_fitted_posterior_is_validated_on_its_own_simulations(gaussian_fit, tm
     assert [row["nominal"] for row in report["trust"]["false_alarms"]] == [0.01, 0.05, 0.1]
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys):
     gaussian_fit.save(tmp_path / "bundle")
     out = tmp_path / "report"
     assert main(["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "100", "--samples", "31"]) == 0
     assert "bundle: miscalibrated" in capsys.readouterr().out
     repaired = tmp_path / "repaired"
-    arguments = ["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "1000", "--samples", "31"]
+    arguments = ["validate", str(tmp_path / "bundle"), "-o", str(out), "-n", "400", "--samples", "31"]
     assert main([*arguments, "--recalibrate", str(repaired)]) == 0
     assert f"recalibration: repaired; bundle: {repaired}" in capsys.readouterr().out
     assert load(repaired).card["recalibration"]["status"] == "repaired"
