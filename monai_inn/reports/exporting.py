@@ -29,8 +29,6 @@ DEFAULT_FORMATS = ("nifti", "csv", "html")
 _COPIED = ("median", "interval_width", "probability_below", "ood", "valid")
 _NUMBER = "%.7g"  # float32 holds no more
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
 Entry = dict[str, Any]
 
 
@@ -168,7 +166,7 @@ def _cell(value: Any) -> Any:
     Names and units come from files of others; a leading apostrophe keeps them text.
     """
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        return cell_text(value)
     return _NUMBER % value if isinstance(value, float) else value
 
 
