@@ -72,8 +72,8 @@ def pattern_of(arguments: argparse.Namespace) -> str | None:
         raise ValueError(f"{patterns[0]} is a pattern and stands alone; give one pattern, or files only.")
     if not patterns and (arguments.scheduler is not None or arguments.workers is not None):
         raise ValueError(
-            f"{texts[0]} is one file; --scheduler and --workers are for many, given as a pattern in quotes, such "
-            "as 'images/*.hdr'."
+            f"{texts[0]} is one file; --scheduler and --workers are for many, given as a pattern in quotes, "
+            "such as 'images/*.hdr'."
         )
     return patterns[0] if patterns else None
 
@@ -103,7 +103,9 @@ def for_each(
     pattern = pattern_of(arguments)
     assert pattern is not None
     options = {name: value for name, value in options.items() if name not in (arguments.files, "out")}
-    options |= {n: str(Path(options[n]).absolute()) for n in _FILES if options.get(n) and Path(options[n]).exists()}
+    options |= {
+        n: str(Path(options[n]).absolute()) for n in _FILES if options.get(n) and Path(options[n]).exists()
+    }
     settings = {name: value for name, value in options.items() if name not in ("device", "bundle")}
     with progress_of(arguments) as show, continuable("run the same command again to continue."):
         return run_cohort(

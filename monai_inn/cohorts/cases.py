@@ -27,7 +27,11 @@ class Case(NamedTuple):
     path: str
 
     def row(
-        self, status: str, figures: Mapping[str, Any] | None = None, seconds: float | None = None, error: str = ""
+        self,
+        status: str,
+        figures: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+        error: str = "",
     ) -> dict[str, Any]:
         """Return its row of the summary."""
         return {
@@ -60,7 +64,8 @@ def matching(pattern: str, out: Path) -> list[str]:
     paths = sorted(path for path in found if not path.startswith(results))
     if not paths:
         raise ValueError(
-            f"{pattern}: no file matches; check the folder, and keep the pattern in quotes, as in 'images/*.hdr'."
+            f"{pattern}: no file matches; check the folder, and keep the pattern in quotes, as in "
+            "'images/*.hdr'."
         )
     return paths
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import queue
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["connected", "spread"]
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _RETRIES = 2  # of a task whose disk or network failed
 _LEAST_AHEAD, _AHEAD = 64, 2  # tasks that wait at the scheduler: at least, and for each thread of a worker
-_RECOUNTED = 5.0  # seconds after which workers that joined are counted
+_TURN = 5.0  # seconds after which workers are counted
 
 
 @contextmanager
@@ -42,7 +44,7 @@ def connected(scheduler: str | None, workers: int | None, tasks: int) -> Iterato
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError(
-            "many files at a time need dask.distributed; install it with pip install \"monai_inn[cluster]\"."
+            'many files at a time need dask.distributed; install it with pip install "monai_inn[cluster]".'
         ) from error
     if scheduler is not None:
         try:
@@ -59,7 +61,7 @@ def connected(scheduler: str | None, workers: int | None, tasks: int) -> Iterato
     local = LocalCluster(
         n_workers=min(workers or CPU_COUNT, tasks),
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         security=True,
         silence_logs=logging.CRITICAL,
     )
@@ -73,40 +75,61 @@ def spread(
     """Yield each item with what the function returns for it on a worker, or its error, as they finish.
 
     The function is sent once, and few items are under way at a time, so that a million of them fit into the
-    memory of client and scheduler. What an ``OSError`` or a killed worker ended is tried again, elsewhere if
-    possible. Items that are under way when the generator is closed are cancelled.
+    memory of client and scheduler. What an error or a killed worker ended is tried again, elsewhere if
+    possible. An item whose workers were killed again and again may have waited behind the guilty one: such
+    items are tried once more at the end, one at a time. Items that are under way when the generator is closed
+    are cancelled.
 
     Raises:
         ConnectionError: if the scheduler is lost.
     """
-    from distributed import as_completed
+    from distributed import KilledWorker, TimeoutError
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph")  # once, as intended
         # A task rather than data that are scattered: it runs again when the worker that has it is killed.
         shared = client.submit(_itself, function, pure=False)
-    waiting, finished, under_way = iter(items), as_completed(), {}
-    ahead, counted = _ahead(client), time.monotonic()
+    waiting, finished = iter(items), queue.SimpleQueue[Any]()
+    under_way: dict[Any, Item] = {}
+    suspects: list[Item] = []
+    is_alone, due = False, 0.0
     try:
         while True:
-            for item in itertools.islice(waiting, ahead - len(under_way)):
+            if time.monotonic() > due:
+                ahead, due = _ahead(client), time.monotonic() + _TURN
+            batch = list(itertools.islice(waiting, max(0, ahead - len(under_way))))
+            if not batch and not under_way:
+                batch, suspects, is_alone = suspects[:1], suspects[1:], True
+            if not batch and not under_way:
+                return
+            for item in batch:
                 future = client.submit(_call, shared, item, pure=False, retries=_RETRIES)
                 under_way[future] = item
-                finished.add(future)
-            if not under_way:
-                return
-            future = next(finished)
+                future.add_done_callback(finished.put)
+            try:
+                future = finished.get(timeout=_TURN)
+                answer = _answer(future)
+            except queue.Empty:
+                continue
+            except TimeoutError:  # the worker that had it died; dask has it done again
+                finished.put(future)
+                continue
             item = under_way.pop(future)
-            if future.status in ("cancelled", "lost"):
-                raise ConnectionError("the dask scheduler was lost; start it and run the same command again.")
-            yield item, future.result() if future.status == "finished" else _reason(future.exception())
-            if time.monotonic() - counted > _RECOUNTED:
-                ahead, counted = _ahead(client), time.monotonic()
+            if isinstance(answer, KilledWorker) and not is_alone:
+                suspects.append(item)
+                continue
+            yield item, _in_words(answer)
     finally:
         client.cancel([*under_way, shared])
 
 
 def _ahead(client: Client) -> int:
+    """How many tasks may be under way; workers of this machine that are gone are replaced first.
+
+    Dask itself gives up a worker that is killed while it starts; without any, nothing would ever finish.
+    """
+    if client.cluster is not None:
+        client.cluster.scale(len(client.cluster.worker_spec))
     return max(_LEAST_AHEAD, _AHEAD * sum(client.nthreads().values()))
 
 
@@ -119,13 +142,20 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result:
     return function(item)
 
 
-def _reason(error: BaseException) -> BaseException:
-    """The error of a task in words for people."""
+def _answer(future: Any) -> Any:
+    """What a task that has finished returned, or its error; that may be lost by now, then it times out."""
+    if future.status in ("cancelled", "lost"):
+        raise ConnectionError("the dask scheduler was lost; start it and run the same command again.")
+    return future.exception(timeout=_TURN) or future.result(timeout=_TURN)
+
+
+def _in_words(answer: Any) -> Any:
+    """The answer of a task; of one that was given up, an error for people."""
     from distributed import KilledWorker
 
-    if not isinstance(error, KilledWorker):
-        return error
+    if not isinstance(answer, KilledWorker):
+        return answer
     return RuntimeError(
-        f"killed {error.allowed_failures + 1} workers, maybe for lack of memory; try fewer workers, or workers "
-        "with more memory"
+        "kills its workers, even if it runs alone; maybe they lack memory: try fewer workers, or workers "
+        "with more of it"
     )

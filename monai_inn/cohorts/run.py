@@ -54,7 +54,7 @@ class _Work:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def kept(self, case: Case, row: dict[str, Any] | None) -> dict[str, Any] | None:
+    def kept(self, case: Case, row: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Row of a case that an earlier run has done, from what is known of it."""
         if row is not None and row["status"] == "done" and (self.out / case.name / self.record).is_file():
             return row
@@ -112,19 +112,23 @@ def run_cohort(
     work = _Work(function, argument, options, record, figures, out)
     rows |= {case.name: work.kept(case, rows.get(case.name)) or case.row("open") for case in cases}
     todo = [case for case in cases if rows[case.name]["status"] == "open"]
-    failed = 0
     if not todo:
+        write_summary(out, run, rows)
         return _result(out, cases, rows, 0)
+    failed = 0
     try:
         with connected(scheduler, workers, len(todo)) as client:
             write_summary(out, run, rows)
-            for over, (case, row) in enumerate(spread(client, work, todo), len(cases) - len(todo) + 1):
-                if isinstance(row, BaseException):
-                    row = case.row("failed", error=one_line(row))
-                rows[case.name] = row
-                failed += row["status"] == "failed"
-                progress(over / len(cases), f"{over} of {len(cases)}" + (f", {failed} failed" if failed else ""))
+            for over, (case, answer) in enumerate(spread(client, work, todo), len(cases) - len(todo) + 1):
+                if isinstance(answer, BaseException):
+                    answer = case.row("failed", error=one_line(answer))
+                rows[case.name] = answer
+                failed += answer["status"] == "failed"
+                text = f"{over} of {len(cases)}"
+                progress(over / len(cases), f"{text}, {failed} failed" if failed else text)
     finally:
+        unheard = [case for case in todo if rows[case.name]["status"] == "open"]
+        rows |= {case.name: row for case in unheard if (row := work.kept(case))}
         if (out / COHORT).is_file():
             write_summary(out, run, rows)
         if scheduler is None:  # its workers have ended, and with them what was under way

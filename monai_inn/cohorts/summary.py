@@ -48,7 +48,9 @@ def read_summary(out: Path, run: Mapping[str, Any]) -> Rows:
     differing = [name for name in sorted({*before, *run}) if before.get(name) != run.get(name)]
     if differing:
         values = "; ".join(f"{n} {_short(before.get(n))} there, {_short(run.get(n))} now" for n in differing)
-        raise ValueError(f"{out}: holds {_KIND} of another run ({values}); choose another folder, or delete it.")
+        raise ValueError(
+            f"{out}: holds {_KIND} of another run ({values}); choose another folder, or delete it."
+        )
     return rows
 
 

@@ -154,8 +154,8 @@ def _patient_options(options: dict[str, Any]) -> dict[str, Any]:
 def register(arguments: argparse.Namespace) -> dict[str, Any]:
     """Find the poses that explain an X-ray."""
     from monai_inn.applications.registration.results.from_ct import register_to_ct
-    from monai_inn.applications.registration.results.registering import register_xray
     from monai_inn.applications.registration.results.record import figures
+    from monai_inn.applications.registration.results.registering import register_xray
     from monai_inn.applications.registration.results.schema import PATIENT, REGISTRATION
 
     options = given(arguments)

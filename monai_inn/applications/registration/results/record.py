@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ def trust_verdict(fitted: FittedPosterior, observations: Tensor, false_alarm: fl
     }
 
 
-def figures(record: dict[str, Any]) -> dict[str, Any]:
+def figures(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a table of many registrations says of one: its first pose, how many there are, trust."""
     first = record["modes"][0]
     return {
