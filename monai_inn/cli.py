@@ -132,7 +132,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     _add_problem(sub, argv)
     sub.add_argument("-n", type=int, required=True, help="number of simulations")
     sub.add_argument("-o", "--out", required=True, metavar="ZARR", help="folder to write or continue")
-    sub.add_argument("--workers", type=int, default=1, help="processes (1)")
+    sub.add_argument("--workers", type=int, default=1, help="processes on this machine (1)")
+    sub.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers simulate instead")
 
     sub = verb(
         "fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle", plain.fit

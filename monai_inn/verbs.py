@@ -91,7 +91,7 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     with progress_of(arguments) as show, continuable("run the same command again to continue."):
         stored = simulate_to_zarr(
             problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
-            progress=lambda done, total: show(done / total),
+            progress=lambda done, total: show(done / total), scheduler=arguments.scheduler,
         )  # fmt: skip
     return {
         "out": arguments.out,

@@ -106,6 +106,7 @@ def test_reports_of_many_sample_files_are_those_of_each(scheduler, tmp_path, cap
     }
     assert one["status"] != "miscalibrated"
     assert (out / "narrow/report.html").is_file()
+    capsys.readouterr()
     assert "tolerance" in refused(capsys, *arguments, "--tolerance-width", 0.3)
 
 

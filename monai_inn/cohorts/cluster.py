@@ -75,10 +75,10 @@ def spread(
     """Yield each item with what the function returns for it on a worker, or its error, as they finish.
 
     The function is sent once, and few items are under way at a time, so that a million of them fit into the
-    memory of client and scheduler. What an error or a killed worker ended is tried again, elsewhere if
-    possible. An item whose workers were killed again and again may have waited behind the guilty one: such
-    items are tried once more at the end, one at a time. Items that are under way when the generator is closed
-    are cancelled.
+    memory of client and scheduler. What an ``OSError`` or a killed worker ended is tried again, elsewhere if
+    possible; other errors would come again. An item whose workers were killed again and again may have waited
+    behind the guilty one: such items are tried once more at the end, one at a time. Items that are under way
+    when the generator is closed are cancelled.
 
     Raises:
         ConnectionError: if the scheduler is lost.
@@ -137,14 +137,19 @@ def _itself(function: Callable[[Item], Result]) -> Callable[[Item], Result]:
     return function
 
 
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """Run one task in a worker."""
-    return function(item)
+def _call(function: Callable[[Item], Result], item: Item) -> Result | RuntimeError:
+    """Run one task in a worker; only an error that may pass is raised, for then dask tries again."""
+    try:
+        return function(item)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        return RuntimeError(one_line(error))  # not all types of errors can be sent
 
 
 def _answer(future: Any) -> Any:
-    """What a task that has finished returned, or its error; that may be lost by now, then it times out."""
-    if future.status in ("cancelled", "lost"):
+    """What a task that has finished returned, or its error; it times out if that was lost with its worker."""
+    if future.status == "cancelled":
         raise ConnectionError("the dask scheduler was lost; start it and run the same command again.")
     return future.exception(timeout=_TURN) or future.result(timeout=_TURN)
 

@@ -38,12 +38,7 @@ class _Work:
             raise OSError(f"{self.out}: the worker does not see this folder; it must be on a shared disk")
         started, figures = time.monotonic(), self.found(case)
         if figures is None:
-            try:
-                self.function(**{self.argument: case.path}, out=self.out / case.name, **self.options)
-            except (OSError, MemoryError):
-                raise  # another worker may succeed
-            except Exception as error:  # whatever is wrong with a file, the others go on
-                return case.row("failed", seconds=time.monotonic() - started, error=one_line(error))
+            self.function(**{self.argument: case.path}, out=self.out / case.name, **self.options)
             figures = self.found(case)
         return case.row("done", figures, time.monotonic() - started)
 
@@ -121,9 +116,8 @@ def run_cohort(
             write_summary(out, run, rows)
             for over, (case, answer) in enumerate(spread(client, work, todo), len(cases) - len(todo) + 1):
                 if isinstance(answer, BaseException):
-                    answer = case.row("failed", error=one_line(answer))
+                    answer, failed = case.row("failed", error=one_line(answer)), failed + 1
                 rows[case.name] = answer
-                failed += answer["status"] == "failed"
                 text = f"{over} of {len(cases)}"
                 progress(over / len(cases), f"{text}, {failed} failed" if failed else text)
     finally:
