@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_many", "continuable", "device_of", "for_each", "given", "pattern_of", "progress_of"]
+__all__ = [
+    "add_many",
+    "continuable",
+    "device_of",
+    "for_each",
+    "given",
+    "is_helper",
+    "pattern_of",
+    "progress_of",
+]
 
 _OURS = {"run", "words", "json", "progress_lines", "verb", "files", "scheduler", "workers"}
 _FILES = ("bundle", "mask", "white", "dark", "labels", "leave_out", "truth", "parameters")
@@ -121,10 +131,18 @@ def _on_device(function: Callable[..., Any], device: str | None = None, **option
     return function(**options) if device is None else function(**options, device=device_of(device))
 
 
+def is_helper() -> bool:
+    """Whether this is one of the further processes of a training that ``torchrun`` has started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
+
+
 @contextmanager
 def progress_of(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
     """Progress as a bar on a terminal or, if asked for, as lines: gives a function of the share done."""
     label = arguments.verb
+    if is_helper():
+        yield lambda share, text=label: None
+        return
     if arguments.progress_lines:
         yield lambda share, text=label: print(f"PROGRESS {share:.3f} {text}", file=sys.stderr, flush=True)
         return

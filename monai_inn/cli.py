@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
-from monai_inn.arguments import add_many
+from monai_inn.arguments import add_many, is_helper
 
 __all__ = ["main"]
 
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"monai-inn: {' '.join(_message(error).split())}", sys.stderr)
         return _BAD_INPUT
+    if is_helper():
+        return 0  # the first process speaks
     words = plain.cohort if "cohort" in result else arguments.words
     if arguments.json:
         _say(json.dumps(result, indent=2), sys.stdout)
