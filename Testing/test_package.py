@@ -20,6 +20,7 @@ ROOT = Path(monai_inn.__file__).parent
 LAYERS = (
     {"drafts", "files", "lazy", "registry", "seeding"},
     {"folders", "reading"},
+    {"cohorts"},
     {"physics"},
     {"problems"},
     {"networks"},
@@ -31,6 +32,7 @@ LAYERS = (
     {"reports"},
     {"validation"},
     {"viewer"},
+    {"arguments"},
     {"plain", "verbs"},
     {"cli"},
     {"__main__", "__init__"},

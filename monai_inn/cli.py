@@ -14,10 +14,11 @@ from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
+from monai_inn.arguments import add_many, is_helper
 
 __all__ = ["main"]
 
-_BAD_INPUT, _INTERRUPTED = 2, 130
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process by default.
 
     Returns:
-        0, or 2 for bad input (one line on standard error says what), or 130 after Ctrl-C or SIGTERM.
+        0; 1 if some of many files failed; 2 for bad input (one line on standard error says what); 130 after
+        Ctrl-C or SIGTERM.
     """
     if argv is None:  # a process of its own; schedulers and containers end it by SIGTERM
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -43,11 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"monai-inn: {' '.join(_message(error).split())}", sys.stderr)
         return _BAD_INPUT
+    if is_helper():
+        return 0  # the first process speaks
+    words = plain.cohort if "cohort" in result else arguments.words
     if arguments.json:
         _say(json.dumps(result, indent=2), sys.stdout)
     else:
-        _say(plain.with_warnings(arguments.words(result), result), sys.stdout)
-    return 0
+        _say(plain.with_warnings(words(result), result), sys.stdout)
+    return _FAILED if "cohort" in result and result["cohort"]["failed"] else 0
 
 
 def _say(text: str, stream: TextIO) -> None:
@@ -129,7 +134,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     _add_problem(sub, argv)
     sub.add_argument("-n", type=int, required=True, help="number of simulations")
     sub.add_argument("-o", "--out", required=True, metavar="ZARR", help="folder to write or continue")
-    sub.add_argument("--workers", type=int, default=1, help="processes (1)")
+    sub.add_argument("--workers", type=int, default=1, help="processes on this machine (1)")
+    sub.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers simulate instead")
 
     sub = verb(
         "fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle", plain.fit
@@ -208,6 +214,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="write a repaired copy of the bundle here",
     )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_many(sub, "source")
 
     sub = verb(
         "convert",
@@ -280,3 +287,4 @@ def _add_image(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--white", help="white reference: image or number")
     sub.add_argument("--dark", help="dark reference: image or number")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_many(sub, "image")

@@ -71,11 +71,12 @@ def is_draft(path: Path) -> bool:
     return _DRAFT.fullmatch(path.name) is not None
 
 
-def abandoned(home: Path, name: str) -> Iterator[Path]:
-    """Yield the drafts of a name in a folder whose process has ended, each locked meanwhile."""
+def abandoned(home: Path, name: str | None = None) -> Iterator[Path]:
+    """Yield the drafts of a name, or of any, in a folder whose process has ended, each locked meanwhile."""
     found: list[Path] = []
     with suppress(OSError):
-        found = [path for path in home.iterdir() if (m := _DRAFT.fullmatch(path.name)) and m["name"] == name]
+        drafts = [(path, m["name"]) for path in home.iterdir() if (m := _DRAFT.fullmatch(path.name))]
+        found = [path for path, of in drafts if name in (None, of)]
     for path in found:
         lock = None if path.is_symlink() else _lock(path, wait=False)
         if lock is not None:
@@ -85,8 +86,8 @@ def abandoned(home: Path, name: str) -> Iterator[Path]:
                 _release(lock)
 
 
-def sweep(home: Path, name: str) -> None:
-    """Remove the drafts of a name whose process has ended."""
+def sweep(home: Path, name: str | None = None) -> None:
+    """Remove the drafts of a name, or of any, whose process has ended."""
     for draft in abandoned(home, name):
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "BadFileError",
+    "cell_text",
     "check_record",
     "damage_named",
     "one_line",
@@ -23,6 +24,7 @@ __all__ = [
     "require_file",
 ]
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MAX_DEPTH = 64
 _MAX_INTEGER = 1 << 63
 _MAX_MESSAGE = 160
@@ -180,6 +182,11 @@ def own_file(folder: str | PathLike[str], name: str) -> Path:
         raise FileNotFoundError(f"{path}: is missing; copy the folder as a whole.")
     require_file(real, "a file of the folder; copy it again")
     return path
+
+
+def cell_text(text: str) -> str:
+    """Return a text as a cell of a table whose text no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "bundles",
+    "cohort",
     "converted",
     "demo",
     "export",
@@ -158,6 +159,21 @@ def maps(result: Mapping[str, Any]) -> str:
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])
+
+
+def cohort(result: Mapping[str, Any]) -> str:
+    """Return how many files were done, and why others were not."""
+    counts, out = result["cohort"], result["out"]
+    kept = f", {counts['kept']} of them before" if counts["kept"] else ""
+    errors = list(counts["errors"].items())
+    lines = [
+        f"{counts['done']} of {counts['cases']} files done{kept}; {counts['failed']} failed",
+        *(f"  {name}: {error}" for name, error in errors[:_MOST_LINES]),
+        *([f"  {len(errors) - _MOST_LINES} more in the table"] if len(errors) > _MOST_LINES else []),
+        *(["Run the same command again to try these once more."] if errors else []),
+        f"table: {out}/cohort.csv",
+    ]
+    return "\n".join(lines)
 
 
 def report(result: Mapping[str, Any]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from monai_inn.arguments import continuable, for_each, given, pattern_of, progress_of
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
@@ -36,56 +37,6 @@ def _problem(arguments: argparse.Namespace) -> InverseProblem:
     for warning in caught:
         print(f"monai-inn: WARNING: {' '.join(str(warning.message).split())}", file=sys.stderr, flush=True)
     return problem
-
-
-def device_of(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device {name!r} is unknown; give cpu, cuda or auto.") from error
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RuntimeError(f"--device {name} was asked for, but torch finds no CUDA GPU; use --device cpu.")
-    return name
-
-
-def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """What was given for some options, or for all of a verb, by their names; a device is looked for."""
-    ours = {"run", "words", "json", "progress_lines", "verb"}
-    chosen = {n: getattr(arguments, n) for n in names or vars(arguments).keys() - ours}
-    return chosen | ({"device": device_of(arguments.device)} if "device" in chosen else {})
-
-
-@contextmanager
-def progress_of(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
-    """Progress as a bar on a terminal or, if asked for, as lines: gives a function of the share done."""
-    label = arguments.verb
-    if arguments.progress_lines:
-        yield lambda share, text=label: print(f"PROGRESS {share:.3f} {text}", file=sys.stderr, flush=True)
-        return
-    from tqdm import tqdm
-
-    with tqdm(
-        total=1.0, desc=label, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining}"
-    ) as bar:
-
-        def show(share: float, text: str = label) -> None:
-            bar.n = share
-            bar.set_description_str(text)
-
-        yield show
-
-
-@contextmanager
-def _continuable(advice: str) -> Iterator[None]:
-    """Say after Ctrl-C how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(advice) from stop
 
 
 def _values(option: str, example: str, given: Sequence[str]) -> dict[str, float]:
@@ -137,10 +88,10 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.training import simulate_to_zarr
 
     problem = _problem(arguments)
-    with progress_of(arguments) as show, _continuable("run the same command again to continue."):
+    with progress_of(arguments) as show, continuable("run the same command again to continue."):
         stored = simulate_to_zarr(
             problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
-            progress=lambda done, total: show(done / total),
+            progress=lambda done, total: show(done / total), scheduler=arguments.scheduler,
         )  # fmt: skip
     return {
         "out": arguments.out,
@@ -160,40 +111,61 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     problem = _problem(arguments)
     options = given(arguments, "minutes", "seed", "members", "simulations", "resume", "device")
     donors = {None: donor_of(problem), "none": None}
-    with progress_of(arguments) as show, _continuable("run the same command with --resume to continue."):
+    with progress_of(arguments) as show, continuable("run the same command with --resume to continue."):
         warm = donors.get(arguments.warm, arguments.warm)
         return fit_bundle(problem, arguments.out, warm=warm, progress=show, **options)
 
 
 def infer(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Write posterior maps of an image."""
+    """Write posterior maps of an image, or of many."""
     from monai_inn.reports import infer_image
 
+    options = given(arguments) | {"below": _values("--below", "sao2=0.6", arguments.below)}
+    if pattern_of(arguments) is not None:
+        if options.pop("preview") is not None:
+            raise ValueError("--preview writes into one folder and is for one image; leave it out.")
+        return _each_image(arguments, infer_image, options)
     with progress_of(arguments) as show:
-        options = given(arguments) | {"below": _values("--below", "sao2=0.6", arguments.below)}
         return {"out": arguments.out} | infer_image(**options, progress=show)
 
 
 def ood(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Write trust maps of an image."""
+    """Write trust maps of an image, or of many."""
     from monai_inn.reports import trust_image
 
     options = given(arguments)
     del options["seed"]  # nothing in it is random
+    if pattern_of(arguments) is not None:
+        return _each_image(arguments, trust_image, options)
     return {"out": arguments.out} | trust_image(**options)
+
+
+def _each_image(
+    arguments: argparse.Namespace, function: Callable[..., Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Run a function for each image that matches."""
+    from monai_inn.bundles.metadata import identity
+    from monai_inn.reports.records import figures
+    from monai_inn.reports.schemas import RESULT
+
+    return for_each(arguments, function, options, RESULT, figures, identity(arguments.bundle))
 
 
 def validate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Test whether posteriors hold what they promise."""
     from monai_inn.validation import Tolerance
-    from monai_inn.validation.commands import validate_source
+    from monai_inn.validation.commands import validate_source, verdicts
+    from monai_inn.validation.report import REPORT
 
+    options = given(arguments)
+    options["tolerance"] = Tolerance(options.pop("tolerance_width"), options.pop("tolerance_shift"))
+    options["mode_tolerance"] = _values("--mode", "sao2=0.05", options.pop("mode"))
+    if pattern_of(arguments) is not None:
+        if options.pop("recalibrated") is not None:
+            raise ValueError("--recalibrate writes one bundle and is for one source; leave it out.")
+        return for_each(arguments, validate_source, options, REPORT, verdicts, {})
     with progress_of(arguments) as show:
-        options = given(arguments)
-        tolerance = Tolerance(options.pop("tolerance_width"), options.pop("tolerance_shift"))
-        modes = _values("--mode", "sao2=0.05", options.pop("mode"))
-        report = validate_source(**options, tolerance=tolerance, mode_tolerance=modes, progress=show)
-    return {"out": arguments.out} | report
+        return {"out": arguments.out} | validate_source(**options, progress=show)
 
 
 def convert(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def test_every_stage_has_a_deadline_of_its_own_within_the_budget():
 def test_the_learning_rate_has_decayed_when_a_deadline_comes(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    assert Pace(0, 100, now, math.inf).share(10) == 0.1
-    assert Pace(0, 100, now - 30, now + 30).share(10) == pytest.approx(0.5)
-    assert Pace(0, 100, now - 30, now + 30).share(80) == 0.8
-    assert Pace(40, 100, now - 30, now + 30).share(50) == pytest.approx(0.7)
-    assert Pace(0, 100, now - 30, now - 1).share(10) == 1.0
+    assert Pace(0, 100, math.inf).share(10, 1e9) == 0.1
+    assert Pace(0, 100, 60).share(10, 30) == pytest.approx(0.5)
+    assert Pace(0, 100, 60).share(80, 30) == 0.8
+    assert Pace(40, 100, 60).share(50, 30) == pytest.approx(0.7)
+    assert Pace(0, 100, 29).share(10, 30) == 1.0
 
 
 def test_time_budget_is_kept():

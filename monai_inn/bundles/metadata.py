@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from monai_inn.bundles.layout import FORMAT_VERSION, METADATA, PRETRAINED, README, SECTION
 from monai_inn.bundles.older import result_of
-from monai_inn.bundles.reading import describe
+from monai_inn.bundles.reading import describe, find
 from monai_inn.inferers.card_warnings import card_warnings
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
-__all__ = ["INTENDED_USE", "donor_of", "list_bundles", "metadata", "overview"]
+__all__ = ["INTENDED_USE", "donor_of", "identity", "list_bundles", "metadata", "overview"]
 
 # Checked by `python -m monai.bundle verify_metadata`.
 _SCHEMA = (
@@ -69,6 +69,14 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
             "card": _finite(fitted.card),
         },
     }
+
+
+def identity(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return name and checksum of a bundle, by which results of another one are told apart."""
+    folder = find(path)
+    about = describe(folder)
+    checksum = about[SECTION]["weights_sha256"]
+    return {"bundle": {"name": about.get("name", folder.name), "weights_sha256": checksum}}
 
 
 def _data_format(fitted: FittedPosterior) -> dict[str, Any]:

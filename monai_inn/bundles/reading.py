@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -25,6 +26,7 @@ __all__ = [
     "describe",
     "find",
     "load",
+    "load_shared",
     "making",
     "problem_and_weights",
     "read_weights",
@@ -194,6 +196,21 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
         network.load_state_dict(weights)
         _check_sizes(problem, network)
     return FittedPosterior(problem, network, metadata[layout.SECTION]["card"]).to(device)
+
+
+def load_shared(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
+    """Load a trained posterior, or return the one that was loaded last if its files are still the same.
+
+    For callers that handle many files and do not change it; arguments and errors are those of ``load``.
+    """
+    folder = find(path)
+    parts = (own_file(folder, name) for name in (layout.METADATA, layout.WEIGHTS))
+    return _loaded(folder.resolve(), device, *(layout.sha256(part) for part in parts))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, device: str, *checksums: str) -> FittedPosterior:
+    return load(folder, device)
 
 
 @contextmanager

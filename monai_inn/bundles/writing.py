@@ -124,6 +124,7 @@ def fit_bundle(
     from monai_inn.bundles.reading import load
     from monai_inn.training import fit
     from monai_inn.training.checkpoint import STATE, Checkpoint
+    from monai_inn.training.ranks import together
 
     check_target(out, layout.METADATA, "a bundle")
     target = Path(out).absolute()
@@ -135,27 +136,29 @@ def fit_bundle(
         minutes, seconds = divmod(int(report.seconds_left), 60)
         progress(report.share, f"{report.stage}{loss}, {minutes}:{seconds:02d} left")
 
-    checkpoint = Checkpoint(state)
-    has_state, notes = checkpoint.exists, []
-    if has_state and not resume:
-        raise ValueError(
-            f"{state} holds an interrupted training; continue it with --resume (resume=True), "
-            "or delete the folder to start anew."
+    with together() as ranks:
+        checkpoint = Checkpoint(state)
+        has_state, notes = checkpoint.exists, []
+        if has_state and not resume:
+            raise ValueError(
+                f"{state} holds an interrupted training; continue it with --resume (resume=True), "
+                "or delete the folder to start anew."
+            )
+        if resume and not has_state:
+            notes.append(f"{state} holds no checkpoint, so the training started anew.")
+            progress(0.0, "no checkpoint, starting anew")
+        fitted = fit(
+            problem,
+            checkpoint=state,
+            resume=resume,
+            warm=None if warm is None else load(warm, device),
+            device=device,
+            progress=tell,
+            **options,
         )
-    if resume and not has_state:
-        notes.append(f"{state} holds no checkpoint, so the training started anew.")
-        progress(0.0, "no checkpoint, starting anew")
-    fitted = fit(
-        problem,
-        checkpoint=state,
-        resume=resume,
-        warm=None if warm is None else load(warm, device),
-        device=device,
-        progress=tell,
-        **options,
-    )
-    save(fitted, target)
-    checkpoint.remove()
+        if ranks.is_first:
+            save(fitted, target)
+            checkpoint.remove()
     application = problem.application
     return {
         "out": str(out),

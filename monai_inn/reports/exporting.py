@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn import __version__
+from monai_inn.files import cell_text
 from monai_inn.folders import new_folder
 from monai_inn.reports.schemas import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
@@ -28,8 +29,6 @@ FORMATS = ("nifti", "csv", "html", "dicom")
 DEFAULT_FORMATS = ("nifti", "csv", "html")
 _COPIED = ("median", "interval_width", "probability_below", "ood", "valid")
 _NUMBER = "%.7g"  # float32 holds no more
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Entry = dict[str, Any]
 
@@ -168,7 +167,7 @@ def _cell(value: Any) -> Any:
     Names and units come from files of others; a leading apostrophe keeps them text.
     """
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        return cell_text(value)
     return _NUMBER % value if isinstance(value, float) else value
 
 

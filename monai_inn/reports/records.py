@@ -24,7 +24,7 @@ from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
 
-__all__ = ["made_with", "provenance", "record", "summary", "trust_summary"]
+__all__ = ["figures", "made_with", "provenance", "record", "summary", "trust_summary"]
 
 _REASONS = 3  # that are told
 _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
@@ -115,6 +115,15 @@ def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str
             "share_uninformative": _share(maps["uninformative"][d][trusted] > 0.5),
         }
     return trust_summary(maps) | {"trusted_pixels": parameters}
+
+
+def figures(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what a table of many results says of one record: shares of pixels, medians and widths."""
+    pixels = result["summary"]
+    row = {"valid": pixels["valid_pixels"] / pixels["pixels"], "untrusted": pixels["share_untrusted"]}
+    for name, found in pixels.get("trusted_pixels", {}).items():
+        row |= {f"{name}_median": found["median_of_medians"], f"{name}_width": found["median_interval_width"]}
+    return row
 
 
 def trust_summary(maps: Mapping[str, MetaTensor]) -> dict[str, Any]:

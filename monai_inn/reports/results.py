@@ -11,7 +11,7 @@ from typing import Any
 
 from monai.data.meta_tensor import MetaTensor
 
-from monai_inn.bundles.reading import load
+from monai_inn.bundles.reading import load_shared
 from monai_inn.folders import new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import stored_levels
@@ -77,7 +77,7 @@ def infer_image(
     settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
-    fitted = load(bundle, device)
+    fitted = load_shared(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
         if preview is not None:
@@ -148,7 +148,7 @@ def trust_image(
     """
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
     settings = {"false_alarm": false_alarm, **reading, "device": device}
-    fitted = load(bundle, device)
+    fitted = load_shared(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
         maps = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))

@@ -17,6 +17,7 @@ from monai_inn.training.engine import Stage
 from monai_inn.training.measure import rows_of_valid
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
+from monai_inn.training.ranks import Ranks
 from monai_inn.training.recipe import Recipe
 from monai_inn.training.stages import plans_of
 from monai_inn.training.warm import WARM_ROWS
@@ -183,7 +184,7 @@ def _step_seconds(stage: Stage, most: float) -> float:
     for batch in list(stage.batches(0, _TIMED_STEPS)):
         began = time.monotonic()
         optimiser.zero_grad()
-        stage.loss(batch).backward()
+        stage.loss(Ranks().share(batch, stage.axis)[0]).backward()
         optimiser.step()
         seconds.append(time.monotonic() - began)
         if len(seconds) > 2 and sum(seconds) > most:

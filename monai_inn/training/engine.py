@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from monai_inn.training.checkpoint import HeldSignals
 from monai_inn.training.optimiser import Optimiser
+from monai_inn.training.ranks import Ranks
 
 __all__ = ["Pace", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
 
@@ -44,6 +45,7 @@ class Stage:
         held_out: loss on held-out simulations.
         steps: number of steps.
         rate: peak learning rate, see ``Optimiser``.
+        axis: where the rows are in the tensors of a batch.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Stage:
     held_out: Callable[[], Tensor]
     steps: int
     rate: float
+    axis: int = 0
 
 
 @contextlib.contextmanager
@@ -92,6 +95,7 @@ def run_stage(
     deadline: float = math.inf,
     patience: int = 10,
     num_evaluations: int = 25,
+    ranks: Ranks | None = None,
     held: HeldSignals | None = None,
     reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> float:
@@ -100,7 +104,8 @@ def run_stage(
     The module ends with the averaged weights of the best held-out loss. Training stops early when the loss
     has not improved for ``patience`` evaluations, or at ``deadline`` (``time.monotonic()``). The state is
     saved at every evaluation but the last, whose outcome the caller has to save, and when a signal is held
-    back: what is saved never stands between a stage's end and the next one's beginning.
+    back: what is saved never stands between a stage's end and the next one's beginning. Several processes do
+    the same steps at the same time, each on its share of every batch.
 
     Returns:
         The best held-out loss.
@@ -115,34 +120,37 @@ def run_stage(
             optimiser.load(resumed["optimiser"])
             average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
             best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
+    ranks = ranks or Ranks()
     every = max(1, stage.steps // num_evaluations)
     decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
     started = time.monotonic()
-    pace = Pace(first, stage.steps, started, deadline)
+    limit = ranks.agreed(deadline - started)
+    pace = Pace(first, stage.steps, limit)
     for step, batch in zip(range(first, stage.steps), stage.batches(first, stage.steps), strict=True):
         optimiser.zero_grad()
-        loss = stage.loss(batch)
-        loss.backward()
+        own, part = ranks.share(batch, stage.axis)
+        (part * stage.loss(own)).backward()
+        stop = held is not None and held.is_pending
+        seconds, stop = ranks.add(parameters, time.monotonic() - started, stop)
         norm = nn.utils.clip_grad_norm_(parameters, 5.0)
         if torch.isfinite(norm):  # one absurd batch must not end a long training
-            optimiser.step(_schedule(pace.share(step)))
+            optimiser.step(_schedule(pace.share(step, seconds)))
         # Early on the average must not remember the initial weights.
         with torch.no_grad():
             torch._foreach_lerp_(average, list[Tensor](parameters), 1 - min(decay, (1 + step) / (10 + step)))
-        is_last = step + 1 == stage.steps or time.monotonic() > deadline
+        is_last = step + 1 == stage.steps or seconds > limit
         is_evaluated = is_last or (step + 1) % every == 0
         if is_evaluated:
-            current = _with_weights(parameters, average, stage.held_out)
+            current = ranks.agreed(_with_weights(parameters, average, stage.held_out))
             if current < best:
                 best, best_average, stale = current, [a.clone() for a in average], 0
             else:
                 stale += 1
-            seconds = (time.monotonic() - started) / (step + 1 - first)
-            tell(Progress(stage.name, (step + 1) / stage.steps, current, seconds * (stage.steps - step - 1)))
+            left = seconds / (step + 1 - first) * (stage.steps - step - 1)
+            tell(Progress(stage.name, (step + 1) / stage.steps, current, left))
             if is_last or stale >= patience:
                 break
-        is_interrupted = held is not None and held.is_pending
-        if is_evaluated or is_interrupted:
+        if is_evaluated or stop:
             save(
                 {
                     "step": step + 1,
@@ -153,8 +161,10 @@ def run_stage(
                     "best_average": best_average,
                 }
             )
-        if held is not None and is_interrupted:
+        if held is not None and stop:
             held.release()
+            if ranks.count > 1:
+                raise KeyboardInterrupt  # that another process was sent
     _copy(parameters, best_average)
     return best
 
@@ -168,16 +178,15 @@ class Pace(NamedTuple):
 
     first: int
     steps: int
-    started: float
-    deadline: float
+    limit: float
 
-    def share(self, step: int) -> float:
-        """Share that is over before a step."""
+    def share(self, step: int, seconds: float) -> float:
+        """Share that is over before a step, and at so many seconds from the beginning."""
         by_steps = step / self.steps
-        if math.isinf(self.deadline):
+        if math.isinf(self.limit):
             return by_steps
         before = self.first / self.steps
-        spent = (time.monotonic() - self.started) / max(self.deadline - self.started, 1e-3)
+        spent = seconds / max(self.limit, 1e-3)
         return min(1.0, max(by_steps, before + (1 - before) * spent))
 
 

@@ -19,6 +19,7 @@ from monai_inn.registry import package_of
 from monai_inn.training.budget import Budget
 from monai_inn.training.engine import Progress
 from monai_inn.training.measure import measure
+from monai_inn.training.ranks import together
 from monai_inn.training.recipe import Recipe
 from monai_inn.training.run import MEASURE, Run, merged
 
@@ -27,6 +28,7 @@ __all__ = ["fit"]
 
 @torch.inference_mode(False)
 @torch.enable_grad()
+@together()
 def fit(
     problem: InverseProblem | None = None,
     *,
@@ -87,7 +89,8 @@ def fit(
 
     Returns:
         The fitted posterior; its ``card`` holds the calibration and out-of-distribution figures measured on
-        fresh simulations.
+        fresh simulations. Of several processes that train together, see ``training.ranks``, all return the
+        same network, the first one with its card.
 
     Raises:
         ValueError: if the budget is not positive or too small for this problem on this machine, there are
@@ -113,6 +116,8 @@ def fit(
     run = Run(problem, seed, chosen, encoder, checkpoint, progress or (lambda _: None), target, warm, budget)
     state = run.resumable() if resume else None
     fitted, about = run.train(recipe or Recipe(), simulations, state)
+    if not run.ranks.is_first:
+        return fitted  # the first of several processes measures
     card = measure(fitted, about["recipe"]["measured"], seed + MEASURE)
     package = package_of(type(problem))
     card |= {"package": package} if package else {}

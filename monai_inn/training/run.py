@@ -23,6 +23,7 @@ from monai_inn.training.budget import Budget
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
 from monai_inn.training.pool import SimulationPool
+from monai_inn.training.ranks import Ranks
 from monai_inn.training.recipe import Recipe
 from monai_inn.training.simulation import open_simulations
 from monai_inn.training.stages import Plan, known_observations, plans_of, usual_parts
@@ -63,6 +64,7 @@ class Run:
     minutes_before: float = 0.0
 
     def __post_init__(self) -> None:
+        self.ranks = Ranks()
         starts = {"num_simulations": 0, "held_out": _HELD_OUT, "guard": GUARD, "measured": MEASURE}
         self.seeds = {name: self.seed + start for name, start in starts.items()}
         if isinstance(self.problem, Simulated):
@@ -104,11 +106,12 @@ class Run:
     ) -> tuple[FittedPosterior, dict[str, Any]]:
         """Simulate, train all stages, set the guard's scores."""
         recipe = self._sized(recipe, simulations is not None) if state is None else state["recipe"]
+        recipe = self.ranks.agreed(recipe)  # a budget is measured by each process for itself
         pool = self._pool(recipe, simulations)
         held_out = SimulationPool.simulate(self.problem, recipe.held_out, self.seed + _HELD_OUT, self.device)
         net = self.network(pool, recipe)
         if state is None:
-            recipe = self.budget.steps(recipe, net, pool, held_out, self.seed)
+            recipe = self.ranks.agreed(self.budget.steps(recipe, net, pool, held_out, self.seed))
         losses: dict[str, float] = {} if state is None else dict(state["losses"])
         resumed = state is not None
         for index, plan in enumerate(plans_of(self.problem, net)):
@@ -152,6 +155,8 @@ class Run:
         """Train one stage, saving as it goes; ``losses`` gets its best held-out loss."""
 
         def save(engine: dict[str, Any] | None, next_stage: int = index) -> None:
+            if not self.ranks.is_first:
+                return
             state = {
                 "identity": self.identity,
                 "recipe": asdict(recipe),
@@ -168,6 +173,7 @@ class Run:
                 save=save,
                 tell=self.tell,
                 deadline=self.budget.deadline(stage.name),
+                ranks=self.ranks,
                 held=held,
                 reading=self.store.reading,
             )

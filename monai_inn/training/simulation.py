@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from monai_inn.cohorts.cluster import connected, spread
 from monai_inn.files import one_line
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.training import simulation_store
@@ -27,6 +29,7 @@ def simulate_to_zarr(
     workers: int = 1,
     chunk: int = 8 * BLOCK,
     progress: Callable[[int, int], None] | None = None,
+    scheduler: str | None = None,
 ) -> Simulations:
     """Draw parameters, simulate their noise-free observations and stream both to a Zarr group.
 
@@ -36,7 +39,7 @@ def simulate_to_zarr(
     ``if __name__ == "__main__"`` guard, since workers are started afresh (spawned).
 
     Args:
-        problem: what to simulate; cloudpickle must be able to send it if ``workers > 1``.
+        problem: what to simulate; cloudpickle must be able to send it to workers.
         n: number of rows.
         path: folder of the group: arrays ``theta`` and ``y``; attributes say what was simulated.
         seed: seed of the prior draws.
@@ -44,6 +47,7 @@ def simulate_to_zarr(
         chunk: rows of a chunk, a multiple of 1024; memory is proportional to it. An interrupted run keeps its
             own.
         progress: called with the number of finished rows and ``n`` after each chunk.
+        scheduler: address of a dask scheduler whose workers, which see ``path``, simulate.
 
     Returns:
         The training set.
@@ -52,9 +56,12 @@ def simulate_to_zarr(
         ValueError: if a number is out of range, the rows are more than the disk holds, or the folder holds
             something else, damaged metadata, or a run of another problem, seed or ``n``.
         RuntimeError: if a worker fails; what is finished is kept, and a further call continues.
+        ConnectionError: if the scheduler does not answer, or is lost.
     """
     if n < 1 or workers < 1:
         raise ValueError(f"n = {n} and workers = {workers} must both be positive.")
+    if scheduler is not None and workers > 1:
+        raise ValueError(f"workers = {workers} are for this machine; those of a scheduler are its own.")
     if chunk < 1 or chunk % BLOCK:
         raise ValueError(
             f"chunk = {chunk} must be a positive multiple of {BLOCK}, the rows that share a random stream."
@@ -76,7 +83,8 @@ def simulate_to_zarr(
     recorded = simulation_store.completed(folder, -(-n // rows))
     done = simulation_store.intact(folder, simulation_store.open_arrays(folder, "r", attributes), recorded)
     todo = [i for i in range(-(-n // rows)) if i not in done]
-    finished = _run(problem, folder, n, seed, rows, todo, workers)
+    chunks = _Chunks(problem, folder.absolute(), n, seed, rows)
+    finished = _run(chunks, todo, workers) if scheduler is None else _run_on(scheduler, chunks, todo)
     for index in finished:
         done.add(index)
         simulation_store.record_completed(folder, done)
@@ -97,55 +105,67 @@ def _check_space(problem: InverseProblem, n: int, folder: Path) -> None:
         )
 
 
-def _write_chunk(problem: InverseProblem, group: Any, n: int, seed: int, rows: int, index: int) -> None:
-    """Simulate and store one chunk."""
-    first = index * rows
-    last = min(n, first + rows)
-    theta, y = problem.simulate_clean(last - first, seed, first_block=first // BLOCK)
-    group["theta"][first:last] = theta.numpy()
-    group["y"][first:last] = y.numpy()
+@dataclass(frozen=True)
+class _Chunks:
+    """The chunks of one run, each simulated and stored by a call; gives back its number."""
+
+    problem: InverseProblem
+    folder: Path
+    n: int
+    seed: int
+    rows: int
+    threads: int | None = None
+
+    def __call__(self, index: int) -> int:
+        import zarr
+
+        if self.threads is not None:
+            os.environ["MONAI_INN_THREADS"] = str(self.threads)
+            torch.set_num_threads(self.threads)
+        first = index * self.rows
+        last = min(self.n, first + self.rows)
+        theta, y = self.problem.simulate_clean(last - first, self.seed, first_block=first // BLOCK)
+        group: Any = zarr.open_group(str(self.folder), mode="r+")
+        group["theta"][first:last] = theta.numpy()
+        group["y"][first:last] = y.numpy()
+        return index
 
 
-def _run(
-    problem: InverseProblem, folder: Path, n: int, seed: int, rows: int, todo: list[int], workers: int
-) -> Iterator[int]:
-    """Yield the index of each chunk once it is on disk."""
-    import zarr
-
+def _run(chunks: _Chunks, todo: list[int], workers: int) -> Iterator[int]:
+    """Yield the index of each chunk once processes of this machine have put it on disk."""
     workers = min(workers, len(todo))
     if workers <= 1:
-        group = zarr.open_group(str(folder), mode="r+")
-        for index in todo:
-            _write_chunk(problem, group, n, seed, rows, index)
-            yield index
+        yield from map(chunks, todo)
         return
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    task = delayed(_in_worker)
+    task = delayed(replace(chunks, threads=max(1, (os.cpu_count() or 1) // workers)))
     parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
     try:
-        yield from parallel(task(problem, folder, n, seed, rows, index, workers) for index in todo)
+        yield from parallel(task(index) for index in todo)
     except TerminatedWorkerError as error:
         raise RuntimeError(
             "a simulation worker died, maybe for lack of memory. Run again with fewer workers or a smaller "
             "chunk; it continues."
         ) from error
     except Exception as error:  # whatever the simulator raises
-        raise RuntimeError(
-            f"a simulation worker failed ({one_line(error)}); finished chunks are kept, and a further run "
-            "continues."
-        ) from error
+        raise _failed(error) from error
 
 
-def _in_worker(
-    problem: InverseProblem, folder: Path, n: int, seed: int, rows: int, index: int, workers: int
-) -> int:
-    """Simulate and store one chunk in a process of its own, on its share of the cores."""
-    import zarr
+def _run_on(scheduler: str, chunks: _Chunks, todo: list[int]) -> Iterator[int]:
+    """Yield the index of each chunk once workers of a dask scheduler have put it on disk."""
+    if not todo:
+        return
+    with connected(scheduler, None, len(todo)) as client:
+        for index, answer in spread(client, replace(chunks, threads=1), todo):
+            if isinstance(answer, BaseException):
+                raise _failed(answer) from answer
+            yield index
 
-    cores = os.cpu_count() or 1
-    os.environ["MONAI_INN_THREADS"] = str(max(1, cores // workers))
-    torch.set_num_threads(max(1, cores // workers))
-    _write_chunk(problem, zarr.open_group(str(folder), mode="r+"), n, seed, rows, index)
-    return index
+
+def _failed(error: BaseException) -> RuntimeError:
+    return RuntimeError(
+        f"a simulation worker failed ({one_line(error)}); finished chunks are kept, and a further run "
+        "continues."
+    )

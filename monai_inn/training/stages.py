@@ -99,6 +99,7 @@ def density_stage(
         lambda: nll(fixed.expand(members, -1, -1)),
         recipe.density_steps,
         recipe.peak_rate(recipe.density_steps) / 2,
+        axis=-1,
     )
 
 

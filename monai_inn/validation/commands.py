@@ -17,7 +17,7 @@ from monai_inn.validation.report import REPORT, write_report
 from monai_inn.validation.simulated import simulated_cases
 from monai_inn.validation.verdicts import Tolerance
 
-__all__ = ["validate_source"]
+__all__ = ["validate_source", "verdicts"]
 
 _SIMULATING = 0.8  # share of the work on a bundle
 
@@ -106,3 +106,9 @@ def validate_source(
         return report
     about = recalibrate_bundle(source, recalibrated, n=max(n, 1000), seed=seed, device=device)
     return report | {"recalibration": {"bundle": recalibrated, **about}}
+
+
+def verdicts(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a table of many reports says of one: the verdict as a whole, and on each target."""
+    each = {entry["name"]: entry["status"] for entry in report["parameters"]}
+    return {"calibration": report["status"]} | {f"{n}_calibration": each[n] for n in report["targets"]}

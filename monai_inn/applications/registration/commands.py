@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn.applications.registration.option_types import range_of, value_of
-from monai_inn.verbs import given, progress_of
+from monai_inn.arguments import add_many, for_each, given, pattern_of, progress_of
 
 __all__ = ["add", "poses_in_words"]
 
@@ -57,6 +57,7 @@ def add(verb: Verb) -> None:
     group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
                        help="take its angles for the pose of a patient turned by so much (sd)")  # fmt: skip
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_many(sub, "xrays")
 
     help_of_aim = "carry a planned target or line through all poses of a registration"
     sub = verb("aim", aim, help_of_aim, _statement)
@@ -153,8 +154,9 @@ def _patient_options(options: dict[str, Any]) -> dict[str, Any]:
 def register(arguments: argparse.Namespace) -> dict[str, Any]:
     """Find the poses that explain an X-ray."""
     from monai_inn.applications.registration.results.from_ct import register_to_ct
+    from monai_inn.applications.registration.results.record import figures
     from monai_inn.applications.registration.results.registering import register_xray
-    from monai_inn.applications.registration.results.schema import PATIENT
+    from monai_inn.applications.registration.results.schema import PATIENT, REGISTRATION
 
     options = given(arguments)
     for name in ("contrast", "unattenuated", "scale", "spacing_mm", "frame"):
@@ -175,12 +177,34 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
         options |= _patient_options(options)
     for name in foreign[kind]:
         del options[name]
+    if kind != "a bundle":
+        del options["device"], options["false_alarm"]
+    if pattern_of(arguments) is not None:
+        function = register_xray if kind == "a bundle" else _register_to
+        return for_each(arguments, function, options, REGISTRATION, figures, _identity(source, kind))
     if kind == "a bundle":
         return {"out": arguments.out} | register_xray(**options)
-    del options["device"], options["false_alarm"]
     with progress_of(arguments) as show:
         found = register_to_ct(options.pop("bundle"), progress=show, **options)
     return {"out": arguments.out} | found
+
+
+def _register_to(bundle: str, **options: Any) -> dict[str, Any]:
+    """Register to what stands in the place of a bundle: a CT or a patient."""
+    from monai_inn.applications.registration.results.from_ct import register_to_ct
+
+    return register_to_ct(bundle, **options)
+
+
+def _identity(source: Path, kind: str) -> dict[str, Any]:
+    """What tells results of one bundle, patient or CT from those of another."""
+    from monai_inn.applications.registration.results.schema import PATIENT
+    from monai_inn.bundles.layout import sha256
+    from monai_inn.bundles.metadata import identity
+
+    if kind == "a bundle":
+        return identity(source)
+    return {"bundle": {"name": source.name, "sha256": sha256(source if kind == "a CT" else source / PATIENT)}}
 
 
 def aim(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from monai_inn.applications.registration.option_types import range_of
-from monai_inn.verbs import given, progress_of
+from monai_inn.arguments import given, progress_of
 
 __all__ = ["add"]
 

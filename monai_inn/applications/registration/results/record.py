@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ __all__ = [
     "describe_weights",
     "differences",
     "direction_in_words",
+    "figures",
     "noise_ratio",
     "trust_verdict",
     "value_in_words",
@@ -48,6 +50,17 @@ def trust_verdict(fitted: FittedPosterior, observations: Tensor, false_alarm: fl
         "p_value": p_value,
         "is_trusted": trusted,
         "statement": statement,
+    }
+
+
+def figures(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a table of many registrations says of one: its first pose, how many there are, trust."""
+    first = record["modes"][0]
+    return {
+        "trusted": record["trust"]["is_trusted"],
+        "poses": len(record["modes"]),
+        "first_mass": first["mass"],
+        "first_error_mm": first["mtre_mm"]["median"],
     }
 
 

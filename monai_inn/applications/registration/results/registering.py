@@ -20,7 +20,7 @@ from monai_inn.applications.registration.results import files as pose_files
 from monai_inn.applications.registration.results import record as account
 from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.bundles.layout import sha256
-from monai_inn.bundles.reading import load
+from monai_inn.bundles.reading import load_shared
 from monai_inn.folders import new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.reports.records import provenance
@@ -88,7 +88,7 @@ def register_xray(
         raise ValueError(f"{option} works on one X-ray; {len(paths)} were given. Leave out {option}.")
     if len(paths) == 1 and gantry is not None:
         raise ValueError("--turned is for several X-rays if there is a bundle; leave it out.")
-    fitted = load(bundle, device)
+    fitted = load_shared(bundle, device)
     problem = poses.registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
     settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
