@@ -246,6 +246,18 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--source", metavar="DICOM_DIR", help="series that the image came from, for --format dicom"
     )
 
+    sub = verb(
+        "export-network",
+        verbs.export_network,
+        "write the network of a bundle as ONNX files and programs of torch.export, for other runtimes",
+        plain.exported_network,
+    )
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the name of a shipped bundle")
+    sub.add_argument("-o", "--out", required=True, metavar="FOLDER", help="folder to write")
+    sub.add_argument("--format", action="append", default=[], choices=("onnx", "pt2"),
+                     help="what to write; may be repeated (both)")  # fmt: skip
+    sub.add_argument("--samples", type=int, default=64, help="latents to write for the sampler (64)")
+
     sub = verb("demo", verbs.demo, "infer the shipped example images; no training", plain.demo)
     sub.add_argument(
         "-o", "--out", default="monai_inn_demo", metavar="DIR", help="folder to write (monai_inn_demo)"

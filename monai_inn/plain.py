@@ -12,6 +12,7 @@ __all__ = [
     "converted",
     "demo",
     "export",
+    "exported_network",
     "fit",
     "maps",
     "problems",
@@ -202,4 +203,17 @@ def export(result: Mapping[str, Any]) -> str:
         written = [entry["file"] for entry in result["files"] if entry["format"] == name]
         shown = ", ".join(f"{out}/{file}" for file in written)
         lines.append(f"{name}: " + (shown if len(written) < 3 else f"{out}/{name}/ ({len(written)} files)"))
+    return "\n".join([*lines, result["intended_use"]])
+
+
+def exported_network(result: Mapping[str, Any]) -> str:
+    """Return what ``export-network`` wrote, and how far the graphs are from the network."""
+    lines = [f"{result['bundle']['name']} ({result['bundle']['problem']}): {result['out']}"]
+    for name, graph in result["graphs"].items():
+        takes, gives = (", ".join(t["name"] for t in graph[way]) for way in ("inputs", "outputs"))
+        largest: dict[str, float] = {}
+        for found in graph["largest_difference"].values():
+            largest |= {output: max(off, largest.get(output, 0.0)) for output, off in found.items()}
+        off = ", ".join(f"{output} {value:.0e}" for output, value in largest.items())
+        lines.append(f"  {name}: {takes} → {gives}; off by at most {off} ({', '.join(graph['files'])})")
     return "\n".join([*lines, result["intended_use"]])

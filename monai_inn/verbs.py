@@ -18,6 +18,7 @@ __all__ = [
     "convert",
     "demo",
     "export",
+    "export_network",
     "fit",
     "infer",
     "ood",
@@ -198,6 +199,17 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
         formats=arguments.format or DEFAULT_FORMATS,
         source=arguments.source,
     )
+
+
+def export_network(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write a bundle's network as graphs for other runtimes."""
+    from monai_inn.bundles.exporting import FORMATS, export_network
+
+    with progress_of(arguments) as show:
+        options = given(arguments, "bundle", "out", "samples", "seed")
+        return {"out": arguments.out} | export_network(
+            **options, formats=arguments.format or FORMATS, progress=show
+        )
 
 
 def demo(arguments: argparse.Namespace) -> dict[str, Any]:

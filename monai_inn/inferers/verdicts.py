@@ -48,7 +48,7 @@ def misfit_scores(
     log_prob = network.observation_log_prob(problem.density_features(observation))
     score = waic(log_prob.nan_to_num(nan=-torch.inf, neginf=-torch.inf)).unsqueeze(1)
     if network.explanation is None:
-        return score, torch.zeros(len(score), 0, dtype=torch.int64, device=score.device)
+        return score, torch.zeros_like(score[:, :0], dtype=torch.int64)
     noise = problem.noise_level(observation)
     misfit = network.explanation(problem.explained_features(observation), noise)
     return torch.cat([score, misfit.scores.nan_to_num(nan=torch.inf)], 1), misfit.strongest
@@ -74,18 +74,23 @@ class Explained:
 
     def __call__(self, observation: Tensor) -> dict[str, Tensor]:
         """Return the columns ``waic``, ``p_value``, ``ood`` and ``reason`` of observations ``(n, C)``."""
+        score, p_value, reason = self.p_values(observation)
+        if self._combined is None:
+            is_out = self._alone.is_out(score, self.false_alarm)
+        else:
+            is_out = ~(p_value > self.false_alarm)
+        columns = {"waic": score, "ood": is_out, "p_value": p_value}
+        columns["reason"] = torch.where(is_out, reason, 0.0)
+        return {name: column.unsqueeze(1).float() for name, column in columns.items()}
+
+    def p_values(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return WAIC in nats, p-values, and what would be the reason, of observations ``(n, C)``."""
         scores, strongest = misfit_scores(self.problem, self.network, observation)
         if self._combined is None:
             p_value = self._alone.p_value(scores[:, 0])
-            is_out = self._alone.is_out(scores[:, 0], self.false_alarm)
-            reason = torch.ones_like(p_value)
-        else:
-            p_value, leading = self._combined(scores)
-            is_out = ~(p_value > self.false_alarm)
-            reason = self._reason(leading, strongest)
-        columns = {"waic": scores[:, 0], "ood": is_out, "p_value": p_value}
-        columns["reason"] = torch.where(is_out, reason, 0.0)
-        return {name: column.unsqueeze(1).float() for name, column in columns.items()}
+            return scores[:, 0], p_value, torch.ones_like(p_value)
+        p_value, leading = self._combined(scores)
+        return scores[:, 0], p_value, self._reason(leading, strongest)
 
     def _reason(self, leading: Tensor, strongest: Tensor) -> Tensor:
         """Number in ``reasons`` of the leading score, and in a family of its strongest deviation."""

@@ -60,7 +60,8 @@ def waic_terms(log_prob: Tensor, dim: int = 0) -> WaicTerms:
             f"log_prob has shape {tuple(log_prob.shape)}: WAIC needs at least 2 members along dim={dim}. "
             "Fit an ensemble (members=5), or use -log_prob of the single network as the score."
         )
-    if not bool((log_prob < torch.inf).all()):
+    # What is recorded for export has no values yet.
+    if not torch.compiler.is_exporting() and not bool((log_prob < torch.inf).all()):
         raise ValueError(
             f"log_prob holds {int((~(log_prob < torch.inf)).sum())} values that are NaN or +inf; "
             "leave invalid observations out before asking for their density."
@@ -143,7 +144,7 @@ class ConformalThreshold:
         values = scores.detach().float()
         below = torch.searchsorted(self.scores.to(values.device), values.contiguous())
         p = (1.0 + self.n - below.double()) / (self.n + 1)
-        return torch.where(values.isnan(), torch.nan, p).float()
+        return torch.where(values.isnan(), values, p).float()
 
     def realised_interval(
         self, false_alarm: float = 0.05, confidence: float = 0.99, num_fresh: int | None = None
