@@ -55,6 +55,7 @@ class Cases:
         log_prob: log density of the truth in nats, shape ``(N,)``, if known.
         residuals: measured minus resimulated observation of a posterior draw, and of the truth, ``(N, C)``.
         trust: figures of the out-of-distribution guard, JSON-ready.
+        information: what ``InformationGain.summary`` returns.
         images: where the cases lie, if they are pixels.
 
     Raises:
@@ -70,6 +71,7 @@ class Cases:
     log_prob: Tensor | None = None
     residuals: tuple[Tensor, Tensor] | None = None
     trust: Mapping[str, Any] | None = None
+    information: Mapping[str, Any] | None = None
     images: Images | None = None
 
     def __post_init__(self) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.circles import Circles
-from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, pit
+from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, information_gain, pit
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
+from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import seeded
-from monai_inn.training.measure import valid_simulations
 from monai_inn.validation.cases import Cases
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
 
 _ROWS = 250
 _FALSE_ALARMS = (0.01, 0.05, 0.1)
+_INFORMATION_CASES = 4000
 
 
 @torch.no_grad()
@@ -47,7 +48,7 @@ def simulated_cases(
         fitted: the trained posterior.
         n: number of simulations.
         samples: posterior samples for each; with one less than a power of two, bins of ranks are equal.
-        seed: seed of simulations and samples. Seeds of training are far from any that one counts up to.
+        seed: seed of simulations and samples; those of a training with the same seed are others.
         progress: called with the share that is done.
 
     Raises:
@@ -56,7 +57,7 @@ def simulated_cases(
     problem = fitted.problem
     if n < 1 or samples < 1:
         raise ValueError(f"n = {n} simulations, samples = {samples}: give positive numbers.")
-    truth, y = valid_simulations(problem, n, seed)
+    truth, y = fresh_simulations(problem, n, seed)
     draws, log_prob = [], []
     parts = list(zip(y.split(_ROWS), truth.split(_ROWS), strict=True))
     with seeded(seed):
@@ -67,6 +68,8 @@ def simulated_cases(
             progress(done / len(parts))
     drawn = torch.cat(draws, 1)
     measured = problem.features(y)
+    some = truth[:_INFORMATION_CASES], y[:_INFORMATION_CASES]
+    information = information_gain(fitted, simulations=some, seed=seed).summary(seed)
     residuals = None
     if problem.can_simulate:
         residuals = tuple(
@@ -82,6 +85,7 @@ def simulated_cases(
         log_prob=torch.cat(log_prob),
         residuals=residuals,  # type: ignore[arg-type]
         trust=_trust(fitted, y),
+        information=information,
     )
 
 
