@@ -30,6 +30,7 @@ LAYERS = (
     {"bundles"},
     {"reports"},
     {"validation"},
+    {"devices"},
     {"viewer"},
     {"plain", "verbs"},
     {"cli"},

@@ -210,6 +210,23 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
     sub = verb(
+        "compare-devices",
+        verbs.compare_devices,
+        "train every device of a problem equally and show which tells how much about which parameter",
+        plain.compared,
+    )
+    sub.add_argument("problem", metavar="PROBLEM", help="name of a problem that has devices, such as cameras")
+    sub.add_argument(
+        "--device", action="append", default=[], required=True, dest="specs", metavar="SPEC",
+        help="name or file of a device, with settings if it has some, NAME@light=0.5; repeat it",
+    )  # fmt: skip
+    sub.add_argument("-o", "--out", required=True, help="folder to write, or to continue")
+    sub.add_argument(
+        "--minutes", type=float, help="time budget of one training; without it the full recipe is trained"
+    )
+    sub.add_argument("--cases", type=int, default=1000, help="phantoms that every device sees (1000)")
+
+    sub = verb(
         "convert",
         verbs.convert,
         "write an image of any format as NRRD, which 3D Slicer reads",

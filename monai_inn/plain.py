@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "bundles",
+    "compared",
     "converted",
     "demo",
     "export",
@@ -173,6 +174,12 @@ def report(result: Mapping[str, Any]) -> str:
         about = result["recalibration"]
         lines.append(f"recalibration: {about['status']}; bundle: {about['bundle']}")
     return "\n".join([*lines, f"report: {result['out']}/report.html"])
+
+
+def compared(result: Mapping[str, Any]) -> str:
+    """Return what a comparison of devices found."""
+    lines = [f"{len(result['devices'])} devices on the same {result['cases']:,} phantoms", *result["summary"]]
+    return "\n".join([*lines, f"Page, table, figures and a bundle for each: {result['out']}/index.html"])
 
 
 def export(result: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bundles",
+    "compare_devices",
     "convert",
     "demo",
     "export",
@@ -31,8 +33,13 @@ def _problem(arguments: argparse.Namespace) -> InverseProblem:
     """The problem of the command line; what is doubtful about it is said now, before the work begins."""
     from monai_inn.problems.registry import find
 
+    return _warned(lambda: find(arguments.problem).from_options(arguments))
+
+
+def _warned(make: Callable[[], InverseProblem]) -> InverseProblem:
+    """The problem that is made, with its warnings as lines of the command line."""
     with warnings.catch_warnings(record=True) as caught:
-        problem = find(arguments.problem).from_options(arguments)
+        problem = make()
     for warning in caught:
         print(f"monai-inn: WARNING: {' '.join(str(warning.message).split())}", file=sys.stderr, flush=True)
     return problem
@@ -194,6 +201,27 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
         modes = _values("--mode", "sao2=0.05", options.pop("mode"))
         report = validate_source(**options, tolerance=tolerance, mode_tolerance=modes, progress=show)
     return {"out": arguments.out} | report
+
+
+def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train devices and compare them."""
+    from pathlib import Path
+
+    from monai_inn.devices import compare_devices
+    from monai_inn.problems.registry import find
+
+    kind = find(arguments.problem)
+    devices: dict[str, InverseProblem] = {}
+    for spec in arguments.specs:
+        name = Path(spec).stem if Path(spec).suffix in (".csv", ".json") else Path(spec).name
+        if name in devices:
+            raise ValueError(
+                f"--device {spec} is given twice, or its name {name} is; name the file otherwise."
+            )
+        devices[name] = _warned(functools.partial(kind.of_device, spec))
+    options = given(arguments, "minutes", "cases", "seed") | {"device": device_of("auto")}
+    with progress_of(arguments) as show, _continuable("run the same command again to continue."):
+        return {"out": arguments.out} | compare_devices(devices, arguments.out, **options, progress=show)
 
 
 def convert(arguments: argparse.Namespace) -> dict[str, Any]:

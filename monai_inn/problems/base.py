@@ -127,6 +127,20 @@ class InverseProblem(abc.ABC):
         return cls()
 
     @classmethod
+    def of_device(cls, spec: str) -> InverseProblem:
+        """Return the problem as a device measures it, for comparisons of devices.
+
+        Args:
+            spec: a name or file and settings, see ``devices.settings_of``.
+
+        Raises:
+            ValueError: if there is no such device, or the problem has none.
+        """
+        raise ValueError(
+            f"the problem {cls.name!r} has no devices to compare; a problem offers them by its of_device."
+        )
+
+    @classmethod
     def choices(cls) -> dict[str, list[str]]:
         """Return what the problem can be made for, such as names of devices, by what they are; for lists."""
         return {}

@@ -30,7 +30,6 @@ __all__ = [
 
 _ROWS = 250
 _FALSE_ALARMS = (0.01, 0.05, 0.1)
-_INFORMATION_CASES = 4000
 
 
 @torch.no_grad()
@@ -39,6 +38,7 @@ def simulated_cases(
     n: int = 4000,
     samples: int = 255,
     *,
+    simulations: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Cases:
@@ -48,6 +48,7 @@ def simulated_cases(
         fitted: the trained posterior.
         n: number of simulations.
         samples: posterior samples for each; with one less than a power of two, bins of ranks are equal.
+        simulations: parameters ``(n, D)`` in physical units and observations ``(n, C)`` in their place.
         seed: seed of simulations and samples; those of a training with the same seed are others.
         progress: called with the share that is done.
 
@@ -57,7 +58,7 @@ def simulated_cases(
     problem = fitted.problem
     if n < 1 or samples < 1:
         raise ValueError(f"n = {n} simulations, samples = {samples}: give positive numbers.")
-    truth, y = fresh_simulations(problem, n, seed)
+    truth, y = fresh_simulations(problem, n, seed) if simulations is None else simulations
     draws, log_prob = [], []
     parts = list(zip(y.split(_ROWS), truth.split(_ROWS), strict=True))
     with seeded(seed):
@@ -68,8 +69,6 @@ def simulated_cases(
             progress(done / len(parts))
     drawn = torch.cat(draws, 1)
     measured = problem.features(y)
-    some = truth[:_INFORMATION_CASES], y[:_INFORMATION_CASES]
-    information = information_gain(fitted, simulations=some, seed=seed).summary(seed)
     residuals = None
     if problem.can_simulate:
         residuals = tuple(
@@ -85,7 +84,7 @@ def simulated_cases(
         log_prob=torch.cat(log_prob),
         residuals=residuals,  # type: ignore[arg-type]
         trust=_trust(fitted, y),
-        information=information,
+        information=information_gain(fitted, simulations=(truth, y), seed=seed),
     )
 
 
