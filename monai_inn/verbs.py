@@ -18,6 +18,7 @@ __all__ = [
     "compare_devices",
     "convert",
     "demo",
+    "design_bands",
     "export",
     "fit",
     "infer",
@@ -222,6 +223,21 @@ def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
     options = given(arguments, "minutes", "cases", "seed") | {"device": device_of("auto")}
     with progress_of(arguments) as show, _continuable("run the same command again to continue."):
         return {"out": arguments.out} | compare_devices(devices, arguments.out, **options, progress=show)
+
+
+def design_bands(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Choose bands."""
+    from monai_inn.devices import design_bands
+    from monai_inn.problems.registry import find
+
+    if arguments.spec is None:
+        problem = _problem(arguments)
+    else:
+        problem = _warned(functools.partial(find(arguments.problem).of_device, arguments.spec))
+    options = given(arguments, "bands", "parameters", "minutes", "cases", "seed")
+    with progress_of(arguments) as show:
+        options["device"] = device_of("auto")
+        return {"out": arguments.out} | design_bands(problem, out=arguments.out, **options, progress=show)
 
 
 def convert(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def test_devices_that_cannot_be_compared_are_refused(devices, tmp_path):
         ({}, "1 device(s) given; a comparison needs at least two"),
         ({"b": LinearGaussian(3, 1)}, "different problems|their parameters are x1, x2 and x1, x2, x3"),
         (
-            {"b": create("ballistics")},
+            {"b": create("inverse_ballistics")},
             "they belong to different problems",
         ),
         ({"a ": one}, "is given twice, or its folder would be"),

@@ -279,3 +279,22 @@ def test_a_trained_network_reaches_the_mutual_information():
         each, together = closed_form(problem)
         torch.testing.assert_close(gain.mean, each, atol=0.02, rtol=0)
         assert float(gain.every.mean()) == pytest.approx(together, abs=0.02)
+
+
+def test_bootstrap_bounds_of_a_mean_and_of_a_paired_median():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(400, 2, generator=generator, dtype=torch.float64) + torch.tensor([0.0, 3.0])
+    low, high = bootstrap_bounds(values)
+    expected = 1.96 * values.std(0) / 20
+    torch.testing.assert_close((high + low) / 2, values.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close((high - low) / 2, expected, rtol=0.15, atol=0)
+
+    def median_gap(pairs):
+        first, second = pairs.median(0).values.unbind(-1)
+        return second - first
+
+    low, high = bootstrap_bounds(values, median_gap)
+    assert low.shape == high.shape == ()
+    # A median's standard error is √(π / 2) times that of a mean.
+    assert float(high - low) == pytest.approx(2 * 1.96 * math.sqrt(math.pi / 2 * 2 / 400), rel=0.25)
+    assert float(low) < 3 < float(high)

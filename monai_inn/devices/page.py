@@ -14,7 +14,7 @@ from monai_inn.drafts import replacing
 from monai_inn.files import check_record
 from monai_inn.problems import labels
 
-__all__ = ["FILES", "page", "table", "write_pages"]
+__all__ = ["FILES", "bands_page", "page", "table", "write_pages"]
 
 FILES = ("index.html", "devices.csv", "devices.json")
 _BOUNDED = ("bits", "interval_width_95", "absolute_error", "share_multimodal")
@@ -53,15 +53,12 @@ def table(record: Mapping[str, Any]) -> str:
 
 def page(record: Mapping[str, Any]) -> str:
     """Return the page of a comparison as HTML that needs nothing from outside."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     from monai_inn.devices import plots
     from monai_inn.devices.figures import AMBIGUOUS, HARDLY, WELL
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     words = labels((p["name"], p["description"]) for p in record["parameters"])
-    template = resources.files("monai_inn.devices") / "page.html"
     drawings = {
         p["name"]: {
             "overview": Markup(plots.overview_plot(record, p)),
@@ -70,15 +67,43 @@ def page(record: Mapping[str, Any]) -> str:
         }
         for p in record["parameters"]
     }
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return _rendered(
+        "page.html",
         record=record,
         words=words,
         plots=drawings,
         rows=lambda name: _rows(record, name),
         limits={"well": WELL, "hardly": HARDLY, "ambiguous": AMBIGUOUS},
         percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
-        number=lambda value, form="%.3g": "–" if value is None else (form % value).replace("-", "−"),
     )
+
+
+def bands_page(record: Mapping[str, Any]) -> str:
+    """Return the page of a design of bands as HTML that needs nothing from outside."""
+    from markupsafe import Markup
+
+    from monai_inn.devices import plots
+
+    words = labels(((p["name"], p["description"]) for p in record["parameters"]), begin=False)
+    return _rendered(
+        "bands.html", record=record, words=words, names=plots.SETS, plot=Markup(plots.bands_plot(record))
+    )
+
+
+def _rendered(template: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        loader=PackageLoader("monai_inn.devices", ""),
+    )
+
+    def number(value: float | None, form: str = "%.3g") -> str:
+        return "–" if value is None else (form % value).replace("-", "−")
+
+    return environment.get_template(template).render(number=number, **values)
 
 
 def _rows(record: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -11,12 +11,19 @@ from matplotlib.colors import TwoSlopeNorm
 
 from monai_inn.validation.plots import FONT, INK, WIDTH_IN, new_figure, signed, svg, wrapped
 
-__all__ = ["differences_plot", "overview_plot", "regions_plot"]
+__all__ = ["SETS", "bands_plot", "differences_plot", "overview_plot", "regions_plot"]
 
 _NAME = 26  # characters of a line beside a row
 # Dark enough on white paper, and told apart by people who do not see all colours (Okabe and Ito).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#8b5a8c", "#7a6a00", "#1c1c1c")
 _MARKS = "osD^v*"
+# What people read for each choice of bands.
+SETS = {
+    "chosen": "the choice",
+    "linear": "the best of the linearised problem",
+    "even": "evenly spaced bands",
+    "random": "random bands, on average",
+}
 
 
 def overview_plot(record: Mapping[str, Any], parameter: Mapping[str, Any]) -> str:
@@ -114,6 +121,33 @@ def differences_plot(record: Mapping[str, Any], parameter: str) -> str:
         axis.set_xticks(np.arange(size), [wrapped(name, max(10, 70 // size)) for name in names], fontsize=7)
         axis.set_yticks(np.arange(size), shown, fontsize=8)
         axis.set_xlabel("bits that the device of the row tells more than that of the column", fontsize=8)
+        return svg(figure)
+
+
+def bands_plot(record: Mapping[str, Any]) -> str:
+    """Draw the bits of every choice of bands, and where the bands lie."""
+    axis_of = record["wavelengths_nm"] or list(range(1, len(record["channels"]) + 1))
+    label = "number of the channel" if record["wavelengths_nm"] is None else "wavelength, nm"
+    rows = {SETS[s["name"]]: s["bits"] for s in record["sets"]} | {SETS["random"]: record["random"]["bits"]}
+    places = np.arange(len(rows))[::-1]
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(WIDTH_IN, 1.0 + 0.4 * len(rows))
+        left, right = figure.subplots(1, 2, sharey=True)
+        for place, bits in zip(places, rows.values(), strict=True):
+            left.plot([bits["low"], bits["high"]], [place, place], color=_COLOURS[0], linewidth=2)
+            left.plot([bits["value"]], [place], "o", color=_COLOURS[0], markersize=4.5)
+        each = record["random"]["of_each"]
+        left.plot(each, np.full(len(each), places[-1]), ".", color="0.5", markersize=3, zorder=0)
+        for place, entry in zip(places, record["sets"], strict=False):
+            right.plot([axis_of[n] for n in entry["channels"]], [place] * len(entry["channels"]), "|",
+                       color=_COLOURS[0], markersize=12, markeredgewidth=2)  # fmt: skip
+        right.set_xlim(min(axis_of), max(axis_of))
+        left.set_yticks(places, [wrapped(name, _NAME) for name in rows], fontsize=8)
+        left.set_ylim(-0.6, len(rows) - 0.4)
+        left.set_xlabel("information, bits (more is better)", fontsize=8)
+        right.set_xlabel(label, fontsize=8)
+        for axis in (left, right):
+            axis.grid(axis="x", color="0.92")
         return svg(figure)
 
 

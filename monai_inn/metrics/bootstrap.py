@@ -9,6 +9,8 @@ from torch import Tensor
 
 __all__ = ["bootstrap_bounds", "mean_of_cases", "median_of_cases"]
 
+_VALUES = 1_000_000  # resampled at a time
+
 
 def mean_of_cases(values: Tensor) -> Tensor:
     """Return the mean over the cases, ``(N, …)`` to ``(…)``."""
@@ -34,7 +36,8 @@ def bootstrap_bounds(
 
     Args:
         values: one row a case, shape ``(N, …)``.
-        statistic: from rows ``(N, …)`` to what is bounded, such as ``mean_of_cases``.
+        statistic: from rows ``(N, …)`` to what is bounded, such as ``mean_of_cases``; it gets many resamplings
+            at once, ``(N, resamplings, …)``, and must keep their axis.
         n: number of resamplings.
         seed: seed of the resampling.
         confidence: coverage of the interval.
@@ -51,8 +54,10 @@ def bootstrap_bounds(
             "resampling, and a confidence between 0 and 1."
         )
     generator = torch.Generator().manual_seed(seed)
-    draws = (torch.randint(len(values), (len(values),), generator=generator) for _ in range(n))
-    found = torch.stack([statistic(values[rows]) for rows in draws]).sort(0).values
+    draws = torch.randint(len(values), (n, len(values)), generator=generator)
+    together = max(1, _VALUES // values.numel())
+    parts = [statistic(values[rows.T]) for rows in draws.split(together)]
+    found = torch.cat(parts).sort(0).values
     # Order statistics and no interpolation: between −inf and a number there is nothing.
     low = round((1 - confidence) / 2 * (n - 1))
     return found[low], found[n - 1 - low]

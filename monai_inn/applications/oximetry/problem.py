@@ -87,6 +87,7 @@ class Oximetry(InverseProblem):
     """
 
     name: ClassVar[str] = "oximetry"
+    is_relative = True
 
     def __init__(
         self,
@@ -288,6 +289,15 @@ class Oximetry(InverseProblem):
     def features(self, y: Tensor) -> Tensor:
         """Return the isometric log-ratios ``(…, C - 1)`` of band values ``(…, C)``."""
         return isometric_log_ratio(y)
+
+    def channel_features(self, y: Tensor) -> Tensor:
+        """Return the logarithm of each band, ``(…, C)``."""
+        return y.clamp_min(_DARKEST).log()
+
+    def with_light(self, share: float) -> Oximetry:
+        """Return the problem of the same camera with another share of the light in each band."""
+        config: dict[str, Any] = {**self.to_config(), **self.tensors}
+        return type(self)(**{**config, "camera": under_light(self.camera, share)})
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether pixels ``(…, C)`` are finite, not black, and positive in three quarters of the bands."""
