@@ -128,6 +128,28 @@ def test_devices_get_equal_trainings_and_the_same_phantoms(compared, devices):
     assert y.shape[1] == 3
 
 
+class WithGain(LinearGaussian):
+    """A device with a further unknown of its own, which adds to every channel."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 1)
+        self.parameters = (*self.parameters, Parameter("offset", "1", -1.0, 1.0))
+
+    def forward(self, theta):
+        return super().forward(theta[..., :2]) + theta[..., 2:]
+
+
+def test_a_device_may_have_nuisances_of_its_own():
+    plain = LinearGaussian(2, 1)
+    pair = [plain, WithGain()]
+    check_devices(dict(zip("ab", pair, strict=True)))
+    (one, _), (two, y) = fresh_simulations_of_each(pair, 4000, seed=0)
+    assert torch.equal(one, two[:, :2])
+    residual = y - pair[1].forward(two)
+    assert float(residual.std()) == pytest.approx(plain.noise_sd, rel=0.05)
+    assert abs(float(torch.corrcoef(torch.cat([residual, two], 1).T)[0, 1:].abs().max())) < 0.07
+
+
 def test_a_share_of_the_light_is_more_noise():
     usual, dark = (Oximetry.of_device(f"rgb_nikon_d5100{light}").camera for light in ("", "@light=0.25"))
     assert dark.white_snr == pytest.approx([snr / 2 for snr in usual.white_snr])
@@ -150,7 +172,7 @@ def test_devices_that_cannot_be_compared_are_refused(devices, tmp_path):
     one = devices["1"]
     for others, message in (
         ({}, "1 device(s) given; a comparison needs at least two"),
-        ({"b": LinearGaussian(3, 1)}, "different problems|their parameters are x1, x2 and x1, x2, x3"),
+        ({"b": LinearGaussian(3, 1)}, "their targets are x1, x2 and x1, x2, x3"),
         (
             {"b": create("inverse_ballistics")},
             "they belong to different problems",

@@ -27,7 +27,7 @@ from monai_inn.files import read_json
 from monai_inn.folders import check_target
 from monai_inn.inferers import FittedPosterior
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.base import drawn
+from monai_inn.problems.base import FlatPrior, drawn
 from monai_inn.problems.valid import fresh_simulations_of_each
 from monai_inn.seeding import stream
 from monai_inn.training import Recipe
@@ -62,8 +62,8 @@ def compare_devices(
     interrupted comparison continues, and a further device can be added.
 
     Args:
-        devices: the problem as each device measures it, by what people call the device. What is unknown must
-            be the same for all.
+        devices: the problem as each device measures it, by what people call the device. Targets and
+            their prior must be the same for all.
         out: folder to write: ``devices.json``, ``index.html``, ``devices.csv`` and a bundle for each device.
         minutes: time budget of the first training; without it and a recipe the full one is used.
         cases: phantoms that all devices see; those that any device cannot measure are left out.
@@ -108,7 +108,7 @@ def compare_devices(
 
 
 def check_devices(devices: Mapping[str, InverseProblem]) -> None:
-    """Check that problems differ in what is measured and in nothing that is unknown.
+    """Check that problems ask for the same parameters, and differ in what is measured.
 
     Raises:
         ValueError: if they do, or there are fewer than two, or two would have the same folder.
@@ -125,23 +125,26 @@ def check_devices(devices: Mapping[str, InverseProblem]) -> None:
         if difference:
             raise ValueError(
                 f"devices {first!r} and {name!r} cannot be compared: {difference}. Devices of a comparison "
-                "differ in what they measure, not in what is unknown."
+                "differ in what they measure, not in what is asked for."
             )
 
 
 def _difference(one: InverseProblem, other: InverseProblem) -> str:
     """What tells two problems apart beside their devices; empty for nothing."""
-    if type(one) is not type(other):
+    if one.name != other.name:
         return f"they belong to different problems, {one.name!r} and {other.name!r}"
-    if one.space.names != other.space.names:
-        return f"their parameters are {', '.join(one.space.names)} and {', '.join(other.space.names)}"
     if one.targets != other.targets:
         return f"their targets are {', '.join(one.targets)} and {', '.join(other.targets)}"
     for name in one.targets:
         a, b = (p.space.parameters[p.space.index(name)] for p in (one, other))
         if a != b:
             return f"{name} is {a.low:g} to {a.high:g} for one and {b.low:g} to {b.high:g} for the other"
-    shown = [drawn(p.prior, stream(0, "devices"))[:, : len(one.targets)] for p in (one, other)]
+    if all(type(p.prior) is FlatPrior for p in (one, other)):
+        return ""
+    # Parameters that depend on one another can be the same for both only if all of them are.
+    if one.parameters != other.parameters:
+        return f"their parameters are {', '.join(one.space.names)} and {', '.join(other.space.names)}"
+    shown = [drawn(p.prior, stream(0, "devices")) for p in (one, other)]
     return "" if torch.equal(*shown) else "their priors differ"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import MaxNLocator
 
 from monai_inn.validation.plots import FONT, INK, WIDTH_IN, new_figure, signed, svg, wrapped
 
@@ -141,7 +142,9 @@ def bands_plot(record: Mapping[str, Any]) -> str:
         for place, entry in zip(places, record["sets"], strict=False):
             right.plot([axis_of[n] for n in entry["channels"]], [place] * len(entry["channels"]), "|",
                        color=_COLOURS[0], markersize=12, markeredgewidth=2)  # fmt: skip
-        right.set_xlim(min(axis_of), max(axis_of))
+        margin = 0.03 * (max(axis_of) - min(axis_of))
+        right.set_xlim(min(axis_of) - margin, max(axis_of) + margin)
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.set_yticks(places, [wrapped(name, _NAME) for name in rows], fontsize=8)
         left.set_ylim(-0.6, len(rows) - 0.4)
         left.set_xlabel("information, bits (more is better)", fontsize=8)

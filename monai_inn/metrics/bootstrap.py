@@ -36,7 +36,7 @@ def bootstrap_bounds(
 
     Args:
         values: one row a case, shape ``(N, …)``.
-        statistic: from rows ``(N, …)`` to what is bounded, such as ``mean_of_cases``; it gets many resamplings
+        statistic: from rows ``(N, …)`` to what is bounded, as ``mean_of_cases``; it gets many resamplings
             at once, ``(N, resamplings, …)``, and must keep their axis.
         n: number of resamplings.
         seed: seed of the resampling.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.parameters import Parameter
+from monai_inn.seeding import stream
 
 __all__ = ["fresh_simulations", "fresh_simulations_of_each", "rows_of_valid", "valid_simulations"]
 
@@ -39,8 +41,25 @@ def fresh_simulations(problem: InverseProblem, n: int, seed: int) -> tuple[Tenso
 def fresh_simulations_of_each(
     problems: Sequence[InverseProblem], n: int, seed: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return up to ``n`` fresh pairs of each problem, of the same prior draws, valid for all of them."""
-    pairs = [problem.simulate(rows_of_valid(n), seed + _FRESH) for problem in problems]
+    """Return up to ``n`` fresh pairs of each problem, valid for all of them.
+
+    Parameters that a problem shares with the first have the same values; that takes independent parameters.
+    """
+    draws = problems[0].simulate_clean(rows_of_valid(n), seed + _FRESH)[0]
+    first = dict(zip(problems[0].parameters, draws.unbind(-1), strict=True))
+    pairs = [_with_values(problem, first, rows_of_valid(n), seed + _FRESH) for problem in problems]
     valid = [problem.is_valid(y) for problem, (_, y) in zip(problems, pairs, strict=True)]
     keep = torch.nonzero(torch.stack(valid).all(0)).squeeze(1)[:n]
     return [(theta[keep], y[keep]) for theta, y in pairs]
+
+
+def _with_values(
+    problem: InverseProblem, given: Mapping[Parameter, Tensor], n: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Simulated pairs in which some parameters have given values ``(n,)``."""
+    theta, y = problem.simulate(n, seed)
+    columns = zip(problem.parameters, theta.unbind(-1), strict=True)
+    values = torch.stack([given.get(p, own) for p, own in columns], -1)
+    if torch.equal(values, theta):
+        return theta, y
+    return values, problem.noise(problem.simulate_again(values, y), stream(seed, "noise of given values"))
