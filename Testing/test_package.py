@@ -31,6 +31,7 @@ LAYERS = (
     {"bundles"},
     {"reports"},
     {"validation"},
+    {"devices"},
     {"viewer"},
     {"arguments"},
     {"plain", "verbs"},

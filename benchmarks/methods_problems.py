@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems import InverseBallistics, InverseKinematics, InverseProblem, Oximetry
-from monai_inn.training.measure import valid_simulations
+from monai_inn.problems.valid import valid_simulations
 
 _TEST_SEED, _REFERENCE_SEED = 303, 404
 _STEP_RAD = 1e-3

@@ -217,6 +217,42 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     add_many(sub, "source")
 
     sub = verb(
+        "compare-devices",
+        verbs.compare_devices,
+        "train every device of a problem equally and show which tells how much about which parameter",
+        plain.compared,
+    )
+    sub.add_argument("problem", metavar="PROBLEM", help="name of a problem that has devices, such as cameras")
+    sub.add_argument(
+        "--device", action="append", default=[], required=True, dest="specs", metavar="SPEC",
+        help="name or file of a device, with settings if it has some, NAME@light=0.5; repeat it",
+    )  # fmt: skip
+    sub.add_argument("-o", "--out", required=True, help="folder to write, or to continue")
+    sub.add_argument(
+        "--minutes", type=float, help="time budget of one training; without it the full recipe is trained"
+    )
+    sub.add_argument("--cases", type=int, default=1000, help="phantoms that every device sees (1000)")
+
+    sub = verb(
+        "design-bands",
+        verbs.design_bands,
+        "choose the bands that tell most, out of all that a device has; measure by how much they are better",
+        plain.designed,
+    )
+    _add_problem(sub, argv)
+    sub.add_argument("--bands", type=int, required=True, metavar="K", help="bands to choose")
+    sub.add_argument(
+        "--device", dest="spec", metavar="SPEC", help="device whose bands to choose from, NAME@light=0.5"
+    )
+    sub.add_argument("--parameter", action="append", default=[], dest="parameters", metavar="NAME",
+                     help="what they shall tell about; may be repeated (all that maps show)")  # fmt: skip
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument(
+        "--minutes", type=float, help="time budget of the training; without it the full recipe is trained"
+    )
+    sub.add_argument("--cases", type=int, default=1000, help="phantoms that figures are measured on (1000)")
+
+    sub = verb(
         "convert",
         verbs.convert,
         "write an image of any format as NRRD, which 3D Slicer reads",

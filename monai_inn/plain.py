@@ -9,8 +9,10 @@ from typing import Any
 __all__ = [
     "bundles",
     "cohort",
+    "compared",
     "converted",
     "demo",
+    "designed",
     "export",
     "exported_network",
     "fit",
@@ -190,6 +192,25 @@ def report(result: Mapping[str, Any]) -> str:
         about = result["recalibration"]
         lines.append(f"recalibration: {about['status']}; bundle: {about['bundle']}")
     return "\n".join([*lines, f"report: {result['out']}/report.html"])
+
+
+def compared(result: Mapping[str, Any]) -> str:
+    """Return what a comparison of devices found."""
+    lines = [f"{len(result['devices'])} devices on the same {result['cases']:,} phantoms", *result["summary"]]
+    return "\n".join([*lines, f"Page, table, figures and a bundle for each: {result['out']}/index.html"])
+
+
+def designed(result: Mapping[str, Any]) -> str:
+    """Return which bands were chosen, and how much better they are."""
+    best, gains = result["sets"][0], result["gains"]
+    words = {"linear": "the linearised choice", "even": "even spacing", "random": "random choices"}
+    chosen = ", ".join(result["channels"][number] for number in best["channels"])
+    lines = [f"Chosen of {len(result['channels'])}: {chosen}", f"{best['bits']['value']:.2f} bits"]
+    for name, gain in gains.items():
+        lines.append(
+            f"{gain['value']:+.2f} bits ({gain['low']:.2f} to {gain['high']:.2f}) against {words[name]}"
+        )
+    return "\n".join([*lines, f"Page, table and figures: {result['out']}/index.html"])
 
 
 def export(result: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bundles",
+    "compare_devices",
     "convert",
     "demo",
+    "design_bands",
     "export",
     "export_network",
     "fit",
@@ -33,8 +36,13 @@ def _problem(arguments: argparse.Namespace) -> InverseProblem:
     """The problem of the command line; what is doubtful about it is said now, before the work begins."""
     from monai_inn.problems.registry import find
 
+    return _warned(lambda: find(arguments.problem).from_options(arguments))
+
+
+def _warned(make: Callable[[], InverseProblem]) -> InverseProblem:
+    """The problem that is made, with its warnings as lines of the command line."""
     with warnings.catch_warnings(record=True) as caught:
-        problem = find(arguments.problem).from_options(arguments)
+        problem = make()
     for warning in caught:
         print(f"monai-inn: WARNING: {' '.join(str(warning.message).split())}", file=sys.stderr, flush=True)
     return problem
@@ -167,6 +175,42 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
         return for_each(arguments, validate_source, options, REPORT, verdicts, {})
     with progress_of(arguments) as show:
         return {"out": arguments.out} | validate_source(**options, progress=show)
+
+
+def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train devices and compare them."""
+    from pathlib import Path
+
+    from monai_inn.devices import compare_devices
+    from monai_inn.problems.registry import find
+
+    kind = find(arguments.problem)
+    devices: dict[str, InverseProblem] = {}
+    for spec in arguments.specs:
+        name = Path(spec).stem if Path(spec).suffix in (".csv", ".json") else Path(spec).name
+        if name in devices:
+            raise ValueError(
+                f"--device {spec} is given twice, or its name {name} is; name the file otherwise."
+            )
+        devices[name] = _warned(functools.partial(kind.of_device, spec))
+    options = given(arguments, "minutes", "cases", "seed") | {"device": device_of("auto")}
+    with progress_of(arguments) as show, _continuable("run the same command again to continue."):
+        return {"out": arguments.out} | compare_devices(devices, arguments.out, **options, progress=show)
+
+
+def design_bands(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Choose bands."""
+    from monai_inn.devices import design_bands
+    from monai_inn.problems.registry import find
+
+    if arguments.spec is None:
+        problem = _problem(arguments)
+    else:
+        problem = _warned(functools.partial(find(arguments.problem).of_device, arguments.spec))
+    options = given(arguments, "bands", "parameters", "minutes", "cases", "seed")
+    with progress_of(arguments) as show:
+        options["device"] = device_of("auto")
+        return {"out": arguments.out} | design_bands(problem, out=arguments.out, **options, progress=show)
 
 
 def convert(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -59,3 +59,21 @@ def test_the_path_of_monai_knows_the_tensors_of_the_problem(fitted, tmp_path):
     image = fitted.problem.simulate(6, seed=2)[1].T.reshape(1, 3, 2, 3)
     maps = map_network(tmp_path / "bundle", samples=32)(image)
     assert torch.equal(maps[:, :4], fitted.maps(image, samples=32)["median"].as_tensor())
+
+
+def test_a_card_has_bits_if_they_were_measured(gaussian_fit):
+    from monai_inn.bundles.card import model_card
+    from monai_inn.bundles.metadata import metadata
+    from monai_inn.inferers import FittedPosterior
+    from monai_inn.training.measure import measure
+
+    card = measure(gaussian_fit, 400, seed=3)
+    both = [
+        FittedPosterior(gaussian_fit.problem, gaussian_fit.network, content)
+        for content in (card, {name: value for name, value in card.items() if name != "information"})
+    ]
+    now, before = (model_card(fitted, metadata(fitted, "b", "0" * 64, 1)) for fitted in both)
+    assert "## Measured information" in now
+    assert f"| x1 | {card['information']['parameters']['x1']['bits']:.4g} |" in now
+    assert "| mapped parameters together |" in now
+    assert "information" not in before.lower().replace("information on", "")

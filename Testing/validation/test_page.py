@@ -136,3 +136,27 @@ def test_a_bundle_is_named_with_version_and_checksum(gaussian_fit, tmp_path, mon
         report["made"][:10],
     ):
         assert fact in text
+
+
+def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(gaussian_fit, tmp_path):
+    source = {"kind": "simulations", "problem": "test"}
+    _, page = page_of(tmp_path, source)
+    assert "<h2>Information</h2>" not in page
+    validate = (
+        "validate",
+        str(tmp_path / "bundle"),
+        "-o",
+        str(tmp_path / "out"),
+        "-n",
+        "64",
+        "--samples",
+        "15",
+    )
+    gaussian_fit.save(tmp_path / "bundle")
+    assert main(validate) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    page = without_drawings((tmp_path / "out" / "report.html").read_text())
+    assert list(report["information"]["parameters"]) == ["x1", "x2", "x3", "x4"]
+    assert "<td>Component 1 of the hidden vector</td>" in page.split("<h2>Information</h2>")[1]
+    assert "<td>targets together</td>" in page
+    assert "<td>all parameters together</td>" not in page  # there are no nuisances

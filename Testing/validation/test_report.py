@@ -10,6 +10,7 @@ from known_cases import SEED, described, gaussian_cases
 
 from monai_inn.bundles import load
 from monai_inn.cli import main
+from monai_inn.problems.valid import fresh_simulations
 from monai_inn.validation import Cases, Images, check_report, simulated_cases, write_report
 
 
@@ -72,7 +73,7 @@ def test_images_are_shown_as_maps(tmp_path):
 
 def test_a_fitted_posterior_is_validated_on_its_own_simulations(gaussian_fit, tmp_path):
     cases = simulated_cases(gaussian_fit, 120, 31, seed=3)
-    truth, y = gaussian_fit.problem.simulate(120, seed=3)
+    truth, y = fresh_simulations(gaussian_fit.problem, 120, seed=3)
     assert torch.equal(cases.truth, truth)
     assert cases.samples.shape == (31, 120, 4)
     # The residuals of the truth are the noise.

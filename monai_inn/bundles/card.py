@@ -30,6 +30,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         _data(fitted, metadata),
         _prior(fitted),
         _calibration(fitted.card),
+        *_information(fitted.card),
         *_recalibration(fitted.card),
         _trust(fitted.card),
         "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits),
@@ -103,6 +104,28 @@ def _calibration(card: dict[str, Any]) -> str:
         "so.\n\n"
         f"{_table(head, rows)}"
     )
+
+
+def _information(card: dict[str, Any]) -> list[str]:
+    """The section on bits, if they were measured; bundles of former releases have none."""
+    gain = card.get("information")
+    if gain is None:
+        return []
+    joint = {"mapped parameters together": gain["targets"]}
+    if gain["every"] != gain["targets"]:  # there are nuisances
+        joint["all parameters together"] = gain["every"]
+    rows = (
+        (name, *(_number(row[figure]) for figure in ("bits", "low", "high")))
+        for name, row in {**gain["parameters"], **joint}.items()
+        if row is not None
+    )
+    return [
+        "## Measured information\n\n"
+        f"What an observation tells beyond the prior, in bits, on {_number(gain['cases'])} simulations. "
+        "One bit halves the range of possible values; 0 means that nothing is learned. The figures are lower "
+        "bounds of what the measurement holds.\n\n"
+        f"{_table(('parameter', 'bits', '95 % bounds from', 'to'), rows)}"
+    ]
 
 
 def _recalibration(card: dict[str, Any]) -> list[str]:

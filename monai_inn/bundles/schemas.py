@@ -65,12 +65,14 @@ _REPAIR = object_of(
         "groups": {"type": "array", "items": object_of({"parameters": TEXTS})},
     },
 )
+_BITS = {"anyOf": [{"type": "null"}, object_of({"bits low high": NUMBER})]}
 _CARD = object_of(
     {},
     {
         "parameters": each(object_of({"calibration_error": NUMBER}, {"sbc_p contraction": NUMBER})),
         "measured_on": object_of({}, {"simulations seed": NUMBER}),
         "nll calibration_noise_floor_95": NUMBER,
+        "information": object_of({"cases": SIZE, "parameters": each(_BITS), "targets every": _BITS}),
         "ood": each(NUMBER),
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes
+from monai_inn.metrics.bootstrap import bootstrap_bounds
 from monai_inn.metrics.calibration import (
     calibration_curve,
     calibration_error,
@@ -20,6 +21,7 @@ from monai_inn.metrics.coverage import (
 from monai_inn.metrics.detection import auroc, average_precision, bootstrap_interval, fpr_at_tpr
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.grid import grid_divergence, posterior_grid
+from monai_inn.metrics.information import InformationGain, information_gain
 from monai_inn.metrics.modes import (
     Mode,
     ModeSpace,
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Application",
     "ConformalThreshold",
+    "InformationGain",
     "Mode",
     "ModeSpace",
     "Pose",
     "PosteriorMetric",
     "auroc",
     "average_precision",
+    "bootstrap_bounds",
     "bootstrap_interval",
     "c2st",
     "calibration_curve",
@@ -69,6 +73,7 @@ __all__ = [
     "fpr_at_tpr",
     "grid_divergence",
     "hds_length",
+    "information_gain",
     "interval_width",
     "joint_pairs",
     "log_score",

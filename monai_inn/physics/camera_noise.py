@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monai_inn.physics.cameras import Camera
 
-__all__ = ["add_noise"]
+__all__ = ["add_noise", "under_light"]
 
 
 def add_noise(camera: Camera, y: Tensor, generator: torch.Generator | None, per_image: bool) -> Tensor:
@@ -60,6 +61,23 @@ def add_noise(camera: Camera, y: Tensor, generator: torch.Generator | None, per_
     snr = (low + (high - low) * uniform(shared)).exp()
     noisy = y + (y.clamp_min(0) / snr.square() + camera.read_noise**2).sqrt() * normal(tuple(y.shape))
     return noisy.movedim(-1, axis)
+
+
+def under_light(camera: Camera, share: float) -> Camera:
+    """Return a camera that gets another share of the light for which its noise is given.
+
+    The shot noise relative to white grows as 1 / √share, the read noise as 1 / share.
+
+    Raises:
+        ValueError: if the share is not positive.
+    """
+    if not 0 < share < math.inf:
+        raise ValueError(
+            f"camera {camera.name!r}: light = {share}; give a positive share of the usual light."
+        )
+    low, high = (snr * math.sqrt(share) for snr in camera.white_snr)
+    name = camera.name if share == 1 else f"{camera.name}, light × {share:g}"
+    return replace(camera, name=name, white_snr=(low, high), read_noise=camera.read_noise / share)
 
 
 @functools.lru_cache(maxsize=16)

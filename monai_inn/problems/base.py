@@ -70,6 +70,8 @@ class InverseProblem(abc.ABC):
         observation: what an observation holds.
         encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
             of a class that ``networks.register`` knows; ``None`` for the usual one of such observations.
+        is_relative: whether only differences between ``channel_features`` mean something, as of logarithms of
+            light of unknown strength.
         storage_dtype: number format in which a training pool keeps noise-free observations.
     """
 
@@ -78,6 +80,7 @@ class InverseProblem(abc.ABC):
     observation: Observation
     targets: tuple[str, ...]
     can_simulate: bool = True
+    is_relative: bool = False
     encoder: Mapping[str, Any] | None = None
     storage_dtype: torch.dtype = torch.float32
 
@@ -127,6 +130,20 @@ class InverseProblem(abc.ABC):
         return cls()
 
     @classmethod
+    def of_device(cls, spec: str) -> InverseProblem:
+        """Return the problem as a device measures it, for comparisons of devices.
+
+        Args:
+            spec: a name or file and settings, see ``devices.settings_of``.
+
+        Raises:
+            ValueError: if there is no such device, or the problem has none.
+        """
+        raise ValueError(
+            f"the problem {cls.name!r} has no devices to compare; a problem offers them by its of_device."
+        )
+
+    @classmethod
     def choices(cls) -> dict[str, list[str]]:
         """Return what the problem can be made for, such as names of devices, by what they are; for lists."""
         return {}
@@ -139,6 +156,17 @@ class InverseProblem(abc.ABC):
     def features(self, y: Tensor) -> Tensor:
         """Return what the posterior is conditioned on, ``(…, F)``; the observations ``(…, C)`` here."""
         return y
+
+    def channel_features(self, y: Tensor) -> Tensor:
+        """Return what each channel of ``(…, C)`` tells for itself, same shape, NaN for NaN; ``y`` here."""
+        return y
+
+    def with_light(self, share: float) -> InverseProblem:
+        """Return the problem with another share of the light in each channel, which sets the noise.
+
+        Where noise does not depend on light, or nothing is known of it, that is the problem itself.
+        """
+        return self
 
     def density_features(self, y: Tensor) -> Tensor:
         """Return what the out-of-distribution density sees of observations ``(…, C)``; ``features`` here."""

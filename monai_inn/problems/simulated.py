@@ -177,14 +177,19 @@ class Simulated(InverseProblem):
         """Say which seed stands for what; each gets a part of its own of finished simulations."""
         self._measured = measured
         if self._simulator is None:
-            total = len(self._part(measured))
+            total = 0 if self._stored is None else len(self._stored[0])
             ends = [0, *(round(total * share) for share in np.cumsum(_PARTS))]
             seeds = (training, held_out, thresholds, measured)
             self._parts = {seed: range(*ends[i : i + 2]) for i, seed in enumerate(seeds)}
 
     def _part(self, seed: int) -> range:
-        """Rows of the finished simulations that belong to a seed; all of them if nothing was said."""
-        return self._parts.get(seed, range(0 if self._stored is None else len(self._stored[0])))
+        """Rows of the finished simulations that belong to a seed; all of them if nothing was said.
+
+        To any other seed belong those that the training has not seen.
+        """
+        unseen = self._parts.get(-1 if self._measured is None else self._measured)
+        every = range(0 if self._stored is None else len(self._stored[0]))
+        return self._parts.get(seed, every if unseen is None else unseen)
 
     def _from_store(self, n: int, seed: int, first: int) -> tuple[Tensor, Tensor]:
         part = self._part(seed)

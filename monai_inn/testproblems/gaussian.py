@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.devices import settings_of
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
 
 __all__ = ["GaussianUniform", "LinearGaussian"]
@@ -48,6 +49,14 @@ class LinearGaussian(WhiteNoise):
         generator = torch.Generator().manual_seed(matrix_seed)
         matrix = torch.randn(num_observations, num_parameters, generator=generator, dtype=torch.float64)
         self.matrix = matrix / num_parameters**0.5
+
+    @classmethod
+    def of_device(cls, spec: str) -> LinearGaussian:
+        """Return the problem of so many observations, such as ``"3"`` or ``"3@noise_sd=0.1"``."""
+        number, settings = settings_of(spec, ("noise_sd",))
+        if not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"device {spec!r}: give a number of observations, such as '3@noise_sd=0.1'.")
+        return cls(num_observations=int(number), noise_sd=settings.get("noise_sd", 0.3))
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return ``A x``, shape ``(…, C)``."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import BLOCK
+from monai_inn.problems.valid import rows_of_valid
 from monai_inn.training.engine import Stage
-from monai_inn.training.measure import rows_of_valid
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.ranks import Ranks

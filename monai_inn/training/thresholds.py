@@ -11,7 +11,7 @@ from monai_inn.metrics.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.explanation import Explanation
 from monai_inn.problems import InverseProblem
-from monai_inn.training.measure import valid_simulations
+from monai_inn.problems.valid import valid_simulations
 
 __all__ = ["explanation_sizes", "set_thresholds"]
 

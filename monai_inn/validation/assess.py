@@ -74,6 +74,7 @@ def validate(
         "conditional": _conditional(cases, figures, pit, tolerance, bins),
         "joint": joint_figures(cases, seed),
         "modes": mode_figures(cases, mode_tolerance or {}, seed),
+        "information": None if cases.information is None else cases.information.summary(seed),
         "trust": None if cases.trust is None else dict(cases.trust),
         "notes": _notes(cases),
     }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.metrics.cases import check_cases
+from monai_inn.metrics.information import InformationGain
 from monai_inn.problems import Parameter, ParameterSpace
 
 __all__ = ["Cases", "Images", "describe", "pixel_cases"]
@@ -55,6 +56,7 @@ class Cases:
         log_prob: log density of the truth in nats, shape ``(N,)``, if known.
         residuals: measured minus resimulated observation of a posterior draw, and of the truth, ``(N, C)``.
         trust: figures of the out-of-distribution guard, JSON-ready.
+        information: bits of every case.
         images: where the cases lie, if they are pixels.
 
     Raises:
@@ -70,6 +72,7 @@ class Cases:
     log_prob: Tensor | None = None
     residuals: tuple[Tensor, Tensor] | None = None
     trust: Mapping[str, Any] | None = None
+    information: InformationGain | None = None
     images: Images | None = None
 
     def __post_init__(self) -> None:

@@ -12,8 +12,8 @@ from monai_inn.bundles.reading import load
 from monai_inn.networks.contracts import require
 from monai_inn.problems import InverseProblem, ParameterSpace, create, names
 from monai_inn.problems.base import BLOCK
+from monai_inn.problems.valid import valid_simulations
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
-from monai_inn.training.measure import valid_simulations
 
 __all__ = ["check_problem"]
 

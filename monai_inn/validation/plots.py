@@ -17,10 +17,24 @@ from numpy.typing import NDArray
 
 from monai_inn.metrics.ecdf import EcdfDifference
 
-__all__ = ["conditional_plot", "coverage_plot", "ecdf_plot", "image_plots", "svg", "tarp_plot", "width_plot"]
+__all__ = [
+    "FONT",
+    "INK",
+    "WIDTH_IN",
+    "conditional_plot",
+    "coverage_plot",
+    "ecdf_plot",
+    "image_plots",
+    "new_figure",
+    "signed",
+    "svg",
+    "tarp_plot",
+    "width_plot",
+    "wrapped",
+]
 
-_GOOD, _BAND, _INK = "#dfeee6", "0.87", "0.25"
-_WIDTH_IN = 8.0  # of a drawing; paper shrinks it to 7.3
+_GOOD, _BAND, INK = "#dfeee6", "0.87", "0.25"
+WIDTH_IN = 8.0  # of a drawing; paper shrinks it to 7.3
 _COLUMNS, _TITLE, _ROW = (
     5,
     22,
@@ -32,7 +46,7 @@ STATUS_COLOURS = {
     "undecided": "#8a6d00",
     "miscalibrated": "#b3261e",
 }
-_FONT: dict[Any, Any] = {
+FONT: dict[Any, Any] = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "svg.hashsalt": "monai_inn",
@@ -43,18 +57,20 @@ _FONT: dict[Any, Any] = {
 def svg(figure: Figure) -> str:
     """Return a figure as the text of an ``<svg>`` element; the same figure always gives the same text."""
     buffer = io.StringIO()
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(FONT):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     return text[text.index("<svg") :]
 
 
-def _figure(width: float, height: float) -> Figure:
-    with matplotlib.rc_context(_FONT):
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches; what is drawn should be drawn under ``FONT``."""
+    with matplotlib.rc_context(FONT):
         return Figure(figsize=(width, height), layout="constrained")
 
 
-def _lines(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
+    """Return a text in lines of at most so many characters."""
     return "\n".join(textwrap.wrap(text, width))
 
 
@@ -62,8 +78,8 @@ def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence
     """Draw width and shift of the named parameters with their bounds, over the tolerance."""
     entries = [entry for entry in report["parameters"] if entry["name"] in names]
     tolerance = report["tolerance"]
-    with matplotlib.rc_context(_FONT):
-        figure = _figure(_WIDTH_IN, 0.9 + 0.34 * len(entries))
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(WIDTH_IN, 0.9 + 0.34 * len(entries))
         axes = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(entries))[::-1]
         blocks = (
@@ -72,7 +88,7 @@ def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence
         )
         for axis, (name, factor, offset, limit, label) in zip(axes, blocks, strict=True):
             axis.axvspan(-limit * factor, limit * factor, color=_GOOD, label="tolerance")
-            axis.axvline(0, color=_INK, linewidth=0.8)
+            axis.axvline(0, color=INK, linewidth=0.8)
             for row, entry in zip(rows, entries, strict=True):
                 low, value, high = (factor * (entry[name][k] + offset) for k in ("low", "value", "high"))
                 colour = STATUS_COLOURS[entry["status"]]
@@ -81,7 +97,7 @@ def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence
             axis.set_xlabel(label)
             axis.grid(axis="x", color="0.92")
             axis.set_axisbelow(True)
-        axes[0].set_yticks(rows, [_lines(words[entry["name"]], _ROW) for entry in entries], fontsize=8)
+        axes[0].set_yticks(rows, [wrapped(words[entry["name"]], _ROW) for entry in entries], fontsize=8)
         axes[0].text(0.01, 1.01, "too narrow", transform=axes[0].transAxes, fontsize=8, va="bottom")
         axes[0].text(0.99, 1.01, "too wide", transform=axes[0].transAxes, fontsize=8, va="bottom", ha="right")
         axes[1].text(0.01, 1.01, "too low", transform=axes[1].transAxes, fontsize=8, va="bottom")
@@ -92,7 +108,7 @@ def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence
 def _panels(count: int, height: float = 1.65) -> tuple[Figure, list[Any]]:
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = _figure(max(_WIDTH_IN / _COLUMNS * columns, 4.0), height * rows + 0.4)
+    figure = new_figure(max(WIDTH_IN / _COLUMNS * columns, 4.0), height * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     flat = list(axes.ravel())
     for axis in flat[count:]:
@@ -120,13 +136,13 @@ def _curves(
     linewidth: float, step: Any = None,
 ) -> str:  # fmt: skip
     """One panel for each name: a curve around zero with its band."""
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(FONT):
         figure, axes = _panels(len(names))
         for axis, name, row in zip(axes, names, rows, strict=True):
             axis.fill_between(x, low, high, color=_BAND, step=step)
             axis.plot(x, row, color="#00508c", linewidth=linewidth)
-            axis.axhline(0, color=_INK, linewidth=0.6)
-            axis.set_title(_lines(name, _TITLE), fontsize=8)
+            axis.axhline(0, color=INK, linewidth=0.6)
+            axis.set_title(wrapped(name, _TITLE), fontsize=8)
             axis.set_xlim(0, end)
         figure.supxlabel(labels[0], fontsize=9)
         figure.supylabel(labels[1], fontsize=9)
@@ -143,12 +159,12 @@ def ecdf_plot(names: list[str], ecdf: EcdfDifference) -> str:
 def tarp_plot(block: dict[str, Any]) -> str:
     """Draw the expected coverage of the joint posterior with bootstrap bounds."""
     level = 100 * np.array(block["level"])
-    with matplotlib.rc_context(_FONT):
-        figure = _figure(3.9, 3.4)
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(3.9, 3.4)
         axis = figure.subplots()
         axis.fill_between(level, 100 * np.array(block["low"]), 100 * np.array(block["high"]), color=_BAND)
         axis.plot(level, 100 * np.array(block["coverage"]), color="#00508c", linewidth=1.3)
-        axis.plot([0, 100], [0, 100], color=_INK, linewidth=0.8, linestyle="--")
+        axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle="--")
         axis.set(xlim=(0, 100), ylim=(0, 100), xlabel="nominal coverage, %", ylabel="measured coverage, %")
         return svg(figure)
 
@@ -172,8 +188,8 @@ def conditional_plot(
     edges = [next(e for e in chosen if e["bin"] == k) for k in bins]
     labels = [f"{edges[0]['low']:.3g}", *(f"{edge['high']:.3g}" for edge in edges)]
     unit = "" if edges[0]["unit"] == "1" else f" ({edges[0]['unit']})"
-    with matplotlib.rc_context(_FONT):
-        figure = _figure(_WIDTH_IN, max(1.1 + 0.3 * len(names), 2.2))
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(WIDTH_IN, max(1.1 + 0.3 * len(names), 2.2))
         figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
         axes = figure.subplots(1, 2, sharey=True)
         kinds = (
@@ -183,7 +199,7 @@ def conditional_plot(
         for axis, picture, mark, (label, limit, form) in zip(axes, values, marks, kinds, strict=True):
             axis.imshow(picture, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
             for (row, column), value in np.ndenumerate(picture):
-                text = _signed(form, value) + ("*" if mark[row, column] else "")
+                text = signed(form, value) + ("*" if mark[row, column] else "")
                 colour = "white" if abs(value) > 0.7 * limit else "black"
                 weight = "bold" if mark[row, column] else "normal"
                 axis.text(
@@ -192,11 +208,12 @@ def conditional_plot(
             axis.set_xticks(np.arange(len(bins) + 1) - 0.5, labels, fontsize=7)
             axis.set_title(label, fontsize=8)
         figure.supxlabel(f"{words[by]}{unit}: estimate, in equally filled bins", fontsize=9)
-        axes[0].set_yticks(np.arange(len(names)), [_lines(words[n], _ROW) for n in names], fontsize=8)
+        axes[0].set_yticks(np.arange(len(names)), [wrapped(words[n], _ROW) for n in names], fontsize=8)
         return svg(figure)
 
 
-def _signed(form: str, value: float) -> str:
+def signed(form: str, value: float) -> str:
+    """Return a number in a form such as ``"{:+.2f}"``, with a minus sign and without that of a zero."""
     text = form.format(value)
     return text.replace("-", "−") if text.strip("+-0.") else "0"
 
@@ -208,8 +225,8 @@ def image_plots(maps: list[tuple[str, str, NDArray[np.float64], float | None]]) 
         maps: title, unit, image ``(rows, columns)`` with NaN outside, and half the range of a symmetric scale
             (``None``: from the values).
     """
-    with matplotlib.rc_context(_FONT):
-        figure = _figure(_WIDTH_IN, 0.66 * _WIDTH_IN / len(maps) + 0.9)
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(WIDTH_IN, 0.66 * WIDTH_IN / len(maps) + 0.9)
         for axis, (title, unit, image, limit) in zip(
             figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True
         ):

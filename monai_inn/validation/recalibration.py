@@ -16,7 +16,8 @@ from monai_inn.folders import check_target
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment, Base
-from monai_inn.training.measure import measure, valid_simulations
+from monai_inn.problems.valid import valid_simulations
+from monai_inn.training.measure import measure
 from monai_inn.validation import simulated
 
 __all__ = ["recalibrate", "recalibrate_bundle"]

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.circles import Circles
-from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, pit
+from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, information_gain, pit
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
+from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import seeded
-from monai_inn.training.measure import valid_simulations
 from monai_inn.validation.cases import Cases
 
 __all__ = [
@@ -38,6 +38,7 @@ def simulated_cases(
     n: int = 4000,
     samples: int = 255,
     *,
+    simulations: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Cases:
@@ -47,7 +48,8 @@ def simulated_cases(
         fitted: the trained posterior.
         n: number of simulations.
         samples: posterior samples for each; with one less than a power of two, bins of ranks are equal.
-        seed: seed of simulations and samples. Seeds of training are far from any that one counts up to.
+        simulations: parameters ``(n, D)`` in physical units and observations ``(n, C)`` in their place.
+        seed: seed of simulations and samples; those of a training with the same seed are others.
         progress: called with the share that is done.
 
     Raises:
@@ -56,7 +58,7 @@ def simulated_cases(
     problem = fitted.problem
     if n < 1 or samples < 1:
         raise ValueError(f"n = {n} simulations, samples = {samples}: give positive numbers.")
-    truth, y = valid_simulations(problem, n, seed)
+    truth, y = fresh_simulations(problem, n, seed) if simulations is None else simulations
     draws, log_prob = [], []
     parts = list(zip(y.split(_ROWS), truth.split(_ROWS), strict=True))
     with seeded(seed):
@@ -82,6 +84,7 @@ def simulated_cases(
         log_prob=torch.cat(log_prob),
         residuals=residuals,  # type: ignore[arg-type]
         trust=_trust(fitted, y),
+        information=information_gain(fitted, simulations=(truth, y), seed=seed),
     )
 
 

@@ -17,6 +17,7 @@ from monai_inn.applications.oximetry.bands import band_groups, smooth_deviations
 from monai_inn.applications.oximetry.priors import PARAMETERS
 from monai_inn.applications.oximetry.priors import nuisances as nuisances_of
 from monai_inn.physics import tissue
+from monai_inn.physics.camera_noise import under_light
 from monai_inn.physics.cameras import Camera, load, names
 from monai_inn.physics.discrepancy import Discrepancy
 from monai_inn.physics.discrepancy import load as load_discrepancy
@@ -26,6 +27,7 @@ from monai_inn.physics.layers_kernel import diffuse_reflectance
 from monai_inn.physics.log_ratio import isometric_log_ratio
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import BLOCK, InverseProblem
+from monai_inn.problems.devices import settings_of
 from monai_inn.problems.observation import Observation
 
 __all__ = ["Oximetry"]
@@ -85,6 +87,7 @@ class Oximetry(InverseProblem):
     """
 
     name: ClassVar[str] = "oximetry"
+    is_relative = True
 
     def __init__(
         self,
@@ -287,6 +290,15 @@ class Oximetry(InverseProblem):
         """Return the isometric log-ratios ``(…, C - 1)`` of band values ``(…, C)``."""
         return isometric_log_ratio(y)
 
+    def channel_features(self, y: Tensor) -> Tensor:
+        """Return the logarithm of each band, ``(…, C)``."""
+        return y.clamp_min(_DARKEST).log()
+
+    def with_light(self, share: float) -> Oximetry:
+        """Return the problem of the same camera with another share of the light in each band."""
+        config: dict[str, Any] = {**self.to_config(), **self.tensors}
+        return type(self)(**{**config, "camera": under_light(self.camera, share)})
+
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether pixels ``(…, C)`` are finite, not black, and positive in three quarters of the bands."""
         dark = (y <= 0).sum(-1) > y.shape[-1] // 4
@@ -327,6 +339,20 @@ class Oximetry(InverseProblem):
             return cls(dyes=options.dyes)
         passband = None if options.passband is None else tuple(options.passband)
         return cls(load(options.camera, passband), dyes=options.dyes)
+
+    @classmethod
+    def of_device(cls, spec: str) -> Oximetry:
+        """Return the problem of a camera, as ``load`` takes it, with a share of the usual light behind it.
+
+        ``"tivita@light=0.5"`` is the shipped camera with half the light: shot noise is √2 times, read noise
+        twice as large relative to white.
+
+        Raises:
+            ValueError: if the camera cannot be read or the light is not positive.
+        """
+        name, settings = settings_of(spec, ("light",))
+        camera = load(name)
+        return cls(under_light(camera, settings["light"]) if settings else camera)
 
     @classmethod
     def choices(cls) -> dict[str, list[str]]:

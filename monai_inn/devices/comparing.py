@@ -1,0 +1,247 @@
+"""From devices to a comparison: one training each, the same phantoms for all, a record and a page."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_inn.bundles.layout import METADATA
+from monai_inn.bundles.reading import load
+from monai_inn.bundles.writing import fit_bundle
+from monai_inn.devices.figures import Measured, differences, figures_of, summary
+from monai_inn.devices.page import write_pages
+from monai_inn.drafts import replacing
+from monai_inn.files import read_json
+from monai_inn.folders import check_target
+from monai_inn.inferers import FittedPosterior
+from monai_inn.problems import InverseProblem
+from monai_inn.problems.base import FlatPrior, drawn
+from monai_inn.problems.valid import fresh_simulations_of_each
+from monai_inn.seeding import stream
+from monai_inn.training import Recipe
+from monai_inn.validation import simulated_cases, validate
+
+__all__ = ["RECORD", "SETTINGS", "check_devices", "compare_devices", "folder_of"]
+
+SCHEMA = "monai_inn devices 1"
+RECORD, SETTINGS = "devices.json", "settings.json"
+_SAMPLES = 255
+_FEWEST = 100
+_TRAINING = 0.8  # share of the work
+_PACKAGES = ("monai_inn", "torch")
+
+
+def compare_devices(
+    devices: Mapping[str, InverseProblem],
+    out: str | PathLike[str],
+    *,
+    minutes: float | None = None,
+    cases: int = 1000,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    network: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    progress: Callable[[float, str], None] = lambda share, text: None,
+) -> dict[str, Any]:
+    """Train a posterior for every device, ask all of them about the same phantoms, and say who tells what.
+
+    The device with most channels is trained first, in the given minutes; the others get the same numbers of
+    simulations and steps. A device whose bundle lies in the folder already is not trained again, so that an
+    interrupted comparison continues, and a further device can be added.
+
+    Args:
+        devices: the problem as each device measures it, by what people call the device. Targets and
+            their prior must be the same for all.
+        out: folder to write: ``devices.json``, ``index.html``, ``devices.csv`` and a bundle for each device.
+        minutes: time budget of the first training; without it and a recipe the full one is used.
+        cases: phantoms that all devices see; those that any device cannot measure are left out.
+        seed: seed of trainings, phantoms and samples.
+        recipe: how much of everything, in the place of minutes.
+        network: sizes of the networks, see ``fit``.
+        device: where to train.
+        progress: called with the share that is done and a text.
+
+    Returns:
+        The content of ``devices.json``, which follows ``schema.json``.
+
+    Raises:
+        ValueError: if there are fewer than two devices, they do not share what is unknown, the budget or the
+            number of cases is too small, or the folder holds another comparison.
+        OSError: if it cannot be written.
+    """
+    check_devices(devices)
+    if cases < _FEWEST:
+        raise ValueError(f"cases = {cases} phantoms are too few to compare devices; give at least {_FEWEST}.")
+    options = {"minutes": minutes, "recipe": None if recipe is None else asdict(recipe), "network": network}
+    settings = json.loads(json.dumps({"problem": next(iter(devices.values())).name, "seed": seed, **options}))
+    with _folder(Path(out), settings) as folder:
+        fitted = _train(
+            devices, folder, progress, recipe, minutes=minutes, seed=seed, network=network, device=device
+        )
+        pairs = fresh_simulations_of_each([f.problem for f in fitted.values()], cases, seed)
+        if len(pairs[0][0]) < _FEWEST:
+            raise ValueError(
+                f"only {len(pairs[0][0])} of {cases} phantoms can be measured by all devices; give more "
+                "cases, or leave the device out that measures fewest."
+            )
+        measured = {}
+        for i, (name, simulations) in enumerate(zip(fitted, pairs, strict=True)):
+            progress(_TRAINING + (1 - _TRAINING) * i / len(fitted), f"{name}: phantoms")
+            made = simulated_cases(fitted[name], samples=_SAMPLES, simulations=simulations, seed=seed)
+            measured[name] = Measured(made, *validate(made, seed=seed), fitted[name])
+        record = _record(measured, seed) | {"minutes": minutes}
+        write_pages(record, folder)
+    progress(1.0, "done")
+    return record
+
+
+def check_devices(devices: Mapping[str, InverseProblem]) -> None:
+    """Check that problems ask for the same parameters, and differ in what is measured.
+
+    Raises:
+        ValueError: if they do, or there are fewer than two, or two would have the same folder.
+    """
+    if len(devices) < 2:
+        raise ValueError(f"{len(devices)} device(s) given; a comparison needs at least two.")
+    folders = [folder_of(name) for name in devices]
+    for name in devices:
+        if folders.count(folder_of(name)) > 1:
+            raise ValueError(f"device {name!r} is given twice, or its folder would be; name it otherwise.")
+    (first, reference), *others = devices.items()
+    for name, problem in others:
+        difference = _difference(reference, problem)
+        if difference:
+            raise ValueError(
+                f"devices {first!r} and {name!r} cannot be compared: {difference}. Devices of a comparison "
+                "differ in what they measure, not in what is asked for."
+            )
+
+
+def _difference(one: InverseProblem, other: InverseProblem) -> str:
+    """What tells two problems apart beside their devices; empty for nothing."""
+    if one.name != other.name:
+        return f"they belong to different problems, {one.name!r} and {other.name!r}"
+    if one.targets != other.targets:
+        return f"their targets are {', '.join(one.targets)} and {', '.join(other.targets)}"
+    for name in one.targets:
+        a, b = (p.space.parameters[p.space.index(name)] for p in (one, other))
+        if a != b:
+            return f"{name} is {a.low:g} to {a.high:g} for one and {b.low:g} to {b.high:g} for the other"
+    if all(type(p.prior) is FlatPrior for p in (one, other)):
+        return ""
+    # Parameters that depend on one another can be the same for both only if all of them are.
+    if one.parameters != other.parameters:
+        return f"their parameters are {', '.join(one.space.names)} and {', '.join(other.space.names)}"
+    shown = [drawn(p.prior, stream(0, "devices")) for p in (one, other)]
+    return "" if torch.equal(*shown) else "their priors differ"
+
+
+def folder_of(name: str) -> str:
+    """Return the name of a device's folder."""
+    return re.sub(r"[^\w.@=,+-]+", "_", name).strip(".") or "_"
+
+
+@contextmanager
+def _folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
+    """The folder of a comparison with these settings; it is gone again if nothing could be done."""
+    check_target(out, SETTINGS, "a comparison of devices")
+    file = out / SETTINGS
+    if file.is_file():
+        before = read_json(file)
+        differing = [key for key in settings if before.get(key) != settings[key]]
+        if differing:
+            raise ValueError(
+                f"{out} holds a comparison with other settings: {', '.join(differing)} differ. Give the same "
+                "ones to continue it, or choose another folder."
+            )
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as draft:
+            draft.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    try:
+        yield out
+    except BaseException:
+        if {entry.name for entry in out.iterdir()} <= {SETTINGS}:
+            shutil.rmtree(out)
+        raise
+
+
+def _train(
+    devices: Mapping[str, InverseProblem],
+    folder: Path,
+    progress: Callable[[float, str], None],
+    recipe: Recipe | None,
+    *,
+    minutes: float | None,
+    **options: Any,
+) -> dict[str, FittedPosterior]:
+    """The posterior of each device, in the order given; that with most channels is trained first."""
+    order = sorted(devices, key=lambda name: -len(devices[name].observation))
+    fitted = {}
+    for i, name in enumerate(order):
+        place, problem = folder / folder_of(name), devices[name]
+        if not (place / METADATA).is_file():
+
+            def tell(share: float, text: str, name: str = name, done: int = i) -> None:
+                progress(_TRAINING * (done + share) / len(order), f"{name}: {text}")
+
+            budget = {"minutes": minutes} if recipe is None else {"recipe": recipe}
+            fit_bundle(problem, place, resume=True, progress=tell, **budget, **options)
+        fitted[name] = load(place, options["device"])
+        if fitted[name].problem.identity != problem.identity:
+            raise ValueError(
+                f"{place} holds a bundle of another device; remove the folder, or choose another for the "
+                "comparison."
+            )
+        if recipe is None:
+            recipe = Recipe.from_config(fitted[name].card["training"]["recipe"])
+    return {name: fitted[name] for name in devices}
+
+
+def _record(measured: Mapping[str, Measured], seed: int) -> dict[str, Any]:
+    """The content of ``devices.json`` but for the budget."""
+    first = next(iter(measured.values()))
+    versions = {name: metadata.version(name) for name in _PACKAGES}
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **versions},
+        "problem": first.fitted.problem.name,
+        "seed": seed,
+        "cases": len(first.cases),
+        "samples_per_case": _SAMPLES,
+        "parameters": _targets(first.fitted.problem, seed),
+    }
+    record["devices"] = [
+        figures_of(name, folder_of(name), m, record["parameters"], seed) for name, m in measured.items()
+    ]
+    record["differences"] = differences(measured, seed)
+    record["summary"] = summary(record)
+    return record
+
+
+def _targets(problem: InverseProblem, seed: int) -> Sequence[dict[str, Any]]:
+    """What is unknown, with the width of the interval that holds 95 % of the prior."""
+    draws = torch.cat([drawn(problem.prior, stream(seed, i, "width of the prior")) for i in range(16)])
+    low, high = draws.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return [
+        {
+            "name": p.name,
+            "unit": p.unit,
+            "description": p.description,
+            "interval_width_95_of_the_prior": float(f"{float(width):.4g}"),
+        }
+        for p, width in zip(problem.parameters[: len(problem.targets)], high - low, strict=False)
+    ]

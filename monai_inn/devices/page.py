@@ -1,0 +1,112 @@
+"""The files of a comparison: a record that follows a schema, one page, one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from monai_inn.drafts import replacing
+from monai_inn.files import check_record
+from monai_inn.problems import labels
+
+__all__ = ["FILES", "bands_page", "page", "table", "write_pages"]
+
+FILES = ("index.html", "devices.csv", "devices.json")
+_BOUNDED = ("bits", "interval_width_95", "absolute_error", "share_multimodal")
+_PLAIN = ("width_over_prior", "calibration_error", "calibration_error_noise_floor", "status")
+
+
+def write_pages(record: Mapping[str, Any], folder: Path) -> None:
+    """Write page, table and record into a folder, the record last.
+
+    Raises:
+        ValueError: if the record does not follow its schema.
+        OSError: if a file cannot be written.
+    """
+    place = resources.files("monai_inn.devices") / "schema.json"
+    check_record(record, json.loads(place.read_text(encoding="utf-8")))
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    for name, content in zip(FILES, (page(record), table(record), text), strict=True):
+        with replacing(folder / name) as draft:
+            draft.write_text(content, encoding="utf-8")
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """Return the figures as CSV, one row for each device and parameter."""
+    units = {p["name"]: p["unit"] for p in record["parameters"]}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    bounds = [f"{key}{end}" for key in _BOUNDED for end in ("", "_low", "_high")]
+    writer.writerow(["device", "parameter", "unit", *bounds, *_PLAIN])
+    for device in record["devices"]:
+        for entry in device["parameters"]:
+            numbers = [entry[key][end] for key in _BOUNDED for end in ("value", "low", "high")]
+            plain = [entry[key] for key in _PLAIN]
+            writer.writerow([device["name"], entry["name"], units[entry["name"]], *numbers, *plain])
+    return buffer.getvalue()
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """Return the page of a comparison as HTML that needs nothing from outside."""
+    from markupsafe import Markup
+
+    from monai_inn.devices import plots
+    from monai_inn.devices.figures import AMBIGUOUS, HARDLY, WELL
+
+    words = labels((p["name"], p["description"]) for p in record["parameters"])
+    drawings = {
+        p["name"]: {
+            "overview": Markup(plots.overview_plot(record, p)),
+            "regions": Markup(plots.regions_plot(record, p, words[p["name"]])),
+            "differences": Markup(plots.differences_plot(record, p["name"])),
+        }
+        for p in record["parameters"]
+    }
+    return _rendered(
+        "page.html",
+        record=record,
+        words=words,
+        plots=drawings,
+        rows=lambda name: _rows(record, name),
+        limits={"well": WELL, "hardly": HARDLY, "ambiguous": AMBIGUOUS},
+        percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
+    )
+
+
+def bands_page(record: Mapping[str, Any]) -> str:
+    """Return the page of a design of bands as HTML that needs nothing from outside."""
+    from markupsafe import Markup
+
+    from monai_inn.devices import plots
+
+    words = labels(((p["name"], p["description"]) for p in record["parameters"]), begin=False)
+    return _rendered(
+        "bands.html", record=record, words=words, names=plots.SETS, plot=Markup(plots.bands_plot(record))
+    )
+
+
+def _rendered(template: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        loader=PackageLoader("monai_inn.devices", ""),
+    )
+
+    def number(value: float | None, form: str = "%.3g") -> str:
+        return "–" if value is None else (form % value).replace("-", "−")
+
+    return environment.get_template(template).render(number=number, **values)
+
+
+def _rows(record: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name of each device and its figures of one parameter."""
+    for device in record["devices"]:
+        yield device["name"], next(entry for entry in device["parameters"] if entry["name"] == name)
