@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.arguments import continuable, for_each, given, pattern_of, progress_of
+from monai_inn.arguments import continuable, device_of, for_each, given, pattern_of, progress_of
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
@@ -194,7 +194,7 @@ def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         devices[name] = _warned(functools.partial(kind.of_device, spec))
     options = given(arguments, "minutes", "cases", "seed") | {"device": device_of("auto")}
-    with progress_of(arguments) as show, _continuable("run the same command again to continue."):
+    with progress_of(arguments) as show, continuable("run the same command again to continue."):
         return {"out": arguments.out} | compare_devices(devices, arguments.out, **options, progress=show)
 
 

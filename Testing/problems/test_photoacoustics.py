@@ -145,6 +145,19 @@ def test_unusable_devices_are_refused(options, words):
         Photoacoustics(**options)
 
 
+def test_devices_are_sets_of_wavelengths():
+    device = Photoacoustics.of_device
+    assert device("700:900:10").to_config() == Photoacoustics().to_config()
+    assert device("750,800,850").wavelengths_nm == (750.0, 800.0, 850.0)
+    half = device("750,850@views=2,light=0.5")
+    assert (half.views, half.noise_range) == (2, (0.01, 0.1))
+    for spec in ("750;850", "700:900", "700:900:0", "750"):
+        with pytest.raises(ValueError, match=r"give wavelengths|at least 2"):
+            device(spec)
+    with pytest.raises(ValueError, match="0 < least"):
+        device("750,850@light=0.01")
+
+
 def test_images_of_other_wavelengths_are_refused(problem):
     image = MetaTensor(torch.rand(21, 2, 2), meta={"wavelength_nm": tuple(range(650, 860, 10))})
     with pytest.raises(ValueError, match="650"):

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from monai_inn.physics.chromophores import wavelength_range_nm
 from monai_inn.physics.fluence import fluence
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.devices import settings_of
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
@@ -65,6 +67,7 @@ class Photoacoustics(InverseProblem):
 
     name: ClassVar[str] = "photoacoustics"
     targets = ("so2", "depth")
+    is_relative = True
 
     def __init__(
         self,
@@ -189,6 +192,18 @@ class Photoacoustics(InverseProblem):
         """Return ``shares`` without the last wavelength of a view, which follows from the others."""
         return self.shares(y).unflatten(-1, (self.views, -1))[..., :-1].flatten(-2)
 
+    def channel_features(self, y: Tensor) -> Tensor:
+        """Return the logarithm of each pressure ``(…, C)``."""
+        return y.clamp_min(_DARKEST).log()
+
+    def with_light(self, share: float) -> Photoacoustics:
+        """Return the problem with another share of each pulse's energy: noise does not depend on light.
+
+        Raises:
+            ValueError: if the noise would be as large as the signal.
+        """
+        return Photoacoustics(**self.to_config() | {"noise": [level / share for level in self.noise_range]})
+
     def explained_features(self, y: Tensor) -> Tensor:
         """Return ``shares``: white noise is equally large everywhere in them."""
         return self.shares(y)
@@ -262,6 +277,20 @@ class Photoacoustics(InverseProblem):
         given = {"wavelengths_nm": options.wavelengths, "noise": options.noise}
         return cls(**{name: value for name, value in given.items() if value is not None}, views=options.views)
 
+    @classmethod
+    def of_device(cls, spec: str) -> Photoacoustics:
+        """Return the problem of a set of wavelengths, and how the vessel is seen.
+
+        ``"700:900:10"`` are wavelengths from 700 to 900 nm in steps of 10, ``"750,800,850"`` these three;
+        ``"750,850@views=2,light=0.5"`` sees the vessel from two sides with half the energy in each pulse.
+
+        Raises:
+            ValueError: if the text cannot be read, or the device cannot be used.
+        """
+        text, settings = settings_of(spec, ("light", "views"))
+        problem = cls(_wavelengths(text), views=int(settings.get("views", 1)))
+        return problem.with_light(settings["light"]) if "light" in settings else problem
+
     @property
     def application(self) -> LaserApplication:
         """Wavelengths and pressures."""
@@ -275,6 +304,20 @@ class Photoacoustics(InverseProblem):
             "calibration_sd": self.calibration_sd,
             "views": self.views,
         }
+
+
+def _wavelengths(text: str) -> list[float]:
+    """Wavelengths in nm of ``FIRST:LAST:STEP`` or of numbers with commas between them."""
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        first, last, step = (float(part) for part in text.split(":"))
+        return np.arange(first, last + 1e-6 * step, step).tolist()
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(
+            f"device {text!r}: give wavelengths in nm as FIRST:LAST:STEP, or with commas between them: "
+            "700:900:10 or 750,800,850."
+        ) from None
 
 
 def _check_wavelengths(axis: tuple[float, ...]) -> None:
