@@ -158,7 +158,7 @@ def _along(kernel: Tensor, n: int) -> Tensor:
     """The matrix ``(n, n)`` of a convolution along an axis; beyond the image its edge goes on."""
     reach = len(kernel) // 2
     at = (torch.arange(n)[:, None] + torch.arange(-reach, reach + 1)).clamp(0, n - 1)
-    return torch.zeros(n, n).scatter_add_(1, at, kernel.expand(n, -1))
+    return kernel.new_zeros(n, n).scatter_add_(1, at, kernel.expand(n, -1))
 
 
 def _correlation(larger: Tensor, image: Tensor, window: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def _over_rows(kernel: Tensor, rows: int) -> Tensor:
     With rows for channels this is a product of large matrices, several times as fast as one channel.
     """
     count, width = kernel.shape
-    slid = torch.zeros(rows - count + 1, rows, width)
+    slid = kernel.new_zeros(rows - count + 1, rows, width)
     for shift, at in enumerate(slid):
         at[shift : shift + count] = kernel
     return slid
