@@ -150,6 +150,8 @@ def run_stage(
             tell(Progress(stage.name, (step + 1) / stage.steps, current, left))
             if is_last or stale >= patience:
                 break
+        if ranks.count == 1 and held is not None:
+            stop = held.is_pending
         if is_evaluated or stop:
             save(
                 {
