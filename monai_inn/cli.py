@@ -232,6 +232,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--minutes", type=float, help="time budget of one training; without it the full recipe is trained"
     )
     sub.add_argument("--cases", type=int, default=1000, help="phantoms that every device sees (1000)")
+    sub.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers train devices")
+    sub.add_argument("--workers", type=int, metavar="N", help="processes on this machine that do")
 
     sub = verb(
         "design-bands",

@@ -193,7 +193,8 @@ def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
                 f"--device {spec} is given twice, or its name {name} is; name the file otherwise."
             )
         devices[name] = _warned(functools.partial(kind.of_device, spec))
-    options = given(arguments, "minutes", "cases", "seed") | {"device": device_of("auto")}
+    options = given(arguments, "minutes", "cases", "seed", "scheduler", "workers")
+    options["device"] = device_of("auto")
     with progress_of(arguments) as show, continuable("run the same command again to continue."):
         return {"out": arguments.out} | compare_devices(devices, arguments.out, **options, progress=show)
 

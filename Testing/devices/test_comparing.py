@@ -11,7 +11,8 @@ import torch
 
 from monai_inn.cli import main
 from monai_inn.devices import compare_devices
-from monai_inn.devices.comparing import check_devices, folder_of
+from monai_inn.devices.comparing import check_devices
+from monai_inn.devices.training import folder_of
 from monai_inn.problems import LinearGaussian, Oximetry, Parameter, create
 from monai_inn.problems.devices import settings_of
 from monai_inn.problems.valid import fresh_simulations_of_each
@@ -107,7 +108,7 @@ def test_what_is_trained_is_not_trained_again_and_gives_the_same(compared, devic
     def refuse(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("monai_inn.devices.comparing.fit_bundle", refuse)
+    monkeypatch.setattr("monai_inn.devices.training.fit_bundle", refuse)
     again = compare_devices(devices, out, **OPTIONS)
     assert {**again, "made": ""} == {**record, "made": ""}
     with pytest.raises(ValueError, match="other settings: seed differ"):

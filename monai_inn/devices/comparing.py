@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,15 +16,12 @@ from typing import Any
 
 import torch
 
-from monai_inn.bundles.layout import METADATA
-from monai_inn.bundles.reading import load
-from monai_inn.bundles.writing import fit_bundle
 from monai_inn.devices.figures import Measured, differences, figures_of, summary
 from monai_inn.devices.page import write_pages
+from monai_inn.devices.training import TRAINING, folder_of, train_devices
 from monai_inn.drafts import replacing
 from monai_inn.files import read_json
 from monai_inn.folders import check_target
-from monai_inn.inferers import FittedPosterior
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import FlatPrior, drawn
 from monai_inn.problems.valid import fresh_simulations_of_each
@@ -39,7 +35,6 @@ SCHEMA = "monai_inn devices 1"
 RECORD, SETTINGS = "devices.json", "settings.json"
 _SAMPLES = 255
 _FEWEST = 100
-_TRAINING = 0.8  # share of the work
 _PACKAGES = ("monai_inn", "torch")
 
 
@@ -53,6 +48,8 @@ def compare_devices(
     recipe: Recipe | None = None,
     network: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    scheduler: str | None = None,
+    workers: int | None = None,
     progress: Callable[[float, str], None] = lambda share, text: None,
 ) -> dict[str, Any]:
     """Train a posterior for every device, ask all of them about the same phantoms, and say who tells what.
@@ -71,6 +68,9 @@ def compare_devices(
         recipe: how much of everything, in the place of minutes.
         network: sizes of the networks, see ``fit``.
         device: where to train.
+        scheduler: address of a dask scheduler whose workers see the folder and train all devices but the
+            first at the same time.
+        workers: processes on this machine that do; one device after the other here without both.
         progress: called with the share that is done and a text.
 
     Returns:
@@ -87,8 +87,17 @@ def compare_devices(
     options = {"minutes": minutes, "recipe": None if recipe is None else asdict(recipe), "network": network}
     settings = json.loads(json.dumps({"problem": next(iter(devices.values())).name, "seed": seed, **options}))
     with _folder(Path(out), settings) as folder:
-        fitted = _train(
-            devices, folder, progress, recipe, minutes=minutes, seed=seed, network=network, device=device
+        fitted = train_devices(
+            devices,
+            folder,
+            progress,
+            recipe,
+            minutes=minutes,
+            seed=seed,
+            network=network,
+            device=device,
+            scheduler=scheduler,
+            workers=workers,
         )
         pairs = fresh_simulations_of_each([f.problem for f in fitted.values()], cases, seed)
         if len(pairs[0][0]) < _FEWEST:
@@ -98,7 +107,7 @@ def compare_devices(
             )
         measured = {}
         for i, (name, simulations) in enumerate(zip(fitted, pairs, strict=True)):
-            progress(_TRAINING + (1 - _TRAINING) * i / len(fitted), f"{name}: phantoms")
+            progress(TRAINING + (1 - TRAINING) * i / len(fitted), f"{name}: phantoms")
             made = simulated_cases(fitted[name], samples=_SAMPLES, simulations=simulations, seed=seed)
             measured[name] = Measured(made, *validate(made, seed=seed), fitted[name])
         record = _record(measured, seed) | {"minutes": minutes}
@@ -148,11 +157,6 @@ def _difference(one: InverseProblem, other: InverseProblem) -> str:
     return "" if torch.equal(*shown) else "their priors differ"
 
 
-def folder_of(name: str) -> str:
-    """Return the name of a device's folder."""
-    return re.sub(r"[^\w.@=,+-]+", "_", name).strip(".") or "_"
-
-
 @contextmanager
 def _folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     """The folder of a comparison with these settings; it is gone again if nothing could be done."""
@@ -176,38 +180,6 @@ def _folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
         if {entry.name for entry in out.iterdir()} <= {SETTINGS}:
             shutil.rmtree(out)
         raise
-
-
-def _train(
-    devices: Mapping[str, InverseProblem],
-    folder: Path,
-    progress: Callable[[float, str], None],
-    recipe: Recipe | None,
-    *,
-    minutes: float | None,
-    **options: Any,
-) -> dict[str, FittedPosterior]:
-    """The posterior of each device, in the order given; that with most channels is trained first."""
-    order = sorted(devices, key=lambda name: -len(devices[name].observation))
-    fitted = {}
-    for i, name in enumerate(order):
-        place, problem = folder / folder_of(name), devices[name]
-        if not (place / METADATA).is_file():
-
-            def tell(share: float, text: str, name: str = name, done: int = i) -> None:
-                progress(_TRAINING * (done + share) / len(order), f"{name}: {text}")
-
-            budget = {"minutes": minutes} if recipe is None else {"recipe": recipe}
-            fit_bundle(problem, place, resume=True, progress=tell, **budget, **options)
-        fitted[name] = load(place, options["device"])
-        if fitted[name].problem.identity != problem.identity:
-            raise ValueError(
-                f"{place} holds a bundle of another device; remove the folder, or choose another for the "
-                "comparison."
-            )
-        if recipe is None:
-            recipe = Recipe.from_config(fitted[name].card["training"]["recipe"])
-    return {name: fitted[name] for name in devices}
 
 
 def _record(measured: Mapping[str, Measured], seed: int) -> dict[str, Any]:
