@@ -179,9 +179,18 @@ class ChoosingCompass(Compass):
         return y if float(y.nan_to_num().abs().max()) > 0.1 else 2 * y
 
 
+class BesselCompass(Compass):
+    """The same with features that torch records and ONNX has no operation for."""
+
+    name = "bessel_compass_for_export"
+
+    def features(self, y):
+        return torch.special.bessel_j0(y)
+
+
 @pytest.fixture
 def registered():
-    for cls in (Compass, NumPyCompass, ChoosingCompass):
+    for cls in (Compass, NumPyCompass, ChoosingCompass, BesselCompass):
         mi.problems.register(cls)
 
 
@@ -197,6 +206,7 @@ def bundle_of(problem, folder, **flow):
         encoder={"out_channels": 8, "width": 16},
         flow={"num_blocks": 1, "hidden_channels": (8,), **flow},
         density={"num_blocks": 1, "hidden_channels": (8,), "members": 2},
+        explanation={"num_explained": problem.explained_features(y).shape[-1], "num_ordinary": 400},
         num_ood_scores=400,
     )  # fmt: skip
     network.fit_fixed(problem.features(y), problem.density_features(y), problem.features(y))
@@ -250,6 +260,14 @@ def test_features_that_torch_cannot_record_are_named(registered, tmp_path, capsy
     line = refused(capsys, tmp_path / "out", bundle_of(kind(), tmp_path / "b"))
     assert f"{kind.name!r} cannot be exported" in line
     assert "its features and is_valid must consist of operations of torch" in line
+
+
+def test_an_operation_that_a_format_lacks_is_named(registered, tmp_path, capsys, monkeypatch):
+    only(monkeypatch, "trust")
+    line = refused(capsys, tmp_path / "out", bundle_of(BesselCompass(), tmp_path / "b"))
+    assert "trust.onnx cannot be made" in line
+    assert "bessel_j0" in line
+    assert "Try another --format" in line
 
 
 def test_whole_images_are_refused(tmp_path, capsys):

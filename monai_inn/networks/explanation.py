@@ -175,7 +175,8 @@ class Explanation(nn.Module):
             found.append(energy)
             strongest.append(torch.zeros_like(energy, dtype=torch.int64))
             matches = ((white * weight) @ shapes.T) * (weight @ shapes.square().T).rsqrt()
-            for family in matches.split(self.families, -1):
+            # No split at all where there is no family: torch cannot read a stored program with an empty one.
+            for family in matches.split(self.families, -1) if self.families else ():
                 largest = family.max(-1)
                 found.append(largest.values)
                 strongest.append(largest.indices)
