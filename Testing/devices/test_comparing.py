@@ -68,6 +68,14 @@ def test_bits_and_their_differences_are_those_of_the_closed_form(compared, devic
         assert abs(entry["bits"]["value"] - difference) < 4 * error + 0.1
         assert entry["bits"]["high"] < 0  # the first device tells less, beyond doubt
         assert entry["interval_width_95"]["low"] > 0
+    for device in record["devices"]:
+        a = devices[device["name"]].matrix
+        variance = torch.linalg.inv(torch.eye(2).to(a) + a.T @ a / devices[device["name"]].noise_sd ** 2)
+        for d, entry in enumerate(device["parameters"]):
+            # The prior inside an interval of 1.96 posterior sd around half a prior sd, about its median.
+            half = 1.96 * float(variance[d, d]) ** 0.5
+            ends = torch.special.ndtr(torch.tensor([0.5 - half, 0.5 + half]))
+            assert abs(entry["width_over_prior"]["value"] - float(ends.diff()) / 0.95) < 0.1
         assert entry["absolute_error"]["low"] > 0
 
 
@@ -219,7 +227,8 @@ ONE_BAND = "wavelength_nm,b1\n500,0.1\n510,1\n520,0.1\n"
         (("oximetry", "--device", "tivita", "--device", "rgb_nikon_d5100", "--minutes", "1e-4"), "too short"),
     ],
 )
-def test_bad_input_costs_one_line_and_leaves_nothing(arguments, message, tmp_path, capsys):
+def test_bad_input_costs_one_line_and_leaves_nothing(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("monai_inn.training.budget._OVERRUN_SECONDS", 0.0)  # however fast the machine is
     (tmp_path / "one.csv").write_text(ONE_BAND)
     arguments = [str(tmp_path / "one.csv") if a == "ONE" else a for a in arguments]
     assert main(["compare-devices", *arguments, "-o", str(tmp_path / "out")]) == 2

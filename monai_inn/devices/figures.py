@@ -14,15 +14,18 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import bootstrap_bounds, coverage_interval
 from monai_inn.metrics.bootstrap import mean_of_cases, median_of_cases
 from monai_inn.problems import labels
+from monai_inn.problems.base import drawn
+from monai_inn.seeding import stream
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures
 
 __all__ = ["WELL", "Measured", "differences", "figures_of", "summary"]
 
-# Width of the posterior over that of the prior up to which a parameter is called well recovered, and from
-# which on it is called hardly recovered; share of cases with several modes from which on it is ambiguous.
+# Share of the prior inside the 95 % interval, over .95, up to which a parameter is well recovered, and from
+# which on it is hardly recovered; share of cases with several modes from which on it is ambiguous.
 WELL, HARDLY, AMBIGUOUS = 0.25, 0.75, 0.05
 _REGIONS = 5
+_LEVEL, _BLOCKS = 0.95, 16  # of the interval; blocks of draws from the prior
 _FEWEST_IN_REGION = 20
 
 
@@ -53,14 +56,32 @@ class Measured(NamedTuple):
         return {
             "bits": self.cases.information.bits,
             "interval_width_95": self.figures.width[:, :count].double(),
+            "width_over_prior": self._prior_share[:, :count] / _LEVEL,
             "absolute_error": error[:, :count].abs().double(),
             "share_multimodal": (self.figures.modes[:, :count] > 1).double(),
         }
+
+    @property
+    def _prior_share(self) -> Tensor:
+        """Share of the prior inside the central interval, ``(N, targets)``: a width on any scale."""
+        problem, period = self.fitted.problem, self.cases.space.period
+        draws = torch.cat([drawn(problem.prior, stream(0, i, "share of the prior")) for i in range(_BLOCKS)])
+        levels = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=torch.float64)
+        shares = []
+        for d in range(len(self.cases.targets)):
+            if bool(period[d].isfinite()):
+                shares.append(self.figures.width[:, d].double() / period[d])
+                continue
+            ends = self.cases.samples[..., d].double().quantile(levels, dim=0)
+            below = torch.searchsorted(draws[:, d].double().sort().values, ends.contiguous())
+            shares.append((below[1] - below[0]) / len(draws))
+        return torch.stack(shares, -1)
 
 
 _STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "bits": mean_of_cases,
     "interval_width_95": median_of_cases,
+    "width_over_prior": median_of_cases,
     "absolute_error": median_of_cases,
     "share_multimodal": mean_of_cases,
 }
@@ -100,8 +121,6 @@ def _parameter(d: int, measured: Measured, about: Mapping[str, Any], seed: int) 
     several = int(columns["share_multimodal"].sum())
     low, high = coverage_interval(several, len(measured.cases))  # exact, also for none of the cases
     entry["share_multimodal"] |= {"low": _round(low), "high": _round(high)}
-    share = entry["interval_width_95"]["value"] / about["interval_width_95_of_the_prior"]
-    entry["width_over_prior"] = _round(share)
     entry |= {key: report[key] for key in ("calibration_error", "calibration_error_noise_floor", "status")}
     entry["regions"] = list(_regions(d, measured, columns, seed))
     entry["verdict"] = _verdict(entry)
@@ -125,7 +144,7 @@ def _regions(d: int, measured: Measured, columns: Mapping[str, Tensor], seed: in
 
 def _verdict(entry: Mapping[str, Any]) -> str:
     """How well a parameter is recovered, in words."""
-    share, several = entry["width_over_prior"], entry["share_multimodal"]
+    share, several = entry["width_over_prior"]["value"], entry["share_multimodal"]
     how = "well recovered" if share <= WELL else "hardly recovered" if share >= HARDLY else "partly recovered"
     if several["low"] <= AMBIGUOUS:
         return how

@@ -17,8 +17,8 @@ from monai_inn.problems import labels
 __all__ = ["FILES", "bands_page", "page", "table", "write_pages"]
 
 FILES = ("index.html", "devices.csv", "devices.json")
-_BOUNDED = ("bits", "interval_width_95", "absolute_error", "share_multimodal")
-_PLAIN = ("width_over_prior", "calibration_error", "calibration_error_noise_floor", "status")
+_BOUNDED = ("bits", "interval_width_95", "width_over_prior", "absolute_error", "share_multimodal")
+_PLAIN = ("calibration_error", "calibration_error_noise_floor", "status")
 
 
 def write_pages(record: Mapping[str, Any], folder: Path) -> None:

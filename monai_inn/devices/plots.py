@@ -31,10 +31,10 @@ def overview_plot(record: Mapping[str, Any], parameter: Mapping[str, Any]) -> st
     """Draw bits, width, cases with several modes and error of every device for one parameter, with bounds."""
     entries = [_of(device, parameter["name"]) for device in record["devices"]]
     names = [wrapped(device["name"], _NAME) for device in record["devices"]]
-    prior, unit = parameter["interval_width_95_of_the_prior"], parameter["unit"]
+    unit = parameter["unit"]
     blocks = (
         ("bits", 1.0, "information, bits\n(more is better)"),
-        ("interval_width_95", 100.0 / prior, "95 % interval, % of\nthe prior's (less is better)"),
+        ("width_over_prior", 100.0, "95 % interval, % of\nthe prior's (less is better)"),
         ("share_multimodal", 100.0, "more than one likely\nvalue, % of cases"),
         (
             "absolute_error",
