@@ -236,7 +236,7 @@ def main() -> None:
         "against_exact": against_exact(fitted, options.exact, options.seed + 1),
     }
     if options.views:
-        result["two_views"] = two_views(fitted, options.views, 4000, options.seed + 2)
+        result["two_views"] = two_views(fitted, options.views, 1000, options.seed + 2)
     print(json.dumps(result) if options.json else json.dumps(result, indent=1))
 
 

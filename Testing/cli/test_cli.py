@@ -216,8 +216,8 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
 
 
 def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, monkeypatch):
-    for place in ("oximetry", "registration"):
-        monkeypatch.setattr(f"monai_inn.applications.{place}.demo.shipped", tuple)
+    for place in ("reports", "applications.registration"):
+        monkeypatch.setattr(f"monai_inn.{place}.demo.shipped", tuple)
     monkeypatch.setattr("monai_inn.applications.registration.demo._CT", "no.nii.gz")
     assert "no trained bundle" in refused(capsys, "demo", "-o", tmp_path / "demo")
     monkeypatch.undo()
@@ -226,11 +226,16 @@ def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, mo
     for line in capsys.readouterr().out.partition("Pictures:\n")[2].split():
         assert Path(line).stat().st_size > 10_000
     # For the threshold and the posteriors of the viewer.
-    for image in ("organ_mosaic", "retina_fundus"):
+    below = {
+        "organ_mosaic": {"sao2": 0.6},
+        "retina_fundus": {"sao2": 0.6},
+        "photoacoustic_slice": {"so2": 0.8},
+    }
+    for image, threshold in below.items():
         folder = tmp_path / "demo" / image
         record = json.loads((folder / "result.json").read_text())
         assert {"quantiles", "samples"} <= {row["map"] for row in record["files"]}
-        assert record["settings"]["below"] == {"sao2": 0.6}
+        assert record["settings"]["below"] == threshold
         assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
 
 

@@ -97,7 +97,7 @@ def test_bundles_are_listed_with_what_a_chooser_shows(bundle, tmp_path, capsys):
     (broken / "metadata.json").write_text("{")
     assert run("bundles", tmp_path, tmp_path / "missing", "--json") == 0
     listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["bundles"]}
-    assert set(listed) == {"lumbar_spine", "oximetry", "oximetry_rgb", "bundle", "broken"}
+    assert set(listed) == {*mi.bundles.shipped(), "bundle", "broken"}
     shipped = listed["oximetry"]
     assert shipped["shipped"]
     assert (shipped["problem"], shipped["camera"], shipped["bands"]) == ("oximetry", "tivita", 100)
