@@ -31,7 +31,7 @@ def combined_density(
         depths: cells of depth, over which the posterior of each observation is summed.
 
     Returns:
-        Centres of the cells of saturation, ``(cells,)``, and probabilities that add up to one, ``(cells, N)``.
+        Centres of the cells of saturation ``(cells,)``, and probabilities that add up to one, ``(cells, N)``.
     """
     grids = [torch.special.ndtri((torch.arange(n) + 0.5) / n).to(fitted.device) for n in (cells, depths)]
     places = torch.cartesian_prod(*grids).unsqueeze(1)
