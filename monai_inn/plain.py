@@ -117,7 +117,11 @@ def problems(result: Mapping[str, Any]) -> str:
     for name, problem in result["problems"].items():
         lines += [f"{name}: {problem['description']}"]
         for row in problem["parameters"]:
-            bounds = "unbounded" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
+            low, high = row["low"], row["high"]
+            if low is None:
+                bounds = "unbounded"
+            else:
+                bounds = f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
             mark = "*" if row["target"] else " "
             lines.append(f"  {mark} {row['name']:<14}{row['unit']:<6}{bounds:<20}{row['description']}")
         lines += [f"    {what}: {', '.join(values)}" for what, values in problem["choices"].items()]

@@ -14,6 +14,7 @@ import torch
 from cli_commands import refused, run
 
 import monai_inn as mi
+from monai_inn import plain
 
 
 def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
@@ -187,6 +188,17 @@ def test_problems_lists_what_can_be_asked(capsys):
     text = capsys.readouterr().out
     assert "imec_ssm4x4_470_620" in text
     assert "1/cm" in text
+
+
+def test_problems_are_listed_with_one_bound_two_or_none():
+    rows = [
+        {"name": f"x{i}", "unit": "1", "low": low, "high": high, "target": True, "description": ""}
+        for i, (low, high) in enumerate([(0.0, 1.0), (2.0, None), (None, None)])
+    ]
+    listed = {"problems": {"any": {"description": "", "parameters": rows, "choices": {}}}, "bundles": []}
+    text = plain.problems(listed)
+    for bounds in ("0 to 1", "above 2", "unbounded"):
+        assert bounds in text
 
 
 @pytest.mark.usefixtures("quick_picture")
