@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ from monai_inn.seeding import stream
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures
 
-__all__ = ["WELL", "Measured", "differences", "figures_of", "summary"]
+__all__ = ["WELL", "Measured", "differences", "entry_of", "figures_of", "summary"]
 
 # Share of the prior inside the 95 % interval, over .95, up to which a parameter is well recovered, and from
 # which on it is hardly recovered; share of cases with several modes from which on it is ambiguous.
@@ -29,7 +31,8 @@ _LEVEL, _BLOCKS = 0.95, 16  # of the interval; blocks of draws from the prior
 _FEWEST_IN_REGION = 20
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Measured:
     """One device after the phantoms.
 
     Attributes:
@@ -44,7 +47,7 @@ class Measured(NamedTuple):
     figures: CaseFigures
     fitted: FittedPosterior
 
-    @property
+    @functools.cached_property
     def columns(self) -> dict[str, Tensor]:
         """Figures that devices are compared in, one row a case and one column a target, by name."""
         assert self.cases.information is not None
@@ -187,7 +190,7 @@ def summary(record: Mapping[str, Any]) -> list[str]:
     sentences = []
     for p in record["parameters"]:
         ranked = sorted(
-            ((_entry(device, p["name"]), device["name"]) for device in record["devices"]),
+            ((entry_of(device, p["name"]), device["name"]) for device in record["devices"]),
             key=lambda pair: -(pair[0]["bits"]["value"] or -math.inf),
         )
         (best, name), (_, second) = ranked[:2]
@@ -205,7 +208,8 @@ def summary(record: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _entry(device: Mapping[str, Any], parameter: str) -> dict[str, Any]:
+def entry_of(device: Mapping[str, Any], parameter: str) -> dict[str, Any]:
+    """Return the figures of one target in the record of a device."""
     return next(row for row in device["parameters"] if row["name"] == parameter)
 
 

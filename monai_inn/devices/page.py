@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def page(record: Mapping[str, Any]) -> str:
     from markupsafe import Markup
 
     from monai_inn.devices import plots
-    from monai_inn.devices.figures import AMBIGUOUS, HARDLY, WELL
+    from monai_inn.devices.figures import AMBIGUOUS, HARDLY, WELL, entry_of
 
     words = labels((p["name"], p["description"]) for p in record["parameters"])
     drawings = {
@@ -72,7 +72,7 @@ def page(record: Mapping[str, Any]) -> str:
         record=record,
         words=words,
         plots=drawings,
-        rows=lambda name: _rows(record, name),
+        rows=lambda name: [(device["name"], entry_of(device, name)) for device in record["devices"]],
         limits={"well": WELL, "hardly": HARDLY, "ambiguous": AMBIGUOUS},
         percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
     )
@@ -104,9 +104,3 @@ def _rendered(template: str, **values: Any) -> str:
         return "–" if value is None else (form % value).replace("-", "−")
 
     return environment.get_template(template).render(number=number, **values)
-
-
-def _rows(record: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Name of each device and its figures of one parameter."""
-    for device in record["devices"]:
-        yield device["name"], next(entry for entry in device["parameters"] if entry["name"] == name)

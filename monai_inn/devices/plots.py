@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator
 
+from monai_inn.devices.figures import entry_of
 from monai_inn.validation.plots import FONT, INK, WIDTH_IN, new_figure, signed, svg, wrapped
 
 __all__ = ["SETS", "bands_plot", "differences_plot", "overview_plot", "regions_plot"]
@@ -29,7 +30,7 @@ SETS = {
 
 def overview_plot(record: Mapping[str, Any], parameter: Mapping[str, Any]) -> str:
     """Draw bits, width, cases with several modes and error of every device for one parameter, with bounds."""
-    entries = [_of(device, parameter["name"]) for device in record["devices"]]
+    entries = [entry_of(device, parameter["name"]) for device in record["devices"]]
     names = [wrapped(device["name"], _NAME) for device in record["devices"]]
     unit = parameter["unit"]
     blocks = (
@@ -76,7 +77,7 @@ def regions_plot(record: Mapping[str, Any], parameter: Mapping[str, Any], word: 
         axes = figure.subplots(1, 2)
         for axis, (key, factor, label) in zip(axes, blocks, strict=True):
             for i, device in enumerate(record["devices"]):
-                regions = _of(device, parameter["name"])["regions"]
+                regions = entry_of(device, parameter["name"])["regions"]
                 # Bins hold equally many cases: on this axis they have equal widths, whatever the scale.
                 place = np.arange(len(regions)) + 0.08 * (i - (len(record["devices"]) - 1) / 2)
                 low, value, high = (
@@ -152,8 +153,3 @@ def bands_plot(record: Mapping[str, Any]) -> str:
         for axis in (left, right):
             axis.grid(axis="x", color="0.92")
         return svg(figure)
-
-
-def _of(device: Mapping[str, Any], parameter: str) -> Mapping[str, Any]:
-    """The figures of one parameter."""
-    return next(entry for entry in device["parameters"] if entry["name"] == parameter)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 
-from monai_inn.physics.layers_codegen import Emitter, Pairs, State, function, module_source, scalars
+from monai_inn.physics.layers_codegen import Emitter, Pairs, State, entering, function, module_source, scalars
 
 __all__ = ["fluence_source"]
 
@@ -48,9 +48,7 @@ def _square(n: int, pairs: Pairs) -> str:
 def _enter(n: int, pairs: Pairs) -> str:
     """Light that goes down below the surface, of collimated light that fell on it."""
     e, state = Emitter(n), State(n, pairs)
-    up = state.grid("up")
-    matrix = e.build(lambda i, j: f"{float(i == j)} - refl_{i} * {up[i][j]}")
-    down = e.solve(matrix, [["0.0"]] * (n - 1) + [["source"]])
+    down = entering(e, state.grid("up"))
     stores = [f"{state.further(n * n + i)} = {down[i][0]}" for i in range(n)]
     return function(
         "enter(state, refl, source)", scalars(["refl"], n), [*state.load("up"), *e.lines, *stores]

@@ -22,6 +22,7 @@ __all__ = [
     "Matrix",
     "Pairs",
     "State",
+    "entering",
     "function",
     "kernel_source",
     "module_source",
@@ -242,12 +243,17 @@ def _add(n: int, pairs: Pairs) -> str:
     return function("add(state)", [], [*loads, *e.lines, *results])
 
 
+def entering(e: Emitter, up: Matrix) -> Matrix:
+    """Light that goes down below the surface, a column: what falls on it, and what it reflects back down."""
+    matrix = e.build(lambda i, j: f"{float(i == j)} - refl_{i} * {up[i][j]}")
+    return e.solve(matrix, [["0.0"]] * (e.size - 1) + [["source"]])
+
+
 def _top(n: int, pairs: Pairs) -> str:
     """Collimated light through the surface, back out through it."""
     e, state = Emitter(n), State(n, pairs)
     up = state.grid("up")
-    matrix = e.build(lambda i, j: f"{float(i == j)} - refl_{i} * {up[i][j]}")
-    down = e.solve(matrix, [["0.0"]] * (n - 1) + [["source"]])
+    down = entering(e, up)
     back = [" + ".join(f"{up[i][j]} * {down[j][0]}" for j in range(n)) for i in range(n)]
     result = " + ".join(f"leaving_{i} * ({row})" for i, row in enumerate(back))
     body = [*state.load("up"), *e.lines, f"{state.lane('result')} = {result}"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LaserApplication", "Lasers"]
 
 _TOLERANCE_NM = 1.0
+_BAND_NM = 20.0  # standard deviation of an absorption band
 
 
 @dataclass
@@ -102,12 +103,11 @@ class LaserApplication(Application):
         return cast("MetaTensor", MatchCamera(camera=self.lasers, tolerance_nm=_TOLERANCE_NM)(image))
 
     def deviations(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return absorption bands of contrast agents, and a pulse that was missed."""
+        """Return absorption bands, as of contrast agents."""
         axis = torch.tensor(self.problem.wavelengths_nm)
         shapes = {
-            f"an absorption band at {peak:g} nm": torch.exp(-0.5 * ((axis - peak) / width).square())
+            f"an absorption band at {peak:g} nm": torch.exp(-0.5 * ((axis - peak) / _BAND_NM).square())
             for peak in range(int(axis[0]), int(axis[-1]) + 1, 40)
-            for width in (20.0,)
         }
         return {"band": {name: shape.repeat(self.problem.views) for name, shape in shapes.items()}}
 
