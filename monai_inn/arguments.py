@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = [
     "add_many",
+    "check_workers",
     "continuable",
     "device_of",
     "for_each",
@@ -88,6 +89,12 @@ def pattern_of(arguments: argparse.Namespace) -> str | None:
     return patterns[0] if patterns else None
 
 
+def check_workers(arguments: argparse.Namespace) -> None:
+    """Raise a ``ValueError`` if ``--workers`` is not a number of processes."""
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ValueError(f"--workers {arguments.workers}: give at least 1 process.")
+
+
 def for_each(
     arguments: argparse.Namespace,
     function: Callable[..., Any],
@@ -108,8 +115,7 @@ def for_each(
     """
     from monai_inn.cohorts import run_cohort
 
-    if arguments.workers is not None and arguments.workers < 1:
-        raise ValueError(f"--workers {arguments.workers}: give at least 1 process.")
+    check_workers(arguments)
     pattern = pattern_of(arguments)
     assert pattern is not None
     options = {name: value for name, value in options.items() if name not in (arguments.files, "out")}

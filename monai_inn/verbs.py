@@ -9,7 +9,15 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.arguments import continuable, device_of, for_each, given, pattern_of, progress_of
+from monai_inn.arguments import (
+    check_workers,
+    continuable,
+    device_of,
+    for_each,
+    given,
+    pattern_of,
+    progress_of,
+)
 
 if TYPE_CHECKING:
     from monai_inn.problems import InverseProblem
@@ -184,6 +192,7 @@ def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.devices import compare_devices
     from monai_inn.problems.registry import find
 
+    check_workers(arguments)
     kind = find(arguments.problem)
     devices: dict[str, InverseProblem] = {}
     for spec in arguments.specs:

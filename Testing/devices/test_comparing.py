@@ -218,6 +218,7 @@ ONE_BAND = "wavelength_nm,b1\n500,0.1\n510,1\n520,0.1\n"
         (("oximetry", "--device", "tivita", "--device", "none"), "unknown camera 'none'"),
         (("oximetry", "--device", "tivita", "--device", "tivita"), "given twice"),
         (("oximetry", "--device", "tivita"), "1 device(s) given"),
+        (("oximetry", "--device", "tivita", "--workers", "0"), "--workers 0: give at least 1 process"),
         (("oximetry", "--device", "tivita@shade=1", "--device", "tivita"), "'shade=1' is not a setting"),
         (("oximetry", "--device", "tivita@light=-1", "--device", "tivita"), "light = -1"),
         (("oximetry", "--device", "tivita", "--device", "ONE"), "at least two bands"),
