@@ -15,8 +15,8 @@ _EXAMPLES = (
         {"so2": 0.8},
         1,
         "photoacoustic_slice: simulated arteries (saturation .97) and veins (.60), in pairs at 3, 8, 13 and "
-        "18 mm. Intervals grow with depth. Stripes should cover the vessel with a dye and the tissue around, "
-        "which is no vessel.",
+        "18 mm. Intervals grow with depth. Stripes should cover the vessel with a dye and the tissue "
+        "between the vessels.",
     ),
 )
 
