@@ -63,6 +63,7 @@ def _ours() -> dict[str, str]:
         "adjusted_normal": f"{rooms}.flows.bases:AdjustedNormal",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",
+        "series": f"{rooms}.encoders.series:SeriesEncoder",
         "vector": f"{rooms}.encoders.encoders:VectorEncoder",
     }
 

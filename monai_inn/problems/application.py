@@ -149,7 +149,10 @@ class Application:
 
     def loading(self) -> list[dict[str, Any]]:
         """Return the transforms of ``inference.json`` between file and network."""
-        return [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
+        load = [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
+        series = {"keys": "image", "observation": "$@network_def.problem.observation"}
+        is_series = self.problem.observation.kind == "series"
+        return [*load, {"_target_": "monai_inn.transforms.MatchSeriesd", **series}] if is_series else load
 
     def configs(self) -> Mapping[str, dict[str, Any]]:
         """Return configs of a bundle that take the place of the usual ones, by name."""

@@ -139,7 +139,7 @@ def read_image(
     Raises:
         ValueError: if a file is damaged, or image, references and mask do not fit each other or the problem.
     """
-    from monai_inn.transforms import CalibrateReflectance, read_multispectral
+    from monai_inn.transforms import CalibrateReflectance, MatchSeries, read_multispectral
 
     problem.require_maps()
     image: MetaTensor = read_multispectral(path)
@@ -148,6 +148,8 @@ def read_image(
     if dark is not None and white is None:
         raise ValueError("a dark reference was given without a white one; give --white too.")
     application = problem.application
+    if problem.observation.kind == "series":
+        image = cast("MetaTensor", MatchSeries(observation=problem.observation)(image))
     image, usable = application.match(image, str(path)), application.usable()
     values = image.as_tensor().movedim(0, -1)
     of_a_pixel = problem.observation.kind != "neighbourhood"

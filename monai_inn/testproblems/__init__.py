@@ -4,10 +4,12 @@ _CLASSES = {
     "complex_roots": "several_modes:ComplexRoots",
     "eight_modes": "several_modes:EightModes",
     "epidemic": "sir:Epidemic",
+    "gaussian_mean": "series:GaussianMean",
     "gaussian_uniform": "gaussian:GaussianUniform",
     "inverse_ballistics": "ballistics:InverseBallistics",
     "inverse_kinematics": "planar:InverseKinematics",
     "linear_gaussian": "gaussian:LinearGaussian",
+    "linear_trend": "series:LinearTrend",
     "slcp": "slcp:SimpleLikelihood",
     "two_moons": "planar:TwoMoons",
 }

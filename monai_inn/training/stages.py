@@ -228,10 +228,15 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
 
 def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:
     """Return descriptions of the usual encoder and flow for observations like those of a problem."""
-    missing = {"may_miss": True} if problem.observation.may_miss else {}
-    if problem.encoder is not None:
-        return {"encoder": dict(problem.encoder), "density": missing}
-    if problem.observation.is_local:
+    observation = problem.observation
+    missing = {"may_miss": True} if observation.may_miss else {}
+    series = {"kind": "series", "channels": len(observation.names), "context": len(observation.context)}
+    own = dict(problem.encoder or (series if observation.kind == "series" else {}))
+    if own.get("kind") == "series":
+        return {"encoder": {**series, **own}, "density": SMALL_DENSITY}
+    if own:
+        return {"encoder": own, "density": missing}
+    if observation.is_local:
         return {"encoder": {"kind": "vector", **missing}, "density": {**SMALL_DENSITY, **missing}}
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     components, templates = _UP_TO_TWO if len(problem.parameters) <= 2 else _BEYOND
@@ -239,7 +244,7 @@ def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[
         "encoder": {
             "kind": "image",
             "num_parameters": len(problem.parameters),
-            "components": min(components, len(problem.observation) // 2),
+            "components": min(components, len(observation) // 2),
             "templates": min(templates, most_templates),
             "periodic": angles,
         },

@@ -15,6 +15,7 @@ from monai_inn.transforms.dictionary import (
     LoadMultispectrald,
     MarkInvalidPixelsd,
     MatchCamerad,
+    MatchSeriesd,
     NormaliseSpectrumd,
     SelectBandsd,
 )
@@ -25,6 +26,7 @@ from monai_inn.transforms.posterior import (
     PosteriorMapsd,
 )
 from monai_inn.transforms.readers import READABLE, read_multispectral
+from monai_inn.transforms.series import MatchSeries
 from monai_inn.transforms.volumes import write_map, write_nrrd
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "MarkInvalidPixelsd",
     "MatchCamera",
     "MatchCamerad",
+    "MatchSeries",
+    "MatchSeriesd",
     "NormaliseSpectrum",
     "NormaliseSpectrumd",
     "OutOfDistributionMask",

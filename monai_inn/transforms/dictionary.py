@@ -19,6 +19,7 @@ from monai_inn.transforms.array import (
     SelectBands,
 )
 from monai_inn.transforms.checks import MarkInvalidPixels, MatchCamera
+from monai_inn.transforms.series import MatchSeries
 
 __all__ = [
     "CalibrateReflectanced",
@@ -26,6 +27,7 @@ __all__ = [
     "LoadMultispectrald",
     "MarkInvalidPixelsd",
     "MatchCamerad",
+    "MatchSeriesd",
     "NormaliseSpectrumd",
     "SelectBandsd",
 ]
@@ -145,3 +147,9 @@ class MarkInvalidPixelsd(MapTransform):
                 MetaTensor(valid, affine=image.affine) if isinstance(image, MetaTensor) else valid
             )
         return result
+
+
+class MatchSeriesd(EachKey):
+    """Turn each image of a series into the channels of its network; see ``MatchSeries``."""
+
+    array = MatchSeries

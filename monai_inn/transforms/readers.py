@@ -58,7 +58,7 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
     Spatial axes are ``(x, y[, z])`` for NIfTI and NRRD, as MONAI's own loader gives them, and
     ``(rows, columns)`` or ``(depth, rows, columns)`` for ENVI, TIFF, NPZ, PNG and JPEG. A file
     ``<name>.json`` beside the image may hold ``wavelength_nm``, ``fwhm_nm``, ``band_names`` and ``units``
-    for formats that have no place for them.
+    for formats that have no place for them, and settings such as ``time``: one number a band.
 
     Args:
         path: image file; for ENVI either the header or the data file.
@@ -66,7 +66,8 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
 
     Returns:
         Image of shape ``(bands, *spatial)``. Its ``meta`` has ``affine`` (RAS, mm), ``filename_or_obj`` and,
-        where known, ``wavelength_nm``, ``fwhm_nm``, ``band_names`` (tuples), ``units`` and ``transfer``.
+        where known, ``wavelength_nm``, ``fwhm_nm``, ``band_names`` (tuples), ``units``, ``transfer`` and
+        ``settings``, other lists of numbers by name.
         Files of integers also give ``saturation`` (the largest number of the file's type, in the units of
         the image) and ``saturated`` (boolean, shape ``(1, *spatial)``), taken before any conversion.
 
@@ -152,7 +153,13 @@ def _labels(path: Path, stored: StoredImage) -> dict[str, Any]:
     for key in ("wavelength_nm", "fwhm_nm", "band_names", "channel_names"):
         if key in given:
             labels[key] = _label(path, key, given[key], len(stored.array))
-    return labels
+    settings = {k: tuple(map(float, v)) for k, v in given.items() if k not in labels and _are_numbers(v)}
+    return labels | ({"settings": settings} if settings else {})
+
+
+def _are_numbers(given: Any) -> bool:
+    """Whether an entry of a JSON file is a list of numbers."""
+    return isinstance(given, list) and bool(given) and all(type(v) in (int, float) for v in given)
 
 
 def _label(path: Path, key: str, given: Any, count: int) -> tuple[Any, ...]:

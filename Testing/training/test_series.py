@@ -1,0 +1,57 @@
+"""One network for series of every length, against posteriors that are known."""
+
+import pytest
+import torch
+
+import monai_inn as mi
+from monai_inn.problems import create
+from monai_inn.training import Recipe
+
+SIZES = {
+    "num_simulations": 2**15, "density_steps": 10, "preview_steps": 5, "preview_observations": 512,
+    "held_out": 1024, "guard": 200, "measured": 300, "batch_size": 256,
+}  # fmt: skip
+FLOW = {"num_blocks": 1, "hidden_channels": (48, 48)}
+STEPS = {"gaussian_mean": 500, "linear_trend": 700}
+ROWS = 256
+
+
+@pytest.fixture(scope="module", params=STEPS)
+def fitted(request):
+    """A network after some twenty seconds; how near it comes in minutes: docs/own_problem.md."""
+    problem = create(request.param)
+    recipe = Recipe(posterior_steps=STEPS[request.param], **SIZES)
+    return mi.fit(problem, recipe=recipe, members=2, network={"flow": FLOW}, seed=1)
+
+
+def with_entries(problem, number):
+    """Observations of so many entries."""
+    y = problem.simulate(ROWS * problem.most // 4, seed=5)[1]
+    enough = y[problem.observation.parts(y).measured.any(-1).sum(-1) >= number][:ROWS].clone()
+    width = len(problem.observation) // problem.most
+    for part in range(width):
+        enough[:, part * problem.most + number : (part + 1) * problem.most] = torch.nan
+    return enough
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 15, 60, 200])
+def test_the_posterior_is_near_the_exact_one_at_every_length(fitted, number):
+    if number > fitted.problem.most:
+        pytest.skip("this problem has no such lengths")
+    y = with_entries(fitted.problem, number)
+    exact = fitted.problem.reference_posterior(y)
+    theta = exact.sample((64,))
+    with torch.no_grad():
+        excess = exact.log_prob(theta) - fitted.posterior(y).log_prob(theta.float())
+    assert len(y) > 20
+    assert float(excess.mean()) < 0.1
+
+
+def test_more_entries_tell_more(fitted):
+    widths = [float(fitted.posterior_width(with_entries(fitted.problem, n)).mean()) for n in (1, 8, 60)]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_trust_has_a_score_at_every_length(fitted):
+    scores = fitted.waic(torch.cat([with_entries(fitted.problem, n)[:20] for n in (1, 3, 40)]))
+    assert scores.isfinite().all()

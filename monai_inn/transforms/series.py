@@ -1,0 +1,98 @@
+"""Images over time, or over any other setting, as networks of series take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.transform import Transform
+from monai.utils.enums import TransformBackends
+from torch import Tensor
+
+from monai_inn.transforms.images import as_image, metadata, plain_tensor
+
+__all__ = ["MatchSeries", "SeriesLike"]
+
+
+class SeriesLike(Protocol):
+    """What ``MatchSeries`` needs of the description of a series."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Values of one entry."""
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Settings of one entry."""
+
+    @property
+    def places(self) -> int:
+        """Most entries of a series."""
+
+    def __len__(self) -> int: ...
+
+
+class MatchSeries(Transform):
+    """Turn an image of one channel an entry into channels as a network of series takes them.
+
+    The image holds the first value of each entry. Further values, which are the same for all pixels, and
+    settings such as times come from ``meta["settings"]``: lists of one number an entry by name, which
+    ``read_multispectral`` finds in ``<name>.json`` beside the image. An image that has these channels already
+    stays as it is.
+
+    Args:
+        observation: description of a series, ``Observation.series``.
+
+    Raises:
+        ValueError: if a list is missing or has another length, or there are too many entries.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(self, *, observation: SeriesLike) -> None:
+        self.observation = observation
+
+    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+        """Return the image ``(C, *spatial)`` of an image ``(entries, *spatial)``."""
+        image = as_image(img)
+        given: Mapping[str, tuple[float, ...]] = metadata(image).get("settings", {})
+        needed = (*self.observation.names[1:], *self.observation.context)
+        if len(image) == len(self.observation) and not set(needed) & set(given):
+            return image
+        self._check(image, given, needed)
+        plain, most = plain_tensor(image), self.observation.places
+        number, spatial = len(plain), plain.shape[1:]
+        values = plain.new_full((most, len(self.observation.names), *spatial), torch.nan)
+        context = plain.new_full((most, len(self.observation.context), *spatial), torch.nan)
+        values[:number, 0] = plain
+        columns = [values[:, 1 + i] for i in range(values.shape[1] - 1)] + list(context.unbind(1))
+        for name, column in zip(needed, columns, strict=True):
+            column[:number] = plain.new_tensor(given[name]).reshape(-1, *[1] * len(spatial))
+        whole = torch.cat([values.flatten(0, 1), context.flatten(0, 1)])
+        if not isinstance(image, MetaTensor):
+            return whole
+        meta = {key: value for key, value in image.meta.items() if key not in ("settings", "band_names")}
+        return MetaTensor(whole, meta=meta)
+
+    def _check(self, image: Tensor, given: Mapping[str, tuple[float, ...]], needed: tuple[str, ...]) -> None:
+        entries, most = len(image), self.observation.places
+        for name in needed:
+            if name not in given:
+                raise ValueError(
+                    f"image of {entries} channels without {name!r}; give one number a channel as a list "
+                    f'{{"{name}": […]}} in a JSON file of the same name beside the image.'
+                )
+            if len(given[name]) != entries:
+                last = "; move that axis to the front" if len(given[name]) == image.shape[-1] else ""
+                raise ValueError(
+                    f"image of {entries} channels, but {len(given[name])} entries of {name!r}; expected one "
+                    f"a channel{last}."
+                )
+        if entries > most:
+            raise ValueError(
+                f"image of {entries} channels, but the network takes {most} at most; leave some out, or take "
+                "means of neighbouring ones and of their settings."
+            )
