@@ -1,0 +1,1 @@
+"""Perfusion from the curves of a contrast agent in tissue and artery."""

@@ -1,0 +1,189 @@
+"""From the arterial curve to the curve of a tissue: exact convolutions with sums of exponentials.
+
+The arterial curve is linear between its knots, so that its convolution with an exponential is a recursion
+over the knots and a closed form between them. Nothing is discretised, and curves can be had at any times.
+
+Sources: Tofts et al., Estimating kinetic parameters from dynamic contrast-enhanced T1-weighted MRI of a
+diffusable tracer: standardized quantities and symbols, 1999; Sourbron and Buckley, Tracer kinetic modelling
+in MRI: estimating perfusion and capillary permeability, 2012.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Artery", "Response", "concentration_at", "exchange", "extended_tofts", "patlak", "tissue_curve"]
+
+_PER_MINUTE = 1 / 60.0  # in 1/s
+_SMALL = 0.05  # below it the quotients of ``_weights`` lose digits, and a series of seven terms has all
+_SERIES = (1 / 2, -1 / 6, 1 / 24, -1 / 120, 1 / 720, -1 / 5040, 1 / 40320)
+_LEAST_PLASMA = 1e-6
+
+
+class Artery(NamedTuple):
+    """Concentration in arterial plasma, linear between knots; 0 before the first, constant after the last.
+
+    Attributes:
+        knots_s: ascending times of the knots in s, shape ``(K,)`` or ``(…, K)``.
+        values: concentrations there in mM, shape ``(…, K)``.
+    """
+
+    knots_s: Tensor
+    values: Tensor
+
+
+class Response(NamedTuple):
+    """What a tissue does with a unit of tracer: ``plasma · δ(t) + Σ amplitudes · exp(−rates t)``.
+
+    Attributes:
+        plasma: share of the tissue that follows the artery at once, shape ``(…)``.
+        amplitudes: in 1/s, shape ``(…, J)``.
+        rates: in 1/s, none negative, shape ``(…, J)``.
+    """
+
+    plasma: Tensor
+    amplitudes: Tensor
+    rates: Tensor
+
+
+class _Places(NamedTuple):
+    """Where times lie among the knots of an artery; all of shape ``(…, T)`` but the first."""
+
+    artery: Artery
+    last: Tensor  # knot before, its number
+    elapsed: Tensor  # since then
+    value: Tensor  # of the artery then
+    slope: Tensor
+    is_after: Tensor  # the first knot
+
+
+def extended_tofts(ktrans: Tensor, ve: Tensor, vp: Tensor) -> Response:
+    """Return the response of plasma and of a space that it exchanges tracer with.
+
+    Args:
+        ktrans: transfer constant in 1/min, shape ``(…)``.
+        ve: volume fraction of the extravascular extracellular space, positive.
+        vp: volume fraction of the plasma.
+    """
+    transfer = ktrans * _PER_MINUTE
+    return Response(vp, transfer.unsqueeze(-1), (transfer / ve).unsqueeze(-1))
+
+
+def patlak(ktrans: Tensor, vp: Tensor) -> Response:
+    """Return the response of ``extended_tofts`` without a way back."""
+    return Response(vp, (ktrans * _PER_MINUTE).unsqueeze(-1), torch.zeros_like(ktrans).unsqueeze(-1))
+
+
+def exchange(ktrans: Tensor, extraction: Tensor, ve: Tensor, vp: Tensor) -> Response:
+    """Return the response of two compartments that exchange tracer, of which the plasma is perfused.
+
+    The flow of plasma is ``Fp = Ktrans / E``, the exchange ``PS = Ktrans / (1 − E)``. Without extraction, at
+    infinite flow, this is ``extended_tofts``.
+
+    Args:
+        ktrans: transfer constant in 1/min, shape ``(…)``.
+        extraction: share ``E`` of the tracer that leaves the plasma on its way, between 0 and 1.
+        ve: volume fraction of the extravascular extracellular space, positive.
+        vp: volume fraction of the plasma; a millionth is taken for less.
+    """
+    vp = vp.clamp_min(_LEAST_PLASMA)
+    transfer = ktrans * _PER_MINUTE
+    flow, leak = transfer / extraction, transfer / (1 - extraction)
+    out, across, back = flow / vp, leak / vp, leak / ve
+    # Sums of positive numbers wherever that is possible: one rate may be a millionth of the other.
+    apart = ((out + across - back).square() + 4 * across * back).sqrt()
+    fast = (out + across + back + apart) / 2
+    slow = out * back / fast
+    share = (across + back - slow) / apart  # of the flow that leaves at the slow rate
+    amplitudes = torch.stack([flow * share, flow * (out - slow) / apart], -1)
+    return Response(torch.zeros_like(vp), amplitudes, torch.stack([slow, fast], -1))
+
+
+def tissue_curve(
+    artery: Artery, response: Response, times_s: Tensor, delay_s: Tensor | float = 0.0
+) -> Tensor:
+    """Return the concentration in a tissue.
+
+    Args:
+        artery: curve of the artery.
+        response: response of the tissue, of shapes ``(…)`` and ``(…, J)``.
+        times_s: times in s, in any order, shape ``(T,)`` or ``(…, T)``; NaN gives NaN.
+        delay_s: how much later than in the artery the tracer arrives, in s, ``(…)``.
+
+    Returns:
+        Concentrations in mM, shape ``(…, T)``, where leading axes are broadcast.
+    """
+    shifted = times_s - torch.as_tensor(delay_s, dtype=times_s.dtype, device=times_s.device).unsqueeze(-1)
+    places = _places(artery, shifted, response.plasma.shape)
+    total = response.plasma.unsqueeze(-1) * _values_at(places)
+    for amplitude, rate in zip(response.amplitudes.unbind(-1), response.rates.unbind(-1), strict=True):
+        total = total + amplitude.unsqueeze(-1) * _convolved(places, rate)
+    return total
+
+
+def concentration_at(artery: Artery, times_s: Tensor) -> Tensor:
+    """Return the concentration of the artery in mM at times ``(T,)`` or ``(…, T)`` in s, ``(…, T)``."""
+    return _values_at(_places(artery, times_s, torch.Size()))
+
+
+def _places(artery: Artery, times_s: Tensor, shape: torch.Size) -> _Places:
+    rows = torch.broadcast_shapes(
+        artery.values.shape[:-1], artery.knots_s.shape[:-1], times_s.shape[:-1], shape
+    )
+    times = times_s.expand(*rows, -1).contiguous()
+    values = artery.values.expand(*rows, -1)
+    knots = artery.knots_s.contiguous()
+    if knots.ndim > 1:
+        knots = knots.expand(*rows, -1).contiguous()
+    found = torch.searchsorted(knots.detach(), times.detach(), right=True) - 1
+    index = found.clamp(0, knots.shape[-1] - 1)
+    start = knots[index] if knots.ndim == 1 else knots.gather(-1, index)
+    slopes = values.diff(dim=-1) / knots.diff(dim=-1)
+    slopes = torch.cat([slopes, torch.zeros_like(values[..., :1])], -1)
+    return _Places(
+        Artery(knots, values),
+        index,
+        torch.where(found >= 0, times - start, 0.0),
+        values.gather(-1, index),
+        slopes.gather(-1, index),
+        found >= 0,
+    )
+
+
+def _values_at(places: _Places) -> Tensor:
+    return torch.where(places.is_after, places.value + places.slope * places.elapsed, 0.0)
+
+
+def _convolved(places: _Places, rate: Tensor) -> Tensor:
+    """Convolution of the artery with ``exp(−rate t)``, shape ``(…, T)``, for rates ``(…)``."""
+    knots, values = places.artery
+    step = knots.diff(dim=-1)
+    decay, first, second = _weights(rate.unsqueeze(-1) * step)
+    gain = step * (values[..., :-1] * first + values.diff(dim=-1) * second)
+    # Knots first, so that each step of the recursion reads what lies beside each other.
+    decays, gains = (
+        part.movedim(-1, 0).contiguous().unbind(0) for part in torch.broadcast_tensors(decay, gain)
+    )
+    states = [torch.zeros_like(gains[0])]
+    for factor, addend in zip(decays, gains, strict=True):
+        states.append(factor * states[-1] + addend)
+    state = torch.stack(states, -1).expand(*places.last.shape[:-1], -1).gather(-1, places.last)
+    decay, first, second = _weights(rate.unsqueeze(-1) * places.elapsed)
+    risen = places.slope * places.elapsed
+    return decay * state + places.elapsed * (places.value * first + risen * second)
+
+
+def _weights(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``exp(−x)``, ``(1 − exp(−x)) / x`` and ``(x − 1 + exp(−x)) / x²`` for ``x`` of 0 or more."""
+    low = x.clamp_max(_SMALL)
+    series = torch.full_like(x, _SERIES[-1])
+    for coefficient in reversed(_SERIES[:-1]):
+        series = series * low + coefficient
+    high = x.clamp_min(_SMALL)
+    lost = -torch.expm1(-high)
+    is_small = x < _SMALL
+    first = torch.where(is_small, 1 - x * series, lost / high)
+    return torch.exp(-x), first, torch.where(is_small, series, (high - lost) / high.square())
