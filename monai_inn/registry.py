@@ -50,7 +50,7 @@ class Registry(Generic[T]):
         name = getattr(cls, self.attribute, None)
         if not isinstance(name, str) or not name:
             raise TypeError(
-                f"{cls.__name__} has no name; set the class attribute {self.attribute}, e.g. 'perfusion'."
+                f"{cls.__name__} has no name; set the class attribute {self.attribute}, e.g. 'relaxation'."
             )
         others = self._offers().get(name, set())
         if name in self.known:

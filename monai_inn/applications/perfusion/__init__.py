@@ -1,1 +1,3 @@
-"""Perfusion from the curves of a contrast agent in tissue and artery."""
+"""Perfusion of tissue, from the curves of a contrast agent in it and in an artery."""
+
+PROBLEMS = {"perfusion": f"{__name__}.problem:Perfusion"}

@@ -1,7 +1,7 @@
 """Arterial curves: a family with a first pass, a second pass, a washout, and smooth deviations from all that.
 
-The family is meant to be wide: how a bolus looks depends on dose, injection, heart, vessel and scanner, and on
-the person who drew the region. Parameters and ranges are our own.
+The family is meant to be wide: how a bolus looks depends on dose, injection, heart, vessel and scanner, and
+on the person who drew the region. Parameters and ranges are our own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEVIATIONS_S = (4.0, 20.0, 100.0, 500.0)  # times since arrival where a deviati
 _DEVIATION_SD = 0.15
 
 ARTERY = (
-    Parameter("arrival", "s", 0.0, 120.0, "arrival of the bolus in the artery, since the first frame"),
+    Parameter("arrival", "s", 0.0, 90.0, "arrival of the bolus in the artery, since the first frame"),
     Parameter("peak", "mM", 0.2, 20.0, "largest concentration in the arterial plasma", "log"),
     Parameter("rise", "s", 2.0, 40.0, "time from arrival to the peak of the first pass", "log"),
     Parameter("sharpness", "1", 0.7, 20.0, "sharpness of the first pass, exponent of a gamma variate", "log"),

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import norm
+from torch import Tensor
+
+from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
+from monai_inn.applications.perfusion.problem import Perfusion
+from monai_inn.problems.references import Grid, refined_grid
+from monai_inn.problems.tempering import tempered_samples
+
+LEVELS = (0.001, 0.1)
+
+
+@pytest.mark.parametrize("sd", [0.0, 1e-4, 0.001, 0.01, 0.1, 0.2])
+def test_equals_a_numerical_integral(sd):
+    """Also where the noise is less than the least level, or somewhat more than the largest."""
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.linspace(0, 1, 60).double()
+    measured = clean + sd * torch.randn(60, generator=generator, dtype=torch.float64)
+    measured[5] = torch.nan
+    left = (measured - clean)[measured.isfinite()].numpy() / 2
+    found = float(log_likelihood_of_any_level(clean[None], measured, LEVELS, torch.tensor([2.0])))
+    middle = found + len(left) * math.log(2)
+
+    def density(log_level: float) -> float:
+        return math.exp(norm(scale=math.exp(log_level)).logpdf(left).sum() - middle)
+
+    low, high = (math.log(level) for level in LEVELS)
+    likeliest = float(np.clip(np.log(max(left.std(), 1e-9)), low, high))
+    mass = quad(density, low, high, points=[likeliest], limit=500)[0] / (high - low)
+    assert mass == pytest.approx(1, abs=1e-4)
+
+
+def test_far_away_rows_have_a_likelihood():
+    found = log_likelihood_of_any_level(torch.full((2, 60), 100.0), torch.zeros(60), LEVELS)
+    assert bool(found.isfinite().all())
+    assert float(found[0]) == pytest.approx(-60 * 0.5 * (100 / 0.1) ** 2, rel=0.01)
+
+
+def known(problem: Perfusion) -> tuple[Tensor, Tensor]:
+    """A tissue behind a usual artery, and its curves in 12 frames."""
+    theta = problem.space.inverse(torch.zeros(1, len(problem.parameters), dtype=torch.float64))
+    for name, value in {
+        "ktrans": 0.2,
+        "ve": 0.3,
+        "vp": 0.05,
+        "delay": 0.0,
+        "arrival": 20.0,
+        "peak": 5.0,
+    }.items():
+        theta[0, problem.space.index(name)] = value
+    times = torch.full((1, 60), torch.nan)
+    times[0, :12] = 12.0 * torch.arange(12)
+    clean = torch.cat([problem.forward_with_context(theta.float(), times), times], -1)
+    return theta, problem.noise(clean, torch.Generator().manual_seed(2))[0]
+
+
+def test_tempered_samples_are_those_of_a_grid():
+    """Transfer constant and extravascular volume of a tissue behind a known artery."""
+    problem = Perfusion(magnitude_share=0)
+    theta, y = known(problem)
+    columns = [problem.space.index(name) for name in ("ktrans", "ve")]
+    space = problem.space.subset(("ktrans", "ve"))
+
+    def log_likelihood(latent: Tensor) -> Tensor:
+        rows = theta.expand(len(latent), -1).clone()
+        rows[:, columns] = space.inverse(latent)
+        return problem.log_likelihood(rows.float(), y)
+
+    def log_joint(first: Tensor, second: Tensor) -> Tensor:
+        latent = torch.cartesian_prod(first, second)
+        density = log_likelihood(latent) - 0.5 * latent.square().sum(-1) - math.log(2 * math.pi)
+        return density.reshape(len(first), len(second))
+
+    step = torch.full((2,), 0.125, dtype=torch.float64)
+    centres = step[0] * (torch.arange(80, dtype=torch.float64) - 39.5)
+    grid = refined_grid(log_joint, Grid(log_joint(centres, centres), -40 * step, step))
+    n = 2000
+    found = tempered_samples(log_likelihood, 2, n, seed=0)
+    weight = grid.log_density.flatten().softmax(0)
+    axes = (
+        low + step * (torch.arange(128).double() + 0.5) for low, step in zip(grid.low, grid.step, strict=True)
+    )
+    points = torch.cartesian_prod(*axes)
+    mean = weight @ points
+    sd = (weight @ (points - mean).square()).sqrt()
+    assert float(((found.samples.mean(0) - mean) / sd).abs().max()) < 0.1
+    assert float((found.samples.std(0) / sd - 1).abs().max()) < 0.15  # a long tail
+    assert found.log_evidence == pytest.approx(grid.log_evidence, abs=0.2)
+
+
+def test_the_truth_is_likelier_than_others():
+    problem = Perfusion(magnitude_share=0)
+    theta, y = known(problem)
+    others = problem.simulate_clean(200, seed=5)[0]
+    found = problem.log_likelihood(torch.cat([theta.float(), others]), y)
+    assert int(found.argmax()) == 0

@@ -1,0 +1,120 @@
+"""When frames are taken, and what noise does to curves of tissue and artery."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.perfusion.signal import Echo, concentration_of, relative_signal, rician
+
+__all__ = ["ARTERY_NOISE", "FEWEST", "MOST", "TISSUE_NOISE", "artery_scale", "draw_times", "noisy_curves"]
+
+FEWEST, MOST = 8, 60
+"""Least and largest number of frames."""
+TISSUE_NOISE = (0.001, 0.1)
+"""Least and largest standard deviation of the noise of a tissue, in mM."""
+ARTERY_NOISE = (0.005, 0.1)
+"""Least and largest standard deviation of the noise of an artery, over ``artery_scale``."""
+
+_INTERVAL_S, _LASTING_S = (2.0, 20.0), (60.0, 1200.0)
+_JITTER = (0.001, 0.1)  # relative standard deviation of the intervals of an acquisition
+_TWO_PHASES, _SLOWER = 0.3, 6.0
+_LEAST_SCALE = 0.1  # mM, for arteries that the tracer does not reach in time
+_FLIP_DEG, _TR_S, _T1_S, _RELAXIVITY = (8.0, 30.0), (0.002, 0.008), (0.4, 2.0), (3.5, 5.0)
+_SMALL_MM = 1e-3
+_LOSSY, _LOST = 0.1, 0.1  # share of acquisitions that lose values, and of the values that these lose
+
+
+def draw_times(n: int, generator: torch.Generator) -> Tensor:
+    """Draw times of frames in s after the first, ``(n, MOST)``; NaN beyond the last frame.
+
+    Intervals are 2 to 20 s, equal but for some jitter. Three in ten acquisitions go on more slowly after a
+    while, up to six times. All last between 1 and 20 minutes; others are stretched to that.
+    """
+    frames = torch.randint(FEWEST, MOST + 1, (n, 1), generator=generator)
+    interval = _log_uniform(_INTERVAL_S, (n, 1), generator)
+    jitter = _log_uniform(_JITTER, (n, 1), generator) * torch.randn(n, MOST, generator=generator)
+    steps = interval * (1 + jitter.clamp(-0.5, 0.5))
+    turn = frames * (0.2 + 0.7 * torch.rand(n, 1, generator=generator))
+    slower = _log_uniform((1.0, _SLOWER), (n, 1), generator)
+    has_phases = torch.rand(n, 1, generator=generator) < _TWO_PHASES
+    place = torch.arange(MOST)
+    steps = torch.where(has_phases & (place > turn), slower * steps, steps)
+    steps[:, 0] = 0
+    times = torch.where(place < frames, steps.cumsum(1), torch.nan)
+    last = times.nan_to_num(0.0).amax(1, keepdim=True)
+    return times * (last.clamp(*_LASTING_S) / last)
+
+
+def noisy_curves(
+    tissue: Tensor, artery: Tensor, share: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Return curves with noise, of a new level in every one.
+
+    Args:
+        tissue: concentrations in mM, shape ``(…, T)``; NaN where there is no frame.
+        artery: same for the artery.
+        share: share of the tissues whose noise is that of the magnitude of a spoiled gradient echo, from
+            which concentrations were computed. The noise of all others is white, as is that of arteries.
+        generator: source of all random numbers.
+
+    Returns:
+        Curves of the same shapes. A tenth of the pairs lose a tenth of their values.
+    """
+    one = tissue[..., :1]
+    level = _log_uniform(TISSUE_NOISE, one.shape, generator, one)
+    white = tissue + level * _normal(tissue, generator)
+    magnitudes = _of_magnitudes(tissue, (tissue == 0) & (artery == 0), level, generator)
+    noisy = torch.where(_uniform(one.shape, generator, one) < share, magnitudes, white)
+    scale = _log_uniform(ARTERY_NOISE, one.shape, generator, one) * artery_scale(artery).unsqueeze(-1)
+    is_lossy = _uniform(one.shape, generator, one) < _LOSSY
+    curves = noisy, artery + scale * _normal(artery, generator)
+    return tuple(  # type: ignore[return-value]
+        torch.where(is_lossy & (_uniform(tissue.shape, generator, one) < _LOST), torch.nan, curve)
+        for curve in curves
+    )
+
+
+def artery_scale(artery: Tensor) -> Tensor:
+    """Return what the noise of arteries ``(…, T)`` is relative to: the largest concentration in a frame."""
+    return artery.nan_to_num(0.0).amax(-1).clamp_min(_LEAST_SCALE)
+
+
+def _of_magnitudes(
+    tissue: Tensor, is_baseline: Tensor, level: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Concentrations from noisy signals; where there is no tracer their noise is about ``level``."""
+    one = tissue[..., :1]
+
+    def between(limits: tuple[float, float]) -> Tensor:
+        return limits[0] + (limits[1] - limits[0]) * _uniform(one.shape, generator, one)
+
+    echo, t1 = Echo(between(_FLIP_DEG), between(_TR_S), between(_RELAXIVITY)), between(_T1_S)
+    slope = (relative_signal(torch.full_like(one, _SMALL_MM), t1, echo) - 1) / _SMALL_MM
+    signal = rician(relative_signal(tissue, t1, echo), level * slope, generator)
+    before = torch.where(is_baseline, signal, 0.0).sum(-1, keepdim=True)
+    number = is_baseline.sum(-1, keepdim=True)
+    # The signal without tracer is what was measured before its arrival, if anything was.
+    baseline = torch.where(number > 0, before / number.clamp_min(1), 1.0)
+    return concentration_of(signal, baseline, t1, echo)
+
+
+def _uniform(shape: torch.Size | tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _log_uniform(
+    limits: tuple[float, float],
+    shape: torch.Size | tuple[int, ...],
+    generator: torch.Generator | None,
+    like: Tensor | None = None,
+) -> Tensor:
+    low, high = (math.log(limit) for limit in limits)
+    like = torch.empty(0) if like is None else like
+    return (low + (high - low) * _uniform(shape, generator, like)).exp()

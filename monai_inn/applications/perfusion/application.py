@@ -1,0 +1,49 @@
+"""What people see of perfusion: curves of contrast agent over time."""
+
+from __future__ import annotations
+
+from monai_inn.problems.application import Application
+
+__all__ = ["CurveApplication"]
+
+_CHANNELS = {
+    "tissue": "concentration of contrast agent in the tissue, in mM",
+    "artery": "concentration of contrast agent in the plasma of the artery, in mM",
+    "time": "time since the first frame, in s",
+}
+
+
+class CurveApplication(Application):
+    """Curves of contrast agent in a tissue and in an artery."""
+
+    modality = "DCE-MRI"
+    unexplained = "a curve that no tissue has behind such an artery"
+    references = (
+        "Tofts et al., Estimating kinetic parameters from dynamic contrast-enhanced T1-weighted MRI of a "
+        "diffusable tracer: standardized quantities and symbols, 1999",
+        "Sourbron and Buckley, Tracer kinetic modelling in MRI: estimating perfusion and capillary "
+        "permeability, 2012",
+    )
+
+    @property
+    def data_source(self) -> str:
+        """Where training data come from."""
+        return f"{super().data_source.removesuffix('.')}; no patient data."
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences on what the network cannot do."""
+        return (
+            "Concentrations in, not signals. An artery that was measured too small by a factor makes the "
+            "transfer constant and the volume fractions too large by the same factor, and nothing in the "
+            "curves tells.",
+            "The artery is that of the plasma; one of whole blood is divided by one minus the haematocrit.",
+            "The bolus arrives after the first frame. Frames are instants; how long each takes is not in the "
+            "simulation.",
+            *super().limits,
+        )
+
+    def channel_text(self, name: str) -> str:
+        """Return what a column is, with its unit."""
+        kind, _, frame = name.partition(" ")
+        return f"{_CHANNELS[kind]}, frame {frame}"
