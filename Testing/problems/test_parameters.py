@@ -143,7 +143,9 @@ def test_bad_gaussian_priors_are_named(arguments, message):
 
 
 def test_unknown_problem_lists_the_known():
-    with pytest.raises(ValueError, match=r"unknown problem 'oxy'; choose one of .*linear_gaussian, .*oximetry"):
+    with pytest.raises(
+        ValueError, match=r"unknown problem 'oxy'; choose one of .*linear_gaussian, .*oximetry"
+    ):
         create("oxy")
 
 

@@ -1,3 +1,6 @@
-"""Perfusion of tissue, from the curves of a contrast agent in it and in an artery."""
+"""Perfusion of tissue: from the curves of a contrast agent, and from diffusion-weighted signals."""
 
-PROBLEMS = {"perfusion": f"{__name__}.problem:Perfusion"}
+PROBLEMS = {
+    "ivim": f"{__name__}.ivim:IntravoxelMotion",
+    "perfusion": f"{__name__}.problem:Perfusion",
+}

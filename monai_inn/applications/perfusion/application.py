@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai_inn.problems.application import Application
 
-__all__ = ["CurveApplication"]
+__all__ = ["CurveApplication", "DiffusionApplication"]
 
 _CHANNELS = {
     "tissue": "concentration of contrast agent in the tissue, in mM",
@@ -47,3 +47,36 @@ class CurveApplication(Application):
         """Return what a column is, with its unit."""
         kind, _, frame = name.partition(" ")
         return f"{_CHANNELS[kind]}, frame {frame}"
+
+
+class DiffusionApplication(Application):
+    """Signals of diffusion-weighted images at several b-values."""
+
+    modality = "diffusion-weighted MRI"
+    unexplained = "signals that no tissue has at such b-values"
+    references = (
+        "Le Bihan et al., Separation of diffusion and perfusion in intravoxel incoherent motion MR imaging, "
+        "1988",
+    )
+
+    @property
+    def data_source(self) -> str:
+        """Where training data come from."""
+        return f"{super().data_source.removesuffix('.')}; no patient data."
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences on what the network cannot do."""
+        return (
+            "Two compartments, each with one diffusion coefficient: at b-values above 1000 s/mm² tissue often "
+            "has more than one.",
+            "At usual noise the pseudo-diffusion coefficient is hardly known; its interval says so.",
+            "All signals of a voxel have the same echo and repetition time; directions are not told apart.",
+            *super().limits,
+        )
+
+    def channel_text(self, name: str) -> str:
+        """Return what a column is, with its unit."""
+        kind, _, entry = name.partition(" ")
+        said = {"signal": "magnitude, in any unit", "b": "b-value in s/mm²"}[kind]
+        return f"{said}, image {entry}"
