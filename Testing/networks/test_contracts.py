@@ -85,6 +85,7 @@ FAULTS = {
     "depends on the other rows": {"forward": lambda self, seen: self.layer(seen - seen.mean(0))},
     "expected (6, 3)": {"forward": lambda self, seen: self.layer(seen)[..., :2]},
     "but not (N, 1, F)": {"forward": lambda self, seen: self.layer(seen.reshape(-1, 6))},
+    "but not (F,)": {"forward": lambda self, seen: self.layer(seen if seen.ndim > 1 else seen[None])},
     "not finite": {"forward": lambda self, seen: self.layer(seen) / 0},
     "no gradient reaches": {"forward": lambda self, seen: self.layer(seen).detach().requires_grad_()},
 }

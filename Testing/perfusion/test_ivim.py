@@ -59,7 +59,7 @@ def test_neither_posterior_nor_features_know_the_scale():
 
 
 def test_the_likelihood_finds_the_parameters_and_its_curvature_those_of_least_squares():
-    """With little noise a Rician magnitude is normal: the posterior of D alone has the error of regression."""
+    """With little noise a Rician magnitude is normal: D has the error of a regression."""
     b = torch.linspace(0, 1000, 30)
     theta = torch.tensor([1.2, 0.0, 50.0])
     y = row(rician(PROBLEM.forward_with_context(theta, b), 0.01, torch.Generator().manual_seed(1)), b)

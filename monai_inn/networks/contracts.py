@@ -32,11 +32,15 @@ def check_encoder(encoder: Encoder, features: Tensor) -> None:
     require(condition.shape == expected, f"{name} returned {tuple(condition.shape)}, expected {expected}.")
     require(condition.isfinite().all(), f"{name} returned values that are not finite.")
     require(_near(encoder(rows[:1]), condition[:1]), f"{name}'s answer to a row depends on the other rows.")
-    stacked = encoder(rows.unsqueeze(1))
-    require(
-        stacked.shape == (len(rows), 1, encoder.out_channels) and _near(stacked.squeeze(1), condition),
-        f"{name} takes rows (N, F), but not (N, 1, F); keep all axes in front.",
-    )
+    for given, expected, shape in (
+        (rows.unsqueeze(1), condition.unsqueeze(1), "(N, 1, F)"),
+        (rows[0], condition[0], "(F,)"),
+    ):
+        found = encoder(given)
+        require(
+            found.shape == expected.shape and _near(found, expected),
+            f"{name} takes rows (N, F), but not {shape}; keep all axes in front.",
+        )
     _check_copies(encoder, rows)
     _check_gradients(encoder, encoder(rows).square().sum())
 

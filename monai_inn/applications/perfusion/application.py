@@ -68,8 +68,8 @@ class DiffusionApplication(Application):
     def limits(self) -> tuple[str, ...]:
         """Sentences on what the network cannot do."""
         return (
-            "Two compartments, each with one diffusion coefficient: at b-values above 1000 s/mm² tissue often "
-            "has more than one.",
+            "Two compartments, each with one diffusion coefficient: above 1000 s/mm² tissue often has more "
+            "than one.",
             "At usual noise the pseudo-diffusion coefficient is hardly known; its interval says so.",
             "All signals of a voxel have the same echo and repetition time; directions are not told apart.",
             *super().limits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -46,7 +47,7 @@ class IntravoxelMotion(InverseProblem):
         ),
     )
     observation = Observation.series(_MOST, "signal", context=("b",))
-    encoder: ClassVar = {"kind": "series", "mixing": "none", "width": 64}
+    encoder = MappingProxyType({"kind": "series", "mixing": "none", "width": 64})
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ascending b-values in s/mm², ``(n, 32)``; NaN beyond the last."""
@@ -110,8 +111,8 @@ class IntravoxelMotion(InverseProblem):
         nodes = (torch.arange(_NODES, dtype=torch.float64) + 0.5) / _NODES
         low, high = (math.log(level) for level in _SIGNAL_TO_NOISE)
         ratio = torch.exp(low + (high - low) * nodes).reshape(-1, 1, 1)
-        # Least squares tell the scale to some standard errors, over which the sum of its logarithm runs; noise
-        # that has no sign pulls it up by a few.
+        # Least squares tell the scale to some standard errors, over which its logarithm runs; noise without
+        # a sign pulls it up by a few.
         best = (clean * signal).sum(-1) / clean.square().sum(-1)
         error = 1 / (ratio.reshape(-1, 1) * clean.square().sum(-1).sqrt())  # of the scale's logarithm
         total = []

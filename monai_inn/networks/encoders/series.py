@@ -106,7 +106,7 @@ class SeriesEncoder(Encoder):
             for layer in self.mixing:
                 hidden, weight = layer(hidden, weight)
             pooled = torch.cat([*_pooled(hidden, weight), *_moments(entries.seen, there)], -1)
-            return self.outlet(pooled).unflatten(0, features.shape[:-1])  # type: ignore[no-any-return]
+            return self.outlet(pooled).reshape(*features.shape[:-1], -1)  # type: ignore[no-any-return]
 
     def summary(self, features: Tensor) -> Tensor:
         """Return the values at a few ranks from the first entry to the last, ``(…, K)``, standardised.
