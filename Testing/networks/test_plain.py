@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import special
 
-from monai_inn.networks.kernels.plain import PlainOperations, normal_quantile, position, repeated
+from monai_inn.networks.kernels.plain import PlainOperations, inverse, normal_quantile, position, repeated
 
 
 def test_normal_quantile_is_that_of_scipy():
@@ -39,6 +39,15 @@ def test_positions_are_those_of_torch_with_ties_and_beyond_the_ends(size, right)
     )
     found = position(ordered[0], values, right=right)
     assert torch.equal(found, torch.bucketize(values, ordered[0], right=right))
+
+
+@pytest.mark.parametrize("size", [1, 2, 12])
+def test_inverses_are_those_of_torch(size):
+    rows = torch.randn(7, size, 2 * size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrix = rows @ rows.mT + 0.01 * torch.eye(size)
+    assert torch.allclose(inverse(matrix), torch.linalg.inv(matrix), rtol=1e-9, atol=1e-9)
+    with PlainOperations():
+        assert torch.equal(torch.linalg.inv(matrix), inverse(matrix))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

@@ -105,3 +105,19 @@ def test_the_summary_goes_from_the_first_value_to_the_last():
 def test_sizes_that_do_not_fit_are_refused(size, options):
     with pytest.raises(ValueError, match="expected"):
         SeriesEncoder(size, **options)
+
+
+def test_the_regression_is_that_of_rows_with_a_ridge_below():
+    regression = encoder("none").double().regression
+    there = torch.ones(5, 40, 1, dtype=torch.float64)
+    seen = torch.randn(5, 40, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with torch.no_grad():
+        found = regression(seen, there)
+        design = torch.cat([there, regression.functions(seen[..., 2:3])], -1)
+        ridge = (regression.log_ridge / 2).exp().diag().expand(5, -1, -1)
+    size = ridge.shape[1]
+    values = torch.cat([seen[..., :2], torch.zeros(5, size, 2, dtype=torch.float64)], 1)
+    expected = torch.linalg.lstsq(torch.cat([design, ridge], 1), values).solution
+    left = (seen[..., :2] - design @ expected).square().mean(1)
+    assert torch.allclose(found[:, : 2 * size].sinh(), expected.flatten(1), atol=1e-8)
+    assert torch.allclose(found[:, -2:].exp(), left, atol=1e-6)

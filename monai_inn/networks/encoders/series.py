@@ -17,6 +17,7 @@ from monai_inn.networks.parts import Encoder, arguments, register
 __all__ = ["SeriesEncoder"]
 
 _HEADS, _POINTS = 4, 12
+_HIDDEN, _LOG_RIDGE, _SMALL = 32, -4.0, 1e-8  # of the regression
 
 
 class _Entries(NamedTuple):
@@ -35,7 +36,9 @@ class SeriesEncoder(Encoder):
     changes nothing.
 
     Entries are made wider one by one, mixed, and pooled: their mean, their maximum, and the mean products of
-    what was measured, which are all that a linear model with normal noise needs.
+    what was measured, which are all that a linear model with normal noise needs. Where there are settings,
+    values are regressed on learned functions of them besides: coefficients, their errors and what is left
+    mean the same whatever the entries are. This is where a precise answer comes from, see docs/perfusion.md.
 
     Args:
         num_features: length of a row.
@@ -47,6 +50,7 @@ class SeriesEncoder(Encoder):
         width: channels of an entry.
         layers: mixing layers.
         num_blocks: residual blocks behind the pooling.
+        basis: functions of the settings that values are regressed on.
 
     Raises:
         ValueError: if sizes do not fit each other, or there is no such mixing.
@@ -66,6 +70,7 @@ class SeriesEncoder(Encoder):
         width: int = 48,
         layers: int = 3,
         num_blocks: int = 2,
+        basis: int = 12,
     ) -> None:
         super().__init__()
         self.config = arguments(locals())
@@ -85,7 +90,9 @@ class SeriesEncoder(Encoder):
         self.inlet = nn.Sequential(Linear(size, width), nn.SiLU(), Linear(width, width))
         self.mixing = nn.ModuleList(_MIXING[mixing](width) for _ in range(layers))
         products = size * (size + 3) // 2
-        self.outlet = ConditionEncoder(2 * width + products + 2, out_channels, 2 * width, num_blocks)
+        self.regression = _Regression(channels, context, basis) if context else None
+        pooled = 2 * width + products + 2 + (self.regression.out_channels if self.regression else 0)
+        self.outlet = ConditionEncoder(pooled, out_channels, 2 * width, num_blocks)
         self.out_channels = out_channels
 
     @torch.no_grad()
@@ -105,7 +112,10 @@ class SeriesEncoder(Encoder):
             hidden = self.inlet(entries.seen) * weight
             for layer in self.mixing:
                 hidden, weight = layer(hidden, weight)
-            pooled = torch.cat([*_pooled(hidden, weight), *_moments(entries.seen, there)], -1)
+            parts = [*_pooled(hidden, weight), *_moments(entries.seen, there)]
+            if self.regression is not None:
+                parts.append(self.regression(entries.seen, there))
+            pooled = torch.cat(parts, -1)
             return self.outlet(pooled).reshape(*features.shape[:-1], -1)  # type: ignore[no-any-return]
 
     def summary(self, features: Tensor) -> Tensor:
@@ -168,6 +178,34 @@ def _moments(seen: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     upper = torch.triu_indices(seen.shape[2], seen.shape[2], device=seen.device)
     products = (seen.mT @ seen)[:, upper[0], upper[1]] / number.clamp_min(1)
     return mean, products, number.clamp_min(1).log() / math.log(10), number.clamp_min(1).rsqrt()
+
+
+class _Regression(nn.Module):
+    """Least squares of values on learned functions of the settings, with a learned ridge."""
+
+    def __init__(self, channels: int, context: int, size: int) -> None:
+        super().__init__()
+        self.known = slice(channels, channels + context)
+        self.functions = nn.Sequential(
+            Linear(context, _HIDDEN),
+            nn.SiLU(),
+            Linear(_HIDDEN, _HIDDEN),
+            nn.SiLU(),
+            Linear(_HIDDEN, size - 1),
+        )
+        self.log_ridge = nn.Parameter(torch.full((size,), _LOG_RIDGE))
+        self.out_channels = size * (channels + 1) + channels
+
+    def forward(self, seen: Tensor, there: Tensor) -> Tensor:
+        """Return coefficients, logarithms of their variances and of the mean square that is left."""
+        values = seen[..., : self.known.start]
+        design = F.pad(self.functions(seen[..., self.known]), (1, 0), value=1.0) * there
+        inverse = torch.linalg.inv(design.mT @ design + self.log_ridge.exp().diag())
+        coefficients = inverse @ (design.mT @ values)
+        left = (values - design @ coefficients) * there
+        mean_square = left.square().sum(1) / there.sum(1).clamp_min(1)
+        variances = inverse.diagonal(dim1=-2, dim2=-1)
+        return torch.cat([coefficients.flatten(1).asinh(), variances.log(), (mean_square + _SMALL).log()], -1)
 
 
 class _Alone(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["PlainOperations", "normal_quantile", "position", "repeated"]
+__all__ = ["PlainOperations", "inverse", "normal_quantile", "position", "repeated"]
 
 
 def normal_quantile(probability: Tensor) -> Tensor:
@@ -77,7 +77,21 @@ def repeated(values: Tensor, repeats: int, axis: int) -> Tensor:
     return expanded.expand(shape).flatten(axis, axis + 1)
 
 
+def inverse(matrix: Tensor) -> Tensor:
+    """Return ``torch.linalg.inv`` of positive definite matrices ``(…, n, n)``, without pivoting."""
+    unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    for k in range(matrix.shape[-1]):
+        at = unit[k]
+        pivot = matrix[..., k : k + 1, k : k + 1]
+        row, column = matrix[..., k : k + 1, :], matrix[..., :, k : k + 1]
+        # With 1 added to the pivot one product of column and row leaves the right row and column, too.
+        step = (column - at.unsqueeze(1)) * (row + at) / pivot
+        matrix = matrix - step
+    return matrix
+
+
 _PLAIN: dict[Any, Callable[..., Tensor]] = {
+    torch.linalg.inv: inverse,
     torch.special.ndtri: normal_quantile,
     torch.searchsorted: position,
     torch.bucketize: _bucket,
