@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_inn.networks.encoders.encoders import ConditionEncoder
-from monai_inn.networks.kernels.chunks import full_precision
+from monai_inn.networks.kernels.chunks import full_precision, is_traced
 from monai_inn.networks.kernels.products import Linear
 from monai_inn.networks.parts import Encoder, arguments, register
 
 __all__ = ["SeriesEncoder"]
 
-_HEADS, _POINTS = 4, 12
+_HEADS, _POINTS, _ROWS = 4, 12, 512
 _HIDDEN, _LOG_RIDGE, _SMALL = 32, -4.0, 1e-8  # of the regression
 
 
@@ -106,17 +106,22 @@ class SeriesEncoder(Encoder):
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``(…, F)`` to a condition ``(…, out_channels)``."""
         rows = features.reshape(-1, features.shape[-1])
+        # Entries are many times the numbers of a row: few rows at a time stay in the processor's cache.
+        is_whole = torch.is_grad_enabled() or rows.is_cuda or is_traced()
         with full_precision(features.device, trained=self):
-            entries = self._entries(rows)
-            there = weight = entries.there.unsqueeze(-1).to(rows.dtype)
-            hidden = self.inlet(entries.seen) * weight
-            for layer in self.mixing:
-                hidden, weight = layer(hidden, weight)
-            parts = [*_pooled(hidden, weight), *_moments(entries.seen, there)]
-            if self.regression is not None:
-                parts.append(self.regression(entries.seen, there))
-            pooled = torch.cat(parts, -1)
-            return self.outlet(pooled).reshape(*features.shape[:-1], -1)  # type: ignore[no-any-return]
+            parts = [self._condition(part) for part in ([rows] if is_whole else rows.split(_ROWS))]
+        return torch.cat(parts).reshape(*features.shape[:-1], -1)
+
+    def _condition(self, rows: Tensor) -> Tensor:
+        entries = self._entries(rows)
+        there = weight = entries.there.unsqueeze(-1).to(rows.dtype)
+        hidden = self.inlet(entries.seen) * weight
+        for layer in self.mixing:
+            hidden, weight = layer(hidden, weight)
+        parts = [*_pooled(hidden, weight), *_moments(entries.seen, there)]
+        if self.regression is not None:
+            parts.append(self.regression(entries.seen, there))
+        return self.outlet(torch.cat(parts, -1))  # type: ignore[no-any-return]
 
     def summary(self, features: Tensor) -> Tensor:
         """Return the values at a few ranks from the first entry to the last, ``(…, K)``, standardised.
@@ -161,7 +166,7 @@ def _packed(entries: Tensor, there: Tensor) -> Tensor:
     """Entries ``(N, T, K)``, those that are there first and in their order, zeros behind them."""
     size = there.shape[1]
     place = torch.where(there, there.long().cumsum(1) - 1, size).unsqueeze(-1)
-    empty = entries.new_zeros(len(entries), size + 1, entries.shape[2])
+    empty = entries.new_zeros(entries.shape[0], size + 1, entries.shape[2])
     return empty.scatter(1, place.expand_as(entries), entries)[:, :size]
 
 
@@ -200,11 +205,13 @@ class _Regression(nn.Module):
         """Return coefficients, logarithms of their variances and of the mean square that is left."""
         values = seen[..., : self.known.start]
         design = F.pad(self.functions(seen[..., self.known]), (1, 0), value=1.0) * there
-        inverse = torch.linalg.inv(design.mT @ design + self.log_ridge.exp().diag())
-        coefficients = inverse @ (design.mT @ values)
+        # Functions may be nearly alike: single precision is too little where their differences are told apart.
+        gram = (design.mT @ design).double() + self.log_ridge.double().exp().diag()
+        inverse = torch.linalg.inv(gram)
+        coefficients = (inverse @ (design.mT @ values).double()).to(values.dtype)
         left = (values - design @ coefficients) * there
         mean_square = left.square().sum(1) / there.sum(1).clamp_min(1)
-        variances = inverse.diagonal(dim1=-2, dim2=-1)
+        variances = inverse.diagonal(dim1=-2, dim2=-1).to(values.dtype)
         return torch.cat([coefficients.flatten(1).asinh(), variances.log(), (mean_square + _SMALL).log()], -1)
 
 
