@@ -66,7 +66,7 @@ class Application:
     @property
     def task(self) -> str:
         """One line for catalogues."""
-        shown = self.problem.space.subset(self.problem.targets).parameters
+        shown = self.problem.shown
         kind = "Posterior maps" if self.problem.observation.is_local else "Posterior"
         return f"{kind} of {', '.join(p.description or p.name for p in shown)}"
 

@@ -47,6 +47,7 @@ def check_problem(problem: InverseProblem) -> None:
         _check_bounds,
         _check_bijection,
         _check_prior,
+        _check_derived,
         _check_streams,
         _check_arguments,
     ):
@@ -144,6 +145,18 @@ def _check_prior(problem: InverseProblem) -> None:
         density.shape == (_ROWS,) and density.isfinite().all(),
         "the prior has no finite log density at its own draws; prior and draws disagree.",
     )
+
+
+def _check_derived(problem: InverseProblem) -> None:
+    ParameterSpace(problem.shown)  # raises if a name is that of a target or repeats
+    values = problem.derive(problem.simulate_clean(_ROWS, seed=4)[0])  # raises for a wrong shape
+    for quantity, column in zip(problem.derived, values.unbind(-1), strict=True):
+        name = f"the derived quantity {quantity.name!r}"
+        require(column.isfinite().all(), f"{name} of draws of the prior is not finite.")
+        require(
+            quantity.scale != "log" or column.min() > 0,
+            f"{name} has a logarithmic scale, and is not positive for draws of the prior.",
+        )
 
 
 def _check_streams(problem: InverseProblem) -> None:
