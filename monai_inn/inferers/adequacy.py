@@ -18,11 +18,11 @@ _LEAST = 19  # simulations
 class Adequacy:
     """How often an observation of the model's own fits no better than the measured one.
 
-    Samples of the joint posterior, nuisances included, are simulated as the observation was acquired. The noise
-    of the problem makes another observation of each. The p-value is the share of samples whose own observation
-    lies at least as far from them as the measured one does, by ``problem.lack_of_fit``; the measured one counts
-    as one of them. The posterior has seen the measured one, so that p-values of a right model tend to be too
-    large: at most about one in twenty is as low as 0.05.
+    Samples of the joint posterior, nuisances included, are simulated as the observation was acquired. The
+    problem's noise makes another observation of each. The p-value is the share of samples whose own
+    observation lies at least as far from them as the measured one does, by ``problem.lack_of_fit``; the
+    measured one counts as one of them. The posterior has seen it, so that p-values of a right model tend to
+    be too large: at most about one in twenty is as low as 0.05.
 
     Args:
         problem: the inverse problem.

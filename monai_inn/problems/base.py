@@ -102,9 +102,9 @@ class InverseProblem(abc.ABC):
         return (*self.space.subset(self.targets).parameters, *self.derived)
 
     def derive(self, theta: Tensor) -> Tensor:
-        """Return the derived quantities ``(…, K)`` of targets, or of all parameters, ``(…, D)``, physical units.
+        """Return the derived quantities ``(…, K)`` of targets, or of all parameters, ``(…, D)``.
 
-        The samples of a posterior become those of the derived quantities.
+        All are in physical units. Samples of a posterior become samples of the derived quantities.
         """
         targets = theta[..., : len(self.targets)]
         return DerivedSpace(self.derived).of(targets) if self.derived else targets[..., :0]
