@@ -285,7 +285,7 @@ def test_nothing_is_clipped(page: Page, keep: Callable[..., None], size: tuple[i
     facts = page.locator("#facts").inner_text()
     for said in (
         "oximetry",
-        "camera tivita",
+        "device tivita",
         "calibration error sao2",
         "pixels not explained",
     ):

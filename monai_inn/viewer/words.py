@@ -60,7 +60,7 @@ def facts(record: dict[str, Any]) -> list[str]:
     bundle = record["bundle"]
     said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
     if bundle.get("camera"):
-        said.append(f"camera {bundle['camera']}")
+        said.append(f"device {bundle['camera']}")
     share = record["summary"].get("share_untrusted")
     said.append(
         "trust not assessed"
