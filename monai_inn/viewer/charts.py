@@ -163,7 +163,7 @@ def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
     Returns:
         HTML. All text that comes from a file is escaped.
     """
-    of = "" if appearance.kind == "waic" else appearance.parameter
+    of = "" if appearance.kind in ("waic", "adequacy") else appearance.parameter
     volume = overlay.run.find(appearance.kind, of)
     if volume is None:
         return ""

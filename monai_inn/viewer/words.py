@@ -36,6 +36,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "WAIC",
         "How unlike the training data a pixel is, in nats. High means: do not trust the numbers there.",
     ),
+    "adequacy": (
+        "Adequacy",
+        "How often a simulation of the model fits no better. Low means: the model does not fit the pixel.",
+    ),
 }
 """Name and explanation of each kind of map."""
 
