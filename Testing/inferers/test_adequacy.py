@@ -12,7 +12,7 @@ from exact_networks import Linear, Trend, exact_fit
 import monai_inn.inferers.posterior as walk
 from monai_inn.problems import Simulated
 
-PIXELS, SIMULATIONS = 4000, 40
+PIXELS, SIMULATIONS = 4000, 39
 # Four standard errors of a share of 0.05 among so many independent pixels.
 ERROR = 4 * math.sqrt(0.05 * 0.95 / PIXELS)
 

@@ -116,6 +116,18 @@ def test_a_monotone_function_of_one_target_has_the_mapped_quantiles():
         np.testing.assert_array_equal(maps["interval_width"].numpy(), high - low)
 
 
+def test_levels_of_recalibrated_targets_leave_them_alone():
+    """The levels of one target say nothing of a function of several."""
+    fitted = exact_fit(problem_with(SUM))
+    image = image_of(fitted.problem, 20)[1]
+    before = fitted.maps(image, samples=64, below={"sum": 1.0, "a": 0.3})
+    fitted.network.level_scores = torch.linspace(0.01, 0.99, 399).square().expand(3, -1).contiguous()
+    after = fitted.maps(image, samples=64, below={"sum": 1.0, "a": 0.3})
+    for name in ("median", "interval_low", "interval_high", "probability_below"):
+        assert torch.equal(before[name][-1], after[name][-1]), name
+        assert not torch.equal(before[name][0], after[name][0]), name
+
+
 def test_what_says_no_more_than_the_prior_is_not_informative():
     """One channel sees a alone: of b the prior is left, of what is made of b as well."""
     twice = [
