@@ -73,8 +73,8 @@ def _check_description(problem: InverseProblem) -> None:
         len(problem.targets) > 0 and tuple(problem.targets) == leading,
         f"{name}: targets are {tuple(problem.targets)}, expected the first of the parameters, {space.names}.",
     )
-    for p in problem.parameters:
-        require(bool(p.unit), f"{name}: parameter {p.name!r} has no unit; give '1' to a pure number.")
+    for p in (*problem.parameters, *problem.derived):
+        require(bool(p.unit), f"{name}: {p.name!r} has no unit; give '1' to a pure number.")
 
 
 def _check_shapes(problem: InverseProblem) -> None:
@@ -90,6 +90,8 @@ def _check_shapes(problem: InverseProblem) -> None:
         f"is_valid returned {valid.dtype} of shape {tuple(valid.shape)}, expected one boolean a row.",
     )
     require(valid.any(), "no simulated observation is valid; see is_valid.")
+    far = problem.lack_of_fit(noisy, clean)
+    require(far.shape == (_ROWS,), f"lack_of_fit returned the shape {tuple(far.shape)}, expected {(_ROWS,)}.")
     broken = problem.is_valid(torch.full_like(noisy, torch.nan))
     require(not broken.any(), "is_valid accepts observations of NaN.")
     for what in (problem.features, problem.density_features):

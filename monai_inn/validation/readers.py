@@ -160,8 +160,8 @@ def _image_cases(
         labels = image.meta.get("channel_names") or list(stacks)
         if len(labels) != len(image):
             raise ValueError(
-                f"{truth_path}: {len(image)} channels without names for the parameters {', '.join(stacks)} of "
-                f"{folder}; give a folder with a file NAME.nii.gz for each that is known."
+                f"{truth_path}: {len(image)} channels without names, for the parameters {', '.join(stacks)} "
+                f"of {folder}; give a folder with a file NAME.nii.gz for each that is known."
             )
         known = {name: image[i : i + 1] for i, name in enumerate(labels) if name in stacks}
     if not known:
