@@ -246,7 +246,7 @@ def test_texts_of_a_result_are_never_run(strange: Page) -> None:
     click_stack(strange)
     says(strange, "#curve", "<img")
     says(strange, "h1", "{{1+1}}")
-    says(strange, "#facts", "interval not calibrated")
+    says(strange, "#facts", "not measured")
     assert strange.evaluate("window.broken") is None
 
 

@@ -225,7 +225,9 @@ def _explain_patterns(figure: Figure) -> None:
         Patch(facecolor="white", edgecolor=colour, hatch=hatch, label=texts[name])
         for name, (colour, hatch) in PATTERNS.items()
     ]
-    patches.append(Patch(facecolor=_INVALID, edgecolor="0.5", label="not usable: dark, saturated or masked"))
+    patches.append(
+        Patch(facecolor=_INVALID, edgecolor="0.5", label="not usable: not measured, saturated or masked")
+    )
     below = 1 - _HEADING_IN / figure.get_size_inches()[1]
     figure.legend(
         handles=patches, loc="upper center", bbox_to_anchor=(0.5, below), ncols=3, fontsize=9, frameon=False

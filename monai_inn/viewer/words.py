@@ -84,7 +84,7 @@ def calibration(record: dict[str, Any], parameter: str) -> str:
     found = record["bundle"].get("calibration") or {}
     error = (found.get("errors") or {}).get(parameter)
     if error is None:
-        return f"interval not calibrated ({parameter})"
+        return f"calibration of {parameter} not measured"
     return f"calibration error {parameter} {100 * error:.2f} % on {found['simulations']:,} simulations"
 
 
