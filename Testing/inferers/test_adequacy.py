@@ -82,6 +82,18 @@ def test_neighbouring_residuals_are_those_that_were_measured():
     assert found[4] == 0  # nothing was measured
 
 
+def test_a_scale_that_features_remove_does_not_count():
+    """Signals of unknown scale: residuals are those of what the posterior is conditioned on."""
+    problem = Trend()
+    problem.features = lambda y: torch.cat([y[..., :30] / y[..., :1], y[..., 30:]], -1)
+    made, y = problem.simulate_clean(50, seed=1)[1], problem.simulate(50, seed=1)[1]
+    scaled = torch.cat([800 * y[:, :30], y[:, 30:]], -1)
+    expected = problem.lack_of_fit(y, made)
+    torch.testing.assert_close(problem.lack_of_fit(scaled, made), expected, rtol=1e-3, atol=1e-4)
+    problem.features = lambda y: y[..., :2]  # no rows any more: the sum of squares
+    torch.testing.assert_close(problem.lack_of_fit(y, made), (y - made)[:, :2].square().sum(-1))
+
+
 def test_a_pixel_is_compared_by_what_is_to_be_explained():
     problem = many_channels()
     y, made = torch.randn(2, 4, 30, generator=torch.Generator().manual_seed(0)).unbind(0)

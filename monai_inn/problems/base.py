@@ -209,15 +209,17 @@ class InverseProblem(abc.ABC):
     def lack_of_fit(self, y: Tensor, made: Tensor) -> Tensor:
         """Return how far observations lie from noise-free ones, both ``(…, C)``, HIGH = far, shape ``(…)``.
 
-        The map ``adequacy`` compares it with that of observations that ``noise`` makes of ``made``. For a
-        series it is the correlation of each residual with the next one that was measured, which does not
-        depend on the level of the noise; else the sum of squared residuals of ``explained_features``.
+        The map ``adequacy`` compares it with that of observations that ``noise`` makes of ``made``. It is the
+        sum of squared residuals of ``explained_features``; for a series, if these are rows as observations
+        are, the correlation of each residual with the next one that was measured, which does not depend on
+        the level of the noise.
         """
-        if self.observation.kind != "series":
-            return (self.explained_features(y) - self.explained_features(made)).square().nansum(-1)
-        residual = self.observation.parts(y - made)
-        measured_first = (~residual.measured).byte().argsort(dim=-2, stable=True)
-        row = residual.values.gather(-2, measured_first)  # zeros follow
+        residual = self.explained_features(y) - self.explained_features(made)
+        if self.observation.kind != "series" or residual.shape[-1] != len(self.observation):
+            return residual.square().nansum(-1)
+        parts = self.observation.parts(residual)
+        measured_first = (~parts.measured).byte().argsort(dim=-2, stable=True)
+        row = parts.values.gather(-2, measured_first)  # zeros follow
         products = (row[..., 1:, :] * row[..., :-1, :]).sum(-2)
         return (products / row.square().sum(-2).clamp_min(_LEAST)).mean(-1)
 

@@ -143,11 +143,12 @@ class Observation:
     def is_blank(self, y: Tensor) -> Tensor:
         """Whether rows ``(…, C)`` are series of zeros, as files hold them outside the body, boolean, ``(…)``.
 
-        It is asked of pixels of images. A single series may well consist of zeros, such as of counts.
+        The first value of each entry counts, which is that of the pixel; further ones may be those of a
+        reference. It is asked of pixels of images: a single series, such as of counts, may consist of zeros.
         """
         if self.kind != "series":
             return torch.zeros_like(y[..., 0], dtype=torch.bool)
-        return (y[..., : self.num_values].nan_to_num(0.0) == 0).all(-1)
+        return (y[..., : self.num_values : len(self.names)].nan_to_num(0.0) == 0).all(-1)
 
 
 def _placed(names: tuple[str, ...], size: tuple[int, ...]) -> list[str]:
