@@ -169,6 +169,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     sub.add_argument("--below", action="append", default=[], metavar="NAME=VALUE",
                      help="map the probability of a value below, e.g. sao2=0.6; may be repeated")  # fmt: skip
+    sub.add_argument("--adequacy", type=int, default=0, metavar="N",
+                     help="map whether the model fits: p-values of N simulations a pixel")  # fmt: skip
     sub.add_argument(
         "--save-samples", type=int, default=0, metavar="N", help="write N coherent posterior samples too"
     )

@@ -46,7 +46,7 @@ def simulated(result: Mapping[str, Any]) -> str:
 
 def converted(result: Mapping[str, Any]) -> str:
     """Return what ``convert`` wrote."""
-    return f"{result['bands']} bands of {' × '.join(map(str, result['size']))} pixels: {result['out']}"
+    return f"{result['bands']} channels of {' × '.join(map(str, result['size']))} pixels: {result['out']}"
 
 
 def viewed(result: Mapping[str, Any]) -> str:
@@ -137,9 +137,9 @@ def bundles(result: Mapping[str, Any]) -> str:
         if "error" in entry:
             lines.append(f"  cannot be used: {entry['error']}")
             continue
-        camera = f", camera {entry['camera']}" if entry["camera"] else ""
-        lines.append(f"  {entry['problem']}{camera}, {entry['bands']} channels")
-        for target in entry["targets"]:
+        device = f", device {entry['camera']}" if entry["camera"] else ""
+        lines.append(f"  {entry['problem']}{device}, {entry['bands']} channels")
+        for target in [*entry["targets"], *entry["derived"]]:
             error = entry["calibration"]["errors"].get(target["name"])
             known = "calibration not measured" if error is None else f"calibration error {error:.2%}"
             lines.append(f"  {target['name']} [{target['unit']}]: {target['description']}; {known}")
@@ -163,6 +163,8 @@ def maps(result: Mapping[str, Any]) -> str:
                 f"  {name}: {row['median_of_medians']:g}{unit}, interval width "
                 f"{row['median_interval_width']:g}{unit}"
             )
+    if summary.get("share_inadequate") is not None:
+        lines.append(f"  the model does not fit {summary['share_inadequate']:.1%} of the others (p ≤ 0.05)")
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])

@@ -225,7 +225,7 @@ def test_bad_options_are_refused(camera_fit, image, options, message):
 
 
 def test_wrong_number_of_bands_names_both_counts(camera_fit):
-    with pytest.raises(ValueError, match=r"\(1, 12, 4, 4\).*16 bands"):
+    with pytest.raises(ValueError, match=r"\(1, 12, 4, 4\).*16 channels"):
         camera_fit.maps(torch.rand(12, 4, 4))
 
 

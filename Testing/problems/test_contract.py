@@ -7,7 +7,7 @@ import torch
 from pose_problems import SMALL
 
 from monai_inn import problems
-from monai_inn.problems import LinearGaussian, Parameter
+from monai_inn.problems import Derived, LinearGaussian, Parameter
 from monai_inn.problems.registry import PROBLEMS
 
 
@@ -100,6 +100,23 @@ class Unseeded(Honest):
         return y + torch.randn(y.shape)
 
 
+class FarInEachChannel(Honest):
+    def lack_of_fit(self, y, made):
+        return (y - made).abs()
+
+
+class DerivedTwice(Honest):
+    derived = (Derived("x1", "1", 0.0, 1.0, of=lambda theta: theta[..., 0]),)
+
+
+class DerivedOfNothing(Honest):
+    derived = (Derived("root", "1", 0.0, 1.0, of=lambda theta: theta[..., 0].sqrt()),)
+
+
+class DerivedBelowZero(Honest):
+    derived = (Derived("twice", "1", 0.1, 1.0, scale="log", of=lambda theta: 2 * theta[..., 0]),)
+
+
 class Forgetful(Honest):
     def to_config(self):
         return {}
@@ -114,6 +131,10 @@ BROKEN = {
     Coupled: "depends on the other rows",
     OutOfBounds: "outside their bounds",
     OtherPrior: "no finite log density at its own draws",
+    FarInEachChannel: r"lack_of_fit returned the shape \(64, 3\), expected \(64,\)",
+    DerivedTwice: "names must be unique",
+    DerivedOfNothing: "derived quantity 'root' of draws of the prior is not finite",
+    DerivedBelowZero: "'twice' has a logarithmic scale, and is not positive",
     Unseeded: "the same seed gives other simulations",
     Forgetful: "made anew from to_config and tensors simulates something else",
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -160,6 +162,98 @@ def test_neighbours_are_seen(lab):
     """
     seen = json.loads(python(code, lab, lab / "site").stdout)
     assert sorted(map(tuple, seen)) == [(r, c) for r in range(3) for c in range(3)]
+
+
+@pytest.fixture(scope="module")
+def series(lab) -> Path:
+    """A result and its export, by the command line; three of its voxels are particular."""
+    code = """
+    import numpy as np, monai_inn as mi
+    from monai_inn.cli import main
+    y = mi.load("strange_relaxation").problem.simulate(12, seed=6)[1]
+    y[0, :6] = np.nan  # nothing was measured
+    y[1, :6] = 0  # outside the body
+    y[2, 1] = np.nan  # one of the entries is missing
+    np.savez("series.npz", image=y.T.reshape(-1, 3, 4).numpy())
+    options = "--samples 33 --adequacy 19 --below half_life=0.5 --save-samples 3 --save-quantiles 4"
+    command = f"infer strange_relaxation series.npz -o series --preview quick {options}"
+    assert main(command.split()) == 0
+    formats = "--format nifti --format csv --format html --format dicom"
+    assert main(f"export series -o exported {formats}".split()) == 0
+    """
+    done = python(code, lab, lab / "site")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "half_life: " in done.stdout
+    assert "the model does not fit" in done.stdout
+    return lab
+
+
+def stored(folder: Path, name: str) -> np.ndarray:
+    return nibabel.load(folder / f"{name}.nii.gz").get_fdata().squeeze()
+
+
+def test_missing_entries_leave_a_voxel_and_zeros_do_not(series):
+    valid = stored(series / "series", "valid").flatten()
+    assert valid.tolist() == [0, 0, *[1] * 10]
+    for name in ("median_rate", "median_half_life", "adequacy"):
+        found = stored(series / "series", name).flatten()
+        np.testing.assert_array_equal(np.isfinite(found), valid > 0)
+
+
+def test_the_network_of_monai_marks_the_same_voxels(series):
+    code = """
+    import torch, numpy as np
+    from monai_inn.bundles import map_network
+    network = map_network("strange_relaxation", samples=8)
+    image = torch.from_numpy(np.load("series.npz")["image"])[None]
+    with torch.no_grad():
+        both = network(image), network._plain(image)
+    print([int(found.isnan().any(1).sum()) for found in both], *network.channel_names, sep=", ")
+    """
+    said = python(code, series, series / "site").stdout.strip()
+    assert said == (
+        "[2, 2], median rate, median half_life, interval width rate, interval width half_life, waic, ood"
+    )
+
+
+def test_a_derived_quantity_stands_in_every_file(series):
+    folder = series / "series"
+    record = json.loads((folder / "result.json").read_text())
+    assert [row["name"] for row in record["parameters"]] == ["rate", "half_life"]
+    assert record["summary"]["trusted_pixels"]["half_life"]["unit"] == "s"
+    kinds = {row["map"] for row in record["files"] if row["parameter"] == "half_life"}
+    assert kinds == {"median", "interval_width", "mode_count", "uninformative", "quantiles", "samples"}
+    assert (folder / "probability_below_half_life_0.5.nii.gz").exists()
+    rate, half_life = (stored(folder, f"median_{name}").flatten()[2:] for name in ("rate", "half_life"))
+    np.testing.assert_allclose(half_life, math.log(2) / rate, rtol=1e-5)  # the median of 33 is one of them
+    samples = [nibabel.load(folder / f"samples_{name}.nii.gz").get_fdata() for name in ("rate", "half_life")]
+    known = np.isfinite(samples[0])
+    np.testing.assert_allclose(samples[1][known], math.log(2) / samples[0][known], rtol=1e-5)
+    quick = json.loads((series / "quick/result.json").read_text())
+    assert [row["name"] for row in quick["parameters"]] == ["rate"]
+
+
+def test_a_derived_quantity_is_exported(series):
+    folder = series / "exported"
+    names = {path.name for path in folder.rglob("*")}
+    assert {"median_half_life.nii.gz", "adequacy.nii.gz", "median_half_life.dcm"} <= names
+    assert "half_life,s,time in which half of it is gone," in (folder / "summary.csv").read_text()
+    assert "Time in which half of it is gone" in (folder / "record.html").read_text()
+
+
+def test_a_bundle_says_what_is_derived(lab):
+    metadata = json.loads((lab / "strange_relaxation/configs/metadata.json").read_text())
+    made = metadata["network_data_format"]["outputs"]["pred"]
+    assert made["num_channels"] == 6
+    assert made["channel_def"]["1"] == "time in which half of it is gone, posterior median, s"
+    assert metadata["monai_inn"]["derived"][0]["name"] == "half_life"
+    card = (lab / "strange_relaxation/docs/README.md").read_text()
+    assert "## Derived quantities" in card
+    assert "| half_life | time in which half of it is gone | s | 0.2 | 4 | log |" in card
+    code = "from monai_inn.cli import main; main(['bundles', 'strange_relaxation'])"
+    assert "half_life [s]: time in which half of it is gone; calibration not measured" in (
+        python(code, lab, lab / "site").stdout
+    )
 
 
 def test_a_foreign_encoder_must_be_registered():

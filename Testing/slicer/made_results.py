@@ -69,6 +69,7 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
     write("waic", "waic", "nat", (10 * ood - 20).astype(np.float32))
     write("ood", "ood", "1", ood.astype(np.float32))
     write("reason", "reason", "1", (2 * ood).astype(np.float32))
+    write("adequacy", "adequacy", "1", (0.5 - 0.45 * ood).astype(np.float32))
     write("valid", "valid", "1", valid.astype(np.uint8))
     photo = np.broadcast_to((255 * ramp(seed))[..., None], (*SHAPE, 3)).astype(np.uint8)
     write("photo", "photo", "1", photo)

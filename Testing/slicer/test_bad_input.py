@@ -53,9 +53,9 @@ def test_no_image(panel):
 def test_wrong_number_of_bands(panel, spectra, bands):
     wrong = add_image(np.resize(spectra, (2, 6, 7, bands)) if bands else spectra[..., 0], "Wrong")
     panel.ui.imageSelector.setCurrentNode(wrong)
-    said = f"bundle needs an image of 16 bands (imec_ssm4x4_470_620); this one has {bands or 1}."
+    said = f"bundle needs an image of 16 channels (imec_ssm4x4_470_620); this one has {bands or 1}."
     assert (panel.ui.applyButton.enabled, panel.status, panel.ui.applyButton.toolTip) == (False, said, said)
-    with pytest.raises(ValueError, match="needs an image of 16 bands"):
+    with pytest.raises(ValueError, match="needs an image of 16 channels"):
         panel.logic.start(panel.state)
     panel.ui.imageSelector.setCurrentNode(panel.image)
     assert panel.ui.applyButton.enabled

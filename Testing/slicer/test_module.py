@@ -52,7 +52,7 @@ def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra, tmp_p
         real.settle()
         assert {"oximetry", "oximetry_rgb"} <= {real.ui.bundleBox.itemText(n) for n in range(2)}
         real.prepare(place / "mein Bündel", image)
-        assert "16 bands" in real.ui.bundleCard.plainText
+        assert "16 channels" in real.ui.bundleCard.plainText
         assert "not calibrated" in real.ui.validationLabel.text
         real.apply()
         assert real.status.startswith("84 of 84 voxels usable (others: grid); ")

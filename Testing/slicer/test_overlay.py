@@ -189,6 +189,17 @@ def test_the_probability_follows_the_threshold_without_inference(run):
     assert sum(node.GetAttribute("INN.map") == "probability_below" for node in nodes) == 1
 
 
+def test_adequacy_is_one_map_whatever_the_parameter(run):
+    overlay = Overlay(run)
+    volumes = [overlay.update(Appearance("adequacy", name)) for name in ("sao2", "a_mie")]
+    assert volumes[0] is volumes[1]
+    assert volumes[0].GetName() == "case: adequacy, low = the model does not fit"
+    assert overlay.scale(Appearance("adequacy", "a_mie")) == (0.0, 1.0)
+    assert overlay.unit(Appearance("adequacy", "a_mie")) == ""
+    values = slicer.util.arrayFromVolume(volumes[0])
+    np.testing.assert_allclose(np.unique(values[np.isfinite(values)]), [0.05, 0.5], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("appearance", "title"),
     [
@@ -196,6 +207,7 @@ def test_the_probability_follows_the_threshold_without_inference(run):
         (Appearance("median", "sao2"), "sao2\nmedian"),
         (Appearance("probability_below", "a_mie", threshold=20), "P(a_mie <\n20 1/cm)"),
         (Appearance("waic"), "WAIC\n[nat]"),
+        (Appearance("adequacy", "a_mie"), "adequacy\np-value"),
     ],
 )
 def test_the_legend_says_what_is_shown_in_which_unit(run, appearance, title):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from monai_inn.networks import Encoder, register
-from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems import Derived, InverseProblem, Observation, Parameter
 
 
 class Lab(InverseProblem):
@@ -93,6 +93,17 @@ class Relaxation(Lab):
     noise_sd = 0.05
     parameters = (Parameter("rate", "1/s", 0.2, 3.0, "rate", "log"),)
     targets = ("rate",)
+    derived = (
+        Derived(
+            "half_life",
+            "s",
+            0.2,
+            4.0,
+            "time in which half of it is gone",
+            "log",
+            of=lambda theta: math.log(2) / theta[..., 0],
+        ),
+    )
     observation = Observation.series(most, "signal", context=("time",))
     encoder: ClassVar = {"kind": "strange_set", "most": most}
 

@@ -176,7 +176,7 @@ def test_npz_without_image_or_of_wrong_shape_or_with_objects(tmp_path):
 
 def test_labels_that_do_not_fit(tmp_path):
     np.savez(tmp_path / "image.npz", image=CUBE, wavelength_nm=[500, 600])
-    with pytest.raises(ValueError, match="2 entries of wavelength_nm, but 6 bands"):
+    with pytest.raises(ValueError, match="2 entries of wavelength_nm, but 6 channels"):
         read_multispectral(tmp_path / "image.npz")
     np.savez(tmp_path / "other.npz", image=CUBE)
     (tmp_path / "other.json").write_text("{")

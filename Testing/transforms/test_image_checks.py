@@ -220,7 +220,7 @@ def test_stays_on_the_device(device):
     "transform", [SelectBands(indices=[0]), NormaliseSpectrum(), CalibrateReflectance(white=2.0)]
 )
 def test_wrong_kinds_of_images(transform):
-    with pytest.raises(ValueError, match=r"expected \(bands, \*spatial\)"):
+    with pytest.raises(ValueError, match=r"expected \(channels, \*spatial\)"):
         transform(torch.zeros(3))
     with pytest.raises(ValueError, match="expected real numbers"):
         transform(torch.zeros(3, 2, 2, dtype=torch.complex64))

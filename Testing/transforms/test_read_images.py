@@ -112,7 +112,7 @@ def test_tiff_axes(tmp_path, shape, options, order):
 
 def test_tiff_with_two_axes_that_could_be_bands_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", np.zeros((2, 3, 5, 7), np.uint8), metadata={"axes": "TCYX"})
-    with pytest.raises(ValueError, match=r"image\.tif.*which one holds the bands"):
+    with pytest.raises(ValueError, match=r"image\.tif.*which one holds the channels"):
         read_multispectral(tmp_path / "image.tif")
 
 

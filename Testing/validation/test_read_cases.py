@@ -98,6 +98,10 @@ def test_images_of_samples_and_labels_are_read(tmp_path):
     write_map(tmp_path / "other.nii.gz", truth, {"channel_names": ["vhb"]})
     with pytest.raises(ValueError, match="holds none of the parameters sao2"):
         read_cases(folder, tmp_path / "other.nii.gz")
+    write_map(folder / "samples_a.nii.gz", samples, {"units": "1"})  # comes first by its name
+    write_map(tmp_path / "nameless.nii.gz", truth, {"units": "1"})
+    with pytest.raises(ValueError, match="1 channels without names, for the parameters a, sao2"):
+        read_cases(folder, tmp_path / "nameless.nii.gz")
 
 
 def test_a_description_selects_and_orders_parameters(arrays, tmp_path):

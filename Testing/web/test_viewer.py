@@ -246,7 +246,7 @@ def test_texts_of_a_result_are_never_run(strange: Page) -> None:
     click_stack(strange)
     says(strange, "#curve", "<img")
     says(strange, "h1", "{{1+1}}")
-    says(strange, "#facts", "interval not calibrated")
+    says(strange, "#facts", "not measured")
     assert strange.evaluate("window.broken") is None
 
 
@@ -285,7 +285,7 @@ def test_nothing_is_clipped(page: Page, keep: Callable[..., None], size: tuple[i
     facts = page.locator("#facts").inner_text()
     for said in (
         "oximetry",
-        "camera tivita",
+        "device tivita",
         "calibration error sao2",
         "pixels not explained",
     ):

@@ -9,6 +9,7 @@ from monai_inn.inferers.card_warnings import TOLERATED_ERROR
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
+    from monai_inn.problems import InverseProblem
     from monai_inn.problems.application import Application
 
 __all__ = ["model_card"]
@@ -29,6 +30,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         _use(fitted.problem.application),
         _data(fitted, metadata),
         _prior(fitted),
+        *_derived(fitted.problem),
         _calibration(fitted.card),
         *_information(fitted.card),
         *_recalibration(fitted.card),
@@ -79,6 +81,19 @@ def _prior(fitted: FittedPosterior) -> str:
     head = ("parameter", "meaning", "unit", "low", "high", "scale", "mapped")
     text = "## Prior\n\nAnswers outside these bounds cannot come out, whatever the image."
     return f"{text}\n\n{_table(head, rows)}"
+
+
+def _derived(problem: InverseProblem) -> list[str]:
+    """The section on quantities that are functions of the mapped parameters, if there are some."""
+    if not problem.derived:
+        return []
+    rows = ((p.name, p.description, p.unit, f"{p.low:g}", f"{p.high:g}", p.scale) for p in problem.derived)
+    return [
+        "## Derived quantities\n\n"
+        "Functions of the mapped parameters, mapped beside them. Their quantiles are those of joint samples, "
+        "also after a recalibration. Their calibration is not measured.\n\n"
+        f"{_table(('quantity', 'meaning', 'unit', 'shown from', 'to', 'scale'), rows)}"
+    ]
 
 
 def _calibration(card: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ _REFERENCES = (
     "Ardizzone et al., Analyzing inverse problems with invertible neural networks, 2019",
     "Adler et al., Out of distribution detection for intra-operative functional imaging, 2019",
 )
+_OF_DERIVED = ("name", "unit", "low", "high", "description", "scale")
 INTENDED_USE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -63,6 +64,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
             "result": told.result,
             "targets": list(problem.targets),
             "parameters": [_finite(p) for p in problem.space.to_config()],
+            "derived": [{key: getattr(p, key) for key in _OF_DERIVED} for p in problem.derived],
             "camera": told.device,
             "weights_sha256": weights_sha256,
             "weights_bytes": weights_bytes,
@@ -82,7 +84,7 @@ def identity(path: str | PathLike[str]) -> dict[str, Any]:
 def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
     """``network_data_format``: observations in; medians, interval widths and trust, or samples, out."""
     problem = fitted.problem
-    shown = problem.space.subset(problem.targets).parameters
+    shown = problem.shown
     if problem.observation.is_local:
         about: dict[str, Any] = {"type": "image", "format": "posterior maps", "spatial_shape": ["*", "*"]}
         channels = [
@@ -132,8 +134,9 @@ def list_bundles(folders: Iterable[str | PathLike[str]] = ()) -> list[dict[str, 
 
     Returns:
         For each bundle ``name``, ``path`` and ``shipped``; then either ``error``, the line that says why it
-        cannot be used, or its problem, camera, number of bands, targets with units and bounds, calibration
-        error of each target beside what is noise, warnings, intended use, and the path of its model card.
+        cannot be used, or its problem, device, number of channels, targets and derived quantities with units
+        and bounds, calibration error of each target beside what is noise, warnings, intended use, and the
+        path of its model card.
     """
     shipped = [_entry(path, shipped=True) for path in _inside(PRETRAINED)]
     return shipped + [_entry(path, shipped=False) for folder in folders for path in _inside(Path(folder))]
@@ -181,6 +184,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "camera": section.get("camera"),
         "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
         "targets": [row for row in section["parameters"] if row["name"] in wanted],
+        "derived": section.get("derived", []),
         "calibration": {
             "simulations": card.get("measured_on", {}).get("simulations"),
             "errors": {name: measured[name]["calibration_error"] for name in wanted if name in measured},

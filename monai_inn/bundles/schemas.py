@@ -90,7 +90,11 @@ SECTION_OF_THIS_FORMAT = object_of(
         "weights_bytes": SIZE,
         "card": _CARD,
     },
-    {"camera": {"type": ["string", "null"]}, "result": TEXT},
+    {
+        "camera": {"type": ["string", "null"]},
+        "result": TEXT,
+        "derived": {"type": "array", "items": _PARAMETER},
+    },
 )
 
 SIZES: Schema = {"type": "array", "items": SIZE}

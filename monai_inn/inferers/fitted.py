@@ -18,7 +18,7 @@ from monai_inn.inferers.verdicts import Explained, misfit_scores, reasons
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision
-from monai_inn.problems import InverseProblem
+from monai_inn.problems import InverseProblem, Parameter
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -168,6 +168,7 @@ class FittedPosterior:
         below: Mapping[str, float] | None = None,
         quantiles: int = 0,
         false_alarm: float = 0.05,
+        adequacy: int = 0,
         seed: int = 0,
         batched: bool | None = None,
         progress: Callable[[float], None] = lambda share: None,
@@ -181,19 +182,20 @@ class FittedPosterior:
             below: thresholds by parameter name, for ``probability_below``.
             quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
             false_alarm: share of in-distribution pixels that ``ood`` may flag.
-            seed: seed of the latents.
+            adequacy: simulations per pixel behind the p-value ``adequacy``, see ``Adequacy``; 0 for none.
+            seed: seed of the latents, and of the noise of these simulations.
             batched: whether the image has a batch axis. It is only needed where both of the first two axes
                 have as many entries as there are channels.
             progress: called with the share of the pixels that are done.
 
         Returns:
-            Maps of shape ``(B, D or 1, *spatial)``, without ``B`` if the image had none;
-            ``meta["channel_names"]`` and ``meta["units"]`` say what the channels are. The keys are
-            those of ``PosteriorInferer``.
+            Maps of shape ``(B, D + K or 1, *spatial)``, without ``B`` if the image had none: ``D`` targets,
+            then ``K`` derived quantities. ``meta["channel_names"]`` and ``meta["units"]`` say what the
+            channels are. The keys are those of ``PosteriorInferer``.
 
         Raises:
             ValueError: if the image has another number of channels, or either of its first two axes may be
-                that of the channels and ``batched`` does not say which.
+                that of the channels and ``batched`` does not say which; for options as ``PosteriorInferer``.
         """
         inferer = self._inferer(
             samples=samples,
@@ -201,6 +203,7 @@ class FittedPosterior:
             below=below,
             quantiles=quantiles,
             false_alarm=false_alarm,
+            adequacy=adequacy,
             seed=seed,
         )
         whole, has_batch = self._batched(image, batched)
@@ -209,7 +212,7 @@ class FittedPosterior:
             maps = current
             progress(share)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
-        return self.with_meta(maps, image, below, inferer.levels)
+        return self.with_meta(maps, image, inferer.below, inferer.levels)
 
     @property
     def preview_levels(self) -> tuple[float, ...]:
@@ -221,13 +224,14 @@ class FittedPosterior:
         """Return quick maps from one pass for each pixel.
 
         Keys: ``median``, ``interval_low``, ``interval_high``, ``interval_width`` of the interval between the
-        outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``. Arguments are those of
-        ``maps``.
+        outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``, of the targets alone:
+        derived quantities need joint samples. Arguments are those of ``maps``.
         """
         whole, has_batch = self._batched(image, batched)
         maps = self._inferer().preview(whole, self.network)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
-        return self.with_meta(maps, image, levels=self.preview_levels)
+        targets = self.problem.shown[: len(self.problem.targets)]
+        return self.with_meta(maps, image, levels=self.preview_levels, shown=targets)
 
     def trust(
         self, image: Tensor, *, false_alarm: float = 0.05, batched: bool | None = None
@@ -244,10 +248,10 @@ class FittedPosterior:
     def draw(
         self, image: Tensor, samples: int, *, seed: int = 0, batched: bool | None = None
     ) -> Iterator[MetaTensor]:
-        """Yield coherent posterior samples of an image one by one, each ``(D, *spatial)``, physical units.
+        """Yield coherent posterior samples of an image one by one, ``(D + K, *spatial)``, physical units.
 
-        One latent per sample serves all pixels, so that neighbouring pixels of a sample agree. Arguments are
-        those of ``maps``.
+        Derived quantities stand behind the ``D`` targets. One latent per sample serves all pixels, so that
+        neighbouring pixels of a sample agree. Arguments are those of ``maps``.
         """
         whole, has_batch = self._batched(image, batched)
         for sample in self._inferer(seed=seed).draw(whole, self.network, samples):
@@ -259,16 +263,20 @@ class FittedPosterior:
         image: Tensor,
         below: Mapping[str, float] | None = None,
         levels: Sequence[float] = (),
+        shown: Sequence[Parameter] | None = None,
     ) -> dict[str, MetaTensor]:
-        """Attach the image's geometry and the names and units of the channels to maps of it."""
+        """Attach the image's geometry and the names and units of the channels to maps of it.
+
+        Channels are those of ``problem.shown``, unless others are given.
+        """
         from monai.data.meta_tensor import MetaTensor
 
+        shown = self.problem.shown if shown is None else shown
         affine = image.affine if isinstance(image, MetaTensor) else None
-        space = self.problem.space.subset(self.problem.targets)
         result = {}
         for name, value in maps.items():
-            units = [p.unit for p in space.parameters]
-            names = list(space.names)
+            units = [p.unit for p in shown]
+            names = [p.name for p in shown]
             if name == "probability_below":
                 names = [f"{key} < {threshold:g}" for key, threshold in (below or {}).items()]
                 units = ["1"] * len(names)
@@ -276,11 +284,11 @@ class FittedPosterior:
                 names = [f"{key} at {level:.4g}" for key in names for level in levels]
                 units = [unit for unit in units for _ in levels]
             elif name == "class_probability":
-                names = [f"{p.name} = {label}" for p in space.parameters for label in p.categories]
+                names = [f"{p.name} = {label}" for p in shown for label in p.categories]
                 units = ["1"] * len(names)
             elif name in ("mode_count", "uninformative"):
                 units = ["1"] * len(names)
-            elif name in ("waic", "ood", "p_value", "reason", "valid"):
+            elif name in ("waic", "ood", "p_value", "reason", "adequacy", "valid"):
                 names, units = [name], ["nat" if name == "waic" else "1"]
             meta: dict[str, Any] = {"channel_names": names, "units": units, "map": name}
             if name == "reason":
@@ -322,7 +330,7 @@ class FittedPosterior:
         first, second = (size == channels for size in (*image.shape[:2], -1, -1)[:2])
         if batched is None and first and second:
             raise ValueError(
-                f"an image of shape {tuple(image.shape)} may have its {channels} bands on either "
+                f"an image of shape {tuple(image.shape)} may have its {channels} channels on either "
                 "of its first two axes; say batched=False for the first, batched=True for the second."
             )
         has_batch = second if batched is None else batched

@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.posterior import PosteriorInferer
-from monai_inn.inferers.summaries import calibrated_quantiles, interval_levels, shared_latents, sorted_last
+from monai_inn.inferers.summaries import (
+    calibrated_quantiles,
+    interval_levels,
+    quantiles,
+    shared_latents,
+    sorted_last,
+)
 from monai_inn.metrics.combined import CombinedThreshold
 from monai_inn.metrics.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import is_traced
 from monai_inn.problems import InverseProblem, create
+from monai_inn.problems.derived import DerivedSpace
 
 __all__ = ["MapNetwork"]
 
@@ -66,14 +73,17 @@ class MapNetwork(nn.Module):
     def channel_names(self) -> tuple[str, ...]:
         """Names of the output channels."""
         return (
-            *(f"median {name}" for name in self.problem.targets),
-            *(f"interval width {name}" for name in self.problem.targets),
+            *(f"median {p.name}" for p in self.problem.shown),
+            *(f"interval width {p.name}" for p in self.problem.shown),
             "waic",
             "ood",
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map an image ``(B, C, *spatial)`` to ``(B, 2 D + 2, *spatial)``; invalid pixels are NaN."""
+        """Map an image ``(B, C, *spatial)`` to ``(B, 2 (D + K) + 2, *spatial)``; invalid pixels are NaN.
+
+        ``D`` are the targets, ``K`` the derived quantities behind them.
+        """
         if is_traced():
             return self._plain(image)
         inferer = PosteriorInferer(
@@ -90,7 +100,8 @@ class MapNetwork(nn.Module):
     def _plain(self, image: Tensor) -> Tensor:
         """The same maps in tensor operations alone, for tools that record them."""
         rows = image.movedim(1, -1).float()
-        valid = self.problem.is_valid(rows).unsqueeze(-1)
+        valid = self.problem.is_valid(rows) & ~self.problem.observation.is_blank(rows)
+        valid = valid.unsqueeze(-1)
         observation = torch.where(valid, rows, torch.ones_like(rows)).flatten(0, -2)
         features = self.problem.features(observation)
         targets = len(self.problem.targets)
@@ -100,7 +111,13 @@ class MapNetwork(nn.Module):
         nominal = interval_levels(self.interval)
         circles = Circles(samples, space)
         ends = calibrated_quantiles(sorted_last(circles.cut(samples)), nominal, levels)
-        low, median, high = circles.physical(ends, ends[1])
+        physical = circles.physical(ends, ends[1])
+        if self.problem.derived:
+            quantities = DerivedSpace(self.problem.derived)
+            scaled = quantities.to_latent(self.problem.derive(space.inverse(samples)))
+            own = quantities.inverse(quantiles(sorted_last(scaled), nominal))
+            physical = torch.cat([physical, own], -1)
+        low, median, high = physical
         log_prob = self.network.observation_log_prob(self.problem.density_features(observation)).double()
         score = (log_prob.var(0) - log_prob.mean(0)).float().unsqueeze(-1)
         maps = torch.cat([median, high - low, score, self._is_out(score, observation).float()], -1)

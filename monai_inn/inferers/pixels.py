@@ -31,14 +31,15 @@ class Pixels:
         channels = self._specification.channels
         if image.ndim < 2 or image.shape[1] != channels:
             raise ValueError(
-                f"image has shape {tuple(image.shape)}, expected (batch, {channels} bands, *spatial) for "
-                f"{problem!r}; pass an image of that camera, or fit a bundle for yours."
+                f"image has shape {tuple(image.shape)}, expected (batch, {channels} channels, *spatial) for "
+                f"{problem!r}; pass an image with one channel for each, or fit a bundle for yours."
             )
         plain = torch.as_tensor(image).as_subclass(Tensor)
         self._shape = (plain.shape[0], *plain.shape[2:])
         self._flat = plain.flatten(2) if plain.ndim > 2 else plain.unsqueeze(2)
         everything = torch.arange(self._shape[0] * self._flat.shape[2], device=plain.device)
-        checked = [problem.is_valid(self.rows(index)) for index in everything.split(_BLOCK)]
+        blocks = (self.rows(index) for index in everything.split(_BLOCK))
+        checked = [problem.is_valid(rows) & ~problem.observation.is_blank(rows) for rows in blocks]
         self.valid = torch.cat(checked) if len(everything) else everything.bool()
 
     def rows(self, index: Tensor) -> Tensor:

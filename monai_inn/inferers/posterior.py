@@ -9,13 +9,15 @@ import torch
 from monai.inferers.inferer import Inferer
 from torch import Tensor
 
+from monai_inn.inferers.adequacy import Adequacy
+from monai_inn.inferers.derived import DerivedSummaries, side_by_side
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_mass
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision, on_all_threads
-from monai_inn.problems import InverseProblem
+from monai_inn.problems import InverseProblem, ParameterSpace
 
 __all__ = ["PosteriorInferer"]
 
@@ -23,6 +25,8 @@ __all__ = ["PosteriorInferer"]
 # tasks leave less of both, smaller ones keep the samples in the cache between drawing and sorting.
 _PIXELS = 4096
 _GPU_PIXELS = 65536
+# Of one task that simulates, too. Each has noise of its own, so that they must not depend on the threads.
+_SIMULATED_PIXELS = 1024
 
 Answer = Callable[[Tensor], dict[str, Tensor]]  # rows of observations (n, C) to columns (n, K) by name
 
@@ -40,11 +44,12 @@ class PosteriorInferer(Inferer):
         below: thresholds for ``probability_below``, in physical units by parameter name.
         quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
         false_alarm: share of in-distribution pixels that ``ood`` may flag.
+        adequacy: simulations per pixel behind ``adequacy``; none, and no such map, by default.
         seed: seed of the latents that all pixels share.
 
     Raises:
-        ValueError: for an interval or rate that is not a probability, an unknown parameter in ``below``, or
-            more quantiles than samples.
+        ValueError: for an interval or rate that is not a probability, an unknown parameter in ``below``, more
+            quantiles than samples, or an adequacy that the problem cannot tell.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class PosteriorInferer(Inferer):
         below: Mapping[str, float] | None = None,
         quantiles: int = 0,
         false_alarm: float = 0.05,
+        adequacy: int = 0,
         seed: int = 0,
     ) -> None:
         if not 0 < interval < 1:
@@ -67,9 +73,9 @@ class PosteriorInferer(Inferer):
                 f"quantiles = {quantiles}; give a number from 0 to that of the samples, {samples}."
             )
         self.problem = problem
-        self.space = problem.space.subset(problem.targets)
+        self.space, shown = problem.space.subset(problem.targets), ParameterSpace(problem.shown)
         for name, threshold in (below or {}).items():
-            parameter = self.space.parameters[self.space.index(name)]
+            parameter = shown.parameters[shown.index(name)]
             if not parameter.low < threshold < parameter.high:
                 raise ValueError(
                     f"below: {name} = {threshold:g} is outside its bounds; give a value between "
@@ -78,9 +84,11 @@ class PosteriorInferer(Inferer):
                 )
         if not 0 < false_alarm < 1:
             raise ValueError(f"false_alarm = {false_alarm} is not a rate; give e.g. 0.05.")
-        self.samples, self.interval, self.below = samples, interval, dict(below or {})
+        self.samples, self.interval = samples, interval
+        # Thresholds of derived quantities stand behind those of targets, as their other channels do.
+        self.below = dict(sorted((below or {}).items(), key=lambda entry: entry[0] not in self.space.names))
         self.levels = stored_levels(quantiles, interval)
-        self.false_alarm, self.seed = false_alarm, seed
+        self.false_alarm, self.adequacy, self.seed = false_alarm, adequacy, seed
 
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: PosteriorNetwork, *args: Any, **kwargs: Any
@@ -91,7 +99,8 @@ class PosteriorInferer(Inferer):
         ``probability_below`` (if thresholds were given), ``quantiles`` (if asked for, parameter by
         parameter), ``uninformative`` (1 where the interval is hardly narrower than the prior's), ``waic`` in
         nats, ``ood`` (1 where the observation is not explained), its ``p_value``, the number of its
-        ``reason``, and ``valid`` (0 or 1).
+        ``reason``, ``adequacy`` (if asked for, the p-value of ``Adequacy``), and ``valid`` (0 or 1).
+        Channels of parameters are the targets, then the derived quantities of the problem.
         """
         return _complete(self.stream(inputs, network))
 
@@ -103,23 +112,30 @@ class PosteriorInferer(Inferer):
         latents = shared_latents(self.samples, len(self.space), self.seed)
         explained = Explained(self.problem, network, self.false_alarm)
         levels = QuantileLevels.of(network)
+        below = {name: value for name, value in self.below.items() if name in self.space.names}
+        derived = None
+        if self.problem.derived:
+            derived = DerivedSummaries(self.problem, self.interval, self.below, self.levels)
+        adequacy = Adequacy(self.problem, network, self.adequacy, self.seed) if self.adequacy else None
 
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             features = self.problem.features(observation)
             samples = network.posterior(features).leading(len(self.space)).push(latents.to(features))
-            maps = summarise(samples, self.space, self.interval, self.below, levels, self.levels)
+            maps = summarise(samples, self.space, self.interval, below, levels, self.levels)
             known = prior_mass(self.space, maps["interval_low"], maps["interval_high"])
-            says_nothing = (known >= UNINFORMATIVE * self.interval).float()
-            return maps | {"uninformative": says_nothing} | explained(observation)
+            maps["uninformative"] = (known >= UNINFORMATIVE * self.interval).float()
+            if derived is not None:
+                maps = side_by_side(maps, derived(samples))
+            return maps | explained(observation)
 
-        yield from self._fill(Pixels(inputs, self.problem), summarise_rows)
+        yield from self._fill(Pixels(inputs, self.problem), summarise_rows, adequacy)
 
     def preview(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
         """Return quick maps from one pass per pixel.
 
         Keys: ``median``, ``interval_low``, ``interval_high`` and ``interval_width`` of the interval between
         the preview head's outermost quantiles (95 %), ``quantiles`` at all its levels, parameter by
-        parameter, and ``valid``.
+        parameter, and ``valid``. Derived quantities are left out: they need joint samples.
         """
 
         def quick(observation: Tensor) -> dict[str, Tensor]:
@@ -138,7 +154,10 @@ class PosteriorInferer(Inferer):
 
     @torch.no_grad()  # as a decorator, which gives the caller its mode back between the samples
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
-        """Yield coherent posterior samples one by one, each ``(B, D, *spatial)`` in physical units."""
+        """Yield coherent posterior samples one by one, each ``(B, D, *spatial)`` in physical units.
+
+        Derived quantities stand behind the targets.
+        """
         pixels = Pixels(inputs, self.problem)
         latents = shared_latents(samples, len(self.space), self.seed).to(pixels.valid.device)
         parts = []
@@ -147,28 +166,36 @@ class PosteriorInferer(Inferer):
                 features = self.problem.features(pixels.rows(piece))
             parts.append((piece, network.posterior(features).leading(len(self.space))))
         for latent in latents:
-            column = pixels.blank(len(self.space))
+            column = pixels.blank(len(self.problem.shown))
             for piece, q in parts:
-                column.index_copy_(0, piece, self.space.inverse(q.push(latent[None])[0]))
+                targets = self.space.inverse(q.push(latent[None])[0])
+                column.index_copy_(0, piece, torch.cat([targets, self.problem.derive(targets)], -1))
             yield pixels.image(column)
 
-    def _fill(self, pixels: Pixels, answer: Answer) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    def _fill(
+        self, pixels: Pixels, answer: Answer, adequacy: Adequacy | None = None
+    ) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
         device = pixels.valid.device
         is_cpu = device.type == "cpu"
-        pieces = pixels.pieces(_PIXELS if is_cpu else _GPU_PIXELS, torch.get_num_threads() if is_cpu else 1)
+        size, threads = (_PIXELS, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
+        pieces = pixels.pieces(size, threads) if adequacy is None else pixels.pieces(_SIMULATED_PIXELS)
 
         def solve(observation: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
                 return answer(observation)
 
         def task(index: Tensor) -> dict[str, Tensor]:
-            return solve(pixels.rows(index))
+            rows = pixels.rows(index)
+            with torch.no_grad():
+                return answer(rows) | ({} if adequacy is None else adequacy(rows, int(index[0])))
 
         # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
         made_up = torch.ones(1, len(self.problem.observation), dtype=torch.float32, device=device)
         like = next(on_all_threads(solve, [made_up], device))
         columns = {name: pixels.blank(value.shape[1]) for name, value in like.items()}
+        if adequacy is not None:  # nobody may be asked to simulate a made-up pixel
+            columns["adequacy"] = pixels.blank(1)
         maps = {name: pixels.image(value) for name, value in columns.items()} | {"valid": pixels.mask}
         yield 0.0, maps
         for done, (index, result) in enumerate(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai_inn.problems.application import Application
 from monai_inn.problems.base import InverseProblem, Prior
+from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace, labels
 from monai_inn.problems.registry import create, names, ours, register
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Application",
+    "Derived",
     "InverseProblem",
     "Observation",
     "Parameter",

@@ -66,7 +66,7 @@ class Application:
     @property
     def task(self) -> str:
         """One line for catalogues."""
-        shown = self.problem.space.subset(self.problem.targets).parameters
+        shown = self.problem.shown
         kind = "Posterior maps" if self.problem.observation.is_local else "Posterior"
         return f"{kind} of {', '.join(p.description or p.name for p in shown)}"
 
@@ -122,7 +122,7 @@ class Application:
             "configs/metadata.json --bundle_root . --dataset_dir IMAGE",
             "python -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file "
             "models/model.pt --meta_file configs/metadata.json --config_file configs/inference.json "
-            '--use_trace True --input_shape "[1, BANDS, 64, 64]"',
+            '--use_trace True --input_shape "[1, CHANNELS, 64, 64]"',
             "python -m monai.bundle run --config_file configs/export.json --bundle_root .",
         )
 

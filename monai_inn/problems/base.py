@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from monai_inn.problems.application import Application
+from monai_inn.problems.derived import Derived, DerivedSpace
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace
 from monai_inn.seeding import seeded, stream
@@ -24,6 +25,8 @@ __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "SampleShape", "chec
 # Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
 # whatever the chunk size, the number of workers or the total asked for.
 BLOCK = 1024
+
+_LEAST = 1e-30  # of a sum of squares that is divided by
 
 SampleShape = torch.Size | list[int] | tuple[int, ...]
 
@@ -67,6 +70,8 @@ class InverseProblem(abc.ABC):
 
     Attributes:
         can_simulate: whether ``forward`` can be called.
+        has_noise: whether ``noise`` draws all that is random of an observation, and ``forward`` nothing.
+        derived: quantities that are functions of the targets; maps show them beside these.
         observation: what an observation holds.
         encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
             of a class that ``networks.register`` knows; ``None`` for the usual one of such observations.
@@ -79,7 +84,9 @@ class InverseProblem(abc.ABC):
     parameters: tuple[Parameter, ...]
     observation: Observation
     targets: tuple[str, ...]
+    derived: tuple[Derived, ...] = ()
     can_simulate: bool = True
+    has_noise: bool = True
     is_relative: bool = False
     encoder: Mapping[str, Any] | None = None
     storage_dtype: torch.dtype = torch.float32
@@ -88,6 +95,19 @@ class InverseProblem(abc.ABC):
     def space(self) -> ParameterSpace:
         """Bijection between the physical parameters and the flow's space."""
         return ParameterSpace(self.parameters)
+
+    @property
+    def shown(self) -> tuple[Parameter, ...]:
+        """What maps show: the targets, then the derived quantities."""
+        return (*self.space.subset(self.targets).parameters, *self.derived)
+
+    def derive(self, theta: Tensor) -> Tensor:
+        """Return the derived quantities ``(…, K)`` of targets, or of all parameters, ``(…, D)``.
+
+        All are in physical units. Samples of a posterior become samples of the derived quantities.
+        """
+        targets = theta[..., : len(self.targets)]
+        return DerivedSpace(self.derived).of(targets) if self.derived else targets[..., :0]
 
     @property
     def prior(self) -> Distribution:
@@ -185,6 +205,23 @@ class InverseProblem(abc.ABC):
         The test of explanation forgives noisy observations more, where they tell how noisy they are.
         """
         return torch.ones_like(y[..., 0])
+
+    def lack_of_fit(self, y: Tensor, made: Tensor) -> Tensor:
+        """Return how far observations lie from noise-free ones, both ``(…, C)``, HIGH = far, shape ``(…)``.
+
+        The map ``adequacy`` compares it with that of observations that ``noise`` makes of ``made``. It is the
+        sum of squared residuals of ``explained_features``; for a series, if these are rows as observations
+        are, the correlation of each residual with the next one that was measured, which does not depend on
+        the level of the noise.
+        """
+        residual = self.explained_features(y) - self.explained_features(made)
+        if self.observation.kind != "series" or residual.shape[-1] != len(self.observation):
+            return residual.square().nansum(-1)
+        parts = self.observation.parts(residual)
+        measured_first = (~parts.measured).byte().argsort(dim=-2, stable=True)
+        row = parts.values.gather(-2, measured_first)  # zeros follow
+        products = (row[..., 1:, :] * row[..., :-1, :]).sum(-2)
+        return (products / row.square().sum(-2).clamp_min(_LEAST)).mean(-1)
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether observations ``(…, C)`` can be inferred at all, boolean, shape ``(…)``."""

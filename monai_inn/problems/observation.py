@@ -140,6 +140,16 @@ class Observation:
             context = (context.unflatten(-1, (self.places, -1)) | ~there).flatten(-2)
         return values.any(-1) & ~y.isinf().any(-1) & context.all(-1)
 
+    def is_blank(self, y: Tensor) -> Tensor:
+        """Whether rows ``(…, C)`` are series of zeros, as files hold them outside the body, boolean, ``(…)``.
+
+        The first value of each entry counts, which is that of the pixel; further ones may be those of a
+        reference. It is asked of pixels of images: a single series, such as of counts, may consist of zeros.
+        """
+        if self.kind != "series":
+            return torch.zeros_like(y[..., 0], dtype=torch.bool)
+        return (y[..., : self.num_values : len(self.names)].nan_to_num(0.0) == 0).all(-1)
+
 
 def _placed(names: tuple[str, ...], size: tuple[int, ...]) -> list[str]:
     """Names of the columns of all places, counted from 1 along each axis."""

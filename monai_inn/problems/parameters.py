@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Parameter", "ParameterSpace", "labels"]
+__all__ = ["Parameter", "ParameterSpace", "cumulative", "labels", "quantile"]
 
 _SCALES = ("linear", "log", "square", "lognormal", "above")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
@@ -190,7 +190,7 @@ class ParameterSpace:
 
     def subset(self, names: Sequence[str]) -> ParameterSpace:
         """Return the space of some of the parameters, in the order asked for."""
-        return ParameterSpace([self.parameters[self.index(name)] for name in names])
+        return type(self)([self.parameters[self.index(name)] for name in names])
 
     def index(self, name: str) -> int:
         """Return the position of a parameter on the last axis.
@@ -265,13 +265,16 @@ def _to_normal(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
         log_x = distance.clamp_min(1e-30).log() if p.scale in ("lognormal", "above") else None
         z = ((x if log_x is None else log_x) - p.mean) / p.sd
         return z, -math.log(p.sd) - (torch.zeros_like(x) if log_x is None else log_x)
-    u, log_density = _cumulative(p, x)
-    z = torch.special.ndtri(u)
+    u, log_density = cumulative(p, x)
+    z = torch.special.ndtri(u.clamp(_TAIL, 1 - _TAIL))
     return z, log_density + 0.5 * z.square() + 0.5 * math.log(2 * math.pi)
 
 
-def _cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Prior cumulative probability of ``x`` and its log density, both elementwise."""
+def cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the flat prior's cumulative probability of ``x``, and its log density, both elementwise.
+
+    It goes on beyond the bounds, below 0 and above 1.
+    """
     width = p.high - p.low
     if p.scale == "log":
         ratio = math.log(p.high / p.low)
@@ -283,7 +286,7 @@ def _cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
     else:
         u = (x - p.low) / width
         log_density = torch.full_like(x, -math.log(width))
-    return u.clamp(_TAIL, 1 - _TAIL), log_density
+    return u, log_density
 
 
 def _of_normal(p: Parameter, z: Tensor) -> Tensor:
@@ -294,11 +297,11 @@ def _of_normal(p: Parameter, z: Tensor) -> Tensor:
         return p.low + (p.mean + p.sd * z).exp()
     if not p.is_bounded:
         return p.mean + p.sd * z
-    return _quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL))
+    return quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL))
 
 
-def _quantile(p: Parameter, u: Tensor) -> Tensor:
-    """Inverse of the prior's cumulative distribution."""
+def quantile(p: Parameter, u: Tensor) -> Tensor:
+    """Return the value at a cumulative probability of a flat prior, the inverse of ``cumulative``."""
     if p.scale == "log":
         return p.low * (u * math.log(p.high / p.low)).exp()
     if p.scale == "square":

@@ -47,6 +47,7 @@ class Simulated(InverseProblem):
     """
 
     name: ClassVar[str] = "simulated"
+    has_noise = False
 
     def __init__(
         self,

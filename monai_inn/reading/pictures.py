@@ -72,7 +72,7 @@ def load_tiff(path: Path) -> Pages:
         if len(tif.series) != 1:
             raise BadFileError(
                 f"{path}: holds {len(tif.series)} images of different size or type, expected equal pages. "
-                "Save the bands as pages of one stack."
+                "Save the channels as pages of one stack."
             )
         series = tif.series[0]
         _check_series(path, series, count)

@@ -27,7 +27,7 @@ __all__ = ["DEFAULT_FORMATS", "EXPORT", "FORMATS", "export_result", "summary_row
 EXPORT = "export.json"
 FORMATS = ("nifti", "csv", "html", "dicom")
 DEFAULT_FORMATS = ("nifti", "csv", "html")
-_COPIED = ("median", "interval_width", "probability_below", "ood", "valid")
+_COPIED = ("median", "interval_width", "probability_below", "ood", "adequacy", "valid")
 _NUMBER = "%.7g"  # float32 holds no more
 
 Entry = dict[str, Any]

@@ -46,9 +46,9 @@ def map_figure(
     title: str = "",
     false_alarm: float = 0.05,
 ) -> Path:
-    """Draw one PNG of an image's posterior: input, trust, and for every target its median and interval width.
+    """Draw one PNG of an image's posterior: input, trust, and median and interval width of what maps show.
 
-    Colour scales depend on the prior's bounds alone, so that two figures can be compared. Pixels that are not
+    Colour scales depend on the problem alone, so that two figures can be compared. Pixels that are not
     explained are faded and striped, those that say nothing about a target dotted, unusable ones grey.
 
     Args:
@@ -63,19 +63,21 @@ def map_figure(
     Returns:
         The path written.
     """
-    space = fitted.problem.space.subset(fitted.problem.targets)
-    meta = dict(getattr(image, "meta", {}))
-    picture = colour_rendering(image, meta, fitted.problem.application.wavelengths_nm)
+    problem, meta = fitted.problem, dict(getattr(image, "meta", {}))
+    wavelengths = problem.application.wavelengths_nm
+    measured = image[: problem.observation.num_values]  # settings of the acquisition stand behind
+    picture = colour_rendering(measured, meta, wavelengths)
     untrusted = plane(maps["ood"][0], meta) > 0.5
     striped = cover(untrusted, "not explained")
     below = maps.get("probability_below", image.new_zeros(0))
-    described = [(p.name, p.description) for p in space.parameters]
+    described = [(p.name, p.description) for p in problem.shown]
     words, inner = labels(described), labels(described, begin=False)
-    columns = max(len(space), 3 + len(below))
+    columns = max(len(problem.shown), 3 + len(below) + ("adequacy" in maps))
     aspect = picture.shape[0] / max(picture.shape[1], 1)
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
 
-    _show_picture(axes[0][0], picture, "input, colours of the bands")
+    seen = "mean of the channels" if wavelengths is None else "colours of the bands"
+    _show_picture(axes[0][0], picture, f"input, {seen}")
     share = _share(maps, untrusted, meta)
     _show_picture(axes[0][1], picture, f"not explained: {share:.0%} of the usable pixels")
     _cover(axes[0][1], striped)
@@ -102,7 +104,10 @@ def map_figure(
             "cividis",
         )
         _cover(axis, striped)
-    for d, parameter in enumerate(space.parameters):
+    if "adequacy" in maps:
+        values, text = plane(maps["adequacy"][0], meta), "adequacy: p-value, low = the model does not fit"
+        _show(axes[0][3 + len(below)], values, text, "1", Normalize(0, 1), "cividis")
+    for d, parameter in enumerate(problem.shown):
         norm, width_norm = _norms(parameter)
         _show(
             axes[1][d],
@@ -124,9 +129,9 @@ def map_figure(
         silent = (plane(maps["uninformative"][d], meta) > 0.5) & ~untrusted
         for row in (1, 2):
             _cover(axes[row][d], striped + cover(silent, "not informative"))
-    meaning = "; ".join(f"{p.name} = {p.description}" for p in space.parameters if p.description)
+    meaning = "; ".join(f"{p.name} = {p.description}" for p in problem.shown if p.description)
     _explain_patterns(figure)
-    notes = "Colour scales span the prior."
+    notes = "Colour scales do not depend on the image."
     return _save(figure, path, title or "Posterior maps", f"{_NOTICE} {notes} {caption}\n{meaning}.")
 
 
@@ -223,7 +228,9 @@ def _explain_patterns(figure: Figure) -> None:
         Patch(facecolor="white", edgecolor=colour, hatch=hatch, label=texts[name])
         for name, (colour, hatch) in PATTERNS.items()
     ]
-    patches.append(Patch(facecolor=_INVALID, edgecolor="0.5", label="not usable: dark, saturated or masked"))
+    patches.append(
+        Patch(facecolor=_INVALID, edgecolor="0.5", label="not usable: not measured, saturated or masked")
+    )
     below = 1 - _HEADING_IN / figure.get_size_inches()[1]
     figure.legend(
         handles=patches, loc="upper center", bbox_to_anchor=(0.5, below), ncols=3, fontsize=9, frameon=False

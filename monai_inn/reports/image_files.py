@@ -36,6 +36,7 @@ _WRITTEN = (
     "ood",
     "p_value",
     "reason",
+    "adequacy",
     "valid",
 )
 
@@ -72,7 +73,8 @@ def write_quantiles(
 
 def write_photo(folder: Path, fitted: FittedPosterior, image: MetaTensor) -> dict[str, Any]:
     """Write the image as people see it, red, green and blue along the last axis: what maps are laid over."""
-    colours = rgb_colours(image.cpu(), fitted.problem.application.wavelengths_nm)
+    measured = image[: fitted.problem.observation.num_values]  # settings of the acquisition stand behind
+    colours = rgb_colours(measured.cpu(), fitted.problem.application.wavelengths_nm)
     values, labels = (255 * colours).round().to(torch.uint8), ["red", "green", "blue"]
     return _write(folder / "photo.nii.gz", values, image.affine, labels, "photo", "photo", "1")
 
@@ -134,7 +136,7 @@ def read_image(
         shrink: average blocks of so many pixels along each axis; a block with an invalid pixel is invalid.
 
     Returns:
-        Image ``(C, *spatial)``, float32, NaN in every band of the invalid pixels.
+        Image ``(C, *spatial)``, float32, NaN in every channel of the invalid pixels.
 
     Raises:
         ValueError: if a file is damaged, or image, references and mask do not fit each other or the problem.
@@ -159,7 +161,7 @@ def read_image(
             "white": _reference(white, as_read),
             "dark": 0.0 if dark is None else _reference(dark, as_read),
         }
-        # References have the bands in the order of the file, which matching may change.
+        # References have the channels in the order of the file, which matching may change.
         calibrated = cast("MetaTensor", CalibrateReflectance(**references)(as_read))
         image = application.match(calibrated, str(path))
     if usable is not None:
@@ -196,7 +198,7 @@ def _shrunk(image: MetaTensor, factor: int) -> MetaTensor:
 
 
 def _reference(given: str, image: Tensor) -> float | Tensor:
-    """A reference as a number, an image of the same size, or one value a band."""
+    """A reference as a number, an image of the same size, or one value a channel."""
     from monai_inn.transforms import read_multispectral
 
     try:
@@ -204,7 +206,7 @@ def _reference(given: str, image: Tensor) -> float | Tensor:
     except ValueError:
         reference = read_multispectral(given).as_tensor()
     if len(reference) != len(image):
-        raise ValueError(f"{given}: reference of {len(reference)} bands, but the image has {len(image)}.")
+        raise ValueError(f"{given}: reference of {len(reference)} channels, but the image has {len(image)}.")
     return reference if reference.shape == image.shape else reference.flatten(1).nanmean(1)
 
 

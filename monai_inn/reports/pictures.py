@@ -55,12 +55,13 @@ def colour_rendering(
 def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
     """Return red, green and blue ``(3, *spatial)`` in [0, 1] of an image ``(C, *spatial)``.
 
-    They are the bands nearest to 620, 550 and 470 nm; bands without wavelengths are averaged. One scale for
-    all three, so that the colours are those of the measurement. Pixels that are not finite are grey.
+    They are the bands nearest to 620, 550 and 470 nm. Channels without wavelengths are averaged, as far as
+    they were measured. One scale for all three, so that the colours are those of the measurement. Pixels
+    that are not finite are grey.
     """
     image = torch.as_tensor(image).as_subclass(Tensor).detach().double()
     if centre_nm is None or len(centre_nm) < 3:
-        channels = [image.mean(0)] * 3
+        channels = [image.nanmean(0)] * 3
     else:
         nearest = [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
         channels = [image[i] for i in nearest]

@@ -64,7 +64,7 @@ def _facts(result: StoredResult, words: dict[str, str]) -> list[tuple[str, list[
         ("SHA-256 of files", [f"{name}: {value}" for name, value in image.get("sha256", {}).items()]),
         ("Bundle", [f"{bundle.get('name', 'unknown')}, version {bundle.get('version', 'unknown')}"]),
         ("SHA-256 of weights", [bundle.get("weights_sha256", "unknown")]),
-        ("Camera", [bundle.get("camera") or "none"]),
+        ("Device", [bundle["camera"]] if bundle.get("camera") else []),
         (
             "Settings",
             [

@@ -19,7 +19,7 @@ from monai_inn.bundles.metadata import overview
 from monai_inn.bundles.reading import describe, find
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.verdicts import reasons
-from monai_inn.problems import InverseProblem
+from monai_inn.problems import Parameter
 from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import prior_scale, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
@@ -27,6 +27,7 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 __all__ = ["figures", "made_with", "provenance", "record", "summary", "trust_summary"]
 
 _REASONS = 3  # that are told
+_INADEQUATE = 0.05  # p-value of the fit
 _PACKAGES = ("monai_inn", "monai", "numpy", "torch")
 
 
@@ -40,15 +41,18 @@ def record(
     files: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return settings, versions, checksums, the list of files, and what whoever shows them has to say."""
+    problem = fitted.problem
+    # Without joint samples there is nothing of derived quantities.
+    shown = problem.shown if command == "infer" else problem.shown[: len(problem.targets)]
     return {
         "format_version": FORMAT_VERSION,
         "command": command,
         **provenance(bundle, settings),
-        "parameters": [_shown(fitted.problem, name) for name in fitted.problem.targets],
+        "parameters": [_described(parameter) for parameter in shown],
         "trust": {
             "waic_scale": trust_scale(fitted, settings["false_alarm"]),
             "waic_limit": fitted.guard.threshold(settings["false_alarm"]),
-            "reasons": list(reasons(fitted.problem, fitted.network)),
+            "reasons": list(reasons(problem, fitted.network)),
         },
         "image": {
             "path": str(Path(image).resolve()),
@@ -89,32 +93,33 @@ def provenance(bundle: str | PathLike[str], settings: dict[str, Any]) -> dict[st
     }
 
 
-def _shown(problem: InverseProblem, name: str) -> dict[str, Any]:
+def _described(parameter: Parameter) -> dict[str, Any]:
     """Meaning, unit and fixed scales of a parameter."""
-    parameter = problem.space.parameters[problem.space.index(name)]
-    scale = prior_scale(parameter)
     return {
-        "name": name,
+        "name": parameter.name,
         "unit": parameter.unit,
         "description": parameter.description,
         "scale": parameter.scale,
-    } | scale._asdict()
+    } | prior_scale(parameter)._asdict()
 
 
 def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str, Any]:
     """Return a few numbers over the valid pixels that were called trustworthy."""
     trusted = (maps["valid"][0] > 0.5) & (maps["ood"][0] < 0.5)
     parameters = {}
-    for d, name in enumerate(fitted.problem.targets):
+    for d, parameter in enumerate(fitted.problem.shown):
         found = {k: _median(maps[k][d][trusted]) for k in ("median", "interval_width")}
-        parameters[name] = {
-            "unit": fitted.problem.parameters[fitted.problem.space.index(name)].unit,
+        parameters[parameter.name] = {
+            "unit": parameter.unit,
             "median_of_medians": found["median"],
             "median_interval_width": found["interval_width"],
             "share_multimodal": _share(maps["mode_count"][d][trusted] > 1),
             "share_uninformative": _share(maps["uninformative"][d][trusted] > 0.5),
         }
-    return trust_summary(maps) | {"trusted_pixels": parameters}
+    result = trust_summary(maps) | {"trusted_pixels": parameters}
+    if "adequacy" in maps:
+        result["share_inadequate"] = _share(maps["adequacy"][0][trusted] <= _INADEQUATE)
+    return result
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, float | None]:

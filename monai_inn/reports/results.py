@@ -31,6 +31,7 @@ def infer_image(
     interval: float = 0.95,
     below: Mapping[str, float] | None = None,
     false_alarm: float = 0.05,
+    adequacy: int = 0,
     save_samples: int = 0,
     save_quantiles: int = 0,
     preview: str | PathLike[str] | None = None,
@@ -52,6 +53,7 @@ def infer_image(
         interval: probability inside the interval whose width is mapped.
         below: thresholds by parameter name.
         false_alarm: share of in-distribution pixels that may be called untrusted.
+        adequacy: simulations per pixel for a map of how well the model fits; 0 for none.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
         preview: folder for a quick result from the preview head, of the same form, which is there first.
@@ -71,7 +73,7 @@ def infer_image(
         OSError: if a file cannot be read or written.
     """
     options: dict[str, Any] = {"samples": samples, "interval": interval, "below": dict(below or {})}
-    options["false_alarm"] = false_alarm
+    options |= {"false_alarm": false_alarm, "adequacy": adequacy}
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
     kept = {"save_samples": save_samples, "save_quantiles": save_quantiles}
     settings = {**options, **kept, **reading, "seed": seed, "device": device}

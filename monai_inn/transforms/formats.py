@@ -147,7 +147,7 @@ def arrange_pages(path: Path, pages: Pages) -> StoredImage:
     """Put the axes of a TIFF in order: bands, depth, rows, columns.
 
     Raises:
-        BadFileError: if it is not clear which axis holds the bands.
+        BadFileError: if it is not clear which axis holds the channels.
     """
     array, axes = pages.array, pages.axes
     keep = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] != 1]
@@ -155,8 +155,8 @@ def arrange_pages(path: Path, pages: Pages) -> StoredImage:
     bands = [i for i, axis in enumerate(axes) if axis not in "ZYX"]
     if len(bands) > 1:
         raise BadFileError(
-            f"{path}: axes {axes} of shape {array.shape}: which one holds the bands? "
-            "Save one stack (bands, rows, columns)."
+            f"{path}: axes {axes} of shape {array.shape}: which one holds the channels? "
+            "Save one stack (channels, rows, columns)."
         )
     spatial = [axes.index(axis) for axis in "ZYX" if axis in axes]
     array = array.transpose(bands + spatial)
@@ -169,7 +169,7 @@ def read_npz(path: Path) -> StoredImage:
     if "image" not in arrays:
         raise BadFileError(
             f"{path}: holds {', '.join(names) or 'nothing'}, expected an array named 'image' "
-            "of shape (bands, rows, columns). Save it with numpy.savez(path, image=...)."
+            "of shape (channels, rows, columns). Save it with numpy.savez(path, image=...)."
         )
     array, affine = arrays.pop("image"), arrays.pop("affine", None)
     if array.ndim not in (3, 4):

@@ -26,14 +26,16 @@ _PER_BAND = ("wavelength_nm", "band_names", "fwhm_nm")
 
 
 def as_image(img: NdarrayOrTensor) -> Tensor:
-    """The image as a real floating tensor with bands and at least one spatial axis."""
+    """The image as a real floating tensor with channels and at least one spatial axis."""
     image = img if isinstance(img, Tensor) else torch.as_tensor(img)
     if image.ndim < 2:
-        raise ValueError(f"image has shape {tuple(image.shape)}, expected (bands, *spatial).")
+        raise ValueError(f"image has shape {tuple(image.shape)}, expected (channels, *spatial).")
     if image.is_complex():
         raise ValueError(f"image has type {image.dtype}, expected real numbers.")
     if image.numel() == 0:
-        raise ValueError(f"image has shape {tuple(image.shape)}, expected at least one band and one pixel.")
+        raise ValueError(
+            f"image has shape {tuple(image.shape)}, expected at least one channel and one pixel."
+        )
     for key in _PER_BAND:
         if key not in metadata(image):
             continue
@@ -86,7 +88,7 @@ def with_metadata(values: Tensor, image: Tensor) -> Tensor:
 
 
 def broadcast_reference(reference: Tensor, name: str, image: Tensor) -> Tensor:
-    """A reference in double precision, broadcastable to the image, first axis bands."""
+    """A reference in double precision, broadcastable to the image, first axis channels."""
     if reference.ndim == 0:
         reference = reference.expand(len(image))
     if reference.ndim == 1 and len(reference) == len(image):
@@ -95,7 +97,7 @@ def broadcast_reference(reference: Tensor, name: str, image: Tensor) -> Tensor:
     if not fits or any(r not in (1, i) for r, i in zip(reference.shape[1:], image.shape[1:], strict=True)):
         raise ValueError(
             f"{name} reference has shape {tuple(reference.shape)}, image {tuple(image.shape)}; "
-            "give a number, (bands,) or the image's shape."
+            "give a number, (channels,) or the image's shape."
         )
     return reference.to(image.device)
 

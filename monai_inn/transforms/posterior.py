@@ -35,7 +35,7 @@ class PosteriorLike(Protocol):
 
 
 class PosteriorMaps(Transform):
-    """Replace an image ``(bands, *spatial)`` by the maps of its posterior, stacked as channels.
+    """Replace an image ``(channels, *spatial)`` by the maps of its posterior, stacked as channels.
 
     Args:
         posterior: object with ``maps(image, samples=…, interval=…, seed=…, batched=False)``.
@@ -84,7 +84,7 @@ class PosteriorMaps(Transform):
 
 
 class OutOfDistributionMask(PosteriorMaps):
-    """Replace an image ``(bands, *spatial)`` by the pixels whose posterior must not be trusted.
+    """Replace an image ``(channels, *spatial)`` by the pixels whose posterior must not be trusted.
 
     True are the pixels that the posterior flags as out of distribution and those that carry no usable
     spectrum: neither has an answer that may be read.
@@ -144,7 +144,7 @@ def _without_batch(value: MetaTensor, img: Tensor) -> MetaTensor:
     if plain.shape[1:] != img.shape[1:]:
         raise ValueError(
             f"the posterior gave a map of shape {tuple(plain.shape)} for an image of shape "
-            f"{tuple(img.shape)}; pass one image (bands, *spatial) at a time."
+            f"{tuple(img.shape)}; pass one image (channels, *spatial) at a time."
         )
     if isinstance(img, MetaTensor):
         meta["affine"] = img.affine

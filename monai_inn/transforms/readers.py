@@ -134,7 +134,7 @@ def _check(path: Path, array: NDArray[Any]) -> None:
             f"{path}: holds values of type {array.dtype}, expected real numbers (integer or float)."
         )
     if array.size == 0:
-        raise BadFileError(f"{path}: the image is empty, shape {array.shape} (bands, *spatial).")
+        raise BadFileError(f"{path}: the image is empty, shape {array.shape} (channels, *spatial).")
     check_limit(path, 4 * array.size)  # as float32
 
 
@@ -163,12 +163,12 @@ def _are_numbers(given: Any) -> bool:
 
 
 def _label(path: Path, key: str, given: Any, count: int) -> tuple[Any, ...]:
-    """One label a band: text, or numbers in nm."""
+    """One label a channel: text, or numbers in nm."""
     values = given.tolist() if isinstance(given, np.ndarray) else given
     if not isinstance(values, list | tuple) or any(isinstance(v, list | tuple | Mapping) for v in values):
-        raise BadFileError(f"{path}: {key} is {str(given)[:60]!r}, expected a list of one entry a band.")
+        raise BadFileError(f"{path}: {key} is {str(given)[:60]!r}, expected a list of one entry a channel.")
     if len(values) != count:
-        raise BadFileError(f"{path}: {len(values)} entries of {key}, but {count} bands in the image.")
+        raise BadFileError(f"{path}: {len(values)} entries of {key}, but {count} channels in the image.")
     if not key.endswith("_nm"):
         return tuple(map(str, values))
     try:

@@ -26,14 +26,14 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_nifti(path: Path) -> StoredImage:
-    """Read a NIfTI ``(x, y, z, band)`` or, as vectors, ``(x, y, z, 1, band)``; a 3-D file is one band."""
+    """Read a NIfTI ``(x, y, z, channel)`` or, as vectors, ``(x, y, z, 1, channel)``; 3-D is one channel."""
     image, array = load_nifti(path)
     proxy = image.dataobj
     if array.ndim == 5 and array.shape[3] == 1:
         array = array[:, :, :, 0]
     if array.ndim > 4:
         raise BadFileError(
-            f"{path}: shape {array.shape}, expected (x, y, z, band) or (x, y, z, 1, band). "
+            f"{path}: shape {array.shape}, expected (x, y, z, channel) or (x, y, z, 1, channel). "
             "Split time series first."
         )
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
@@ -141,10 +141,10 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     """
     target = Path(path)
     if target.suffix.lower() != ".nrrd":
-        raise ValueError(f"{target}: images of many bands are written as .nrrd; change the ending.")
+        raise ValueError(f"{target}: images of many channels are written as .nrrd; change the ending.")
     if image.ndim not in (3, 4) or image.numel() == 0:
         raise ValueError(
-            f"{target}: image of shape {tuple(image.shape)}, expected (bands, *spatial) "
+            f"{target}: image of shape {tuple(image.shape)}, expected (channels, *spatial) "
             "with 2 or 3 spatial axes."
         )
     sitk = import_library("SimpleITK", target)

@@ -47,6 +47,7 @@ def check_problem(problem: InverseProblem) -> None:
         _check_bounds,
         _check_bijection,
         _check_prior,
+        _check_derived,
         _check_streams,
         _check_arguments,
     ):
@@ -72,8 +73,8 @@ def _check_description(problem: InverseProblem) -> None:
         len(problem.targets) > 0 and tuple(problem.targets) == leading,
         f"{name}: targets are {tuple(problem.targets)}, expected the first of the parameters, {space.names}.",
     )
-    for p in problem.parameters:
-        require(bool(p.unit), f"{name}: parameter {p.name!r} has no unit; give '1' to a pure number.")
+    for p in (*problem.parameters, *problem.derived):
+        require(bool(p.unit), f"{name}: {p.name!r} has no unit; give '1' to a pure number.")
 
 
 def _check_shapes(problem: InverseProblem) -> None:
@@ -89,6 +90,8 @@ def _check_shapes(problem: InverseProblem) -> None:
         f"is_valid returned {valid.dtype} of shape {tuple(valid.shape)}, expected one boolean a row.",
     )
     require(valid.any(), "no simulated observation is valid; see is_valid.")
+    far = problem.lack_of_fit(noisy, clean)
+    require(far.shape == (_ROWS,), f"lack_of_fit returned the shape {tuple(far.shape)}, expected {(_ROWS,)}.")
     broken = problem.is_valid(torch.full_like(noisy, torch.nan))
     require(not broken.any(), "is_valid accepts observations of NaN.")
     for what in (problem.features, problem.density_features):
@@ -144,6 +147,18 @@ def _check_prior(problem: InverseProblem) -> None:
         density.shape == (_ROWS,) and density.isfinite().all(),
         "the prior has no finite log density at its own draws; prior and draws disagree.",
     )
+
+
+def _check_derived(problem: InverseProblem) -> None:
+    ParameterSpace(problem.shown)  # raises if a name is that of a target or repeats
+    values = problem.derive(problem.simulate_clean(_ROWS, seed=4)[0])  # raises for a wrong shape
+    for quantity, column in zip(problem.derived, values.unbind(-1), strict=True):
+        name = f"the derived quantity {quantity.name!r}"
+        require(column.isfinite().all(), f"{name} of draws of the prior is not finite.")
+        require(
+            quantity.scale != "log" or column.min() > 0,
+            f"{name} has a logarithmic scale, and is not positive for draws of the prior.",
+        )
 
 
 def _check_streams(problem: InverseProblem) -> None:

@@ -157,7 +157,12 @@ def _image_cases(
                  if (truth_path / f"{name}.nii.gz").exists()}  # fmt: skip
     else:
         image = read_multispectral(truth_path)
-        labels = image.meta.get("channel_names") or list(stacks)[: len(image)]
+        labels = image.meta.get("channel_names") or list(stacks)
+        if len(labels) != len(image):
+            raise ValueError(
+                f"{truth_path}: {len(image)} channels without names, for the parameters {', '.join(stacks)} "
+                f"of {folder}; give a folder with a file NAME.nii.gz for each that is known."
+            )
         known = {name: image[i : i + 1] for i, name in enumerate(labels) if name in stacks}
     if not known:
         raise ValueError(f"{truth_path}: holds none of the parameters {', '.join(stacks)} of {folder}.")

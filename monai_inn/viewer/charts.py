@@ -21,7 +21,7 @@ _WANTED_TICKS = 5
 
 
 def draw(reading: Reading, trusted: bool) -> str:
-    """Draw the posterior of a reading over the range of its prior; empty if no posterior is stored.
+    """Draw the posterior of a reading over the range of its scale; empty if no posterior is stored.
 
     Args:
         reading: what is known at a voxel.
@@ -146,7 +146,7 @@ def _tick_marks(shown: Shown, place: Callable[[float], float]) -> list[str]:
 def _note(reading: Reading) -> str:
     axis = "log axis" if reading.parameter.scale == "log" else "axis"
     dashed = "" if reading.below is None else "dashes: threshold; "
-    return f"shaded: {reading.mass:.0%} interval; {dashed}{axis}: prior range"
+    return f"shaded: {reading.mass:.0%} interval; {dashed}{axis}: range of the model"
 
 
 _STOPS = 33
@@ -163,7 +163,7 @@ def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
     Returns:
         HTML. All text that comes from a file is escaped.
     """
-    of = "" if appearance.kind == "waic" else appearance.parameter
+    of = "" if appearance.kind in ("waic", "adequacy") else appearance.parameter
     volume = overlay.run.find(appearance.kind, of)
     if volume is None:
         return ""

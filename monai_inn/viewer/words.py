@@ -36,6 +36,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "WAIC",
         "How unlike the training data a pixel is, in nats. High means: do not trust the numbers there.",
     ),
+    "adequacy": (
+        "Adequacy",
+        "How often a simulation of the model fits no better. Low means: the model does not fit the pixel.",
+    ),
 }
 """Name and explanation of each kind of map."""
 
@@ -60,7 +64,7 @@ def facts(record: dict[str, Any]) -> list[str]:
     bundle = record["bundle"]
     said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
     if bundle.get("camera"):
-        said.append(f"camera {bundle['camera']}")
+        said.append(f"device {bundle['camera']}")
     share = record["summary"].get("share_untrusted")
     said.append(
         "trust not assessed"
@@ -80,7 +84,7 @@ def calibration(record: dict[str, Any], parameter: str) -> str:
     found = record["bundle"].get("calibration") or {}
     error = (found.get("errors") or {}).get(parameter)
     if error is None:
-        return f"interval not calibrated ({parameter})"
+        return f"calibration of {parameter} not measured"
     return f"calibration error {parameter} {100 * error:.2f} % on {found['simulations']:,} simulations"
 
 

@@ -17,10 +17,15 @@ from .run import Run, runs, show_sample
 
 __all__ = ["KINDS", "Appearance", "Overlay"]
 
-KINDS = ("off", "interval_width", "probability_below", "median", "sample", "mode_count", "waic", "difference")
+KINDS = (
+    "off", "interval_width", "probability_below", "median", "sample", "mode_count", "waic", "adequacy",
+    "difference",
+)  # fmt: skip
+_OF_A_PIXEL = ("waic", "adequacy")  # whatever the parameter
 _TABLES = {
     "interval_width": "INN interval width",
     "probability_below": "INN probability",
+    "adequacy": "INN probability",
     "waic": "INN distrust",
     "mode_count": "INN distrust",
     "difference": "INN difference",
@@ -101,7 +106,8 @@ class Overlay:
         elif appearance.kind == "difference":
             volume = self._difference(appearance)
         else:
-            volume = self.run.find(appearance.kind, "" if appearance.kind == "waic" else appearance.parameter)
+            of = "" if appearance.kind in _OF_A_PIXEL else appearance.parameter
+            volume = self.run.find(appearance.kind, of)
         if volume is None:
             return None
         low, high = self.scale(appearance)
@@ -125,7 +131,7 @@ class Overlay:
 
     def scale(self, appearance: Appearance) -> tuple[float, float]:
         """Ends of the color scale, in the unit of the map."""
-        if appearance.kind == "probability_below":
+        if appearance.kind in ("probability_below", "adequacy"):
             return 0.0, 1.0
         if appearance.kind == "mode_count":
             return 1.0, float(_MAX_MODES)
@@ -141,7 +147,7 @@ class Overlay:
         """The unit of the color scale as it follows a number."""
         if appearance.kind == "waic":
             return " nat"
-        plain = appearance.kind in ("probability_below", "mode_count")
+        plain = appearance.kind in ("probability_below", "mode_count", "adequacy")
         return "" if plain else self.run.parameter(appearance.parameter).suffix
 
     def _probability(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -216,6 +222,7 @@ class Overlay:
             "mode_count": f"{shown.name}\nmodes",
             "difference": f"{shown.name}\ndifference{_bracket(shown)}",
             "waic": "WAIC\n[nat]",
+            "adequacy": "adequacy\np-value",
         }[appearance.kind]
 
 

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "adequacy": "adequacy, low = the model does not fit",
     "interval_width": "{interval:.0%} interval width",
     "mode_count": "number of modes",
     "ood": "out of distribution",

@@ -21,7 +21,8 @@ from .run import Run, stacked, store_samples, store_stack
 __all__ = ["save_result", "store"]
 
 _SCALARS = (
-    "median", "interval_width", "mode_count", "uninformative", "waic", "ood", "p_value", "reason", "valid",
+    "median", "interval_width", "mode_count", "uninformative", "waic", "ood", "p_value", "reason", "adequacy",
+    "valid",
 )  # fmt: skip
 _DRAWN = (("withheld", ""), ("graded", ""))  # made anew whenever a run is shown
 

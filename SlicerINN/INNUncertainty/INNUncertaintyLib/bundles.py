@@ -40,18 +40,18 @@ class Bundle:
 
     @property
     def bands(self) -> int:
-        """Bands of the images that it is for."""
+        """Channels of the images that it is for."""
         return self.entry.get("bands", 0)
 
     def misfit(self, bands: int) -> str:
-        """Why an image of so many bands cannot be used; empty if it can."""
+        """Why an image of so many channels cannot be used; empty if it can."""
         if self.error:
             return self.error
         if bands != self.bands:
-            return _("{name} needs an image of {wanted} bands ({camera}); this one has {given}.").format(
+            return _("{name} needs an image of {wanted} channels ({device}); this one has {given}.").format(
                 name=self.name,
                 wanted=self.bands,
-                camera=self.entry["camera"] or self.entry["problem"],
+                device=self.entry["camera"] or self.entry["problem"],
                 given=bands,
             )
         return ""
@@ -77,12 +77,12 @@ class Bundle:
         rows = "".join(
             f"<tr><td><b>{_escaped(t['name'])}</b></td><td>{_escaped(t['description'])}</td>"
             f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
-            for t in self.entry["targets"]
+            for t in [*self.entry["targets"], *self.entry.get("derived", [])]
         )
-        camera = self.entry["camera"] or self.entry["problem"]
+        device = self.entry["camera"] or self.entry["problem"]
         return (
             f"<p>{_escaped(self.entry['description'])}</p>"
-            f"<p>{_('For images of')} {_escaped(camera)}, {self.bands} {_('bands')}.</p>"
+            f"<p>{_('For images of')} {_escaped(device)}, {self.bands} {_('channels')}.</p>"
             f"<table cellspacing='4'>{rows}</table><p>{_escaped(self.validation)}</p>"
             f"<p>{_escaped(self.entry['intended_use'])}</p>"
         )
@@ -95,7 +95,7 @@ def holds_bundles(folder: str) -> bool:
 
 
 def bundles_of(listing: dict[str, Any]) -> list[Bundle]:
-    """The bundles of a listing that are for images of bands; those of X-rays have a module of their own."""
+    """The bundles of a listing that make maps of images; those of X-rays have a module of their own."""
     return [Bundle(entry) for entry in listing["bundles"] if entry.get("result", "maps") == "maps"]
 
 

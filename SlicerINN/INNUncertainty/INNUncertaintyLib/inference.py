@@ -20,7 +20,7 @@ __all__ = ["Inference", "make_savable", "number_of_bands", "register_sample_data
 
 
 def number_of_bands(node: slicer.vtkMRMLNode) -> int:
-    """Bands of a scalar volume (1), of a vector volume, or of a sequence of volumes, one band an item."""
+    """Channels of a scalar volume (1), of a vector volume, or of a sequence of volumes, one an item."""
     if node.IsA("vtkMRMLSequenceNode"):
         return node.GetNumberOfDataNodes()
     image = node.GetImageData()
@@ -65,7 +65,7 @@ def _voxels(node: slicer.vtkMRMLNode) -> tuple[NDArray[np.generic], NDArray[np.f
         return slicer.util.arrayFromVolume(node), matrix_of(node)
     items = [node.GetNthDataNode(n) for n in range(node.GetNumberOfDataNodes())]
     if not items or not all(i.IsA("vtkMRMLScalarVolumeNode") and i.GetImageData() for i in items):
-        text = _("The sequence {name} holds no volumes; select one with a volume a band.")
+        text = _("The sequence {name} holds no volumes; select one with a volume a channel.")
         raise ValueError(text.format(name=node.GetName()))
     arrays = [slicer.util.arrayFromVolume(item) for item in items]
     matrices = [matrix_of(item) for item in items]
