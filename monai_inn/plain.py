@@ -116,6 +116,8 @@ def problems(result: Mapping[str, Any]) -> str:
     lines = []
     for name, problem in result["problems"].items():
         lines += [f"{name}: {problem['description']}"]
+        if problem["needs"]:
+            lines += [f"    needs: {', '.join(problem['needs'])}"]
         for row in problem["parameters"]:
             low, high = row["low"], row["high"]
             if low is None:

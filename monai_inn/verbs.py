@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -73,24 +74,33 @@ def _values(option: str, example: str, given: Sequence[str]) -> dict[str, float]
 def problems(_: argparse.Namespace) -> dict[str, Any]:
     """List problems, what they can be made for, and shipped bundles."""
     from monai_inn import bundles
-    from monai_inn.problems import create, names
+    from monai_inn.problems.registry import create, find, names
 
     listed: dict[str, Any] = {}
     for name in names():
-        try:
-            problem = create(name)
-        except TypeError:  # it needs arguments, which say what its parameters are
-            continue
-        rows = problem.space.to_config()
+        kind = find(name)
+        needs = _needed(kind)
+        # Arguments without a default say what the parameters are.
+        problem = None if needs else create(name)
+        rows = [] if problem is None else problem.space.to_config()
         for row in rows:
-            row["target"] = row["name"] in problem.targets
+            row["target"] = problem is not None and row["name"] in problem.targets
             row |= {edge: None if abs(row[edge]) == float("inf") else row[edge] for edge in ("low", "high")}
         listed[name] = {
-            "description": (type(problem).__doc__ or "").strip().splitlines()[0].replace("``", ""),
+            "description": (kind.__doc__ or "").strip().splitlines()[0].replace("``", ""),
+            "needs": needs,
             "parameters": rows,
-            "choices": problem.choices(),
+            "choices": kind.choices(),
         }
     return {"problems": listed, "bundles": list(bundles.shipped())}
+
+
+def _needed(kind: type) -> list[str]:
+    """Arguments without which a class cannot be made."""
+    arguments = inspect.signature(kind).parameters.values()
+    return [
+        a.name for a in arguments if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)
+    ]
 
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cli_commands import refused, run
 
 import monai_inn as mi
 from monai_inn import plain
+from monai_inn.problems.registry import PROBLEMS
 
 
 def test_infer_writes_every_map_with_unit_geometry_and_the_values_of_the_api(
@@ -175,7 +176,7 @@ def test_ood_writes_only_trust_and_agrees_with_infer(bundle, image_file, tmp_pat
 def test_problems_lists_what_can_be_asked(capsys):
     assert run("problems", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed["problems"]) == set(mi.problems.names()) - {"simulated"}  # that is a function's
+    assert set(listed["problems"]) == set(mi.problems.names())
     first = listed["problems"]["oximetry"]["parameters"][0]
     assert (first["name"], first["unit"], first["low"], first["high"], first["target"]) == (
         "sao2",
@@ -190,13 +191,33 @@ def test_problems_lists_what_can_be_asked(capsys):
     assert "1/cm" in text
 
 
+def test_problems_that_need_arguments_are_listed_with_them(capsys, monkeypatch):
+    class Sized(mi.problems.LinearGaussian):
+        """A problem whose size must be given."""
+
+        name = "sized"
+
+        def __init__(self, size, *, sd=0.1):
+            super().__init__(size)
+
+    monkeypatch.setitem(PROBLEMS.known, "sized", Sized)
+    assert run("problems", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)["problems"]
+    assert listed["sized"]["description"] == "A problem whose size must be given."
+    assert (listed["sized"]["needs"], listed["sized"]["parameters"]) == (["size"], [])
+    assert listed["simulated"]["needs"] == ["parameters", "observation_names"]
+    assert listed["linear_gaussian"]["needs"] == []
+    assert run("problems") == 0
+    assert "needs: size" in capsys.readouterr().out
+
+
 def test_problems_are_listed_with_one_bound_two_or_none():
     rows = [
         {"name": f"x{i}", "unit": "1", "low": low, "high": high, "target": True, "description": ""}
         for i, (low, high) in enumerate([(0.0, 1.0), (2.0, None), (None, None)])
     ]
-    listed = {"problems": {"any": {"description": "", "parameters": rows, "choices": {}}}, "bundles": []}
-    text = plain.problems(listed)
+    entry = {"description": "", "needs": [], "parameters": rows, "choices": {}}
+    text = plain.problems({"problems": {"any": entry}, "bundles": []})
     for bounds in ("0 to 1", "above 2", "unbounded"):
         assert bounds in text
 

@@ -15,6 +15,7 @@ __all__ = ["fresh_simulations", "fresh_simulations_of_each", "rows_of_valid", "v
 
 # The pool of a training has the seed of the training itself, which is mostly 0, as is that of a measurement.
 _FRESH = 0x5EF2_0000
+_MOST_DOUBLINGS = 6
 
 
 def rows_of_valid(n: int) -> int:
@@ -26,11 +27,22 @@ def valid_simulations(problem: InverseProblem, n: int, seed: int) -> tuple[Tenso
     """Return ``n`` simulated pairs whose observations can be inferred: ``theta (n, D)``, ``y (n, C)``.
 
     They are fewer where there are not as many simulations.
+
+    Raises:
+        ValueError: if hardly any simulated observation can be inferred.
     """
     most = problem.available(seed)
-    theta, y = problem.simulate(rows_of_valid(n) if most is None else min(rows_of_valid(n), most), seed)
-    keep = torch.nonzero(problem.is_valid(y)).squeeze(1)[:n]
-    return theta[keep], y[keep]
+    rows = rows_of_valid(n)
+    for _ in range(_MOST_DOUBLINGS):
+        theta, y = problem.simulate(rows if most is None else min(rows, most), seed)
+        keep = torch.nonzero(problem.is_valid(y)).squeeze(1)[:n]
+        if len(keep) == n or most is not None:
+            return theta[keep], y[keep]
+        rows *= 2  # what was simulated before comes first again
+    raise ValueError(
+        f"only {len(keep)} of {len(y):,} simulations of {problem.name!r} can be inferred; see its prior, its "
+        "noise and its is_valid."
+    )
 
 
 def fresh_simulations(problem: InverseProblem, n: int, seed: int) -> tuple[Tensor, Tensor]:
