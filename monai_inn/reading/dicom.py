@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,12 +36,12 @@ def series_headers(source: str | PathLike[str]) -> list[tuple[Path, Any]]:
         source: folder of the series, or its only file.
 
     Raises:
-        ValueError: if there is no such folder, no image in it, a damaged one, or several series.
+        BadFileError: if there is no such folder, no image in it, a damaged one, or several series.
         ImportError: if pydicom is missing.
     """
     found = list(_headers(Path(source)))
     if not found:
-        raise ValueError(f"{source}: holds no DICOM image; give the folder of the series.")
+        raise BadFileError(f"{source}: holds no DICOM image; give the folder of the series.")
     series: dict[str, list[Any]] = {}
     for _, image in found:
         series.setdefault(str(image.SeriesInstanceUID), []).append(image)
@@ -48,7 +49,9 @@ def series_headers(source: str | PathLike[str]) -> list[tuple[Path, Any]]:
         names = (
             f"{uid} ({len(images)} files{_description(images[0])})" for uid, images in sorted(series.items())
         )
-        raise ValueError(f"{source}: holds {len(series)} series: {', '.join(names)}; give a folder with one.")
+        raise BadFileError(
+            f"{source}: holds {len(series)} series: {', '.join(names)}; give a folder with one."
+        )
     return found
 
 
@@ -62,7 +65,7 @@ def _headers(source: Path) -> Iterator[tuple[Path, Any]]:
     import pydicom
 
     if not source.exists():
-        raise ValueError(f"{source}: no such folder; give the folder of the DICOM series.")
+        raise BadFileError(f"{source}: no such folder; give the folder of the DICOM series.")
     files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
     for path in files:
         try:
@@ -78,21 +81,22 @@ def _headers(source: Path) -> Iterator[tuple[Path, Any]]:
         if all(keyword in image for keyword in _NEEDED):
             yield path, image
         elif "Image" in image.file_meta.get("MediaStorageSOPClassUID", pydicom.uid.UID("")).name:
-            raise ValueError(f"{path}: damaged or truncated DICOM file; copy it again.")
+            raise BadFileError(f"{path}: damaged or truncated DICOM file; copy it again.")
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True)
+class Frame:
     """One frame of an image, and where its attributes are.
 
     Attributes:
         path: the file.
-        index: number of the frame in it, from 0.
+        number: of the frame in it, from 0.
         places: the frame's own functional groups, those of all frames, and the image; all the image itself
             in files of one frame.
     """
 
     path: Path
-    index: int
+    number: int
     places: tuple[Any, ...]
 
     def get(self, keyword: str, group: str = "") -> Any:
@@ -108,7 +112,7 @@ def frames_of(path: Path, image: Any) -> list[Frame]:
     """Return the frames of an image."""
     shared = image.get("SharedFunctionalGroupsSequence", [image])[0]
     own = image.get("PerFrameFunctionalGroupsSequence", [image])
-    return [Frame(path, index, (groups, shared, image)) for index, groups in enumerate(own)]
+    return [Frame(path, number, (groups, shared, image)) for number, groups in enumerate(own)]
 
 
 class Grid(NamedTuple):
@@ -127,12 +131,12 @@ def frame_grid(source: str | PathLike[str], frames: Sequence[Frame], advice: str
         advice: what else can be done, for messages.
 
     Raises:
-        ValueError: if they do not say where they lie, or that is not a regular grid.
+        BadFileError: if they do not say where they lie, or that is not a regular grid.
     """
     try:
         found = [_geometry(frame) for frame in frames]
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise BadFileError(
             f"{source}: images do not say where they lie (position, orientation, pixel spacing); {advice}."
         ) from error
     (orientation, spacing, thickness, _), positions = found[0], np.array([one[3] for one in found])
@@ -151,7 +155,7 @@ def frame_grid(source: str | PathLike[str], frames: Sequence[Frame], advice: str
         for one in found
     )
     if not alike or np.abs(places - regular).max() > tolerance:
-        raise ValueError(
+        raise BadFileError(
             f"{source}: the slices of the series do not form a regular grid (one is missing, tilted or of "
             f"another spacing); give the whole series, or {advice}."
         )
