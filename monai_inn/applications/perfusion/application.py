@@ -73,11 +73,11 @@ class CurveApplication(Application):
         if (unit := image.meta.get("units", "mM")) not in _UNITS:
             raise ValueError(f"{path}: its values are in {unit}, expected mM; convert them.")
         tissue, artery, times = self.problem.curves(_some_voxels(image, self.problem.observation))
+        check_tissue(tissue.T.numpy(), path)
         for curve, clock in _distinct(artery, times):
             there = np.isfinite(clock)
             check_times(clock[there], path)
             check_artery(curve[there], clock[there], path)
-            check_tissue(tissue.T.numpy()[there], curve[there], path)
         return image
 
     def channel_text(self, name: str) -> str:

@@ -40,8 +40,9 @@ _LEAST_MM = 0.1 * _FAMILY["peak"].low  # the first pass may fall between two fra
 _BELOW_ZERO = 0.5  # of the peak: five standard deviations of the largest noise
 _MOST_BEFORE = 0.5  # of the peak, in the first frame
 _TISSUE_MM, _MOST_VOXELS = 20.0, 0.9  # what so many voxels have in most frames at most
-_BASELINE_MM = 0.3  # three standard deviations of the largest noise in a tissue
-_RESTING, _ENOUGH = 0.25, 20  # share of the peak before the bolus that only signals have, in so many voxels
+# What the median of so many voxels has at first only in signals: mM, and a share of the peak.
+_BASELINE_MM, _ENOUGH = 0.3, 20
+_RESTING, _MANY = 0.25, 200
 
 
 def check_times(times: Curve, path: str) -> None:
@@ -82,30 +83,30 @@ def check_artery(artery: Curve, times: Curve, path: str) -> None:
     curve, at = artery[there], times[there]
     if not curve.size or not curve.any():
         raise ValueError(f"{path}: the artery has no tracer at all (all zero); give its curve in mM.")
-    peak, lowest = float(curve.max()), float(curve.min())
-    if peak <= 0 or lowest < -_BELOW_ZERO * peak:
-        raise ValueError(
-            f"{path}: the artery goes from {lowest:g} to {peak:g} mM, expected concentrations above zero; "
-            "take its baseline off, or its sign."
-        )
+    peak, lowest = float(curve.max()) + 0.0, float(curve.min())  # not −0
     expected = f"expected a peak of {_LEAST_MM:g} to {_MOST_MM:g} mM"
     if peak > _MOST_MM:
         raise ValueError(
             f"{path}: the peak of the artery is {peak:g}, {expected}: it looks like a signal, or like µM; "
             "convert it to mM."
         )
+    if lowest < min(-_BELOW_ZERO * peak, -_LEAST_MM):
+        raise ValueError(
+            f"{path}: the artery goes from {lowest:g} to {peak:g} mM, expected concentrations above zero; "
+            "correct its sign, or its baseline."
+        )
     if peak < _LEAST_MM:
         raise ValueError(
             f"{path}: the peak of the artery is {peak:g}, {expected}: it looks like mol/L, or like a vessel "
             "that the bolus does not reach; give mM of an artery."
         )
-    if curve[0] > _MOST_BEFORE * peak:
+    if artery[0] > _MOST_BEFORE * peak:
         raise ValueError(
-            f"{path}: the artery begins at {curve[0]:g} of {peak:g} mM, expected none before the bolus; give "
-            "the series from before the injection."
+            f"{path}: the artery begins at {artery[0]:g} of {peak:g} mM, expected none before the bolus; "
+            "give the series from before the injection."
         )
     last_before = float(at[max(arrival_of(curve) - 1, 0)] - times[0])
-    latest = _FAMILY["arrival"].high
+    latest = _FAMILY["arrival"].high + _FAMILY["rise"].high
     if last_before > latest:
         raise ValueError(
             f"{path}: the bolus reaches the artery later than {last_before:g} s after the first frame, "
@@ -114,7 +115,7 @@ def check_artery(artery: Curve, times: Curve, path: str) -> None:
         )
 
 
-def check_tissue(tissue: Curve, artery: Curve, path: str) -> None:
+def check_tissue(tissue: Curve, path: str) -> None:
     """Refuse voxels ``(T, n)`` that are signals and not concentrations in mM.
 
     Raises:
@@ -125,14 +126,14 @@ def check_tissue(tissue: Curve, artery: Curve, path: str) -> None:
     if not voxels.size:
         return
     usual = float(np.quantile(np.abs(np.nanmedian(voxels, 0)), _MOST_VOXELS))
-    before = voxels[: max(1, arrival_of(artery))]
-    level = float(np.median(np.nanmedian(before[:, np.isfinite(before).any(0)], 0)))
+    level = float(np.median(next(frame[np.isfinite(frame)] for frame in voxels if np.isfinite(frame).any())))
     peak = float(np.median(np.nanmax(voxels, 0)))
-    is_resting = voxels.shape[1] >= _ENOUGH and level > _RESTING * peak
-    if usual > _TISSUE_MM or level > _BASELINE_MM or is_resting:
+    number = voxels.shape[1]
+    is_signal = (number >= _ENOUGH and level > _BASELINE_MM) or (number >= _MANY and level > _RESTING * peak)
+    if usual > _TISSUE_MM or is_signal:
         raise ValueError(
-            f"{path}: most voxels have about {level:g} before the bolus and {peak:g} at most, expected "
-            "concentrations in mM, near 0 before it: these look like signals; convert them with "
+            f"{path}: most voxels have about {level:g} at first and {peak:g} at most, expected "
+            "concentrations in mM, near 0 before the bolus: these look like signals; convert them with "
             "`monai-inn concentration`."
         )
 

@@ -160,8 +160,6 @@ def _t1(series: Series, settings: Settings, tr_s: float, notes: list[str]) -> Te
         notes.append(f"T1 {settings.t1} s in all voxels.")
     else:
         t1_s = _t1_map(series, Path(settings.t1))
-    if not bool(t1_s.isfinite().any()):
-        raise ValueError(f"{series.path}: no voxel has a T1; flip angles and repetition time do not fit.")
     return t1_s
 
 
@@ -179,13 +177,16 @@ def _t1_map(series: Series, path: Path) -> Tensor:
         raise ValueError(f"{path}: {len(image.values)} images, expected one map of T1.")
     values = image.values[0] / (1000 if image.units == "ms" else 1)
     values = torch.where(values > 0, values, torch.nan)
-    usual = float(values.nanmedian())
-    if not _T1_S[0] <= usual <= _T1_S[1]:
-        raise ValueError(
-            f"{path}: T1 is usually {usual:g}, expected {_T1_S[0]:g} to {_T1_S[1]:g} s; divide a map in ms "
-            'by 1000, or write {"units": "ms"} into its JSON file.'
-        )
-    return values
+    mend = 'divide a map in ms by 1000, or write {"units": "ms"} into its JSON file'
+    return _plausible(path, values, mend)
+
+
+def _plausible(path: Path, t1_s: Tensor, mend: str) -> Tensor:
+    """A map of T1, of which the usual value is one of a tissue."""
+    usual, (low, high) = float(t1_s.nanmedian()), _T1_S
+    if not low <= usual <= high:
+        raise ValueError(f"{path}: T1 is usually {usual:.3g}, expected {low:g} to {high:g} s; {mend}.")
+    return t1_s
 
 
 def _t1_of_files(series: Series, settings: Settings, tr_s: float) -> Tensor:
@@ -212,4 +213,5 @@ def _t1_of_files(series: Series, settings: Settings, tr_s: float) -> Tensor:
     degrees = torch.tensor(checked, dtype=torch.float64)
     parts = values.flatten(1).split(_VOXELS, 1)
     found = [t1_of_flip_angles(part.T.double(), degrees, own_ms / 1000)[0].float() for part in parts]
-    return torch.cat(found).reshape(values.shape[1:])
+    t1_s = torch.cat(found).reshape(values.shape[1:])
+    return _plausible(name, t1_s, "correct flip angles and repetition time")

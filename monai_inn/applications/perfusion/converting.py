@@ -86,7 +86,7 @@ def convert_series(
     plasma = _plasma(curve, fluid, artery, notes)
     name = str(artery.table or artery.mask)
     check_artery(plasma, frames, name)
-    check_tissue(values.flatten(1).numpy(), plasma, str(series.path))
+    check_tissue(values.flatten(1).numpy(), str(series.path))
     record = {
         "time": [round(float(t), 6) for t in frames],
         "artery": [float(f"{c:.6g}") for c in plasma],
@@ -106,6 +106,8 @@ def _targets(out: str | PathLike[str], source: Path) -> tuple[Path, Path]:
     ending = next((e for e in (".nii.gz", ".nii") if target.name.lower().endswith(e)), None)
     if ending is None:
         raise ValueError(f"{target}: concentrations are written as .nii or .nii.gz; change the ending.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist; create it first.")
     if target.exists() and source.exists() and target.samefile(source):
         raise ValueError(f"{target}: is the series itself, which would be lost; give another name.")
     return target, target.with_name(f"{target.name[: -len(ending)]}.json")
