@@ -14,9 +14,10 @@ from monai.data.meta_tensor import MetaTensor
 from monai.utils.enums import SpaceKeys
 from numpy.typing import NDArray
 
-from monai_inn.files import BadFileError, damage_named, read_json, require_file
+from monai_inn.files import BadFileError, damage_named, require_file
 from monai_inn.reading.limits import check_affine, check_limit
 from monai_inn.transforms import formats, volumes
+from monai_inn.transforms.beside import b_values_beside, described_beside
 from monai_inn.transforms.formats import StoredImage
 from monai_inn.transforms.images import check_wavelengths
 
@@ -59,6 +60,7 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
     ``(rows, columns)`` or ``(depth, rows, columns)`` for ENVI, TIFF, NPZ, PNG and JPEG. A file
     ``<name>.json`` beside the image may hold ``wavelength_nm``, ``fwhm_nm``, ``band_names`` and ``units``
     for formats that have no place for them, and settings such as ``time``: one number a band.
+    ``<name>.bval``, which FSL's tools write beside a NIfTI, gives the setting ``b``.
 
     Args:
         path: image file; for ENVI either the header or the data file.
@@ -140,15 +142,7 @@ def _check(path: Path, array: NDArray[Any]) -> None:
 
 def _labels(path: Path, stored: StoredImage) -> dict[str, Any]:
     """Band labels from the file and from the JSON file beside it, as tuples of the right length."""
-    given = dict(stored.labels)
-    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
-    sidecar = path.with_name(f"{stem}.json")
-    if sidecar.is_file():
-        try:
-            described = read_json(sidecar)
-        except ValueError as error:
-            raise BadFileError(f"{sidecar}: is not valid JSON ({error}); mend or remove it.") from error
-        given.update(described if isinstance(described, Mapping) else {})
+    given = {**stored.labels, **described_beside(path), **b_values_beside(path)}
     labels: dict[str, Any] = {k: str(given[k]) for k in ("units", "transfer") if k in given}
     for key in ("wavelength_nm", "fwhm_nm", "band_names", "channel_names"):
         if key in given:

@@ -4,3 +4,4 @@ PROBLEMS = {
     "ivim": f"{__name__}.ivim:IntravoxelMotion",
     "perfusion": f"{__name__}.problem:Perfusion",
 }
+COMMANDS = f"{__name__}.commands"

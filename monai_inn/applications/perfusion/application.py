@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from monai_inn.problems.application import Application
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
+
+    from monai_inn.applications.perfusion.ivim import IntravoxelMotion
+    from monai_inn.applications.perfusion.problem import Perfusion
+    from monai_inn.problems.observation import Observation
 
 __all__ = ["CurveApplication", "DiffusionApplication"]
 
@@ -11,11 +26,14 @@ _CHANNELS = {
     "artery": "concentration of contrast agent in the plasma of the artery, in mM",
     "time": "time since the first frame, in s",
 }
+_CHECKED = 4096  # voxels of an image
+_UNITS = ("mM", "mmol/L", "mmol/l")
 
 
 class CurveApplication(Application):
     """Curves of contrast agent in a tissue and in an artery."""
 
+    problem: Perfusion
     modality = "DCE-MRI"
     unexplained = "a curve that no tissue has behind such an artery"
     references = (
@@ -43,6 +61,25 @@ class CurveApplication(Application):
             *super().limits,
         )
 
+    def match(self, image: MetaTensor, path: str) -> MetaTensor:
+        """Return an image whose times, artery and concentrations may be those of the simulations.
+
+        Raises:
+            ValueError: if they are not, as in another unit; the message says how to mend it.
+        """
+        from monai_inn.applications.perfusion.checks import check_artery, check_times, check_tissue
+
+        image = super().match(image, path)
+        if (unit := image.meta.get("units", "mM")) not in _UNITS:
+            raise ValueError(f"{path}: its values are in {unit}, expected mM; convert them.")
+        tissue, artery, times = self.problem.curves(_some_voxels(image, self.problem.observation))
+        check_tissue(tissue.T.numpy(), path)
+        for curve, clock in _distinct(artery, times):
+            there = np.isfinite(clock)
+            check_times(clock[there], path)
+            check_artery(curve[there], clock[there], path)
+        return image
+
     def channel_text(self, name: str) -> str:
         """Return what a column is, with its unit."""
         kind, _, frame = name.partition(" ")
@@ -52,6 +89,7 @@ class CurveApplication(Application):
 class DiffusionApplication(Application):
     """Signals of diffusion-weighted images at several b-values."""
 
+    problem: IntravoxelMotion
     modality = "diffusion-weighted MRI"
     unexplained = "signals that no tissue has at such b-values"
     references = (
@@ -75,8 +113,37 @@ class DiffusionApplication(Application):
             *super().limits,
         )
 
+    def match(self, image: MetaTensor, path: str) -> MetaTensor:
+        """Return an image whose b-values may be those of the simulations.
+
+        Raises:
+            ValueError: if they are not, as in another unit; the message says how to mend it.
+        """
+        from monai_inn.applications.perfusion.checks import check_weightings
+
+        image = super().match(image, path)
+        rows = _some_voxels(image, self.problem.observation)
+        for (b,) in _distinct(rows[:, self.problem.observation.num_values :]):
+            check_weightings(b[np.isfinite(b)], path)
+        return image
+
     def channel_text(self, name: str) -> str:
         """Return what a column is, with its unit."""
         kind, _, entry = name.partition(" ")
         said = {"signal": "magnitude, in any unit", "b": "b-value in s/mm²"}[kind]
         return f"{said}, image {entry}"
+
+
+def _some_voxels(image: MetaTensor, observation: Observation) -> Tensor:
+    """Rows ``(n, C)`` of some voxels that have values, evenly spread; of the first voxel if none has any."""
+    values = image.as_tensor().flatten(1)
+    first = values[: observation.num_values : len(observation.names)]
+    there = first.nan_to_num().ne(0).any(0).nonzero()[:, 0]
+    chosen = there if len(there) else torch.zeros(1, dtype=torch.long)
+    return values[:, chosen[:: -(-len(chosen) // _CHECKED)]].T.double()
+
+
+def _distinct(*settings: Tensor) -> Iterator[list[NDArray[np.float64]]]:
+    """Settings ``(n, K)`` of voxels, once for all that have the same: those of an image file all have."""
+    rows = np.stack([part.numpy() for part in settings], 1)
+    yield from ([*row] for row in {row.tobytes(): row for row in rows}.values())

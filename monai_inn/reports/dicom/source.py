@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,22 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError
-from monai_inn.reading.pictures import load_dicom
+from monai_inn.reading.dicom import frame_grid, frames_of, series_headers
 
 __all__ = ["Layout", "Source", "fit_layout", "read_source", "upright_layout"]
 
 Matrix = NDArray[np.float64]
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Rows", "Columns")
 # May be empty in a file, or absent from files of careless devices; new objects must have them.
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
-_SAME_DIRECTION = 1e-3
 _SAME_PLACE_MM = 1e-2
 _SAME_PLACE_PIXELS = 1e-2
+_OTHERWISE = "export without --source"
 
 
 @dataclass(frozen=True)
@@ -154,18 +152,13 @@ def read_source(folder: str | PathLike[str]) -> Source:
 
 
 def _read_source(folder: str | PathLike[str]) -> Source:
-    images = list(_images(Path(folder)))
-    if not images:
-        raise ValueError(f"{folder}: holds no DICOM image; give the folder of the series.")
-    series = sorted({str(image.SeriesInstanceUID) for image in images})
-    if len(series) > 1:
-        raise ValueError(
-            f"{folder}: holds {len(series)} series ({', '.join(series)}); give a folder with one."
-        )
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder; give the folder of the DICOM series.")
+    found = series_headers(folder)
+    images = tuple(image for _, image in found)
     if any("FrameOfReferenceUID" not in image for image in images):
         raise ValueError(
-            f"{folder}: the series has no frame of reference, so nothing can be placed in it; export without "
-            "--source."
+            f"{folder}: the series has no frame of reference, so nothing can be placed in it; {_OTHERWISE}."
         )
     sizes = {(int(image.Rows), int(image.Columns)) for image in images}
     if len(sizes) > 1:
@@ -176,87 +169,7 @@ def _read_source(folder: str | PathLike[str]) -> Source:
         for keyword in _MAY_BE_EMPTY:
             if keyword not in image:
                 setattr(image, keyword, None)
-    affine, slices = _frames_affine(folder, [frame for image in images for frame in _frames(folder, image)])
-    return Source(tuple(images), affine, (slices, *sizes.pop()), str(folder))
-
-
-def _images(folder: Path) -> Iterator[Any]:
-    """Headers of the DICOM images in a folder; other files are passed over."""
-    import pydicom
-
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; give the folder of the DICOM series.")
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        try:
-            image = load_dicom(path, stop_before_pixels=True)
-        except pydicom.errors.InvalidDicomError:
-            continue
-        except (BadFileError, PermissionError):
-            raise
-        except Exception as error:  # on a damaged file the library raises types of its own
-            raise BadFileError(
-                f"{path}: damaged DICOM file ({type(error).__name__}); copy it again."
-            ) from error
-        if all(keyword in image for keyword in _NEEDED):
-            yield image
-        elif "Image" in image.file_meta.get("MediaStorageSOPClassUID", pydicom.uid.UID("")).name:
-            raise ValueError(f"{path}: damaged or truncated DICOM file; copy it again.")
-
-
-def _frames(folder: str | PathLike[str], image: Any) -> Iterator[tuple[Matrix, Matrix, float, Matrix]]:
-    """Orientation ``(2, 3)``, spacing ``(2,)``, thickness and position in LPS millimetres of each frame."""
-    shared = image.get("SharedFunctionalGroupsSequence", [image])[0]
-    for own in image.get("PerFrameFunctionalGroupsSequence", [image]):
-        try:
-            yield (
-                _numbers(_found("PlaneOrientation", "ImageOrientationPatient", own, shared, image), 2, 3),
-                _numbers(_found("PixelMeasures", "PixelSpacing", own, shared, image), 2),
-                float(_found("PixelMeasures", "SliceThickness", own, shared, image) or 1.0),
-                _numbers(_found("PlanePosition", "ImagePositionPatient", own, shared, image), 3),
-            )
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{folder}: the images do not say where they lie (position, orientation, pixel spacing); "
-                "export without --source."
-            ) from error
-
-
-def _numbers(values: Any, *shape: int) -> Matrix:
-    return np.array(values, np.float64).reshape(shape)
-
-
-def _found(group: str, keyword: str, *places: Any) -> Any:
-    """An attribute from the functional group of a frame, or plain in the image."""
-    for place in places:
-        for item in place.get(f"{group}Sequence", [place]):
-            if item.get(keyword) is not None:
-                return item.get(keyword)
-    return None
-
-
-def _frames_affine(
-    folder: str | PathLike[str], frames: list[tuple[Matrix, Matrix, float, Matrix]]
-) -> tuple[Matrix, int]:
-    """Affine ``(slice, row, column)`` to LPS of frames, and the number of slices."""
-    (orientation, spacing, thickness, _), positions = frames[0], np.array([frame[3] for frame in frames])
-    normal = np.cross(*orientation)
-    along = positions @ normal
-    places = positions[np.argsort(along, kind="stable")]
-    keep = np.diff(np.sort(along), prepend=-np.inf) > _SAME_PLACE_MM
-    places = places[keep]
-    number = len(places)
-    step = (places[-1] - places[0]) / (number - 1) if number > 1 else normal * thickness
-    regular = places[0] + np.arange(number)[:, None] * step
-    tolerance = max(_SAME_PLACE_MM, _SAME_PLACE_PIXELS * float(np.linalg.norm(step)))
-    alike = all(
-        np.allclose(f[0], orientation, atol=_SAME_DIRECTION) and np.allclose(f[1], spacing) for f in frames
+    grid = frame_grid(
+        folder, [frame for path, image in found for frame in frames_of(path, image)], _OTHERWISE
     )
-    if not alike or np.abs(places - regular).max() > tolerance:
-        raise ValueError(
-            f"{folder}: the slices of the series do not form a regular grid (one is missing, tilted or of "
-            "another spacing); give the whole series, or export without --source."
-        )
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 3] = step, places[0]
-    affine[:3, 1], affine[:3, 2] = orientation[1] * spacing[0], orientation[0] * spacing[1]
-    return affine, number
+    return Source(images, grid.affine, (int(grid.slices.max()) + 1, *sizes.pop()), str(folder))

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,19 +20,14 @@ from monai_inn.applications.registration.xrays import formats as xray_formats
 from monai_inn.applications.registration.xrays import headers
 from monai_inn.applications.registration.xrays.formats import CONTRASTS, Xray, check_frame
 from monai_inn.files import BadFileError, damage_named, require_file
+from monai_inn.reading.dicom import frame_pixels, is_dicom
 from monai_inn.reading.pictures import check_pixels, load_dicom
 
-__all__ = ["CONTRASTS", "READABLE_XRAYS", "Xray", "is_dicom", "read_dicom", "read_xray"]
+__all__ = ["CONTRASTS", "READABLE_XRAYS", "Xray", "read_dicom", "read_xray"]
 
 _MODALITIES = ("XA", "RF", "CR", "DX", "DR", "RG", "OT", "")
 # Share of pixels, in percent, that may be brighter than the beam in air: noise, markers, defects.
 _OUTLIERS = 0.1
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do: a preamble of 128 bytes and four letters."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def read_dicom(path: Path, frame: int | None) -> Xray:
@@ -60,7 +54,7 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
         check_pixels(path, image)
         number = check_frame(path, int(image.get("NumberOfFrames") or 1), frame)
         header = headers.Header(image, number)
-        stored = _pixels(path, image, number)
+        stored = frame_pixels(path, image, number - 1)
         values, contrast, notes = _contrast(stored, header)
     spacing, spacing_notes = headers.read_spacing(header)
     geometry, geometry_notes = headers.read_geometry(header)
@@ -91,64 +85,6 @@ def _check_kind(path: Path, image: Any) -> None:
             f"{path}: photometric interpretation {image.PhotometricInterpretation}, expected MONOCHROME1 or "
             "MONOCHROME2. Export the X-ray in grey, without marks."
         )
-
-
-def _pixels(path: Path, image: Any, number: int) -> NDArray[Any]:
-    """Stored numbers of one frame, ``(rows, columns)``."""
-    from pydicom.pixels.utils import pixel_array
-
-    syntax = image.file_meta.TransferSyntaxUID
-    try:
-        stored = pixel_array(image, index=number - 1)
-    except (RuntimeError, NotImplementedError):
-        if not syntax.is_compressed:
-            raise
-        try:
-            stored = _by_gdcm(image, number)
-        except (RuntimeError, ImportError, ValueError) as error:
-            raise BadFileError(
-                f"{path}: compressed as {syntax.name}, which cannot be read here; export it uncompressed."
-            ) from error
-    bits = int(image.BitsStored)
-    if stored.dtype.kind == "u" and bits < 8 * stored.dtype.itemsize:
-        stored = stored & stored.dtype.type(2**bits - 1)  # old files keep overlays in the bits above
-    return stored
-
-
-_OF_PIXELS = (
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "SOPClassUID",
-)
-
-
-def _by_gdcm(image: Any, number: int) -> NDArray[Any]:
-    """Stored numbers of one frame by GDCM, which is in SimpleITK: JPEG lossless, of which pydicom has none.
-
-    The frame is handed over alone, for GDCM would rescale it as its attributes say.
-    """
-    import SimpleITK as sitk  # noqa: N813
-    from pydicom.dataset import Dataset
-    from pydicom.encaps import encapsulate, get_frame
-
-    alone = Dataset()
-    for keyword in _OF_PIXELS:
-        setattr(alone, keyword, image[keyword].value)
-    alone.SamplesPerPixel, alone.PhotometricInterpretation = 1, "MONOCHROME2"
-    frames = int(image.get("NumberOfFrames") or 1)
-    alone.PixelData = encapsulate([get_frame(image.PixelData, number - 1, number_of_frames=frames)])
-    alone["PixelData"].VR, alone["PixelData"].is_undefined_length = "OB", True
-    alone.file_meta = image.file_meta
-    with TemporaryDirectory() as folder:
-        alone.save_as(Path(folder) / "frame.dcm", enforce_file_format=True)
-        found = sitk.GetArrayFromImage(sitk.ReadImage(str(Path(folder) / "frame.dcm")))
-    if found.size != image.Rows * image.Columns:
-        raise ValueError(f"holds {found.size} pixels, expected {image.Rows} × {image.Columns}")
-    return found.reshape(image.Rows, image.Columns)
 
 
 def _contrast(stored: NDArray[Any], header: headers.Header) -> tuple[NDArray[Any], str | None, list[str]]:

@@ -1,0 +1,195 @@
+"""Images of acquisitions that networks do not know are refused when they are read, with a way to mend it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from dce_files import ARTERY, CONCENTRATION, TIMES_S, signals, write_nifti
+
+from monai_inn.applications.perfusion.acquisition import FEWEST, MOST, draw_times
+from monai_inn.applications.perfusion.checks import (
+    FEWEST_WEIGHTINGS,
+    LARGEST_WEIGHTING,
+    LASTING_S,
+    check_artery,
+    check_times,
+    check_tissue,
+)
+from monai_inn.applications.perfusion.ivim import IntravoxelMotion
+from monai_inn.applications.perfusion.problem import Perfusion
+from monai_inn.reports.image_files import read_image
+
+PERFUSION, IVIM = Perfusion(), IntravoxelMotion()
+B = [0, 10, 20, 50, 100, 200, 400, 800]
+SETTINGS = {"time": TIMES_S, "artery": ARTERY}
+
+
+def curves(path, values=CONCENTRATION, **beside):
+    """An image of concentrations with its JSON file, read for the problem."""
+    settings = {k: np.asarray(v).tolist() for k, v in (SETTINGS | beside).items() if v is not None}
+    return read_image(write_nifti(path / "scan.nii.gz", values, beside=settings), PERFUSION)
+
+
+def weighted(path, b, **beside):
+    """Diffusion-weighted images at b-values, read for the problem."""
+    values = 90 * np.exp(-np.asarray(b, float) / 1000)[:, None, None, None] * np.ones((1, 3, 2, 2))
+    return read_image(write_nifti(path / "dwi.nii.gz", values, beside={"b": list(b)} | beside), IVIM)
+
+
+def test_acquisitions_that_networks_know_are_read(tmp_path):
+    image = curves(tmp_path, units="mM")
+    assert bool(PERFUSION.is_valid(image.as_tensor().movedim(0, -1)).all())
+    assert bool(IVIM.is_valid(weighted(tmp_path, B).as_tensor().movedim(0, -1)).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"time": None}, "12 channels without 'time'; give one number a channel"),
+        ({"artery": None}, "12 channels without 'artery'"),
+        ({"time": TIMES_S[:-1]}, "12 channels, but 11 entries of 'time'"),
+        ({"time": TIMES_S / 60}, "last 2.51167 s in all, which looks like minutes, .* give times in s"),
+        ({"time": 1000 * TIMES_S}, "last 150700 s in all, which looks like milliseconds"),
+        ({"time": TIMES_S / 4}, "last 37.675 s in all, expected 60 to 1200 s"),
+        ({"time": 10 * TIMES_S}, "last 1507 s in all, expected 60 to 1200 s; the network knows none"),
+        ({"time": TIMES_S[::-1]}, "frame 2 is 137 s, not later than the 150.7 s of the frame before"),
+        ({"time": np.r_[TIMES_S[:5], TIMES_S[4], TIMES_S[6:]]}, "frame 6 is 54.8 s, not later than"),
+        ({"artery": 0 * ARTERY}, "the artery has no tracer at all"),
+        ({"artery": -ARTERY}, "the artery goes from -6.*to 0 mM, expected concentrations above zero"),
+        ({"artery": ARTERY - 5}, "the artery goes from -5 to"),
+        ({"artery": 100 * ARTERY}, "the peak of the artery is 677.*: it looks like a signal, or like µM"),
+        ({"artery": ARTERY / 1000}, "the peak of the artery is 0.0067.*: it looks like mol/L"),
+        ({"artery": np.roll(ARTERY, -5)}, "the artery begins at 6.* mM, expected none before the bolus"),
+        ({"artery": np.r_[np.zeros(11), 5]}, "later than 137 s after the first frame, .* the first 1 frames"),
+        ({"units": "a.u."}, "its values are in a.u., expected mM"),
+        ({"values": signals()}, "expected concentrations in mM, .* these look like signals; convert them"),
+        ({"values": np.tile(signals() / 1000, (1, 2, 2, 1))}, "these look like signals"),
+        ({"values": signals() / signals()[:1]}, "these look like signals"),
+        ({"values": 100 * (signals() / signals()[:1] - 1)}, "these look like signals"),
+    ],
+)  # fmt: skip
+def test_other_series_are_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        curves(tmp_path, **change)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(0, "."), (1, "."), (2, "2 frames"), (7, "7 frames, expected 8")]
+)
+def test_short_series_are_refused(tmp_path, number, message):
+    cut = {"time": TIMES_S[:number], "artery": ARTERY[:number]}
+    with pytest.raises(ValueError, match=message):
+        curves(tmp_path, CONCENTRATION[:number], **cut)
+
+
+def test_long_series_are_refused(tmp_path):
+    number = MOST + 1
+    values = np.repeat(CONCENTRATION[:1], number, 0)
+    with pytest.raises(ValueError, match="61 channels, but the network takes 60 at most"):
+        curves(tmp_path, values, time=np.arange(number) * 5.0, artery=np.ones(number))
+
+
+def test_a_series_with_the_time_last_is_refused(tmp_path):
+    np.savez(tmp_path / "scan.npz", image=np.moveaxis(CONCENTRATION[..., 0], 0, -1))
+    (tmp_path / "scan.json").write_text(json.dumps({k: v.tolist() for k, v in SETTINGS.items()}))
+    with pytest.raises(
+        ValueError, match=r"5 channels, but 12 entries of 'artery'.*move that axis to the front"
+    ):
+        read_image(tmp_path / "scan.npz", PERFUSION)
+
+
+def test_frames_without_values_do_not_matter(tmp_path):
+    values = CONCENTRATION.copy()
+    values[3] = values[7, 2] = np.nan
+    values[:, 0, 0] = 0
+    image = curves(tmp_path, values)
+    valid = PERFUSION.is_valid(image.as_tensor().movedim(0, -1))
+    assert valid.sum() == CONCENTRATION[0].size
+
+
+def test_what_is_simulated_is_not_refused():
+    """But for arteries that the bolus does not reach before the last frame."""
+    _, y = PERFUSION.simulate(1000, seed=1)
+    tissue, artery, times = (part.double().numpy() for part in PERFUSION.curves(y[PERFUSION.is_valid(y)]))
+    refusals = []
+    for voxel, curve, clock in zip(tissue, artery, times, strict=True):
+        there = np.isfinite(clock)
+        try:
+            check_times(clock[there], "")
+            check_artery(curve[there], clock[there], "")
+            check_tissue(voxel[:, None], "")
+        except ValueError as refusal:
+            refusals.append((np.nanmax(curve), str(refusal)))
+    assert not [entry for entry in refusals if entry[0] > 0.03 or "artery" not in entry[1]]
+    assert 0 < len(refusals) < 70
+
+
+def test_voxels_of_nothing_but_noise_are_not_signals():
+    generator = np.random.default_rng(0)
+    for _ in range(1000):
+        check_tissue(0.1 * generator.normal(size=(8, int(generator.integers(1, 400)))), "")
+
+
+def test_rows_of_voxels_with_an_acquisition_each_are_checked_alike(tmp_path):
+    """Images may have all channels of the problem themselves."""
+    image = curves(tmp_path).as_tensor()
+    np.savez(tmp_path / "rows.npz", image=image[..., 0].numpy())
+    read = read_image(tmp_path / "rows.npz", PERFUSION)
+    assert torch.equal(read.nan_to_num(-1.0), image[..., 0].nan_to_num(-1.0))
+    image[2 * MOST :, 1, 2] /= 60
+    np.savez(tmp_path / "rows.npz", image=image[..., 0].numpy())
+    with pytest.raises(ValueError, match="looks like minutes"):
+        read_image(tmp_path / "rows.npz", PERFUSION)
+
+
+@pytest.mark.parametrize(
+    ("b", "message"),
+    [
+        ([5, *B[1:]], "the least b-value is 5 s/mm², expected an image at 0"),
+        (np.divide(B, 1000), "b-values up to 0.8, which looks like ms/µm².*multiply by 1000"),
+        ([*B, 2000], "b-values up to 2000 s/mm², expected up to a largest of 300 to 1500; leave out"),
+        (B[:5], "b-values up to 100 s/mm², expected up to a largest of 300"),
+        ([*B[:-1], -800], "a b-value is -800 s/mm², expected none below 0"),
+        ([0, 400, 800], "3 images, expected 4 at least"),
+    ],
+)
+def test_other_weightings_are_refused(tmp_path, b, message):
+    with pytest.raises(ValueError, match=message):
+        weighted(tmp_path, b)
+
+
+def test_weightings_may_come_from_the_tools_of_fsl(tmp_path):
+    path = write_nifti(tmp_path / "dwi.nii.gz", np.ones((8, 3, 2, 2)))
+    with pytest.raises(ValueError, match="8 channels without 'b'"):
+        read_image(path, IVIM)
+    (tmp_path / "dwi.bval").write_text("0 10 20 50 1e2 200 400 800\n")
+    assert read_image(path, IVIM)[32:40, 0, 0, 0].tolist() == B
+    (tmp_path / "dwi.json").write_text(json.dumps({"b": B}))
+    assert read_image(path, IVIM)[32:40, 0, 0, 0].tolist() == B
+    (tmp_path / "dwi.json").write_text(json.dumps({"b": B[::-1]}))
+    with pytest.raises(ValueError, match=r"dwi\.bval: its b-values are not those of the JSON file"):
+        read_image(path, IVIM)
+    (tmp_path / "dwi.json").unlink()
+    for text in ("", "0 10 x", "0 10 nan"):
+        (tmp_path / "dwi.bval").write_text(text)
+        with pytest.raises(ValueError, match=r"dwi\.bval: expected b-values in s/mm²"):
+            read_image(path, IVIM)
+
+
+def test_limits_are_those_of_the_simulations():
+    generator = torch.Generator().manual_seed(0)
+    times = draw_times(4000, generator)
+    last = times.nan_to_num(0.0).amax(1)
+    assert (float(last.min()), float(last.max())) == pytest.approx(LASTING_S, rel=0.05)
+    assert last.min() >= LASTING_S[0] - 1e-3
+    assert last.max() <= LASTING_S[1] + 1e-3
+    assert {FEWEST, MOST} <= {*times.isfinite().sum(1).tolist()}
+    b = IVIM.draw_context(4000, generator)
+    largest, number = b.nan_to_num(0.0).amax(1), b.isfinite().sum(1)
+    assert (float(largest.min()), float(largest.max())) == pytest.approx(LARGEST_WEIGHTING, rel=0.02)
+    assert largest.min() >= LARGEST_WEIGHTING[0] - 0.1
+    assert largest.max() <= LARGEST_WEIGHTING[1] + 0.1
+    assert int(number.min()) == FEWEST_WEIGHTINGS

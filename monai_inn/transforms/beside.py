@@ -1,0 +1,56 @@
+"""What small files of the same name beside an image say of it: JSON, and the b-values of FSL's tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_inn.files import BadFileError, read_json
+
+__all__ = ["b_values_beside", "described_beside"]
+
+
+def described_beside(path: Path) -> Mapping[str, Any]:
+    """Return what the JSON file of the same name beside an image holds; nothing if there is none.
+
+    Raises:
+        BadFileError: if it is not JSON.
+    """
+    beside = _beside(path, ".json")
+    if not beside.is_file():
+        return {}
+    try:
+        described = read_json(beside)
+    except ValueError as error:
+        raise BadFileError(f"{beside}: is not valid JSON ({error}); mend or remove it.") from error
+    return described if isinstance(described, Mapping) else {}
+
+
+def b_values_beside(path: Path) -> dict[str, list[float]]:
+    """Return the b-values of diffusion-weighted images, ``{"b": […]}``, from FSL's text file beside a NIfTI.
+
+    Raises:
+        BadFileError: if it holds something else, or others than the JSON file.
+    """
+    beside = _beside(path, ".bval")
+    if not path.name.lower().endswith((".nii", ".nii.gz")) or not beside.is_file():
+        return {}
+    try:
+        values = [float(text) for text in beside.read_text(encoding="utf-8").split()]
+    except ValueError:
+        values = []
+    if not values or not np.isfinite(values).all():
+        raise BadFileError(f"{beside}: expected b-values in s/mm², numbers with blanks between; correct it.")
+    given = described_beside(path).get("b", values)
+    if given != values:
+        raise BadFileError(f"{beside}: its b-values are not those of the JSON file; remove what is wrong.")
+    return {"b": values}
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """The file of the same name as an image, with another ending."""
+    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+    return path.with_name(f"{stem}{ending}")
