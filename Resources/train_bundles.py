@@ -4,6 +4,8 @@
     python Resources/train_bundles.py oximetry_rgb runs
     python Resources/train_bundles.py photoacoustics runs
     python Resources/train_bundles.py lumbar_spine runs
+    python Resources/train_bundles.py ivim runs
+    python Resources/train_bundles.py perfusion runs
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
 bundle's model card.
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import monai_inn
+from monai_inn.applications.perfusion.ivim import IntravoxelMotion
+from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.registration.patient import patient_registration
 from monai_inn.problems import InverseProblem, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
@@ -73,6 +77,32 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             preview_steps=8_000,
             preview_observations=60_000,
             measured=40_000,
+        ),
+    ),
+    "ivim": (
+        IntravoxelMotion,
+        {"encoder": {"out_channels": 64}},
+        Recipe(
+            num_simulations=500_000,
+            batch_size=512,
+            posterior_steps=12_000,
+            density_steps=1_500,
+            preview_steps=6_000,
+            preview_observations=60_000,
+            measured=40_000,
+        ),
+    ),
+    "perfusion": (
+        Perfusion,
+        {"encoder": {"out_channels": 64}, "flow": {"hidden_channels": ((64, 64), (96, 96))}},
+        Recipe(
+            num_simulations=500_000,
+            batch_size=512,
+            posterior_steps=8_000,
+            density_steps=1_500,
+            preview_steps=6_000,
+            preview_observations=60_000,
+            measured=20_000,
         ),
     ),
     "lumbar_spine": (
