@@ -160,12 +160,32 @@ def test_noise_leaves_times_and_what_is_missing(problem, simulated):
 def test_features_keep_the_layout(problem, simulated):
     _, y = simulated
     features = problem.features(y)
-    assert torch.equal(features.isnan(), y.isnan())
-    parts, raw = problem.observation.parts(features), problem.observation.parts(y)
-    torch.testing.assert_close(parts.values[..., 0], torch.asinh(raw.values[..., 0] / 0.02))
-    torch.testing.assert_close(parts.values[..., 1], torch.asinh(raw.values[..., 1] / 0.2))
-    torch.testing.assert_close(parts.context, raw.context / 60)
+    channels, times = features[:, : 8 * MOST].unflatten(1, (MOST, 8)), features[:, 8 * MOST :]
+    tissue, blood, seconds = problem.curves(y)
+    for first, curve in enumerate((tissue, blood)):
+        assert torch.equal(channels[..., first::2].isnan(), curve.isnan().unsqueeze(-1).expand(-1, -1, 4))
+    torch.testing.assert_close(channels[..., 0], torch.asinh(tissue / 0.02), equal_nan=True)
+    torch.testing.assert_close(channels[..., 1], torch.asinh(blood / 0.2), equal_nan=True)
+    torch.testing.assert_close(times, seconds / 60, equal_nan=True)
     assert float(features.nan_to_num(0.0).abs().max()) < 25
+
+
+def test_areas_are_those_of_trapezia_and_leave_gaps_out(problem):
+    row = usable_row()
+    row[2], row[4 + 1] = torch.nan, torch.nan  # tissue in the second frame, artery in the third
+    tissue, blood = problem.features(row)[: 8 * MOST].unflatten(0, (MOST, 8))[:6, 2:4].sinh().unbind(1)
+    # Steps of 5 s; a missing value is the one before it.
+    expected = [0.0, torch.nan, 0.0 + (0.0 + 0.2) / 2 * 5]
+    torch.testing.assert_close(tissue[:3] * 0.02 * 60, torch.tensor(expected), equal_nan=True)
+    expected = [0.0, 5.0, torch.nan, 5.0 + (2.0 + 2.0) / 2 * 5 + (2.0 + 2.0) / 2 * 5]
+    torch.testing.assert_close(blood[:4] * 0.2 * 60, torch.tensor(expected), equal_nan=True)
+
+
+def test_relative_features_do_not_change_with_the_scale_of_both_curves(problem):
+    row = usable_row()
+    twice = torch.cat([2 * row[: 2 * MOST], row[2 * MOST :]])
+    one, other = (problem.features(y)[: 8 * MOST].unflatten(0, (MOST, 8))[:, 4:] for y in (row, twice))
+    torch.testing.assert_close(one, other, equal_nan=True)
 
 
 def usable_row() -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -43,6 +44,8 @@ _EXTRACTION = Parameter("extraction", "1", 0.01, 0.99, "share of the tracer that
 _ROWS = 1024
 _USUAL_INTERVAL_S = 5.0
 _TISSUE_UNIT, _ARTERY_UNIT = 0.02, 0.2  # mM; features are linear below and logarithmic above
+_RELATIVE, _LEAST_TOP = 0.02, 0.02  # of curves over the artery's largest value; mM
+_CHANNELS = 8
 _MINUTE = 60.0
 _FEWEST_FRAMES = 4
 
@@ -73,6 +76,7 @@ class Perfusion(InverseProblem):
 
     name: ClassVar[str] = "perfusion"
     observation = Observation.series(MOST, "tissue", "artery", context=("time",))
+    encoder = MappingProxyType({"kind": "series", "channels": _CHANNELS, "watched": 2})
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:
         self.models = tuple(models)
@@ -128,11 +132,11 @@ class Perfusion(InverseProblem):
         value = dict(zip(self.space.names, rows.unbind(-1), strict=False))
         since_arrival = rows[:, len(self.parameters) :] - value["arrival"].unsqueeze(-1)
         blood = artery(value)
-        tissue = kinetics.tissue_curve(blood, self._response(value), since_arrival, value["delay"])
+        tissue = kinetics.tissue_curve(blood, self.response(value), since_arrival, value["delay"])
         return torch.stack([tissue, kinetics.concentration_at(blood, since_arrival)], -1).flatten(-2)
 
-    def _response(self, value: Mapping[str, Tensor]) -> kinetics.Response:
-        """Response of each tissue ``(n,)`` by its model, with two exponentials where there are several."""
+    def response(self, value: Mapping[str, Tensor]) -> kinetics.Response:
+        """Return what each tissue does with a unit of tracer, of parameters ``(n,)`` by name."""
         ktrans, ve, vp = (value[p.name] for p in _TISSUE[:3])
         made = {
             "extended_tofts": lambda: kinetics.extended_tofts(ktrans, ve, vp),
@@ -164,10 +168,26 @@ class Perfusion(InverseProblem):
         return torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1)
 
     def features(self, y: Tensor) -> Tensor:
-        """Return rows ``(…, C)`` with concentrations through ``asinh`` and times in minutes; NaN for NaN."""
+        """Return channels of each frame in the place of both concentrations, ``(…, 9 · MOST)``; NaN for NaN.
+
+        Tissue and artery through ``asinh``, areas below them, then the same over the largest value of the
+        artery: what is asked for depends on the tissue relative to the artery alone, and the equation of the
+        model is linear in curves and areas. Times are in minutes.
+        """
         tissue, blood, times = self.curves(y)
-        shown = torch.stack([torch.asinh(tissue / _TISSUE_UNIT), torch.asinh(blood / _ARTERY_UNIT)], -1)
-        return torch.cat([shown.flatten(-2), times / _MINUTE], -1)
+        areas = [_area(curve, times) for curve in (tissue, blood)]
+        top = blood.nan_to_num(0.0).amax(-1, keepdim=True).clamp_min(_LEAST_TOP)
+        channels = [
+            torch.asinh(tissue / _TISSUE_UNIT),
+            torch.asinh(blood / _ARTERY_UNIT),
+            torch.asinh(areas[0] / _TISSUE_UNIT),
+            torch.asinh(areas[1] / _ARTERY_UNIT),
+            torch.asinh(tissue / (_RELATIVE * top)),
+            blood / top,
+            torch.asinh(areas[0] / (_RELATIVE * top)),
+            torch.asinh(areas[1] / top),
+        ]
+        return torch.cat([torch.stack(channels, -1).flatten(-2), times / _MINUTE], -1)
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether rows ``(…, C)`` have four frames of both curves, in order of time, and a tracer."""
@@ -240,3 +260,14 @@ class Perfusion(InverseProblem):
 def _twice(values: Tensor) -> Tensor:
     """Amplitudes or rates of two exponentials, of which the second may have none."""
     return values if values.shape[-1] == 2 else torch.cat([values, torch.zeros_like(values)], -1)
+
+
+def _area(curve: Tensor, times: Tensor) -> Tensor:
+    """Area below what was measured up to each frame, in mM min, ``(…, T)``; NaN for NaN."""
+    there = curve.isfinite()
+    place = torch.arange(curve.shape[-1], device=curve.device).expand_as(curve)
+    last = torch.where(there, place, -1).cummax(-1).values
+    held = torch.where(last >= 0, curve.nan_to_num(0.0).gather(-1, last.clamp_min(0)), 0.0)
+    steps = times.nan_to_num(0.0).diff(dim=-1).clamp_min(0) / _MINUTE
+    grown = (0.5 * (held[..., 1:] + held[..., :-1]) * steps).cumsum(-1)
+    return torch.where(there, torch.cat([torch.zeros_like(held[..., :1]), grown], -1), torch.nan)

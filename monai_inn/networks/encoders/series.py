@@ -51,6 +51,7 @@ class SeriesEncoder(Encoder):
         layers: mixing layers.
         num_blocks: residual blocks behind the pooling.
         basis: functions of the settings that values are regressed on.
+        watched: how many channels, the first ones, ``summary`` shows; all by default.
 
     Raises:
         ValueError: if sizes do not fit each other, or there is no such mixing.
@@ -71,6 +72,7 @@ class SeriesEncoder(Encoder):
         layers: int = 3,
         num_blocks: int = 2,
         basis: int = 12,
+        watched: int | None = None,
     ) -> None:
         super().__init__()
         self.config = arguments(locals())
@@ -81,7 +83,7 @@ class SeriesEncoder(Encoder):
             )
         if mixing not in _MIXING:
             raise ValueError(f"mixing = {mixing!r}; expected one of {', '.join(_MIXING)}.")
-        self.channels, self.context = channels, context
+        self.channels, self.context, self.watched = channels, context, watched or channels
         self.is_ordered = mixing in ("convolution", "gru")
         self.register_buffer("location", torch.zeros(channels + context))
         self.register_buffer("scale", torch.ones(channels + context))
@@ -128,7 +130,8 @@ class SeriesEncoder(Encoder):
 
         Of a set, the ranks are those of the values themselves. What is missing is left out.
         """
-        values = (self._apart(features)[0] - self.location[: self.channels]) / self.scale[: self.channels]
+        shown = slice(self.watched)
+        values = (self._apart(features)[0][..., shown] - self.location[shown]) / self.scale[shown]
         values = values.movedim(-1, -2)
         there = values.isfinite()
         if self.is_ordered:
