@@ -12,6 +12,7 @@ from torch import Tensor
 from monai_inn.applications.perfusion.application import DiffusionApplication
 from monai_inn.applications.perfusion.signal import rician
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -46,6 +47,12 @@ class IntravoxelMotion(InverseProblem):
             "d_star", "1e-3 mm²/s", 4.0, 500.0, "pseudo-diffusion coefficient of the blood (D*)", "log"
         ),
     )
+    derived = (
+        Derived(
+            "f_d_star", "1e-3 mm²/s", 0.1, 100.0, "product of f and D*, which grows with blood flow", "log",
+            of=lambda theta: theta[..., 1] * theta[..., 2],
+        ),
+    )  # fmt: skip
     observation = Observation.series(_MOST, "signal", context=("b",))
     encoder = MappingProxyType({"kind": "series", "mixing": "none", "width": 64})
 

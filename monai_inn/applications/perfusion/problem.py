@@ -24,6 +24,7 @@ from monai_inn.applications.perfusion.arteries import ARTERY, artery
 from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -98,6 +99,13 @@ class Perfusion(InverseProblem):
         )
         self.targets = tuple(p.name for p in tissue)
         self.parameters = (*tissue, *ARTERY)
+        ktrans, ve = (self.targets.index(name) for name in ("ktrans", "ve"))
+        self.derived = (
+            Derived(
+                "kep", "1/min", 0.01, 10.0, "rate constant from the tissue back to the plasma (kep)", "log",
+                of=lambda theta: theta[..., ktrans] / theta[..., ve],
+            ),
+        )  # fmt: skip
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw times of frames, see ``acquisition.draw_times``."""
@@ -188,6 +196,10 @@ class Perfusion(InverseProblem):
             torch.asinh(areas[1] / top),
         ]
         return torch.cat([torch.stack(channels, -1).flatten(-2), times / _MINUTE], -1)
+
+    def explained_features(self, y: Tensor) -> Tensor:
+        """Return rows ``(…, C)`` as they are: noise is white in concentrations."""
+        return y
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether rows ``(…, C)`` have four frames of both curves, in order of time, and a tracer."""

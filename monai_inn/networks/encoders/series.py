@@ -208,7 +208,7 @@ class _Regression(nn.Module):
         """Return coefficients, logarithms of their variances and of the mean square that is left."""
         values = seen[..., : self.known.start]
         design = F.pad(self.functions(seen[..., self.known]), (1, 0), value=1.0) * there
-        # Functions may be nearly alike: single precision is too little where their differences are told apart.
+        # Functions may be nearly alike: single precision is too little to tell their differences.
         gram = (design.mT @ design).double() + self.log_ridge.double().exp().diag()
         inverse = torch.linalg.inv(gram)
         coefficients = (inverse @ (design.mT @ values).double()).to(values.dtype)
