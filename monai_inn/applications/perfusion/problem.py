@@ -128,11 +128,11 @@ class Perfusion(InverseProblem):
         value = dict(zip(self.space.names, rows.unbind(-1), strict=False))
         since_arrival = rows[:, len(self.parameters) :] - value["arrival"].unsqueeze(-1)
         blood = artery(value)
-        tissue = kinetics.tissue_curve(blood, self._response(value), since_arrival, value["delay"])
+        tissue = kinetics.tissue_curve(blood, self.response(value), since_arrival, value["delay"])
         return torch.stack([tissue, kinetics.concentration_at(blood, since_arrival)], -1).flatten(-2)
 
-    def _response(self, value: Mapping[str, Tensor]) -> kinetics.Response:
-        """Response of each tissue ``(n,)`` by its model, with two exponentials where there are several."""
+    def response(self, value: Mapping[str, Tensor]) -> kinetics.Response:
+        """Return what each tissue does with a unit of tracer, of parameters ``(n,)`` by name."""
         ktrans, ve, vp = (value[p.name] for p in _TISSUE[:3])
         made = {
             "extended_tofts": lambda: kinetics.extended_tofts(ktrans, ve, vp),

@@ -1,0 +1,201 @@
+"""Perfusion: is a trained posterior calibrated, with arteries that it has never seen, too, and is it exact?
+
+python benchmarks/perfusion.py --minutes 5 --json                  # trains first
+python benchmarks/perfusion.py --bundle BUNDLE --exact 20
+python benchmarks/perfusion.py --breast DIR                         # least squares on voxels of a breast
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import monai_inn
+from monai_inn.applications.perfusion import kinetics
+from monai_inn.applications.perfusion.acquisition import draw_times, noisy_curves
+from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.problem import Perfusion
+from monai_inn.applications.perfusion.signal import Echo, concentration_of, t1_of_flip_angles
+from monai_inn.inferers import FittedPosterior
+from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "Testing/perfusion")]
+from osipi import breast, plasma, rows  # noqa: E402 -- needs the path
+
+FRAMES = (8, 15, 25, 40, 60)
+DRAWS = 400
+
+
+def measured(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> dict[str, Any]:
+    """Coverage of 95 and 50 % intervals, calibration error, and width over the prior's, of each target."""
+    problem = fitted.problem
+    usable = problem.is_valid(y)
+    theta, y, shown = theta[usable], y[usable], problem.space.subset(problem.targets)
+    with torch.no_grad():
+        drawn = torch.cat([fitted.target_posterior(part).sample((DRAWS,)) for part in y.split(250)], 1)
+    inside = coverage(drawn, theta[:, : len(shown)], [0.5, 0.95]).coverage
+    error = calibration_error(drawn, theta[:, : len(shown)])
+    width = shown.to_latent(drawn).std(0).median(0).values
+    floor = round(float(calibration_noise_floor(len(y)).upper), 4)
+    return {"noise_floor": floor} | {
+        name: {
+            "coverage_50": round(float(inside[0, i]), 3),
+            "coverage_95": round(float(inside[1, i]), 3),
+            "calibration_error": round(float(error[i]), 4),
+            "width_over_prior": round(float(width[i]), 3),
+        }
+        for i, name in enumerate(shown.names)
+    }
+
+
+def by_frames(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
+    """The same for acquisitions of so many frames."""
+    problem, found = fitted.problem, {}
+    for frames in FRAMES:
+        generator = torch.Generator().manual_seed(seed + frames)
+        theta = problem.prior.sample((n,), generator)  # type: ignore[call-arg]
+        times = draw_times(80 * n, generator)
+        times = times[times.isfinite().sum(1) == frames][:n]
+        theta = theta[: len(times)]
+        clean = torch.cat([problem.forward_with_context(theta, times), times], -1)
+        found[str(frames)] = measured(fitted, theta, problem.noise(clean, generator))
+    return found
+
+
+def unseen_arteries() -> dict[str, kinetics.Artery]:
+    """Arteries of others, from shortly before the arrival of their bolus."""
+    reference = rows("dce_DRO_data_extended_tofts")[0]
+    other = rows("2cxm_sd_0.001_delay_0")[0]
+    times, values = breast()
+    found = {
+        "Parker": plasma("Parker"),
+        "Georgiou": plasma("Georgiou"),
+        "OSIPI, DRO": (reference["t"][60:] - 60, reference["ca"][60:]),
+        "OSIPI, exchange": (other["t"][18:] - other["t"][18], other["cp_aif"][18:]),
+        "breast": (times[3:] - times[3], values[3:]),
+    }
+    return {name: kinetics.Artery(*curve) for name, curve in found.items()}
+
+
+def by_artery(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
+    """The same behind arteries that are not of the family that the training drew from."""
+    problem, found = fitted.problem, {}
+    assert isinstance(problem, Perfusion)
+    for name, artery in unseen_arteries().items():
+        generator = torch.Generator().manual_seed(seed)
+        theta = problem.prior.sample((n,), generator)  # type: ignore[call-arg]
+        times = draw_times(n, generator)
+        since = (times - 5 - 60 * torch.rand(n, 1, generator=generator)).double()
+        value = dict(zip(problem.space.names, theta.double().unbind(-1), strict=True))
+        tissue = kinetics.tissue_curve(artery, problem.response(value), since, value["delay"])
+        curves = tissue.float(), kinetics.concentration_at(artery, since).float()
+        noisy = noisy_curves(*curves, problem.magnitude_share, generator)
+        found[name] = measured(fitted, theta, torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1))
+    return found
+
+
+def against_exact(fitted: FittedPosterior, count: int, seed: int, particles: int) -> dict[str, Any]:
+    """Means and widths beside tempered Monte Carlo, where two runs of it agree; noise is white."""
+    exact = Perfusion(fitted.problem.models, magnitude_share=0)  # type: ignore[attr-defined]
+    _, y = exact.simulate(count, seed)
+    names, number = exact.targets, len(exact.targets)
+    shifts, ratios, seconds = [], [], []
+    for row in y:
+        start = time.process_time()
+        one, other = (exact.exact_samples(row, particles, seed=k).samples[:, :number] for k in (0, 1))
+        seconds.append((time.process_time() - start) / 2)
+        spread = (one.std(0) * other.std(0)).sqrt()
+        apart = (one.mean(0) - other.mean(0)).abs() / spread
+        if float(apart.max()) > 0.3 or float((one.std(0) / other.std(0)).log().abs().max()) > 0.2:
+            continue
+        with torch.no_grad():
+            drawn = exact.space.to_latent(fitted.posterior(row).sample((4000,)))[:, :number].double()
+        shifts.append((drawn.mean(0) - (one.mean(0) + other.mean(0)) / 2) / spread)
+        ratios.append(drawn.std(0) / spread)
+    return {
+        "curves": count,
+        "where_two_runs_agree": len(shifts),
+        "seconds_each": round(float(np.mean(seconds)), 1),
+        "mean_off_in_sd": _columns(names, shifts),
+        "width_ratio": _columns(names, ratios),
+    }
+
+
+def _columns(names: tuple[str, ...], table: list[Tensor]) -> dict[str, list[float]]:
+    values = torch.stack(table) if table else torch.zeros(0, len(names))
+    return {name: values[:, i].round(decimals=2).tolist() for i, name in enumerate(names)}
+
+
+def breast_at_bounds(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """Least squares on enhancing voxels of the breast of DCEMRI.jl, and where they end at a bound."""
+    import nibabel
+
+    signal, angles = (
+        torch.from_numpy(nibabel.load(folder / f"{name}.nii.gz").get_fdata()[:, :, 0])
+        for name in ("signal", "flip_angles")
+    )
+    settings = json.loads((folder / "acquisition.json").read_text())
+    flips = torch.tensor(settings["vfa_flip_deg"]).double()
+    t1, _ = t1_of_flip_angles(angles, flips, settings["tr_s"])
+    echo = Echo(settings["flip_deg"], settings["tr_s"], settings["relaxivity_per_mM_s"])
+    before = signal[..., :4].mean(-1, keepdim=True)
+    curves = concentration_of(signal, before, t1.unsqueeze(-1), echo)
+    late = curves[..., -10:].mean(-1)
+    body = angles[..., 0] > 0.05 * angles[..., 0].max()
+    enhancing = body & curves.isfinite().all(-1) & (late > 0.05) & (late > 5 * curves[..., :4].std(-1))
+    chosen = np.random.default_rng(seed).choice(int(enhancing.sum()), count, replace=False)
+    times, artery = breast()
+    start = time.process_time()
+    found = fit_extended_tofts(curves[enhancing][chosen], artery, times)
+    at_bound = found.is_at_bound
+    return {
+        "enhancing": int(enhancing.sum()),
+        "fitted": count,
+        "any_at_bound": int(at_bound.any(1).sum()),
+        **dict(zip(("ktrans", "ve", "vp", "delay"), at_bound.sum(0).tolist(), strict=True)),
+        "milliseconds_each": round(1000 * (time.process_time() - start) / count, 1),
+    }
+
+
+def main() -> None:
+    """Run what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--bundle", help="bundle to measure; one is trained if it is not given")
+    parser.add_argument("--minutes", type=float, default=5.0, help="time for that training")
+    parser.add_argument("--cases", type=int, default=1000, help="simulations of each kind")
+    parser.add_argument("--exact", type=int, default=0, help="curves that tempered Monte Carlo answers too")
+    parser.add_argument("--particles", type=int, default=4000, help="its samples")
+    parser.add_argument("--breast", type=Path, metavar="DIR", help="only this: folder of the in vivo series")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print JSON on one line")
+    options = parser.parse_args()
+    result: dict[str, Any]
+    if options.breast:
+        result = breast_at_bounds(options.breast, 250, options.seed)
+    else:
+        fitted = (
+            monai_inn.load(options.bundle)
+            if options.bundle
+            else monai_inn.fit(Perfusion(), minutes=options.minutes, seed=options.seed)
+        )
+        result = {
+            "information": fitted.card["information"],
+            "by_frames": by_frames(fitted, options.cases, options.seed),
+            "by_artery": by_artery(fitted, options.cases, options.seed),
+        }
+        if options.exact:
+            result["against_exact"] = against_exact(fitted, options.exact, options.seed, options.particles)
+    print(json.dumps(result) if options.json else json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
