@@ -20,6 +20,7 @@ from monai_inn.applications.perfusion.acquisition import (
 )
 from monai_inn.applications.perfusion.application import CurveApplication
 from monai_inn.applications.perfusion.arteries import ARTERY, artery
+from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features, plain_features
 from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
@@ -42,7 +43,6 @@ _TISSUE = (
 _EXTRACTION = Parameter("extraction", "1", 0.01, 0.99, "share of the tracer that is extracted at a pass")
 _ROWS = 1024
 _USUAL_INTERVAL_S = 5.0
-_TISSUE_UNIT, _ARTERY_UNIT = 0.02, 0.2  # mM; features are linear below and logarithmic above
 _MINUTE = 60.0
 _FEWEST_FRAMES = 4
 
@@ -73,6 +73,7 @@ class Perfusion(InverseProblem):
 
     name: ClassVar[str] = "perfusion"
     observation = Observation.series(MOST, "tissue", "artery", context=("time",))
+    encoder: Mapping[str, Any] = {"kind": "series", "channels": NUM_FEATURES, "context": 1}
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:
         self.models = tuple(models)
@@ -164,10 +165,14 @@ class Perfusion(InverseProblem):
         return torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1)
 
     def features(self, y: Tensor) -> Tensor:
-        """Return rows ``(…, C)`` with concentrations through ``asinh`` and times in minutes; NaN for NaN."""
+        """Return ``features.curve_features`` of each frame, then times in minutes; NaN for NaN."""
         tissue, blood, times = self.curves(y)
-        shown = torch.stack([torch.asinh(tissue / _TISSUE_UNIT), torch.asinh(blood / _ARTERY_UNIT)], -1)
-        return torch.cat([shown.flatten(-2), times / _MINUTE], -1)
+        return torch.cat([curve_features(tissue, blood, times).flatten(-2), times / _MINUTE], -1)
+
+    def explained_features(self, y: Tensor) -> Tensor:
+        """Return both curves ``(…, 2 · MOST)`` through ``asinh``, without what follows from them."""
+        tissue, blood, _ = self.curves(y)
+        return plain_features(tissue, blood).flatten(-2)
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether rows ``(…, C)`` have four frames of both curves, in order of time, and a tracer."""
