@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monai_inn.applications.perfusion import acquisition, kinetics
 from monai_inn.applications.perfusion.arteries import artery
+from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
 from monai_inn.applications.perfusion.problem import MODELS, Perfusion
 from monai_inn.problems import create
 
@@ -157,35 +158,39 @@ def test_noise_leaves_times_and_what_is_missing(problem, simulated):
     assert float(problem.is_valid(noisy).float().mean()) > 0.998
 
 
-def test_features_keep_the_layout(problem, simulated):
+def test_features_are_frame_by_frame(problem, simulated):
     _, y = simulated
     features = problem.features(y)
-    channels, times = features[:, : 8 * MOST].unflatten(1, (MOST, 8)), features[:, 8 * MOST :]
+    values, times = (
+        features[:, : NUM_FEATURES * MOST].unflatten(1, (MOST, -1)),
+        features[:, NUM_FEATURES * MOST :],
+    )
     tissue, blood, seconds = problem.curves(y)
-    for first, curve in enumerate((tissue, blood)):
-        assert torch.equal(channels[..., first::2].isnan(), curve.isnan().unsqueeze(-1).expand(-1, -1, 4))
-    torch.testing.assert_close(channels[..., 0], torch.asinh(tissue / 0.02), equal_nan=True)
-    torch.testing.assert_close(channels[..., 1], torch.asinh(blood / 0.2), equal_nan=True)
+    torch.testing.assert_close(values[..., 0], torch.asinh(tissue / 0.02), equal_nan=True)
+    torch.testing.assert_close(values[..., 1], torch.asinh(blood / 0.2), equal_nan=True)
     torch.testing.assert_close(times, seconds / 60, equal_nan=True)
+    assert torch.equal(values.isnan().any(-1), tissue.isnan())
     assert float(features.nan_to_num(0.0).abs().max()) < 25
 
 
-def test_areas_are_those_of_trapezia_and_leave_gaps_out(problem):
-    row = usable_row()
-    row[2], row[4 + 1] = torch.nan, torch.nan  # tissue in the second frame, artery in the third
-    tissue, blood = problem.features(row)[: 8 * MOST].unflatten(0, (MOST, 8))[:6, 2:4].sinh().unbind(1)
-    # Steps of 5 s; a missing value is the one before it.
-    expected = [0.0, torch.nan, 0.0 + (0.0 + 0.2) / 2 * 5]
-    torch.testing.assert_close(tissue[:3] * 0.02 * 60, torch.tensor(expected), equal_nan=True)
-    expected = [0.0, 5.0, torch.nan, 5.0 + (2.0 + 2.0) / 2 * 5 + (2.0 + 2.0) / 2 * 5]
-    torch.testing.assert_close(blood[:4] * 0.2 * 60, torch.tensor(expected), equal_nan=True)
+def test_areas_are_those_of_trapezoids():
+    """Also where a value is missing, which counts as the one before, and beyond the last frame."""
+    nan = torch.nan
+    tissue = torch.tensor([0.0, 0.1, nan, 0.3, nan, nan])
+    blood = torch.tensor([0.0, 4.0, 2.0, 1.0, nan, nan])
+    times = torch.tensor([0.0, 6.0, 12.0, 24.0, nan, nan])
+    found = curve_features(tissue, blood, times)
+    tissue_area = torch.tensor([0.0, 0.3, nan, 0.3 + 0.6 + 2.4, nan, nan]) / 60
+    blood_area = torch.tensor([0.0, 12.0, 30.0, 48.0, nan, nan]) / 60
+    torch.testing.assert_close(found[:, 2], torch.asinh(tissue_area / 0.02), equal_nan=True)
+    torch.testing.assert_close(found[:, 3], torch.asinh(blood_area / 0.2), equal_nan=True)
 
 
-def test_relative_features_do_not_change_with_the_scale_of_both_curves(problem):
-    row = usable_row()
-    twice = torch.cat([2 * row[: 2 * MOST], row[2 * MOST :]])
-    one, other = (problem.features(y)[: 8 * MOST].unflatten(0, (MOST, 8))[:, 4:] for y in (row, twice))
-    torch.testing.assert_close(one, other, equal_nan=True)
+def test_relative_features_do_not_change_with_the_dose(problem, simulated):
+    tissue, blood, times = problem.curves(simulated[1])
+    strong = blood.nan_to_num(0.0).amax(1) > 0.2
+    one, other = (curve_features(k * tissue, k * blood, times)[strong, :, 4:] for k in (1, 3))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def usable_row() -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from monai_inn.applications.perfusion.acquisition import (
 )
 from monai_inn.applications.perfusion.application import CurveApplication
 from monai_inn.applications.perfusion.arteries import ARTERY, artery
+from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
 from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
@@ -44,9 +46,6 @@ _TISSUE = (
 _EXTRACTION = Parameter("extraction", "1", 0.01, 0.99, "share of the tracer that is extracted at a pass")
 _ROWS = 1024
 _USUAL_INTERVAL_S = 5.0
-_TISSUE_UNIT, _ARTERY_UNIT = 0.02, 0.2  # mM; features are linear below and logarithmic above
-_RELATIVE, _LEAST_TOP = 0.02, 0.02  # of curves over the artery's largest value; mM
-_CHANNELS = 8
 _MINUTE = 60.0
 _FEWEST_FRAMES = 4
 
@@ -77,7 +76,7 @@ class Perfusion(InverseProblem):
 
     name: ClassVar[str] = "perfusion"
     observation = Observation.series(MOST, "tissue", "artery", context=("time",))
-    encoder = MappingProxyType({"kind": "series", "channels": _CHANNELS, "watched": 2})
+    encoder = MappingProxyType({"kind": "series", "channels": NUM_FEATURES, "watched": 2})
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:
         self.models = tuple(models)
@@ -99,13 +98,9 @@ class Perfusion(InverseProblem):
         )
         self.targets = tuple(p.name for p in tissue)
         self.parameters = (*tissue, *ARTERY)
-        ktrans, ve = (self.targets.index(name) for name in ("ktrans", "ve"))
-        self.derived = (
-            Derived(
-                "kep", "1/min", 0.01, 10.0, "rate constant from the tissue back to the plasma (kep)", "log",
-                of=lambda theta: theta[..., ktrans] / theta[..., ve],
-            ),
-        )  # fmt: skip
+        rate = functools.partial(_ratio, self.targets.index("ktrans"), self.targets.index("ve"))
+        described = "rate constant from the tissue back to the plasma (kep)"
+        self.derived = (Derived("kep", "1/min", 0.01, 10.0, described, "log", of=rate),)
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw times of frames, see ``acquisition.draw_times``."""
@@ -176,26 +171,9 @@ class Perfusion(InverseProblem):
         return torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1)
 
     def features(self, y: Tensor) -> Tensor:
-        """Return channels of each frame in the place of both concentrations, ``(…, 9 · MOST)``; NaN for NaN.
-
-        Tissue and artery through ``asinh``, areas below them, then the same over the largest value of the
-        artery: what is asked for depends on the tissue relative to the artery alone, and the equation of the
-        model is linear in curves and areas. Times are in minutes.
-        """
+        """Return ``features.curve_features`` of each frame, then times in minutes; NaN for NaN."""
         tissue, blood, times = self.curves(y)
-        areas = [_area(curve, times) for curve in (tissue, blood)]
-        top = blood.nan_to_num(0.0).amax(-1, keepdim=True).clamp_min(_LEAST_TOP)
-        channels = [
-            torch.asinh(tissue / _TISSUE_UNIT),
-            torch.asinh(blood / _ARTERY_UNIT),
-            torch.asinh(areas[0] / _TISSUE_UNIT),
-            torch.asinh(areas[1] / _ARTERY_UNIT),
-            torch.asinh(tissue / (_RELATIVE * top)),
-            blood / top,
-            torch.asinh(areas[0] / (_RELATIVE * top)),
-            torch.asinh(areas[1] / top),
-        ]
-        return torch.cat([torch.stack(channels, -1).flatten(-2), times / _MINUTE], -1)
+        return torch.cat([curve_features(tissue, blood, times).flatten(-2), times / _MINUTE], -1)
 
     def explained_features(self, y: Tensor) -> Tensor:
         """Return rows ``(…, C)`` as they are: noise is white in concentrations."""
@@ -269,17 +247,10 @@ class Perfusion(InverseProblem):
         return {"models": list(self.models), "magnitude_share": self.magnitude_share}
 
 
+def _ratio(above: int, below: int, theta: Tensor) -> Tensor:
+    return theta[..., above] / theta[..., below]
+
+
 def _twice(values: Tensor) -> Tensor:
     """Amplitudes or rates of two exponentials, of which the second may have none."""
     return values if values.shape[-1] == 2 else torch.cat([values, torch.zeros_like(values)], -1)
-
-
-def _area(curve: Tensor, times: Tensor) -> Tensor:
-    """Area below what was measured up to each frame, in mM min, ``(…, T)``; NaN for NaN."""
-    there = curve.isfinite()
-    place = torch.arange(curve.shape[-1], device=curve.device).expand_as(curve)
-    last = torch.where(there, place, -1).cummax(-1).values
-    held = torch.where(last >= 0, curve.nan_to_num(0.0).gather(-1, last.clamp_min(0)), 0.0)
-    steps = times.nan_to_num(0.0).diff(dim=-1).clamp_min(0) / _MINUTE
-    grown = (0.5 * (held[..., 1:] + held[..., :-1]) * steps).cumsum(-1)
-    return torch.where(there, torch.cat([torch.zeros_like(held[..., :1]), grown], -1), torch.nan)
