@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from monai_inn.problems.application import Application
+from monai_inn.applications.spectral import SpectralApplication
 
 if TYPE_CHECKING:
-    from monai.data.meta_tensor import MetaTensor
-
     from monai_inn.applications.oximetry.problem import Oximetry
-    from monai_inn.transforms.checks import CameraLike
 
 __all__ = ["CameraApplication"]
 
 
-class CameraApplication(Application):
+class CameraApplication(SpectralApplication):
     """Problems whose observations are reflectances in the bands of a camera."""
 
     problem: Oximetry
@@ -38,11 +34,6 @@ class CameraApplication(Application):
         self.warnings = problem.camera.warnings
 
     @property
-    def data_source(self) -> str:
-        """Where training data come from."""
-        return f"{super().data_source.removesuffix('.')}; no patient data."
-
-    @property
     def device_line(self) -> str:
         """Name, number of bands and range of the camera."""
         bands, axis = self.problem.camera.num_bands, self.problem.camera.axis_nm
@@ -57,26 +48,6 @@ class CameraApplication(Application):
     def channel_text(self, name: str) -> str:
         """Return what a band is."""
         return f"{name}, reflectance relative to white, 1"
-
-    def loading(self) -> list[dict[str, Any]]:
-        """Return the transforms of ``inference.json``: bands checked, unusable pixels zero."""
-        return [
-            *super().loading(),
-            {
-                "_target_": "monai_inn.transforms.MatchCamerad",
-                "keys": "image",
-                "camera": "$@network_def.problem.camera",
-            },
-            {"_target_": "monai_inn.transforms.MarkInvalidPixelsd", "keys": "image", "valid_keys": "valid"},
-            # The network answers a pixel of zeros with NaN.
-            {"_target_": "monai.transforms.MaskIntensityd", "keys": "image", "mask_key": "valid"},
-        ]
-
-    def match(self, image: MetaTensor, path: str) -> MetaTensor:
-        """Return the bands of the camera, whose order and wavelengths were checked."""
-        from monai_inn.transforms import MatchCamera
-
-        return cast("MetaTensor", MatchCamera(camera=cast("CameraLike", self.problem.camera))(image))
 
     def deviations(self) -> Mapping[str, Mapping[str, Tensor]]:
         """Return absorption bands, what too little absorbs, and dyes."""
@@ -96,10 +67,3 @@ class CameraApplication(Application):
         from monai_inn.applications.oximetry.deviations import spoilt
 
         return {**super().corruptions(y), **spoilt(self.problem, y)}
-
-    def usable(self) -> Callable[[Tensor], Tensor]:
-        """Return what finds pixels that are neither dark nor saturated."""
-        from monai_inn.transforms import MarkInvalidPixels
-
-        marker = MarkInvalidPixels()
-        return lambda image: torch.as_tensor(marker.valid(image)).as_subclass(Tensor)[0]

@@ -16,6 +16,7 @@ from monai_inn.applications.oximetry.application import CameraApplication
 from monai_inn.applications.oximetry.bands import band_groups, smooth_deviations
 from monai_inn.applications.oximetry.priors import PARAMETERS
 from monai_inn.applications.oximetry.priors import nuisances as nuisances_of
+from monai_inn.applications.spectral import are_spectra
 from monai_inn.physics import tissue
 from monai_inn.physics.camera_noise import under_light
 from monai_inn.physics.cameras import Camera, load, names
@@ -301,8 +302,7 @@ class Oximetry(InverseProblem):
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether pixels ``(…, C)`` are finite, not black, and positive in three quarters of the bands."""
-        dark = (y <= 0).sum(-1) > y.shape[-1] // 4
-        return torch.isfinite(y).all(-1) & (y.mean(-1) > 0) & ~dark
+        return are_spectra(y)
 
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:

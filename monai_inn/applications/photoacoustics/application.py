@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_inn.applications.spectral import SpectralApplication
 from monai_inn.problems.application import Application
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LaserApplication", "Lasers"]
 
-_TOLERANCE_NM = 1.0
 _BAND_NM = 20.0  # standard deviation of an absorption band
 
 
@@ -33,10 +33,12 @@ class Lasers:
     centre_nm: NDArray[np.float64]
 
 
-class LaserApplication(Application):
+class LaserApplication(SpectralApplication):
     """Problems whose observations are initial pressures at a few wavelengths."""
 
     problem: Photoacoustics
+    camera = "application.lasers"
+    matching: ClassVar[dict[str, float]] = {"tolerance_nm": 1.0}
     modality = "photoacoustic tomography"
     unexplained = "a spectrum that no vessel below such tissue has"
     references = (
@@ -57,11 +59,6 @@ class LaserApplication(Application):
         return Lasers(str(self.device), self.problem.observation.names, self.wavelengths_nm)
 
     @property
-    def data_source(self) -> str:
-        """Where training data come from."""
-        return f"{super().data_source.removesuffix('.')}; no patient data."
-
-    @property
     def device_line(self) -> str:
         """The wavelengths."""
         return f"Wavelengths: {', '.join(f'{w:g}' for w in self.problem.wavelengths_nm)} nm."
@@ -80,27 +77,11 @@ class LaserApplication(Application):
         """Return what a channel is."""
         return f"initial pressure at {name}, in any unit"
 
-    def loading(self) -> list[dict[str, Any]]:
-        """Return the transforms of ``inference.json``: wavelengths checked, unusable pixels zero."""
-        return [
-            *super().loading(),
-            {
-                "_target_": "monai_inn.transforms.MatchCamerad",
-                "keys": "image",
-                "camera": "$@network_def.problem.application.lasers",
-                "tolerance_nm": _TOLERANCE_NM,
-            },
-            {"_target_": "monai_inn.transforms.MarkInvalidPixelsd", "keys": "image", "valid_keys": "valid"},
-            {"_target_": "monai.transforms.MaskIntensityd", "keys": "image", "mask_key": "valid"},
-        ]
-
     def match(self, image: MetaTensor, path: str) -> MetaTensor:
-        """Return the wavelengths of the device, which were checked."""
-        from monai_inn.transforms import MatchCamera
-
+        """Return the wavelengths of the device, which were checked; of several views only their number."""
         if self.problem.views > 1:
-            return super().match(image, path)
-        return cast("MetaTensor", MatchCamera(camera=self.lasers, tolerance_nm=_TOLERANCE_NM)(image))
+            return Application.match(self, image, path)
+        return super().match(image, path)
 
     def deviations(self) -> Mapping[str, Mapping[str, Tensor]]:
         """Return absorption bands, as of contrast agents."""
@@ -118,10 +99,3 @@ class LaserApplication(Application):
         dark = y.clone()
         dark[:, len(axis) // 2] *= 0.5
         return {**super().corruptions(y), "dye": dye, "weak_pulse": dark}
-
-    def usable(self) -> Callable[[Tensor], Tensor]:
-        """Return what finds pixels with a usable spectrum."""
-        from monai_inn.transforms import MarkInvalidPixels
-
-        marker = MarkInvalidPixels()
-        return lambda image: torch.as_tensor(marker.valid(image)).as_subclass(Tensor)[0]

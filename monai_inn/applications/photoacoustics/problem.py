@@ -14,6 +14,7 @@ from torch import Tensor
 from monai_inn.applications.photoacoustics.application import LaserApplication
 from monai_inn.applications.photoacoustics.likelihood import spectrum_log_likelihood
 from monai_inn.applications.photoacoustics.priors import parameters
+from monai_inn.applications.spectral import are_spectra
 from monai_inn.physics import tissue
 from monai_inn.physics.chromophores import wavelength_range_nm
 from monai_inn.physics.fluence import fluence
@@ -220,9 +221,7 @@ class Photoacoustics(InverseProblem):
 
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether pixels ``(…, C)`` are finite, bright, and positive in three quarters of the wavelengths."""
-        spectra = y.unflatten(-1, (self.views, -1))
-        dark = (spectra <= 0).sum(-1) > spectra.shape[-1] // 4
-        return (torch.isfinite(y).all(-1)) & (spectra.mean(-1) > 0).all(-1) & ~dark.any(-1)
+        return are_spectra(y.unflatten(-1, (self.views, -1))).all(-1)
 
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
         """Log density of the shape of a spectrum ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``.
