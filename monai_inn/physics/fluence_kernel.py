@@ -96,12 +96,10 @@ _DRIVER = '''def solve(first, last, imu, refl, scale, source, forward, backward,
     blocks, bottom = (wavelengths + {lanes} - 1) // {lanes}, layers - 1
     state, series = np.zeros({with_vectors}), np.empty({size} * {nodes})
     saved = np.empty((layers, 3 * {size} * {lanes}))
-    at_nodes, cosine = np.empty(({size}, {nodes})), np.empty(({nodes}, {nodes}))
-    for a in range({nodes}):
-        for b in range({nodes}):
-            cosine[a, b] = math.cos(math.pi * a * (b + 0.5) / {nodes}) * (1.0 if a == 0 else 2.0) / {nodes}
+    at_nodes, cosine = np.empty(({size}, {nodes})), cosines()
     albedo, half = np.empty((layers, blocks * {lanes})), np.empty((layers, blocks * {lanes}))
     root, spectrum = np.empty(blocks * {lanes}), np.empty(blocks * {lanes})
+    endless = np.full(blocks * {lanes}, 1e9)
     centre, width = 0.5 * (highest + lowest), 0.5 * (highest - lowest)
     half_space(centre, width, g, imu, backward, forward, cosine, state, at_nodes, series)
     for s in range(first, last):
@@ -117,39 +115,20 @@ _DRIVER = '''def solve(first, last, imu, refl, scale, source, forward, backward,
                     state[{position} + l] = (root[a + l] - centre) / width
                 expand(series, state)
             else:
-                for l in range({lanes}):
-                    value = albedo[bottom, a + l]
-                    deep = math.sqrt(3.0 * (1.0 - value) * (1.0 - value * g))
-                    state[{albedo} + l] = value
-                    state[{half} + l] = {max_half_depth} / max(1e-4, deep)
-                layer(imu, backward, forward, state)
-                for q in range({size} * {lanes}):
-                    state[2 * {size} * {lanes} + q] = state[q]
-            for k in range(bottom, -1, -1):
-                thickest, steps = 0.0, 0
-                for l in range({lanes}):
-                    value = albedo[k, a + l]
-                    deep = math.sqrt(3.0 * (1.0 - value) * (1.0 - value * g))
-                    state[{albedo} + l] = value
-                    state[{half} + l] = min(half[k, a + l], {max_half_depth} / max(1e-4, deep))
-                if k < bottom:
-                    layer(imu, backward, forward, state)
-                    save(state, saved[k])
-                    add(state)
-                    continue
-                for l in range({lanes}):
-                    state[{half} + l] = half[k, a + l]
-                    thickest = max(thickest, half[k, a + l])
-                while thickest * imu[0] > {start}:
-                    thickest *= 0.5
-                    steps += 1
-                for l in range({lanes}):
-                    state[{half} + l] *= 0.5**steps
-                start(imu, backward, forward, state)
+                ground(imu, backward, forward, albedo[bottom], endless, a, g, state)
+            for l in range({lanes}):
+                state[{albedo} + l] = albedo[bottom, a + l]
+                state[{half} + l] = half[bottom, a + l]
+            steps = halve(imu, state)
+            start(imu, backward, forward, state)
+            save(state, saved[bottom])
+            propagate(state)
+            for _ in range(steps):
+                square(state)
+            for k in range(bottom - 1, -1, -1):
+                slab(imu, backward, forward, albedo[k], half[k], a, g, state)
                 save(state, saved[k])
-                propagate(state)
-                for _ in range(steps):
-                    square(state)
+                add(state)
             enter(state, refl, source)
             for k in range(bottom):
                 descend(saved[k], state)

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from monai_inn.physics.layers import MAX_ALBEDO, MAX_HALF_DEPTH, START
-from monai_inn.physics.layers_template import DRIVER, HALF_SPACE, LAYER, PROPERTIES
+from monai_inn.physics.layers_template import DRIVER, INLINED, SHARED
 
 __all__ = [
     "LANES",
@@ -149,8 +149,11 @@ def module_source(
         "max_half_depth": MAX_HALF_DEPTH,
     }
     parts = [emit(n, pairs) for emit in (_start, _double, _add, _expand, *emitters)]
-    written = [template.format(**numbers) for template in (LAYER, HALF_SPACE, PROPERTIES, *templates)]
-    return "\n\n".join([_HEADER, *(f"{_JIT}\n{part}" for part in (*parts, *written))])
+    parts += [template.format(**numbers) for template in (*SHARED, *templates)]
+    inlined = [template.format(**numbers) for template in INLINED]
+    texts = [f"{_JIT.format('always')}\n{text}" for text in inlined]
+    texts += [f"{_JIT.format('never')}\n{text}" for text in parts]
+    return "\n\n".join([_HEADER, *texts])
 
 
 class State:
@@ -279,4 +282,4 @@ import math
 
 import numpy as np
 from numba import njit'''
-_JIT = '@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")'
+_JIT = '@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="{}")'

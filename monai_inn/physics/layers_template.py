@@ -1,11 +1,20 @@
-"""Hand-written part of the compiled kernel: the loops over spectra, layers and blocks of wavelengths."""
+"""Hand-written part of the compiled kernels: the loops over spectra, layers and blocks of wavelengths."""
 
 from __future__ import annotations
 
-__all__ = ["DRIVER", "HALF_SPACE", "LAYER", "PROPERTIES"]
+__all__ = ["DRIVER", "INLINED", "SHARED"]
 
-LAYER = '''def layer(imu, odd, even, state):
-    """R and T of one homogeneous layer for one block."""
+_COSINES = '''def cosines():
+    """What turns values at the nodes into Chebyshev coefficients."""
+    cosine = np.empty(({nodes}, {nodes}))
+    for a in range({nodes}):
+        for b in range({nodes}):
+            cosine[a, b] = math.cos(math.pi * a * (b + 0.5) / {nodes}) * (1.0 if a == 0 else 2.0) / {nodes}
+    return cosine
+'''
+
+_HALVE = '''def halve(imu, state):
+    """Halve the layer of one block until it is thin enough to start from; return how often."""
     thickest, steps = 0.0, 0
     for l in range({lanes}):
         thickest = max(thickest, state[{half} + l])
@@ -14,12 +23,35 @@ LAYER = '''def layer(imu, odd, even, state):
         steps += 1
     for l in range({lanes}):
         state[{half} + l] *= 0.5**steps
+    return steps
+'''
+
+_LAYER = '''def layer(imu, odd, even, state):
+    """R and T of one homogeneous layer for one block."""
+    steps = halve(imu, state)
     start(imu, odd, even, state)
     for _ in range(steps):
         double(state)
 '''
 
-HALF_SPACE = '''def half_space(centre, width, g, imu, odd, even, cosine, state, at_nodes, series):
+_SLAB = '''def slab(imu, odd, even, albedo, half, first, g, state):
+    """R and T of a stack's layer in the block from ``first`` on, cut where nothing comes back from below."""
+    for l in range({lanes}):
+        value = albedo[first + l]
+        deep = math.sqrt(3.0 * (1.0 - value) * (1.0 - value * g))
+        state[{albedo} + l] = value
+        state[{half} + l] = min(half[first + l], {max_half_depth} / max(1e-4, deep))
+    layer(imu, odd, even, state)
+'''
+
+_GROUND = '''def ground(imu, odd, even, albedo, half, first, g, state):
+    """The same of the last layer, which is all that reflects below the others."""
+    slab(imu, odd, even, albedo, half, first, g, state)
+    for q in range({size} * {lanes}):
+        state[2 * {size} * {lanes} + q] = state[q]
+'''
+
+_HALF_SPACE = '''def half_space(centre, width, g, imu, odd, even, cosine, state, at_nodes, series):
     """Chebyshev coefficients of R of a semi-infinite layer in sqrt(1 - albedo) = centre + width x."""
     for first in range(0, {nodes}, {lanes}):
         for l in range({lanes}):
@@ -39,7 +71,7 @@ HALF_SPACE = '''def half_space(centre, width, g, imu, odd, even, cosine, state, 
             series[q * {nodes} + a] = total
 '''
 
-PROPERTIES = '''def properties(mu_a, mu_s, depth, part, albedo, half, root):
+_PROPERTIES = '''def properties(mu_a, mu_s, depth, part, albedo, half, root):
     """Albedo, half optical thickness and sqrt(1 - albedo) after Delta-M; padding repeats the last lane."""
     low, high, last = 2.0, 0.0, mu_a.size - 1
     for m in range(albedo.size):
@@ -53,16 +85,19 @@ PROPERTIES = '''def properties(mu_a, mu_s, depth, part, albedo, half, root):
     return low, high
 '''
 
+INLINED = (_HALVE, _SLAB, _GROUND)
+"""Functions of both kernels for one block; numba copies them into their callers, since a call costs 5 %."""
+
+SHARED = (_COSINES, _LAYER, _HALF_SPACE, _PROPERTIES)
+"""Functions of both kernels that are called."""
+
 DRIVER = '''def solve(first, last, mu, weight, refl, forward, backward, removed, mu_a, mu_s, g, depth, index,
           bands, begin, end, out):
     """Diffuse reflectance of the spectra first … last - 1, averaged to bands if there are any."""
     layers, wavelengths = mu_a.shape[1], mu_a.shape[2]
     blocks = (wavelengths + {lanes} - 1) // {lanes}
     state, series = np.zeros({length}), np.empty({size} * {nodes})
-    at_nodes, cosine = np.empty(({size}, {nodes})), np.empty(({nodes}, {nodes}))
-    for a in range({nodes}):
-        for b in range({nodes}):
-            cosine[a, b] = math.cos(math.pi * a * (b + 0.5) / {nodes}) * (1.0 if a == 0 else 2.0) / {nodes}
+    at_nodes, cosine = np.empty(({size}, {nodes})), cosines()
     albedo, half = np.empty((layers, blocks * {lanes})), np.empty((layers, blocks * {lanes}))
     even, odd = np.empty((layers, {size})), np.empty((layers, {size}))
     root, spectrum = np.empty(blocks * {lanes}), np.empty(blocks * {lanes})
@@ -93,23 +128,15 @@ DRIVER = '''def solve(first, last, mu, weight, refl, forward, backward, removed,
                 root[m] = (root[m] - centre) / width
         for block in range(blocks):
             a = block * {lanes}
-            for k in range(bottom, -1, -1):
-                if k == bottom and interpolate:
-                    for l in range({lanes}):
-                        state[{position} + l] = root[a + l]
-                    expand(series, state)
-                    continue
+            if interpolate:
                 for l in range({lanes}):
-                    value = albedo[k, a + l]
-                    deep = math.sqrt(3.0 * (1.0 - value) * (1.0 - value * g[s, k]))
-                    state[{albedo} + l] = value
-                    state[{half} + l] = min(half[k, a + l], {max_half_depth} / max(1e-4, deep))
-                layer(imu, odd[k], even[k], state)
-                if k == bottom:
-                    for q in range({size} * {lanes}):
-                        state[2 * {size} * {lanes} + q] = state[q]
-                else:
-                    add(state)
+                    state[{position} + l] = root[a + l]
+                expand(series, state)
+            else:
+                ground(imu, odd[bottom], even[bottom], albedo[bottom], half[bottom], a, g[s, bottom], state)
+            for k in range(bottom - 1, -1, -1):
+                slab(imu, odd[k], even[k], albedo[k], half[k], a, g[s, k], state)
+                add(state)
             top(state, refl[s], leaving, source)
             for l in range({lanes}):
                 spectrum[a + l] = state[{result} + l]
