@@ -13,6 +13,7 @@ from typing import Any
 from monai_inn.drafts import replacing
 from monai_inn.files import check_record
 from monai_inn.problems import labels
+from monai_inn.reports.pages import rendered
 
 __all__ = ["FILES", "bands_page", "page", "table", "write_pages"]
 
@@ -67,14 +68,13 @@ def page(record: Mapping[str, Any]) -> str:
         }
         for p in record["parameters"]
     }
-    return _rendered(
-        "page.html",
+    return rendered(
+        "devices/page.html",
         record=record,
         words=words,
         plots=drawings,
         rows=lambda name: [(device["name"], entry_of(device, name)) for device in record["devices"]],
         limits={"well": WELL, "hardly": HARDLY, "ambiguous": AMBIGUOUS},
-        percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
     )
 
 
@@ -85,22 +85,5 @@ def bands_page(record: Mapping[str, Any]) -> str:
     from monai_inn.devices import plots
 
     words = labels(((p["name"], p["description"]) for p in record["parameters"]), begin=False)
-    return _rendered(
-        "bands.html", record=record, words=words, names=plots.SETS, plot=Markup(plots.bands_plot(record))
-    )
-
-
-def _rendered(template: str, **values: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        loader=PackageLoader("monai_inn.devices", ""),
-    )
-
-    def number(value: float | None, form: str = "%.3g") -> str:
-        return "–" if value is None else (form % value).replace("-", "−")
-
-    return environment.get_template(template).render(number=number, **values)
+    drawing = Markup(plots.bands_plot(record))
+    return rendered("devices/bands.html", record=record, words=words, names=plots.SETS, plot=drawing)

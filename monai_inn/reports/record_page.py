@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import datetime
 from collections.abc import Iterable
-from importlib import resources
 from typing import Any
 
 from monai_inn import __version__
 from monai_inn.files import own_file
 from monai_inn.problems import labels
+from monai_inn.reports.pages import percent, rendered
 from monai_inn.reports.stored import StoredResult, file_name
 
 __all__ = ["record_page"]
@@ -26,13 +26,10 @@ def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
     Raises:
         ValueError: if a picture of the result is missing.
     """
-    from jinja2 import Environment, StrictUndefined
-
     record = result.record
     words = labels((row["parameter"], row["description"]) for row in rows)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = (resources.files("monai_inn.reports") / "record_page.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return rendered(
+        "reports/record_page.html",
         intended_use=record["intended_use"],
         image_name=result.image_name,
         words=words,
@@ -43,7 +40,6 @@ def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
         rows=rows,
         interval=f"{100 * record['settings']['interval']:g} %",
         number=lambda value: "–" if value is None else f"{value:#.4g}".rstrip("."),
-        percent=_percent,
         picture=_picture(result),
         versions=record.get("versions", {}),
         created=record.get("created", "unknown"),
@@ -89,11 +85,11 @@ def _calibration(bundle: dict[str, Any], words: dict[str, str]) -> str:
     if not errors:
         return "Not measured: nobody has checked how often this bundle's intervals hold the truth."
     measured = ", ".join(
-        f"{word} {_percent(errors[n], 2) if n in errors else 'not measured'}" for n, word in words.items()
+        f"{word} {percent(errors[n], 2) if n in errors else 'not measured'}" for n, word in words.items()
     )
     cases = f" on {calibration['simulations']:,} simulations" if calibration.get("simulations") else ""
     noise = (
-        f"; an exact posterior stays below {_percent(calibration['noise'], 2)}"
+        f"; an exact posterior stays below {percent(calibration['noise'], 2)}"
         if calibration.get("noise")
         else ""
     )
@@ -112,7 +108,7 @@ def _withheld(result: StoredResult) -> str:
     found = result.record["summary"].get("reasons", {})
     why = f" (of all usable ones: {_listed(found.items())})" if found else ""
     return (
-        f"{_percent(withheld / usable, 2)} ({withheld:,} of {usable:,} usable pixels) are not explained by "
+        f"{percent(withheld / usable, 2)} ({withheld:,} of {usable:,} usable pixels) are not explained by "
         f"the model{why} and do not enter the table; {without}."
     )
 
@@ -127,7 +123,7 @@ def _uninformative(result: StoredResult, words: dict[str, str]) -> str:
 
 
 def _listed(shares: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{word} {_percent(share, 2)}" for word, share in shares)
+    return ", ".join(f"{word} {percent(share, 2)}" for word, share in shares)
 
 
 def _picture(result: StoredResult) -> str | None:
@@ -137,7 +133,3 @@ def _picture(result: StoredResult) -> str | None:
         return None
     content = own_file(result.folder, file_name(names[0])).read_bytes()
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"

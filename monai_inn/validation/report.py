@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
 from monai_inn.problems import labels
+from monai_inn.reports.pages import rendered
 from monai_inn.validation import plots
 from monai_inn.validation.assess import validate
 from monai_inn.validation.cases import Cases
@@ -35,15 +36,13 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         cases: what was validated.
         figures: the figures of every case.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     described = [(p["name"], p["description"]) for p in report["parameters"]]
     words = labels(described)
-    template = resources.files("monai_inn.validation") / "page.html"
     ordered = sorted(report["conditional"], key=lambda e: min(e[k]["p"] for k in ("width", "shift")))
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return rendered(
+        "validation/page.html",
         report=report,
         title=report["title"],
         words=words,
@@ -56,8 +55,6 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         facts=list(_facts(report)),
         made=_date(report),
         colours=plots.STATUS_COLOURS,
-        percent=lambda share, digits=0: f"{100 * share:.{digits}f} %",
-        number=lambda value, form="%.3g": "–" if value is None else form % value,
     )
 
 
