@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
 
 from monai_inn.cli import main
 from monai_inn.devices.linear import Linearised
@@ -163,6 +164,29 @@ def test_the_design_is_written_as_record_table_and_page(designed):
     assert "2 of 5 bands for component 1 of the hidden vector" in page
     assert "Chosen: y2, y4." in page
     assert "src=" not in page
+
+
+class Correlated(Few):
+    @property
+    def prior(self):
+        return MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("x1",), "choose for all of them: x1, x2"), (("x1", "x2"), "the training began")],
+)
+def test_parameters_whose_prior_is_unknown_are_refused_before_training(names, message, tmp_path, monkeypatch):
+    """Of a prior with correlations only the density of all parameters is known."""
+    from monai_inn.devices import designing
+
+    def train(*_, **__):
+        raise ValueError("the training began")
+
+    monkeypatch.setattr(designing, "fit", train)
+    with pytest.raises(ValueError, match=message):
+        designing.design_bands(Correlated(), 2, tmp_path / "out", parameters=names)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_inn.devices.figures import bounded
 from monai_inn.devices.linear import Linearised
 from monai_inn.devices.page import bands_page
 from monai_inn.devices.search import best_set, even_set, random_sets
 from monai_inn.files import check_record
 from monai_inn.folders import check_target, new_folder
 from monai_inn.inferers import FittedPosterior
-from monai_inn.metrics import bootstrap_bounds
 from monai_inn.metrics.bootstrap import mean_of_cases
+from monai_inn.metrics.information import log_priors
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.bands import SomeBands
 from monai_inn.problems.base import FlatPrior
@@ -50,11 +51,10 @@ class PosteriorBits:
         self.fitted = fitted
         self.problem: SomeBands = fitted.problem  # type: ignore[assignment]
         self.theta, self.y = self.problem.simulate_all(phantoms, seed)
-        shown = self.problem.space.subset(self.problem.targets)
-        self.own = self.theta[:, : len(shown)]
-        prior = self.problem.prior
-        flat = isinstance(prior, FlatPrior)
-        self.prior = FlatPrior(shown).log_prob(self.own) if flat else prior.log_prob(self.theta)
+        self.own = self.theta[:, : len(self.problem.targets)]
+        prior, _ = log_priors(self.problem, self.theta)
+        assert prior is not None
+        self.prior = prior
 
     @torch.no_grad()
     def of_cases(self, chosen: Tensor) -> Tensor:
@@ -105,8 +105,9 @@ def design_bands(
         The content of ``bands.json``.
 
     Raises:
-        ValueError: if there is no such number of bands, a parameter is unknown, there are too few cases, the
-            budget is too small, or the folder is something else.
+        ValueError: if there is no such number of bands, a parameter is unknown, the prior has no density of
+            the parameters alone, there are too few cases, the budget is too small, or the folder is something
+            else.
         OSError: if it cannot be written.
     """
     check_target(out, BANDS, "a design of bands")
@@ -116,6 +117,11 @@ def design_bands(
         raise ValueError(f"bands = {bands} of {channels} channels leave nothing to choose; give fewer.")
     if cases < _FEWEST:
         raise ValueError(f"cases = {cases} phantoms are too few; give at least {_FEWEST}.")
+    if not isinstance(some.prior, FlatPrior) and len(some.targets) < len(some.parameters):
+        raise ValueError(
+            f"the prior of {problem.name!r} is not flat: of {', '.join(some.targets)} alone it has no known "
+            f"density, and there are no bits; choose for all of them: {', '.join(problem.space.names)}."
+        )
     linear = Linearised(some, seed=seed)
     sets = {"linear": best_set(linear.bits, channels, bands, seed=seed), "even": even_set(channels, bands)}
     budget: dict[str, Any] = {"minutes": minutes} if recipe is None else {"recipe": recipe}
@@ -163,28 +169,22 @@ def _record(
             {
                 "name": name,
                 "channels": row.tolist(),
-                "bits": _bounded(columns[name], seed),
+                "bits": bounded(columns[name], mean_of_cases, seed),
                 "linear_bits": round(float(linear.bits(row[None])[0]), 4),
             }
             for name, row in sets.items()
         ],
         "random": {
             "sets": _RANDOM_SETS,
-            "bits": _bounded(columns["random"], seed),
+            "bits": bounded(columns["random"], mean_of_cases, seed),
             "of_each": [round(float(value), 4) for value in of_random.mean(0)],
         },
         "gains": {
-            name: _bounded(columns["chosen"] - column, seed)
+            name: bounded(columns["chosen"] - column, mean_of_cases, seed)
             for name, column in columns.items()
             if name != "chosen"
         },
     }
-
-
-def _bounded(values: Tensor, seed: int) -> dict[str, float]:
-    """Mean with bootstrap bounds."""
-    figures = (mean_of_cases(values), *bootstrap_bounds(values, seed=seed))
-    return {key: round(float(v), 4) for key, v in zip(("value", "low", "high"), figures, strict=True)}
 
 
 def _table(record: Mapping[str, Any]) -> str:

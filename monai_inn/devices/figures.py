@@ -18,10 +18,11 @@ from monai_inn.metrics.bootstrap import mean_of_cases, median_of_cases
 from monai_inn.problems import labels
 from monai_inn.problems.base import drawn
 from monai_inn.seeding import stream
+from monai_inn.validation.assess import rounded
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures
 
-__all__ = ["WELL", "Measured", "differences", "entry_of", "figures_of", "summary"]
+__all__ = ["WELL", "Measured", "bounded", "differences", "entry_of", "figures_of", "summary"]
 
 # Share of the prior inside the 95 % interval, over .95, up to which a parameter is well recovered, and from
 # which on it is hardly recovered; share of cases with several modes from which on it is ambiguous.
@@ -120,10 +121,10 @@ def _parameter(d: int, measured: Measured, about: Mapping[str, Any], seed: int) 
     report = next(row for row in measured.report["parameters"] if row["name"] == about["name"])
     columns = {key: values[:, d] for key, values in measured.columns.items()}
     entry: dict[str, Any] = {"name": about["name"]}
-    entry |= {key: _bounded(values, _STATISTICS[key], seed) for key, values in columns.items()}
+    entry |= {key: bounded(values, _STATISTICS[key], seed) for key, values in columns.items()}
     several = int(columns["share_multimodal"].sum())
     low, high = coverage_interval(several, len(measured.cases))  # exact, also for none of the cases
-    entry["share_multimodal"] |= {"low": _round(low), "high": _round(high)}
+    entry["share_multimodal"] |= {"low": rounded(low), "high": rounded(high)}
     entry |= {key: report[key] for key in ("calibration_error", "calibration_error_noise_floor", "status")}
     entry["regions"] = list(_regions(d, measured, columns, seed))
     entry["verdict"] = _verdict(entry)
@@ -138,10 +139,10 @@ def _regions(d: int, measured: Measured, columns: Mapping[str, Tensor], seed: in
     for region in measured.cases.information.by(measured.cases.targets[d], bins):
         inside = (value >= region.low) & (value <= region.high)
         yield {
-            "low": _round(region.low),
-            "high": _round(region.high),
+            "low": rounded(region.low),
+            "high": rounded(region.high),
             "cases": int(inside.sum()),
-            **{key: _bounded(values[inside], _STATISTICS[key], seed) for key, values in columns.items()},
+            **{key: bounded(values[inside], _STATISTICS[key], seed) for key, values in columns.items()},
         }
 
 
@@ -166,7 +167,7 @@ def differences(measured: Mapping[str, Measured], seed: int) -> list[dict[str, A
     return [
         {"first": a, "second": b, "parameter": parameter}
         | {
-            key: _bounded(
+            key: bounded(
                 torch.stack([columns[a][key][:, d], columns[b][key][:, d]], -1), _minus(statistic), seed
             )
             for key, statistic in _STATISTICS.items()
@@ -230,13 +231,7 @@ def _bits(block: Mapping[str, Any]) -> str:
     return f"{block['value']:.2f} bits ({block['low']:.2f} to {block['high']:.2f})"
 
 
-def _bounded(values: Tensor, statistic: Callable[[Tensor], Tensor], seed: int) -> dict[str, float | None]:
-    """A statistic with its bootstrap bounds."""
+def bounded(values: Tensor, statistic: Callable[[Tensor], Tensor], seed: int) -> dict[str, float | None]:
+    """Return a statistic of cases ``(N, …)`` with its bootstrap bounds, JSON-ready."""
     low, high = bootstrap_bounds(values, statistic, seed=seed)
-    return {"value": _round(statistic(values)), "low": _round(low), "high": _round(high)}
-
-
-def _round(value: Any) -> float | None:
-    """Five significant digits, ``None`` for what is not finite."""
-    number = float(value)
-    return float(f"{number:.5g}") if math.isfinite(number) else None
+    return {"value": rounded(statistic(values)), "low": rounded(low), "high": rounded(high)}

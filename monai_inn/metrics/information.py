@@ -17,7 +17,7 @@ from monai_inn.problems.base import BLOCK, FlatPrior, drawn
 from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import seeded, stream
 
-__all__ = ["InformationGain", "Region", "information_gain"]
+__all__ = ["InformationGain", "Region", "information_gain", "log_priors"]
 
 _ROWS = 250
 _LEAST_SAMPLES = 64
@@ -199,7 +199,7 @@ def information_gain(
             bits.append(_log_ratios(shown, draws, shown.to_latent(own)))
             targets.append(q.log_prob(own.to(fitted.device)).cpu())
             every.append(fitted.posterior(rows).log_prob(truth.to(fitted.device)).cpu())
-    prior_of_targets, prior_of_every = _log_priors(problem, shown, theta)
+    prior_of_targets, prior_of_every = log_priors(problem, theta)
     return InformationGain(
         problem.targets,
         theta[:, : len(shown)],
@@ -209,17 +209,20 @@ def information_gain(
     )
 
 
-def _log_priors(
-    problem: InverseProblem, shown: ParameterSpace, theta: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """Log prior density of the targets and of all parameters, nats, ``(N,)``; ``None`` if it is not known."""
+def log_priors(problem: InverseProblem, theta: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return log prior densities of the targets and of all parameters, nats, of ``theta (N, D)``, ``(N,)``.
+
+    ``None`` stands for one that is not known: that of finished simulations, or of some parameters of a prior
+    that is not flat.
+    """
     if not problem.can_simulate:
         return None, None  # of finished simulations only draws are known
     prior = problem.prior
     every = prior.log_prob(theta)
     if isinstance(prior, FlatPrior):
+        shown = problem.space.subset(problem.targets)
         return FlatPrior(shown).log_prob(theta[:, : len(shown)]), every
-    return (every if len(shown) == theta.shape[1] else None), every
+    return (every if len(problem.targets) == theta.shape[1] else None), every
 
 
 def _prior_ratios(problem: InverseProblem, shown: ParameterSpace, theta: Tensor, seed: int) -> Tensor:

@@ -21,7 +21,7 @@ from monai_inn.validation.joint import joint_figures, mode_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
 from monai_inn.validation.verdicts import Tolerance, basis, holm, overall, status_of, verdict
 
-__all__ = ["SCHEMA", "validate"]
+__all__ = ["SCHEMA", "rounded", "validate"]
 
 SCHEMA = "monai_inn validation 1"
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
@@ -113,19 +113,19 @@ def _parameters(
             "cases": n,
             **_width_shift(both, d, corrected),
             "coverage": [
-                {"level": level, "coverage": _round(cover.coverage[q, d]), "low": _round(cover.low[q, d]),
-                 "high": _round(cover.high[q, d])}
+                {"level": level, "coverage": rounded(cover.coverage[q, d]), "low": rounded(cover.low[q, d]),
+                 "high": rounded(cover.high[q, d])}
                 for q, level in enumerate(_LEVELS)
             ],
-            "calibration_error": _round(error[d]),
-            "calibration_error_noise_floor": _round(calibration_noise_floor(n).upper),
-            "sbc_p": _round(uniformity.p_value[d]),
+            "calibration_error": rounded(error[d]),
+            "calibration_error_noise_floor": rounded(calibration_noise_floor(n).upper),
+            "sbc_p": rounded(uniformity.p_value[d]),
             "sbc_inside_envelope": bool(ecdf.is_inside[d]),
-            "crps": _round(figures.crps[:, d].mean()),
-            "median_absolute_error": _round((figures.median[:, d] - cases.truth[:, d]).abs().median()),
-            "interval_width_95": _round(figures.width[:, d].median()),
-            "posterior_over_prior_sd": _round(figures.spread[:, d].square().mean().sqrt() / prior_sd[d]),
-            "share_multimodal": _round((figures.modes[:, d] > 1).float().mean()),
+            "crps": rounded(figures.crps[:, d].mean()),
+            "median_absolute_error": rounded((figures.median[:, d] - cases.truth[:, d]).abs().median()),
+            "interval_width_95": rounded(figures.width[:, d].median()),
+            "posterior_over_prior_sd": rounded(figures.spread[:, d].square().mean().sqrt() / prior_sd[d]),
+            "share_multimodal": rounded((figures.modes[:, d] > 1).float().mean()),
         }  # fmt: skip
         entry["status"] = status_of(entry, tolerance)
         entry["verdict"] = f"{words[p.name]}: {verdict(entry, entry['status'], tolerance)}"
@@ -136,11 +136,11 @@ def _parameters(
 def _width_shift(both: WidthShift, d: int, corrected: Any) -> dict[str, Any]:
     return {
         name: {
-            "value": _round(value[d]),
-            "low": _round(low[d]),
-            "high": _round(high[d]),
-            "p": _round(p[d]),
-            "p_corrected": _round(corrected[row, d]),
+            "value": rounded(value[d]),
+            "low": rounded(low[d]),
+            "high": rounded(high[d]),
+            "p": rounded(p[d]),
+            "p_corrected": rounded(corrected[row, d]),
         }
         for row, (name, value, low, high, p) in enumerate(
             (
@@ -174,13 +174,13 @@ def _conditional(
             for d, name in enumerate(names):
                 entries.append(
                     {"parameter": name, "by": names[by], "unit": cases.parameters[by].unit, "bin": k,
-                     "low": _round(edges[k]), "high": _round(edges[k + 1]), "is_first": k == 0,
+                     "low": rounded(edges[k]), "high": rounded(edges[k + 1]), "is_first": k == 0,
                      "is_last": k == bins - 1, "cases": both.cases}
                     | _width_shift(both, d, torch.zeros(2, len(names)))
                 )  # fmt: skip
     corrected = holm([[entry["width"]["p"], entry["shift"]["p"]] for entry in entries])
     for entry, (width_p, shift_p) in zip(entries, corrected, strict=True):
-        entry["width"]["p_corrected"], entry["shift"]["p_corrected"] = _round(width_p), _round(shift_p)
+        entry["width"]["p_corrected"], entry["shift"]["p_corrected"] = rounded(width_p), rounded(shift_p)
         entry["status"] = status_of(entry, tolerance)
         words = verdict(entry, entry["status"], tolerance)
         entry["verdict"] = f"{first[entry['parameter']]}: {words} {_where(entry, inner[entry['by']])}"
@@ -232,7 +232,7 @@ def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
     return text
 
 
-def _round(value: Any) -> float | None:
-    """Six significant digits, ``None`` for what is not finite."""
+def rounded(value: Any) -> float | None:
+    """Return six significant digits of a number, ``None`` for what is not finite."""
     number = float(value)
     return float(f"{number:.6g}") if math.isfinite(number) else None
