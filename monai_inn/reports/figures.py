@@ -15,6 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.metrics.calibration import CalibrationCurve
@@ -66,6 +67,7 @@ def map_figure(
     meta = dict(getattr(image, "meta", {}))
     picture = colour_rendering(image, meta, fitted.problem.application.wavelengths_nm)
     untrusted = plane(maps["ood"][0], meta) > 0.5
+    striped = cover(untrusted, "not explained")
     below = maps.get("probability_below", image.new_zeros(0))
     described = [(p.name, p.description) for p in space.parameters]
     words, inner = labels(described), labels(described, begin=False)
@@ -76,7 +78,7 @@ def map_figure(
     _show_picture(axes[0][0], picture, "input, colours of the bands")
     share = _share(maps, untrusted, meta)
     _show_picture(axes[0][1], picture, f"not explained: {share:.0%} of the usable pixels")
-    _cover(axes[0][1], untrusted)
+    _cover(axes[0][1], striped)
     norm = Normalize(*trust_scale(fitted, false_alarm))
     _show(
         axes[0][2],
@@ -99,7 +101,7 @@ def map_figure(
             Normalize(0, 1),
             "cividis",
         )
-        _cover(axis, untrusted)
+        _cover(axis, striped)
     for d, parameter in enumerate(space.parameters):
         norm, width_norm = _norms(parameter)
         _show(
@@ -121,8 +123,7 @@ def map_figure(
         )
         silent = (plane(maps["uninformative"][d], meta) > 0.5) & ~untrusted
         for row in (1, 2):
-            _cover(axes[row][d], untrusted)
-            _cover(axes[row][d], silent, "not informative")
+            _cover(axes[row][d], striped + cover(silent, "not informative"))
     meaning = "; ".join(f"{p.name} = {p.description}" for p in space.parameters if p.description)
     _explain_patterns(figure)
     notes = "Colour scales span the prior."
@@ -179,11 +180,12 @@ def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axe
 
 def _show_picture(axis: Axes, picture: Picture, title: str) -> None:
     axis.imshow(picture, interpolation="nearest", extent=_extent(picture.shape[:2]))
-    axis.set_title(_wrapped(title), fontsize=9)
+    _entitle(axis, title)
 
 
-def _wrapped(title: str) -> str:
-    return "\n".join(textwrap.wrap(title, _TITLE))
+def _entitle(axis: Axes, title: str) -> None:
+    # A given height saves matplotlib the search for ticks above, of which there are none.
+    axis.set_title("\n".join(textwrap.wrap(title, _TITLE)), fontsize=9, y=1.0)
 
 
 def _show(
@@ -200,14 +202,15 @@ def _show(
         interpolation="nearest",
         extent=_extent(values.shape),
     )
-    axis.set_title(_wrapped(title), fontsize=9)
+    _entitle(axis, title)
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.02, extend=extend)
     bar.set_label(f"[{unit}]", fontsize=9)
     bar.ax.tick_params(labelsize=8)
 
 
-def _cover(axis: Axes, mask: Any, pattern: str = "not explained") -> None:
-    axis.imshow(cover(mask, pattern), interpolation="nearest", extent=_extent(mask.shape))
+def _cover(axis: Axes, overlay: NDArray[np.uint8]) -> None:
+    if overlay.any():
+        axis.imshow(overlay, interpolation="nearest", extent=axis.images[0].get_extent())
 
 
 def _explain_patterns(figure: Figure) -> None:

@@ -71,11 +71,12 @@ def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
     return torch.where(rgb.isfinite(), shown, 0.5)
 
 
-def cover(mask: NDArray[np.bool_], pattern: str) -> NDArray[np.float64]:
-    """Return an RGBA picture that fades and marks what lies below it where the mask is true.
+def cover(mask: NDArray[np.bool_], pattern: str) -> NDArray[np.uint8]:
+    """Return an RGBA picture, bytes, that fades and marks what lies below it where the mask is true.
 
     Fading keeps colours of such values from being read off the colour bar. The picture has more pixels
-    than the mask ``(rows, columns)``, so that marks stay thin; draw both on the same extent.
+    than the mask ``(rows, columns)``, so that marks stay thin; draw both on the same extent. It is 0
+    elsewhere: pictures of masks that do not overlap may be added.
 
     Args:
         mask: pixels that are covered.
@@ -83,13 +84,12 @@ def cover(mask: NDArray[np.bool_], pattern: str) -> NDArray[np.float64]:
     """
     factor = max(1, -(-_LONG_SIDE // max(*mask.shape, 1)))
     large = mask.repeat(factor, 0).repeat(factor, 1)
-    rows, columns = np.indices(large.shape)
+    row, column = (np.arange(size) % _PERIOD for size in large.shape)
     if pattern == "not explained":
-        marked = (rows + columns) % _PERIOD < _STRIPE
+        marked = (row[:, None] + column) % _PERIOD < _STRIPE
     else:
-        marked = (rows % _PERIOD < _DOT) & (columns % _PERIOD < _DOT)
+        marked = (row[:, None] < _DOT) & (column < _DOT)
     inside = np.pad(large, 1, mode="edge")
     marked |= ~(inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:])
-    overlay = np.where(marked[..., None], (*PATTERNS[pattern][0], 1.0), (1.0, 1.0, 1.0, _FADE))
-    overlay[..., 3] *= large
-    return overlay
+    colours = np.array([(0, 0, 0, 0), (1, 1, 1, _FADE), (*PATTERNS[pattern][0], 1)])
+    return (255 * colours).round().astype(np.uint8)[large * (1 + marked)]
