@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = [
     "add_many",
+    "add_workers",
     "check_workers",
     "continuable",
     "device_of",
@@ -62,8 +63,13 @@ def add_many(sub: argparse.ArgumentParser, files: str) -> None:
     """Add the options of a verb whose argument ``files`` may be a pattern that many files match."""
     sub.set_defaults(files=files)
     group = sub.add_argument_group("with a pattern in quotes, such as 'images/*.hdr', for many files")
+    add_workers(group, "one per core")
+
+
+def add_workers(group: argparse._ActionsContainer, usual: str) -> None:
+    """Add the options of a verb whose work may be spread; ``usual`` is how many processes have it if not."""
     group.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler to use (this machine alone)")
-    group.add_argument("--workers", type=int, metavar="N", help="processes on this machine (one per core)")
+    group.add_argument("--workers", type=int, metavar="N", help=f"processes on this machine ({usual})")
 
 
 def pattern_of(arguments: argparse.Namespace) -> str | None:

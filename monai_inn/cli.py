@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
-from monai_inn.arguments import add_many, is_helper
+from monai_inn.arguments import add_many, add_workers, is_helper
 
 __all__ = ["main"]
 
@@ -134,8 +134,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     _add_problem(sub, argv)
     sub.add_argument("-n", type=int, required=True, help="number of simulations")
     sub.add_argument("-o", "--out", required=True, metavar="ZARR", help="folder to write or continue")
-    sub.add_argument("--workers", type=int, default=1, help="processes on this machine (1)")
-    sub.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers simulate instead")
+    add_workers(sub, "1")
 
     sub = verb(
         "fit", verbs.fit, "train the posterior of a problem, measure it, and write a bundle", plain.fit
@@ -232,8 +231,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--minutes", type=float, help="time budget of one training; without it the full recipe is trained"
     )
     sub.add_argument("--cases", type=int, default=1000, help="phantoms that every device sees (1000)")
-    sub.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers train devices")
-    sub.add_argument("--workers", type=int, metavar="N", help="processes on this machine that do")
+    add_workers(sub, "1")
 
     sub = verb(
         "design-bands",

@@ -104,10 +104,11 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write simulations into a Zarr store."""
     from monai_inn.training import simulate_to_zarr
 
+    check_workers(arguments)
     problem = _problem(arguments)
     with progress_of(arguments) as show, continuable("run the same command again to continue."):
         stored = simulate_to_zarr(
-            problem, arguments.n, arguments.out, arguments.seed, arguments.workers,
+            problem, arguments.n, arguments.out, arguments.seed, arguments.workers or 1,
             progress=lambda done, total: show(done / total), scheduler=arguments.scheduler,
         )  # fmt: skip
     return {
