@@ -26,8 +26,10 @@ import monai_inn
 from monai_inn.applications.photoacoustics.problem import Photoacoustics
 from monai_inn.applications.photoacoustics.views import combined_density
 from monai_inn.inferers import FittedPosterior
+from monai_inn.metrics.bootstrap import bootstrap_bounds, median_of_cases
 from monai_inn.physics import tissue
 from monai_inn.physics.fluence import fluence
+from monai_inn.seeding import seeded
 
 DATA = Path(__file__).resolve().parent / "data"
 DEPTHS_MM = (0.5, 5.0, 10.0, 15.0, 20.0, 25.0)
@@ -44,11 +46,9 @@ def unmixed(problem: Photoacoustics, y: Tensor) -> Tensor:
     return torch.from_numpy(amounts[:, 0] / np.maximum(amounts.sum(1), 1e-12)).float()
 
 
-def bounded(values: Tensor, seed: int = 0) -> list[float]:
+def bounded(values: Tensor) -> list[float]:
     """Median, and its 95 % bootstrap bounds."""
-    rows = torch.randint(len(values), (400, len(values)), generator=torch.Generator().manual_seed(seed))
-    bounds = values[rows].median(1).values.quantile(torch.tensor([0.025, 0.975]))
-    return [round(float(v), 4) for v in (values.median(), *bounds)]
+    return [round(float(v), 4) for v in (values.median(), *bootstrap_bounds(values, median_of_cases))]
 
 
 def by_depth(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def by_depth(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     problem = fitted.problem
     assert isinstance(problem, Photoacoustics)
     theta, y = problem.simulate(n, seed)
-    with torch.no_grad():
+    with torch.no_grad(), seeded(seed):
         samples = torch.cat([fitted.target_posterior(part).sample((DRAWS,)) for part in y.split(500)], 1)
     so2, depth = theta[:, 0], theta[:, 1]
     ends = torch.quantile(samples[..., 0], torch.tensor([0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]), dim=0)
