@@ -62,16 +62,6 @@ class MapNetwork(nn.Module):
             ConformalThreshold(torch.arange(len(self.network.ood_scores))).threshold(false_alarm)
         )
 
-    @property
-    def channel_names(self) -> tuple[str, ...]:
-        """Names of the output channels."""
-        return (
-            *(f"median {name}" for name in self.problem.targets),
-            *(f"interval width {name}" for name in self.problem.targets),
-            "waic",
-            "ood",
-        )
-
     def forward(self, image: Tensor) -> Tensor:
         """Map an image ``(B, C, *spatial)`` to ``(B, 2 D + 2, *spatial)``; invalid pixels are NaN."""
         if is_traced():
