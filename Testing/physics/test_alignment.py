@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 
 from monai_inn.applications.registration.whitening import cosines
 from monai_inn.applications.rigid.fit import climb, distinct
-from monai_inn.applications.rigid.likelihood import Comparison, Curve, white_density
+from monai_inn.applications.rigid.likelihood import Comparison, Curve
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.posterior import weigh
 from monai_inn.applications.rigid.search import Bounds
@@ -23,7 +23,7 @@ def compared(fixed, moving, noise) -> Comparison:
     """The images as they are, with the noise that was added."""
     sd = 2 * noise / 2 / float(moving.values.std())
     curve = Curve(torch.stack([fixed.values.min(), fixed.values.max()]))
-    return Comparison(fixed, moving, curve, moving.centre, white_density(moving.values.shape, sd))
+    return Comparison(fixed, moving, curve, moving.centre, torch.full(moving.values.shape, sd**2))
 
 
 def test_likelihood_is_that_of_the_normal_distribution():

@@ -34,13 +34,8 @@ class ParameterPosterior(Distribution):
         """Return the same posterior with the batch expanded, as ``torch.Tensor.expand`` does."""
         return ParameterPosterior(self.base.expand(batch_shape), self.space)
 
-    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """Draw parameters in physical units, shape ``(*sample_shape, *batch_shape, D)``."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
-
     def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """Draw parameters that gradients flow through."""
+        """Draw parameters, ``(*sample_shape, *batch_shape, D)``, that gradients flow through."""
         return self.space.inverse(self.base.rsample(sample_shape))
 
     def push_with_log_prob(self, latent: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["from_isometric_log_ratio", "helmert_basis", "isometric_log_ratio"]
+__all__ = ["helmert_basis", "isometric_log_ratio"]
 
 
 @functools.lru_cache(maxsize=32)
@@ -48,9 +48,3 @@ def isometric_log_ratio(y: Tensor, floor: float = 1e-3) -> Tensor:
     # A pixel whose mean is not positive is not a spectrum; it stays finite here and is masked by the problem.
     mean = y.mean(-1, keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
     return (y / mean).clamp(min=floor, max=y.shape[-1] / floor).log() @ basis.T
-
-
-def from_isometric_log_ratio(coordinates: Tensor) -> Tensor:
-    """Return the spectrum ``(…, C)`` that sums to one and has the given coordinates ``(…, C - 1)``."""
-    basis = helmert_basis(coordinates.shape[-1] + 1).to(coordinates)
-    return (coordinates @ basis).softmax(-1)

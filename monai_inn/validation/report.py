@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import beta
 from torch import Tensor
 
+from monai_inn.files import check_record
 from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
 from monai_inn.problems import labels
@@ -181,11 +182,8 @@ def check_report(report: dict[str, Any]) -> None:
     Raises:
         ValueError: if it does not follow the schema; the message names the place.
     """
-    import jsonschema
-
     schema = json.loads((resources.files("monai_inn.validation") / "schema.json").read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(report, schema)
-    except jsonschema.ValidationError as error:
-        place = "/".join(str(part) for part in error.absolute_path) or "the top level"
-        raise ValueError(f"report: {error.message} at {place}; written by another version?") from error
+        check_record(report, schema)
+    except ValueError as error:
+        raise ValueError(f"report: {error}; written by another version?") from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 import slicer.util
 from INNDisplayLib import PoseRun, itk_image, matrix_of, read_aim, store_aim
-from INNUncertaintyLib import Child, python_path
+from INNUncertaintyLib import Job
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
@@ -49,7 +47,7 @@ def missing_plan(state: RegistrationState, run: PoseRun | None) -> str:
     return ""
 
 
-class Aiming:
+class Aiming(Job):
     """A running `monai-inn aim`; ask ``poll`` for news until it says that it is over, then ``finish`` it.
 
     Args:
@@ -67,12 +65,7 @@ class Aiming:
             raise ValueError(missing)
         self.run = run
         self.names: dict[int, str] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="INNRegistration-", dir=slicer.app.temporaryPath))
-        try:
-            self.child = Child(python_path(), self._arguments(state))
-        except BaseException:
-            self._clean()
-            raise
+        super().__init__(state)
 
     def _arguments(self, state: RegistrationState) -> list[str]:
         """Words of the command; the poses are written where it finds them, for their folder may be gone."""
@@ -89,10 +82,6 @@ class Aiming:
             arguments += ["--labels", str(labels), "--avoid", *map(str, self.names)]
         return arguments
 
-    def poll(self) -> bool:
-        """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
-        return self.child.poll()
-
     def finish(self) -> None:
         """Put what was found into the scene.
 
@@ -106,14 +95,6 @@ class Aiming:
                 store_aim(self.run, read_aim(self.folder / "aim"), self.names)
         finally:
             self._clean()
-
-    def cancel(self) -> None:
-        """End it and leave nothing behind."""
-        self.child.cancel()
-        self._clean()
-
-    def _clean(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _write_poses(folder: Path, run: PoseRun) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import slicer
 import slicer.util
 from INNDisplayLib import IMAGE_VIEWS, PoseRun, read_poses, store_poses
-from INNUncertaintyLib import Child, make_savable, python_path, write_image
+from INNUncertaintyLib import Job, make_savable, write_image
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
@@ -55,7 +53,7 @@ def is_trained(state: RegistrationState) -> bool:
     return bool(state.bundle) and (Path(state.bundle) / _METADATA).is_file()
 
 
-class Registering:
+class Registering(Job):
     """A running registration; ask ``poll`` for news until it says that it is over, then ``finish`` it.
 
     Args:
@@ -71,24 +69,17 @@ class Registering:
         if missing:
             raise ValueError(missing)
         name = Path(state.xray).name.split(".")[0]
-        self.folder = _free(Path(state.output) / name)
-        self._scratch = "" if state.bundle else tempfile.mkdtemp(
-            prefix="INNRegistration-", dir=slicer.app.temporaryPath
-        )  # fmt: skip
-        try:
-            self.child = Child(python_path(), self._arguments(state))
-        except BaseException:
-            self._clean()
-            raise
+        self.result = _free(Path(state.output) / name)
+        super().__init__(state)
 
     def _arguments(self, state: RegistrationState) -> list[str]:
         """Words of the command; a CT of the scene is written where the command finds it."""
         patient = state.bundle
         if not patient:
-            patient = str(Path(self._scratch) / "ct.nrrd")
+            patient = str(self.folder / "ct.nrrd")
             make_savable(state.ct)
             write_image(state.ct, Path(patient))
-        arguments = ["register", patient, state.xray, "-o", str(self.folder)]
+        arguments = ["register", patient, state.xray, "-o", str(self.result)]
         if state.bone.value:
             arguments += ["--contrast", state.bone.value]
         if state.spacing:
@@ -101,14 +92,6 @@ class Registering:
             arguments += ["--refine"]
         return arguments
 
-    def _clean(self) -> None:
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def poll(self) -> bool:
-        """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
-        return self.child.poll()
-
     def finish(self) -> PoseRun:
         """Put the result into the scene.
 
@@ -120,12 +103,7 @@ class Registering:
             self.child.result()
         finally:
             self._clean()
-        return store_poses(slicer.mrmlScene, read_poses(self.folder), self.folder.name)
-
-    def cancel(self) -> None:
-        """End it; the folder appears complete or not at all."""
-        self.child.cancel()
-        self._clean()
+        return store_poses(slicer.mrmlScene, read_poses(self.result), self.result.name)
 
 
 def _free(folder: Path) -> Path:

@@ -8,5 +8,6 @@ from .child import *
 from .display_panel import *
 from .files_panel import *
 from .inference import *
+from .job import *
 from .module_panel import *
 from .parameters import *

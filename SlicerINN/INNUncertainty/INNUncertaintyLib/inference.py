@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from INNDisplayLib import Run, itk_image, matrix_of, read_result, store
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from .child import Child, python_path
+from .job import Job
 from .parameters import PanelState
 
 __all__ = ["Inference", "make_savable", "number_of_bands", "register_sample_data", "write_image"]
@@ -93,7 +91,7 @@ def register_sample_data():
 _QUANTILES = 16
 
 
-class Inference:
+class Inference(Job):
     """A running inference; ask ``poll`` for news until it says that it is over, then ``finish`` it.
 
     A quick result from the network's preview head is there first. It is not shown in the place of an earlier
@@ -112,27 +110,19 @@ class Inference:
         self.image_id, self.run = state.image.GetID(), run
         self._has_earlier = run is not None
         self.name = f"{state.image.GetName()}, {Path(state.bundle).name}"
-        self.folder = Path(tempfile.mkdtemp(prefix="INNUncertainty-", dir=slicer.app.temporaryPath))
-        try:
-            path = self.folder / "image.nrrd"
-            make_savable(state.image)
-            write_image(state.image, path)
-            arguments = [
-                "infer", state.bundle, str(path), "-o", str(self.folder / "result"),
-                "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
-                "--save-quantiles", str(min(_QUANTILES, state.samples)),
-                "--false-alarm", str(state.falseAlarm),
-            ]  # fmt: skip
-            if run is None:
-                arguments += ["--preview", str(self.folder / "preview")]
-            self.child = Child(python_path(), arguments)
-        except BaseException:
-            self._clean()
-            raise
+        super().__init__(state)
 
-    def poll(self) -> bool:
-        """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
-        return self.child.poll()
+    def _arguments(self, state: PanelState) -> list[str]:
+        path = self.folder / "image.nrrd"
+        make_savable(state.image)
+        write_image(state.image, path)
+        arguments = [
+            "infer", state.bundle, str(path), "-o", str(self.folder / "result"),
+            "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
+            "--save-quantiles", str(min(_QUANTILES, state.samples)),
+            "--false-alarm", str(state.falseAlarm),
+        ]  # fmt: skip
+        return arguments if self._has_earlier else [*arguments, "--preview", str(self.folder / "preview")]
 
     def preview(self) -> Run | None:
         """Put the quick result into the scene, once, when it is there; ``None`` before and after that."""
@@ -160,9 +150,8 @@ class Inference:
 
     def cancel(self) -> None:
         """End it and leave nothing behind."""
-        self.child.cancel()
+        super().cancel()
         self._forget_preview()
-        self._clean()
 
     def _store(self, folder: Path, name: str) -> Run:
         image = slicer.mrmlScene.GetNodeByID(self.image_id)  # may have been deleted meanwhile
@@ -171,6 +160,3 @@ class Inference:
     def _forget_preview(self) -> None:
         if self.run is not None and not self._has_earlier:
             self.run.remove()
-
-    def _clean(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)

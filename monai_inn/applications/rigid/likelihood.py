@@ -20,7 +20,7 @@ from monai_inn.applications.registration.whitening import cosines
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.volumes import Volume
 
-__all__ = ["LEAST_OVERLAP", "Comparison", "Curve", "Match", "white_density"]
+__all__ = ["LEAST_OVERLAP", "Comparison", "Curve", "Match"]
 
 LEAST_OVERLAP = 0.5
 """Share of the moving image that must lie inside the fixed one."""
@@ -262,8 +262,3 @@ class Comparison:
         gram = basis.T @ basis + 1e-6 * torch.eye(basis.shape[1], device=basis.device)
         left = y - basis @ torch.linalg.solve(gram, basis.T @ y)
         return 1 - float(left.var() / y.var())
-
-
-def white_density(shape: tuple[int, int, int], sd: float) -> Tensor:
-    """Return the density of white noise of a standard deviation in those of the moving image."""
-    return torch.full(shape, sd**2)

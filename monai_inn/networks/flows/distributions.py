@@ -87,13 +87,8 @@ class FlowDistribution(Distribution):
         expanded = condition.expand(*batch_shape, condition.shape[-1])
         return type(self)(self._stack, expanded, self._channels, self._base)
 
-    def sample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """Draw samples of shape ``(*sample_shape, *batch_shape, D)``, without gradients."""
-        with torch.no_grad():
-            return self.rsample(sample_shape)
-
     def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
-        """Draw samples that gradients flow through."""
+        """Draw samples of shape ``(*sample_shape, *batch_shape, D)`` that gradients flow through."""
         shape = shape_of_samples(sample_shape)
         device = next(self._stack.parameters()).device
         latent = torch.randn(

@@ -1,0 +1,51 @@
+"""A run of `monai-inn` and the files that it is given."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from .child import Child, python_path
+
+__all__ = ["Job"]
+
+
+class Job:
+    """A child with a temporary folder; ask ``poll`` for news until it says that it is over.
+
+    A subclass says what the child is to do, and what is done with its result.
+
+    Args:
+        state: what the user has chosen.
+
+    Raises:
+        OSError: if no temporary folder can be written, or Python cannot be started.
+    """
+
+    def __init__(self, state: Any) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="INNUncertainty-", dir=slicer.app.temporaryPath))
+        try:
+            self.child = Child(python_path(), self._arguments(state))
+        except BaseException:
+            self._clean()
+            raise
+
+    def _arguments(self, state: Any) -> list[str]:
+        """Words of the command; what it reads is written into the folder."""
+        raise NotImplementedError
+
+    def poll(self) -> bool:
+        """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
+        return self.child.poll()
+
+    def cancel(self) -> None:
+        """End it and leave nothing behind."""
+        self.child.cancel()
+        self._clean()
+
+    def _clean(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
