@@ -69,6 +69,16 @@ class MapNetwork(nn.Module):
             ConformalThreshold(torch.arange(len(self.network.ood_scores))).threshold(false_alarm)
         )
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the output channels."""
+        return (
+            *(f"median {p.name}" for p in self.problem.shown),
+            *(f"interval width {p.name}" for p in self.problem.shown),
+            "waic",
+            "ood",
+        )
+
     def forward(self, image: Tensor) -> Tensor:
         """Map an image ``(B, C, *spatial)`` to ``(B, 2 (D + K) + 2, *spatial)``; invalid pixels are NaN.
 
