@@ -5,3 +5,4 @@ PROBLEMS = {
     "perfusion": f"{__name__}.problem:Perfusion",
 }
 COMMANDS = f"{__name__}.commands"
+DEMO = f"{__name__}.demo"
