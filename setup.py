@@ -14,6 +14,7 @@ EXAMPLES = (
     "*.npz",
     "README.md",
     "organ_mosaic_labels.*",
+    "breast_dce.*",
     "*_xray.png",
     "ct/torso_ct.nii.gz",
 )
