@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the few tests that ask for more of them
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pose_problems import (  # now, for this folder is going to leave the path
@@ -43,7 +43,9 @@ def ctrl_c_is_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def untrained(problem: InverseProblem, **flows: int) -> FittedPosterior:
+def untrained(
+    problem: InverseProblem, encoder: dict[str, Any] | None = None, **flows: int
+) -> FittedPosterior:
     """A network with random weights that depend on the observation, and honest scores of simulations."""
     import torch
 
@@ -58,7 +60,7 @@ def untrained(problem: InverseProblem, **flows: int) -> FittedPosterior:
         features.shape[-1],
         density.shape[-1],
         groups,
-        encoder={"out_channels": 8, "width": 16},
+        encoder={"out_channels": 8, "width": 16} | (encoder or {}),
         flow=FLOWS | flows,
         density=FLOWS | flows | {"members": 3},
         num_ood_scores=NUM_SCORES,
@@ -93,6 +95,14 @@ def gaussian_fit() -> FittedPosterior:
     from monai_inn.problems import LinearGaussian
 
     return untrained(LinearGaussian())
+
+
+@pytest.fixture(scope="session")
+def curve_fit() -> FittedPosterior:
+    """Of curves of a tissue and an artery over time."""
+    from monai_inn.applications.perfusion.problem import Perfusion
+
+    return untrained(Perfusion(), {"kind": "series", "channels": 2, "context": 1, "layers": 1})
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from spectral.io import envi
 
+from monai_inn.applications.perfusion.measured_artery import read_artery
+from monai_inn.applications.perfusion.series_files import read_series
 from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct, read_labels
 from monai_inn.physics import cameras
@@ -26,7 +28,8 @@ from monai_inn.reports.stored import read_stored
 from monai_inn.transforms import read_multispectral
 from monai_inn.validation import read_cases, read_parameters
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("transforms", "reports")]
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("transforms", "reports", "perfusion")]
+import dce_files
 from known_result import write_result
 from xray_files import write_dicom
 
@@ -205,4 +208,32 @@ def results(folder: Path) -> dict[str, Target]:
     }  # fmt: skip
 
 
-GROUPS = {"images": images, "xrays": xrays, "volumes": volumes, "tables": tables, "results": results}
+def scans(folder: Path) -> dict[str, Target]:
+    """Dynamic series of MR images, and what lies beside them."""
+    signals, times = dce_files.signals()[:2], dce_files.TIMES_S[:2]
+    classic = dce_files.write_classic(folder / "classic", signals, lambda f, _: dce_files.acquired(times[f]))
+    enhanced = dce_files.write_enhanced(
+        folder / "many.dcm", signals, lambda f: {"FrameAcquisitionDateTime": f"20260101{dce_files.clock(f)}"}
+    )
+    beside = dce_files.BESIDE | {"VolumeTiming": times.tolist()}
+    dce = dce_files.write_nifti(folder / "dce.nii.gz", signals, beside=beside)
+    dwi = dce_files.write_nifti(folder / "dwi.nii.gz", signals)
+    (folder / "dwi.bval").write_text("0 1000\n")
+    aif = dce_files.write_artery(folder / "aif.csv")
+    return {
+        "classic.dcm": Target(min(classic.iterdir()), lambda _: read_series(classic)),
+        "many.dcm": Target(enhanced, read_series),
+        "dce.json": Target(folder / "dce.json", lambda _: read_series(dce)),
+        "dwi.bval": Target(folder / "dwi.bval", lambda _: read_multispectral(dwi)),
+        "aif.csv": Target(aif, read_artery),
+    }
+
+
+GROUPS = {
+    "images": images,
+    "xrays": xrays,
+    "volumes": volumes,
+    "tables": tables,
+    "results": results,
+    "scans": scans,
+}

@@ -68,10 +68,15 @@ def write_artery(path: Path, times=TIMES_S, values=ARTERY, header="time_s,plasma
     return path
 
 
-def _header(kind: str, uid: str) -> Dataset:
+def uid_of(*parts: object) -> str:
+    """The same for the same parts."""
+    return str(generate_uid(entropy_srcs=[str(part) for part in parts]))
+
+
+def _header(kind: str, uid: str, number: int = 0) -> Dataset:
     image = Dataset()
-    image.SOPClassUID, image.SOPInstanceUID = kind, generate_uid()
-    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), uid
+    image.SOPClassUID, image.SOPInstanceUID = kind, uid_of(uid, number)
+    image.StudyInstanceUID, image.SeriesInstanceUID = uid_of("study"), uid
     image.Modality, image.PatientID = "MR", "phantom"
     image.Rows, image.Columns = SIZE[1], SIZE[0]
     image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
@@ -117,12 +122,12 @@ def write_classic(folder: Path, values, attributes, seed=1, uid=None) -> Path:
         uid: of the series.
     """
     folder.mkdir(exist_ok=True)
-    uid = uid or generate_uid()
+    uid = uid or uid_of(len(values), seed)
     names = [f"IM{n:05d}" for n in range(len(values) * SIZE[2])]
     Random(seed).shuffle(names)
     for frame, volume in enumerate(stored(values)):
         for slice_ in range(SIZE[2]):
-            image = _header(CLASSIC, uid)
+            image = _header(CLASSIC, uid, frame * SIZE[2] + slice_)
             place = _place(slice_)
             image.ImagePositionPatient, image.ImageOrientationPatient, image.PixelSpacing = place
             image.SliceThickness = "3"
@@ -144,7 +149,7 @@ def write_enhanced(path: Path, values, content) -> Path:
         values: images ``(T, *SIZE)``.
         content: called with a frame, attributes of its Frame Content.
     """
-    image = _header(ENHANCED, generate_uid())
+    image = _header(ENHANCED, uid_of(len(values)))
     place = _place(0)
     shared = Dataset()
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [Dataset()], [Dataset()]

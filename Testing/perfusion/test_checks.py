@@ -193,3 +193,24 @@ def test_limits_are_those_of_the_simulations():
     assert largest.min() >= LARGEST_WEIGHTING[0] - 0.1
     assert largest.max() <= LARGEST_WEIGHTING[1] + 0.1
     assert int(number.min()) == FEWEST_WEIGHTINGS
+
+
+def test_the_bundle_of_monai_refuses_them_as_well(tmp_path):
+    from monai.bundle import ConfigParser
+
+    config = {
+        "network_def": {
+            "_target_": "types.SimpleNamespace",
+            "problem": {"_target_": "monai_inn.applications.perfusion.problem.Perfusion"},
+        },
+        "load": {"_target_": "monai.transforms.Compose", "transforms": PERFUSION.application.loading()},
+    }
+    image = curves(tmp_path)
+    load = ConfigParser(config).get_parsed_content("load")
+    loaded = load({"image": str(tmp_path / "scan.nii.gz")})["image"]
+    assert torch.equal(loaded.nan_to_num(-1.0), image.nan_to_num(-1.0))
+    beside = {"time": (TIMES_S / 60).tolist(), "artery": ARTERY.tolist()}
+    write_nifti(tmp_path / "scan.nii.gz", CONCENTRATION, beside=beside)
+    with pytest.raises(RuntimeError) as refusal:
+        load({"image": str(tmp_path / "scan.nii.gz")})
+    assert "looks like minutes" in str(refusal.value.__cause__)

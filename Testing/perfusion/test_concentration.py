@@ -194,6 +194,36 @@ def test_times_and_skipped_images(files, tmp_path):
     np.testing.assert_allclose(values, CONCENTRATION[2:], atol=1e-5)
 
 
+def test_what_is_given_goes_before_what_files_say(files):
+    beside = BESIDE | {"FlipAngle": 25, "RepetitionTimeExcitation": 0.009, "time": (2 * TIMES_S).tolist()}
+    write_nifti(files["series"], SIGNALS, beside=beside)
+    options = ("--flip", ECHO.flip_deg, "--tr", 1000 * ECHO.tr_s, "--interval", STEP_S)
+    given = ("--t1", files["t1"], "--aif", files["aif"], *RELAXIVITY, *options, "-o", files["out"])
+    assert run(files["series"], *given) == 0
+    values, record = read(files["out"])
+    np.testing.assert_allclose(values, CONCENTRATION, atol=1e-5)
+    np.testing.assert_allclose(record["time"], TIMES_S, atol=1e-5)
+    notes = "\n".join(record["acquisition"]["notes"])
+    assert "The flip angle is 18°, as given; the files say 25°." in notes
+    assert "The repetition time is 5.2 ms, as given; the files say 9 ms." in notes
+
+
+@pytest.mark.parametrize(
+    "step", [(STEP_S, "sec"), (1000 * STEP_S, "msec"), (1.0, "sec"), (STEP_S, "unknown")]
+)
+def test_the_time_between_images_may_stand_in_the_header(files, step, capsys):
+    """With its unit; one second is what programs write that do not know it."""
+    del (beside := dict(BESIDE))["VolumeTiming"]
+    write_nifti(files["series"], SIGNALS, beside=beside, step=step)
+    options = ("--t1", files["t1"], "--aif", files["aif"], *RELAXIVITY, "-o", files["out"])
+    if step[0] == 1 or step[1] == "unknown":
+        assert run(files["series"], *options) == 2
+        assert "do not say when the images were taken" in capsys.readouterr().err
+    else:
+        assert run(files["series"], *options) == 0
+        np.testing.assert_allclose(read(files["out"])[1]["time"], TIMES_S, atol=1e-4)
+
+
 def test_the_baseline_ends_where_the_images_change():
     """Images of noise differ by about as much from the first; later ones by far more."""
     generator = torch.Generator().manual_seed(0)
@@ -204,3 +234,38 @@ def test_the_baseline_ends_where_the_images_change():
     assert baseline_frames(images, 4) == 4
     assert baseline_frames(images, 1) == 1
     assert baseline_frames(torch.zeros(8, 3, 3, 1), 3) == 3
+
+
+def test_many_images_become_fewer_frames(files):
+    """By means of concentrations, of the artery and of times, not of signals."""
+    number = 3 * 2 * FRAMES + 2
+    times, place = 4.0 * np.arange(number), (np.arange(number) * FRAMES) // number
+    series = write_nifti(files["series"], SIGNALS[place], beside=BESIDE | {"VolumeTiming": times.tolist()})
+    write_artery(files["aif"], times, ARTERY[place])
+    options = ("--t1", files["t1"], "--aif", files["aif"], *RELAXIVITY, "--baseline", 10, "--average", 3)
+    assert run(series, "-o", files["out"], *options) == 0
+    values, record = read(files["out"])
+    groups = np.arange(number - 2).reshape(-1, 3)
+    np.testing.assert_allclose(record["time"], 12.0 * np.arange(24))
+    np.testing.assert_allclose(record["artery"], ARTERY[place][groups].mean(1), rtol=1e-5)
+    np.testing.assert_allclose(values, CONCENTRATION[place][groups].mean(1), atol=1e-5)
+
+
+def test_two_commands_make_maps(files, curve_fit, quick_picture, capsys):
+    """But for those of another acquisition, as of signals where concentrations are expected."""
+    bundle = files["out"].parent / "bundle"
+    curve_fit.save(bundle)
+    options = ("--t1", files["t1"], "--aif", files["aif"], *RELAXIVITY)
+    assert run(files["series"], "-o", files["out"], *options) == 0
+    maps = files["out"].parent / "maps"
+    assert main(["infer", str(bundle), str(files["out"]), "-o", str(maps), "--samples", "4"]) == 0
+    image = nibabel.load(maps / "median_ktrans.nii.gz")
+    assert image.shape == SIZE
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
+    assert np.isfinite(image.get_fdata()).all()
+    beside = {"time": TIMES_S.tolist(), "artery": ARTERY.tolist()}
+    series = write_nifti(files["series"], SIGNALS, beside=beside)
+    capsys.readouterr()
+    assert main(["infer", str(bundle), str(series), "-o", str(maps.with_name("none"))]) == 2
+    assert "these look like signals" in capsys.readouterr().err
+    assert not maps.with_name("none").exists()

@@ -95,8 +95,11 @@ def test_options(files, tmp_path, capsys, options, message):
         ({"FlipAngle": [2, 9]}, "2 entries of FlipAngle, but 12 images"),
         ({"RepetitionTime": None}, "its files do not say the repetition time; give --tr MS"),
         ({"RepetitionTime": 5.2}, "repetition time 5200 ms, expected 0.5 to 200 ms; give --tr MS"),
-        ({"ScanningSequence": "IR_GR"}, "says ScanningSequence GR_IR, expected MR images of a spoiled"),
-        ({"Modality": "PT"}, "says Modality PT, expected MR images"),
+        (
+            {"ScanningSequence": "IR_GR"},
+            "says ScanningSequence ['GR', 'IR'], expected MR images of a spoiled",
+        ),
+        ({"Modality": "PT"}, "says Modality 'PT', expected MR images"),
     ],
 )
 def test_what_the_json_says(files, capsys, change, message):

@@ -17,10 +17,10 @@ from dce_files import (
     clock,
     signals,
     stored,
+    uid_of,
     write_classic,
     write_enhanced,
 )
-from pydicom.uid import generate_uid
 
 from monai_inn.applications.perfusion.series_files import read_series
 
@@ -141,7 +141,7 @@ def other_size(folder):
 
 
 def magnitude_and_phase(folder):
-    uid = generate_uid()
+    uid = uid_of("both")
     write_classic(folder, SIGNALS, usual, uid=uid)
     for path in list(folder.iterdir()):
         path.rename(path.with_suffix(".dcm"))
@@ -159,11 +159,11 @@ def magnitude_and_phase(folder):
         (magnitude_and_phase, "have the same time and number, as magnitude and phase"),
         (
             lambda f: write_classic(f, SIGNALS, lambda *_: {"Modality": "CT"}),
-            "Modality CT, expected MR images",
+            "says Modality 'CT', expected MR images",
         ),
         (
             lambda f: write_classic(f, SIGNALS, lambda *_: {"ScanningSequence": "SE"}),
-            "ScanningSequence SE, expected MR images of a spoiled gradient echo",
+            r"ScanningSequence \['SE'\], expected MR images of a spoiled gradient echo",
         ),
         (
             lambda f: write_classic(

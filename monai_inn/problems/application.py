@@ -149,10 +149,17 @@ class Application:
 
     def loading(self) -> list[dict[str, Any]]:
         """Return the transforms of ``inference.json`` between file and network."""
-        load = [{"_target_": "monai_inn.transforms.LoadMultispectrald", "keys": "image"}]
-        series = {"keys": "image", "observation": "$@network_def.problem.observation"}
-        is_series = self.problem.observation.kind == "series"
-        return [*load, {"_target_": "monai_inn.transforms.MatchSeriesd", **series}] if is_series else load
+        steps: list[dict[str, Any]] = [{"_target_": "monai_inn.transforms.LoadMultispectrald"}]
+        if self.problem.observation.kind == "series":
+            problem = "$@network_def.problem"
+            steps += [
+                {"_target_": "monai_inn.transforms.MatchSeriesd", "observation": f"{problem}.observation"},
+                {
+                    "_target_": "monai_inn.transforms.MatchApplicationd",
+                    "application": f"{problem}.application",
+                },
+            ]
+        return [step | {"keys": "image"} for step in steps]
 
     def configs(self) -> Mapping[str, dict[str, Any]]:
         """Return configs of a bundle that take the place of the usual ones, by name."""

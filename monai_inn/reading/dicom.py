@@ -18,6 +18,7 @@ from monai_inn.reading.pictures import load_dicom
 __all__ = ["Frame", "Grid", "frame_grid", "frame_pixels", "frames_of", "is_dicom", "series_headers"]
 
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Rows", "Columns")
+_NAMED = 8  # of several series, in a message
 _SAME_DIRECTION = 1e-3
 _SAME_PLACE_MM = 1e-2
 _SAME_PLACE_PIXELS = 1e-2
@@ -46,18 +47,16 @@ def series_headers(source: str | PathLike[str]) -> list[tuple[Path, Any]]:
     for _, image in found:
         series.setdefault(str(image.SeriesInstanceUID), []).append(image)
     if len(series) > 1:
-        names = (
-            f"{uid} ({len(images)} files{_description(images[0])})" for uid, images in sorted(series.items())
-        )
-        raise BadFileError(
-            f"{source}: holds {len(series)} series: {', '.join(names)}; give a folder with one."
-        )
+        names = ", ".join(_name(uid, images) for uid, images in sorted(series.items())[:_NAMED])
+        more = ", …" if len(series) > _NAMED else ""
+        raise BadFileError(f"{source}: holds {len(series)} series: {names}{more}; give a folder with one.")
     return found
 
 
-def _description(image: Any) -> str:
-    said = str(image.get("SeriesDescription") or "")
-    return f", {said!r}" if said else ""
+def _name(uid: str, images: Sequence[Any]) -> str:
+    """One line that tells a series from others."""
+    said = str(images[0].get("SeriesDescription") or "")
+    return " ".join(f"{uid} ({len(images)} files{f', {said!r}' if said else ''})".split())
 
 
 def _headers(source: Path) -> Iterator[tuple[Path, Any]]:

@@ -9,11 +9,12 @@ from monai_inn.transforms.array import (
     NormaliseSpectrum,
     SelectBands,
 )
-from monai_inn.transforms.checks import MarkInvalidPixels, MatchCamera
+from monai_inn.transforms.checks import MarkInvalidPixels, MatchApplication, MatchCamera
 from monai_inn.transforms.dictionary import (
     CalibrateReflectanced,
     LoadMultispectrald,
     MarkInvalidPixelsd,
+    MatchApplicationd,
     MatchCamerad,
     MatchSeriesd,
     NormaliseSpectrumd,
@@ -37,6 +38,8 @@ __all__ = [
     "LoadMultispectrald",
     "MarkInvalidPixels",
     "MarkInvalidPixelsd",
+    "MatchApplication",
+    "MatchApplicationd",
     "MatchCamera",
     "MatchCamerad",
     "MatchSeries",

@@ -15,7 +15,7 @@ from torch import Tensor
 from monai_inn.transforms.array import SelectBands
 from monai_inn.transforms.images import as_image, broadcast_mask, check_wavelengths, metadata, plain_tensor
 
-__all__ = ["CameraLike", "MarkInvalidPixels", "MatchCamera"]
+__all__ = ["ApplicationLike", "CameraLike", "MarkInvalidPixels", "MatchApplication", "MatchCamera"]
 
 # Camera files round their centres; a difference within the rounding is none.
 _ROUNDING_NM = 1e-3
@@ -175,3 +175,30 @@ class MatchCamera(Transform):
             f'image and camera "{self.camera.name}" differ by more than {self.tolerance_nm:g} nm '
             f"in {len(wrong)} of {len(given)} bands: {first}; {advice}"
         )
+
+
+class ApplicationLike(Protocol):
+    """What ``MatchApplication`` needs of the application of a problem."""
+
+    def match(self, image: MetaTensor, path: str) -> MetaTensor:
+        """Return the image as the problem takes it."""
+
+
+class MatchApplication(Transform):
+    """Return an image as the application of a problem takes it, or refuse one of another acquisition.
+
+    Args:
+        application: ``problem.application``.
+
+    Raises:
+        ValueError: if the image does not match.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(self, *, application: ApplicationLike) -> None:
+        self.application = application
+
+    def __call__(self, img: MetaTensor) -> MetaTensor:
+        """Return the image ``(C, *spatial)``, matched."""
+        return self.application.match(img, str(img.meta.get("filename_or_obj", "image")))

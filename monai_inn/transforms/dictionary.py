@@ -18,7 +18,7 @@ from monai_inn.transforms.array import (
     NormaliseSpectrum,
     SelectBands,
 )
-from monai_inn.transforms.checks import MarkInvalidPixels, MatchCamera
+from monai_inn.transforms.checks import MarkInvalidPixels, MatchApplication, MatchCamera
 from monai_inn.transforms.series import MatchSeries
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "EachKey",
     "LoadMultispectrald",
     "MarkInvalidPixelsd",
+    "MatchApplicationd",
     "MatchCamerad",
     "MatchSeriesd",
     "NormaliseSpectrumd",
@@ -92,6 +93,12 @@ class NormaliseSpectrumd(_EachKeyInvertible):
     """Divide each spectrum by its sum; see ``NormaliseSpectrum``."""
 
     array = NormaliseSpectrum
+
+
+class MatchApplicationd(EachKey):
+    """Return each image as the application of a problem takes it; see ``MatchApplication``."""
+
+    array = MatchApplication
 
 
 class MatchCamerad(EachKey):

@@ -52,7 +52,7 @@ def check_times(times: Curve, path: str) -> None:
         ValueError: if there are too few or too many, they do not ascend, or they are in another unit.
     """
     if not FEWEST <= len(times) <= MOST:
-        mend = "leave some out, or take means" if len(times) > MOST else "give the whole series"
+        mend = "take means (--average N), or leave some out" if len(times) > MOST else "give the whole series"
         raise ValueError(f"{path}: {len(times)} frames, expected {FEWEST} to {MOST}; {mend}.")
     steps = np.diff(times)
     if not (steps > 0).all():

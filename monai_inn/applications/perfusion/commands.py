@@ -59,6 +59,8 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     group.add_argument("--baseline", type=int, metavar="N",
                        help="number of images before the bolus (found in the series)")  # fmt: skip
     group.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N images (0)")
+    group.add_argument("--average", type=int, default=1, metavar="N",
+                       help="make one frame of N images, where there are too many (1)")  # fmt: skip
     group.add_argument("--already-concentration", dest="is_concentration", action="store_true",
                        help="the series holds mM; its JSON may say so as well, by units")  # fmt: skip
 
@@ -86,7 +88,9 @@ def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     artery = Artery(arguments.table, arguments.mask, arguments.haematocrit, arguments.artery_t1)
     if artery.t1_s is not None and (artery.mask is None or is_concentration):
         raise ValueError("--artery-t1 goes with --artery-mask in a series of signals; leave it out.")
-    made = convert_series(series, arguments.out, artery, None if is_concentration else settings)
+    made = convert_series(
+        series, arguments.out, artery, None if is_concentration else settings, arguments.average
+    )
     return {"out": arguments.out} | made
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,19 +89,7 @@ def conversion_of(series: Series, settings: Settings, arrival: int, notes: list[
     Raises:
         ValueError: if a setting is missing or out of range, or files do not fit the series.
     """
-    angles = sorted(set(series.flip_deg or ()))
-    if settings.flip_deg is None and len(angles) > 1:
-        raise ValueError(
-            f"{series.path}: flip angles from {angles[0]:g} to {angles[-1]:g}°, expected one; give the "
-            "dynamic series here, and that of several flip angles by --flip-angles."
-        )
-    flip = settings.flip_deg if settings.flip_deg is not None else next(iter(angles), None)
-    flip = _checked(series.path, "flip angle", flip, "°", _FLIP_DEG, "--flip DEG")
-    tr_s = _repetition_time(series, settings)
-    if settings.relaxivity is None:
-        notes.append(f"Relaxivity {_RELAXIVITY:g} /mM/s, as none was given.")
-    given = _RELAXIVITY if settings.relaxivity is None else settings.relaxivity
-    relaxivity = _checked(series.path, "relaxivity", given, " /mM/s", _RELAXIVITIES, "--relaxivity R")
+    echo = _echo(series, settings, notes)
     baseline = settings.baseline
     if baseline is None:
         baseline = baseline_frames(series.values, arrival)
@@ -110,7 +99,7 @@ def conversion_of(series: Series, settings: Settings, arrival: int, notes: list[
             f"{series.path}: {baseline} images before the bolus, expected one at least; give the "
             "series from before the injection, or --baseline N."
         )
-    return Conversion(Echo(flip, tr_s, relaxivity), _t1(series, settings, tr_s, notes), baseline)
+    return Conversion(echo, _t1(series, settings, float(echo.tr_s), notes), baseline)
 
 
 def baseline_frames(values: Tensor, arrival: int) -> int:
@@ -126,6 +115,32 @@ def baseline_frames(values: Tensor, arrival: int) -> int:
     return next((k for k, size in enumerate(change[1:], 2) if size > usual > 0), arrival)
 
 
+def _echo(series: Series, settings: Settings, notes: list[str]) -> Echo:
+    """Settings of the series, given or else as its files say."""
+    angles = sorted(set(series.flip_deg or ()))
+    if settings.flip_deg is None and len(angles) > 1:
+        raise ValueError(
+            f"{series.path}: flip angles from {angles[0]:g} to {angles[-1]:g}°, expected one; give the "
+            "dynamic series here, and that of several flip angles by --flip-angles."
+        )
+
+    def chosen(what: str, given: float | None, said: float | None, unit: str, *rest: Any) -> float:
+        if given is not None and said is not None and not math.isclose(given, said, rel_tol=1e-6):
+            notes.append(f"The {what} is {given:g}{unit}, as given; the files say {said:g}{unit}.")
+        return _checked(series.path, what, said if given is None else given, unit, *rest)
+
+    said_ms = None if series.tr_s is None else 1000 * series.tr_s
+    relaxivity = settings.relaxivity
+    if relaxivity is None:
+        relaxivity = _RELAXIVITY
+        notes.append(f"Relaxivity {_RELAXIVITY:g} /mM/s, as none was given.")
+    return Echo(
+        chosen("flip angle", settings.flip_deg, next(iter(angles), None), "°", _FLIP_DEG, "--flip DEG"),
+        chosen("repetition time", settings.tr_ms, said_ms, " ms", _TR_MS, "--tr MS") / 1000,
+        chosen("relaxivity", relaxivity, None, " /mM/s", _RELAXIVITIES, "--relaxivity R"),
+    )
+
+
 def _checked(
     path: Path, what: str, value: float | None, unit: str, limits: tuple[float, float], option: str
 ) -> float:
@@ -137,12 +152,6 @@ def _checked(
             f"{path}: {what} {value:g}{unit}, expected {limits[0]:g} to {limits[1]:g}{unit}; give {option}."
         )
     return float(value)
-
-
-def _repetition_time(series: Series, settings: Settings) -> float:
-    said = None if series.tr_s is None else 1000 * series.tr_s
-    given = said if settings.tr_ms is None else settings.tr_ms
-    return _checked(series.path, "repetition time", given, " ms", _TR_MS, "--tr MS") / 1000
 
 
 def _t1(series: Series, settings: Settings, tr_s: float, notes: list[str]) -> Tensor:

@@ -41,7 +41,7 @@ class Artery(NamedTuple):
 
 
 def convert_series(
-    series: Series, out: str | PathLike[str], artery: Artery, settings: Settings | None
+    series: Series, out: str | PathLike[str], artery: Artery, settings: Settings | None, average: int = 1
 ) -> dict[str, Any]:
     """Write concentrations of a series as NIfTI, and times, artery and what was assumed as JSON beside it.
 
@@ -50,6 +50,7 @@ def convert_series(
         out: NIfTI to write; the JSON file has the same name.
         artery: where the arterial curve comes from.
         settings: how signals become concentrations; ``None`` if the series holds concentrations.
+        average: number of neighbouring images that become one, by their mean concentrations.
 
     Returns:
         What the JSON file holds, and how many voxels could not be converted.
@@ -62,9 +63,12 @@ def convert_series(
     target, beside = _targets(out, series.path)
     assert series.times_s is not None
     clock = np.array(series.times_s)
-    frames = clock - clock[0]
+    if not 1 <= average <= len(clock):
+        raise ValueError(f"--average {average}: {series.path} has {len(clock)} images; give fewer.")
+    frames = _means(clock - clock[0], average)
+    frames -= frames[0]
     check_times(frames, str(series.path))
-    notes = list(series.notes)
+    notes = [*series.notes, *([f"Frames are means of {average} images."] if average > 1 else [])]
     curve, where, fluid = _given_curve(series, artery, clock)
     values = series.values
     acquisition: dict[str, Any] = {"series": series.path.name}
@@ -83,7 +87,8 @@ def convert_series(
             curve = conversion.of_curve(torch.from_numpy(curve), t1_s).numpy()
             acquisition["artery_t1_s"] = t1_s
             _check_curve(curve, t1_s, artery)
-    plasma = _plasma(curve, fluid, artery, notes)
+    plasma = _means(_plasma(curve, fluid, artery, notes), average)
+    values = torch.from_numpy(_means(values.numpy(), average))
     name = str(artery.table or artery.mask)
     check_artery(plasma, frames, name)
     check_tissue(values.flatten(1).numpy(), str(series.path))
@@ -172,3 +177,9 @@ def _plasma(curve: NDArray[np.float64], fluid: str, artery: Artery, notes: list[
         share = _HAEMATOCRIT
         notes.append(f"Haematocrit {share:g}, as none was given.")
     return curve / (1 - share)
+
+
+def _means(values: NDArray[Any], number: int) -> NDArray[Any]:
+    """Means of so many neighbours along the first axis; the last ones that are fewer are left out."""
+    kept = len(values) // number * number
+    return values[:kept].reshape(-1, number, *values.shape[1:]).mean(1) if number > 1 else values

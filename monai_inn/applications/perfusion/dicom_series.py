@@ -6,6 +6,7 @@ images (C.7.6.16, C.8.13).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -42,7 +43,9 @@ def read_dicom_series(source: Path) -> Series:
             one size, do not form a grid, or their order is not clear.
         ImportError: if pydicom is missing.
     """
-    with damage_named(source, "a DICOM series", "the files are damaged or truncated. Copy them again."):
+    advice = "the files are damaged or truncated. Copy them again."
+    with damage_named(source, "a DICOM series", advice), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of careless values that are read all the same
         found = series_headers(source)
         frames = [frame for path, image in found for frame in frames_of(path, image)]
         for _, image in found:

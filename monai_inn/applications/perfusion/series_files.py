@@ -148,9 +148,9 @@ def check_sequence(path: Path, described: Mapping[str, Any]) -> None:
     kinds = set(sequence.replace("\\", "_").split("_") if isinstance(sequence, str) else map(str, sequence))
     is_other = "IR" in kinds or ("GR" not in kinds and kinds & {"SE", "EP"})
     if modality != "MR" or is_other:
-        what = f"ScanningSequence {'_'.join(sorted(kinds))}" if modality == "MR" else f"Modality {modality}"
+        said = f"Modality {str(modality)[:20]!r}" if modality != "MR" else f"ScanningSequence {sorted(kinds)}"
         raise BadFileError(
-            f"{path}: says {what}, expected MR images of a spoiled gradient echo (GR); give the T1-weighted "
+            f"{path}: says {said}, expected MR images of a spoiled gradient echo (GR); give the T1-weighted "
             "series."
         )
 
