@@ -197,7 +197,7 @@ def test_the_summary_of_a_field_stays_readable():
 def test_convert_and_view_end_in_words(tmp_path, capsys, monkeypatch):
     np.savez(tmp_path / "cube.npz", image=np.ones((3, 4, 5), np.float32))
     assert run("convert", tmp_path / "cube.npz", "-o", tmp_path / "cube.nrrd") == 0
-    assert capsys.readouterr().out == f"3 bands of 4 × 5 pixels: {tmp_path}/cube.nrrd\n"
+    assert capsys.readouterr().out == f"3 channels of 4 × 5 pixels: {tmp_path}/cube.nrrd\n"
     monkeypatch.setattr("monai_inn.viewer.serve", lambda *_, **__: None)
     assert run("view", tmp_path) == 0
     assert capsys.readouterr().out == f"{tmp_path} is no longer shown.\n"

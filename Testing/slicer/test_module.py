@@ -50,7 +50,9 @@ def test_real_child_from_the_list_of_bundles_to_the_map(recorded, spectra, tmp_p
         assert real.status == "Looking for bundles..."
         assert not real.ui.applyButton.enabled
         real.settle()
-        assert {"oximetry", "oximetry_rgb"} <= {real.ui.bundleBox.itemText(n) for n in range(2)}
+        assert {"oximetry", "oximetry_rgb"} <= {
+            real.ui.bundleBox.itemText(n) for n in range(real.ui.bundleBox.count)
+        }
         real.prepare(place / "mein Bündel", image)
         assert "16 channels" in real.ui.bundleCard.plainText
         assert "not calibrated" in real.ui.validationLabel.text
