@@ -96,6 +96,20 @@ def test_each_frame_has_its_scale(tmp_path):
     np.testing.assert_allclose(values, scale * stored(SIGNALS).astype(float) - 3, rtol=1e-6)
 
 
+def test_voxels_lie_where_gdcm_puts_them(tmp_path):
+    """Independent code for the geometry of one frame."""
+    sitk = pytest.importorskip("SimpleITK")
+    folder = write_classic(tmp_path / "series", SIGNALS[:1], lambda *_: {})
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image, series = reader.Execute(), read_series(folder)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(image).T, series.values[0], rtol=1e-6)
+    for index in ((0, 0, 0), (4, 1, 2), (2, 3, 1)):
+        place = series.affine.numpy() @ (*index, 1)
+        lps = image.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose(place[:3] * (-1, -1, 1), lps, atol=1e-4)
+
+
 def usual(frame, _):
     return acquired(TIMES_S[frame])
 
