@@ -33,12 +33,8 @@ class SpectralApplication(Application):
     """
 
     camera: ClassVar[str] = "camera"
+    is_without_patients = True
     matching: ClassVar[Mapping[str, Any]] = {}
-
-    @property
-    def data_source(self) -> str:
-        """Where training data come from."""
-        return f"{super().data_source.removesuffix('.')}; no patient data."
 
     def loading(self) -> list[dict[str, Any]]:
         """Return the transforms of ``inference.json``: bands checked, unusable pixels zero."""

@@ -40,6 +40,7 @@ class Application:
         extras: extras of the package that MONAI's command line needs for a bundle.
         references: publications beside those of the method.
         unexplained: what is said of an observation that no parameters explain.
+        is_without_patients: whether people are told that no patient's data are in the simulations.
         instead_of_maps: what to do with whole images, of which there are no maps.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.
@@ -52,6 +53,7 @@ class Application:
     extras: tuple[str, ...] = ("bundle",)
     references: tuple[str, ...] = ()
     unexplained: str = "more than any parameters of the model explain"
+    is_without_patients: bool = False
     instead_of_maps: str = "ask for its posterior"
     warnings: tuple[str, ...] = ()
 
@@ -84,7 +86,8 @@ class Application:
     def data_source(self) -> str:
         """Where training data come from."""
         package = type(self.problem).__module__.partition(".")[0]
-        return f"Simulations of the forward model {self.problem.name!r} of {package}."
+        patients = "; no patient data" if self.is_without_patients else ""
+        return f"Simulations of the forward model {self.problem.name!r} of {package}{patients}."
 
     @property
     def data_type(self) -> str:
