@@ -1,4 +1,4 @@
-"""When frames are taken, and what noise does to curves of tissue and artery."""
+"""When images are taken, and what noise does to curves of tissue and artery."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from torch import Tensor
 
 from monai_inn.applications.perfusion.signal import Echo, concentration_of, relative_signal, rician
 
-__all__ = ["ARTERY_NOISE", "FEWEST", "MOST", "TISSUE_NOISE", "artery_scale", "draw_times", "noisy_curves"]
+__all__ = [
+    "ARTERY_NOISE",
+    "FEWEST",
+    "FEWEST_WEIGHTINGS",
+    "LARGEST_WEIGHTING",
+    "LASTING_S",
+    "MOST",
+    "TISSUE_NOISE",
+    "artery_scale",
+    "draw_times",
+    "log_uniform",
+    "noisy_curves",
+]
 
 FEWEST, MOST = 8, 60
 """Least and largest number of frames."""
@@ -18,7 +30,14 @@ TISSUE_NOISE = (0.001, 0.1)
 ARTERY_NOISE = (0.005, 0.1)
 """Least and largest standard deviation of the noise of an artery, over ``artery_scale``."""
 
-_INTERVAL_S, _LASTING_S = (2.0, 20.0), (60.0, 1200.0)
+LASTING_S = (60.0, 1200.0)
+"""Shortest and longest acquisition of the simulations, in s."""
+FEWEST_WEIGHTINGS = 4
+"""Least number of diffusion-weighted images."""
+LARGEST_WEIGHTING = (300.0, 1500.0)
+"""Between these is the largest b-value of every acquisition of the simulations, in s/mm²."""
+
+_INTERVAL_S = (2.0, 20.0)
 _JITTER = (0.001, 0.1)  # relative standard deviation of the intervals of an acquisition
 _TWO_PHASES, _SLOWER = 0.3, 6.0
 _LEAST_SCALE = 0.1  # mM, for arteries that the tracer does not reach in time
@@ -34,18 +53,18 @@ def draw_times(n: int, generator: torch.Generator) -> Tensor:
     while, up to six times. All last between 1 and 20 minutes; others are stretched to that.
     """
     frames = torch.randint(FEWEST, MOST + 1, (n, 1), generator=generator)
-    interval = _log_uniform(_INTERVAL_S, (n, 1), generator)
-    jitter = _log_uniform(_JITTER, (n, 1), generator) * torch.randn(n, MOST, generator=generator)
+    interval = log_uniform(_INTERVAL_S, (n, 1), generator)
+    jitter = log_uniform(_JITTER, (n, 1), generator) * torch.randn(n, MOST, generator=generator)
     steps = interval * (1 + jitter.clamp(-0.5, 0.5))
     turn = frames * (0.2 + 0.7 * torch.rand(n, 1, generator=generator))
-    slower = _log_uniform((1.0, _SLOWER), (n, 1), generator)
+    slower = log_uniform((1.0, _SLOWER), (n, 1), generator)
     has_phases = torch.rand(n, 1, generator=generator) < _TWO_PHASES
     place = torch.arange(MOST)
     steps = torch.where(has_phases & (place > turn), slower * steps, steps)
     steps[:, 0] = 0
     times = torch.where(place < frames, steps.cumsum(1), torch.nan)
     last = times.nan_to_num(0.0).amax(1, keepdim=True)
-    return times * (last.clamp(*_LASTING_S) / last)
+    return times * (last.clamp(*LASTING_S) / last)
 
 
 def noisy_curves(
@@ -64,11 +83,11 @@ def noisy_curves(
         Curves of the same shapes. A tenth of the pairs lose a tenth of their values.
     """
     one = tissue[..., :1]
-    level = _log_uniform(TISSUE_NOISE, one.shape, generator, one)
+    level = log_uniform(TISSUE_NOISE, one.shape, generator, one)
     white = tissue + level * _normal(tissue, generator)
     magnitudes = _of_magnitudes(tissue, (tissue == 0) & (artery == 0), level, generator)
     noisy = torch.where(_uniform(one.shape, generator, one) < share, magnitudes, white)
-    scale = _log_uniform(ARTERY_NOISE, one.shape, generator, one) * artery_scale(artery).unsqueeze(-1)
+    scale = log_uniform(ARTERY_NOISE, one.shape, generator, one) * artery_scale(artery).unsqueeze(-1)
     is_lossy = _uniform(one.shape, generator, one) < _LOSSY
     curves = noisy, artery + scale * _normal(artery, generator)
     return tuple(  # type: ignore[return-value]
@@ -80,6 +99,18 @@ def noisy_curves(
 def artery_scale(artery: Tensor) -> Tensor:
     """Return what the noise of arteries ``(…, T)`` is relative to: the largest concentration in a frame."""
     return artery.nan_to_num(0.0).amax(-1).clamp_min(_LEAST_SCALE)
+
+
+def log_uniform(
+    limits: tuple[float, float],
+    shape: torch.Size | tuple[int, ...],
+    generator: torch.Generator | None,
+    like: Tensor | None = None,
+) -> Tensor:
+    """Draw numbers whose logarithm is uniform between limits, in the number format of ``like``."""
+    low, high = (math.log(limit) for limit in limits)
+    like = torch.empty(0) if like is None else like
+    return (low + (high - low) * _uniform(shape, generator, like)).exp()
 
 
 def _of_magnitudes(
@@ -107,14 +138,3 @@ def _uniform(shape: torch.Size | tuple[int, ...], generator: torch.Generator | N
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
-def _log_uniform(
-    limits: tuple[float, float],
-    shape: torch.Size | tuple[int, ...],
-    generator: torch.Generator | None,
-    like: Tensor | None = None,
-) -> Tensor:
-    low, high = (math.log(limit) for limit in limits)
-    like = torch.empty(0) if like is None else like
-    return (low + (high - low) * _uniform(shape, generator, like)).exp()

@@ -27,7 +27,6 @@ _CHANNELS = {
     "time": "time since the first frame, in s",
 }
 _CHECKED = 4096  # voxels of an image
-_UNITS = ("mM", "mmol/L", "mmol/l")
 
 
 class CurveApplication(Application):
@@ -35,6 +34,7 @@ class CurveApplication(Application):
 
     problem: Perfusion
     modality = "DCE-MRI"
+    is_without_patients = True
     unexplained = "a curve that no tissue has behind such an artery"
     references = (
         "Tofts et al., Estimating kinetic parameters from dynamic contrast-enhanced T1-weighted MRI of a "
@@ -42,11 +42,6 @@ class CurveApplication(Application):
         "Sourbron and Buckley, Tracer kinetic modelling in MRI: estimating perfusion and capillary "
         "permeability, 2012",
     )
-
-    @property
-    def data_source(self) -> str:
-        """Where training data come from."""
-        return f"{super().data_source.removesuffix('.')}; no patient data."
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -67,10 +62,15 @@ class CurveApplication(Application):
         Raises:
             ValueError: if they are not, as in another unit; the message says how to mend it.
         """
-        from monai_inn.applications.perfusion.checks import check_artery, check_times, check_tissue
+        from monai_inn.applications.perfusion.checks import (
+            check_artery,
+            check_times,
+            check_tissue,
+            is_millimolar,
+        )
 
         image = super().match(image, path)
-        if (unit := image.meta.get("units", "mM")) not in _UNITS:
+        if not is_millimolar(unit := image.meta.get("units", "mM")):
             raise ValueError(f"{path}: its values are in {unit}, expected mM; convert them.")
         tissue, artery, times = self.problem.curves(_some_voxels(image, self.problem.observation))
         check_tissue(tissue.T.numpy(), path)
@@ -91,16 +91,12 @@ class DiffusionApplication(Application):
 
     problem: IntravoxelMotion
     modality = "diffusion-weighted MRI"
+    is_without_patients = True
     unexplained = "signals that no tissue has at such b-values"
     references = (
         "Le Bihan et al., Separation of diffusion and perfusion in intravoxel incoherent motion MR imaging, "
         "1988",
     )
-
-    @property
-    def data_source(self) -> str:
-        """Where training data come from."""
-        return f"{super().data_source.removesuffix('.')}; no patient data."
 
     @property
     def limits(self) -> tuple[str, ...]:

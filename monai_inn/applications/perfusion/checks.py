@@ -10,26 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_inn.applications.perfusion.acquisition import FEWEST, MOST
+from monai_inn.applications.perfusion.acquisition import (
+    FEWEST,
+    FEWEST_WEIGHTINGS,
+    LARGEST_WEIGHTING,
+    LASTING_S,
+    MOST,
+)
 from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.measured_artery import arrival_of
 
-__all__ = [
-    "FEWEST_WEIGHTINGS",
-    "LARGEST_WEIGHTING",
-    "LASTING_S",
-    "check_artery",
-    "check_times",
-    "check_tissue",
-    "check_weightings",
-]
-
-LASTING_S = (60.0, 1200.0)
-"""Shortest and longest acquisition of the simulations, in s."""
-FEWEST_WEIGHTINGS = 4
-"""Least number of diffusion-weighted images."""
-LARGEST_WEIGHTING = (300.0, 1500.0)
-"""Between these is the largest b-value of every acquisition of the simulations, in s/mm²."""
+__all__ = ["check_artery", "check_times", "check_tissue", "check_weightings", "is_millimolar"]
 
 Curve = NDArray[Any]
 
@@ -43,6 +34,11 @@ _TISSUE_MM, _MOST_VOXELS = 20.0, 0.9  # what so many voxels have in most frames 
 # What the median of so many voxels has at first only in signals: mM, and a share of the peak.
 _BASELINE_MM, _ENOUGH = 0.3, 20
 _RESTING, _MANY = 0.25, 200
+
+
+def is_millimolar(unit: str) -> bool:
+    """Whether a unit is that of the concentrations of the simulations."""
+    return unit in ("mM", "mmol/L", "mmol/l")
 
 
 def check_times(times: Curve, path: str) -> None:

@@ -19,7 +19,6 @@ _OF_SIGNALS = {
     "relaxivity": "--relaxivity",
     "baseline": "--baseline",
 }
-_UNITS = ("mM", "mmol/L", "mmol/l")
 
 
 def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
@@ -67,6 +66,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     """Turn a series into concentrations."""
+    from monai_inn.applications.perfusion.checks import is_millimolar
     from monai_inn.applications.perfusion.concentrations import Settings
     from monai_inn.applications.perfusion.converting import Artery, convert_series
     from monai_inn.applications.perfusion.series_files import read_series, with_times
@@ -74,14 +74,14 @@ def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     options = given(arguments)
     settings = Settings(**{name: options[name] for name in _OF_SIGNALS})
     series = with_times(read_series(arguments.series), arguments.times, arguments.interval_s, arguments.skip)
-    is_concentration = arguments.is_concentration or series.units in _UNITS
+    is_concentration = arguments.is_concentration or is_millimolar(series.units)
     if is_concentration:
         for name, option in _OF_SIGNALS.items():
             if options[name]:
                 raise ValueError(
                     f"{option} is not for a series of concentrations, as {series.path}; leave it out."
                 )
-        if series.units and series.units not in _UNITS:
+        if series.units and not is_millimolar(series.units):
             raise ValueError(f"{series.path}: its values are in {series.units}, expected mM; convert them.")
     if settings.angles_deg and not settings.flip_angles:
         raise ValueError("--angles goes with --flip-angles; give both, or --flip for the series.")

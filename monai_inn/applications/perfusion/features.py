@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["NUM_FEATURES", "curve_features", "plain_features"]
+__all__ = ["NUM_FEATURES", "curve_features"]
 
 NUM_FEATURES = 8
 """Features of a frame, before its time."""
@@ -15,7 +15,7 @@ _LEAST_MM = 0.02  # of the artery that tissues are compared with
 _MINUTE = 60.0
 
 
-def plain_features(tissue: Tensor, artery: Tensor) -> Tensor:
+def _plain(tissue: Tensor, artery: Tensor) -> Tensor:
     """Return concentrations in mM ``(…, T)`` through ``asinh``, those of a frame last: ``(…, T, 2)``."""
     return torch.stack([torch.asinh(tissue / _TISSUE_MM), torch.asinh(artery / _ARTERY_MM)], -1)
 
@@ -42,7 +42,7 @@ def curve_features(tissue: Tensor, artery: Tensor, times_s: Tensor) -> Tensor:
         torch.asinh(areas[0] / peak / _SHARE),
         torch.asinh(areas[1] / peak),
     ]
-    return torch.cat([plain_features(tissue, artery), plain_features(*areas), torch.stack(relative, -1)], -1)
+    return torch.cat([_plain(tissue, artery), _plain(*areas), torch.stack(relative, -1)], -1)
 
 
 def _area(values: Tensor, times_s: Tensor) -> Tensor:

@@ -9,6 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from monai_inn.applications.perfusion.acquisition import (
+    FEWEST_WEIGHTINGS,
+    LARGEST_WEIGHTING,
+    log_uniform,
+)
 from monai_inn.applications.perfusion.application import DiffusionApplication
 from monai_inn.applications.perfusion.signal import rician
 from monai_inn.problems.base import InverseProblem
@@ -20,9 +25,9 @@ from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
 __all__ = ["IntravoxelMotion"]
 
-_FEWEST, _MOST = 4, 32
+_MOST = 32
 _SIGNAL_TO_NOISE = (8.0, 250.0)
-_LARGEST_B, _LEAST_B = (300.0, 1500.0), 1.0
+_LEAST_B = 1.0
 _UNIT = 1e-3  # mm²/s, of diffusion coefficients
 _NODES, _SCALES, _REACH = 24, 32, 8.0
 
@@ -58,11 +63,11 @@ class IntravoxelMotion(InverseProblem):
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ascending b-values in s/mm², ``(n, 32)``; NaN beyond the last."""
-        number = torch.randint(_FEWEST, _MOST + 1, (n, 1), generator=generator)
+        number = torch.randint(FEWEST_WEIGHTINGS, _MOST + 1, (n, 1), generator=generator)
         share, split = (torch.rand(n, size, generator=generator) for size in (_MOST, 1))
-        largest = _log_uniform(_LARGEST_B, (n, 1), generator)
+        largest = log_uniform(LARGEST_WEIGHTING, (n, 1), generator)
         # Some protocols have most b-values where blood still gives signal, some nearly none.
-        low = _log_uniform((_LEAST_B, 200.0), (n, _MOST), generator)
+        low = log_uniform((_LEAST_B, 200.0), (n, _MOST), generator)
         is_low = torch.rand(n, _MOST, generator=generator) < split
         b = torch.where(is_low, low.minimum(largest), largest * share)
         # Often the same b-values are taken again, as for several directions.
@@ -103,7 +108,10 @@ class IntravoxelMotion(InverseProblem):
         number = signal.isfinite().sum(-1)
         is_magnitude = ~(signal < 0).any(-1) & ~(b < 0).any(-1)
         return (
-            self.observation.is_usable(y) & (number >= _FEWEST) & is_magnitude & (_unweighted(signal, b) > 0)
+            self.observation.is_usable(y)
+            & (number >= FEWEST_WEIGHTINGS)
+            & is_magnitude
+            & (_unweighted(signal, b) > 0)
         )
 
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
@@ -160,8 +168,3 @@ def _rician_log_density(magnitude: Tensor, signal: Tensor, sd: Tensor) -> Tensor
     exponent = -(magnitude - signal).square() / (2 * sd.square())
     # i0e is I0 without its exponential, which the exponent has taken.
     return (magnitude / sd.square()).log() + exponent + torch.special.i0e(product).log()
-
-
-def _log_uniform(limits: tuple[float, float], size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    low, high = (math.log(limit) for limit in limits)
-    return (low + (high - low) * torch.rand(size, generator=generator)).exp()
