@@ -67,7 +67,7 @@ class InformationGain:
     its share of it.
 
     Attributes:
-        names: the targets.
+        names: the targets, but for pixels of an image.
         theta: their true values in physical units, shape ``(N, D)``.
         bits: information about each target alone, shape ``(N, D)``.
         targets: about all targets jointly, shape ``(N,)``; ``None`` where the prior of the targets alone has
@@ -156,6 +156,8 @@ def information_gain(
 ) -> InformationGain:
     """Return how many bits an observation tells about each target, about all jointly, and with nuisances.
 
+    Pixels of an unknown image have no figures of their own.
+
     The mean of log₂ q(θ | y) − log₂ p(θ) over simulations is at most the mutual information of parameters and
     observation, whatever the density q; it falls short by the divergence of q from the posterior. One bit
     halves what is possible. A negative mean says that the posterior is worse than the prior.
@@ -190,20 +192,26 @@ def information_gain(
     theta, y = fresh_simulations(problem, n, seed) if simulations is None else simulations
     if not len(theta):
         raise ValueError(f"n = {n}: no simulation has an observation that can be inferred; ask for more.")
-    shown = problem.space.subset(problem.targets)
+    number = len(problem.targets)
+    alone = [p.name for p in problem.space.subset(problem.targets).parameters if not p.field]
+    shown = problem.space.subset(alone) if alone else None
     bits, targets, every = [], [], []
     with seeded(seed):
         for truth, rows in zip(theta.split(_ROWS), y.split(_ROWS), strict=True):
-            own, q = truth[:, : len(shown)], fitted.target_posterior(rows)
-            draws = shown.to_latent(q.sample(torch.Size((samples,))).cpu())
-            bits.append(_log_ratios(shown, draws, shown.to_latent(own)))
+            own, q = truth[:, :number], fitted.target_posterior(rows)
+            if shown is not None:
+                draws = shown.to_latent(q.sample(torch.Size((samples,)))[..., : len(shown)].cpu())
+                bits.append(_log_ratios(shown, draws, shown.to_latent(own[:, : len(shown)])))
             targets.append(q.log_prob(own.to(fitted.device)).cpu())
             every.append(fitted.posterior(rows).log_prob(truth.to(fitted.device)).cpu())
     prior_of_targets, prior_of_every = log_priors(problem, theta)
+    single = theta[:, :0]
+    if shown is not None:
+        single = (torch.cat(bits) - _prior_ratios(problem, shown, theta, seed)) / math.log(2)
     return InformationGain(
-        problem.targets,
-        theta[:, : len(shown)],
-        (torch.cat(bits) - _prior_ratios(problem, shown, theta, seed)) / math.log(2),
+        tuple(alone),
+        theta[:, : len(alone)],
+        single,
         None if prior_of_targets is None else (torch.cat(targets) - prior_of_targets) / math.log(2),
         None if prior_of_every is None else (torch.cat(every) - prior_of_every) / math.log(2),
     )

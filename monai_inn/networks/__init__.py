@@ -1,5 +1,6 @@
 """Coupling flows, their ensembles and the encoders in front of them."""
 
+from monai_inn.lazy import lazy_attributes
 from monai_inn.networks.contracts import check_encoder, check_flow
 from monai_inn.networks.encoders.encoders import ConditionEncoder, QuantileHead, VectorEncoder
 from monai_inn.networks.encoders.whitening import Whitening
@@ -14,6 +15,7 @@ __all__ = [
     "ConditionalFlow",
     "Encoder",
     "FlowEnsemble",
+    "ImageFlow",
     "ParameterPosterior",
     "PosteriorNetwork",
     "QuantileHead",
@@ -24,3 +26,6 @@ __all__ = [
     "load_freia_state",
     "register",
 ]
+
+# Its features come from MONAI, which takes seconds to import.
+__getattr__ = lazy_attributes(__name__, {"ImageFlow": "images.flow"})

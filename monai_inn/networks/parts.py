@@ -62,7 +62,9 @@ def _ours() -> dict[str, str]:
     return {
         "adjusted_normal": f"{rooms}.flows.bases:AdjustedNormal",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
+        "field": f"{rooms}.images.rows:FieldEncoder",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",
+        "image_flow": f"{rooms}.images.rows:FieldFlow",
         "series": f"{rooms}.encoders.series:SeriesEncoder",
         "vector": f"{rooms}.encoders.encoders:VectorEncoder",
     }

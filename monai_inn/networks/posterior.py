@@ -231,7 +231,9 @@ def assemble(
             else None
         )
         test = None if explanation is None else Explanation(sum(groups), **explanation)
-    chosen: dict[str, Any] = {"kind": ConditionalFlow.kind, **_FLOW, **(flow or {})}
+    chosen: dict[str, Any] = {"kind": ConditionalFlow.kind, **(flow or {})}
+    if chosen["kind"] == ConditionalFlow.kind:
+        chosen = {**_FLOW, **chosen}
     sizes = {"in_channels": sum(groups), "condition_channels": encoder.out_channels, "groups": groups}
     posterior = build(chosen, **sizes, periodic=periodic, categories=categories, seed=seed)
     seen = encoder.summary(torch.zeros(1, num_density_features)).shape[-1]

@@ -101,6 +101,11 @@ class InverseProblem(abc.ABC):
         """What maps show: the targets, then the derived quantities."""
         return (*self.space.subset(self.targets).parameters, *self.derived)
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether some of what is unknown are pixels of an image."""
+        return any(p.field for p in self.parameters)
+
     def derive(self, theta: Tensor) -> Tensor:
         """Return the derived quantities ``(…, K)`` of targets, or of all parameters, ``(…, D)``.
 

@@ -64,6 +64,7 @@ class Parameter:
             and how many there are says which; its fraction says nothing.
         mean: mean of the Gaussian prior of an unbounded quantity, or of the logarithm of a log-normal one.
         sd: standard deviation of the same.
+        field: name of the image whose pixels this quantity is one of; empty for a number by itself.
 
     Raises:
         ValueError: if the bounds are not ordered, or do not fit the scale.
@@ -79,6 +80,7 @@ class Parameter:
     categories: tuple[str, ...] = ()
     mean: float = 0.0
     sd: float = 1.0
+    field: str = ""
 
     def __post_init__(self) -> None:
         if self.scale not in _SCALES:

@@ -113,7 +113,7 @@ def run_stage(
     parameters = [p for p in stage.module.parameters() if p.requires_grad]
     optimiser = Optimiser(parameters, stage.rate)
     average = [p.detach().clone() for p in parameters]
-    best, best_average, first, stale = math.inf, average, 0, 0
+    best, best_average, first, stale = math.inf, [a.clone() for a in average], 0, 0
     if resumed is not None:
         with reading():
             first, best, stale = resumed["step"], resumed["best"], resumed["stale"]
@@ -126,6 +126,8 @@ def run_stage(
     started = time.monotonic()
     limit = ranks.agreed(deadline - started)
     pace = Pace(first, stage.steps, limit)
+    if resumed is None:  # a closed-form start may be as good as it gets
+        best = ranks.agreed(_with_weights(parameters, average, stage.held_out))
     for step, batch in zip(range(first, stage.steps), stage.batches(first, stage.steps), strict=True):
         optimiser.zero_grad()
         own, part = ranks.share(batch, stage.axis)

@@ -34,7 +34,9 @@ def posterior_stage(
     net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
 ) -> Stage:
     """Maximum likelihood of the parameters given the features, in nats (flow's space)."""
-    whole = held_out.batch(min(_HELD_OUT_ROWS, len(held_out)), seed, "held out", 0)
+    size = min(recipe.batch_size, net.flow.step_rows)
+    rows = min(_HELD_OUT_ROWS, 16 * size, len(held_out))
+    whole = held_out.batch(rows, seed, "held out", 0)
     fixed = whole.features, whole.latent
 
     def nll(batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -43,13 +45,15 @@ def posterior_stage(
             return -net.posterior(features).log_prob(latent).mean()
 
     def make(step: int) -> tuple[Tensor, Tensor]:
-        batch = pool.batch(recipe.batch_size, seed, "posterior", step)
+        batch = pool.batch(size, seed, "posterior", step)
         return batch.features, batch.latent
 
+    def draw(number: int) -> tuple[Tensor, Tensor]:
+        batch = pool.batch(recipe.batch_size, seed, "posterior", _FIRST_BATCH - number)
+        return batch.latent, net.condition(batch.features)
+
     with torch.no_grad():
-        features, latent = make(_FIRST_BATCH)
-        condition = net.condition(features).T.unsqueeze(0)
-        net.flow.stack.initialise(latent.T.unsqueeze(0), Context(condition))
+        net.flow.initialise(draw)
     module = nn.ModuleList([net.encoder, net.flow])
     steps = recipe.posterior_steps
     rate = recipe.peak_rate(steps)
@@ -231,6 +235,8 @@ def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[
     observation = problem.observation
     missing = {"may_miss": True} if observation.may_miss else {}
     series = {"kind": "series", "channels": len(observation.names), "context": len(observation.context)}
+    if problem.has_fields:
+        return {"encoder": {"kind": "field"}, "flow": {"kind": "image_flow", "size": list(observation.size)}}
     own = dict(problem.encoder or (series if observation.kind == "series" else {}))
     if own.get("kind") == "series":
         return {"encoder": {**series, **own}, "density": SMALL_DENSITY}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.distributions import EnsembleDistribution, FlowDistribution
 from monai_inn.networks.flows.leading import LeadingStack
 from monai_inn.networks.flows.stacks import FlowStack
@@ -55,6 +56,7 @@ class ConditionalFlow(Part):
     """
 
     kind: ClassVar[str] = "conditional"
+    step_rows = 2**20  # of a training: any number will do
 
     def __init__(
         self,
@@ -85,6 +87,15 @@ class ConditionalFlow(Part):
     def forward(self, condition: Tensor | None = None) -> FlowDistribution:
         """Return the distribution given a condition ``(*batch, F)``, or none for an unconditional flow."""
         return FlowDistribution(self.stack, _checked(condition, self.condition_channels))
+
+    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+        """Set every ActNorm from a batch.
+
+        Args:
+            draw: from 0 to values and conditions, ``(N, D)`` and ``(N, F)``.
+        """
+        values, condition = draw(0)
+        self.stack.initialise(values.T.unsqueeze(0), Context(condition.T.unsqueeze(0)))
 
     def extra_repr(self) -> str:
         """Show sizes and coupling."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from monai_inn.networks.flows.bijections import SplineTransform
 from monai_inn.networks.flows.couplings import Context, Subnet
 
-__all__ = ["CategoryFlow", "CircleFlow"]
+__all__ = ["CategoryFlow", "CategoryLine", "CircleFlow"]
 
 _HARMONICS = 2
 _LAYERS = 3
@@ -139,39 +139,54 @@ class CategoryFlow(nn.Module):
 
     def embed(self, share: Tensor) -> Tensor:
         """Which class it is, one of ``K`` channels, ``(M, K, rows)``, of shares ``(M, rows)`` within ±½."""
-        index = self._index(share + 0.5)
+        index = _index(share + 0.5, self.num_categories)
         return nn.functional.one_hot(index, self.num_categories).movedim(-1, 1).to(share)
 
     def forward(self, share: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Shares of the prior to those of the posterior, both within ±½; log-determinant ``(M, rows)``."""
-        probability, below = self._shares(seen, context)
-        value = share + 0.5
-        index = self._index(value)
-        slope = self._at(probability, index)
-        inside = value * self.num_categories - index
-        log_det = (slope * self.num_categories).log()
-        return self._at(below, index) + inside * slope - 0.5, log_det
+        return CategoryLine(self.subnet(seen, context)).forward(share)
 
     def inverse(self, share: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
-        probability, below = self._shares(seen, context)
+        return CategoryLine(self.subnet(seen, context)).inverse(share)
+
+
+class CategoryLine:
+    """Shares of a flat prior over classes to those of their probabilities, and back.
+
+    Args:
+        logits: log probabilities up to a constant, ``(M, K, rows)``.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        probability = logits.softmax(1) + _LEAST
+        self.probability = probability / probability.sum(1, keepdim=True)
+        self.below = self.probability.cumsum(1) - self.probability
+        self.classes = logits.shape[1]
+
+    def forward(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of the prior to those of the posterior, within ±½, and log-determinant, ``(M, rows)``."""
         value = share + 0.5
-        index = (value.unsqueeze(1) >= below[:, 1:]).sum(1)
-        slope = self._at(probability, index)
-        inside = ((value - self._at(below, index)) / slope).clamp(0.0, 1 - 1e-6)
-        return (index + inside) / self.num_categories - 0.5, -(slope * self.num_categories).log()
+        index = _index(value, self.classes)
+        slope = self._at(self.probability, index)
+        inside = value * self.classes - index
+        return self._at(self.below, index) + inside * slope - 0.5, (slope * self.classes).log()
 
-    def _shares(self, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Probability of each class, and of all before it, ``(M, K, rows)``."""
-        probability = self.subnet(seen, context).softmax(1) + _LEAST
-        probability = probability / probability.sum(1, keepdim=True)
-        return probability, probability.cumsum(1) - probability
-
-    def _index(self, value: Tensor) -> Tensor:
-        return (value * self.num_categories).long().clamp(0, self.num_categories - 1)
+    def inverse(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo ``forward``."""
+        value = share + 0.5
+        index = (value.unsqueeze(1) >= self.below[:, 1:]).sum(1)
+        slope = self._at(self.probability, index)
+        inside = ((value - self._at(self.below, index)) / slope).clamp(0.0, 1 - 1e-6)
+        return (index + inside) / self.classes - 0.5, -(slope * self.classes).log()
 
     @staticmethod
     def _at(values: Tensor, index: Tensor) -> Tensor:
         """Entry ``index (M, rows)`` of ``(M, K, rows)``; one member's rows may stand for those of all."""
         whole = values.expand(len(index), -1, index.shape[1])
         return whole.gather(1, index.unsqueeze(1)).squeeze(1)
+
+
+def _index(value: Tensor, classes: int) -> Tensor:
+    """Number of the class that a share of the prior, between 0 and 1, stands for."""
+    return (value * classes).long().clamp(0, classes - 1)

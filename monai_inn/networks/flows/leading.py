@@ -18,7 +18,7 @@ from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.heads import CategoryFlow, CircleFlow
 from monai_inn.networks.flows.stacks import FlowStack, check_kinds
 
-__all__ = ["LeadingStack"]
+__all__ = ["LeadingStack", "normal_score", "turn_of"]
 
 _LEAST_SHARE = 1e-6  # of a turn, nearer to the cut than which float32 cannot say where
 
@@ -98,7 +98,7 @@ class LeadingStack(nn.Module):
         if self.rest is not None:
             seen = x[:, :0]
             for channel, head in self._heads():
-                seen = torch.cat([seen, head.embed(_turn(x[:, channel]))], 1)
+                seen = torch.cat([seen, head.embed(turn_of(x[:, channel]))], 1)
             self.rest.initialise(x[:, list(self.others)], _with(context, seen))
 
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -115,9 +115,9 @@ class LeadingStack(nn.Module):
         columns: dict[int, Tensor] = {}
         seen = values[:, :0]
         for channel, head in self._heads():
-            share = _turn(values[:, channel])
+            share = turn_of(values[:, channel])
             moved, change = (head.inverse if is_inverse else head.forward)(share, seen, context)
-            columns[channel] = _normal(moved)
+            columns[channel] = normal_score(moved)
             log_det = log_det + change + _log_normal(values[:, channel]) - _log_normal(columns[channel])
             seen = torch.cat([seen, head.embed(moved if is_inverse else share)], 1)
         others = [channel for channel in self.others if channel < values.shape[1]]
@@ -148,13 +148,13 @@ class LeadingStack(nn.Module):
         return max(weight.shape[1] for name, weight in self.named_parameters() if ".weights." in name)
 
 
-def _turn(x: Tensor) -> Tensor:
-    """Share of a turn within ±½ of a normal score."""
+def turn_of(x: Tensor) -> Tensor:
+    """Return the share of a turn, within ±½, of a normal score."""
     return torch.special.ndtr(x) - 0.5
 
 
-def _normal(turn: Tensor) -> Tensor:
-    """Normal score of a share of a turn within ±½."""
+def normal_score(turn: Tensor) -> Tensor:
+    """Return the normal score of a share of a turn within ±½."""
     return torch.special.ndtri((turn + 0.5).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE))
 
 

@@ -1,0 +1,158 @@
+"""Distribution of images that an image flow makes of observations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from monai_inn.networks.flows.distributions import shape_of_samples
+from monai_inn.networks.kernels.chunks import full_precision
+from monai_inn.problems.base import SampleShape
+
+if TYPE_CHECKING:
+    from monai_inn.networks.images.flow import ImageFlow, Seen
+
+__all__ = ["ImageDistribution"]
+
+_VALUES = 1 << 20  # of images that go through the couplings at once while nothing is trained
+
+
+class ImageDistribution(Distribution):
+    """Density over images ``(C, *size)`` for a batch of observations; log densities are in nats.
+
+    Latents are standard normal rows ``(…, n)``, those of the coarsest level first.
+
+    Args:
+        flow: the flow.
+        condition: observations ``(*batch, F, *size)``.
+        label: their classes ``(*batch,)``, or ``None``.
+        coarser: of so many levels only the coarse image is asked for.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real
+    has_rsample = True
+
+    def __init__(
+        self, flow: ImageFlow, condition: Tensor, label: Tensor | None = None, coarser: int = 0
+    ) -> None:
+        self._flow, self._condition, self._label, self._coarser = flow, condition, label, coarser
+        dims = flow.spatial_dims
+        batch = condition.shape[: -dims - 1]
+        event = torch.Size([flow.in_channels, *(n // 2**coarser for n in flow.size)])
+        super().__init__(batch, event, validate_args=False)
+
+    def coarse(self, levels: int) -> ImageDistribution:
+        """Return the exact distribution of the means of blocks of ``2^levels`` pixels along each axis.
+
+        It costs the coarser levels alone.
+
+        Raises:
+            ValueError: if the flow has not as many levels.
+        """
+        if not 0 <= levels < self._flow.levels:
+            raise ValueError(f"levels = {levels}; this flow has {self._flow.levels}, so give fewer.")
+        return ImageDistribution(self._flow, self._condition, self._label, levels)
+
+    def expand(self, batch_shape: SampleShape, _instance: object = None) -> ImageDistribution:
+        """Return the same density with the batch expanded, as ``torch.Tensor.expand`` does."""
+        condition = self._condition.expand(*batch_shape, *self._condition.shape[len(self.batch_shape) :])
+        label = None if self._label is None else self._label.expand(*batch_shape)
+        return ImageDistribution(self._flow, condition, label, self._coarser)
+
+    def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
+        """Draw images ``(*sample_shape, *batch, C, *size)`` that gradients flow through."""
+        shape = shape_of_samples(sample_shape)
+        rows = math.prod(self.batch_shape)
+        latent = self._condition.new_empty(shape.numel(), rows, self.event_shape.numel()).normal_()
+        return self.push(latent).reshape(*shape, *self.batch_shape, *self.event_shape)
+
+    def push(self, latent: Tensor) -> Tensor:
+        """Return the images that belong to standard normal latents.
+
+        Args:
+            latent: shape ``(S, N, n)`` with ``N`` the number of observations, or ``(S, 1, n)`` for latents
+                that all observations share.
+
+        Returns:
+            Images ``(S, N, C, *size)``.
+        """
+        seen, label = self.seen, self._labels
+        rows = len(seen.mean)
+        shapes = self._flow.latent_shapes(self._coarser)
+
+        def images(part: Tensor) -> tuple[Tensor]:
+            whole = part.expand(-1, rows, -1).flatten(0, 1)
+            levels = whole.split([math.prod(shape) for shape in shapes], 1)
+            latents = [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
+            made = self._flow.of_latent(latents, seen, _repeated(label, len(part)), self._coarser)
+            return (made.unflatten(0, (len(part), rows)) / self._block,)
+
+        return self._in_pieces(images, latent)[0]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats of images that broadcast with ``(…, *batch, C, *size)``, ``(…, *batch)``."""
+        return self.latent_with_log_prob(value)[1]
+
+    def latent(self, value: Tensor) -> Tensor:
+        """Return the standard normal latents ``(…, *batch, n)`` of images; undoes ``push``."""
+        return self.latent_with_log_prob(value)[0]
+
+    def latent_with_log_prob(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``latent`` and ``log_prob`` do, in one pass."""
+        size = self.event_shape
+        if value.shape[-len(size) :] != size:
+            raise ValueError(f"images have the shape {tuple(value.shape)}, expected (…, {tuple(size)}).")
+        shape = torch.broadcast_shapes(value.shape[: -len(size)], self.batch_shape)
+        extra = len(shape) - len(self.batch_shape)
+        if shape[extra:] != self.batch_shape:
+            return self.expand(shape[extra:]).latent_with_log_prob(value)
+        rows = value.expand(*shape, *size).reshape(-1, math.prod(self.batch_shape), *size)
+        latent, log_det = self._in_pieces(self._latents, rows)
+        normal = -0.5 * latent.square().sum(-1) - 0.5 * latent.shape[-1] * math.log(2 * math.pi)
+        return latent.reshape(*shape, -1), (normal + log_det).reshape(shape)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What the samples share."""
+        flow = self._flow
+        rows = self._condition.reshape(-1, flow.condition_channels, *flow.size)
+        with full_precision(rows.device, trained=flow):
+            return flow.see(rows)
+
+    @property
+    def _labels(self) -> Tensor | None:
+        return None if self._label is None else self._label.reshape(-1)
+
+    @property
+    def _block(self) -> float:
+        """What a coarse value is over the mean of its block."""
+        return float(2 ** (self._coarser * self._flow.spatial_dims / 2))
+
+    def _latents(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents ``(S, N, n)`` and log-determinants ``(S, N)`` of images ``(S, N, C, *size)``."""
+        images, rows = part.flatten(0, 1) * self._block, part.shape[1]
+        label = _repeated(self._labels, len(part))
+        latents, log_det = self._flow.to_latent(images, self.seen, label, self._coarser)
+        whole = torch.cat([latent.flatten(1) for latent in latents], 1)
+        log_det = log_det + math.log(self._block) * whole.shape[1]
+        return whole.unflatten(0, (-1, rows)), log_det.unflatten(0, (-1, rows))
+
+    def _in_pieces(self, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor) -> list[Tensor]:
+        """Apply a function to rows ``(S, N, …)``, a few samples at a time while nothing is recorded."""
+        with full_precision(rows.device, trained=self._flow):
+            if torch.is_grad_enabled():
+                return list(function(rows))
+            each = math.prod(self.batch_shape) * self.event_shape.numel()
+            found = [function(part) for part in rows.split(max(1, _VALUES // max(each, 1)))]
+            return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+
+def _repeated(label: Tensor | None, times: int) -> Tensor | None:
+    return None if label is None else label.repeat(times)

@@ -1,0 +1,204 @@
+"""Unknown images whose posteriors are known: a Gaussian field, and one with a lesion or without."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.base import Prior, SampleShape
+from monai_inn.problems.known import WhiteNoise, check_positive
+
+__all__ = ["GaussianField", "LesionField", "LesionPosterior", "StationaryNormal"]
+
+_CORNER = 3.0  # waves across the image from which on power falls
+_FALL = 1.5
+
+
+class StationaryNormal(Prior):
+    """Gaussian density of square images, the same at every place up to its mean; event shape ``(D,)``.
+
+    Args:
+        mean: mean images, flattened, ``(*batch, D)``.
+        spectrum: variance of each frequency of the discrete Fourier transform of norm ``"ortho"``,
+            ``(side, side)``, float64.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+
+    def __init__(self, mean: Tensor, spectrum: Tensor) -> None:
+        self.mean_image, self.spectrum = mean, spectrum
+        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
+
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draw images ``(*sample_shape, *batch, D)``."""
+        shape = (*sample_shape, *self.batch_shape, *self.event_shape)
+        white = torch.randn(shape, generator=generator, dtype=self.mean_image.dtype)
+        return self.mean_image + filtered(white.to(self.mean_image), self.spectrum.sqrt())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats of images ``(…, D)``, shape ``(…)``."""
+        white = filtered(value - self.mean_image, self.spectrum.rsqrt())
+        constant = 0.5 * float(self.spectrum.log().sum()) + 0.5 * value.shape[-1] * math.log(2 * math.pi)
+        return -0.5 * white.square().sum(-1) - constant
+
+
+def filtered(images: Tensor, response: Tensor) -> Tensor:
+    """Return images ``(…, D)`` with each frequency multiplied by a real response ``(side, side)``."""
+    square = images.unflatten(-1, response.shape)
+    values = torch.fft.fft2(square, norm="ortho") * response.to(square)
+    return torch.fft.ifft2(values, norm="ortho").real.flatten(-2)
+
+
+class GaussianField(WhiteNoise):
+    """Blurred and noisy image of a Gaussian random field.
+
+    The field has unit variance and the power ``∝ (1 + (k / 3)²)^{−3/2}`` at ``k`` waves across the image,
+    and goes on at the opposite border. Its posterior is Gaussian, with the mean of Wiener's filter and at
+    each frequency the variance ``S σ² / (h² S + σ²)``.
+
+    Args:
+        side: pixels along each axis.
+        blur_px: standard deviation of the Gaussian blur, pixels.
+        noise_sd: standard deviation of the noise of each pixel.
+
+    Raises:
+        ValueError: if a number is not positive.
+    """
+
+    name: ClassVar[str] = "gaussian_field"
+
+    def __init__(self, side: int = 32, blur_px: float = 1.0, noise_sd: float = 0.3) -> None:
+        self.side, self.blur_px = int(check_positive("side", side)), check_positive("blur_px", blur_px)
+        self.noise_sd = check_positive("noise_sd", noise_sd)
+        wave = torch.fft.fftfreq(self.side, 1 / self.side, dtype=torch.float64)
+        square = wave.square()[:, None] + wave.square()
+        power = (1 + square / _CORNER**2) ** -_FALL
+        self.spectrum = power / power.mean()
+        self.blur = torch.exp(-2 * (math.pi * self.blur_px / self.side) ** 2 * square)
+        self.observation = Observation.image((self.side, self.side), "brightness")
+        self.parameters = self._pixels()
+        self.targets = self.space.names
+
+    def _pixels(self) -> tuple[Parameter, ...]:
+        places = [(i + 1, j + 1) for i in range(self.side) for j in range(self.side)]
+        about = "value of the field"
+        return tuple(
+            Parameter(f"field {i} {j}", "1", -math.inf, math.inf, about, field="field") for i, j in places
+        )
+
+    @property
+    def prior(self) -> Distribution:
+        """Density of the field, ``(D,)``."""
+        return StationaryNormal(torch.zeros(self.side**2), self.spectrum)
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return the blurred images ``(…, D)`` of fields ``(…, D)``."""
+        return filtered(theta, self.blur)
+
+    def reference_posterior(self, y: Tensor) -> StationaryNormal:
+        """Return the exact posterior of observations ``(…, D)``."""
+        variance = self.blur**2 * self.spectrum + self.noise_sd**2
+        mean = filtered(y, self.blur * self.spectrum / variance)
+        return StationaryNormal(mean, self.spectrum * self.noise_sd**2 / variance)
+
+
+class LesionField(GaussianField):
+    """A Gaussian field that holds a lesion, with a probability of one half, in its middle.
+
+    The first parameter says which class it is; the lesion is a Gaussian blob of known height and width. The
+    posterior is a mixture of two Gaussians, whose shares follow from the evidence of either class.
+
+    Args:
+        side: pixels along each axis.
+        blur_px: standard deviation of the Gaussian blur, pixels.
+        noise_sd: standard deviation of the noise of each pixel.
+        height: of the lesion over the field, standard deviations of the field.
+        width_px: standard deviation of the lesion, pixels.
+
+    Raises:
+        ValueError: if a number is not positive.
+    """
+
+    name: ClassVar[str] = "lesion_field"
+
+    def __init__(
+        self,
+        side: int = 32,
+        blur_px: float = 1.0,
+        noise_sd: float = 0.3,
+        height: float = 1.0,
+        width_px: float = 2.0,
+    ) -> None:
+        super().__init__(side, blur_px, noise_sd)
+        self.height, self.width_px = check_positive("height", height), check_positive("width_px", width_px)
+        distance = torch.arange(self.side, dtype=torch.float64) - self.side // 2
+        along = torch.exp(-0.5 * (distance / self.width_px).square())
+        self.lesion = self.height * torch.outer(along, along).flatten()
+        which = Parameter("lesion", "1", 0.0, 2.0, "whether there is a lesion", categories=("no", "yes"))
+        self.parameters = (which, *self.parameters)
+        self.targets = ("lesion",)
+
+    @property
+    def prior(self) -> Distribution:
+        """Density of class and field, ``(1 + D,)``."""
+        return LesionPosterior(super().prior, self.lesion, torch.tensor(0.0))
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return the blurred images ``(…, D)`` of class and field ``(…, 1 + D)``."""
+        return super().forward(theta[..., 1:])
+
+    def reference_posterior(self, y: Tensor) -> LesionPosterior:  # type: ignore[override]
+        """Return the exact posterior of observations ``(…, D)``."""
+        variance = self.blur**2 * self.spectrum + self.noise_sd**2
+        seen = filtered(self.lesion, self.blur)
+        weight = filtered(seen, 1 / variance).to(y)
+        log_odds = ((y - seen.to(y) / 2) * weight).sum(-1)
+        gain = self.blur * self.spectrum / variance
+        left = self.lesion - filtered(seen, gain)
+        return LesionPosterior(super().reference_posterior(y), left, log_odds)
+
+
+class LesionPosterior(Prior):
+    """Mixture of two Gaussian fields; event shape ``(1 + D,)``, the class first.
+
+    Args:
+        without: density of images without a lesion, ``(D,)`` for a batch of observations.
+        lesion: what a lesion adds to their mean, ``(D,)``.
+        log_odds: of a lesion, ``(*batch,)``.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+
+    def __init__(self, without: Distribution, lesion: Tensor, log_odds: Tensor) -> None:
+        self.without, self.lesion, self.log_odds = without, lesion, log_odds
+        super().__init__(without.batch_shape, torch.Size([len(lesion) + 1]), validate_args=False)
+
+    @property
+    def probability(self) -> Tensor:
+        """Probability of a lesion, ``(*batch,)``."""
+        return self.log_odds.sigmoid()
+
+    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draw class and image, ``(*sample_shape, *batch, 1 + D)``."""
+        without = self.without
+        assert isinstance(without, Prior)
+        image = without.sample(sample_shape, generator)
+        u = torch.rand(image.shape[:-1], generator=generator, dtype=image.dtype).to(image)
+        share = torch.rand(image.shape[:-1], generator=generator, dtype=image.dtype).to(image)
+        is_there = (u < self.probability).to(image)
+        number = (is_there + share.clamp_max(1 - 1e-6)).unsqueeze(-1)
+        return torch.cat([number, image + is_there.unsqueeze(-1) * self.lesion.to(image)], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats of class and image ``(…, 1 + D)``, shape ``(…)``."""
+        is_there = (value[..., 0] >= 1).to(value)
+        image = value[..., 1:] - is_there.unsqueeze(-1) * self.lesion.to(value)
+        sign = 2 * is_there - 1
+        return torch.nn.functional.logsigmoid(sign * self.log_odds) + self.without.log_prob(image)
