@@ -1,0 +1,118 @@
+"""Flows of images beside posteriors that are known.
+
+    python benchmarks/images.py [--side 32] [--steps 300]
+
+For a Gaussian field: divergence from the exact posterior in nats a pixel, and the variance of samples over
+the exact one at every frequency. For a field with a lesion or without: the error of its probability, the
+share of samples with one, and the divergence. Images a second of sampling, and how long the same
+convolutions take alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+
+import torch
+from torch import Tensor
+
+import monai_inn as mi
+from monai_inn.inferers import FittedPosterior
+from monai_inn.networks.images.rows import FieldDistribution, FieldFlow
+from monai_inn.problems import InverseProblem
+from monai_inn.testproblems.fields import GaussianField, LesionField
+from monai_inn.training import Recipe
+
+_CASES, _SAMPLES = 1000, 2000
+
+
+def main() -> None:
+    """Print one line for each figure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--side", type=int, default=32, help="pixels along each axis")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the couplings")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    for problem in (GaussianField(options.side), LesionField(options.side)):
+        report(problem, options.steps, options.seed)
+
+
+def report(problem: InverseProblem, steps: int, seed: int) -> None:
+    """Train a problem's flow and print what is measured of it."""
+    recipe = Recipe(
+        num_simulations=50_000,
+        posterior_steps=steps,
+        density_steps=100,
+        measured=256,
+        guard=1000,
+        held_out=1024,
+    )
+    began = time.process_time()
+    fitted = mi.fit(problem, recipe=recipe, coupling="affine", seed=seed)
+    print(f"{problem.name}: trained in {(time.process_time() - began) / 60:.1f} processor minutes")
+    theta, y = problem.simulate(_CASES, seed + 12345)
+    flow = fitted.network.flow
+    assert isinstance(flow, FieldFlow)
+    divergence(problem, fitted, theta, y)
+    exact = problem.reference_posterior(y.double())
+    with torch.no_grad():
+        if flow.has_class:
+            probability = flow(y).class_probability[:, 1]
+            error = (probability - exact.probability).abs()
+            print(f"  probability of a lesion: mean error {error.mean():.4f}, largest {error.max():.4f}")
+            drawn = torch.cat([flow(row[None]).leading(1).sample((_SAMPLES,)) for row in y[:50]], 1)
+            share = (drawn > 0).float().mean((0, 2))
+            print(
+                f"  samples with one: mean difference from it {(share - probability[:50]).abs().mean():.4f}"
+            )
+        else:
+            ratios(flow(y[:1]), exact.spectrum)
+        speed(flow(y[:1]), flow)
+
+
+def divergence(problem: InverseProblem, fitted: FittedPosterior, theta: Tensor, y: Tensor) -> None:
+    """Print the mean of log p − log q over simulations, with its standard error."""
+    with torch.no_grad():
+        parts = zip(theta.split(100), y.split(100), strict=True)
+        learned = torch.cat([fitted.posterior(rows).log_prob(truth) for truth, rows in parts])
+    gap = (problem.reference_posterior(y.double()).log_prob(theta.double()) - learned) / theta.shape[1]
+    print(f"  divergence {gap.mean():.6f} ± {gap.std() / math.sqrt(len(gap)):.6f} nats a pixel")
+
+
+def ratios(q: FieldDistribution, spectrum: Tensor) -> None:
+    """Print the least and the largest variance of samples over the exact one, over rings of frequencies."""
+    side = len(spectrum)
+    values = torch.fft.fft2(q.sample((_SAMPLES,))[:, 0].double().unflatten(-1, spectrum.shape), norm="ortho")
+    ratio = (values - values.mean(0)).abs().square().sum(0) / (_SAMPLES - 1) / spectrum
+    wave = torch.fft.fftfreq(side, 1 / side)
+    ring = (wave[:, None].square() + wave.square()).sqrt().round()
+    rings = [(int((ring == k).sum()), float(ratio[ring == k].mean())) for k in range(1, side // 2)]
+    # A ring of n frequencies, two of which share a number, has n / 2 · 2 degrees of freedom a sample.
+    noise = max(abs(value - 1) / math.sqrt(2 / (count * _SAMPLES)) for count, value in rings)
+    low, high = min(value for _, value in rings), max(value for _, value in rings)
+    print(f"  variance of samples over the exact one: {low:.3f} to {high:.3f}, {noise:.1f} sd of sampling")
+
+
+def speed(q: FieldDistribution, flow: FieldFlow) -> None:
+    """Print images a second, and the share of the time that their convolutions alone take."""
+    latent = torch.randn(256, 1, flow.config["in_channels"])
+    q.push(latent[:16])
+    began = time.perf_counter()
+    q.push(latent)
+    whole = time.perf_counter() - began
+    parts = []
+    for couplings, shape in zip(flow.image.couplings, flow.image.latent_shapes(0), strict=True):
+        for subnet in couplings.subnets:  # type: ignore[union-attr]
+            own = torch.randn(256, subnet.own.in_channels, *shape[1:])  # type: ignore[union-attr]
+            began = time.perf_counter()
+            hidden = subnet.own(own)  # type: ignore[operator, union-attr]
+            subnet.out(subnet.middle(hidden))  # type: ignore[operator, union-attr]
+            parts.append(time.perf_counter() - began)
+    print(f"  {256 / whole:.0f} samples a second; convolutions alone take {sum(parts) / whole:.0%} of it")
+
+
+if __name__ == "__main__":
+    main()
