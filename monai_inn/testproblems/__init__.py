@@ -10,6 +10,9 @@ _CLASSES = {
     "inverse_kinematics": "planar:InverseKinematics",
     "linear_gaussian": "gaussian:LinearGaussian",
     "linear_trend": "series:LinearTrend",
+    "outbreak": "outbreaks:Outbreak",
+    "reported_cases": "outbreaks:ReportedCases",
+    "ricker": "daily:Ricker",
     "slcp": "slcp:SimpleLikelihood",
     "two_moons": "planar:TwoMoons",
 }
