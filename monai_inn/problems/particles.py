@@ -1,9 +1,9 @@
 """The likelihood of a series whose states nobody sees, estimated by a bootstrap particle filter.
 
 States are simulated one entry ahead, weighted by how well each explains the entry, and resampled. The product
-of the mean weights is an unbiased estimate of the likelihood for any number of particles. A sampler that keeps
-an estimate with its parameters, as ``tempered_samples`` does, is therefore exact: it samples the parameters and
-the filter's random numbers jointly.
+of the mean weights is an unbiased estimate of the likelihood for any number of particles. A sampler that
+keeps an estimate with its parameters, as ``tempered_samples`` does, is therefore exact: it samples the
+parameters and the filter's random numbers jointly.
 
 Source: Gordon, Salmond and Smith, Novel approach to nonlinear/non-Gaussian Bayesian state estimation, 1993;
 Andrieu and Roberts, The pseudo-marginal approach, 2009; Duan and Fulop, Density-tempered marginalized

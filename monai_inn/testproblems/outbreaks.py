@@ -24,8 +24,8 @@ class Outbreak(KnownPosterior):
 
     There are ``N`` = 1,000 people, ten of them infected. On each day new infections are
     ``Binomial(S, 1 − exp(−β I / N))`` and recoveries ``Binomial(I, 1 − exp(−γ))``. Both are observed on the
-    first 5 to ``most`` days. The likelihood is then a product of binomials of which each rate has its own, and
-    the exact posterior is two tables.
+    first 5 to ``most`` days. The likelihood is then a product of binomials of which each rate has its own,
+    and the exact posterior is two tables.
 
     Args:
         most: largest number of days.
