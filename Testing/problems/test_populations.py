@@ -14,7 +14,7 @@ from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import Epidemic, Outbreak, ReportedCases, Ricker, check_problem
 from monai_inn.problems.particles import particle_log_likelihood
 
-CASES = 150
+CASES = 100
 ESTIMATES = 4000
 
 

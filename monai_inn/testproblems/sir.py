@@ -93,34 +93,33 @@ class Epidemic(KnownPosterior):
             return super().draw_context(n, generator)
         there = torch.arange(self.most) < few_or_many(n, 1, self.most, generator)
         until = 1 + _LAST * torch.rand(n, 1, generator=generator)
-        days = (until * torch.rand(n, self.most, generator=generator)).floor()
+        days = (until * torch.rand(n, self.most, generator=generator)).floor().clamp_max(_LAST)
         days = torch.where(there, days, torch.inf).sort(1).values
         return torch.where(there, days, torch.nan)
 
     def forward(self, theta: Tensor) -> Tensor:
-        """Return the expected counts ``(…, 10)``, or ``(…, most)`` at even times, of rates ``(…, 2)``."""
-        days = _DAYS if self.most is None else torch.linspace(0, _LAST, self.most).round()
-        return self._expected(theta, torch.as_tensor(days).expand(*theta.shape[:-1], -1))
+        """Return the expected counts ``(…, 10)``, or ``(…, most)``, at even times, of rates ``(…, 2)``."""
+        days = torch.linspace(0, _LAST, self.observation.num_values).round()
+        return self.forward_with_context(theta, days.expand(*theta.shape[:-1], -1))
 
     def forward_with_context(self, theta: Tensor, context: Tensor) -> Tensor:
-        """Return the expected counts on days ``(…, most)``, NaN for NaN."""
-        return self.forward(theta) if self.most is None else self._expected(theta, context)
-
-    def _expected(self, theta: Tensor, days: Tensor) -> Tensor:
+        """Return the expected counts on days ``(…, most)``, NaN for NaN; on the ten days without any."""
+        if not context.shape[-1]:
+            return self.forward(theta)
         contact, recovery = split_parameters(theta, self.space)
-        infected = _infected(contact.flatten(), recovery.flatten(), days.reshape(-1, days.shape[-1]))
-        return (_TESTED * infected).reshape(days.shape).to(theta.dtype)
+        infected = _infected(contact.flatten(), recovery.flatten(), context.reshape(-1, context.shape[-1]))
+        return (_TESTED * infected).reshape(context.shape).to(theta.dtype)
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw binomial counts with expected counts ``(…, 10)``; days and what is missing stay."""
-        expected, days = y[..., : self.observation.num_values], y[..., self.observation.num_values :]
+        expected, days = y.tensor_split([self.observation.num_values], -1)
         share = (expected.nan_to_num(0.0) / _TESTED).clamp(0, 1)
         count = torch.binomial(torch.full_like(share, _TESTED), share, generator=generator)
         return torch.cat([torch.where(expected.isnan(), torch.nan, count), days], -1)
 
     def features(self, y: Tensor) -> Tensor:
         """Return √ of the counts ``(…, 10)``, whose noise hardly depends on their size; days stay."""
-        counts, days = y[..., : self.observation.num_values], y[..., self.observation.num_values :]
+        counts, days = y.tensor_split([self.observation.num_values], -1)
         return torch.cat([counts.clamp_min(0).sqrt(), days], -1)
 
     def is_valid(self, y: Tensor) -> Tensor:
@@ -133,8 +132,8 @@ class Epidemic(KnownPosterior):
         """Counts of one observation, without those that are missing, and their days."""
         if self.most is None:
             return y, _DAYS
-        there = y[: self.most].isfinite()
-        return y[: self.most][there], tuple(y[self.most :][there].long().tolist())
+        counts, days = y.split(self.most)
+        return counts[counts.isfinite()], tuple(days[counts.isfinite()].long().tolist())
 
     def _grid(self, y: Tensor, cells: int = 128) -> Grid:
         """Posterior of the standardised log rates on a grid."""
@@ -152,15 +151,15 @@ class Epidemic(KnownPosterior):
         return refined_grid(log_density, coarse, cells)
 
     def log_evidence(self, y: Tensor) -> float:
-        """Log probability of the counts ``(10,)`` under the prior predictive law, nats."""
+        """Log probability of one observation ``(C,)`` under the prior predictive law, nats."""
         return self._grid(y.cpu().double()).log_evidence
 
     def draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Return samples ``(n, 2)`` given one observation ``(10,)``."""
+        """Return samples ``(n, 2)`` given one observation ``(C,)``."""
         return self.space.inverse(self._grid(y).sample(n))
 
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
-        """Return the log density of counts ``(10,)`` given rates ``(n, 2)``, nats, ``(n,)``."""
+        """Return the log density of an observation ``(C,)`` given rates ``(n, 2)``, nats, ``(n,)``."""
         first, second = self.space.to_latent(theta).unbind(1)
         counts, days = self._counted(y)
         return _log_likelihood(counts, *_interpolated(first, second, days, grid=False))
@@ -237,10 +236,8 @@ def _interpolated(
     Without ``grid`` for pairs of rates, ``(n, T)``.
     """
     start = first.new_full((len(first), len(second)) if grid else first.shape, math.log(_INFECTED_AT_START))
-    found = [
-        torch.from_numpy(_spline(day)(first.numpy(), second.numpy(), grid=grid)) if day else start
-        for day in days
-    ]
+    at = first.numpy(), second.numpy()
+    found = [torch.from_numpy(_spline(day)(*at, grid=grid)) if day else start for day in days]
     log_share = torch.stack(found, -1).clamp_max(-1e-16)
     return log_share, torch.log1p(-log_share.exp())
 
