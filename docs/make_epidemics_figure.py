@@ -7,64 +7,54 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 import monai_inn
-from monai_inn.problems import ReportedCases
+from monai_inn.problems import Outbreak
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "benchmarks"))
 
-from epidemics import first_counts, weighted  # noqa: E402
+from epidemics import first_counts  # noqa: E402
 
-TRUTH = (0.35, 0.12, 0.4, 4.0)
+TRUTH = (0.35, 0.12)
 LEVELS = torch.tensor([0.05, 0.5, 0.95])
-NUMBERS, REFERENCE = range(5, 81), (10, 20, 30, 40, 50, 60, 70, 80)
-SHOWN = {
-    "contact_rate": "contact rate, 1/day",
-    "recovery_rate": "recovery rate, 1/day",
-    "reported": "share reported",
-    "delay": "mean delay, days",
-}
-ENDS = ((0.15, 0.75), (0.06, 0.22), (0.0, 1.0), (0.0, 10.0))
+NUMBERS, EXACT = range(5, 71), range(5, 71, 5)
+LABELS = ("contact rate, 1/day", "recovery rate, 1/day")
+ENDS = ((0.15, 0.75), (0.05, 0.25))
+DRAWS = 4000
 
 
 def main(folder: str) -> None:
     """Write docs/images/epidemics.png."""
-    problem = ReportedCases(particles=256)
+    problem = Outbreak()
     fitted = monai_inn.load(Path(folder) / problem.name)
-    torch.manual_seed(5)
-    days = torch.arange(1.0, problem.most + 1)
-    y = problem.noise(torch.cat([problem.forward(torch.tensor(TRUTH)), days]))
-    figure = Figure(figsize=(12.5, 3.1), layout="constrained")
-    axes = figure.subplots(1, 5)
-    axes[0].bar(days, y[: problem.most], width=1.0, color="0.6")
-    axes[0].set(xlabel="day", title="reported cases")
+    torch.manual_seed(3)
+    y = problem.forward(torch.tensor(TRUTH))
+    figure = Figure(figsize=(11.5, 3.4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    days = torch.arange(1, problem.most + 1)
+    for events, label, colour in zip(
+        y.reshape(-1, 2).T, ("infections", "recoveries"), ("k", "0.6"), strict=True
+    ):
+        axes[0].plot(days, events, color=colour, lw=1.2, label=label)
+    axes[0].set(xlabel="day", title="people a day", xlim=(0, NUMBERS[-1]))
+    axes[0].legend(fontsize=8)
     with torch.no_grad():
         rows = torch.stack([first_counts(problem, y, number) for number in NUMBERS])
-        bands = fitted.posterior(rows).sample((4000,)).quantile(LEVELS, 0)
-    exact = [_quantiles(*weighted(fitted, problem, first_counts(problem, y, n))) for n in REFERENCE]
-    points = problem.space.inverse(torch.stack(exact, 1))
-    for d, (axis, label) in enumerate(zip(axes[1:], SHOWN.values(), strict=True)):
+        bands = fitted.posterior(rows).sample((DRAWS,)).quantile(LEVELS, 0)
+    rows = torch.stack([first_counts(problem, y, number) for number in EXACT])
+    points = problem.reference_posterior(rows).sample((DRAWS,)).quantile(LEVELS, 0)
+    for d, axis in enumerate(axes[1:]):
         low, middle, high = bands[..., d]
         axis.fill_between(NUMBERS, low, high, color="#0072b2", alpha=0.25, lw=0, label="network, 90 %")
         axis.plot(NUMBERS, middle, color="#0072b2", lw=1.5)
         low, middle, high = points[..., d]
         errors = torch.stack([middle - low, high - middle])
-        axis.errorbar(REFERENCE, middle, errors, fmt="o", ms=3, color="#d55e00", lw=1, label="particles")
+        axis.errorbar(EXACT, middle, errors, fmt="o", ms=3, color="#d55e00", lw=1, label="exact, 90 %")
         axis.axhline(TRUTH[d], color="0.3", ls="--", lw=1)
-        axis.set(xlabel="days seen", title=label, ylim=ENDS[d])
+        axis.set(xlabel="days seen", title=LABELS[d], ylim=ENDS[d])
     axes[1].legend(fontsize=8)
     figure.savefig(HERE / "images" / "epidemics.png", dpi=100, facecolor="white")
-
-
-def _quantiles(latent: Tensor, weight: Tensor) -> Tensor:
-    """Weighted quantiles ``(3, D)`` of rows ``(S, D)``."""
-    order = latent.argsort(0)
-    mass = weight[order].cumsum(0).T.contiguous()
-    levels = LEVELS.to(mass).expand(len(mass), -1).contiguous()
-    place = torch.searchsorted(mass, levels).clamp_max(len(weight) - 1)
-    return latent.gather(0, order).gather(0, place.T)
 
 
 if __name__ == "__main__":
