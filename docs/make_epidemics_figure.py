@@ -20,7 +20,7 @@ TRUTH = (0.35, 0.12)
 LEVELS = torch.tensor([0.05, 0.5, 0.95])
 NUMBERS, EXACT = range(5, 71), range(5, 71, 5)
 LABELS = ("contact rate, 1/day", "recovery rate, 1/day")
-ENDS = ((0.15, 0.75), (0.05, 0.25))
+ENDS = ((0.18, 0.45), (0.06, 0.16))
 DRAWS = 4000
 
 
