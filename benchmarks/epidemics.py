@@ -33,7 +33,7 @@ SIZES = {
 }  # fmt: skip
 NETWORK = {"encoder": {"width": 32, "layers": 2}, "flow": {"num_blocks": 2, "hidden_channels": (64, 64)}}
 NUMBERS = {"epidemic": (1, 3, 6, 12, 20), "outbreak": (5, 10, 20, 40, 100)}
-DAILY_NUMBERS = (5, 10, 20, 40, 60)
+DAILY_NUMBERS = (5, 10, 20, 50)
 DRAWS = 255
 PROPOSALS = 1000
 MOST_SCATTER = 1.5  # of a log likelihood that particles estimate, nats
