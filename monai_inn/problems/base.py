@@ -70,7 +70,8 @@ class InverseProblem(abc.ABC):
 
     Attributes:
         can_simulate: whether ``forward`` can be called.
-        has_noise: whether ``noise`` draws all that is random of an observation, and ``forward`` nothing.
+        has_noise: whether ``noise`` draws all that is random of an observation, and ``forward`` nothing. If
+            not, as for a state that changes at random, ``forward`` draws from torch's global generator.
         derived: quantities that are functions of the targets; maps show them beside these.
         observation: what an observation holds.
         encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
@@ -269,9 +270,15 @@ class InverseProblem(abc.ABC):
             raise ValueError(f"n = {n} simulations asked for; give a positive number.")
         blocks = range(first_block, first_block + math.ceil(n / BLOCK))
         prior = self.prior
-        theta = torch.cat([drawn(prior, stream(seed, i, "prior")) for i in blocks])[:n]
-        context = torch.cat([self.draw_context(BLOCK, stream(seed, i, "context")) for i in blocks])[:n]
-        return theta, self._under(theta, context)
+        theta = torch.cat([drawn(prior, stream(seed, i, "prior")) for i in blocks])
+        context = torch.cat([self.draw_context(BLOCK, stream(seed, i, "context")) for i in blocks])
+        if self.has_noise:
+            return theta[:n], self._under(theta[:n], context[:n])
+        clean = []
+        for i, *rows in zip(blocks, theta.split(BLOCK), context.split(BLOCK), strict=True):
+            with seeded(int(torch.randint(2**62, (), generator=stream(seed, i, "states")))):
+                clean.append(self._under(*rows))
+        return theta[:n], torch.cat(clean)[:n]
 
     def simulate_again(self, theta: Tensor, y: Tensor) -> Tensor:
         """Return noise-free observations ``(…, C)`` of parameters ``(…, D)``, acquired as ``y`` was.

@@ -64,7 +64,12 @@ class KnownPosterior(Configured):
     def reference_posterior(self, y: Tensor) -> ReferencePosterior:
         """Return the posterior of observations ``(…, C)``; how it is drawn says ``draw_posterior``."""
         return ReferencePosterior(
-            y, len(self.parameters), self.draw_posterior, self.log_joint, self.log_evidence
+            y,
+            len(self.parameters),
+            self.draw_posterior,
+            self.log_joint,
+            self.log_evidence,
+            self.observation.may_miss,
         )
 
 

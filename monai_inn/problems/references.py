@@ -34,9 +34,10 @@ class ReferencePosterior(Distribution):
         log_joint: from parameters ``(n, D)`` and one observation ``(C,)`` to the log of prior times
             likelihood in nats, shape ``(n,)``; ``None`` where the posterior's density is not known.
         log_evidence: from one observation to the log of the integral of the same.
+        may_miss: whether observations may hold NaN, for what was not measured.
 
     Raises:
-        ValueError: if an observation holds NaN or infinite values.
+        ValueError: if an observation holds NaN that it may not hold, or infinite values.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -49,13 +50,16 @@ class ReferencePosterior(Distribution):
         draw: Callable[[Tensor, int], Tensor],
         log_joint: Callable[[Tensor, Tensor], Tensor] | None = None,
         log_evidence: Callable[[Tensor], float] | None = None,
+        may_miss: bool = False,
     ) -> None:
         self._y, self._draw, self._log_joint, self._log_evidence = y, draw, log_joint, log_evidence
         self._rows = y.detach().cpu().double().reshape(-1, y.shape[-1])
-        broken = int((~self._rows.isfinite()).any(-1).sum())
+        is_broken = self._rows.isinf() if may_miss else ~self._rows.isfinite()
+        broken = int(is_broken.any(-1).sum())
         if broken:
             raise ValueError(
-                f"{broken} of {len(self._rows)} observations hold NaN or infinite values; leave them out."
+                f"{broken} of {len(self._rows)} observations hold {'' if may_miss else 'NaN or '}infinite "
+                "values; leave them out."
             )
         super().__init__(y.shape[:-1], torch.Size([num_parameters]), validate_args=False)
 

@@ -12,6 +12,9 @@ _CLASSES = {
     "lesion_field": "fields:LesionField",
     "linear_gaussian": "gaussian:LinearGaussian",
     "linear_trend": "series:LinearTrend",
+    "outbreak": "outbreaks:Outbreak",
+    "reported_cases": "outbreaks:ReportedCases",
+    "ricker": "daily:Ricker",
     "slcp": "slcp:SimpleLikelihood",
     "two_moons": "planar:TwoMoons",
 }

@@ -11,7 +11,13 @@ from torch.distributions import MultivariateNormal
 from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import WhiteNoise, check_positive
 
-__all__ = ["GaussianMean", "LinearTrend"]
+__all__ = ["GaussianMean", "LinearTrend", "few_or_many"]
+
+
+def few_or_many(n: int, least: int, most: int, generator: torch.Generator | None) -> Tensor:
+    """Draw how many entries series have, ``(n, 1)``: few as often as many."""
+    share = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+    return (least * (share * math.log((most + 1) / least)).exp()).long().clamp(least, most)
 
 
 class _Normal(WhiteNoise):
@@ -30,11 +36,6 @@ class _Normal(WhiteNoise):
     def _design(self, context: Tensor) -> Tensor:
         """How each entry depends on the parameters, ``(…, most, D)``."""
         raise NotImplementedError
-
-    def _numbers(self, n: int, generator: torch.Generator | None) -> Tensor:
-        """Draw how many entries there are, ``(n, 1)``: few as often as many."""
-        share = torch.rand(n, 1, generator=generator, dtype=torch.float64)
-        return (share * math.log(self.most + 1)).exp().long().clamp(1, self.most)
 
 
 class GaussianMean(_Normal):
@@ -63,7 +64,7 @@ class GaussianMean(_Normal):
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return draws ``(…, most)``, some of them, the others NaN."""
-        numbers = self._numbers(math.prod(y.shape[:-1]), generator).reshape(*y.shape[:-1], 1)
+        numbers = few_or_many(math.prod(y.shape[:-1]), 1, self.most, generator).reshape(*y.shape[:-1], 1)
         return torch.where(torch.arange(self.most) < numbers, super().noise(y, generator), torch.nan)
 
     def _design(self, context: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class LinearTrend(_Normal):
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ascending times in s, ``(n, most)``, NaN beyond the last."""
-        there = torch.arange(self.most) < self._numbers(n, generator)
+        there = torch.arange(self.most) < few_or_many(n, 1, self.most, generator)
         times = torch.rand(n, self.most, generator=generator)
         times = torch.where(there, times, torch.inf).sort(1).values
         return torch.where(there, times, torch.nan)
