@@ -23,6 +23,7 @@ from monai_inn.problems import InverseProblem, Parameter
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
+    from monai_inn.inferers.curves import Curves
     from monai_inn.inferers.posterior import PosteriorInferer
 
 __all__ = ["FittedPosterior"]
@@ -172,6 +173,7 @@ class FittedPosterior:
         seed: int = 0,
         batched: bool | None = None,
         progress: Callable[[float], None] = lambda share: None,
+        curves: Curves | None = None,
     ) -> dict[str, MetaTensor]:
         """Return maps of the posterior of an image.
 
@@ -187,6 +189,8 @@ class FittedPosterior:
             batched: whether the image has a batch axis. It is only needed where both of the first two axes
                 have as many entries as there are channels.
             progress: called with the share of the pixels that are done.
+            curves: where curves of the pixels go with their posterior-predictive bands, which come from the
+                simulations of ``adequacy``; nothing without these.
 
         Returns:
             Maps of shape ``(B, D + K or 1, *spatial)``, without ``B`` if the image had none: ``D`` targets,
@@ -208,7 +212,7 @@ class FittedPosterior:
         )
         whole, has_batch = self._batched(image, batched)
         maps: dict[str, Tensor] = {}
-        for share, current in inferer.stream(whole, self.network):
+        for share, current in inferer.stream(whole, self.network, curves):
             maps = current
             progress(share)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}

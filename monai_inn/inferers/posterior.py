@@ -10,6 +10,7 @@ from monai.inferers.inferer import Inferer
 from torch import Tensor
 
 from monai_inn.inferers.adequacy import Adequacy
+from monai_inn.inferers.curves import Curves
 from monai_inn.inferers.derived import DerivedSummaries, side_by_side
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.pixels import Pixels
@@ -104,10 +105,13 @@ class PosteriorInferer(Inferer):
         """
         return _complete(self.stream(inputs, network))
 
-    def stream(self, inputs: Tensor, network: PosteriorNetwork) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    def stream(
+        self, inputs: Tensor, network: PosteriorNetwork, curves: Curves | None = None
+    ) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)``, maps whose pixels are filled in as they come.
 
         The first share is 0, the last 1, and the maps of the last item are complete. All share their memory.
+        With ``adequacy``, ``curves`` takes the curves of the pixels from the same simulations.
         """
         latents = shared_latents(self.samples, len(self.space), self.seed)
         explained = Explained(self.problem, network, self.false_alarm)
@@ -116,7 +120,9 @@ class PosteriorInferer(Inferer):
         derived = None
         if self.problem.derived:
             derived = DerivedSummaries(self.problem, self.interval, self.below, self.levels)
-        adequacy = Adequacy(self.problem, network, self.adequacy, self.seed) if self.adequacy else None
+        adequacy = None
+        if self.adequacy:
+            adequacy = Adequacy(self.problem, network, self.adequacy, self.seed, curves)
 
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             features = self.problem.features(observation)
@@ -188,7 +194,7 @@ class PosteriorInferer(Inferer):
         def task(index: Tensor) -> dict[str, Tensor]:
             rows = pixels.rows(index)
             with torch.no_grad():
-                return answer(rows) | ({} if adequacy is None else adequacy(rows, int(index[0])))
+                return answer(rows) | ({} if adequacy is None else adequacy(rows, index))
 
         # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
         made_up = torch.ones(1, len(self.problem.observation), dtype=torch.float32, device=device)

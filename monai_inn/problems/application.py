@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from monai_inn.problems.base import InverseProblem
 
-__all__ = ["SHUFFLED", "Application", "shuffled_channels"]
+__all__ = ["SHUFFLED", "Application", "Curve", "shuffled_channels"]
 
 SHUFFLED = "shuffled_channels"
 """What every problem is tried on, though channels that mean the same may be shuffled unnoticed."""
@@ -25,6 +25,22 @@ _LIMITS_OF_PIXELS = (
     "Pixels are inferred one by one; neighbours do not help each other.",
 )
 _SHOWS = {"type": "image", "format": "magnitude", "dtype": "float32", "is_patch_data": False}
+
+
+class Curve(NamedTuple):
+    """An observation as a curve over an axis, in words; a unit is ``"1"`` if there is none, empty if unknown.
+
+    Attributes:
+        quantity: what ``inferers.curves.curve_values`` are, of each entry of a series or each channel.
+        unit: their unit.
+        axis: what the setting of an entry is, or the wavelength of a channel.
+        axis_unit: its unit.
+    """
+
+    quantity: str
+    unit: str
+    axis: str
+    axis_unit: str
 
 
 class Application:
@@ -103,6 +119,14 @@ class Application:
     def device_text(self) -> str:
         """The same for a terminal."""
         return self.device_line.replace("`", "")
+
+    @property
+    def curve(self) -> Curve | None:
+        """What people see as a curve of a pixel; of a series with one setting by its names, else nothing."""
+        observation = self.problem.observation
+        if observation.kind != "series" or len(observation.context) != 1:
+            return None
+        return Curve(observation.names[0], "", observation.context[0], "")
 
     @property
     def limits(self) -> tuple[str, ...]:

@@ -131,6 +131,14 @@ class InverseProblem(abc.ABC):
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return noisy copies of noise-free observations ``(…, C)``, same shape; the context stays."""
 
+    def noise_again(self, made: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return noisy copies of ``made`` ``(…, C)``, what ``simulate_again`` gives; those of ``noise`` here.
+
+        Where every observation has noise of a level of its own, ``y`` tells that level, and a problem draws
+        it given how far ``y`` lies from ``made``.
+        """
+        return self.noise(made, generator)
+
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw the settings ``(n, K)`` of acquisitions, as ``observation.context`` names them; none here."""
         return torch.zeros(n, 0)

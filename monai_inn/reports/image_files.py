@@ -19,6 +19,7 @@ __all__ = [
     "image_files",
     "on_cpu",
     "read_image",
+    "write_channels",
     "write_maps",
     "write_photo",
     "write_quantiles",
@@ -50,7 +51,7 @@ def write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[st
         ):
             stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_').replace(' = ', '_')}"
             values = (channel.bool() if kind == "valid" else channel).as_tensor()[None]
-            yield _write(folder / f"{stem}.nii.gz", values, stacked.affine, [name], kind, name, unit)
+            yield write_channels(folder / f"{stem}.nii.gz", values, stacked.affine, [name], kind, name, unit)
 
 
 def write_quantiles(
@@ -67,7 +68,7 @@ def write_quantiles(
     for first in range(0, len(stacked), number):
         part, name = slice(first, first + number), labels[first].split(" at ")[0]
         path, unit = folder / f"quantiles_{name}.nii", units[first]
-        entry = _write(path, stacked[part], stacked.affine, labels[part], "quantiles", name, unit)
+        entry = write_channels(path, stacked[part], stacked.affine, labels[part], "quantiles", name, unit)
         yield entry | {"levels": list(levels)}
 
 
@@ -76,7 +77,7 @@ def write_photo(folder: Path, fitted: FittedPosterior, image: MetaTensor) -> dic
     measured = image[: fitted.problem.observation.num_values]  # settings of the acquisition stand behind
     colours = rgb_colours(measured.cpu(), fitted.problem.application.wavelengths_nm)
     values, labels = (255 * colours).round().to(torch.uint8), ["red", "green", "blue"]
-    return _write(folder / "photo.nii.gz", values, image.affine, labels, "photo", "photo", "1")
+    return write_channels(folder / "photo.nii.gz", values, image.affine, labels, "photo", "photo", "1")
 
 
 def write_samples(
@@ -91,10 +92,10 @@ def write_samples(
     for d, name in enumerate(drawn[0].meta["channel_names"]):
         stack, unit = torch.stack([sample.as_tensor()[d] for sample in drawn]), drawn[0].meta["units"][d]
         labels, path = [f"{name}, sample {i + 1}" for i in range(number)], folder / f"samples_{name}.nii.gz"
-        yield _write(path, stack, drawn[0].affine, labels, "samples", name, unit)
+        yield write_channels(path, stack, drawn[0].affine, labels, "samples", name, unit)
 
 
-def _write(
+def write_channels(
     path: Path, values: Tensor, affine: Tensor, labels: list[str], kind: str, parameter: str, unit: str
 ) -> dict[str, Any]:
     """Write channels ``(channels, *spatial)`` as NIfTI, and return what the file holds.

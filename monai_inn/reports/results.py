@@ -16,6 +16,7 @@ from monai_inn.folders import new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import stored_levels
 from monai_inn.reports import image_files
+from monai_inn.reports.curve_files import CurveFiles
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
 
@@ -53,7 +54,8 @@ def infer_image(
         interval: probability inside the interval whose width is mapped.
         below: thresholds by parameter name.
         false_alarm: share of in-distribution pixels that may be called untrusted.
-        adequacy: simulations per pixel for a map of how well the model fits; 0 for none.
+        adequacy: simulations per pixel for a map of how well the model fits, and for curves of pixels with
+            their posterior-predictive bands where the problem has such; 0 for none.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
         preview: folder for a quick result from the preview head, of the same form, which is there first.
@@ -85,19 +87,19 @@ def infer_image(
         if preview is not None:
             _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
         started = time.monotonic()
-        maps = image_files.on_cpu(
-            fitted.maps(
-                loaded, **options, quantiles=save_quantiles, seed=seed, batched=False, progress=progress
-            )
-        )
+        curves = CurveFiles(draft, fitted.problem, loaded, interval) if adequacy else None
+        options |= {"quantiles": save_quantiles, "seed": seed, "curves": curves and curves.curves}
+        maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress))
         seconds = time.monotonic() - started
         files = [
             *image_files.write_maps(draft, maps),
             *image_files.write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
             *image_files.write_samples(draft, fitted, loaded, save_samples, seed),
             image_files.write_photo(draft, fitted, loaded),
+            *(curves.files if curves else ()),
         ]
         result = record("infer", bundle, fitted, image, settings, loaded, files)
+        result |= curves.finish(adequacy) if curves else {}
         result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
         caption = (
             f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "

@@ -88,6 +88,14 @@ RESULT_RECORD = object_of(
         "created": TEXT,
         "pictures": list_of(FILE),
         "versions": each(TEXT),
+        "curves": object_of(
+            {
+                "quantity unit axis axis_unit": TEXT,
+                "positions": list_of(FINITE, least=2),
+                "interval": _SHARE,
+                "bytes": COUNT,
+            }
+        ),
         "trust": object_of(
             {}, {"waic_scale": list_of(FINITE, 2, 2), "waic_limit": FINITE, "reasons": list_of(TEXT)}
         ),

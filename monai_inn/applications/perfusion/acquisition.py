@@ -20,6 +20,7 @@ __all__ = [
     "artery_scale",
     "draw_times",
     "log_uniform",
+    "noise_level_of",
     "noisy_curves",
 ]
 
@@ -68,7 +69,11 @@ def draw_times(n: int, generator: torch.Generator) -> Tensor:
 
 
 def noisy_curves(
-    tissue: Tensor, artery: Tensor, share: float, generator: torch.Generator | None
+    tissue: Tensor,
+    artery: Tensor,
+    share: float,
+    generator: torch.Generator | None,
+    levels: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return curves with noise, of a new level in every one.
 
@@ -78,22 +83,38 @@ def noisy_curves(
         share: share of the tissues whose noise is that of the magnitude of a spoiled gradient echo, from
             which concentrations were computed. The noise of all others is white, as is that of arteries.
         generator: source of all random numbers.
+        levels: standard deviations of both noises, in the units of ``TISSUE_NOISE`` and ``ARTERY_NOISE``,
+            each ``(…, 1)``; drawn by default.
 
     Returns:
         Curves of the same shapes. A tenth of the pairs lose a tenth of their values.
     """
     one = tissue[..., :1]
-    level = log_uniform(TISSUE_NOISE, one.shape, generator, one)
+    level = log_uniform(TISSUE_NOISE, one.shape, generator, one) if levels is None else levels[0]
     white = tissue + level * _normal(tissue, generator)
     magnitudes = _of_magnitudes(tissue, (tissue == 0) & (artery == 0), level, generator)
     noisy = torch.where(_uniform(one.shape, generator, one) < share, magnitudes, white)
-    scale = log_uniform(ARTERY_NOISE, one.shape, generator, one) * artery_scale(artery).unsqueeze(-1)
+    relative = log_uniform(ARTERY_NOISE, one.shape, generator, one) if levels is None else levels[1]
+    scale = relative * artery_scale(artery).unsqueeze(-1)
     is_lossy = _uniform(one.shape, generator, one) < _LOSSY
     curves = noisy, artery + scale * _normal(artery, generator)
     return tuple(  # type: ignore[return-value]
         torch.where(is_lossy & (_uniform(tissue.shape, generator, one) < _LOST), torch.nan, curve)
         for curve in curves
     )
+
+
+def noise_level_of(
+    residual: Tensor, limits: tuple[float, float], generator: torch.Generator | None
+) -> Tensor:
+    """Draw levels of white noise ``(…, 1)`` that residuals ``(…, T)``, NaN where missing, may come from.
+
+    Before the measurement the logarithm of the level is uniform: the sum of squares over that of the level is
+    then chi-squared, but for the limits.
+    """
+    normal = torch.where(residual.isnan(), 0.0, _normal(residual, generator))
+    squares = residual.square().nansum(-1, keepdim=True)
+    return (squares / normal.square().sum(-1, keepdim=True)).sqrt().nan_to_num(limits[0]).clamp(*limits)
 
 
 def artery_scale(artery: Tensor) -> Tensor:

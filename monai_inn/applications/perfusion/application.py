@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.problems.application import Application
+from monai_inn.problems.application import Application, Curve
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -36,6 +36,7 @@ class CurveApplication(Application):
     modality = "DCE-MRI"
     is_without_patients = True
     unexplained = "a curve that no tissue has behind such an artery"
+    curve = Curve("concentration in the tissue", "mM", "time since the first frame", "s")
     references = (
         "Tofts et al., Estimating kinetic parameters from dynamic contrast-enhanced T1-weighted MRI of a "
         "diffusable tracer: standardized quantities and symbols, 1999",
@@ -93,6 +94,7 @@ class DiffusionApplication(Application):
     modality = "diffusion-weighted MRI"
     is_without_patients = True
     unexplained = "signals that no tissue has at such b-values"
+    curve = Curve("signal over that at b = 0", "1", "b-value", "s/mm²")
     references = (
         "Le Bihan et al., Separation of diffusion and perfusion in intravoxel incoherent motion MR imaging, "
         "1988",

@@ -13,6 +13,7 @@ from monai_inn.applications.perfusion.acquisition import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
     log_uniform,
+    noise_level_of,
 )
 from monai_inn.applications.perfusion.application import DiffusionApplication
 from monai_inn.applications.perfusion.signal import rician
@@ -96,6 +97,15 @@ class IntravoxelMotion(InverseProblem):
         low, high = (math.log(level) for level in _SIGNAL_TO_NOISE)
         level = torch.rand(y.shape[:-1], generator=generator, dtype=y.dtype, device=y.device).unsqueeze(-1)
         return torch.cat([rician(signal, torch.exp(-low - (high - low) * level), generator), b], -1)
+
+    def noise_again(self, made: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return magnitudes with Rician noise of the level that residuals of ``y`` tell; b-values stay."""
+        signal, b = made.split(_MOST, -1)
+        seen = y[..., :_MOST]
+        scale = (signal * seen).nansum(-1, keepdim=True) / signal.square().nansum(-1, keepdim=True)
+        limits = 1 / _SIGNAL_TO_NOISE[1], 1 / _SIGNAL_TO_NOISE[0]
+        level = noise_level_of(seen / scale - signal, limits, generator)
+        return torch.cat([rician(signal, level, generator), b], -1)
 
     def features(self, y: Tensor) -> Tensor:
         """Return signals over the mean of those at b = 0, and the cube root of b-values, ``(…, 64)``."""

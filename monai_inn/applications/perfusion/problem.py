@@ -18,6 +18,7 @@ from monai_inn.applications.perfusion.acquisition import (
     TISSUE_NOISE,
     artery_scale,
     draw_times,
+    noise_level_of,
     noisy_curves,
 )
 from monai_inn.applications.perfusion.application import CurveApplication
@@ -169,6 +170,21 @@ class Perfusion(InverseProblem):
         tissue, blood, times = self.curves(y)
         noisy = noisy_curves(tissue, blood, self.magnitude_share, generator)
         return torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1)
+
+    def noise_again(self, made: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return curves ``(…, C)`` with noise of the levels that the residuals of ``y`` tell; times stay."""
+        tissue, blood, times = self.curves(made)
+        seen_tissue, seen_blood, _ = self.curves(y)
+        relative = (seen_blood - blood) / artery_scale(blood).unsqueeze(-1)
+        levels = (
+            noise_level_of(seen_tissue - tissue, TISSUE_NOISE, generator),
+            noise_level_of(relative, ARTERY_NOISE, generator),
+        )
+        noisy, artery = noisy_curves(tissue, blood, self.magnitude_share, generator, levels)
+        # Of magnitudes the level is that before the tracer; the residuals tell that of the whole curve.
+        whole = (noisy - tissue).square().nanmean(-1, keepdim=True).sqrt()
+        noisy = tissue + (noisy - tissue) * (levels[0] / whole)
+        return torch.cat([torch.stack([noisy, artery], -1).flatten(-2), times], -1)
 
     def features(self, y: Tensor) -> Tensor:
         """Return ``features.curve_features`` of each frame, then times in minutes; NaN for NaN."""

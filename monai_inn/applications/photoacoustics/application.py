@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.applications.spectral import SpectralApplication
-from monai_inn.problems.application import Application
+from monai_inn.problems.application import Application, Curve
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -51,6 +51,12 @@ class LaserApplication(SpectralApplication):
         axis = problem.wavelengths_nm
         self.device = f"{len(axis)} wavelengths, {axis[0]:g}–{axis[-1]:g} nm"
         self.wavelengths_nm = np.array(axis * problem.views)
+
+    @property
+    def curve(self) -> Curve | None:
+        """The spectrum of a vessel that is seen from one side; several have no common axis."""
+        one = self.problem.views == 1
+        return Curve("pressure over the mean of the spectrum", "1", "wavelength", "nm") if one else None
 
     @property
     def lasers(self) -> Lasers:
