@@ -175,3 +175,4 @@ def _reading() -> None:
         with html.Tbody(), html.Tr(v_for="(mode, n) in modes", key=("n",)):
             html.Td("{{ mode.value }}")
             html.Td("{{ mode.mass }}")
+    html.Div(v_html=("series",), id="series")

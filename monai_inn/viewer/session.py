@@ -7,6 +7,7 @@ from typing import Any
 
 from monai_inn.viewer import words
 from monai_inn.viewer.charts import axis_label, draw, draw_legend
+from monai_inn.viewer.curve_chart import draw_curve
 from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples
 from monai_inn.viewer.page import build
 from monai_inn.viewer.stage import Stage
@@ -153,10 +154,10 @@ class Session:
             threshold = float(state.threshold) if state.kind == "probability_below" else None
             reading = self.stage.read(state.parameter, threshold)
             if reading is None:
-                state.update(picked=False, warning="", line="", where="", curve="", modes=[])
+                state.update(picked=False, warning="", line="", where="", curve="", modes=[], series="")
                 return
             withheld = reading.state == WITHHELD
-            shown = reading.parameter
+            shown, measured = reading.parameter, self.stage.curve(reading)
             state.update(
                 picked=True,
                 # Numbers that must not be trusted are part of the warning, and nowhere without it.
@@ -168,6 +169,7 @@ class Session:
                     {"value": shown.text(mode.value), "mass": f"{mode.mass:.0%}"} for mode in reading.modes
                 ],
                 modes_head=f"Mode, {axis_label(shown)}",
+                series="" if measured is None else draw_curve(measured, not withheld),
             )
 
 

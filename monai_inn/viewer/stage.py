@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,17 @@ from trame_slicer.core import SlicerApp
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
 from vtk import vtkCommand
 
-from monai_inn.viewer.display import Appearance, Overlay, Reading, Result, read_at, store, voxel_at
+from monai_inn.viewer.display import (
+    Appearance,
+    Overlay,
+    Reading,
+    Result,
+    VoxelCurve,
+    read_at,
+    read_curve,
+    store,
+    voxel_at,
+)
 from monai_inn.viewer.drawing import show_views
 from monai_inn.viewer.page import view_buttons
 
@@ -48,7 +59,10 @@ class Stage:
         vtk.vtkObject.GlobalWarningDisplayOff()  # of a missing X server, which is not needed
         self.app = started_app()
         self.scene = self.app.scene
-        self.run = store(self.scene, result, name)
+        # Curves stay on the disk, for they may be larger than everything else.
+        self.curves = {f.parameter: f.mapped() for f in result.files if f.kind == "curve"}
+        maps = replace(result, files=tuple(file for file in result.files if file.kind != "curve"))
+        self.run = store(self.scene, maps, name)
         self.overlay = Overlay(self.run)
         self.flat = self.run.shape[0] == 1
         self.point: Point | None = None
@@ -124,6 +138,16 @@ class Stage:
             threshold: asks for the probability to lie below it, in the parameter's unit.
         """
         return None if self.point is None else read_at(self.run, self.point, parameter, threshold)
+
+    def curve(self, reading: Reading) -> VoxelCurve | None:
+        """The measured curve of the voxel of a reading with its predictive band, if it has one."""
+        if reading.voxel is None:
+            return None
+        stored = self.curves
+        return read_curve(
+            self.run.result.record,
+            lambda part: stored[part][reading.voxel] if part in stored else None,
+        )
 
     def _screen_axes(self) -> tuple[Array, Array]:
         """The first view's axes to the right and up as columns: unit vectors in RAS, and in voxels."""

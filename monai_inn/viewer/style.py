@@ -69,6 +69,11 @@ html { overflow-y: auto; }
 .curve .inside { fill: #3f8fc4; fill-opacity: 0.45; }
 .curve .median { stroke: #ffca3a; stroke-width: 2; }
 .curve .threshold { stroke: #f1f7f0; stroke-width: 1.5; stroke-dasharray: 6 4; }
+.curve .end { text-anchor: end; }
+.curve .band { fill: #3f8fc4; fill-opacity: 0.45; }
+.curve .point { fill: #ffca3a; }
+.curve.withheld .band { fill: #d90073; fill-opacity: 0.25; }
+#series { margin-top: 0.8rem; }
 .curve.withheld .line { stroke: #ff6cb5; stroke-dasharray: 5 4; }
 .curve.withheld .inside { fill: #d90073; fill-opacity: 0.25; }
 .curve.withheld .median { stroke: #ff6cb5; stroke-dasharray: 2 3; }

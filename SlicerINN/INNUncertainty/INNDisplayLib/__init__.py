@@ -5,6 +5,7 @@ Used by the module in 3D Slicer, by the web viewer, and by the tests.
 Each file says in ``__all__`` what it offers.
 """
 
+from .curves import *
 from .inspection import *
 from .marks import *
 from .measuring import *

@@ -90,10 +90,18 @@ class RecordKind:
 
 
 _AGAIN = "Run the inference again."
+_NIFTI = np.dtype(
+    {"names": ["size", "type", "offset"], "formats": ["(8,)<i2", "<i2", "<f4"], "offsets": [40, 70, 108],
+     "itemsize": 348}
+)  # fmt: skip
+_FLOAT32 = 16
 _KIND = RecordKind(
     "result.json", "result", "monai-inn infer", _AGAIN,
     ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust"),
 )  # fmt: skip
+
+
+_OF_CURVES = ("quantity", "unit", "axis", "axis_unit")
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,20 @@ class MapFile:
         stacked_last = np.moveaxis(array, 0, -1) if array.ndim == 4 else array
         return stacked_last, np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
 
+    def mapped(self) -> NDArray[np.float32]:
+        """Voxels of an uncompressed stack ``(K, J, I, C)`` as they lie on the disk, read when looked at.
+
+        Missing values stay NaN, which ITK turns into 0.
+        """
+        try:
+            (header,) = np.fromfile(self.path, _NIFTI, 1)
+            size, offset = header["size"][4:0:-1].tolist(), int(header["offset"])
+            if header["type"] != _FLOAT32:
+                raise ValueError("not float32")
+            return np.moveaxis(np.memmap(self.path, "<f4", "r", offset, tuple(size)), 0, -1)
+        except (OSError, OverflowError, ValueError) as error:
+            raise _unreadable(self.path, self.again) from error
+
 
 @dataclass(frozen=True)
 class Result:
@@ -199,6 +221,9 @@ def parse_result(folder: Path, record: Any) -> Result:
         if not all(math.isfinite(value) for p in parameters for value in (p.low, p.high, p.width)):
             raise ValueError("a scale is not finite")
         record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
+        if "curves" in record:
+            "".join(record["curves"][key] for key in _OF_CURVES)
+            np.array([*record["curves"]["positions"], record["curves"]["interval"]], float)
         files = tuple(
             MapFile(
                 folder / Path(entry["file"]).name,
@@ -218,4 +243,8 @@ def _read(path: Path, again: str) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise ResultError(f"{path}: cannot be read; the file is truncated or damaged. {again}") from error
+        raise _unreadable(path, again) from error
+
+
+def _unreadable(path: Path, again: str) -> ResultError:
+    return ResultError(f"{path}: cannot be read; the file is truncated or damaged. {again}")

@@ -47,7 +47,17 @@ class Run(RunNodes):
         key: value of the attribute that its nodes carry.
     """
 
-    internal = ("quantiles", "withheld", "graded", "valid", "ood", "p_value", "reason", "uninformative")
+    internal = (
+        "quantiles",
+        "curve",
+        "withheld",
+        "graded",
+        "valid",
+        "ood",
+        "p_value",
+        "reason",
+        "uninformative",
+    )
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
         super().__init__(scene, key)
@@ -182,7 +192,8 @@ def store_stack(
         matrix: index to RAS millimeters.
         labels: index value of each item.
     """
-    sequence = numbered_sequence(run, file.kind, file.parameter, "level" if file.levels else "sample")
+    index = {"quantiles": "level", "samples": "sample"}.get(file.kind, "place")
+    sequence = numbered_sequence(run, file.kind, file.parameter, index)
     item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
     mark(item, run.key, "sample", file.parameter)
     item.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))

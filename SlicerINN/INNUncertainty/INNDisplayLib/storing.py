@@ -65,6 +65,8 @@ def store(
         elif file.kind == "quantiles":
             labels = [f"{level:.4g}" for level in file.levels]
             store_stack(run, file, array, matrix, labels).SetAttribute(LEVELS, json.dumps(file.levels))
+        elif file.kind == "curve":  # by numbers, for a place along the axis may be there twice
+            store_stack(run, file, array, matrix, [str(place + 1) for place in range(array.shape[-1])])
         elif file.kind in (*_SCALARS, "photo"):
             class_name = f"vtkMRML{'Vector' if array.ndim == 4 else 'Scalar'}VolumeNode"
             node = run.node(file.kind, file.parameter, class_name)
@@ -84,12 +86,15 @@ def _read_all(result: Result) -> list[tuple[MapFile, NDArray[Any], NDArray[np.fl
 
     ITK reads NaN in NIfTI files as 0, which would be drawn as a value, so that it is put back here.
     """
-    read = [(file, *file.load()) for file in result.files]
+    read = [(file, *file.load()) for file in result.files if file.kind != "curve"]
+    matrix = read[0][2] if read else np.eye(4)
+    read += [(file, file.mapped(), matrix) for file in result.files if file.kind == "curve"]
     if len({array.shape[:3] for _, array, _ in read}) > 1:
         raise ResultError(f"{result.folder}: its maps differ in size; copy the folder as a whole.")
     missing = next((array < 0.5 for file, array, _ in read if file.kind == "valid"), None)
     for _, array, _ in read:
-        if missing is not None and array.dtype.kind == "f" and array.shape[:3] == missing.shape:
+        in_memory = array.flags.writeable  # others hold NaN as they are
+        if missing is not None and in_memory and array.dtype.kind == "f" and array.shape[:3] == missing.shape:
             array[missing] = np.nan
     return read
 
@@ -129,7 +134,7 @@ def save_result(run: Run, folder: Path) -> None:
 
 def _write(run: Run, file: MapFile, folder: Path) -> bool:
     """Write one file of the record, if its node is still there."""
-    if file.kind in ("quantiles", "samples"):
+    if file.kind in ("quantiles", "samples", "curve"):
         sequence = run.find(file.kind, file.parameter, "vtkMRMLSequenceNode")
         if sequence is None or not sequence.GetNumberOfDataNodes():
             return False

@@ -1,0 +1,136 @@
+"""The measured curve of a voxel and its posterior-predictive band, from a scene or files, as a chart."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer.util
+from numpy.typing import NDArray
+
+from .inspection import WITHHELD, Reading
+from .run import Run
+
+__all__ = ["VoxelCurve", "curve_at", "read_curve", "show_curve"]
+
+Array = NDArray[np.floating]
+
+_PARTS = ("measured", "low", "median", "high")
+
+
+@dataclass(frozen=True)
+class VoxelCurve:
+    """What was measured at a voxel along an axis, and where another measurement would lie, noise included.
+
+    Args:
+        quantity: what it is, with its unit.
+        axis: what the axis is, with its unit.
+        interval: probability inside the band at each place.
+        positions: places along the axis where something was measured, ascending, shape ``(N,)``.
+        measured: values there.
+        low: lower end of the band.
+        median: median of the posterior predictive.
+        high: upper end of the band.
+    """
+
+    quantity: str
+    axis: str
+    interval: float
+    positions: Array
+    measured: Array
+    low: Array
+    median: Array
+    high: Array
+
+
+def read_curve(record: dict[str, Any], part: Callable[[str], Array | None]) -> VoxelCurve | None:
+    """Return the curve of a voxel; ``None`` if the result has none there.
+
+    Args:
+        record: content of ``result.json``.
+        part: returns the values ``(T,)`` of one of the stored curves at the voxel, if there is such a one.
+    """
+    about = record.get("curves")
+    found = [part(name) for name in _PARTS] if about else []
+    if not found or any(row is None or len(row) != len(about["positions"]) for row in found):
+        return None
+    rows = np.array([about["positions"], *found], float)
+    there = np.isfinite(rows).all(0)
+    quantity, axis = (
+        _with_unit(about[word], about[unit]) for word, unit in (("quantity", "unit"), ("axis", "axis_unit"))
+    )
+    return VoxelCurve(quantity, axis, about["interval"], *rows[:, there]) if there.any() else None
+
+
+def curve_at(run: Run, voxel: tuple[int, int, int] | None) -> VoxelCurve | None:
+    """Return the curve of a voxel ``(k, j, i)`` of a run from its scene, if it has one there."""
+    if voxel is None:
+        return None
+
+    def part(name: str) -> Array | None:
+        sequence = run.find("curve", name, "vtkMRMLSequenceNode")
+        if sequence is None:
+            return None
+        items = range(sequence.GetNumberOfDataNodes())
+        return np.array([slicer.util.arrayFromVolume(sequence.GetNthDataNode(n))[voxel] for n in items])
+
+    return read_curve(run.result.record, part)
+
+
+def _with_unit(words: str, unit: str) -> str:
+    return f"{words} [{'no unit' if unit == '1' else unit}]" if unit else words
+
+
+_TITLE = 80  # characters of a line of a chart's title
+_MEASURED, _BAND, _WARNING = (0.1, 0.1, 0.1), (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
+
+
+def show_curve(run: Run, curve: VoxelCurve, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
+    """Put a curve into the run's second chart.
+
+    Args:
+        run: whose chart it is; made at the first call.
+        curve: what was measured, and the band.
+        reading: what is known at the voxel; a band that is not to be used has the color of warnings.
+
+    Returns:
+        The chart: measured values as points, the median as a line, the ends of the band as dashes.
+    """
+    plot = slicer.vtkMRMLPlotSeriesNode
+    table = run.node("curve table", "", "vtkMRMLTableNode")
+    chart = run.node("curve chart", "", "vtkMRMLPlotChartNode")
+    share = f"{curve.interval:.0%}"
+    columns = {
+        f"lower end of {share}": curve.low,
+        f"upper end of {share}": curve.high,
+        "median": curve.median,
+        "measured": curve.measured,
+    }
+    slicer.util.updateTableFromArray(table, (curve.positions, *columns.values()), [curve.axis, *columns])
+    chart.RemoveAllPlotSeriesNodeIDs()
+    for part, column in zip(("low", "high", "median", "measured"), columns, strict=True):
+        series = run.node("curve series", part, "vtkMRMLPlotSeriesNode")
+        series.SetName(column)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(curve.axis)
+        series.SetYColumnName(column)
+        series.SetPlotType(plot.PlotTypeScatter)
+        is_measured, is_end = part == "measured", part in ("low", "high")
+        series.SetMarkerStyle(plot.MarkerStyleCircle if is_measured else plot.MarkerStyleNone)
+        series.SetLineStyle(
+            plot.LineStyleNone if is_measured else plot.LineStyleDash if is_end else plot.LineStyleSolid
+        )
+        series.SetLineWidth(1 if is_end else 2)
+        series.SetMarkerSize(7)
+        series.SetColor(*(_MEASURED if is_measured else _WARNING if reading.state == WITHHELD else _BAND))
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    warning = "[///] NOT EXPLAINED, out of distribution. Do not use. " if reading.state == WITHHELD else ""
+    text = f"{warning}Dashes: where {share} of such measurements lie, noise included, if the model is right"
+    chart.SetTitle(textwrap.fill(text, _TITLE))
+    chart.SetXAxisTitle(curve.axis)
+    chart.SetYAxisTitle(curve.quantity)
+    chart.SetLegendVisibility(True)
+    return chart
