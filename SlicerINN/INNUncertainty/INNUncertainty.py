@@ -44,6 +44,11 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """The bundle of a path or name; ``None`` if it is not listed."""
         return next((b for b in self.bundles if path in (b.path, b.name)), None)
 
+    def fitting(self, image):
+        """The first listed bundle that an image fits; ``None`` if none does."""
+        bands = lib.number_of_bands(image)
+        return next((bundle for bundle in self.bundles if not bundle.misfit(bands)), None)
+
     def start(self, state):
         """Start an inference.
 
@@ -135,6 +140,7 @@ class INNUncertaintyWidget(
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     _listed = None  # folders whose bundles are known
+    _proposed_for = None  # image for which a bundle was proposed
 
     def setup(self):
         """Build the panel."""
@@ -245,6 +251,7 @@ class INNUncertaintyWidget(
         state, ui = self._state, self.ui
         if state is None:
             return
+        self._propose_bundle(state)
         self._show_bundle(state)
         run = self.logic.run(state)
         for section in (ui.displaySection, ui.probeSection, ui.regionSection, ui.exportSection):
@@ -255,6 +262,17 @@ class INNUncertaintyWidget(
                 self.show_comparison(self.logic.show(state))
             except ValueError as error:  # somebody has deleted its maps
                 self.ui.statusLabel.text = str(error)
+
+    def _propose_bundle(self, state):
+        """Choose a bundle that another image fits, once; what the user chooses afterwards stays."""
+        if state.image is None or not self.logic.bundles or state.image.GetID() == self._proposed_for:
+            return
+        known, fitting = self.logic.bundle(state.bundle), self.logic.fitting(state.image)
+        if fitting is None:  # bundles of another folder may come
+            return
+        self._proposed_for = state.image.GetID()
+        if known is None or known.misfit(lib.number_of_bands(state.image)):
+            state.bundle = fitting.path
 
     def _show_bundle(self, state):
         bundle = self.logic.bundle(state.bundle)

@@ -8,6 +8,12 @@ import slicer
 import vtk
 
 SIZE = 700, 380
+_SERIES = slicer.vtkMRMLPlotSeriesNode
+_LINES = {
+    _SERIES.LineStyleNone: vtk.vtkPen.NO_PEN,
+    _SERIES.LineStyleSolid: vtk.vtkPen.SOLID_LINE,
+    _SERIES.LineStyleDash: vtk.vtkPen.DASH_LINE,
+}
 
 
 def draw_chart(chart: slicer.vtkMRMLPlotChartNode, path: Path) -> None:
@@ -30,6 +36,10 @@ def draw_chart(chart: slicer.vtkMRMLPlotChartNode, path: Path) -> None:
     for index in range(chart.GetNumberOfPlotSeriesNodes()):
         series = chart.GetNthPlotSeriesNode(index)
         plot = xy.AddPlot(vtk.vtkChart.LINE)
+        plot.GetPen().SetLineType(_LINES[series.GetLineStyle()])
+        if series.GetMarkerStyle() == series.MarkerStyleCircle:
+            plot.SetMarkerStyle(vtk.vtkPlotPoints.CIRCLE)
+            plot.SetMarkerSize(series.GetMarkerSize())
         table = series.GetTableNode().GetTable()
         plot.SetInputData(table, series.GetXColumnName(), series.GetYColumnName())
         plot.SetColorF(*series.GetColor())

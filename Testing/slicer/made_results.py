@@ -23,6 +23,8 @@ AFFINE = np.array([[0.0, -2.0, 0.0, 10.0], [-2.0, 0.0, 0.0, 20.0], [0.0, 0.0, -3
 UNTRUSTED, UNUSABLE = (slice(None), slice(0, 3), slice(0, 4)), (slice(None), 11, 15)
 # (k, j, i): where the measurement says nothing about vhb.
 SILENT = slice(None), slice(8, 11), slice(2, 9)
+# Places of the curves, two of them the same; at one of them nothing was measured in the voxel (k, j, i).
+PLACES, LOST = [0.0, 10.0, 10.0, 25.0, 60.0], (1, 4, 5, 3)
 REASONS = ["explained", "unlike the training data as a whole", "absorption like that of a dye"]
 
 
@@ -32,7 +34,18 @@ def ramp(seed=0):
     return np.clip(values + 0.02 * np.random.default_rng(seed).standard_normal(SHAPE), 0.05, 0.95)
 
 
-def write_result(folder, seed=0, samples=3, shift=0.0):
+def curve_values(part):
+    """Curves ``(K, J, I, T)``: rising along the axis, higher along I."""
+    rise = 0.02 * np.arange(SHAPE[2])[:, None] + 0.05 * np.sqrt(PLACES)
+    values = np.broadcast_to(rise, (*SHAPE, len(PLACES))) + {"low": -0.1, "high": 0.15, "measured": 0.03}.get(
+        part, 0.0
+    )
+    values = values.astype(np.float32)
+    values[UNUSABLE] = values[LOST] = np.nan
+    return values
+
+
+def write_result(folder, seed=0, samples=3, shift=0.0, curves=False):
     """Write a result whose posteriors are normal, 0.02 to 0.12 of the range wide, wider along J."""
     folder.mkdir()
     files = []
@@ -73,6 +86,11 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
     write("valid", "valid", "1", valid.astype(np.uint8))
     photo = np.broadcast_to((255 * ramp(seed))[..., None], (*SHAPE, 3)).astype(np.uint8)
     write("photo", "photo", "1", photo)
+    for part in ("measured", "low", "median", "high") if curves else ():
+        name = f"curve_{part}.nii"
+        array = curve_values(part).transpose(2, 1, 0, 3)
+        nibabel.save(nibabel.Nifti1Image(array, AFFINE), folder / name)
+        files.append({"file": name, "map": "curve", "parameter": part, "unit": "mM"})
     record = {
         "format_version": 1,
         "intended_use": "Research only.",
@@ -85,5 +103,8 @@ def write_result(folder, seed=0, samples=3, shift=0.0):
         "summary": {"pixels": int(valid.size), "valid_pixels": int(valid.sum()), "share_untrusted": 0.0628},
         "files": files,
     }  # fmt: skip
+    if curves:
+        record["curves"] = {"quantity": "concentration", "unit": "mM", "axis": "time", "axis_unit": "s",
+                            "positions": PLACES, "interval": 0.9}  # fmt: skip
     (folder / "result.json").write_text(json.dumps(record))
     return folder

@@ -83,8 +83,27 @@ def test_bundles_of_xrays_are_left_to_their_own_module():
     assert [bundle.name for bundle in bundles_of({"bundles": [*listing, broken]})] == ["a", "c"]
 
 
+def test_a_bundle_that_fits_the_image_is_proposed_once(panel, recorded, spectra):
+    """Of the listed ones the first that fits; what is chosen afterwards stays."""
+    own = str((recorded / "bundle").resolve())
+    unfit = next(b.path for b in panel.logic.bundles if b.misfit(spectra.shape[-1]))
+    panel.choose(panel.ui.bundleBox, unfit)
+    assert "needs an image of" in panel.ui.applyButton.toolTip
+    panel.ui.imageSelector.setCurrentNode(add_image(spectra, "Another"))
+    assert panel.ui.bundleBox.currentData == panel.state.bundle == own
+    assert panel.ui.applyButton.enabled
+    panel.choose(panel.ui.bundleBox, unfit)
+    panel.ui.samplesBox.value += 1
+    assert panel.state.bundle == unfit
+    panel.ui.imageSelector.setCurrentNode(add_image(spectra[..., :7], "Seven channels"))  # nothing fits
+    assert panel.state.bundle == unfit
+    assert "needs an image of" in panel.ui.applyButton.toolTip
+
+
 def test_options_reach_the_command(panel):
     panel.ui.samplesBox.value, panel.ui.storedSamplesBox.value, panel.ui.falseAlarmBox.value = 32, 5, 0.01
+    assert panel.ui.adequacyBox.value == 0
+    panel.ui.adequacyBox.value = 39
     panel.apply()
     words = (panel.replay / "calls").read_text().splitlines()[-1].split()
     given = dict(zip(words[7::2], words[8::2], strict=False))
@@ -94,6 +113,7 @@ def test_options_reach_the_command(panel):
         "--save-samples": "5",
         "--save-quantiles": "16",
         "--false-alarm": "0.01",
+        "--adequacy": "39",
         "--json": "--progress-lines",
     }
 

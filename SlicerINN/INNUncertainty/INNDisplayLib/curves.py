@@ -88,12 +88,12 @@ _TITLE = 80  # characters of a line of a chart's title
 _MEASURED, _BAND, _WARNING = (0.1, 0.1, 0.1), (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
 
 
-def show_curve(run: Run, curve: VoxelCurve, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
+def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
     """Put a curve into the run's second chart.
 
     Args:
         run: whose chart it is; made at the first call.
-        curve: what was measured, and the band.
+        curve: what was measured, and the band; without it the chart is empty and says why.
         reading: what is known at the voxel; a band that is not to be used has the color of warnings.
 
     Returns:
@@ -102,6 +102,10 @@ def show_curve(run: Run, curve: VoxelCurve, reading: Reading) -> slicer.vtkMRMLP
     plot = slicer.vtkMRMLPlotSeriesNode
     table = run.node("curve table", "", "vtkMRMLTableNode")
     chart = run.node("curve chart", "", "vtkMRMLPlotChartNode")
+    chart.RemoveAllPlotSeriesNodeIDs()
+    if curve is None:
+        chart.SetTitle(textwrap.fill(reading.text, _TITLE))
+        return chart
     share = f"{curve.interval:.0%}"
     columns = {
         f"lower end of {share}": curve.low,
@@ -110,7 +114,6 @@ def show_curve(run: Run, curve: VoxelCurve, reading: Reading) -> slicer.vtkMRMLP
         "measured": curve.measured,
     }
     slicer.util.updateTableFromArray(table, (curve.positions, *columns.values()), [curve.axis, *columns])
-    chart.RemoveAllPlotSeriesNodeIDs()
     for part, column in zip(("low", "high", "median", "measured"), columns, strict=True):
         series = run.node("curve series", part, "vtkMRMLPlotSeriesNode")
         series.SetName(column)
@@ -128,9 +131,9 @@ def show_curve(run: Run, curve: VoxelCurve, reading: Reading) -> slicer.vtkMRMLP
         series.SetColor(*(_MEASURED if is_measured else _WARNING if reading.state == WITHHELD else _BAND))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     warning = "[///] NOT EXPLAINED, out of distribution. Do not use. " if reading.state == WITHHELD else ""
-    text = f"{warning}Dashes: where {share} of such measurements lie, noise included, if the model is right"
+    text = f"{warning}Points: measured. Line: median of the predictions. Dashes: {share} of them, with noise"
     chart.SetTitle(textwrap.fill(text, _TITLE))
     chart.SetXAxisTitle(curve.axis)
     chart.SetYAxisTitle(curve.quantity)
-    chart.SetLegendVisibility(True)
+    chart.SetLegendVisibility(False)  # it would cover points
     return chart

@@ -90,11 +90,7 @@ class RecordKind:
 
 
 _AGAIN = "Run the inference again."
-_NIFTI = np.dtype(
-    {"names": ["size", "type", "offset"], "formats": ["(8,)<i2", "<i2", "<f4"], "offsets": [40, 70, 108],
-     "itemsize": 348}
-)  # fmt: skip
-_FLOAT32 = 16
+_HEADER, _FLOAT32 = 348, 16
 _KIND = RecordKind(
     "result.json", "result", "monai-inn infer", _AGAIN,
     ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust"),
@@ -169,11 +165,12 @@ class MapFile:
         Missing values stay NaN, which ITK turns into 0.
         """
         try:
-            (header,) = np.fromfile(self.path, _NIFTI, 1)
-            size, offset = header["size"][4:0:-1].tolist(), int(header["offset"])
-            if header["type"] != _FLOAT32:
-                raise ValueError("not float32")
-            return np.moveaxis(np.memmap(self.path, "<f4", "r", offset, tuple(size)), 0, -1)
+            header = np.fromfile(self.path, "<i2", _HEADER // 2)  # of NIfTI-1, which counts in bytes
+            if len(header) < _HEADER // 2 or header[70 // 2] != _FLOAT32:
+                raise ValueError("not a file of float32")
+            (offset,) = header[108 // 2 : 112 // 2].view("<f4")
+            size = tuple(header[42 // 2 : 50 // 2][::-1].tolist())
+            return np.moveaxis(np.memmap(self.path, "<f4", "r", int(offset), size), 0, -1)
         except (OSError, OverflowError, ValueError) as error:
             raise _unreadable(self.path, self.again) from error
 
@@ -223,7 +220,9 @@ def parse_result(folder: Path, record: Any) -> Result:
         record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
         if "curves" in record:
             "".join(record["curves"][key] for key in _OF_CURVES)
-            np.array([*record["curves"]["positions"], record["curves"]["interval"]], float)
+            numbers = np.array([*record["curves"]["positions"], record["curves"]["interval"]], float)
+            if not np.isfinite(numbers).all():
+                raise ValueError("a number of the curves is not finite")
         files = tuple(
             MapFile(
                 folder / Path(entry["file"]).name,

@@ -11,3 +11,4 @@ from .inference import *
 from .job import *
 from .module_panel import *
 from .parameters import *
+from .plots import *

@@ -3,11 +3,21 @@
 import qt
 import slicer.util
 import vtk
-from INNDisplayLib import Overlay, number_of_samples, read_at, read_region, runs, show_posterior
+from INNDisplayLib import (
+    Overlay,
+    curve_at,
+    number_of_samples,
+    read_at,
+    read_region,
+    runs,
+    show_curve,
+    show_posterior,
+)
 from slicer.i18n import tr as _
 
 from .module_panel import fill, quiet, select
 from .parameters import Kind
+from .plots import show_charts
 
 __all__ = ["DisplayPanel", "InspectionPanel", "verdict"]
 
@@ -146,6 +156,8 @@ class DisplayPanel:
     def _scale_text(self, run, state):
         if state.kind is Kind.OFF:
             return ""
+        if state.kind is Kind.ADEQUACY and run.find("adequacy") is None:
+            return _("Not in this result: set Simulations among the options, and apply again.")
         appearance = self.logic.appearance(run, state)
         low, high = Overlay(run).scale(appearance)
         return _("Drawn from {start:.3g}{unit} on; colors span {low:.3g} to {high:.3g}{unit}").format(
@@ -164,6 +176,7 @@ class InspectionPanel:
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         if crosshair is not None:
             self.addObserver(crosshair, crosshair.CursorPositionModifiedEvent, self.onCursor)
+        self._has_layout = False  # the user may choose another one while a probe is moved
         self.ui.probeButton.connect("clicked(bool)", self.onPlaceProbe)
         self.ui.regionButton.connect("clicked(bool)", self.onRegion)
         self.ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentation)
@@ -180,6 +193,7 @@ class InspectionPanel:
         if self._state.probe is None:
             self._state.probe = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Probe")
         self.observe_probe()
+        self._has_layout = False
         markups = slicer.modules.markups.logic()
         markups.SetActiveListID(self._state.probe)
         self._state.probe.RemoveAllControlPoints()
@@ -200,8 +214,12 @@ class InspectionPanel:
         reading = self._reading(ras)
         if reading is not None:
             self.ui.readoutLabel.text = reading.text
-            chart = show_posterior(self.logic.run(self._state), reading)
-            slicer.modules.plots.logic().ShowChartInLayout(chart)
+            run = self.logic.run(self._state)
+            charts = [show_posterior(run, reading)]
+            if "curves" in run.result.record:
+                charts.append(show_curve(run, curve_at(run, reading.voxel), reading))
+            show_charts(charts, arrange=not self._has_layout)
+            self._has_layout = True
 
     def _reading(self, ras):
         state = self._state

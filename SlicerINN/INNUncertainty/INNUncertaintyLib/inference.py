@@ -120,7 +120,7 @@ class Inference(Job):
             "infer", state.bundle, str(path), "-o", str(self.folder / "result"),
             "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
             "--save-quantiles", str(min(_QUANTILES, state.samples)),
-            "--false-alarm", str(state.falseAlarm),
+            "--false-alarm", str(state.falseAlarm), "--adequacy", str(state.adequacy),
         ]  # fmt: skip
         return arguments if self._has_earlier else [*arguments, "--preview", str(self.folder / "preview")]
 

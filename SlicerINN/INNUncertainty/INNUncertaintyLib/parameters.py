@@ -25,6 +25,7 @@ class Kind(enum.Enum):
     SAMPLE = "sample"
     MODES = "mode_count"
     WAIC = "waic"
+    ADEQUACY = "adequacy"
     DIFFERENCE = "difference"
 
     def label(self) -> str:
@@ -37,6 +38,7 @@ class Kind(enum.Enum):
             Kind.SAMPLE: _("One posterior sample"),
             Kind.MODES: _("Number of modes"),
             Kind.WAIC: _("Distance from training data (WAIC)"),
+            Kind.ADEQUACY: _("Adequacy of the model (p-value)"),
             Kind.DIFFERENCE: _("Difference to another result"),
         }[self]
 
@@ -52,6 +54,7 @@ class PanelState:
     samples: Annotated[int, WithinRange(8, 512)] = 64
     storedSamples: Annotated[int, WithinRange(0, 64)] = 8
     falseAlarm: Annotated[float, WithinRange(0.005, 0.5)] = 0.05
+    adequacy: Annotated[int, WithinRange(0, 200)] = 0
     run: str = ""
     kind: Kind = Kind.WIDTH
     parameter: str = ""

@@ -99,6 +99,10 @@ class _LayoutManager(QObject):
             for view in ElementTree.fromstring(description).iter("view"):
                 if view.get("class") == "vtkMRMLSliceNode":
                     self.add_slice_view(view.get("singletontag", ""))
+                elif view.get("class") == "vtkMRMLPlotViewNode":
+                    node = slicer.vtkMRMLPlotViewNode()
+                    node.SetSingletonTag(view.get("singletontag", ""))
+                    self._core.scene.AddNode(node)  # a singleton: the one that is there, if there is one
         self.layoutChanged.emit(layout)
 
     def resetSliceViews(self) -> None:
