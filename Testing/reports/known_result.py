@@ -24,7 +24,7 @@ SHAPE = 7, 5, 3
 WITHHELD, UNUSABLE = (slice(0, 2), 1), (-1, -1)  # of (i, j)
 
 
-def write_result(folder, affine, shape=SHAPE, quantiles=True, photo=True):
+def write_result(folder, affine, shape=SHAPE, quantiles=True, photo=True, adequacy=False):
     """Write a result whose medians differ from pixel to pixel."""
     folder.mkdir()
     files = []
@@ -50,6 +50,8 @@ def write_result(folder, affine, shape=SHAPE, quantiles=True, photo=True):
             stack = center[..., None] + half[..., None] * np.linspace(-1, 1, len(LEVELS))
             write("quantiles", name, unit, stack.astype(np.float32), levels=LEVELS)
     write("probability_below", "sao2 < 0.6", "1", (place < 0.6).astype(np.float32))
+    if adequacy:
+        write("adequacy", "adequacy", "1", (0.05 + 0.9 * place).astype(np.float32))
     write("ood", "ood", "1", ood.astype(np.float32))
     write("valid", "valid", "1", valid)
     if photo:

@@ -169,6 +169,26 @@ def test_units_codes_and_marks(tmp_path):
         assert len(dataset.SeriesDescription) <= 64
 
 
+def test_adequacy_is_a_parametric_map_of_its_own(tmp_path):
+    folder = write_result(tmp_path / "result", oblique(), adequacy=True)
+    report = export_result(folder, tmp_path / "out", formats=("dicom",))
+    (entry,) = [e for e in report["files"] if e.get("map") == "adequacy"]
+    assert (entry["file"], entry["unit"], entry["padding"]) == ("dicom/adequacy.dcm", "1", -1)
+    dataset = pydicom.dcmread(tmp_path / "out" / entry["file"])
+    stored = np.asarray(nibabel.load(folder / "adequacy.nii.gz").dataobj)
+    trusted = maps_of(folder)[1]
+    expected = np.where(trusted, stored, -1)[index_of(dataset, oblique())]
+    np.testing.assert_array_equal(
+        np.frombuffer(dataset.FloatPixelData, "<f4").reshape(expected.shape), expected
+    )
+    mapping = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    quantity, statistic = (item.ConceptCodeSequence[0] for item in mapping.QuantityDefinitionSequence)
+    assert quantity.CodeMeaning == "p-value of the fit, low: the model does not fit"
+    assert statistic.CodeMeaning == "Posterior-predictive p-value"
+    numbers = [pydicom.dcmread(path).SeriesNumber for path in (tmp_path / "out/dicom").glob("*.dcm")]
+    assert len({*numbers} - {min(numbers)}) == 2 * len(PARAMETERS) + 2  # maps, adequacy, segmentation
+
+
 def test_withheld_pixels_are_a_segmentation(tmp_path):
     affine = oblique()
     folder = write_result(tmp_path / "result", affine)

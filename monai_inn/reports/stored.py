@@ -19,7 +19,16 @@ from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
-_READ = ("median", "interval_width", "mode_count", "probability_below", "uninformative", "ood", "valid")
+_READ = (
+    "median",
+    "interval_width",
+    "mode_count",
+    "probability_below",
+    "uninformative",
+    "ood",
+    "adequacy",
+    "valid",
+)
 _AGAIN = "run the inference again"
 
 

@@ -131,7 +131,7 @@ def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.v
         series.SetColor(*(_MEASURED if is_measured else _WARNING if reading.state == WITHHELD else _BAND))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     warning = "[///] NOT EXPLAINED, out of distribution. Do not use. " if reading.state == WITHHELD else ""
-    text = f"{warning}Points: measured. Line: median of the predictions. Dashes: {share} of them, with noise"
+    text = f"{warning}Points: measured. Line: median prediction. Dashes: {share} of them, with noise"
     chart.SetTitle(textwrap.fill(text, _TITLE))
     chart.SetXAxisTitle(curve.axis)
     chart.SetYAxisTitle(curve.quantity)

@@ -1,5 +1,7 @@
 """DICOM objects of a result: a Parametric Map for each map, and a Segmentation of what is withheld.
 
+Maps are the medians, the widths of the intervals and, if the result has it, the adequacy of the model.
+
 Values are those of the maps, float32, in the parameter's unit (UCUM); only trusted pixels have one. A pixel
 that is out of distribution or holds no usable measurement has the *padding value* of its object, attribute
 Float Pixel Padding Value: -1, or where values may reach that, the first of -10, -100, ... below all of them.
@@ -34,6 +36,8 @@ __all__ = ["SCHEME", "padding_value", "ucum", "write_dicom"]
 _FIRST_SERIES = 9001
 _UNTRUSTED_RGB = (217, 0, 115)  # as in figures
 _UNUSABLE_RGB = (128, 128, 128)
+_ADEQUACY = {"name": "adequacy", "unit": "1", "low": 0.0, "high": 1.0, "width": 1.0,
+             "description": "p-value of the fit, low: the model does not fit"}  # fmt: skip
 _UNITS = {"1": "no units", "/cm": "per centimeter", "mm": "millimeter", "cm": "centimeter", "m": "meter",
              "rad": "radian", "deg": "degree", "g/L": "gram per liter"}  # fmt: skip
 
@@ -114,14 +118,14 @@ def _check_grid(result: StoredResult) -> None:
 def _write_objects(
     folder: Path, result: StoredResult, source: Source, layout: Layout
 ) -> Iterator[dict[str, Any]]:
-    number = _FIRST_SERIES
-    for row in result.record["parameters"]:
-        for kind in ("median", "interval_width"):
-            made, padding = _parametric_map(result, source, layout, row, kind, number)
-            about = {"object": "parametric map", "map": kind, "parameter": row["name"], "unit": row["unit"]}
-            yield _save(folder, f"{kind}_{row['name']}.dcm", made, {**about, "padding": padding})
-            number += 1
-    made = _segmentation(result, source, layout, number)
+    wanted = [(kind, row) for row in result.record["parameters"] for kind in ("median", "interval_width")]
+    wanted += [("adequacy", _ADEQUACY)] if ("adequacy", "adequacy") in result.maps else []
+    for number, (kind, row) in enumerate(wanted, start=_FIRST_SERIES):
+        made, padding = _parametric_map(result, source, layout, row, kind, number)
+        about = {"object": "parametric map", "map": kind, "parameter": row["name"], "unit": row["unit"]}
+        stem = kind if kind == row["name"] else f"{kind}_{row['name']}"
+        yield _save(folder, f"{stem}.dcm", made, {**about, "padding": padding})
+    made = _segmentation(result, source, layout, _FIRST_SERIES + len(wanted))
     yield _save(folder, "withheld.dcm", made, {"object": "segmentation"})
 
 
@@ -129,14 +133,15 @@ def _parametric_map(
     result: StoredResult, source: Source, layout: Layout, row: dict[str, Any], kind: str, number: int
 ) -> tuple[Any, float]:
     """The Parametric Map of one map, and its padding value."""
-    trusted, values = result.trusted, result.maps[kind, row["name"]].astype(np.float32)
+    values = result.maps[kind, row["name"]].astype(np.float32)
+    trusted = result.trusted & np.isfinite(values)  # of no simulation there may be no p-value
     low, high = (row["low"], row["high"]) if kind == "median" else (0.0, row["width"])
     known = values[trusted]
     first, last = (float(known.min()), float(known.max())) if known.size else (float(low), float(high))
     padding = padding_value(min(first, low))
     filled = layout.apply(np.where(trusted, values, np.float32(padding)))
     name, interval = row["name"], f"{100 * result.record['settings']['interval']:g} %"
-    what = "median" if kind == "median" else f"width of {interval} interval"
+    what = {"median": "median", "adequacy": "p-value"}.get(kind, f"width of {interval} interval")
     made = hd.pm.ParametricMap(
         source_images=source.images,
         pixel_array=_volume(filled, layout, source),
@@ -168,13 +173,13 @@ def _mapping(row: dict[str, Any], kind: str, what: str, first: float, last: floa
         intercept=0.0,
         quantity_definition=code(row["name"][:16], SCHEME, short(row["description"] or row["name"])),
     )
-    statistic = (
-        code("373099004", "SCT", "Median")
-        if kind == "median"
-        else code("INTERVAL_WIDTH", SCHEME, short(f"{what}, credible"))
-    )
+    statistics = {
+        "median": code("373099004", "SCT", "Median"),
+        "interval_width": code("INTERVAL_WIDTH", SCHEME, short(f"{what}, credible")),
+        "adequacy": code("P_VALUE", SCHEME, "Posterior-predictive p-value"),
+    }
     mapping.QuantityDefinitionSequence.append(
-        hd.sr.CodeContentItem(name=code("121401", "DCM", "Derivation"), value=statistic)
+        hd.sr.CodeContentItem(name=code("121401", "DCM", "Derivation"), value=statistics[kind])
     )
     return mapping
 
