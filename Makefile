@@ -50,6 +50,7 @@ screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer
 	  viewer_registration.png ../../docs/images/
 	cp build/screenshots/reading.png docs/images/viewer.png
 	cp build/screenshots/out_of_distribution.png docs/images/viewer_withheld.png
+	cp build/screenshots/curve.png docs/images/viewer_curve.png
 
 benchmarks: .venv/.ready  ## timings and figures against peers, JSON on standard output
 	$(PY) benchmarks/optics.py --json && $(PY) benchmarks/flow.py --json && $(PY) benchmarks/ood.py --json \

@@ -170,7 +170,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("--below", action="append", default=[], metavar="NAME=VALUE",
                      help="map the probability of a value below, e.g. sao2=0.6; may be repeated")  # fmt: skip
     sub.add_argument("--adequacy", type=int, default=0, metavar="N",
-                     help="map whether the model fits: p-values of N simulations a pixel")  # fmt: skip
+                     help="map whether the model fits: p-values of N simulations a pixel; of curves, such as "
+                     "series, also keep the predictive bands (16 bytes a pixel and place)")  # fmt: skip
     sub.add_argument(
         "--save-samples", type=int, default=0, metavar="N", help="write N coherent posterior samples too"
     )

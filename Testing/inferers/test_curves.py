@@ -11,7 +11,7 @@ from exact_networks import Linear, Trend, exact_fit
 
 import monai_inn.inferers.posterior as walk
 from monai_inn.inferers.curves import Curves, band, band_interval, curve_axis, curve_values
-from monai_inn.problems import Observation
+from monai_inn.problems import Observation, Oximetry, Photoacoustics
 
 PIXELS, FRAMES = 1000, 24
 TIMES = torch.linspace(0, 1, FRAMES)
@@ -125,6 +125,17 @@ def test_the_axis_is_ascending_and_common_to_all_pixels():
     assert curve_axis(problem, y.T) is None
     assert curve_axis(problem, torch.full_like(y.T, torch.nan)) is None  # nobody was inferred
     assert curve_axis(Linear(), torch.zeros(3, 10)) is None  # channels without an axis
+
+
+def test_spectra_lie_over_their_wavelengths():
+    """Where what is to be explained has a value for each channel, and one view."""
+    laser = Photoacoustics([700, 750, 800])
+    columns, axis = curve_axis(laser, torch.zeros(3, 10))
+    assert (columns.tolist(), axis.tolist()) == ([0, 1, 2], [700, 750, 800])
+    y = laser.simulate(20)[1]
+    torch.testing.assert_close(curve_values(laser, 5 * y), y / y.mean(-1, keepdim=True))
+    assert curve_axis(Photoacoustics([700, 750, 800], views=2), torch.zeros(6, 10)) is None
+    assert curve_axis(Oximetry(), torch.zeros(100, 10)) is None
 
 
 def test_a_scale_that_features_remove_is_not_drawn():

@@ -200,6 +200,14 @@ def test_missing_entries_leave_a_voxel_and_zeros_do_not(series):
         np.testing.assert_array_equal(np.isfinite(found), valid > 0)
 
 
+def test_voxels_of_different_times_have_no_curves(series):
+    """There is no common axis to draw them over."""
+    record = json.loads((series / "series/result.json").read_text())
+    assert "curves" not in record
+    assert "adequacy" in {row["map"] for row in record["files"]}
+    assert "curve" not in {row["map"] for row in record["files"]}
+
+
 def test_the_network_of_monai_marks_the_same_voxels(series):
     code = """
     import torch, numpy as np

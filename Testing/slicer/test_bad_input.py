@@ -49,7 +49,7 @@ def test_no_image(panel):
         panel.logic.start(panel.state)
 
 
-@pytest.mark.parametrize("bands", [0, 3, 17])
+@pytest.mark.parametrize("bands", [0, 5, 17])
 def test_wrong_number_of_bands(panel, spectra, bands):
     wrong = add_image(np.resize(spectra, (2, 6, 7, bands)) if bands else spectra[..., 0], "Wrong")
     panel.ui.imageSelector.setCurrentNode(wrong)

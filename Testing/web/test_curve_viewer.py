@@ -21,13 +21,13 @@ for package in ("trame_slicer", "SimpleITK"):
 
 BREAST = Path(__file__).parents[2] / "Resources" / "breast_dce"
 SIDE, FRAMES, LOST = 24, 25, 10
-TUMOR = 13, 10
-"""Column and row of a voxel of the tumor; it lacks a frame."""
+VOXEL = 7, 12
+"""Column and row of a voxel that lacks a frame."""
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A part of the example with the tumor, in which one voxel lacks a frame."""
+    """A part of the example, in which one voxel lacks a frame."""
     import nibabel
 
     from monai_inn.reports import figures, infer_image
@@ -35,7 +35,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("breast")
     whole = nibabel.load(BREAST.with_suffix(".nii.gz"))
     part = np.asarray(whole.dataobj, np.float32)[20 : 20 + SIDE, 20 : 20 + SIDE]
-    part[TUMOR[0], TUMOR[1], 0, LOST] = np.nan
+    part[VOXEL[0], VOXEL[1], 0, LOST] = np.nan
     nibabel.save(nibabel.Nifti1Image(part, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / "breast.nii.gz")
     (folder / "breast.json").write_bytes(BREAST.with_suffix(".json").read_bytes())
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +101,7 @@ def test_curves_are_read_from_the_disk_when_they_are_looked_at(result: Path, tmp
         assert isinstance(values.base, np.memmap)
         stored = np.asarray(nibabel.load(result / f"curve_{part}.nii").dataobj)
         np.testing.assert_array_equal(values, stored.transpose(2, 1, 0, 3))
-    voxel = 0, TUMOR[1], TUMOR[0]
+    voxel = 0, VOXEL[1], VOXEL[0]
     found = read_curve(read.record, lambda part: files[part][voxel])
     assert (found.quantity, found.axis) == (
         "concentration in the tissue [mM]",
@@ -137,7 +137,7 @@ def test_a_click_draws_the_curve_of_the_voxel(
 
     page = as_new(breast)
     assert page.locator("#series svg").count() == 0
-    for column, row, points in ((TUMOR[0], TUMOR[1], FRAMES - 1), (TUMOR[0], TUMOR[1] + 1, FRAMES)):
+    for column, row, points in ((VOXEL[0], VOXEL[1], FRAMES - 1), (VOXEL[0], VOXEL[1] + 1, FRAMES)):
         click_image(page, column, row, (SIDE, SIDE))
         says(page, "#where", f"column {column}, row {row}")
         says(page, "#series", "time since the first frame [s]")
