@@ -20,15 +20,9 @@ from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
 _READ = (
-    "median",
-    "interval_width",
-    "mode_count",
-    "probability_below",
-    "uninformative",
-    "ood",
-    "adequacy",
+    "median", "interval_width", "mode_count", "probability_below", "uninformative", "ood", "adequacy",
     "valid",
-)
+)  # fmt: skip
 _AGAIN = "run the inference again"
 
 

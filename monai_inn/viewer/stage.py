@@ -141,13 +141,10 @@ class Stage:
 
     def curve(self, reading: Reading) -> VoxelCurve | None:
         """The measured curve of the voxel of a reading with its predictive band, if it has one."""
-        if reading.voxel is None:
+        at, stored = reading.voxel, self.curves
+        if at is None:
             return None
-        stored = self.curves
-        return read_curve(
-            self.run.result.record,
-            lambda part: stored[part][reading.voxel] if part in stored else None,
-        )
+        return read_curve(self.run.result.record, lambda part: stored[part][at] if part in stored else None)
 
     def _screen_axes(self) -> tuple[Array, Array]:
         """The first view's axes to the right and up as columns: unit vectors in RAS, and in voxels."""

@@ -48,16 +48,8 @@ class Run(RunNodes):
     """
 
     internal = (
-        "quantiles",
-        "curve",
-        "withheld",
-        "graded",
-        "valid",
-        "ood",
-        "p_value",
-        "reason",
-        "uninformative",
-    )
+        "quantiles", "curve", "withheld", "graded", "valid", "ood", "p_value", "reason", "uninformative",
+    )  # fmt: skip
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
         super().__init__(scene, key)

@@ -12,7 +12,7 @@ from INNDisplayLib import (
     runs,
     show_curve,
     show_posterior,
-)
+)  # fmt: skip
 from slicer.i18n import tr as _
 
 from .module_panel import fill, quiet, select

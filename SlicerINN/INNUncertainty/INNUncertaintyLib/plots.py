@@ -7,21 +7,11 @@ __all__ = ["show_charts"]
 
 _LAYOUT = 7312  # below 100 are Slicer's own, 7311 is that of INN Registration
 _VIEWS = "INNPosterior", "INNCurve"
-_SLICE = (
-    '<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
-    '<property name="orientation" action="default">{orientation}</property>'
-    '<property name="viewlabel" action="default">{label}</property>'
-    '<property name="viewcolor" action="default">{color}</property></view></item>'
-)
-_PLOT = (
-    '<item><view class="vtkMRMLPlotViewNode" singletontag="{name}">'
+_VIEW = (
+    '<item><view class="{kind}" singletontag="{name}">'
     '<property name="viewlabel" action="default">{label}</property></view></item>'
 )
-_SLICES = (
-    ("Red", "Axial", "#F34A33"),
-    ("Green", "Coronal", "#6EB04B"),
-    ("Yellow", "Sagittal", "#EDD54C"),
-)
+_ROW = '<item><layout type="horizontal" split="true">{views}</layout></item>'
 
 
 def show_charts(charts, arrange):
@@ -48,16 +38,8 @@ def show_charts(charts, arrange):
 
 
 def _description():
-    slices = "".join(
-        _SLICE.format(name=name, orientation=orientation, label=name[0], color=color)
-        for name, orientation, color in _SLICES
-    )
-    plots = "".join(
-        _PLOT.format(name=name, label=label)
-        for name, label in zip(_VIEWS, (_("Posterior"), _("Measured curve")), strict=True)
-    )
-    return (
-        '<layout type="vertical" split="true">'
-        f'<item><layout type="horizontal" split="true">{slices}</layout></item>'
-        f'<item><layout type="horizontal" split="true">{plots}</layout></item></layout>'
-    )
+    slices = [("vtkMRMLSliceNode", name, name[0]) for name in ("Red", "Green", "Yellow")]
+    labels = _("Posterior"), _("Measured curve")
+    plots = [("vtkMRMLPlotViewNode", name, label) for name, label in zip(_VIEWS, labels, strict=True)]
+    rows = ("".join(_VIEW.format(kind=k, name=n, label=t) for k, n, t in row) for row in (slices, plots))
+    return f'<layout type="vertical" split="true">{"".join(_ROW.format(views=row) for row in rows)}</layout>'
