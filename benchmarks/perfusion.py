@@ -98,7 +98,7 @@ def by_artery(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         value = dict(zip(problem.space.names, theta.double().unbind(-1), strict=True))
         tissue = kinetics.tissue_curve(artery, problem.response(value), since, value["delay"])
         curves = tissue.float(), kinetics.concentration_at(artery, since).float()
-        noisy = noisy_curves(*curves, problem.magnitude_share, generator)
+        noisy = noisy_curves(*curves, problem.magnitude_share, generator, Perfusion.of_magnitudes)
         found[name] = measured(fitted, theta, torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1))
     return found
 
