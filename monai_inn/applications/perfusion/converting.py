@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_inn.applications.perfusion.acquisition import DYNAMIC, Frames
 from monai_inn.applications.perfusion.checks import check_artery, check_times, check_tissue
 from monai_inn.applications.perfusion.concentrations import Settings, conversion_of
 from monai_inn.applications.perfusion.measured_artery import arrival_of, read_artery
 from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
+from monai_inn.applications.perfusion.susceptibility import SusceptibilitySettings, susceptibility_of
 from monai_inn.drafts import replacing
 from monai_inn.transforms import write_map
 
@@ -41,7 +43,12 @@ class Artery(NamedTuple):
 
 
 def convert_series(
-    series: Series, out: str | PathLike[str], artery: Artery, settings: Settings | None, average: int = 1
+    series: Series,
+    out: str | PathLike[str],
+    artery: Artery,
+    settings: Settings | SusceptibilitySettings | None,
+    average: int = 1,
+    limits: Frames = DYNAMIC,
 ) -> dict[str, Any]:
     """Write concentrations of a series as NIfTI, and times, artery and what was assumed as JSON beside it.
 
@@ -51,6 +58,7 @@ def convert_series(
         artery: where the arterial curve comes from.
         settings: how signals become concentrations; ``None`` if the series holds concentrations.
         average: number of neighbouring images that become one, by their mean concentrations.
+        limits: what frames the network knows.
 
     Returns:
         What the JSON file holds, and how many voxels could not be converted.
@@ -67,21 +75,22 @@ def convert_series(
         raise ValueError(f"--average {average}: {series.path} has {len(clock)} images; give fewer.")
     frames = _means(clock - clock[0], average)
     frames -= frames[0]
-    check_times(frames, str(series.path))
+    check_times(frames, str(series.path), limits)
     notes = [*series.notes, *([f"Frames are means of {average} images."] if average > 1 else [])]
     curve, where, fluid = _given_curve(series, artery, clock)
     values = series.values
     acquisition: dict[str, Any] = {"series": series.path.name}
-    if settings is not None:
+    if isinstance(settings, SusceptibilitySettings):
+        inside = where is not None  # where tracer makes the signal fall
+        bolus = arrival_of(-curve if inside else curve)
+        change = susceptibility_of(series, settings, bolus, inside, notes)
+        values = change.of_image(series.values.double()).float()
+        acquisition |= change.record()
+        curve = change.of_artery(torch.from_numpy(curve)).numpy() if inside else curve
+    elif settings is not None:
         conversion = conversion_of(series, settings, arrival_of(curve), notes)
         values = conversion.of_image(series.values)
-        acquisition |= {
-            "flip_deg": conversion.echo.flip_deg,
-            "tr_s": conversion.echo.tr_s,
-            "relaxivity_per_mM_s": conversion.echo.relaxivity,
-            "baseline_frames": conversion.baseline,
-            "t1_s_median": float(conversion.t1_s.nanmedian()),
-        }
+        acquisition |= conversion.record()
         if where is not None:
             t1_s = _t1_of_blood(artery, conversion.t1_s[where])
             curve = conversion.of_curve(torch.from_numpy(curve), t1_s).numpy()

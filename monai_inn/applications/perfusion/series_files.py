@@ -31,6 +31,7 @@ class Series(NamedTuple):
         times_s: time of each image in s after the first; ``None`` if the files do not say.
         flip_deg: flip angle of each image in degrees; ``None`` likewise.
         tr_s: repetition time of the excitations in s; ``None`` likewise.
+        te_s: echo time in s; ``None`` likewise.
         units: unit of the values; empty if the files do not say.
         notes: what was taken from where, for people.
     """
@@ -41,16 +42,18 @@ class Series(NamedTuple):
     times_s: tuple[float, ...] | None = None
     flip_deg: tuple[float, ...] | None = None
     tr_s: float | None = None
+    te_s: float | None = None
     units: str = ""
     notes: tuple[str, ...] = ()
 
 
-def read_series(path: str | PathLike[str]) -> Series:
+def read_series(path: str | PathLike[str], is_spoiled: bool = True) -> Series:
     """Read a series: a 4-D image with its JSON file, or DICOM.
 
     Args:
         path: NIfTI, or another image that ``read_multispectral`` takes; a DICOM file of many frames; a
             folder of DICOM files.
+        is_spoiled: whether images of a spoiled gradient echo are expected; T2*-weighted ones otherwise.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.
@@ -61,7 +64,7 @@ def read_series(path: str | PathLike[str]) -> Series:
     if source.is_dir() or (source.is_file() and is_dicom(source)):
         from monai_inn.applications.perfusion.dicom_series import read_dicom_series
 
-        return read_dicom_series(source)
+        return read_dicom_series(source, is_spoiled)
     from monai_inn.transforms.beside import described_beside
     from monai_inn.transforms.readers import read_multispectral
 
@@ -69,7 +72,7 @@ def read_series(path: str | PathLike[str]) -> Series:
     values = image.as_tensor()
     values = values.unsqueeze(-1) if values.ndim == 3 else values
     described = described_beside(source)
-    check_sequence(source, described)
+    check_sequence(source, described, is_spoiled)
     times, note = _times(source, described, len(values))
     return Series(
         source,
@@ -77,7 +80,8 @@ def read_series(path: str | PathLike[str]) -> Series:
         image.affine,
         times,
         _flip_angles(source, described, len(values)),
-        _repetition_time(source, described),
+        _seconds(source, described, "RepetitionTimeExcitation", "RepetitionTime"),
+        _seconds(source, described, "EchoTime"),
         str(image.meta.get("units", "")),
         (note,) if note else (),
     )
@@ -138,21 +142,24 @@ def check_place(series: Series, image: Series, what: str) -> None:
         )
 
 
-def check_sequence(path: Path, described: Mapping[str, Any]) -> None:
-    """Refuse images that say that a spoiled gradient echo did not make them.
+def check_sequence(path: Path, described: Mapping[str, Any], is_spoiled: bool) -> None:
+    """Refuse images that say that the sequence that is expected did not make them, see ``read_series``.
 
     Raises:
         BadFileError: in that case.
     """
     modality, sequence = described.get("Modality", "MR"), described.get("ScanningSequence") or ""
     kinds = set(sequence.replace("\\", "_").split("_") if isinstance(sequence, str) else map(str, sequence))
-    is_other = "IR" in kinds or ("GR" not in kinds and kinds & {"SE", "EP"})
+    others = {"SE", "EP"} if is_spoiled else {"SE"}
+    is_other = "IR" in kinds or ("GR" not in kinds and kinds & others)
     if modality != "MR" or is_other:
         said = f"Modality {str(modality)[:20]!r}" if modality != "MR" else f"ScanningSequence {sorted(kinds)}"
-        raise BadFileError(
-            f"{path}: says {said}, expected MR images of a spoiled gradient echo (GR); give the T1-weighted "
-            "series."
+        expected = (
+            "spoiled gradient echo (GR); give the T1-weighted"
+            if is_spoiled
+            else ("gradient echo (GR, EP); give the T2*-weighted")
         )
+        raise BadFileError(f"{path}: says {said}, expected MR images of a {expected} series.")
 
 
 def _times(path: Path, described: Mapping[str, Any], number: int) -> tuple[tuple[float, ...] | None, str]:
@@ -199,8 +206,9 @@ def _flip_angles(path: Path, described: Mapping[str, Any], number: int) -> tuple
     return tuple(angles)
 
 
-def _repetition_time(path: Path, described: Mapping[str, Any]) -> float | None:
-    key = next((k for k in ("RepetitionTimeExcitation", "RepetitionTime") if k in described), None)
+def _seconds(path: Path, described: Mapping[str, Any], *keys: str) -> float | None:
+    """The first of some times that is there."""
+    key = next((k for k in keys if k in described), None)
     return None if key is None else _list(path, key, described[key])[0]
 
 
