@@ -1,0 +1,137 @@
+"""Passage of a bolus: is the posterior calibrated, behind other arteries and residues too, and against oSVD?
+
+python benchmarks/dsc.py --bundle dsc --json
+python benchmarks/dsc.py --minutes 5                  # trains first
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import torch
+from perfusion import by_artery, by_frames, measured, unseen_arteries  # beside this file; finds osipi, too
+from scipy.special import gammaincc
+from torch import Tensor
+
+import monai_inn
+from monai_inn.applications.perfusion import kinetics
+from monai_inn.applications.perfusion.acquisition import draw_times
+from monai_inn.applications.perfusion.arteries import artery
+from monai_inn.applications.perfusion.deconvolution import deconvolve
+from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML, BolusPassage
+from monai_inn.inferers import FittedPosterior
+
+from osipi import rows  # isort: skip
+
+FRAMES = (20, 40, 60, 90, 128)
+FIRST = (0, 3, 6, 9, 12, 15)  # choices of the first of 128 frames; the bolus arrives in the 18th
+STEP_S, LASTING_S = 0.1, 480.0
+DRAWS = 4000
+
+
+def arteries() -> dict[str, kinetics.Artery]:
+    """Arteries of others that were sampled about as finely as a bolus is."""
+    found = {name: curve for name, curve in unseen_arteries().items() if name != "breast"}
+    row = rows("dsc_data")[0]
+    times = row["tr"] * torch.arange(len(row["C_aif"]) - 16).double()
+    return found | {"OSIPI, DSC": kinetics.Artery(times, row["C_aif"][16:] / PLASMA_G_PER_ML)}
+
+
+def by_gamma(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
+    """Coverage where transit times have gamma distributions, which the training has not seen."""
+    problem = fitted.problem
+    assert isinstance(problem, BolusPassage)
+    generator = torch.Generator().manual_seed(seed)
+    theta = problem.prior.sample((n,), generator)  # type: ignore[call-arg]
+    times = draw_times(n, generator, problem.frames)
+    value = dict(zip(problem.space.names, theta.double().unbind(-1), strict=True))
+    since = times.double() - value["arrival"][:, None]
+    blood = artery(value)
+    grid = torch.arange(0, LASTING_S, STEP_S).double()
+    shape = 1 / value["spread"].square()[:, None]
+    residue = torch.from_numpy(
+        gammaincc(shape.numpy(), (shape * (grid + STEP_S / 2) / value["mtt"][:, None]).numpy())
+    )
+    length = 2 * len(grid)
+    spectrum = torch.fft.rfft(residue, length) * torch.fft.rfft(
+        kinetics.concentration_at(blood, grid), length
+    )
+    passed = STEP_S * torch.fft.irfft(spectrum, length)[:, : len(grid)]
+    # The sum of the first terms belongs to the middle of a step later.
+    curve = kinetics.Artery(grid + STEP_S / 2, passed)
+    flow = PLASMA_G_PER_ML / 100 * value["cbv"] / value["mtt"]
+    tissue = flow[:, None] * kinetics.concentration_at(curve, since - value["delay"][:, None])
+    curves = torch.stack([tissue, kinetics.concentration_at(blood, since)], -1).flatten(-2).float()
+    return measured(fitted, theta, problem.noise(torch.cat([curves, times], -1), generator))
+
+
+def against_osipi(fitted: FittedPosterior, is_corrected: bool) -> dict[str, Any]:
+    """Share of truths of OSIPI's curves in 95 % intervals, and errors of medians beside those of oSVD.
+
+    Args:
+        fitted: the posterior.
+        is_corrected: whether what the rectangle rule added to their curves is taken away first.
+    """
+    problem, most = fitted.problem, fitted.problem.observation.places
+    inside, errors, others = [], [], []
+    for row in rows("dsc_data"):
+        blood = row["C_aif"] / PLASMA_G_PER_ML
+        tissue = row["C_tis"] - is_corrected * row["tr"] / 2 * row["cbf"] / 6000 * row["C_aif"]
+        cbv, cbf = float(row["cbv"]), float(row["cbf"])
+        truth = torch.tensor([cbv, 60 * cbv / cbf, cbf])  # CBV, MTT, CBF
+        peer = deconvolve(tissue[None], blood, float(row["tr"]))
+        others.append(torch.stack([peer.cbv, peer.mtt_s, peer.cbf], -1)[0].float() / truth - 1)
+        for first in FIRST:
+            chosen = slice(first, first + most)
+            times = row["tr"] * torch.arange(most)
+            y = torch.cat([torch.stack([tissue[chosen], blood[chosen]], -1).flatten(), times]).float()
+            with torch.no_grad():
+                drawn = fitted.target_posterior(y).sample((DRAWS,))
+            drawn = torch.cat([drawn, problem.derive(drawn)], -1)[:, [0, 1, 3]]
+            low, middle, high = drawn.quantile(torch.tensor([0.025, 0.5, 0.975]), 0)
+            inside.append((low <= truth) & (truth <= high))
+            errors.append(middle / truth - 1)
+    return {
+        name: {
+            "inside_95": round(float(torch.stack(inside)[:, i].float().mean()), 3),
+            "error": _error(errors, i),
+            "error_of_osvd": _error(others, i),
+        }
+        for i, name in enumerate(("cbv", "mtt", "cbf"))
+    }
+
+
+def _error(relative: list[Tensor], column: int) -> dict[str, float]:
+    """Median, and root of the mean square, of relative errors."""
+    values = torch.stack(relative)[:, column]
+    return {"median": round(float(values.median()), 3), "rms": round(float(values.square().mean().sqrt()), 3)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--bundle", help="bundle to measure; one is trained if it is not given")
+    parser.add_argument("--minutes", type=float, default=5.0, help="time for that training")
+    parser.add_argument("--cases", type=int, default=1000, help="simulations of each kind")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print JSON on one line")
+    options = parser.parse_args()
+    fitted = (
+        monai_inn.load(options.bundle)
+        if options.bundle
+        else monai_inn.fit(BolusPassage(), minutes=options.minutes, seed=options.seed)
+    )
+    result = {
+        "by_frames": by_frames(fitted, options.cases, options.seed, FRAMES),
+        "by_artery": by_artery(fitted, options.cases, options.seed, arteries()),
+        "by_gamma": by_gamma(fitted, options.cases, options.seed),
+        "osipi": against_osipi(fitted, is_corrected=False),
+        "osipi_corrected": against_osipi(fitted, is_corrected=True),
+    }
+    print(json.dumps(result) if options.json else json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
