@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 import torch
+from deconvolution import deconvolve
 from perfusion import by_artery, by_frames, measured, unseen_arteries  # beside this file; finds osipi, too
 from scipy.special import gammaincc
 from torch import Tensor
@@ -19,7 +20,6 @@ import monai_inn
 from monai_inn.applications.perfusion import kinetics
 from monai_inn.applications.perfusion.acquisition import draw_times
 from monai_inn.applications.perfusion.arteries import artery
-from monai_inn.applications.perfusion.deconvolution import deconvolve
 from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML, BolusPassage
 from monai_inn.inferers import FittedPosterior
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from osipi import rows
 
-from monai_inn.applications.perfusion.deconvolution import deconvolve
 from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from deconvolution import deconvolve
 
 INTERVAL_S = 1.2
 TIMES_S = INTERVAL_S * np.arange(60)

@@ -74,7 +74,7 @@ def test_one_echo(dsc):
     inside = MASK == 0
     np.testing.assert_allclose(values[:, inside], CONCENTRATION[:, inside], atol=1e-5)
     np.testing.assert_allclose(record["artery"], ARTERY, atol=1e-4)
-    expected = {"te_s": TE_S, "relaxivity_per_mM_s": TISSUE_R, "baseline_frames": 11}
+    expected = {"te_s": TE_S, "tissue_relaxivity_per_mM_s": TISSUE_R, "baseline_frames": 11}
     assert record["acquisition"].items() >= expected.items()
     problem = BolusPassage()
     image = read_image(dsc["out"], problem).as_tensor().movedim(0, -1)
@@ -145,9 +145,8 @@ REFUSED = [
     ("--dsc --artery-mask {mask} --relaxivity 60", {}, "R2* in the artery; give --artery-relaxivity R"),
     ("--dsc --aif {aif} --relaxivity 60 --artery-relaxivity 5", {}, "goes with --artery-mask"),
     ("--dsc --relaxivity 60", {}, "one of the arguments --aif --artery-mask is required"),
-    ("--dsc --aif {aif} --relaxivity 60 --t1 1", {}, "--t1 is not for a T2*-weighted series"),
-    ("--aif {aif} --te 30", {"ScanningSequence": "GR"}, "--te is not for a T1-weighted series; give --dsc"),
-    ("--aif {aif} --t1 1", {}, "expected MR images of a spoiled gradient echo"),
+    ("--dsc --aif {aif} --relaxivity 60 --t1 1", {}, "--t1 is not for T2*-weighted signals; leave"),
+    ("--aif {aif} --te 30", {"ScanningSequence": "GR"}, "--te is not for T1-weighted signals; give --dsc"),
     ("--dsc --aif {aif} --relaxivity 60", {"ScanningSequence": "SE_EP"}, "expected MR images of a gradient"),
     ("--dsc --aif {aif} --relaxivity 60 --second-te 50", {}, "--second-te goes with --second-echo"),
     ("--dsc --aif {aif} --relaxivity 60 --second-echo {mask}", {}, "1 images, but .* has 70"),

@@ -56,8 +56,8 @@ class Frames(NamedTuple):
 
 
 Magnitudes = Callable[[Tensor, Tensor, Tensor, torch.Generator | None], Tensor]
-"""Concentrations from noisy magnitudes, of concentrations ``(…, T)`` in mM, of whether a frame has no tracer
-yet, and of the standard deviation that noise has without tracer, ``(…, 1)``."""
+"""Concentrations from noisy magnitudes: of concentrations ``(…, T)`` in mM, whether a frame has no tracer,
+and the standard deviation of the noise where there is none, ``(…, 1)``."""
 
 DYNAMIC = Frames(8, 60, (2.0, 20.0), (60.0, 1200.0), slower=0.3, usual_s=5.0)
 """Dynamic contrast-enhanced images."""

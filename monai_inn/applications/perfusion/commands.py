@@ -25,6 +25,13 @@ _OF_ECHOES = {
     "artery_relaxivity": "--artery-relaxivity",
 }
 _OF_BOTH = {"relaxivity": "--relaxivity", "baseline": "--baseline"}
+_OPTIONS = _OF_SPOILED | _OF_ECHOES | _OF_BOTH | {"mask": "--artery-mask"}
+_TOGETHER = {
+    "angles_deg": "flip_angles",
+    "artery_t1": "mask",
+    "artery_relaxivity": "mask",
+    "second_te_ms": "second",
+}
 
 
 def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
@@ -86,45 +93,34 @@ def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.perfusion.concentrations import Settings
     from monai_inn.applications.perfusion.converting import Artery, convert_series
     from monai_inn.applications.perfusion.series_files import read_series, with_times
-    from monai_inn.applications.perfusion.susceptibility import SusceptibilitySettings, with_echoes
+    from monai_inn.applications.perfusion.susceptibility import Susceptibility, ratio_of_echoes
 
     options, is_dsc = given(arguments), arguments.is_dsc
-    series = read_series(arguments.series, is_spoiled=not is_dsc)
-    series = with_times(series, arguments.times, arguments.interval_s, arguments.skip)
+    series = with_times(read_series(arguments.series), arguments.times, arguments.interval_s, arguments.skip)
     is_concentration = arguments.is_concentration or is_millimolar(series.units)
-    settings: Settings | SusceptibilitySettings | None = None
+    unused, what = _OF_ECHOES, "T1-weighted signals; give --dsc as well, or"
     if is_concentration:
-        _leave_out(
-            options, _OF_SPOILED | _OF_ECHOES | _OF_BOTH, f"a series of concentrations, as {series.path}"
-        )
-        if series.units and not is_millimolar(series.units):
-            raise ValueError(f"{series.path}: its values are in {series.units}, expected mM; convert them.")
+        unused, what = _OF_SPOILED | _OF_ECHOES | _OF_BOTH, f"a series of concentrations, as {series.path};"
     elif is_dsc:
-        _leave_out(options, _OF_SPOILED, "a T2*-weighted series (--dsc)")
-        settings = SusceptibilitySettings(*(options[name] for name in SusceptibilitySettings._fields))
-        if settings.artery_relaxivity and not arguments.mask:
-            raise ValueError("--artery-relaxivity goes with --artery-mask; a table is in mM already.")
-        series = with_echoes(
-            series, arguments.te_ms, arguments.second, arguments.second_te_ms, arguments.skip
-        )
-    else:
-        _leave_out(options, _OF_ECHOES, "a T1-weighted series; give --dsc as well, or")
-        settings = Settings(**{name: options[name] for name in Settings._fields})
-        if settings.angles_deg and not settings.flip_angles:
-            raise ValueError("--angles goes with --flip-angles; give both, or --flip for the series.")
+        unused, what = _OF_SPOILED, "T2*-weighted signals;"
+    for name, option in unused.items():
+        if options[name]:
+            raise ValueError(f"{option} is not for {what} leave it out.")
+    if is_concentration and series.units and not is_millimolar(series.units):
+        raise ValueError(f"{series.path}: its values are in {series.units}, expected mM; convert them.")
+    for option, other in _TOGETHER.items():
+        if options[option] and not options[other]:
+            flag, needed = (_OPTIONS[name] for name in (option, other))
+            raise ValueError(f"{flag} goes with {needed}; give both, or leave it out.")
+    if options["second"]:
+        echoes = (options[name] for name in ("te_ms", "second", "second_te_ms", "skip"))
+        series, options["te_ms"] = ratio_of_echoes(series, *echoes), None
+    kind: type[Settings | Susceptibility] = Susceptibility if is_dsc else Settings
+    settings = None if is_concentration else kind(**{name: options[name] for name in kind._fields})
     artery = Artery(arguments.table, arguments.mask, arguments.haematocrit, arguments.artery_t1)
-    if artery.t1_s is not None and artery.mask is None:
-        raise ValueError("--artery-t1 goes with --artery-mask in a series of signals; leave it out.")
     limits = BOLUS if is_dsc else DYNAMIC
     made = convert_series(series, arguments.out, artery, settings, arguments.average, limits)
     return {"out": arguments.out} | made
-
-
-def _leave_out(options: Mapping[str, Any], names: Mapping[str, str], series: str) -> None:
-    """Refuse options that a series has no use for."""
-    for name, option in names.items():
-        if options[name]:
-            raise ValueError(f"{option} is not for {series}; leave it out.")
 
 
 def _in_words(result: Mapping[str, Any]) -> str:

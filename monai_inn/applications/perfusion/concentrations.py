@@ -57,16 +57,6 @@ class Conversion(NamedTuple):
     t1_s: Tensor
     baseline: int
 
-    def record(self) -> dict[str, Any]:
-        """Return what is written beside the image."""
-        return {
-            "flip_deg": self.echo.flip_deg,
-            "tr_s": self.echo.tr_s,
-            "relaxivity_per_mM_s": self.echo.relaxivity,
-            "baseline_frames": self.baseline,
-            "t1_s_median": float(self.t1_s.nanmedian()),
-        }
-
     def of_curve(self, signal: Tensor, t1_s: Tensor | float) -> Tensor:
         """Return concentrations in mM, ``(T, …)``, of signals of that shape in any unit."""
         return concentration_of(signal, signal[: self.baseline].mean(0), t1_s, self.echo)

@@ -17,7 +17,7 @@ from monai_inn.applications.perfusion.checks import check_artery, check_times, c
 from monai_inn.applications.perfusion.concentrations import Settings, conversion_of
 from monai_inn.applications.perfusion.measured_artery import arrival_of, read_artery
 from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
-from monai_inn.applications.perfusion.susceptibility import SusceptibilitySettings, susceptibility_of
+from monai_inn.applications.perfusion.susceptibility import Susceptibility
 from monai_inn.drafts import replacing
 from monai_inn.transforms import write_map
 
@@ -46,7 +46,7 @@ def convert_series(
     series: Series,
     out: str | PathLike[str],
     artery: Artery,
-    settings: Settings | SusceptibilitySettings | None,
+    settings: Settings | Susceptibility | None,
     average: int = 1,
     limits: Frames = DYNAMIC,
 ) -> dict[str, Any]:
@@ -80,17 +80,22 @@ def convert_series(
     curve, where, fluid = _given_curve(series, artery, clock)
     values = series.values
     acquisition: dict[str, Any] = {"series": series.path.name}
-    if isinstance(settings, SusceptibilitySettings):
-        inside = where is not None  # where tracer makes the signal fall
-        bolus = arrival_of(-curve if inside else curve)
-        change = susceptibility_of(series, settings, bolus, inside, notes)
-        values = change.of_image(series.values.double()).float()
-        acquisition |= change.record()
-        curve = change.of_artery(torch.from_numpy(curve)).numpy() if inside else curve
+    if isinstance(settings, Susceptibility):
+        inside = None if where is None else torch.from_numpy(curve)
+        arrival = arrival_of(curve if inside is None else -curve)  # tracer makes signals fall
+        values, blood, record = settings.concentrations(series, inside, arrival, notes)
+        acquisition |= record
+        curve = curve if blood is None else blood.numpy()
     elif settings is not None:
         conversion = conversion_of(series, settings, arrival_of(curve), notes)
         values = conversion.of_image(series.values)
-        acquisition |= conversion.record()
+        acquisition |= {
+            "flip_deg": conversion.echo.flip_deg,
+            "tr_s": conversion.echo.tr_s,
+            "relaxivity_per_mM_s": conversion.echo.relaxivity,
+            "baseline_frames": conversion.baseline,
+            "t1_s_median": float(conversion.t1_s.nanmedian()),
+        }
         if where is not None:
             t1_s = _t1_of_blood(artery, conversion.t1_s[where])
             curve = conversion.of_curve(torch.from_numpy(curve), t1_s).numpy()

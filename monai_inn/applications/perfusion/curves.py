@@ -26,19 +26,13 @@ from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_le
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.known import split_parameters
-from monai_inn.problems.observation import Observation
 from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
-__all__ = ["TracerCurves", "observed"]
+__all__ = ["TracerCurves"]
 
 _ROWS = 1024
 _MINUTE = 60.0
 _FEWEST_FRAMES = 4
-
-
-def observed(frames: Frames) -> Observation:
-    """Return the observation of curves in such frames."""
-    return Observation.series(frames.most, "tissue", "artery", context=("time",))
 
 
 class TracerCurves(InverseProblem):

@@ -32,12 +32,11 @@ _TIMING = "MRTimingAndRelatedParameters"
 _APART = 0.1  # share of the time between frames from which on it is said that slices have times of their own
 
 
-def read_dicom_series(source: Path, is_spoiled: bool = True) -> Series:
+def read_dicom_series(source: Path) -> Series:
     """Read a series of DICOM images: one file a slice, one file a frame, or one file of all.
 
     Args:
         source: folder of the series, or its only file.
-        is_spoiled: see ``series_files.read_series``.
 
     Raises:
         BadFileError: if there is no series or more than one, a file is damaged, the images are not MR, not of
@@ -52,8 +51,7 @@ def read_dicom_series(source: Path, is_spoiled: bool = True) -> Series:
         for _, image in found:
             sequence = image.get("ScanningSequence")
             kinds = [sequence] if isinstance(sequence, str) else list(sequence or ())
-            described = {"Modality": str(image.get("Modality")), "ScanningSequence": kinds}
-            check_sequence(source, described, is_spoiled)
+            check_sequence(source, {"Modality": str(image.get("Modality")), "ScanningSequence": kinds})
         grid = frame_grid(source, frames, _ADVICE)
         order = _order(source, frames, grid.slices)
         times, notes = _times(frames, order)
@@ -61,32 +59,25 @@ def read_dicom_series(source: Path, is_spoiled: bool = True) -> Series:
         affine = _LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
         check_affine(source, affine)
         angles = _alike(source, frames, order.places, "FlipAngle")
-        repetition_s, echo_s = (
-            _one_time_s(source, what, _alike(source, frames, order.places, keyword))
-            for what, keyword in (("repetition", "RepetitionTime"), ("echo", "EchoTime"))
+        repetition, echo = (
+            _alike(source, frames, order.places, name) for name in ("RepetitionTime", "EchoTime")
         )
+        for kind, times_ms in (("repetition", repetition), ("echo", echo)):
+            if times_ms is not None and len(set(times_ms)) > 1:
+                raise BadFileError(
+                    f"{source}: {kind} times from {min(times_ms):g} to {max(times_ms):g} ms, expected one; "
+                    "give a folder with one kind of images."
+                )
         return Series(
             source,
             torch.from_numpy(values),
             torch.from_numpy(affine),
             times,
             angles,
-            repetition_s,
-            echo_s,
+            None if repetition is None else repetition[0] / 1000,
+            None if echo is None else echo[0] / 1000,
             notes=notes,
         )
-
-
-def _one_time_s(source: Path, what: str, times_ms: tuple[float, ...] | None) -> float | None:
-    """The time in s that all frames have, of theirs in ms."""
-    if times_ms is None:
-        return None
-    if len(set(times_ms)) > 1:
-        raise BadFileError(
-            f"{source}: {what} times from {min(times_ms):g} to {max(times_ms):g} ms, expected one; give a "
-            "folder with one kind of images."
-        )
-    return times_ms[0] / 1000
 
 
 class _Order(NamedTuple):

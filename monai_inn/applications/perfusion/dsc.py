@@ -12,8 +12,9 @@ from monai_inn.applications.perfusion import kinetics
 from monai_inn.applications.perfusion.acquisition import BOLUS, susceptibility_magnitudes
 from monai_inn.applications.perfusion.application import BolusApplication
 from monai_inn.applications.perfusion.arteries import ARTERY
-from monai_inn.applications.perfusion.curves import TracerCurves, observed
+from monai_inn.applications.perfusion.curves import TracerCurves
 from monai_inn.problems.derived import Derived
+from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 
 __all__ = ["PLASMA_G_PER_ML", "BolusPassage"]
@@ -46,7 +47,7 @@ class BolusPassage(TracerCurves):
 
     name: ClassVar[str] = "dsc"
     frames = BOLUS
-    observation = observed(frames)
+    observation = Observation.series(frames.most, "tissue", "artery", context=("time",))
     of_magnitudes = susceptibility_magnitudes
     targets = ("cbv", "mtt", "delay")
     parameters = (

@@ -14,8 +14,9 @@ from monai_inn.applications.perfusion import kinetics
 from monai_inn.applications.perfusion.acquisition import DYNAMIC, spoiled_magnitudes
 from monai_inn.applications.perfusion.application import CurveApplication
 from monai_inn.applications.perfusion.arteries import ARTERY
-from monai_inn.applications.perfusion.curves import TracerCurves, observed
+from monai_inn.applications.perfusion.curves import TracerCurves
 from monai_inn.problems.derived import Derived
+from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 
 __all__ = ["MODELS", "Perfusion"]
@@ -55,7 +56,7 @@ class Perfusion(TracerCurves):
 
     name: ClassVar[str] = "perfusion"
     frames = DYNAMIC
-    observation = observed(frames)
+    observation = Observation.series(frames.most, "tissue", "artery", context=("time",))
     of_magnitudes = spoiled_magnitudes
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:

@@ -47,13 +47,12 @@ class Series(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_series(path: str | PathLike[str], is_spoiled: bool = True) -> Series:
+def read_series(path: str | PathLike[str]) -> Series:
     """Read a series: a 4-D image with its JSON file, or DICOM.
 
     Args:
         path: NIfTI, or another image that ``read_multispectral`` takes; a DICOM file of many frames; a
             folder of DICOM files.
-        is_spoiled: whether images of a spoiled gradient echo are expected; T2*-weighted ones otherwise.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.
@@ -64,7 +63,7 @@ def read_series(path: str | PathLike[str], is_spoiled: bool = True) -> Series:
     if source.is_dir() or (source.is_file() and is_dicom(source)):
         from monai_inn.applications.perfusion.dicom_series import read_dicom_series
 
-        return read_dicom_series(source, is_spoiled)
+        return read_dicom_series(source)
     from monai_inn.transforms.beside import described_beside
     from monai_inn.transforms.readers import read_multispectral
 
@@ -72,7 +71,7 @@ def read_series(path: str | PathLike[str], is_spoiled: bool = True) -> Series:
     values = image.as_tensor()
     values = values.unsqueeze(-1) if values.ndim == 3 else values
     described = described_beside(source)
-    check_sequence(source, described, is_spoiled)
+    check_sequence(source, described)
     times, note = _times(source, described, len(values))
     return Series(
         source,
@@ -142,24 +141,21 @@ def check_place(series: Series, image: Series, what: str) -> None:
         )
 
 
-def check_sequence(path: Path, described: Mapping[str, Any], is_spoiled: bool) -> None:
-    """Refuse images that say that the sequence that is expected did not make them, see ``read_series``.
+def check_sequence(path: Path, described: Mapping[str, Any]) -> None:
+    """Refuse images that say that a gradient echo did not make them.
 
     Raises:
         BadFileError: in that case.
     """
     modality, sequence = described.get("Modality", "MR"), described.get("ScanningSequence") or ""
     kinds = set(sequence.replace("\\", "_").split("_") if isinstance(sequence, str) else map(str, sequence))
-    others = {"SE", "EP"} if is_spoiled else {"SE"}
-    is_other = "IR" in kinds or ("GR" not in kinds and kinds & others)
+    is_other = "IR" in kinds or ("GR" not in kinds and "SE" in kinds)
     if modality != "MR" or is_other:
         said = f"Modality {str(modality)[:20]!r}" if modality != "MR" else f"ScanningSequence {sorted(kinds)}"
-        expected = (
-            "spoiled gradient echo (GR); give the T1-weighted"
-            if is_spoiled
-            else ("gradient echo (GR, EP); give the T2*-weighted")
+        raise BadFileError(
+            f"{path}: says {said}, expected MR images of a gradient echo (GR, EP); give the T1-weighted "
+            "series, or the T2*-weighted one."
         )
-        raise BadFileError(f"{path}: says {said}, expected MR images of a {expected} series.")
 
 
 def _times(path: Path, described: Mapping[str, Any], number: int) -> tuple[tuple[float, ...] | None, str]:

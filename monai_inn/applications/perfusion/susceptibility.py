@@ -12,98 +12,84 @@ from monai_inn.applications.perfusion.concentrations import baseline_of, checked
 from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
 from monai_inn.applications.perfusion.signal import relaxation_change
 
-__all__ = ["SusceptibilityConversion", "SusceptibilitySettings", "susceptibility_of", "with_echoes"]
+__all__ = ["Susceptibility", "ratio_of_echoes"]
 
 _TE_MS, _RELAXIVITIES = (1.0, 200.0), (0.5, 500.0)
 
 
-class SusceptibilitySettings(NamedTuple):
+class Susceptibility(NamedTuple):
     """What was given of how changes of R2* become concentrations.
 
     Attributes:
+        te_ms: echo time in ms; ``None`` for what the files say.
         relaxivity: of R2* in the tissue, in 1/mM/s.
         artery_relaxivity: of R2* in the blood of an artery in the series, in 1/mM/s.
         baseline: number of images before the bolus, found if it is not given.
     """
 
+    te_ms: float | None = None
     relaxivity: float | None = None
     artery_relaxivity: float | None = None
     baseline: int | None = None
 
-
-class SusceptibilityConversion(NamedTuple):
-    """How the signals of one series, or the ratio of two, become concentrations.
-
-    Attributes:
-        te_s: echo time, or time between two echoes, in s.
-        relaxivity: of R2* in the tissue, in 1/mM/s.
-        artery_relaxivity: of R2* in the blood; ``None`` if no artery of the series is converted.
-        baseline: number of images before the bolus.
-    """
-
-    te_s: float
-    relaxivity: float
-    artery_relaxivity: float | None
-    baseline: int
-
-    def of_image(self, values: Tensor) -> Tensor:
-        """Return concentrations in mM of signals ``(T, x, y, z)``, float32.
+    def concentrations(
+        self, series: Series, curve: Tensor | None, arrival: int, notes: list[str]
+    ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+        """Return concentrations in mM of a series ``(T, x, y, z)``, float32, and of a curve of its artery.
 
         A voxel without signal in one of its frames is NaN in all.
+
+        Args:
+            series: signals, or ratios of two echoes.
+            curve: their mean in an artery ``(T,)``, if that is to be converted, too.
+            arrival: first image in which the artery has tracer.
+            notes: is extended by what was assumed, for people.
+
+        Returns:
+            Both concentrations, and the settings for the record.
+
+        Raises:
+            ValueError: if a setting is missing or out of range.
         """
-        found = self._change(values) / self.relaxivity
-        return torch.where((found.isnan() & values.isfinite()).any(0), torch.nan, found)
+        te_s = _echo_time_s(series, self.te_ms, "--te MS")
+        first = baseline_of(series, self.baseline, arrival, notes)
+        settings: dict[str, Any] = {"te_s": te_s, "baseline_frames": first}
 
-    def of_artery(self, curve: Tensor) -> Tensor:
-        """Return concentrations in mM in the blood of signals ``(T,)``."""
-        assert self.artery_relaxivity is not None
-        return self._change(curve) / self.artery_relaxivity
+        def converted(values: Tensor, where: str, given: float | None, option: str) -> Tensor:
+            name = f"relaxivity of R2* in the {where}"
+            relaxivity = checked(series.path, name, given, " /mM/s", _RELAXIVITIES, option)
+            settings[f"{where}_relaxivity_per_mM_s"] = relaxivity
+            values = values.double()
+            return relaxation_change(values, values[:first].mean(0), te_s) / relaxivity
 
-    def record(self) -> dict[str, Any]:
-        """Return what is written beside the image."""
-        found = {
-            "te_s": self.te_s,
-            "relaxivity_per_mM_s": self.relaxivity,
-            "artery_relaxivity_per_mM_s": self.artery_relaxivity,
-            "baseline_frames": self.baseline,
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-    def _change(self, values: Tensor) -> Tensor:
-        return relaxation_change(values, values[: self.baseline].mean(0), self.te_s)
+        made = converted(series.values, "tissue", self.relaxivity, "--relaxivity R").float()
+        made = torch.where((made.isnan() & series.values.isfinite()).any(0), torch.nan, made)
+        if curve is not None:
+            curve = converted(curve, "artery", self.artery_relaxivity, "--artery-relaxivity R")
+        return made, curve, settings
 
 
-def with_echoes(
-    series: Series,
-    te_ms: float | None,
-    second: str | PathLike[str] | None,
-    second_te_ms: float | None,
-    skip: int = 0,
+def ratio_of_echoes(
+    series: Series, te_ms: float | None, second: str | PathLike[str], second_te_ms: float | None, skip: int
 ) -> Series:
-    """Return a series with its echo time, or the ratio of the second echo to it with the time between both.
+    """Return the ratio of a second echo to a series, with the time between both as its echo time.
 
     Args:
-        series: images of one echo, without those to be left out.
+        series: images of the first echo, without those to be left out.
         te_ms: its echo time in ms; ``None`` for what its files say.
-        second: images of a later echo, if there are any.
+        second: all images of the later echo.
         second_te_ms: its echo time in ms; ``None`` likewise.
-        skip: number of images to leave out at the beginning of the second echo.
+        skip: number of its images to leave out at the beginning.
 
     Raises:
         ValueError: if an echo time is missing or out of range, or the second echo does not fit the first.
     """
-    te_s = _echo_time_s(series, te_ms, "--te MS")
-    if second is None:
-        if second_te_ms is not None:
-            raise ValueError("--second-te goes with --second-echo; give both, or --te for one echo.")
-        return series._replace(te_s=te_s)
-    other = read_series(second, is_spoiled=False)
+    other = read_series(second)
     check_place(series, other, "the second echo")
     images, expected = len(other.values) - skip, len(series.values)
     if images != expected:
-        raise ValueError(
-            f"{second}: {images} images, but {series.path} has {expected}; give the same frames."
-        )
+        raise ValueError(f"{second}: {images} images, but {series.path} has {expected}; give as many.")
+    te_s = _echo_time_s(series, te_ms, "--te MS")
     between_s = _echo_time_s(other, second_te_ms, "--second-te MS") - te_s
     if between_s <= 0:
         raise ValueError(
@@ -111,44 +97,9 @@ def with_echoes(
             "one; exchange the two series."
         )
     first, later = series.values, other.values[skip:]
+    ratio = torch.where(first > 0, later / first, torch.where(first.isfinite(), 0.0, torch.nan))
     note = f"Ratio of two echoes, {1000 * between_s:g} ms apart: what T1 does to both cancels."
-    return series._replace(
-        values=torch.where(first > 0, later / first, torch.where(first.isfinite(), 0.0, torch.nan)),
-        te_s=between_s,
-        notes=(*series.notes, note),
-    )
-
-
-def susceptibility_of(
-    series: Series, settings: SusceptibilitySettings, arrival: int, is_artery_inside: bool, notes: list[str]
-) -> SusceptibilityConversion:
-    """Return how a series of ``with_echoes`` is converted.
-
-    Args:
-        series: signals, or ratios of two echoes.
-        settings: what was given.
-        arrival: first image in which the artery has tracer.
-        is_artery_inside: whether an artery of the series is converted, too.
-        notes: is extended by what was assumed, for people.
-
-    Raises:
-        ValueError: if a setting is missing or out of range.
-    """
-
-    def relaxivity(what: str, value: float | None, option: str) -> float:
-        return checked(
-            series.path, f"relaxivity of R2* in the {what}", value, " /mM/s", _RELAXIVITIES, option
-        )
-
-    assert series.te_s is not None
-    return SusceptibilityConversion(
-        series.te_s,
-        relaxivity("tissue", settings.relaxivity, "--relaxivity R"),
-        relaxivity("artery", settings.artery_relaxivity, "--artery-relaxivity R")
-        if is_artery_inside
-        else None,
-        baseline_of(series, settings.baseline, arrival, notes),
-    )
+    return series._replace(values=ratio, te_s=between_s, notes=(*series.notes, note))
 
 
 def _echo_time_s(series: Series, given_ms: float | None, option: str) -> float:
