@@ -6,6 +6,7 @@
     python Resources/train_bundles.py lumbar_spine runs
     python Resources/train_bundles.py ivim runs
     python Resources/train_bundles.py perfusion runs
+    python Resources/train_bundles.py dsc runs
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
 bundle's model card.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import monai_inn
+from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.registration.patient import patient_registration
@@ -103,6 +105,20 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             preview_steps=6_000,
             preview_observations=60_000,
             measured=20_000,
+        ),
+    ),
+    # Twice the frames of "perfusion": fewer channels a frame and fewer rows a step.
+    "dsc": (
+        BolusPassage,
+        {"encoder": {"out_channels": 64, "width": 32}, "flow": {"hidden_channels": (64, 64)}},
+        Recipe(
+            num_simulations=300_000,
+            batch_size=256,
+            posterior_steps=4_000,
+            density_steps=500,
+            preview_steps=1_500,
+            preview_observations=15_000,
+            measured=10_000,
         ),
     ),
     "lumbar_spine": (

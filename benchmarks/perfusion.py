@@ -20,7 +20,8 @@ from torch import Tensor
 
 import monai_inn
 from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import draw_times, noisy_curves
+from monai_inn.applications.perfusion.acquisition import draw_times
+from monai_inn.applications.perfusion.curves import TracerCurves
 from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.perfusion.signal import Echo, concentration_of, t1_of_flip_angles
@@ -36,34 +37,44 @@ DRAWS = 400
 
 
 def measured(fitted: FittedPosterior, theta: Tensor, y: Tensor) -> dict[str, Any]:
-    """Coverage of 95 and 50 % intervals, calibration error, and width over the prior's, of each target."""
+    """Coverage of 95 and 50 % intervals, calibration error, and width over the prior's.
+
+    Of each target, and but for the width of each derived quantity.
+    """
     problem = fitted.problem
     usable = problem.is_valid(y)
     theta, y, shown = theta[usable], y[usable], problem.space.subset(problem.targets)
     with torch.no_grad():
         drawn = torch.cat([fitted.target_posterior(part).sample((DRAWS,)) for part in y.split(250)], 1)
-    inside = coverage(drawn, theta[:, : len(shown)], [0.5, 0.95]).coverage
-    error = calibration_error(drawn, theta[:, : len(shown)])
     width = shown.to_latent(drawn).std(0).median(0).values
+    drawn = torch.cat([drawn, problem.derive(drawn)], -1)
+    truth = torch.cat([theta[:, : len(shown)], problem.derive(theta)], -1)
+    inside = coverage(drawn, truth, [0.5, 0.95]).coverage
+    error = calibration_error(drawn, truth)
     floor = round(float(calibration_noise_floor(len(y)).upper), 4)
-    return {"noise_floor": floor} | {
-        name: {
+    found = {
+        parameter.name: {
             "coverage_50": round(float(inside[0, i]), 3),
             "coverage_95": round(float(inside[1, i]), 3),
             "calibration_error": round(float(error[i]), 4),
-            "width_over_prior": round(float(width[i]), 3),
         }
-        for i, name in enumerate(shown.names)
+        for i, parameter in enumerate(problem.shown)
     }
+    for name, share in zip(shown.names, width.tolist(), strict=True):
+        found[name]["width_over_prior"] = round(share, 3)
+    return {"noise_floor": floor} | found
 
 
-def by_frames(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
+def by_frames(
+    fitted: FittedPosterior, n: int, seed: int, choices: tuple[int, ...] = FRAMES
+) -> dict[str, Any]:
     """The same for acquisitions of so many frames."""
     problem, found = fitted.problem, {}
-    for frames in FRAMES:
+    assert isinstance(problem, TracerCurves)
+    for frames in choices:
         generator = torch.Generator().manual_seed(seed + frames)
         theta = problem.prior.sample((n,), generator)  # type: ignore[call-arg]
-        times = draw_times(80 * n, generator)
+        times = draw_times(80 * n, generator, problem.frames)
         times = times[times.isfinite().sum(1) == frames][:n]
         theta = theta[: len(times)]
         clean = torch.cat([problem.forward_with_context(theta, times), times], -1)
@@ -86,20 +97,21 @@ def unseen_arteries() -> dict[str, kinetics.Artery]:
     return {name: kinetics.Artery(*curve) for name, curve in found.items()}
 
 
-def by_artery(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
+def by_artery(
+    fitted: FittedPosterior, n: int, seed: int, arteries: dict[str, kinetics.Artery]
+) -> dict[str, Any]:
     """The same behind arteries that are not of the family that the training drew from."""
     problem, found = fitted.problem, {}
-    assert isinstance(problem, Perfusion)
-    for name, artery in unseen_arteries().items():
+    assert isinstance(problem, TracerCurves)
+    for name, artery in arteries.items():
         generator = torch.Generator().manual_seed(seed)
         theta = problem.prior.sample((n,), generator)  # type: ignore[call-arg]
-        times = draw_times(n, generator)
+        times = draw_times(n, generator, problem.frames)
         since = (times - 5 - 60 * torch.rand(n, 1, generator=generator)).double()
         value = dict(zip(problem.space.names, theta.double().unbind(-1), strict=True))
-        tissue = kinetics.tissue_curve(artery, problem.response(value), since, value["delay"])
-        curves = tissue.float(), kinetics.concentration_at(artery, since).float()
-        noisy = noisy_curves(*curves, problem.magnitude_share, generator)
-        found[name] = measured(fitted, theta, torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1))
+        curves = problem.tissue(value, artery, since), kinetics.concentration_at(artery, since)
+        clean = torch.cat([torch.stack(curves, -1).flatten(-2).float(), times], -1)
+        found[name] = measured(fitted, theta, problem.noise(clean, generator))
     return found
 
 
@@ -190,7 +202,7 @@ def main() -> None:
         result = {
             "information": fitted.card["information"],
             "by_frames": by_frames(fitted, options.cases, options.seed),
-            "by_artery": by_artery(fitted, options.cases, options.seed),
+            "by_artery": by_artery(fitted, options.cases, options.seed, unseen_arteries()),
         }
         if options.exact:
             result["against_exact"] = against_exact(fitted, options.exact, options.seed, options.particles)

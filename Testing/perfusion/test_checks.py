@@ -9,11 +9,10 @@ import pytest
 import torch
 from dce_files import ARTERY, CONCENTRATION, TIMES_S, signals, write_nifti
 
-from monai_inn.applications.perfusion.acquisition import FEWEST, MOST, draw_times
+from monai_inn.applications.perfusion.acquisition import DYNAMIC, draw_times
 from monai_inn.applications.perfusion.checks import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
-    LASTING_S,
     check_artery,
     check_times,
     check_tissue,
@@ -86,7 +85,7 @@ def test_short_series_are_refused(tmp_path, number, message):
 
 
 def test_long_series_are_refused(tmp_path):
-    number = MOST + 1
+    number = DYNAMIC.most + 1
     values = np.repeat(CONCENTRATION[:1], number, 0)
     with pytest.raises(ValueError, match="61 channels, but the network takes 60 at most"):
         curves(tmp_path, values, time=np.arange(number) * 5.0, artery=np.ones(number))
@@ -139,7 +138,7 @@ def test_rows_of_voxels_with_an_acquisition_each_are_checked_alike(tmp_path):
     np.savez(tmp_path / "rows.npz", image=image[..., 0].numpy())
     read = read_image(tmp_path / "rows.npz", PERFUSION)
     assert torch.equal(read.nan_to_num(-1.0), image[..., 0].nan_to_num(-1.0))
-    image[2 * MOST :, 1, 2] /= 60
+    image[2 * DYNAMIC.most :, 1, 2] /= 60
     np.savez(tmp_path / "rows.npz", image=image[..., 0].numpy())
     with pytest.raises(ValueError, match="looks like minutes"):
         read_image(tmp_path / "rows.npz", PERFUSION)
@@ -183,10 +182,10 @@ def test_limits_are_those_of_the_simulations():
     generator = torch.Generator().manual_seed(0)
     times = draw_times(4000, generator)
     last = times.nan_to_num(0.0).amax(1)
-    assert (float(last.min()), float(last.max())) == pytest.approx(LASTING_S, rel=0.05)
-    assert last.min() >= LASTING_S[0] - 1e-3
-    assert last.max() <= LASTING_S[1] + 1e-3
-    assert {FEWEST, MOST} <= {*times.isfinite().sum(1).tolist()}
+    assert (float(last.min()), float(last.max())) == pytest.approx(DYNAMIC.lasting_s, rel=0.05)
+    assert last.min() >= DYNAMIC.lasting_s[0] - 1e-3
+    assert last.max() <= DYNAMIC.lasting_s[1] + 1e-3
+    assert {DYNAMIC.fewest, DYNAMIC.most} <= {*times.isfinite().sum(1).tolist()}
     b = IVIM.draw_context(4000, generator)
     largest, number = b.nan_to_num(0.0).amax(1), b.isfinite().sum(1)
     assert (float(largest.min()), float(largest.max())) == pytest.approx(LARGEST_WEIGHTING, rel=0.02)

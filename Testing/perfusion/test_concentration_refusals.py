@@ -97,7 +97,7 @@ def test_options(files, tmp_path, capsys, options, message):
         ({"RepetitionTime": 5.2}, "repetition time 5200 ms, expected 0.5 to 200 ms; give --tr MS"),
         (
             {"ScanningSequence": "IR_GR"},
-            "says ScanningSequence ['GR', 'IR'], expected MR images of a spoiled",
+            "says ScanningSequence ['GR', 'IR'], expected MR images of a gradient",
         ),
         ({"Modality": "PT"}, "says Modality 'PT', expected MR images"),
     ],

@@ -177,13 +177,17 @@ def magnitude_and_phase(folder):
         ),
         (
             lambda f: write_classic(f, SIGNALS, lambda *_: {"ScanningSequence": "SE"}),
-            r"ScanningSequence \['SE'\], expected MR images of a spoiled gradient echo",
+            r"ScanningSequence \['SE'\], expected MR images of a gradient echo",
         ),
         (
             lambda f: write_classic(
                 f, SIGNALS, lambda k, s: usual(k, s) | {"RepetitionTime": "5" if k else "6"}
             ),
             "repetition times from 5 to 6 ms",
+        ),
+        (
+            lambda f: write_classic(f, SIGNALS, lambda k, s: usual(k, s) | {"EchoTime": str(20 + k)}),
+            "echo times from 20 to 31 ms",
         ),
         (
             lambda f: write_classic(f, SIGNALS, lambda k, s: usual(k, s) | {"FlipAngle": str(9 + s)}),

@@ -14,7 +14,7 @@ from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_featur
 from monai_inn.applications.perfusion.problem import MODELS, Perfusion
 from monai_inn.problems import create
 
-MOST = acquisition.MOST
+MOST = acquisition.DYNAMIC.most
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_models_are_an_option():
 def test_acquisitions_are_those_that_are_described(simulated):
     times = Perfusion.curves(simulated[1])[2]
     number = times.isfinite().sum(1)
-    assert sorted({*number.tolist()}) == list(range(acquisition.FEWEST, MOST + 1))
+    assert sorted({*number.tolist()}) == list(range(acquisition.DYNAMIC.fewest, MOST + 1))
     assert bool((times[:, 0] == 0).all())
     assert bool((times.diff(dim=1).nan_to_num(1) > 0).all())
     assert torch.equal(times.isfinite(), torch.arange(MOST) < number[:, None])  # none is missing in between
@@ -120,7 +120,9 @@ def test_noise_is_white_and_of_any_level():
     n, generator = 3000, torch.Generator().manual_seed(0)
     tissue = torch.zeros(n, 2000).double()
     blood = torch.linspace(0, 4, 2000).double().expand(n, -1)
-    noisy = acquisition.noisy_curves(tissue[:, :50], blood[:, -50:], 0.0, generator)
+    noisy = acquisition.noisy_curves(
+        tissue[:, :50], blood[:, -50:], 0.0, generator, acquisition.spoiled_magnitudes
+    )
     for left, (low, high), scale in (
         (noisy[0], acquisition.TISSUE_NOISE, 1.0),
         (noisy[1] - blood[:, -50:], acquisition.ARTERY_NOISE, 4.0),
@@ -139,7 +141,7 @@ def test_noise_of_magnitudes_has_no_bias_but_grows_with_concentration():
     generator = torch.Generator().manual_seed(0)
     tissue = torch.cat([torch.zeros(4000, 20), torch.full((4000, 20), 2.0)], 1).double()
     blood = tissue.clone()
-    noisy, _ = acquisition.noisy_curves(tissue, blood, 1.0, generator)
+    noisy, _ = acquisition.noisy_curves(tissue, blood, 1.0, generator, acquisition.spoiled_magnitudes)
     before, after = noisy.split(20, 1)
     level = before.square().nanmean(1).sqrt()
     quiet = level < 0.004

@@ -15,11 +15,11 @@ from monai_inn.problems.application import Application, Curve
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
+    from monai_inn.applications.perfusion.curves import TracerCurves
     from monai_inn.applications.perfusion.ivim import IntravoxelMotion
-    from monai_inn.applications.perfusion.problem import Perfusion
     from monai_inn.problems.observation import Observation
 
-__all__ = ["CurveApplication", "DiffusionApplication"]
+__all__ = ["BolusApplication", "CurveApplication", "DiffusionApplication"]
 
 _CHANNELS = {
     "tissue": "concentration of contrast agent in the tissue, in mM",
@@ -32,7 +32,7 @@ _CHECKED = 4096  # voxels of an image
 class CurveApplication(Application):
     """Curves of contrast agent in a tissue and in an artery."""
 
-    problem: Perfusion
+    problem: TracerCurves
     modality = "DCE-MRI"
     is_without_patients = True
     unexplained = "a curve that no tissue has behind such an artery"
@@ -44,14 +44,18 @@ class CurveApplication(Application):
         "permeability, 2012",
     )
 
+    own_limits: tuple[str, ...] = (
+        "Concentrations in, not signals. An artery that was measured too small by a factor makes the "
+        "transfer constant and the volume fractions too large by the same factor, and nothing in the "
+        "curves tells.",
+        "The artery is that of the plasma; one of whole blood is divided by one minus the haematocrit.",
+    )
+
     @property
     def limits(self) -> tuple[str, ...]:
         """Sentences on what the network cannot do."""
         return (
-            "Concentrations in, not signals. An artery that was measured too small by a factor makes the "
-            "transfer constant and the volume fractions too large by the same factor, and nothing in the "
-            "curves tells.",
-            "The artery is that of the plasma; one of whole blood is divided by one minus the haematocrit.",
+            *self.own_limits,
             "The bolus arrives after the first frame. Frames are instants; how long each takes is not in the "
             "simulation.",
             *super().limits,
@@ -77,7 +81,7 @@ class CurveApplication(Application):
         check_tissue(tissue.T.numpy(), path)
         for curve, clock in _distinct(artery, times):
             there = np.isfinite(clock)
-            check_times(clock[there], path)
+            check_times(clock[there], path, self.problem.frames)
             check_artery(curve[there], clock[there], path)
         return image
 
@@ -85,6 +89,27 @@ class CurveApplication(Application):
         """Return what a column is, with its unit."""
         kind, _, frame = name.partition(" ")
         return f"{_CHANNELS[kind]}, frame {frame}"
+
+
+class BolusApplication(CurveApplication):
+    """Curves of the first pass of a tracer that stays in the vessels."""
+
+    modality = "DSC-MRI"
+    references = (
+        "Ostergaard et al., High resolution measurement of cerebral blood flow using intravascular tracer "
+        "bolus passages, 1996",
+        "Mouridsen et al., Bayesian estimation of cerebral perfusion using a physiological model of "
+        "microvasculature, 2006",
+    )
+
+    own_limits = (
+        "Concentrations in, not signals. An artery that was measured too small by a factor makes blood flow "
+        "and volume too large by the same factor, as does a wrong ratio of the relaxivities of tissue and "
+        "blood, and nothing in the curves tells.",
+        "The artery is that of the plasma. Blood flow and volume are those of tissue with 1.04 g/ml and a "
+        "haematocrit of .25 in its capillaries.",
+        "The tracer stays in the vessels: leakage, as in tumours, is not in the simulation.",
+    )
 
 
 class DiffusionApplication(Application):

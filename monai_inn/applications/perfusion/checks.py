@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn.applications.perfusion.acquisition import (
-    FEWEST,
+    DYNAMIC,
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
-    LASTING_S,
-    MOST,
+    Frames,
 )
 from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.measured_artery import arrival_of
@@ -41,15 +40,16 @@ def is_millimolar(unit: str) -> bool:
     return unit in ("mM", "mmol/L", "mmol/l")
 
 
-def check_times(times: Curve, path: str) -> None:
-    """Refuse times ``(T,)`` in s that no acquisition of the simulations has.
+def check_times(times: Curve, path: str, frames: Frames = DYNAMIC) -> None:
+    """Refuse times ``(T,)`` in s that no acquisition of the simulations has, whose limits are ``frames``.
 
     Raises:
         ValueError: if there are too few or too many, they do not ascend, or they are in another unit.
     """
-    if not FEWEST <= len(times) <= MOST:
-        mend = "take means (--average N), or leave some out" if len(times) > MOST else "give the whole series"
-        raise ValueError(f"{path}: {len(times)} frames, expected {FEWEST} to {MOST}; {mend}.")
+    number, most = len(times), frames.most
+    if not frames.fewest <= number <= most:
+        mend = "take means (--average N), or leave some out" if number > most else "give the whole series"
+        raise ValueError(f"{path}: {number} frames, expected {frames.fewest} to {most}; {mend}.")
     steps = np.diff(times)
     if not (steps > 0).all():
         at = int(np.argmin(steps > 0)) + 1
@@ -57,7 +57,7 @@ def check_times(times: Curve, path: str) -> None:
             f"{path}: frame {at + 1} is {times[at]:g} s, not later than the {times[at - 1]:g} s of the frame "
             "before; put frames and times in order."
         )
-    length, (shortest, longest) = float(times[-1] - times[0]), LASTING_S
+    length, (shortest, longest) = float(times[-1] - times[0]), frames.lasting_s
     if shortest * (1 - _ROUNDING) <= length <= longest * (1 + _ROUNDING):
         return
     looks, mend = "", f"the network knows none of that length; give frames of {shortest:g} to {longest:g} s"

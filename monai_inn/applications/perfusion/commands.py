@@ -10,14 +10,27 @@ from monai_inn.arguments import given
 
 __all__ = ["add"]
 
-_OF_SIGNALS = {
+_OF_SPOILED = {
     "t1": "--t1",
     "flip_angles": "--flip-angles",
     "angles_deg": "--angles",
     "flip_deg": "--flip",
     "tr_ms": "--tr",
-    "relaxivity": "--relaxivity",
-    "baseline": "--baseline",
+    "artery_t1": "--artery-t1",
+}
+_OF_ECHOES = {
+    "te_ms": "--te",
+    "second": "--second-echo",
+    "second_te_ms": "--second-te",
+    "artery_relaxivity": "--artery-relaxivity",
+}
+_OF_BOTH = {"relaxivity": "--relaxivity", "baseline": "--baseline"}
+_OPTIONS = _OF_SPOILED | _OF_ECHOES | _OF_BOTH | {"mask": "--artery-mask"}
+_TOGETHER = {
+    "angles_deg": "flip_angles",
+    "artery_t1": "mask",
+    "artery_relaxivity": "mask",
+    "second_te_ms": "second",
 }
 
 
@@ -46,12 +59,21 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     group.add_argument("--flip-angles", nargs="+", default=[], metavar="FILES",
                        help="images at several flip angles: NIfTI files, DICOM folders")  # fmt: skip
     group.add_argument("--t1", metavar="MAP|SECONDS", help="map of T1 in s, or one number for all voxels")
+    group = sub.add_argument_group("for a T2*-weighted series (dynamic susceptibility contrast)")
+    group.add_argument("--dsc", dest="is_dsc", action="store_true", help="the series is such a one")
+    group.add_argument("--te", dest="te_ms", type=float, metavar="MS", help="its echo time")
+    group.add_argument("--second-echo", dest="second", metavar="SERIES",
+                       help="the same images at a later echo")  # fmt: skip
+    group.add_argument("--second-te", dest="second_te_ms", type=float, metavar="MS", help="its echo time")
+    group.add_argument("--artery-relaxivity", type=float, metavar="R",
+                       help="of R2* in the blood, /mM/s, with a mask")  # fmt: skip
     group = sub.add_argument_group("where the files do not say it")
     group.add_argument("--angles", dest="angles_deg", type=float, nargs="+", metavar="DEG",
                        help="flip angles of the images of --flip-angles, in their order")  # fmt: skip
     group.add_argument("--flip", dest="flip_deg", type=float, metavar="DEG", help="flip angle of the series")
     group.add_argument("--tr", dest="tr_ms", type=float, metavar="MS", help="its repetition time")
-    group.add_argument("--relaxivity", type=float, metavar="R", help="of the contrast agent, /mM/s (4.5)")
+    group.add_argument("--relaxivity", type=float, metavar="R",
+                       help="of the contrast agent, /mM/s (4.5); with --dsc of R2* in tissue")  # fmt: skip
     group.add_argument("--interval", dest="interval_s", type=float, metavar="SECONDS",
                        help="time between two images")  # fmt: skip
     group.add_argument("--times", metavar="CSV", help="times of the images, in a column such as time_s")
@@ -66,31 +88,38 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     """Turn a series into concentrations."""
+    from monai_inn.applications.perfusion.acquisition import BOLUS, DYNAMIC
     from monai_inn.applications.perfusion.checks import is_millimolar
     from monai_inn.applications.perfusion.concentrations import Settings
     from monai_inn.applications.perfusion.converting import Artery, convert_series
     from monai_inn.applications.perfusion.series_files import read_series, with_times
+    from monai_inn.applications.perfusion.susceptibility import Susceptibility, ratio_of_echoes
 
-    options = given(arguments)
-    settings = Settings(**{name: options[name] for name in _OF_SIGNALS})
+    options, is_dsc = given(arguments), arguments.is_dsc
     series = with_times(read_series(arguments.series), arguments.times, arguments.interval_s, arguments.skip)
     is_concentration = arguments.is_concentration or is_millimolar(series.units)
+    unused, what = _OF_ECHOES, "T1-weighted signals; give --dsc as well, or"
     if is_concentration:
-        for name, option in _OF_SIGNALS.items():
-            if options[name]:
-                raise ValueError(
-                    f"{option} is not for a series of concentrations, as {series.path}; leave it out."
-                )
-        if series.units and not is_millimolar(series.units):
-            raise ValueError(f"{series.path}: its values are in {series.units}, expected mM; convert them.")
-    if settings.angles_deg and not settings.flip_angles:
-        raise ValueError("--angles goes with --flip-angles; give both, or --flip for the series.")
+        unused, what = _OF_SPOILED | _OF_ECHOES | _OF_BOTH, f"a series of concentrations, as {series.path};"
+    elif is_dsc:
+        unused, what = _OF_SPOILED, "T2*-weighted signals;"
+    for name, option in unused.items():
+        if options[name]:
+            raise ValueError(f"{option} is not for {what} leave it out.")
+    if is_concentration and series.units and not is_millimolar(series.units):
+        raise ValueError(f"{series.path}: its values are in {series.units}, expected mM; convert them.")
+    for option, other in _TOGETHER.items():
+        if options[option] and not options[other]:
+            flag, needed = (_OPTIONS[name] for name in (option, other))
+            raise ValueError(f"{flag} goes with {needed}; give both, or leave it out.")
+    if options["second"]:
+        echoes = (options[name] for name in ("te_ms", "second", "second_te_ms", "skip"))
+        series, options["te_ms"] = ratio_of_echoes(series, *echoes), None
+    kind: type[Settings | Susceptibility] = Susceptibility if is_dsc else Settings
+    settings = None if is_concentration else kind(**{name: options[name] for name in kind._fields})
     artery = Artery(arguments.table, arguments.mask, arguments.haematocrit, arguments.artery_t1)
-    if artery.t1_s is not None and (artery.mask is None or is_concentration):
-        raise ValueError("--artery-t1 goes with --artery-mask in a series of signals; leave it out.")
-    made = convert_series(
-        series, arguments.out, artery, None if is_concentration else settings, arguments.average
-    )
+    limits = BOLUS if is_dsc else DYNAMIC
+    made = convert_series(series, arguments.out, artery, settings, arguments.average, limits)
     return {"out": arguments.out} | made
 
 

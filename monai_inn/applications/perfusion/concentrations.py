@@ -14,7 +14,7 @@ from torch import Tensor
 from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
 from monai_inn.applications.perfusion.signal import Echo, concentration_of, t1_of_flip_angles
 
-__all__ = ["Conversion", "Settings", "baseline_frames", "conversion_of"]
+__all__ = ["Conversion", "Settings", "baseline_frames", "baseline_of", "checked", "conversion_of"]
 
 _VOXELS = 1 << 16  # at a time, in double precision
 _RELAXIVITY = 4.5
@@ -90,7 +90,17 @@ def conversion_of(series: Series, settings: Settings, arrival: int, notes: list[
         ValueError: if a setting is missing or out of range, or files do not fit the series.
     """
     echo = _echo(series, settings, notes)
-    baseline = settings.baseline
+    baseline = baseline_of(series, settings.baseline, arrival, notes)
+    return Conversion(echo, _t1(series, settings, float(echo.tr_s), notes), baseline)
+
+
+def baseline_of(series: Series, given: int | None, arrival: int, notes: list[str]) -> int:
+    """Return how many images come before the bolus, as given or found; see ``conversion_of``.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    baseline = given
     if baseline is None:
         baseline = baseline_frames(series.values, arrival)
         notes.append(f"Baseline: the first {baseline} images, as none was given.")
@@ -99,7 +109,7 @@ def conversion_of(series: Series, settings: Settings, arrival: int, notes: list[
             f"{series.path}: {baseline} images before the bolus, expected one at least; give the "
             "series from before the injection, or --baseline N."
         )
-    return Conversion(echo, _t1(series, settings, float(echo.tr_s), notes), baseline)
+    return baseline
 
 
 def baseline_frames(values: Tensor, arrival: int) -> int:
@@ -127,7 +137,7 @@ def _echo(series: Series, settings: Settings, notes: list[str]) -> Echo:
     def chosen(what: str, given: float | None, said: float | None, unit: str, *rest: Any) -> float:
         if given is not None and said is not None and not math.isclose(given, said, rel_tol=1e-6):
             notes.append(f"The {what} is {given:g}{unit}, as given; the files say {said:g}{unit}.")
-        return _checked(series.path, what, said if given is None else given, unit, *rest)
+        return checked(series.path, what, said if given is None else given, unit, *rest)
 
     said_ms = None if series.tr_s is None else 1000 * series.tr_s
     relaxivity = settings.relaxivity
@@ -141,10 +151,14 @@ def _echo(series: Series, settings: Settings, notes: list[str]) -> Echo:
     )
 
 
-def _checked(
+def checked(
     path: Path, what: str, value: float | None, unit: str, limits: tuple[float, float], option: str
 ) -> float:
-    """A setting in its range."""
+    """Return a setting that is in its range.
+
+    Raises:
+        ValueError: if it is not there, or not in its range.
+    """
     if value is None:
         raise ValueError(f"{path}: its files do not say the {what}; give {option}.")
     if not limits[0] <= value <= limits[1]:
@@ -165,7 +179,7 @@ def _t1(series: Series, settings: Settings, tr_s: float, notes: list[str]) -> Te
             f"{series.path}: T1 is needed; give --flip-angles FILES, or --t1 with a map or a number of s."
         )
     elif _number(settings.t1) is not None:
-        t1_s = torch.full(size, _checked(series.path, "T1", _number(settings.t1), " s", _T1_S, "--t1 in s"))
+        t1_s = torch.full(size, checked(series.path, "T1", _number(settings.t1), " s", _T1_S, "--t1 in s"))
         notes.append(f"T1 {settings.t1} s in all voxels.")
     else:
         t1_s = _t1_map(series, Path(settings.t1))
@@ -211,15 +225,15 @@ def _t1_of_files(series: Series, settings: Settings, tr_s: float) -> Tensor:
         raise ValueError(
             f"{name}: {len(values)} images, but {len(angles)} flip angles; give --angles for all."
         )
-    checked = [_checked(name, "flip angle", angle, "°", (0.1, 90.0), "--angles DEG …") for angle in angles]
-    if len(set(checked)) < 2:
-        raise ValueError(f"{name}: all images have a flip angle of {checked[0]:g}°; give images of several.")
+    flips = [checked(name, "flip angle", angle, "°", (0.1, 90.0), "--angles DEG …") for angle in angles]
+    if len(set(flips)) < 2:
+        raise ValueError(f"{name}: all images have a flip angle of {flips[0]:g}°; give images of several.")
     times = {image.tr_s for image in images} - {None}
     if len(times) > 1:
         raise ValueError(f"{name}: images of several repetition times; give those of one.")
     own = times.pop() if times else tr_s
-    own_ms = _checked(name, "repetition time", 1000 * (own or 0.0), " ms", _TR_MS, "it in its JSON, in s")
-    degrees = torch.tensor(checked, dtype=torch.float64)
+    own_ms = checked(name, "repetition time", 1000 * (own or 0.0), " ms", _TR_MS, "it in its JSON, in s")
+    degrees = torch.tensor(flips, dtype=torch.float64)
     parts = values.flatten(1).split(_VOXELS, 1)
     found = [t1_of_flip_angles(part.T.double(), degrees, own_ms / 1000)[0].float() for part in parts]
     t1_s = torch.cat(found).reshape(values.shape[1:])

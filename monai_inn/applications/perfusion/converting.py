@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_inn.applications.perfusion.acquisition import DYNAMIC, Frames
 from monai_inn.applications.perfusion.checks import check_artery, check_times, check_tissue
 from monai_inn.applications.perfusion.concentrations import Settings, conversion_of
 from monai_inn.applications.perfusion.measured_artery import arrival_of, read_artery
 from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
+from monai_inn.applications.perfusion.susceptibility import Susceptibility
 from monai_inn.drafts import replacing
 from monai_inn.transforms import write_map
 
@@ -41,7 +43,12 @@ class Artery(NamedTuple):
 
 
 def convert_series(
-    series: Series, out: str | PathLike[str], artery: Artery, settings: Settings | None, average: int = 1
+    series: Series,
+    out: str | PathLike[str],
+    artery: Artery,
+    settings: Settings | Susceptibility | None,
+    average: int = 1,
+    limits: Frames = DYNAMIC,
 ) -> dict[str, Any]:
     """Write concentrations of a series as NIfTI, and times, artery and what was assumed as JSON beside it.
 
@@ -51,6 +58,7 @@ def convert_series(
         artery: where the arterial curve comes from.
         settings: how signals become concentrations; ``None`` if the series holds concentrations.
         average: number of neighbouring images that become one, by their mean concentrations.
+        limits: what frames the network knows.
 
     Returns:
         What the JSON file holds, and how many voxels could not be converted.
@@ -67,12 +75,18 @@ def convert_series(
         raise ValueError(f"--average {average}: {series.path} has {len(clock)} images; give fewer.")
     frames = _means(clock - clock[0], average)
     frames -= frames[0]
-    check_times(frames, str(series.path))
+    check_times(frames, str(series.path), limits)
     notes = [*series.notes, *([f"Frames are means of {average} images."] if average > 1 else [])]
     curve, where, fluid = _given_curve(series, artery, clock)
     values = series.values
     acquisition: dict[str, Any] = {"series": series.path.name}
-    if settings is not None:
+    if isinstance(settings, Susceptibility):
+        inside = None if where is None else torch.from_numpy(curve)
+        arrival = arrival_of(curve if inside is None else -curve)  # tracer makes signals fall
+        values, blood, record = settings.concentrations(series, inside, arrival, notes)
+        acquisition |= record
+        curve = curve if blood is None else blood.numpy()
+    elif settings is not None:
         conversion = conversion_of(series, settings, arrival_of(curve), notes)
         values = conversion.of_image(series.values)
         acquisition |= {

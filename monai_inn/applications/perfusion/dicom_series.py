@@ -59,12 +59,15 @@ def read_dicom_series(source: Path) -> Series:
         affine = _LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
         check_affine(source, affine)
         angles = _alike(source, frames, order.places, "FlipAngle")
-        repetition = _alike(source, frames, order.places, "RepetitionTime")
-        if repetition is not None and len(set(repetition)) > 1:
-            raise BadFileError(
-                f"{source}: repetition times from {min(repetition):g} to {max(repetition):g} ms, expected "
-                "one; give a folder with one kind of images."
-            )
+        repetition, echo = (
+            _alike(source, frames, order.places, name) for name in ("RepetitionTime", "EchoTime")
+        )
+        for kind, times_ms in (("repetition", repetition), ("echo", echo)):
+            if times_ms is not None and len(set(times_ms)) > 1:
+                raise BadFileError(
+                    f"{source}: {kind} times from {min(times_ms):g} to {max(times_ms):g} ms, expected one; "
+                    "give a folder with one kind of images."
+                )
         return Series(
             source,
             torch.from_numpy(values),
@@ -72,6 +75,7 @@ def read_dicom_series(source: Path) -> Series:
             times,
             angles,
             None if repetition is None else repetition[0] / 1000,
+            None if echo is None else echo[0] / 1000,
             notes=notes,
         )
 

@@ -15,7 +15,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Artery", "Response", "concentration_at", "exchange", "extended_tofts", "patlak", "tissue_curve"]
+__all__ = [
+    "Artery",
+    "Response",
+    "concentration_at",
+    "exchange",
+    "extended_tofts",
+    "passage_curve",
+    "patlak",
+    "tissue_curve",
+]
 
 _PER_MINUTE = 1 / 60.0  # in 1/s
 _SMALL = 0.05  # below it the quotients of ``_weights`` lose digits, and a series of seven terms has all
@@ -122,6 +131,37 @@ def tissue_curve(
     for amplitude, rate in zip(response.amplitudes.unbind(-1), response.rates.unbind(-1), strict=True):
         total = total + amplitude.unsqueeze(-1) * _convolved(places, rate)
     return total
+
+
+def passage_curve(
+    artery: Artery, mtt_s: Tensor, spread: Tensor, times_s: Tensor, delay_s: Tensor | float = 0.0
+) -> Tensor:
+    """Return the artery convolved with the residue of a tracer that passes through vessels and stays in them.
+
+    The residue is the share of a unit of tracer that has not left yet. Up to a spread of 1 all tracer stays
+    for ``(1 − spread) mtt`` and leaves exponentially then: from plug flow to a well-mixed space. Above 1 two
+    exponentials leave side by side, which carry the same volume.
+
+    Args:
+        artery: curve of the artery.
+        mtt_s: mean transit time in s, shape ``(…)``, which is the integral of the residue.
+        spread: standard deviation of the transit times over their mean, positive, shape ``(…)``.
+        times_s: times in s, shape ``(T,)`` or ``(…, T)``.
+        delay_s: how much later than in the artery the tracer arrives, in s, ``(…)``.
+
+    Returns:
+        Shape ``(…, T)`` in mM s; times the flow of plasma in 1/s it is the concentration in the tissue.
+    """
+    variance = spread.clamp_min(1).square()
+    share = (1 + ((variance - 1) / (variance + 1)).sqrt()) / 2
+    wait, left = (1 - spread).clamp_min(0) * mtt_s, spread.clamp_max(1) * mtt_s
+    none, one = torch.zeros_like(share), torch.ones_like(share)
+    amplitudes = torch.stack([-one, share, 1 - share], -1)
+    rates = torch.stack([none, 2 * share / left, 2 * (1 - share) / left], -1)
+    entered = Response(none, one.unsqueeze(-1), none.unsqueeze(-1))
+    return tissue_curve(artery, entered, times_s, delay_s) + tissue_curve(
+        artery, Response(none, amplitudes, rates), times_s, delay_s + wait
+    )
 
 
 def concentration_at(artery: Artery, times_s: Tensor) -> Tensor:

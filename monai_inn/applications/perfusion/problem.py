@@ -5,33 +5,19 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import (
-    ARTERY_NOISE,
-    MOST,
-    TISSUE_NOISE,
-    artery_scale,
-    draw_times,
-    noise_level_of,
-    noisy_curves,
-)
+from monai_inn.applications.perfusion.acquisition import DYNAMIC, spoiled_magnitudes
 from monai_inn.applications.perfusion.application import CurveApplication
-from monai_inn.applications.perfusion.arteries import ARTERY, artery
-from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
-from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
-from monai_inn.physics.rows import by_rows
-from monai_inn.problems.base import InverseProblem
+from monai_inn.applications.perfusion.arteries import ARTERY
+from monai_inn.applications.perfusion.curves import TracerCurves
 from monai_inn.problems.derived import Derived
-from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
 __all__ = ["MODELS", "Perfusion"]
 
@@ -45,19 +31,12 @@ _TISSUE = (
     Parameter("delay", "s", -10.0, 10.0, "delay of the tissue behind the artery"),
 )
 _EXTRACTION = Parameter("extraction", "1", 0.01, 0.99, "share of the tracer that is extracted at a pass")
-_ROWS = 1024
-_USUAL_INTERVAL_S = 5.0
-_MINUTE = 60.0
-_FEWEST_FRAMES = 4
 
 
-class Perfusion(InverseProblem):
-    """A tissue that tracer reaches from an artery, both measured in the same frames.
+class Perfusion(TracerCurves):
+    """A tissue that answers the curve of an artery as extended Tofts, Patlak or exchange say.
 
-    The tissue answers the arterial curve as extended Tofts, Patlak or two-compartment exchange say. The
-    artery itself is known only in frames and with noise: between them it is any member of a wide family
-    (``arteries.ARTERY``), whose parameters are inferred as well. So a network works for any artery, times of
-    frames and level of noise.
+    Both are measured in the same frames, see ``TracerCurves``.
 
     With several models, which of them it is comes first among the parameters: its posterior probabilities
     are those of equally likely models. Parameters that a model does not have keep their prior under it.
@@ -76,8 +55,9 @@ class Perfusion(InverseProblem):
     """
 
     name: ClassVar[str] = "perfusion"
-    observation = Observation.series(MOST, "tissue", "artery", context=("time",))
-    encoder = MappingProxyType({"kind": "series", "channels": NUM_FEATURES, "watched": 2})
+    frames = DYNAMIC
+    observation = Observation.series(frames.most, "tissue", "artery", context=("time",))
+    of_magnitudes = spoiled_magnitudes
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:
         self.models = tuple(models)
@@ -86,9 +66,7 @@ class Perfusion(InverseProblem):
                 f"models = {', '.join(self.models) or 'none'}; give one or more of {', '.join(MODELS)}, each "
                 "once."
             )
-        if not 0 <= magnitude_share <= 1:
-            raise ValueError(f"magnitude_share = {magnitude_share}; give a number from 0 to 1.")
-        self.magnitude_share = float(magnitude_share)
+        super().__init__(magnitude_share)
         which = Parameter(
             "model", "1", 0.0, float(len(self.models)), "model of the tissue", categories=self.models
         )
@@ -103,41 +81,9 @@ class Perfusion(InverseProblem):
         described = "rate constant from the tissue back to the plasma (kep)"
         self.derived = (Derived("kep", "1/min", 0.01, 10.0, described, "log", of=rate),)
 
-    def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw times of frames, see ``acquisition.draw_times``."""
-        return draw_times(n, generator)
-
-    def forward(self, theta: Tensor) -> Tensor:
-        """Return the curves in frames of 5 s, ``(…, 2 · MOST)``; see ``forward_with_context``."""
-        times = _USUAL_INTERVAL_S * torch.arange(MOST, dtype=theta.dtype, device=theta.device)
-        return self.forward_with_context(theta, times.expand(*theta.shape[:-1], -1))
-
-    def forward_with_context(self, theta: Tensor, context: Tensor) -> Tensor:
-        """Return concentrations in tissue and artery in mM, those of one frame beside each other.
-
-        Args:
-            theta: parameters in physical units, shape ``(…, D)``.
-            context: times of the frames in s after the first, shape ``(…, MOST)``; NaN for none.
-
-        Returns:
-            Shape ``(…, 2 · MOST)``, float32; NaN where there is no frame.
-
-        Raises:
-            ValueError: if the last axis of ``theta`` is not one entry a parameter.
-        """
-        split_parameters(theta, self.space)
-        rows = torch.cat([theta, context.to(theta)], -1).reshape(-1, len(self.parameters) + MOST)
-        with torch.no_grad():
-            made = by_rows(self._curves, rows.detach().cpu().float(), _ROWS)
-        return made.reshape(*theta.shape[:-1], 2 * MOST).to(theta.device)
-
-    def _curves(self, rows: Tensor) -> Tensor:
-        """Both curves of rows of parameters and times ``(n, D + MOST)``."""
-        value = dict(zip(self.space.names, rows.unbind(-1), strict=False))
-        since_arrival = rows[:, len(self.parameters) :] - value["arrival"].unsqueeze(-1)
-        blood = artery(value)
-        tissue = kinetics.tissue_curve(blood, self.response(value), since_arrival, value["delay"])
-        return torch.stack([tissue, kinetics.concentration_at(blood, since_arrival)], -1).flatten(-2)
+    def tissue(self, value: Mapping[str, Tensor], blood: kinetics.Artery, since_s: Tensor) -> Tensor:
+        """Return concentrations in tissues in mM, see ``TracerCurves.tissue``."""
+        return kinetics.tissue_curve(blood, self.response(value), since_s, value["delay"])
 
     def response(self, value: Mapping[str, Tensor]) -> kinetics.Response:
         """Return what each tissue does with a unit of tracer, of parameters ``(n,)`` by name."""
@@ -158,80 +104,6 @@ class Perfusion(InverseProblem):
             for part in ("amplitudes", "rates")
         )
         return kinetics.Response(plasma, amplitudes, rates)
-
-    @staticmethod
-    def curves(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return concentrations in tissue and artery in mM, and times in s, each ``(…, MOST)``, of rows."""
-        tissue, blood = y[..., : 2 * MOST].unflatten(-1, (MOST, 2)).unbind(-1)
-        return tissue, blood, y[..., 2 * MOST :]
-
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return curves ``(…, C)`` with noise, see ``acquisition.noisy_curves``; times stay."""
-        tissue, blood, times = self.curves(y)
-        noisy = noisy_curves(tissue, blood, self.magnitude_share, generator)
-        return torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1)
-
-    def noise_again(self, made: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return curves ``(…, C)`` with noise of the levels that the residuals of ``y`` tell; times stay."""
-        tissue, blood, times = self.curves(made)
-        seen_tissue, seen_blood, _ = self.curves(y)
-        relative = (seen_blood - blood) / artery_scale(blood).unsqueeze(-1)
-        levels = (
-            noise_level_of(seen_tissue - tissue, TISSUE_NOISE, generator),
-            noise_level_of(relative, ARTERY_NOISE, generator),
-        )
-        noisy, artery = noisy_curves(tissue, blood, self.magnitude_share, generator, levels)
-        # Of magnitudes the level is that before the tracer; the residuals tell that of the whole curve.
-        whole = (noisy - tissue).square().nanmean(-1, keepdim=True).sqrt()
-        noisy = tissue + (noisy - tissue) * (levels[0] / whole)
-        return torch.cat([torch.stack([noisy, artery], -1).flatten(-2), times], -1)
-
-    def features(self, y: Tensor) -> Tensor:
-        """Return ``features.curve_features`` of each frame, then times in minutes; NaN for NaN."""
-        tissue, blood, times = self.curves(y)
-        return torch.cat([curve_features(tissue, blood, times).flatten(-2), times / _MINUTE], -1)
-
-    def explained_features(self, y: Tensor) -> Tensor:
-        """Return rows ``(…, C)`` as they are: noise is white in concentrations."""
-        return y
-
-    def is_valid(self, y: Tensor) -> Tensor:
-        """Whether rows ``(…, C)`` have four frames of both curves, in order of time, and a tracer."""
-        tissue, blood, times = self.curves(y)
-        is_frame = tissue.isfinite() | blood.isfinite()
-        both = (tissue.isfinite() & blood.isfinite()).sum(-1)
-        # Frames that were left out do not count: each is compared with the latest before it.
-        latest = torch.where(is_frame, times, -torch.inf).cummax(-1).values
-        before = torch.cat([torch.full_like(latest[..., :1], -torch.inf), latest[..., :-1]], -1)
-        is_ordered = (~is_frame | (times > before)).all(-1)
-        reaches = blood.nan_to_num(0.0).amax(-1) > 0
-        return self.observation.is_usable(y) & (both >= _FEWEST_FRAMES) & is_ordered & reaches
-
-    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
-        """Log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``.
-
-        The levels of both noises are integrated out, both white: exact for ``magnitude_share=0``.
-        """
-        values, times = y[: self.observation.num_values], y[self.observation.num_values :]
-        clean = self.forward_with_context(theta, times.expand(len(theta), -1))
-        tissue, blood = clean.unflatten(-1, (MOST, 2)).unbind(-1)
-        seen_tissue, seen_blood = values.unflatten(-1, (MOST, 2)).unbind(-1)
-        return log_likelihood_of_any_level(tissue, seen_tissue, TISSUE_NOISE) + log_likelihood_of_any_level(
-            blood, seen_blood, ARTERY_NOISE, artery_scale(blood)
-        )
-
-    def exact_samples(self, y: Tensor, n: int, seed: int = 0) -> TemperedSamples:
-        """Draw from the exact posterior of one observation ``(C,)`` by tempered Monte Carlo, a minute or so.
-
-        Returns:
-            Samples in the flow's space, ``(n, D)``; ``space.inverse`` gives physical units.
-        """
-        return tempered_samples(
-            lambda latent: self.log_likelihood(self.space.inverse(latent).float(), y),
-            len(self.parameters),
-            n,
-            seed,
-        )
 
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:

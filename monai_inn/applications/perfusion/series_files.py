@@ -31,6 +31,7 @@ class Series(NamedTuple):
         times_s: time of each image in s after the first; ``None`` if the files do not say.
         flip_deg: flip angle of each image in degrees; ``None`` likewise.
         tr_s: repetition time of the excitations in s; ``None`` likewise.
+        te_s: echo time in s; ``None`` likewise.
         units: unit of the values; empty if the files do not say.
         notes: what was taken from where, for people.
     """
@@ -41,6 +42,7 @@ class Series(NamedTuple):
     times_s: tuple[float, ...] | None = None
     flip_deg: tuple[float, ...] | None = None
     tr_s: float | None = None
+    te_s: float | None = None
     units: str = ""
     notes: tuple[str, ...] = ()
 
@@ -77,7 +79,8 @@ def read_series(path: str | PathLike[str]) -> Series:
         image.affine,
         times,
         _flip_angles(source, described, len(values)),
-        _repetition_time(source, described),
+        _seconds(source, described, "RepetitionTimeExcitation", "RepetitionTime"),
+        _seconds(source, described, "EchoTime"),
         str(image.meta.get("units", "")),
         (note,) if note else (),
     )
@@ -139,19 +142,19 @@ def check_place(series: Series, image: Series, what: str) -> None:
 
 
 def check_sequence(path: Path, described: Mapping[str, Any]) -> None:
-    """Refuse images that say that a spoiled gradient echo did not make them.
+    """Refuse images that say that a gradient echo did not make them.
 
     Raises:
         BadFileError: in that case.
     """
     modality, sequence = described.get("Modality", "MR"), described.get("ScanningSequence") or ""
     kinds = set(sequence.replace("\\", "_").split("_") if isinstance(sequence, str) else map(str, sequence))
-    is_other = "IR" in kinds or ("GR" not in kinds and kinds & {"SE", "EP"})
+    is_other = "IR" in kinds or ("GR" not in kinds and "SE" in kinds)
     if modality != "MR" or is_other:
         said = f"Modality {str(modality)[:20]!r}" if modality != "MR" else f"ScanningSequence {sorted(kinds)}"
         raise BadFileError(
-            f"{path}: says {said}, expected MR images of a spoiled gradient echo (GR); give the T1-weighted "
-            "series."
+            f"{path}: says {said}, expected MR images of a gradient echo (GR, EP); give the T1-weighted "
+            "series, or the T2*-weighted one."
         )
 
 
@@ -199,8 +202,9 @@ def _flip_angles(path: Path, described: Mapping[str, Any], number: int) -> tuple
     return tuple(angles)
 
 
-def _repetition_time(path: Path, described: Mapping[str, Any]) -> float | None:
-    key = next((k for k in ("RepetitionTimeExcitation", "RepetitionTime") if k in described), None)
+def _seconds(path: Path, described: Mapping[str, Any], *keys: str) -> float | None:
+    """The first of some times that is there."""
+    key = next((k for k in keys if k in described), None)
     return None if key is None else _list(path, key, described[key])[0]
 
 

@@ -1,4 +1,4 @@
-"""Signals of a spoiled gradient echo and concentrations of a contrast agent, either way.
+"""Signals of a spoiled gradient echo and concentrations of a contrast agent, either way; change of R2*.
 
 Sources: Ernst and Anderson, Application of Fourier transform spectroscopy to magnetic resonance, 1966;
 Fram et al., Rapid calculation of T1 using variable flip angle gradient refocused imaging, 1987, for T1.
@@ -12,7 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Echo", "concentration_of", "relative_signal", "rician", "t1_of_flip_angles"]
+__all__ = [
+    "Echo",
+    "concentration_of",
+    "relative_signal",
+    "relaxation_change",
+    "rician",
+    "t1_of_flip_angles",
+]
 
 _T1_S = (0.01, 20.0)  # what is looked for
 _STEPS = 12
@@ -63,6 +70,21 @@ def concentration_of(signal: Tensor, baseline: Tensor | float, t1_s: Tensor | fl
     decay = (1 - share) / (1 - share * angle.cos())
     found = -torch.where((share < 1) & (decay > 0), decay, torch.nan).log() / tr
     return (found - rate) / _tensor(echo.relaxivity, signal)
+
+
+def relaxation_change(signal: Tensor, baseline: Tensor, te_s: Tensor | float) -> Tensor:
+    """Return the change of R2* in 1/s since the baseline, ``−ln(S / S₀) / TE``; NaN where there is no signal.
+
+    Of two echoes take the ratio of the second to the first and the time between both: what T1 does to the
+    signals is the same in both and cancels.
+
+    Args:
+        signal: signal in any unit, or that ratio, shape ``(…)``.
+        baseline: the same without contrast agent, broadcast.
+        te_s: echo time, or time between two echoes, in s, broadcast.
+    """
+    share = signal / baseline
+    return -torch.where(share > 0, share, torch.nan).log() / te_s
 
 
 def t1_of_flip_angles(signal: Tensor, flip_deg: Tensor, tr_s: float) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,196 @@
+"""What problems share whose tracer reaches a tissue from an artery, both measured in the same frames."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.perfusion import kinetics
+from monai_inn.applications.perfusion.acquisition import (
+    ARTERY_NOISE,
+    TISSUE_NOISE,
+    Frames,
+    Magnitudes,
+    artery_scale,
+    draw_times,
+    noise_level_of,
+    noisy_curves,
+)
+from monai_inn.applications.perfusion.arteries import artery
+from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
+from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
+from monai_inn.physics.rows import by_rows
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.known import split_parameters
+from monai_inn.problems.tempering import TemperedSamples, tempered_samples
+
+__all__ = ["TracerCurves"]
+
+_ROWS = 1024
+_MINUTE = 60.0
+_FEWEST_FRAMES = 4
+
+
+class TracerCurves(InverseProblem):
+    """A tissue that tracer reaches from an artery, both measured in the same frames.
+
+    The artery is known only in frames and with noise: between them it is any member of a wide family
+    (``arteries.ARTERY``), whose parameters are inferred as well. So a network works for any artery, times of
+    frames and level of noise.
+
+    A subclass sets ``frames``, ``observation``, ``of_magnitudes`` and ``parameters``, and writes ``tissue``.
+
+    Args:
+        magnitude_share: share of tissues whose noise is that of magnitude images instead of white.
+
+    Raises:
+        ValueError: if the share is none.
+    """
+
+    frames: ClassVar[Frames]
+    of_magnitudes: ClassVar[Magnitudes]
+    encoder = MappingProxyType({"kind": "series", "channels": NUM_FEATURES, "watched": 2})
+
+    def __init__(self, magnitude_share: float) -> None:
+        if not 0 <= magnitude_share <= 1:
+            raise ValueError(f"magnitude_share = {magnitude_share}; give a number from 0 to 1.")
+        self.magnitude_share = float(magnitude_share)
+
+    @abc.abstractmethod
+    def tissue(self, value: Mapping[str, Tensor], blood: kinetics.Artery, since_s: Tensor) -> Tensor:
+        """Return concentrations in tissues in mM.
+
+        Args:
+            value: parameters by name, each ``(n,)``.
+            blood: artery of each.
+            since_s: times since the arrival in the artery, ``(n, T)``.
+
+        Returns:
+            Shape ``(n, T)``.
+        """
+
+    def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw times of frames, see ``acquisition.draw_times``."""
+        return draw_times(n, generator, self.frames)
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return the curves in usual frames, ``(…, 2 T)``; see ``forward_with_context``."""
+        times = self.frames.usual_s * torch.arange(self.frames.most, dtype=theta.dtype, device=theta.device)
+        return self.forward_with_context(theta, times.expand(*theta.shape[:-1], -1))
+
+    def forward_with_context(self, theta: Tensor, context: Tensor) -> Tensor:
+        """Return concentrations in tissue and artery in mM, those of one frame beside each other.
+
+        Args:
+            theta: parameters in physical units, shape ``(…, D)``.
+            context: times of the frames in s after the first, shape ``(…, T)``; NaN for none.
+
+        Returns:
+            Shape ``(…, 2 T)``, float32; NaN where there is no frame.
+
+        Raises:
+            ValueError: if the last axis of ``theta`` is not one entry a parameter.
+        """
+        split_parameters(theta, self.space)
+        rows = torch.cat([theta, context.to(theta)], -1)
+        rows = rows.reshape(-1, rows.shape[-1])
+        with torch.no_grad():
+            made = by_rows(self._curves, rows.detach().cpu().float(), _ROWS)
+        return made.reshape(*theta.shape[:-1], -1).to(theta.device)
+
+    def _curves(self, rows: Tensor) -> Tensor:
+        """Both curves of rows of parameters and times ``(n, D + T)``."""
+        value = dict(zip(self.space.names, rows.unbind(-1), strict=False))
+        since_arrival = rows[:, len(self.parameters) :] - value["arrival"].unsqueeze(-1)
+        blood = artery(value)
+        tissue = self.tissue(value, blood, since_arrival)
+        return torch.stack([tissue, kinetics.concentration_at(blood, since_arrival)], -1).flatten(-2)
+
+    @staticmethod
+    def curves(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return concentrations in tissue and artery in mM, and times in s, each ``(…, T)``, of rows."""
+        most = y.shape[-1] // 3
+        tissue, blood = y[..., : 2 * most].unflatten(-1, (most, 2)).unbind(-1)
+        return tissue, blood, y[..., 2 * most :]
+
+    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return curves ``(…, C)`` with noise, see ``acquisition.noisy_curves``; times stay."""
+        tissue, blood, times = self.curves(y)
+        noisy = self._noisy(tissue, blood, generator)
+        return torch.cat([torch.stack(noisy, -1).flatten(-2), times], -1)
+
+    def noise_again(self, made: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return curves ``(…, C)`` with noise of the levels that the residuals of ``y`` tell; times stay."""
+        tissue, blood, times = self.curves(made)
+        seen_tissue, seen_blood, _ = self.curves(y)
+        relative = (seen_blood - blood) / artery_scale(blood).unsqueeze(-1)
+        levels = (
+            noise_level_of(seen_tissue - tissue, TISSUE_NOISE, generator),
+            noise_level_of(relative, ARTERY_NOISE, generator),
+        )
+        noisy, artery = self._noisy(tissue, blood, generator, levels)
+        # Of magnitudes the level is that before the tracer; the residuals tell that of the whole curve.
+        whole = (noisy - tissue).square().nanmean(-1, keepdim=True).sqrt()
+        noisy = tissue + (noisy - tissue) * (levels[0] / whole)
+        return torch.cat([torch.stack([noisy, artery], -1).flatten(-2), times], -1)
+
+    def _noisy(
+        self,
+        tissue: Tensor,
+        blood: Tensor,
+        generator: torch.Generator | None,
+        levels: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        of_magnitudes = type(self).of_magnitudes
+        return noisy_curves(tissue, blood, self.magnitude_share, generator, of_magnitudes, levels)
+
+    def features(self, y: Tensor) -> Tensor:
+        """Return ``features.curve_features`` of each frame, then times in minutes; NaN for NaN."""
+        tissue, blood, times = self.curves(y)
+        return torch.cat([curve_features(tissue, blood, times).flatten(-2), times / _MINUTE], -1)
+
+    def explained_features(self, y: Tensor) -> Tensor:
+        """Return rows ``(…, C)`` as they are: noise is white in concentrations."""
+        return y
+
+    def is_valid(self, y: Tensor) -> Tensor:
+        """Whether rows ``(…, C)`` have four frames of both curves, in order of time, and a tracer."""
+        tissue, blood, times = self.curves(y)
+        is_frame = tissue.isfinite() | blood.isfinite()
+        both = (tissue.isfinite() & blood.isfinite()).sum(-1)
+        # Frames that were left out do not count: each is compared with the latest before it.
+        latest = torch.where(is_frame, times, -torch.inf).cummax(-1).values
+        before = torch.cat([torch.full_like(latest[..., :1], -torch.inf), latest[..., :-1]], -1)
+        is_ordered = (~is_frame | (times > before)).all(-1)
+        reaches = blood.nan_to_num(0.0).amax(-1) > 0
+        return self.observation.is_usable(y) & (both >= _FEWEST_FRAMES) & is_ordered & reaches
+
+    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``.
+
+        The levels of both noises are integrated out, both white: exact for ``magnitude_share=0``.
+        """
+        seen_tissue, seen_blood, times = self.curves(y)
+        clean = self.forward_with_context(theta, times.expand(len(theta), -1))
+        tissue, blood = clean.unflatten(-1, (-1, 2)).unbind(-1)
+        return log_likelihood_of_any_level(tissue, seen_tissue, TISSUE_NOISE) + log_likelihood_of_any_level(
+            blood, seen_blood, ARTERY_NOISE, artery_scale(blood)
+        )
+
+    def exact_samples(self, y: Tensor, n: int, seed: int = 0) -> TemperedSamples:
+        """Draw from the exact posterior of one observation ``(C,)`` by tempered Monte Carlo, a minute or so.
+
+        Returns:
+            Samples in the flow's space, ``(n, D)``; ``space.inverse`` gives physical units.
+        """
+        return tempered_samples(
+            lambda latent: self.log_likelihood(self.space.inverse(latent).float(), y),
+            len(self.parameters),
+            n,
+            seed,
+        )
