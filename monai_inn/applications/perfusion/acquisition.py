@@ -15,6 +15,7 @@ __all__ = [
     "FEWEST_WEIGHTINGS",
     "LARGEST_WEIGHTING",
     "LASTING_S",
+    "LEAST_PEAK_MM",
     "MOST",
     "TISSUE_NOISE",
     "artery_scale",
@@ -30,6 +31,10 @@ TISSUE_NOISE = (0.001, 0.1)
 """Least and largest standard deviation of the noise of a tissue, in mM."""
 ARTERY_NOISE = (0.005, 0.1)
 """Least and largest standard deviation of the noise of an artery, over ``artery_scale``."""
+
+LEAST_PEAK_MM = 0.02
+"""Least peak of a usable artery in mM: a tenth of the least of the family, as the first pass may fall between
+two frames."""
 
 LASTING_S = (60.0, 1200.0)
 """Shortest and longest acquisition of the simulations, in s."""
