@@ -42,7 +42,7 @@ def row(signal: Tensor, b: Tensor, most: int) -> Tensor:
 
 
 def by_number(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
-    """Calibration error and coverage of 95 % of each parameter, by the number of signals."""
+    """Calibration error and coverage of 95 % of each parameter and of f · D*, by the number of signals."""
     theta, y = fitted.problem.simulate(n, seed)
     number = y[:, : fitted.problem.observation.places].isfinite().sum(1)
     found = {}
@@ -50,12 +50,13 @@ def by_number(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         chosen = (number >= low) & (number <= high)
         with torch.no_grad():
             drawn = torch.cat([fitted.posterior(part).sample((DRAWS,)) for part in y[chosen].split(500)], 1)
-        inside = coverage(drawn, theta[chosen], [0.95]).coverage[0]
-        error = calibration_error(drawn, theta[chosen])
+        drawn, truth = (torch.cat([v, fitted.problem.derive(v)], -1) for v in (drawn, theta[chosen]))
+        inside = coverage(drawn, truth, [0.95]).coverage[0]
+        error = calibration_error(drawn, truth)
         floor = float(calibration_noise_floor(int(chosen.sum())).upper)
         found[f"{low}-{high}"] = {"floor": round(floor, 4)} | {
-            name: [round(float(e), 4), round(float(c), 3)]
-            for name, e, c in zip(fitted.problem.targets, error, inside, strict=True)
+            p.name: [round(float(e), 4), round(float(c), 3)]
+            for p, e, c in zip(fitted.problem.shown, error, inside, strict=True)
         }
     return found
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from dce_files import ARTERY, CONCENTRATION, TIMES_S, signals, write_nifti
 
-from monai_inn.applications.perfusion.acquisition import DYNAMIC, draw_times
+from monai_inn.applications.perfusion.acquisition import ARTERY_NOISE, DYNAMIC, artery_scale, draw_times
 from monai_inn.applications.perfusion.checks import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
@@ -110,20 +110,29 @@ def test_frames_without_values_do_not_matter(tmp_path):
 
 
 def test_what_is_simulated_is_not_refused():
-    """But for arteries that the bolus does not reach before the last frame."""
-    _, y = PERFUSION.simulate(1000, seed=1)
-    tissue, artery, times = (part.double().numpy() for part in PERFUSION.curves(y[PERFUSION.is_valid(y)]))
-    refusals = []
-    for voxel, curve, clock in zip(tissue, artery, times, strict=True):
+    """But for a few arteries whose peak was not measured, or is hardly above their noise.
+
+    They go below zero by half of what they reach: the peak that was measured is then less than twice that
+    noise, for which four standard deviations of the largest noise are enough.
+    """
+    clean, y = (simulate(1000, seed=1)[1] for simulate in (PERFUSION.simulate_clean, PERFUSION.simulate))
+    usable = PERFUSION.is_valid(y)
+    assert float((~usable).float().mean()) < 0.08  # 4.9 % of 10,000 have a bolus after the last frame
+    true = PERFUSION.curves(clean[usable])[1]
+    measured = torch.where(PERFUSION.curves(y[usable])[1].isfinite(), true, 0.0).amax(1)
+    may_be_refused = measured < 2 * 4 * ARTERY_NOISE[1] * artery_scale(true)
+    refused = torch.zeros_like(may_be_refused)
+    for i, row in enumerate(y[usable]):
+        voxel, curve, clock = (part.double().numpy() for part in PERFUSION.curves(row))
         there = np.isfinite(clock)
         try:
             check_times(clock[there], "")
             check_artery(curve[there], clock[there], "")
             check_tissue(voxel[:, None], "")
-        except ValueError as refusal:
-            refusals.append((np.nanmax(curve), str(refusal)))
-    assert not [entry for entry in refusals if entry[0] > 0.03 or "artery" not in entry[1]]
-    assert 0 < len(refusals) < 70
+        except ValueError:
+            refused[i] = True
+    assert not bool((refused & ~may_be_refused).any())
+    assert int(refused.sum()) < 10  # 16 of 10,000
 
 
 def test_voxels_of_nothing_but_noise_are_not_signals():

@@ -56,6 +56,31 @@ def test_posterior_and_evidence_of_a_linear_gaussian_problem(seed):
     assert found.log_evidence == pytest.approx(log_evidence, abs=5 * 0.06)
 
 
+class Nearby:
+    """A normal around a mean, 1.5 times as wide as the covariance of a factor."""
+
+    def __init__(self, mean, factor):
+        self.mean, self.factor = mean, 1.5 * factor
+
+    def push_with_log_prob(self, latent):
+        value = self.mean + latent.double() @ self.factor.T
+        log_density = -0.5 * (latent.square() + math.log(2 * math.pi)).sum(-1)
+        return value, log_density - self.factor.diagonal().log().sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_posterior_does_not_depend_on_the_start(seed):
+    """From a shifted and wider normal; in 20 runs the evidence had sd 0.03 nats."""
+    level, log_evidence, mean, precision = linear_gaussian()
+    factor = torch.linalg.cholesky(precision.inverse())
+    start = Nearby(mean + factor.sum(1), factor)
+    found = tempered_samples(level, D, N, seed, start)
+    white = (found.samples - mean) @ torch.linalg.cholesky(precision)
+    assert white.mean(0).abs().max() < 5 / math.sqrt(N)
+    assert (white.T.cov() - torch.eye(D)).abs().max() < 5 * math.sqrt(2 / N)
+    assert found.log_evidence == pytest.approx(log_evidence, abs=5 * 0.03)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_masses_of_two_modes_and_their_evidence(seed):
     """In 30 runs the mass had sd 0.018, 2.4 times that of independent samples, and log evidence 0.04 nats."""
@@ -118,7 +143,7 @@ def test_seeds_and_sizes():
 
 
 def test_hopeless_likelihoods_are_refused():
-    with pytest.raises(ValueError, match="only 0 of 1,000 draws of the prior can explain"):
+    with pytest.raises(ValueError, match="only 0 of 1,000 first particles can explain"):
         tempered_samples(lambda z: torch.full((len(z),), -torch.inf), 2, 5, 0)
     with pytest.raises(ValueError, match="is NaN"):
         tempered_samples(lambda z: z[:, 0].sqrt(), 2, 5, 0)

@@ -141,14 +141,14 @@ class FittedPosterior:
         """
         rows = self._checked(observation)
         with torch.no_grad(), full_precision(rows.device):
-            scores, _ = misfit_scores(self.problem, self.network, rows.flatten(0, -2))
-        return scores.unflatten(0, rows.shape[:-1])
+            scores, _ = misfit_scores(self.problem, self.network, rows.reshape(-1, rows.shape[-1]))
+        return scores.reshape(*rows.shape[:-1], scores.shape[-1])
 
     def is_explained(self, observation: Tensor, false_alarm: float = 0.05) -> Tensor:
         """Whether observations ``(…, C)`` are explained, boolean, ``(…)``, as the map ``ood`` says."""
         rows = self._checked(observation)
         with torch.no_grad(), full_precision(rows.device):
-            columns = Explained(self.problem, self.network, false_alarm)(rows.flatten(0, -2))
+            columns = Explained(self.problem, self.network, false_alarm)(rows.reshape(-1, rows.shape[-1]))
         return (columns["ood"] < 0.5).reshape(rows.shape[:-1])
 
     def posterior_width(self, observation: Tensor, samples: int = 64) -> Tensor:
@@ -156,7 +156,7 @@ class FittedPosterior:
         targets = len(self.problem.targets)
         with torch.no_grad():
             latent = self.network.posterior(self._features(observation)).leading(targets).sample((samples,))
-        rows = latent.flatten(1, -2)
+        rows = latent.reshape(samples, -1, targets)
         cut = Circles(rows, self.problem.space.subset(self.problem.targets)).cut(rows)
         return cut.std(0).mean(-1).reshape(latent.shape[1:-1])
 

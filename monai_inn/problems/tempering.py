@@ -6,15 +6,19 @@ that keeps the tempered posterior, until they have forgotten where they came fro
 the flow's space, where the prior is a standard normal, so that a kernel that keeps a normal of the particles'
 own mean and covariance (preconditioned Crank–Nicolson) is accepted often in any number of dimensions.
 
+A network is a nearer start than the prior. In the latents of its posterior, a standard normal too, what is
+left for the exponent is ``prior · likelihood / network``; nothing else changes.
+
 Source: Del Moral et al., Sequential Monte Carlo samplers, 2006; Cotter et al., MCMC methods for functions,
 2013.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from scipy.optimize import brentq
@@ -30,8 +34,9 @@ _EFFECTIVE = 0.5
 _LEAST_PARTICLES = 1000
 _ACCEPTED = 0.35
 _FORGOTTEN = 0.1
-_MOST_MOVES, _MOVES_BETWEEN_LOOKS = 100, 5
-_STUCK = 0.97
+# What is not forgotten on the way there is time for in the end. One look too early takes slow for stuck.
+_MOST_MOVES, _MOST_AT_LAST, _MOVES_BETWEEN_LOOKS = 100, 400, 10
+_STUCK = 0.99
 
 
 class TemperedSamples(NamedTuple):
@@ -47,9 +52,20 @@ class TemperedSamples(NamedTuple):
     log_evidence: float
 
 
+class Start(Protocol):
+    """A distribution in the flow's space to start from, such as ``fitted.posterior(y).base`` of one row."""
+
+    def push_with_log_prob(self, latent: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return samples of standard normal latents ``(n, 1, D)``, and their log densities in nats."""
+
+
 @torch.no_grad()
 def tempered_samples(
-    log_likelihood: Callable[[Tensor], Tensor], num_parameters: int, n: int, seed: int | None = None
+    log_likelihood: Callable[[Tensor], Tensor],
+    num_parameters: int,
+    n: int,
+    seed: int | None = None,
+    start: Start | None = None,
 ) -> TemperedSamples:
     """Draw posterior samples of a likelihood under a standard normal prior.
 
@@ -61,16 +77,35 @@ def tempered_samples(
         num_parameters: number ``D`` of parameters.
         n: number of samples; at least 1,000 particles are used whatever it is.
         seed: seed of all random numbers; drawn from torch's global generator if not given.
+        start: where to start, the prior by default; the posterior is the same.
 
     Raises:
-        ValueError: if hardly any draw of the prior can explain the observation, or a likelihood is NaN.
+        ValueError: if hardly any draw of the start can explain the observation, or a likelihood is NaN.
     """
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
-    particles = _Particles(log_likelihood, num_parameters, max(n, _LEAST_PARTICLES), generator)
+    push = _unmoved if start is None else functools.partial(_pushed, start)
+
+    def level(latent: Tensor) -> Tensor:
+        value, log_ratio = push(latent)
+        return log_likelihood(value) + log_ratio
+
+    particles = _Particles(level, num_parameters, max(n, _LEAST_PARTICLES), generator)
     while particles.exponent < 1:
         particles.raise_exponent()
         particles.move()
-    return TemperedSamples(particles.latent[:n], particles.log_evidence)
+    return TemperedSamples(push(particles.latent[:n])[0], particles.log_evidence)
+
+
+def _unmoved(latent: Tensor) -> tuple[Tensor, float]:
+    return latent, 0.0
+
+
+def _pushed(start: Start, latent: Tensor) -> tuple[Tensor, Tensor]:
+    """Samples of a start, and the log of the prior's density there over its own."""
+    value, log_density = start.push_with_log_prob(latent.float().unsqueeze(1))
+    value = value.reshape(latent.shape).double()
+    log_prior = -0.5 * (value.square() + math.log(2 * math.pi)).sum(-1)
+    return value, log_prior - log_density.reshape(-1).double()
 
 
 class _Particles:
@@ -88,7 +123,7 @@ class _Particles:
         self.level = self._levels(self.latent)
         possible = int((self.level > -math.inf).sum())
         if possible <= num_parameters:
-            raise ValueError(f"only {possible} of {n:,} draws of the prior can explain the observation.")
+            raise ValueError(f"only {possible} of {n:,} first particles can explain the observation.")
         self.exponent, self.log_evidence, self._step = 0.0, 0.0, 0.5
 
     def _normal(self, *shape: int) -> Tensor:
@@ -132,7 +167,8 @@ class _Particles:
         covariance = start.T.cov().reshape(start.shape[1], -1)
         factor = torch.linalg.cholesky(covariance + 1e-9 * covariance.diagonal().diag())
         before = 1.0
-        for _ in range(_MOST_MOVES // _MOVES_BETWEEN_LOOKS):
+        most = _MOST_MOVES if self.exponent < 1 else _MOST_AT_LAST
+        for _ in range(most // _MOVES_BETWEEN_LOOKS):
             for _ in range(_MOVES_BETWEEN_LOOKS):
                 self._move_once(mean, factor)
             a, b = (rows - rows.mean(0) for rows in (start, self.latent))

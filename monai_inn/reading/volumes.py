@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, import_library, inflate, require_detached
 
-__all__ = ["load_itk", "load_nifti", "scaled"]
+__all__ = ["LPS_TO_RAS", "load_itk", "load_nifti", "scaled"]
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""ITK and DICOM count x to the left and y to the back, MONAI and NIfTI to the right and to the front."""
 
 _MAY_FOLLOW = 2**16  # bytes behind the numbers that some programs leave
 

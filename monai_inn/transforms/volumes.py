@@ -16,13 +16,10 @@ from torch import Tensor
 from monai_inn.drafts import replacing
 from monai_inn.files import BadFileError, parse_json
 from monai_inn.reading.limits import import_library
-from monai_inn.reading.volumes import load_itk, load_nifti
+from monai_inn.reading.volumes import LPS_TO_RAS, load_itk, load_nifti
 from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_nifti", "read_nrrd", "write_map", "write_nrrd"]
-
-# ITK and DICOM count x to the left and y to the back, MONAI and NIfTI to the right and to the front.
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_nifti(path: Path) -> StoredImage:
@@ -66,7 +63,7 @@ def read_nrrd(path: Path) -> StoredImage:
             labels[key] = image.GetMetaData(key).replace(",", " ").split()
         elif key == "band_names":
             labels[key] = [x.strip() for x in image.GetMetaData(key).split(",")]
-    return StoredImage(array, _LPS_TO_RAS @ affine, labels=labels)
+    return StoredImage(array, LPS_TO_RAS @ affine, labels=labels)
 
 
 def _json_object(content: Any) -> dict[str, Any]:
@@ -151,7 +148,7 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     volume = torch.as_tensor(image).as_subclass(Tensor).detach().cpu().float().numpy()
     volume = volume[..., None] if volume.ndim == 3 else volume
     written = sitk.GetImageFromArray(np.ascontiguousarray(volume.transpose(3, 2, 1, 0)), isVector=True)
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ _affine(target, getattr(image, "affine", None))
+    lps = LPS_TO_RAS @ _affine(target, getattr(image, "affine", None))
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     written.SetSpacing(spacing.tolist())
     written.SetDirection((lps[:3, :3] / spacing).ravel().tolist())

@@ -23,6 +23,7 @@ __all__ = [
     "DYNAMIC",
     "FEWEST_WEIGHTINGS",
     "LARGEST_WEIGHTING",
+    "LEAST_PEAK_MM",
     "TISSUE_NOISE",
     "Frames",
     "Magnitudes",
@@ -69,6 +70,9 @@ TISSUE_NOISE = (0.001, 0.1)
 ARTERY_NOISE = (0.005, 0.1)
 """Least and largest standard deviation of the noise of an artery, over ``artery_scale``."""
 
+LEAST_PEAK_MM = 0.02
+"""Least peak of a usable artery in mM: a tenth of the least of the family, as the first pass may fall between
+two frames."""
 FEWEST_WEIGHTINGS = 4
 """Least number of diffusion-weighted images."""
 LARGEST_WEIGHTING = (300.0, 1500.0)

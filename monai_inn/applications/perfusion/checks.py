@@ -14,6 +14,7 @@ from monai_inn.applications.perfusion.acquisition import (
     DYNAMIC,
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
+    LEAST_PEAK_MM,
     Frames,
 )
 from monai_inn.applications.perfusion.arteries import ARTERY
@@ -26,7 +27,6 @@ Curve = NDArray[Any]
 _ROUNDING = 1e-3
 _FAMILY = {parameter.name: parameter for parameter in ARTERY}
 _MOST_MM = 1.5 * _FAMILY["peak"].high  # with noise and deviations from the family
-_LEAST_MM = 0.1 * _FAMILY["peak"].low  # the first pass may fall between two frames
 _BELOW_ZERO = 0.5  # of the peak: five standard deviations of the largest noise
 _MOST_BEFORE = 0.5  # of the peak, in the first frame
 _TISSUE_MM, _MOST_VOXELS = 20.0, 0.9  # what so many voxels have in most frames at most
@@ -80,18 +80,18 @@ def check_artery(artery: Curve, times: Curve, path: str) -> None:
     if not curve.size or not curve.any():
         raise ValueError(f"{path}: the artery has no tracer at all (all zero); give its curve in mM.")
     peak, lowest = float(curve.max()) + 0.0, float(curve.min())  # not −0
-    expected = f"expected a peak of {_LEAST_MM:g} to {_MOST_MM:g} mM"
+    expected = f"expected a peak of {LEAST_PEAK_MM:g} to {_MOST_MM:g} mM"
     if peak > _MOST_MM:
         raise ValueError(
             f"{path}: the peak of the artery is {peak:g}, {expected}: it looks like a signal, or like µM; "
             "convert it to mM."
         )
-    if lowest < min(-_BELOW_ZERO * peak, -_LEAST_MM):
+    if lowest < min(-_BELOW_ZERO * peak, -LEAST_PEAK_MM):
         raise ValueError(
             f"{path}: the artery goes from {lowest:g} to {peak:g} mM, expected concentrations above zero; "
             "correct its sign, or its baseline."
         )
-    if peak < _LEAST_MM:
+    if peak < LEAST_PEAK_MM:
         raise ValueError(
             f"{path}: the peak of the artery is {peak:g}, {expected}: it looks like mol/L, or like a vessel "
             "that the bolus does not reach; give mM of an artery."

@@ -77,32 +77,9 @@ def convert_series(
     frames -= frames[0]
     check_times(frames, str(series.path), limits)
     notes = [*series.notes, *([f"Frames are means of {average} images."] if average > 1 else [])]
-    curve, where, fluid = _given_curve(series, artery, clock)
-    values = series.values
-    acquisition: dict[str, Any] = {"series": series.path.name}
-    if isinstance(settings, Susceptibility):
-        inside = None if where is None else torch.from_numpy(curve)
-        arrival = arrival_of(curve if inside is None else -curve)  # tracer makes signals fall
-        values, blood, record = settings.concentrations(series, inside, arrival, notes)
-        acquisition |= record
-        curve = curve if blood is None else blood.numpy()
-    elif settings is not None:
-        conversion = conversion_of(series, settings, arrival_of(curve), notes)
-        values = conversion.of_image(series.values)
-        acquisition |= {
-            "flip_deg": conversion.echo.flip_deg,
-            "tr_s": conversion.echo.tr_s,
-            "relaxivity_per_mM_s": conversion.echo.relaxivity,
-            "baseline_frames": conversion.baseline,
-            "t1_s_median": float(conversion.t1_s.nanmedian()),
-        }
-        if where is not None:
-            t1_s = _t1_of_blood(artery, conversion.t1_s[where])
-            curve = conversion.of_curve(torch.from_numpy(curve), t1_s).numpy()
-            acquisition["artery_t1_s"] = t1_s
-            _check_curve(curve, t1_s, artery)
-    plasma = _means(_plasma(curve, fluid, artery, notes), average)
-    values = torch.from_numpy(_means(values.numpy(), average))
+    found = _concentrations(series, artery, settings, clock, notes)
+    plasma = _means(_plasma(found.curve, found.fluid, artery, notes), average)
+    values = torch.from_numpy(_means(found.values.numpy(), average))
     name = str(artery.table or artery.mask)
     check_artery(plasma, frames, name)
     check_tissue(values.flatten(1).numpy(), str(series.path))
@@ -110,13 +87,54 @@ def convert_series(
         "time": [round(float(t), 6) for t in frames],
         "artery": [float(f"{c:.6g}") for c in plasma],
         "units": "mM",
-        "acquisition": acquisition | {"artery": Path(name).name, "notes": notes},
+        "acquisition": found.acquisition | {"artery": Path(name).name, "notes": notes},
     }
     with replacing(beside) as draft:
         draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
         write_map(target, values, {"affine": series.affine, "units": "mM"})
     failed = int(values.isnan().any(0).sum())
     return record | {"voxels": values[0].numel(), "failed": failed}
+
+
+class _Concentrations(NamedTuple):
+    """Concentrations in mM of a series ``(T, x, y, z)`` and of an artery in a fluid, and what was assumed."""
+
+    values: Tensor
+    curve: NDArray[np.float64]
+    fluid: str
+    acquisition: dict[str, Any]
+
+
+def _concentrations(
+    series: Series,
+    artery: Artery,
+    settings: Settings | Susceptibility | None,
+    clock: NDArray[np.float64],
+    notes: list[str],
+) -> _Concentrations:
+    curve, where, fluid = _given_curve(series, artery, clock)
+    acquisition: dict[str, Any] = {"series": series.path.name}
+    if settings is None:
+        return _Concentrations(series.values, curve, fluid, acquisition)
+    if isinstance(settings, Susceptibility):
+        inside = None if where is None else torch.from_numpy(curve)
+        arrival = arrival_of(curve if inside is None else -curve)  # tracer makes signals fall
+        values, blood, record = settings.concentrations(series, inside, arrival, notes)
+        return _Concentrations(values, curve if blood is None else blood.numpy(), fluid, acquisition | record)
+    conversion = conversion_of(series, settings, arrival_of(curve), notes)
+    acquisition |= {
+        "flip_deg": conversion.echo.flip_deg,
+        "tr_s": conversion.echo.tr_s,
+        "relaxivity_per_mM_s": conversion.echo.relaxivity,
+        "baseline_frames": conversion.baseline,
+        "t1_s_median": float(conversion.t1_s.nanmedian()),
+    }
+    if where is not None:
+        t1_s = _t1_of_blood(artery, conversion.t1_s[where])
+        curve = conversion.of_curve(torch.from_numpy(curve), t1_s).numpy()
+        acquisition["artery_t1_s"] = t1_s
+        _check_curve(curve, t1_s, artery)
+    return _Concentrations(conversion.of_image(series.values), curve, fluid, acquisition)
 
 
 def _targets(out: str | PathLike[str], source: Path) -> tuple[Path, Path]:

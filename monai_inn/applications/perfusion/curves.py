@@ -13,6 +13,7 @@ from torch import Tensor
 from monai_inn.applications.perfusion import kinetics
 from monai_inn.applications.perfusion.acquisition import (
     ARTERY_NOISE,
+    LEAST_PEAK_MM,
     TISSUE_NOISE,
     Frames,
     Magnitudes,
@@ -27,7 +28,7 @@ from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_le
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.known import split_parameters
-from monai_inn.problems.tempering import TemperedSamples, tempered_samples
+from monai_inn.problems.tempering import Start, TemperedSamples, tempered_samples
 
 __all__ = ["TracerCurves"]
 
@@ -159,7 +160,7 @@ class TracerCurves(InverseProblem):
         return y
 
     def is_valid(self, y: Tensor) -> Tensor:
-        """Whether rows ``(…, C)`` have four frames of both curves, in order of time, and a tracer."""
+        """Whether rows ``(…, C)`` have four frames of both curves in order of time, and a bolus."""
         tissue, blood, times = self.curves(y)
         is_frame = tissue.isfinite() | blood.isfinite()
         both = (tissue.isfinite() & blood.isfinite()).sum(-1)
@@ -167,7 +168,7 @@ class TracerCurves(InverseProblem):
         latest = torch.where(is_frame, times, -torch.inf).cummax(-1).values
         before = torch.cat([torch.full_like(latest[..., :1], -torch.inf), latest[..., :-1]], -1)
         is_ordered = (~is_frame | (times > before)).all(-1)
-        reaches = blood.nan_to_num(0.0).amax(-1) > 0
+        reaches = blood.nan_to_num(0.0).amax(-1) >= LEAST_PEAK_MM
         return self.observation.is_usable(y) & (both >= _FEWEST_FRAMES) & is_ordered & reaches
 
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
@@ -176,14 +177,24 @@ class TracerCurves(InverseProblem):
         The levels of both noises are integrated out, both white: exact for ``magnitude_share=0``.
         """
         seen_tissue, seen_blood, times = self.curves(y)
-        clean = self.forward_with_context(theta, times.expand(len(theta), -1))
+        there = times.isfinite()
+        seen_tissue, seen_blood, times = seen_tissue[there], seen_blood[there], times[there]
+        rows = torch.cat([theta, times.to(theta).expand(len(theta), -1)], -1)
+        clean = by_rows(self._curves, rows.float(), _ROWS)
         tissue, blood = clean.unflatten(-1, (-1, 2)).unbind(-1)
         return log_likelihood_of_any_level(tissue, seen_tissue, TISSUE_NOISE) + log_likelihood_of_any_level(
             blood, seen_blood, ARTERY_NOISE, artery_scale(blood)
         )
 
-    def exact_samples(self, y: Tensor, n: int, seed: int = 0) -> TemperedSamples:
+    def exact_samples(self, y: Tensor, n: int, seed: int = 0, start: Start | None = None) -> TemperedSamples:
         """Draw from the exact posterior of one observation ``(C,)`` by tempered Monte Carlo, a minute or so.
+
+        Args:
+            y: the observation.
+            n: number of samples.
+            seed: seed of all random numbers.
+            start: a network's posterior in the flow's space, ``fitted.posterior(y).base``. From the prior the
+                way is so long that runs end in different places when the noise is little.
 
         Returns:
             Samples in the flow's space, ``(n, D)``; ``space.inverse`` gives physical units.
@@ -193,4 +204,5 @@ class TracerCurves(InverseProblem):
             len(self.parameters),
             n,
             seed,
+            start,
         )

@@ -22,10 +22,10 @@ from monai_inn.files import BadFileError, damage_named
 from monai_inn.reading.dicom import Frame, frame_grid, frame_pixels, frames_of, series_headers
 from monai_inn.reading.limits import check_affine, check_limit
 from monai_inn.reading.pictures import check_pixels, load_dicom
+from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["read_dicom_series"]
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _EPOCH = datetime(1970, 1, 1)
 _ADVICE = "export it again with all its attributes"
 _TIMING = "MRTimingAndRelatedParameters"
@@ -56,7 +56,7 @@ def read_dicom_series(source: Path) -> Series:
         order = _order(source, frames, grid.slices)
         times, notes = _times(frames, order)
         values = _values(source, frames, order.places)
-        affine = _LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
+        affine = LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
         check_affine(source, affine)
         angles = _alike(source, frames, order.places, "FlipAngle")
         repetition, echo = (

@@ -14,7 +14,7 @@ from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.raycasting import Materials
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import check_affine, import_library
-from monai_inn.reading.volumes import load_itk, load_nifti, scaled
+from monai_inn.reading.volumes import LPS_TO_RAS, load_itk, load_nifti, scaled
 
 __all__ = [
     "attenuation_volume",
@@ -84,7 +84,7 @@ def read_volume(path: str | PathLike[str], kind: str) -> tuple[np.ndarray, np.nd
             axes = np.array(image.GetDirection()).reshape(rank, rank) * np.array(image.GetSpacing())
             affine = np.eye(4)
             affine[:3, :3], affine[:3, 3] = axes, image.GetOrigin()
-            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+            affine = LPS_TO_RAS @ affine
             values = import_library("SimpleITK", file).GetArrayFromImage(image).T
     except (BadFileError, ImportError):
         raise

@@ -112,7 +112,7 @@ class SeriesEncoder(Encoder):
         is_whole = torch.is_grad_enabled() or rows.is_cuda or is_traced()
         with full_precision(features.device, trained=self):
             parts = [self._condition(part) for part in ([rows] if is_whole else rows.split(_ROWS))]
-        return torch.cat(parts).reshape(*features.shape[:-1], -1)
+        return torch.cat(parts).reshape(*features.shape[:-1], self.out_channels)
 
     def _condition(self, rows: Tensor) -> Tensor:
         entries = self._entries(rows)

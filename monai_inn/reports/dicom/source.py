@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import frame_grid, frames_of, series_headers
+from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["Layout", "Source", "fit_layout", "read_source", "upright_layout"]
 
 Matrix = NDArray[np.float64]
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # May be empty in a file, or absent from files of careless devices; new objects must have them.
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
@@ -75,7 +75,7 @@ def upright_layout(affine_ras: Matrix, shape: tuple[int, ...]) -> Layout:
         affine_ras: index ``(i, j, k)`` to RAS millimetres.
         shape: size of the maps.
     """
-    affine = _RAS_TO_LPS @ affine_ras
+    affine = LPS_TO_RAS @ affine_ras
     along = [int(np.abs(affine[:3, a]).argmax()) for a in range(2)]
     axes = (2, 0, 1) if along[1] < along[0] else (2, 1, 0)
     flips = [False]
@@ -105,7 +105,7 @@ def fit_layout(affine_ras: Matrix, shape: tuple[int, ...], source: Source) -> La
     Raises:
         ValueError: if no turning or mirroring of the maps puts them there.
     """
-    affine = _RAS_TO_LPS @ affine_ras
+    affine = LPS_TO_RAS @ affine_ras
     if shape[2] == 1 and source.shape[0] == 1:  # the thickness of a single slice is anybody's guess
         affine[:3, 2] = source.affine[:3, 0]
     steps = np.linalg.inv(source.affine)[:3, :3] @ affine[:3, :3]

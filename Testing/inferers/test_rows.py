@@ -1,0 +1,40 @@
+"""A single observation, a batch, and one of any shape have the same answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+ANSWERS = {
+    "density_log_prob": 1,
+    "waic": 0,
+    "misfit": 0,
+    "is_explained": 0,
+    "posterior_width": 0,
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("fixture", ["gaussian_fit", "curve_fit"])
+def test_observations_of_any_shape_are_answered_alike(fixture, name, request):
+    fitted = request.getfixturevalue(fixture)
+    rows = fitted.problem.simulate(6, seed=0)[1]
+
+    def answer(y):
+        torch.manual_seed(0)  # of the samples that widths come from
+        return getattr(fitted, name)(y)
+
+    whole, leading = answer(rows), ANSWERS[name]
+    axis = whole.movedim(leading, 0)
+    assert torch.equal(answer(rows.reshape(2, 3, -1)).flatten(leading, leading + 1), whole)
+    assert answer(rows[:0]).shape == whole.narrow(leading, 0, 0).shape
+    single = answer(rows[0])
+    assert single.shape == axis[0].shape
+    torch.testing.assert_close(single.float(), answer(rows[:1]).movedim(leading, 0)[0].float())
+
+
+def test_regions_of_one_observation(gaussian_fit):
+    theta, y = gaussian_fit.problem.simulate(6, seed=0)
+    targets = theta[:, : len(gaussian_fit.problem.targets)]
+    whole = gaussian_fit.is_inside(targets, y)
+    assert [bool(gaussian_fit.is_inside(t, row)) for t, row in zip(targets, y, strict=True)] == whole.tolist()
