@@ -46,7 +46,7 @@ def test_posterior_of_the_linear_gaussian_problem_is_exact():
 
 def test_small_training_learns_and_measures_itself():
     problem = LinearGaussian(2, 2)
-    recipe = Recipe(16_384, 250, 60, 50, 128, 256, measured=1000, held_out=1024)
+    recipe = Recipe(16_384, 150, 40, 30, 128, 256, measured=1000, held_out=1024)
     seen = []
     fitted = mi.fit(problem, recipe=recipe, network=SMALL, progress=seen.append)
     optimum = problem.reference_posterior(torch.zeros(1, 2)).entropy().item()
