@@ -13,8 +13,8 @@ from monai_inn.training import Recipe
 PAGE = Path(monai_inn.__file__).parents[1] / "docs/own_problem.md"
 BRIEF = Recipe(
     num_simulations=2048, posterior_steps=5, density_steps=3, preview_steps=2,
-    preview_observations=256,
-    held_out=256, guard=200, measured=200, batch_size=128,
+    preview_observations=64,
+    held_out=256, guard=200, measured=64, batch_size=128,
 )  # fmt: skip
 SMALL = {part: {"num_blocks": 2, "hidden_channels": (16,)} for part in ("flow", "density")}
 

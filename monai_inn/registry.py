@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -108,10 +109,13 @@ class Registry(Generic[T]):
 
 def package_of(cls: type) -> dict[str, str] | None:
     """Return name and version of the installed package that a class is from; ``None`` for a script's."""
-    top = cls.__module__.partition(".")[0]
-    for distribution in importlib.metadata.packages_distributions().get(top, ()):
-        return {"name": distribution, "version": importlib.metadata.version(distribution)}
-    return None
+    distribution = _distribution_of(cls.__module__.partition(".")[0])
+    return distribution and {"name": distribution, "version": importlib.metadata.version(distribution)}
+
+
+@functools.cache  # it takes a quarter of a second to look through all installed packages
+def _distribution_of(package: str) -> str | None:
+    return next(iter(importlib.metadata.packages_distributions().get(package, ())), None)
 
 
 def _where(cls: type) -> str:

@@ -12,9 +12,10 @@ from monai_inn.training import Recipe, fit
 
 SMALL = Recipe(
     num_simulations=2048, posterior_steps=4, density_steps=3, preview_steps=2,
-    preview_observations=256,
-    held_out=256, guard=200, measured=200, batch_size=128,
+    preview_observations=64,
+    held_out=256, guard=200, measured=64, batch_size=128,
 )  # fmt: skip
+FLOW = {"num_blocks": 2, "hidden_channels": (16,)}
 
 
 @register
@@ -41,7 +42,8 @@ class Weighted(LinearGaussian):
 @pytest.fixture(scope="module")
 def fitted():
     problem = Weighted(torch.tensor([2.0, 0.3, 1.0]))
-    return fit(problem, recipe=SMALL, members=2, network={"encoder": {"num_blocks": 3}})
+    network = {"encoder": {"num_blocks": 3}, "flow": FLOW, "density": FLOW}
+    return fit(problem, recipe=SMALL, members=2, network=network)
 
 
 def test_all_that_a_network_was_built_with_comes_back(fitted, tmp_path):

@@ -230,7 +230,7 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
     assert run("simulate", "linear_gaussian", "-n", 3000, "-o", store, "--seed", 4) == 0
     assert run("simulate", "linear_gaussian", "-n", 3000, "-o", store, "--seed", 4) == 0
     capsys.readouterr()
-    tiny = Recipe(4096, 20, 20, 20, 256, 128, measured=200, held_out=256, guard=256)
+    tiny = Recipe(4096, 20, 20, 20, 64, 128, measured=64, held_out=256, guard=256)
     fit = mi.fit
     small = {
         "recipe": tiny,

@@ -70,6 +70,17 @@ def once(answers):
         yield
 
 
+@pytest.fixture(autouse=True)
+def quick_overview(monkeypatch):
+    """A dot in the place of the overview, but for that of `found`."""
+
+    def dot(*arguments):
+        *_, path, _ = arguments
+        Image.new("L", (1, 1)).save(path)
+
+    monkeypatch.setattr("monai_inn.applications.registration.results.figures.pose_figure", dot)
+
+
 @pytest.fixture(scope="module")
 def found(files, patient, answers):
     _, xray, folder = files

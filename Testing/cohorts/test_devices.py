@@ -8,9 +8,10 @@ from monai_inn.devices import compare_devices
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
 
+FLOW = {"hidden_channels": (8,), "num_blocks": 1}
 TINY = {
-    "recipe": Recipe(4096, 40, 10, 10, 128, 256, measured=200, held_out=256, guard=256),
-    "network": {"flow": {"hidden_channels": (16, 16), "num_blocks": 2}, "encoder": {"width": 16}},
+    "recipe": Recipe(2048, 10, 3, 3, 64, 64, measured=64, held_out=256, guard=256),
+    "network": {"flow": FLOW, "encoder": {"width": 16}, "density": {**FLOW, "members": 2}},
     "cases": 150,
 }
 

@@ -108,7 +108,7 @@ def test_channels_that_are_missing_already_cannot_be_chosen(gaussian):
 SMALL = {
     "flow": {"hidden_channels": (32, 32), "num_blocks": 2},
     "encoder": {"width": 48},
-    "density": {"hidden_channels": (8,), "num_blocks": 2},
+    "density": {"hidden_channels": (8,), "num_blocks": 2, "members": 2},
 }
 
 
@@ -119,7 +119,7 @@ def designed(tmp_path_factory):
     from monai_inn.training import Recipe
 
     out = tmp_path_factory.mktemp("bands") / "out"
-    recipe = Recipe(16_384, 300, 20, 20, 256, 256, measured=300, held_out=512, guard=512)
+    recipe = Recipe(16_384, 300, 20, 20, 64, 256, measured=64, held_out=512, guard=512)
     return design_bands(Few(), 2, out, parameters=("x1",), recipe=recipe, network=SMALL, cases=400), out
 
 

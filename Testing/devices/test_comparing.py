@@ -22,9 +22,9 @@ SPECS = ("1", "2@noise_sd=0.1")
 SMALL = {
     "flow": {"hidden_channels": (24, 24), "num_blocks": 2},
     "encoder": {"width": 24},
-    "density": {"hidden_channels": (8,), "num_blocks": 2},
+    "density": {"hidden_channels": (8,), "num_blocks": 2, "members": 2},
 }
-TINY = Recipe(8192, 200, 20, 20, 256, 256, measured=300, held_out=512, guard=512)
+TINY = Recipe(8192, 200, 20, 20, 64, 256, measured=64, held_out=512, guard=512)
 OPTIONS = {"recipe": TINY, "network": SMALL, "cases": 400}
 
 

@@ -95,7 +95,7 @@ def compass() -> FittedPosterior:
 
     recipe = Recipe(
         num_simulations=8192, posterior_steps=450, density_steps=20, preview_steps=1, held_out=512,
-        guard=200, measured=200, batch_size=256,
+        guard=200, measured=64, batch_size=256,
     )  # fmt: skip
     return fit(
         Compass(), recipe=recipe, members=2, network={"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}

@@ -21,7 +21,7 @@ from monai_inn.testproblems.gaussian import LinearGaussian
 
 SMALL = {
     "num_simulations": 3000, "posterior_steps": 20, "density_steps": 10, "preview_steps": 5,
-    "preview_observations": 500, "held_out": 512, "guard": 200, "measured": 300, "batch_size": 256,
+    "preview_observations": 64, "held_out": 512, "guard": 200, "measured": 64, "batch_size": 256,
 }  # fmt: skip
 EXAMPLE = Path(monai_inn.__file__).parents[1] / "examples/decay_lab"
 FIT = f"""

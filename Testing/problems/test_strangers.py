@@ -22,7 +22,7 @@ FIT = """
 import json, torch, monai_inn as mi
 from monai_inn.training import Recipe
 sizes = dict(num_simulations=4096, density_steps=20, preview_steps=5,
-             preview_observations=512, held_out=512, guard=200, measured=300, batch_size=256)
+             preview_observations=64, held_out=512, guard=200, measured=64, batch_size=256)
 steps = {"strange_relaxation": 400, "strange_finding": 150}  # asked below for what they have learned
 flows = {part: {"num_blocks": 2, "hidden_channels": (24, 24)} for part in ("flow", "density")}
 said = {}

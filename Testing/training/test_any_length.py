@@ -8,8 +8,8 @@ from monai_inn.testproblems.series import GaussianMean, LinearTrend
 from monai_inn.training import Recipe
 
 SIZES = {
-    "num_simulations": 2**15, "density_steps": 10, "preview_steps": 5, "preview_observations": 512,
-    "held_out": 1024, "guard": 200, "measured": 300, "batch_size": 256,
+    "num_simulations": 2**15, "density_steps": 10, "preview_steps": 5, "preview_observations": 64,
+    "held_out": 1024, "guard": 200, "measured": 64, "batch_size": 256,
 }  # fmt: skip
 FLOW = {"num_blocks": 1, "hidden_channels": (48, 48)}
 PROBLEMS = {"set": GaussianMean(most=40), "series": LinearTrend(most=40)}

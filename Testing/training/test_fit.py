@@ -20,9 +20,9 @@ from monai_inn.training.run import merged
 SMALL = {
     "flow": {"hidden_channels": (24, 24), "num_blocks": 2},
     "encoder": {"width": 24},
-    "density": {"hidden_channels": (8,), "num_blocks": 2},
+    "density": {"hidden_channels": (8,), "num_blocks": 2, "members": 3},
 }
-TINY = Recipe(4096, 10, 6, 6, 128, 128, measured=128, held_out=256, guard=128)
+TINY = Recipe(4096, 10, 6, 6, 64, 128, measured=64, held_out=256, guard=128)
 
 
 def weights(fitted: mi.FittedPosterior) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_posterior_of_the_linear_gaussian_problem_is_exact():
 
 def test_small_training_learns_and_measures_itself():
     problem = LinearGaussian(2, 2)
-    recipe = Recipe(16_384, 250, 60, 50, 500, 256, measured=1000, held_out=1024)
+    recipe = Recipe(16_384, 150, 40, 30, 128, 256, measured=1000, held_out=1024)
     seen = []
     fitted = mi.fit(problem, recipe=recipe, network=SMALL, progress=seen.append)
     optimum = problem.reference_posterior(torch.zeros(1, 2)).entropy().item()
@@ -98,10 +98,12 @@ def test_the_learning_rate_has_decayed_when_a_deadline_comes(monkeypatch):
     assert Pace(0, 100, 29).share(10, 30) == 1.0
 
 
-def test_time_budget_is_kept():
-    began = time.process_time()  # what a loaded machine spends on others does not count
-    fitted = mi.fit(LinearGaussian(2, 1), minutes=0.1, network=SMALL)
-    assert time.process_time() - began < 2.5 * 6  # two threads, for the 6 s asked for
+def test_time_budget_is_kept(monkeypatch):
+    monkeypatch.setattr(time, "monotonic", time.process_time)  # others may keep the machine busy
+    began = time.process_time()
+    brief = Recipe(preview_observations=128, batch_size=64, held_out=1024, guard=400, measured=400)
+    fitted = mi.fit(LinearGaussian(2, 1), minutes=0.1, network=SMALL, recipe=brief)
+    assert time.process_time() - began < 2.5 * 6  # the least that is simulated and measured takes a while
     assert fitted.card["training"]["recipe"]["posterior_steps"] >= 50
 
 

@@ -10,9 +10,10 @@ from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 
 SMALL = Recipe(
     num_simulations=2048, posterior_steps=4, density_steps=3, preview_steps=2,
-    preview_observations=256,
-    held_out=256, guard=200, measured=200, batch_size=128,
+    preview_observations=64,
+    held_out=256, guard=200, measured=64, batch_size=128,
 )  # fmt: skip
+NETWORK = {part: {"num_blocks": 2, "hidden_channels": (16,)} for part in ("flow", "density")}
 
 
 class Weighted(LinearGaussian):
@@ -42,7 +43,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_a_run_does_not_resume_with_another_problem(what, tmp_path):
-    options = {"recipe": SMALL, "members": 2, "checkpoint": tmp_path}
+    options = {"recipe": SMALL, "members": 2, "network": NETWORK, "checkpoint": tmp_path}
     fit(Weighted(), **options)
     assert repr(OTHERS[what]) == repr(Weighted())
     with pytest.raises(ValueError, match="of another run: problem differ"):

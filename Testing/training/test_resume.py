@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(damage, interrupted, tmp_pa
 
 @pytest.fixture
 def tiny_recipe(monkeypatch):
-
+    monkeypatch.setattr("monai_inn.training.fit", functools.partial(mi.fit, network=SMALL))
     module = run
     sizes = {"measured": 64, "held_out": 256, "guard": 64, "batch_size": 64, "preview_observations": 64}
     steps = {

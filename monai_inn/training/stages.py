@@ -140,7 +140,7 @@ def preview_stage(
     """
     head = _preview(net)
     train = _flow_quantiles(net, pool.batch(recipe.preview_observations, seed, "preview", 0).features)
-    rows = min(_HELD_OUT_ROWS, len(held_out))
+    rows = min(_HELD_OUT_ROWS, len(held_out), recipe.preview_observations)
     fixed = _flow_quantiles(net, held_out.batch(rows, seed, "held out preview", 0).features)
 
     def error(data: tuple[Tensor, Tensor]) -> Tensor:

@@ -31,6 +31,8 @@ _BRIEF = Recipe(
     guard=128,
     templates=64,
 )
+_FLOW = {"num_blocks": 2, "hidden_channels": (16,)}
+_SMALL = {"flow": _FLOW, "density": {**_FLOW, "members": 2}}
 
 
 def check_problem(problem: InverseProblem) -> None:
@@ -206,7 +208,7 @@ def _check_store(problem: InverseProblem, folder: Path) -> None:
 def _check_bundle(problem: InverseProblem, folder: Path) -> None:
     from monai_inn.validation.commands import validate_source
 
-    fitted = fit(problem, recipe=_BRIEF, members=2)
+    fitted = fit(problem, recipe=_BRIEF, network=_SMALL)
     fitted.save(folder / "bundle")
     again = load(folder / "bundle")
     theta, y = valid_simulations(problem, 8, seed=8)
