@@ -192,3 +192,21 @@ def test_images_of_another_size_and_missing_classes_are_refused() -> None:
         q.log_prob(torch.zeros(2, 1, 8, 8))
     with pytest.raises(ValueError, match="levels = 1"):
         q.coarse(1)
+
+
+def test_mixed_precision_is_for_training_alone() -> None:
+    unknown, observed, _ = (part.float() if part is not None else None for part in pairs(SIZE))
+    assert unknown is not None
+    assert observed is not None
+    flow = ImageFlow(2, 2, 3, SIZE, levels=2, features=(4,) * 5)
+    flow.initialise([(unknown, observed, None)])
+    q = perturbed(flow, 8).train()(observed[:4])
+    exact = q.log_prob(unknown[:4])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = flow(observed[:4]).log_prob(unknown[:4])
+        with torch.no_grad():
+            same = flow.eval()(observed[:4]).log_prob(unknown[:4])
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(same, exact.detach())
+    torch.testing.assert_close(mixed, exact, rtol=0.01, atol=0)
+    assert not torch.equal(mixed, exact)

@@ -10,6 +10,7 @@ from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 
 from monai_inn.networks.flows.bijections import AffineTransform, Mixing, SplineTransform
+from monai_inn.networks.kernels.chunks import full_precision
 
 __all__ = ["Couplings", "Pyramid"]
 
@@ -126,8 +127,9 @@ class Couplings(nn.Module):
 
     @staticmethod
     def _rotated(x: Tensor, rotation: nn.Module, *, is_inverse: bool = False) -> Tensor:
-        matrix = rotation.orthogonal(x.dtype).squeeze(0)  # type: ignore[operator]
-        return ((matrix.T if is_inverse else matrix) @ x.flatten(2)).view_as(x)
+        with full_precision(x.device):
+            matrix = rotation.orthogonal(x.dtype).squeeze(0)  # type: ignore[operator]
+            return ((matrix.T if is_inverse else matrix) @ x.flatten(2)).view_as(x)
 
 
 class _Subnet(nn.Module):
@@ -149,4 +151,4 @@ class _Subnet(nn.Module):
         hidden = self.own(own)
         hidden = (hidden.unflatten(0, (-1, len(shared))) + shared).flatten(0, 1)
         hidden = nn.functional.silu(self.middle(nn.functional.silu(hidden)))
-        return self.out(hidden)  # type: ignore[no-any-return]
+        return self.out(hidden).to(own.dtype)  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from monai_inn.networks.flows.leading import normal_score, turn_of
 from monai_inn.networks.images.distribution import ImageDistribution
 from monai_inn.networks.images.flow import ImageFlow
 from monai_inn.networks.images.start import SPECTRUM_ROWS
+from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.networks.parts import Encoder, Part, arguments, register
 from monai_inn.problems.base import SampleShape
 
@@ -150,7 +151,8 @@ class FieldFlow(Part):
 
     def logits(self, condition: Tensor, q: ImageDistribution) -> Tensor:
         """Return log probabilities of the classes, up to a constant, ``(N, K)``, of rows ``(N, F)``."""
-        linear = torch.einsum("nf,kf->nk", self.images(condition).flatten(1), self.template.flatten(1))
+        with full_precision(condition.device):
+            linear = self.images(condition).flatten(1) @ self.template.flatten(1).T
         return linear + self.bias + self.correction(q.seen.summary)  # type: ignore[no-any-return]
 
     def images(self, rows: Tensor) -> Tensor:
@@ -182,7 +184,7 @@ class FieldDistribution(Distribution):
         whole = flow.config["in_channels"]
         self._channels = whole if channels is None else channels
         if self._channels not in (whole, 1 if flow.has_class else whole):
-            raise ValueError(f"the marginal of {channels} numbers is not available; see coarse().")
+            raise ValueError(f"the marginal of {channels} numbers is not available; see image().coarse().")
         super().__init__(condition.shape[:-1], torch.Size([self._channels]), validate_args=False)
         self._rows = condition.reshape(-1, condition.shape[-1])
         self._seen_by: dict[int, ImageDistribution] = {}
