@@ -263,6 +263,9 @@ class InverseProblem(abc.ABC):
         """How many simulations there are under a seed; ``None`` if as many as one likes."""
         return None
 
+    def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:  # noqa: B027
+        """Say which seed a training uses for what; nothing here, where each seed gives new simulations."""
+
     def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
         """Draw ``n`` parameters and their noise-free observations, from block ``first_block`` on."""
         if n < 1:

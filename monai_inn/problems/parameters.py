@@ -192,6 +192,8 @@ class ParameterSpace:
 
     def subset(self, names: Sequence[str]) -> ParameterSpace:
         """Return the space of some of the parameters, in the order asked for."""
+        if tuple(names) == self.names:  # of a field, looking each up would take seconds
+            return self
         return type(self)([self.parameters[self.index(name)] for name in names])
 
     def index(self, name: str) -> int:
