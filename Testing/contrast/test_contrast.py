@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 import monai_inn as mi
-from monai_inn.applications.contrast.measures import bits_per_pixel, strata
+from monai_inn.applications.contrast.measures import bits_per_pixel, strata, widened
 from monai_inn.applications.contrast.phantom import made_up
 from monai_inn.applications.contrast.problem import OUTSIDE_SD, ContrastTranslation
 from monai_inn.applications.contrast.scans import Scan
 from monai_inn.applications.contrast.translation import RECORD, translate
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
+from monai_inn.networks.images import rows as image_rows
 from monai_inn.training import Recipe
 
 nibabel = pytest.importorskip("nibabel")
@@ -26,7 +27,9 @@ nibabel = pytest.importorskip("nibabel")
 SIZE = (32, 48)
 GIVEN, TARGET = ("t1", "t2"), "flair"
 CONTRASTS = (*GIVEN, TARGET)
-BRIEF = Recipe(num_simulations=64, posterior_steps=2, density_steps=2, measured=4, held_out=8, guard=40, batch_size=64)  # fmt: skip
+BRIEF = Recipe(
+    num_simulations=64, posterior_steps=2, density_steps=2, measured=4, held_out=8, guard=40, batch_size=64
+)  # fmt: skip
 SMALL = {"flow": {"levels": 2, "num_blocks": 1, "hidden_channels": 4, "features": (4,) * 5}}
 
 
@@ -47,7 +50,9 @@ def patients() -> list[Scan]:
 @pytest.fixture(scope="module")
 def fitted(patients: list[Scan]) -> FittedPosterior:
     problem = ContrastTranslation(GIVEN, TARGET, SIZE, scans=patients, held_out="c")
-    return mi.fit(problem, recipe=BRIEF, members=2, coupling="affine", network=SMALL)
+    with pytest.MonkeyPatch.context() as patch:  # to save time
+        patch.setattr(image_rows, "SPECTRUM_ROWS", 256)
+        return mi.fit(problem, recipe=BRIEF, members=2, coupling="affine", network=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +79,17 @@ def test_slices_go_back_to_where_they_came_from(patients: list[Scan]) -> None:
 
 
 @pytest.mark.parametrize("axes", [(-1, 1, 1), (1, -1, -1), "turned"])
-def test_files_of_any_orientation_are_the_same_scan(tmp_path: Path, patients: list[Scan], axes: object) -> None:
+def test_files_of_any_orientation_are_the_same_scan(
+    tmp_path: Path, patients: list[Scan], axes: object
+) -> None:
     scan = patients[1]
     straight = Scan.read(write(tmp_path, scan), 1.5, extra=1)
     other = {}
     for contrast, path in write(tmp_path, scan).items():
         image = nibabel.load(path)
-        code = np.array([[1.0, 1], [2, -1], [0, 1]] if axes == "turned" else [[i, s] for i, s in enumerate(axes)])
+        code = np.array(
+            [[1.0, 1], [2, -1], [0, 1]] if axes == "turned" else [[i, s] for i, s in enumerate(axes)]
+        )
         other[contrast] = tmp_path / f"other_{contrast}.nii.gz"
         nibabel.save(image.as_reoriented(code), other[contrast])
     read = Scan.read(other, 1.5, extra=1)
@@ -99,7 +108,9 @@ def test_grey_levels_of_another_scale_are_brought_to_the_same(patients: list[Sca
     read = Scan.read(files, 1.5, extra=1)
     for contrast, path in files.items():
         image = nibabel.load(path)
-        nibabel.save(nibabel.Nifti1Image(7.5 * image.get_fdata(dtype=np.float32), image.affine), files[contrast])
+        nibabel.save(
+            nibabel.Nifti1Image(7.5 * image.get_fdata(dtype=np.float32), image.affine), files[contrast]
+        )
     again = Scan.read(files, 1.5, extra=1)
     torch.testing.assert_close(again.peak, 7.5 * read.peak, rtol=1e-3, atol=0)
 
@@ -208,7 +219,9 @@ def test_samples_have_no_seams(patients: list[Scan]) -> None:
     assert abs(ratio - 1) < 5 * math.sqrt(2 / 400) / math.sqrt(int(blocks.sum()))
 
 
-def test_a_translation_says_that_it_is_synthetic(bundle: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_a_translation_says_that_it_is_synthetic(
+    bundle: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     lesions = tmp_path / "lesions.nii.gz"
     image = nibabel.load(files["t1"])
@@ -231,7 +244,10 @@ def test_a_translation_says_that_it_is_synthetic(bundle: Path, files: dict[str, 
         assert "SYNTHETIC" in json.loads(written.header.extensions[0].get_content())["synthetic"]
         values = written.get_fdata(dtype=np.float32)
         assert np.isnan(values[image.get_fdata() == 0]).all()
-    assert main([*arguments[:-6], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"]) == 0
+    assert (
+        main([*arguments[:-6], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"])
+        == 0
+    )
     said = capsys.readouterr().out
     assert "SYNTHETIC" in said
     assert "lesions: not known" in said
@@ -259,7 +275,10 @@ OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 
         (lambda image: image.slicer[:, :, 12:13], "expected a volume of at least 10 slices"),
         (lambda image: image.slicer[2:], "another grid"),
         (lambda image: with_affine(image, np.diag([-1.5, 1.5, 1.5, 1])), "another grid"),
-        (lambda image: nibabel.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), "hardly any voxel"),
+        (
+            lambda image: nibabel.Nifti1Image(np.zeros(image.shape, np.float32), image.affine),
+            "hardly any voxel",
+        ),
     ],
     ids=["NaN", "spacing", "oblique", "one slice", "shape", "grid", "empty"],
 )
@@ -302,3 +321,57 @@ def test_patients_come_from_a_table(patients, tmp_path, capsys) -> None:
     assert "has no file of pd" in capsys.readouterr().err
     assert main(base) == 2
     assert "--patients CSV" in capsys.readouterr().err
+
+
+def test_dicom_of_a_translation_says_that_it_is_synthetic(bundle, files, tmp_path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    from monai_inn.applications.contrast.dicom import export_translation
+
+    out = tmp_path / "out"
+    translate(bundle, {c: files[c] for c in GIVEN}, out, samples=4, keep=2)
+    found = export_translation(out, tmp_path / "dicom")
+    assert {series["file"] for series in found["series"]} == {"mean", "median", "samples_1", "samples_2"}
+    mean = nibabel.load(out / "mean_flair.nii.gz").get_fdata(dtype=np.float32)
+    slices = sorted((tmp_path / "dicom" / "mean").glob("*.dcm"))
+    assert len(slices) == mean.shape[2]
+    read = [pydicom.dcmread(path) for path in slices]
+    for image in read:
+        assert list(image.ImageType) == ["DERIVED", "SECONDARY", "SYNTHETIC"]
+        assert image.SeriesDescription.startswith("SYNTHETIC")
+        assert image.ImageComments.startswith("SYNTHETIC")
+    stored = np.sort(np.concatenate([image.pixel_array.ravel() for image in read]))
+    np.testing.assert_allclose(stored, np.sort(np.nan_to_num(mean).clip(0).round().ravel()))
+    # A file that lost what it says of itself is not exported.
+    stripped = nibabel.load(out / "mean_flair.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(stripped.get_fdata(dtype=np.float32), stripped.affine), out / "mean_flair.nii.gz"
+    )
+    with pytest.raises(ValueError, match="does not say that it is synthetic"):
+        export_translation(out, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@torch.no_grad()
+def test_widening_gives_latents_of_new_patients_the_spread_of_the_normal(fitted, patients) -> None:
+    wider = widened(fitted, [patients[2]])
+    assert fitted.network.flow.image.spread.eq(1).all()
+    again = widened(wider, [patients[2]])
+    torch.testing.assert_close(
+        again.network.flow.image.spread, wider.network.flow.image.spread, rtol=1e-4, atol=0
+    )
+    _, y = fitted.problem.simulate(2, 5)
+    theta = fitted.problem.simulate(2, 5)[0]
+    one, other = fitted.posterior(y), wider.posterior(y)
+    spread = wider.network.flow.image.spread
+    places = [math.prod(shape) for shape in wider.network.flow.image.latent_shapes(0)]
+    latent = one.base.latent(fitted.problem.space.to_latent(theta))
+    scale = torch.cat([spread[k].expand(n) for k, n in enumerate(places)])
+    torch.testing.assert_close(other.base.latent(fitted.problem.space.to_latent(theta)), latent / scale)
+    expected = (
+        one.log_prob(theta) + 0.5 * (latent.square() - (latent / scale).square()).sum(-1) - scale.log().sum()
+    )
+    torch.testing.assert_close(other.log_prob(theta), expected, rtol=1e-4, atol=0.1)
+    torch.testing.assert_close(
+        other.base.push(latent.unsqueeze(0) / scale), one.base.push(latent.unsqueeze(0)), atol=1e-3, rtol=1e-4
+    )

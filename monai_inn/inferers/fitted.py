@@ -282,8 +282,8 @@ class FittedPosterior:
 
         Returns:
             ``mean``, ``median``, ``interval_low``, ``interval_high`` and ``interval_width``, each of shape
-            ``(*batch, channels, *size)``, and ``samples``, ``(keep, *batch, channels, *size)``, in the unit of
-            the pixels.
+            ``(*batch, channels, *size)``, and ``samples``, ``(keep, *batch, channels, *size)``, in the unit
+            of the pixels.
 
         Raises:
             ValueError: if no image is unknown, or a number is out of range.

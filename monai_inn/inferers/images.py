@@ -34,8 +34,8 @@ def summarised_images(
         raise ValueError(f"the problem {problem.name!r} has no unknown image; ask for its maps or posterior.")
     if samples < 2 or not 0 <= keep <= samples or not 0 < interval < 1:
         raise ValueError(
-            f"samples = {samples}, keep = {keep}, interval = {interval}; give at least 2 samples, keep no more "
-            "than these, and a probability as interval, e.g. 0.9."
+            f"samples = {samples}, keep = {keep}, interval = {interval}; give at least 2 samples, keep no "
+            "more than these, and a probability as interval, e.g. 0.9."
         )
     pixels = [i for i, p in enumerate(problem.parameters) if p.field]
     size = fitted.network.flow.config["size"]
@@ -53,7 +53,9 @@ def summarised_images(
     batch = observation.shape[:-1]
     found = {}
     for name in parts[0]:
-        joined = torch.cat([p[name] for p in parts], -2).unflatten(-1, (*size, -1)).movedim(-1, -len(size) - 1)
+        joined = (
+            torch.cat([p[name] for p in parts], -2).unflatten(-1, (*size, -1)).movedim(-1, -len(size) - 1)
+        )
         image = joined.shape[-len(size) - 1 :]
         found[name] = joined.reshape(*joined.shape[: joined.ndim - len(image) - 1], *batch, *image)
     return found

@@ -19,9 +19,9 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
             parser.
     """
     sub = verb("translate", translate, "maps of an MR contrast that was not acquired, from others", _in_words)
-    sub.add_argument("bundle", metavar="BUNDLE", help="bundle folder that `fit contrast_translation` wrote")
+    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit contrast_translation` wrote")
     sub.add_argument("contrasts", metavar="NAME=FILE", nargs="+", type=_file,
-                     help="NIfTI file of each observed contrast, brain only, such as t1=T1.nii.gz")  # fmt: skip
+                     help="NIfTI file of each observed contrast, brain only: t1=T1.nii.gz")  # fmt: skip
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--samples", type=int, default=64, help="posterior samples (64)")
     sub.add_argument("--interval", type=float, default=0.9, help="probability inside the interval (0.9)")

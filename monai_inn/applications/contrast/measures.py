@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
+from torch.nn.functional import adaptive_max_pool2d
 
 from monai_inn.applications.contrast.problem import OUTSIDE_SD, ContrastTranslation
 from monai_inn.applications.contrast.scans import Scan
@@ -15,7 +18,7 @@ from monai_inn.applications.contrast.scans import Scan
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["bits_per_pixel", "report", "strata"]
+__all__ = ["bits_per_pixel", "report", "strata", "widened"]
 
 _AT_ONCE = 8
 
@@ -23,7 +26,7 @@ _AT_ONCE = 8
 def strata(
     maps: Mapping[str, Tensor], truth: Tensor, lesions: Tensor | None, seen: Tensor
 ) -> dict[str, dict[str, float] | None]:
-    """Return figures of the voxels of each stratum: lesions have one of their own, ``None`` if none are known.
+    """Return figures of each stratum of voxels, lesions always among them.
 
     Args:
         maps: ``mean``, ``interval_low``, ``interval_high`` and ``interval_width``, of one shape.
@@ -32,8 +35,8 @@ def strata(
         seen: voxels that are claimed, boolean.
 
     Returns:
-        Of each stratum the number of ``voxels``, the ``coverage`` of the interval, ``rmse`` and ``bias`` of the
-        mean and the mean ``width``, in grey levels.
+        Of each stratum the number of ``voxels``, the ``coverage`` of the interval, ``rmse`` and ``bias`` of
+        the mean and the mean ``width``, in grey levels; ``None`` where there are no voxels or none are known.
     """
     parts = {"brain": seen, "lesions": None, "outside_lesions": None}
     if lesions is not None:
@@ -59,8 +62,8 @@ def strata(
 def bits_per_pixel(fitted: FittedPosterior, scan: Scan, seed: int = 0) -> float:
     """Return an upper bound of the bits that a pixel of the brain's true image costs, in 8-bit grey levels.
 
-    Grey levels are those of an 8-bit image whose 99.9th percentile is ``scans.WHITE``. What stands outside the
-    brain has a known density, which is taken off; that leaves a bound, by Jensen's inequality.
+    Grey levels are those of an 8-bit image whose 99.9th percentile is ``scans.WHITE``. What stands outside
+    the brain has a known density, which is taken off; that leaves a bound, by Jensen's inequality.
 
     Args:
         fitted: the posterior.
@@ -69,21 +72,53 @@ def bits_per_pixel(fitted: FittedPosterior, scan: Scan, seed: int = 0) -> float:
     """
     problem = fitted.problem
     assert isinstance(problem, ContrastTranslation)
-    slices = problem.slices(scan)
     step = float(problem.peaks[-1] / scan.white()[-1])  # of an 8-bit grey level on the common scale
-    generator = torch.Generator().manual_seed(seed)
     nats, pixels = 0.0, 0
-    for part in slices.split(_AT_ONCE):
-        brain = part[..., 0] > 0
-        blur = step * (torch.rand(brain.shape, generator=generator) - 0.5)
-        white = torch.randn(brain.shape, generator=generator)
-        theta = torch.where(brain, part[..., -1] + blur, problem.peaks[-1] + OUTSIDE_SD * white)
-        q = fitted.posterior(part[..., :-1].flatten(1))
-        log_prob = q.log_prob(theta.flatten(1).to(fitted.device)).cpu()
-        outside = -0.5 * white.square() - math.log(OUTSIDE_SD * math.sqrt(2 * math.pi))
-        nats += float((outside[~brain].double().sum() - log_prob.double().sum()))
+    for y, theta, brain in _pairs(problem, scan, step, seed):
+        log_prob = fitted.posterior(y).log_prob(theta.flatten(1).to(fitted.device)).cpu()
+        outside = Normal(problem.peaks[-1], OUTSIDE_SD).log_prob(theta)[~brain]
+        nats += float(outside.double().sum() - log_prob.double().sum())
         pixels += int(brain.sum())
     return nats / pixels / math.log(2) - math.log2(step)
+
+
+@torch.no_grad()
+def widened(fitted: FittedPosterior, scans: Sequence[Scan], seed: int = 0) -> FittedPosterior:
+    """Return a posterior whose latents have, level by level, the spread of those of held-out patients.
+
+    It answers the question how much more a new patient differs than the patients of the training did; that
+    is the same everywhere in the brain, so that it cannot know of lesions.
+
+    Args:
+        fitted: the posterior; stays as it is.
+        scans: patients that the training has not seen, with the true contrast.
+        seed: seed of what stands between grey levels.
+    """
+    problem, result = fitted.problem, copy.deepcopy(fitted)
+    assert isinstance(problem, ContrastTranslation)
+    flow = result.network.flow.image
+    shapes = flow.latent_shapes(0)
+    squares, count = torch.zeros(len(shapes)), torch.zeros(len(shapes))
+    for y, theta, brain in (pair for scan in scans for pair in _pairs(problem, scan, 1.0, seed)):
+        base = fitted.posterior(y).base
+        rows = base.latent(problem.space.to_latent(theta.flatten(1)).to(fitted.device)).cpu()
+        for level, part in enumerate(rows.split([math.prod(shape) for shape in shapes], 1)):
+            inside = adaptive_max_pool2d((~brain).float().unsqueeze(1), shapes[level][1:]) == 0
+            latent = part.unflatten(1, shapes[level])[inside.expand(-1, shapes[level][0], -1, -1)]
+            squares[level] += latent.square().sum()
+            count[level] += latent.numel()
+    flow.widen((squares / count).sqrt().tolist())
+    return result
+
+
+def _pairs(
+    problem: ContrastTranslation, scan: Scan, step: float, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Observations ``(n, C)``, true images with noise outside the brain, and where that is, ``(n, X, Y)``."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in problem.slices(scan).split(_AT_ONCE):
+        brain = part[..., 0] > 0
+        yield part[..., :-1].flatten(1), problem.filled(part, generator, step), brain
 
 
 def report(found: Mapping[str, Any], interval: float) -> str:
@@ -92,7 +127,9 @@ def report(found: Mapping[str, Any], interval: float) -> str:
     for name, row in found.items():
         words = name.replace("_", " ")
         if row is None:
-            lines.append(f"{words}: not known; translation may hide them" if name == "lesions" else f"{words}: –")
+            lines.append(
+                f"{words}: not known; translation may hide them" if name == "lesions" else f"{words}: –"
+            )
             continue
         lines.append(
             f"{words}: {row['coverage']:.0%} of the voxels inside the {interval:.0%} interval, error "

@@ -122,17 +122,21 @@ class ContrastTranslation(InverseProblem):
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:
         """Add patients and contrasts."""
-        parser.add_argument("--patients", metavar="CSV", help="a row a patient: name, and a NIfTI file of each "
+        parser.add_argument("--patients", metavar="CSV", help="a row a patient: name, and a NIfTI file of "
                             "contrast, brain only, in columns of the contrasts' names")  # fmt: skip
         parser.add_argument("--given", default="t1,t2", help="observed contrasts (t1,t2)")
-        parser.add_argument("--target", default="flair", help="the contrast that is to be translated to (flair)")
+        parser.add_argument(
+            "--target", default="flair", help="the contrast that is to be translated to (flair)"
+        )
         parser.add_argument("--held-out", metavar="NAME", help="patient that only judges the training")
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> ContrastTranslation:
         """Return the problem of the patients in a table."""
         if options.patients is None:
-            raise ValueError("contrasts are translated as in patients' images; give their files: --patients CSV.")
+            raise ValueError(
+                "contrasts are translated as in patients' images; give their files: --patients CSV."
+            )
         table = read_table(options.patients)
         if "name" not in table.header:
             raise ValueError(f"{options.patients} has no column 'name'; it has {', '.join(table.header)}.")
@@ -180,8 +184,8 @@ class ContrastTranslation(InverseProblem):
             low, high = int(there[0]), int(there[-1]) + 1
             if high - low > n:
                 raise ValueError(
-                    f"{scan.name}: the brain takes {high - low} voxels along axis {axis + 1}, and this network "
-                    f"sees {n}; check that only the brain is left in the images."
+                    f"{scan.name}: the brain takes {high - low} voxels along axis {axis + 1}, and this "
+                    f"network sees {n}; check that only the brain is left in the images."
                 )
             corner.append((low + high - n) // 2)
         return tuple(corner)
@@ -195,11 +199,15 @@ class ContrastTranslation(InverseProblem):
             found = getattr(own, field)
             apart = torch.maximum(known.amin(0) - found, found - known.amax(0))
             if apart.numel() and float(apart.max()) > most:
-                which = self.given[int(apart.amax(-1).argmax())] if field == "quantiles" else ", ".join(self.given)
+                which = (
+                    self.given[int(apart.amax(-1).argmax())]
+                    if field == "quantiles"
+                    else ", ".join(self.given)
+                )
                 raise ValueError(
                     f"{scan.name}: the grey levels of {which} are not like those of this network's patients "
-                    f"({field} differ by {float(apart.max()):.2f}, at most {most}); check that the files hold "
-                    f"{', '.join(self.given)}, in this order."
+                    f"({field} differ by {float(apart.max()):.2f}, at most {most}); check that the files "
+                    f"hold {', '.join(self.given)}, in this order."
                 )
 
     def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:
@@ -217,10 +225,15 @@ class ContrastTranslation(InverseProblem):
                 "a bundle holds no patient's images, so that nothing can be drawn from it; give the files."
             )
         is_judged = self.held_out is not None and seed != self._training
-        names = [name for name in self._slices if (name == self.held_out) == is_judged or self.held_out is None]
+        names = [
+            name for name in self._slices if (name == self.held_out) == is_judged or self.held_out is None
+        ]
         pool = torch.cat([self._slices[name] for name in names])
         blocks = range(first_block, first_block + math.ceil(n / BLOCK))
-        rows = [self._drawn(pool, min(BLOCK, n - i * BLOCK), stream(seed, b, "slices")) for i, b in enumerate(blocks)]
+        rows = [
+            self._drawn(pool, min(BLOCK, n - i * BLOCK), stream(seed, b, "slices"))
+            for i, b in enumerate(blocks)
+        ]
         theta, y = (torch.cat(column) for column in zip(*rows, strict=True))
         return theta, y
 
@@ -234,15 +247,18 @@ class ContrastTranslation(InverseProblem):
         for row in range(n):
             image = pool[which[row]]
             image = (image.flip(0) if mirrored[row] else image).roll(shift[row], (0, 1))
-            theta.append(self._filled(image, noise).flatten())
+            theta.append(self.filled(image, noise).flatten())
             y.append(image[..., :-1].flatten())
         return torch.stack(theta), torch.stack(y)
 
-    def _filled(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """The target ``(…)`` of contrasts ``(…, F)``: grey levels are integers, so a flow gets them blurred."""
-        brain = image[..., 0] > 0
-        blurred = image[..., -1] + torch.rand(brain.shape, generator=generator) - 0.5
-        outside = float(self.peaks[-1]) + OUTSIDE_SD * torch.randn(brain.shape, generator=generator)
+    def filled(self, images: Tensor, generator: torch.Generator, step: float = 1.0) -> Tensor:
+        """Return the target ``(…)`` of contrasts ``(…, F)``, white noise outside the brain.
+
+        Grey levels are integers times ``step``, to which a share of a step is added or none has a density.
+        """
+        brain = images[..., 0] > 0
+        blurred = images[..., -1] + step * (torch.rand(brain.shape, generator=generator) - 0.5)
+        outside = self.peaks[-1] + OUTSIDE_SD * torch.randn(brain.shape, generator=generator)
         return torch.where(brain, blurred, outside)
 
     def forward(self, theta: Tensor) -> Tensor:
@@ -250,7 +266,7 @@ class ContrastTranslation(InverseProblem):
         raise ValueError("contrasts are translated from patients' images; there is no forward model.")
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return observations ``(…, C)`` whose grey levels are another scan's, each contrast by its own factor."""
+        """Return observations ``(…, C)`` whose contrasts are scaled, each by a factor of its own."""
         factor = torch.randn((*y.shape[:-1], 1, len(self.given)), generator=generator, dtype=y.dtype)
         scaled = y.unflatten(-1, (-1, len(self.given))) * (_SCALE_SD * factor.to(y)).exp()
         return scaled.flatten(-2)

@@ -134,8 +134,8 @@ def read_volume(
     values = np.asarray(scaled(image, stored), np.float32)
     if values.ndim != 3 or min(values.shape) < _LEAST_SLICES:
         raise BadFileError(
-            f"{source}: shape {values.shape}, expected a volume of at least {_LEAST_SLICES} slices: grey levels "
-            "are compared over the whole brain. Give the whole volume, one contrast a file."
+            f"{source}: shape {values.shape}, expected a volume of at least {_LEAST_SLICES} slices: grey "
+            "levels are compared over the whole brain. Give the whole volume, one contrast a file."
         )
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
@@ -144,8 +144,8 @@ def read_volume(
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if np.abs(spacing / spacing_mm - 1).max() > 0.05:
         raise BadFileError(
-            f"{source}: voxels of {' × '.join(f'{s:.3g}' for s in spacing)} mm, expected {spacing_mm:g} mm along "
-            "each axis; resample the images."
+            f"{source}: voxels of {' × '.join(f'{s:.3g}' for s in spacing)} mm, expected {spacing_mm:g} mm "
+            "along each axis; resample the images."
         )
     if np.sort(np.abs(affine[:3, :3] / spacing), 0)[:2].max() > _MOST_OBLIQUE:
         raise BadFileError(
@@ -162,7 +162,9 @@ def shape_of(values: Tensor, brain: Tensor, peak: Tensor) -> Shape:
     quantiles = np.quantile(inside, _LEVELS, axis=1).T / peak.numpy()[:, None]
     rows, columns = np.triu_indices(len(inside), 1)
     correlation = np.atleast_2d(np.corrcoef(inside))[rows, columns]
-    return Shape(torch.from_numpy(np.log(np.maximum(quantiles, 1e-3))).float(), torch.from_numpy(correlation).float())
+    return Shape(
+        torch.from_numpy(np.log(np.maximum(quantiles, 1e-3))).float(), torch.from_numpy(correlation).float()
+    )
 
 
 def _check_brain(brain: Tensor, path: str) -> None:

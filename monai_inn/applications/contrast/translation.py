@@ -109,8 +109,8 @@ def translated(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return maps ``(X, Y, Z)`` and samples ``(keep, X, Y, Z)`` of a scan, and what may be trusted.
 
-    Whole slices are drawn, so that samples have no seams. Voxels outside the brain, and slices with hardly any
-    brain, are NaN.
+    Whole slices are drawn, so that samples have no seams. Voxels outside the brain, and slices with hardly
+    any brain, are NaN.
 
     Args:
         fitted: posterior of a ``ContrastTranslation``.
@@ -153,7 +153,7 @@ def _written(folder: Path, name: str, value: Tensor, scan: Scan, target: str) ->
     volumes = scan.as_in_file(value if value.ndim == 4 else value.unsqueeze(0))
     file = f"{name}_{target}.nii.gz"
     count = len(volumes)
-    meta = {"affine": scan.affine, "units": "grey level", "synthetic": SYNTHETIC,
-            "channel_names": [f"{name} {target}" if count == 1 else f"{name} {i + 1} {target}" for i in range(count)]}  # fmt: skip
+    labels = [f"{name} {target}"] if count == 1 else [f"{name} {i + 1} {target}" for i in range(count)]
+    meta = {"affine": scan.affine, "units": "grey level", "synthetic": SYNTHETIC, "channel_names": labels}
     write_map(folder / file, volumes, meta)
     return {"file": file, "map": name, "unit": "grey level"}
