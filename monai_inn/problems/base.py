@@ -17,7 +17,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems.application import Application
 from monai_inn.problems.derived import Derived, DerivedSpace
 from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.problems.parameters import Parameter, ParameterSpace, one_of_each_field
 from monai_inn.seeding import seeded, stream
 
 __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "SampleShape", "checksum", "drawn"]
@@ -319,7 +319,8 @@ class InverseProblem(abc.ABC):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({len(self.parameters)} parameters: {', '.join(self.space.names)}; "
+            f"{type(self).__name__}({len(self.parameters)} parameters: "
+            f"{', '.join(p.name for p in one_of_each_field(self.parameters))}; "
             f"{len(self.observation)} observations)"
         )
 

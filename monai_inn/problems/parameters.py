@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Parameter", "ParameterSpace", "cumulative", "labels", "quantile"]
+__all__ = ["Parameter", "ParameterSpace", "cumulative", "labels", "one_of_each_field", "quantile"]
 
 _SCALES = ("linear", "log", "square", "lognormal", "above")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
@@ -144,6 +144,11 @@ class Parameter:
     def is_gaussian(self) -> bool:
         """Whether the prior is a Gaussian of ``mean`` and ``sd``, of the quantity or of its logarithm."""
         return not self.is_bounded or self.scale == "lognormal"
+
+
+def one_of_each_field(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return parameters with the first pixel of each image in the place of all of them, for descriptions."""
+    return list({p.field or p.name: p for p in reversed(tuple(parameters))}.values())[::-1]
 
 
 class ParameterSpace:

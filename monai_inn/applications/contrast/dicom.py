@@ -26,8 +26,9 @@ _IMAGE_TYPE = ["DERIVED", "SECONDARY", "SYNTHETIC"]
 def export_translation(folder: str | PathLike[str], out: str | PathLike[str]) -> dict[str, Any]:
     """Write mean, median and samples of a translation as DICOM series, and return what was written.
 
-    Every slice has the image type ``DERIVED\\\\SECONDARY\\\\SYNTHETIC``, and a series description and comments
-    that begin with ``SYNTHETIC``. Nothing is claimed outside the brain, where grey levels are 0.
+    Every slice has the image type derived, secondary, synthetic, and a series description and comments that
+    begin with ``SYNTHETIC``. Nothing is claimed outside the
+    brain, where grey levels are 0.
 
     Args:
         folder: folder that ``translate`` wrote.

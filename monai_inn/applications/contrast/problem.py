@@ -123,7 +123,7 @@ class ContrastTranslation(InverseProblem):
     def add_options(cls, parser: argparse._ActionsContainer) -> None:
         """Add patients and contrasts."""
         parser.add_argument("--patients", metavar="CSV", help="a row a patient: name, and a NIfTI file of "
-                            "contrast, brain only, in columns of the contrasts' names")  # fmt: skip
+                            "each contrast, brain only, in columns of the contrasts' names")  # fmt: skip
         parser.add_argument("--given", default="t1,t2", help="observed contrasts (t1,t2)")
         parser.add_argument(
             "--target", default="flair", help="the contrast that is to be translated to (flair)"
