@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import monai_inn
 from monai_inn.applications.contrast.measures import bits_per_pixel, strata, widened
 from monai_inn.applications.contrast.problem import ContrastTranslation
@@ -40,7 +42,7 @@ def problem_of(folder: Path, given: Sequence[str], target: str, held_out: str) -
 
 def trained(problem: ContrastTranslation, steps: int, seed: int = 0) -> FittedPosterior:
     """Train by steps, not by minutes, so that other work on the machine changes nothing."""
-    recipe = Recipe(1024, steps, 100, measured=12, held_out=24, guard=100, batch_size=64)
+    recipe = Recipe(1024, steps, 100, measured=40, held_out=24, guard=100, batch_size=64)
     options: dict[str, Any] = {"members": 2, "coupling": "affine", "network": NETWORK}
     return monai_inn.fit(problem, recipe=recipe, seed=seed, **options)
 
@@ -57,16 +59,12 @@ def measured(fitted: FittedPosterior, folder: Path, patient: str, every: int = 4
     thin = Scan(patient, scan.values[..., ::every], scan.peak, scan.affine, turned)
     maps, trust = translated(fitted, thin, samples=SAMPLES, interval=INTERVAL, keep=2)
     found = strata(
-        maps, thin.harmonised(problem.peaks)[-1], lesions_of(lesions)[..., ::every], maps["mean"].isfinite()
+        maps,
+        thin.harmonised(problem.peaks)[-1],
+        (torch.from_numpy(lesions) > 0)[..., ::every],
+        maps["mean"].isfinite(),
     )
     return {"bits_per_pixel": round(bits, 3), **found, "trust": trust}
-
-
-def lesions_of(values: Any) -> Any:
-    """Where lesions are."""
-    import torch
-
-    return torch.from_numpy(values) > 0
 
 
 def main() -> None:
@@ -78,9 +76,8 @@ def main() -> None:
     parser.add_argument("--held-out", default="26")
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--bundle", type=Path, help="measure this one; written if it does not exist")
-    parser.add_argument(
-        "--widen", type=Path, help="bundle that did not see another patient, whose spread is taken"
-    )
+    parser.add_argument("--other", help="patient that --other-bundle did not see")
+    parser.add_argument("--other-bundle", type=Path, help="bundle whose spread on that patient is taken over")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     began = time.process_time()
@@ -95,6 +92,14 @@ def main() -> None:
     for patient in PATIENTS:
         kind = "new" if patient == options.held_out else "seen"
         result[f"{patient} {kind}"] = measured(fitted, options.folder, patient)
+    if options.other_bundle is not None:
+        other = monai_inn.load(options.other_bundle)
+        names = (*other.problem.given, other.problem.target)
+        scan = Scan.read(files(options.folder, options.other, names), other.problem.spacing_mm, extra=1)
+        spread = widened(other, [scan]).network.flow.image.spread
+        fitted.network.flow.image.widen(spread.tolist())
+        result["widened by"] = [round(factor, 3) for factor in spread.tolist()]
+        result[f"{options.held_out} widened"] = measured(fitted, options.folder, options.held_out)
     print(json.dumps(result, indent=2 if not options.json else None))
 
 

@@ -28,7 +28,7 @@ SIZE = (32, 48)
 GIVEN, TARGET = ("t1", "t2"), "flair"
 CONTRASTS = (*GIVEN, TARGET)
 BRIEF = Recipe(
-    num_simulations=64, posterior_steps=2, density_steps=2, measured=4, held_out=8, guard=40, batch_size=64
+    num_simulations=64, posterior_steps=2, density_steps=2, measured=40, held_out=8, guard=40, batch_size=64
 )  # fmt: skip
 SMALL = {"flow": {"levels": 2, "num_blocks": 1, "hidden_channels": 4, "features": (4,) * 5}}
 
@@ -205,9 +205,9 @@ def test_lesions_are_a_stratum_of_their_own() -> None:
 def test_samples_have_no_seams(patients: list[Scan]) -> None:
     """Differences across the borders of Haar blocks, and of the slice, vary as those inside do."""
     problem = ContrastTranslation(GIVEN, TARGET, SIZE, scans=patients)
-    flow = mi.networks.ImageFlow(2, 1, 3, SIZE, levels=3, num_blocks=0)
+    flow = mi.networks.ImageFlow(2, 1, 6, SIZE, levels=3, num_blocks=0)
     theta, y = problem.simulate(400, 1)
-    observed = problem.features(y).unflatten(1, (*SIZE, 3)).movedim(-1, 1)
+    observed = problem.features(y).unflatten(1, (*SIZE, 6)).movedim(-1, 1)
     flow.initialise([(theta.view(-1, 1, *SIZE), observed, None)])
     with torch.no_grad():
         samples = flow(observed[:1]).sample((400,))[:, 0, 0]

@@ -20,7 +20,7 @@ from monai_inn.seeding import stream
 
 __all__ = ["ContrastTranslation"]
 
-OUTSIDE_SD = 6.0
+OUTSIDE_SD = 9.0
 """Grey levels, standard deviation of the noise that stands for the target outside the brain."""
 
 _SD = 40.0  # grey levels of the target, about: brings the flow's space to unit variance
@@ -272,11 +272,16 @@ class ContrastTranslation(InverseProblem):
         return scaled.flatten(-2)
 
     def features(self, y: Tensor) -> Tensor:
-        """Return images ``(…, F)`` without an edge at the skull, and where the brain is, in each place."""
+        """Return each place's grey levels over their peaks, squares and products, and whether it is brain.
+
+        The closed-form start of a flow is linear in them. One contrast depends on others along a curve, of
+        which squares and products hold most: without them the error of FLAIR is half as large again.
+        """
         images = y.unflatten(-1, (-1, len(self.given)))
         brain = (images > 0).all(-1, keepdim=True)
-        filled = torch.where(brain, images, self.peaks[:-1].to(y))
-        return torch.cat([filled, _SD * brain.to(y)], -1).flatten(-2)
+        apart = torch.where(brain, images / self.peaks[:-1].to(y) - 1, 0.0)
+        first, second = torch.combinations(torch.arange(len(self.given)), with_replacement=True).T
+        return torch.cat([apart, apart[..., first] * apart[..., second], brain.to(y)], -1).flatten(-2)
 
     def density_features(self, y: Tensor) -> Tensor:
         """Return moments of the brain's grey levels, of their steps and products, ``(…, K)``."""
