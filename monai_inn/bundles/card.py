@@ -73,10 +73,12 @@ def _data(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
 
 
 def _prior(fitted: FittedPosterior) -> str:
+    from monai_inn.problems.parameters import one_of_each_field
+
     mapped = dict.fromkeys(fitted.problem.targets, "yes")
     rows = (
         (p.name, p.description, p.unit, f"{p.low:g}", f"{p.high:g}", p.scale, mapped.get(p.name, "no"))
-        for p in fitted.problem.parameters
+        for p in one_of_each_field(fitted.problem.parameters)
     )
     head = ("parameter", "meaning", "unit", "low", "high", "scale", "mapped")
     text = "## Prior\n\nAnswers outside these bounds cannot come out, whatever the image."

@@ -36,7 +36,10 @@ INTENDED_USE = "Research only. Not a medical device; not for diagnosis or treatm
 
 def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_bytes: int) -> dict[str, Any]:
     """Return the content of ``metadata.json``."""
+    from monai_inn.problems.parameters import ParameterSpace, one_of_each_field
+
     problem, version = fitted.problem, importlib.metadata.version
+    described = one_of_each_field(problem.parameters)
     ours = _version("monai_inn")
     told = problem.application
     return {
@@ -62,8 +65,8 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
             "format_version": FORMAT_VERSION,
             "problem": problem.name,
             "result": told.result,
-            "targets": list(problem.targets),
-            "parameters": [_finite(p) for p in problem.space.to_config()],
+            "targets": [p.name for p in described if p.name in problem.targets],
+            "parameters": [_finite(p) for p in ParameterSpace(described).to_config()],
             "derived": [{key: getattr(p, key) for key in _OF_DERIVED} for p in problem.derived],
             "camera": told.device,
             "weights_sha256": weights_sha256,
@@ -83,6 +86,8 @@ def identity(path: str | PathLike[str]) -> dict[str, Any]:
 
 def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
     """``network_data_format``: observations in; medians, interval widths and trust, or samples, out."""
+    from monai_inn.problems.parameters import one_of_each_field
+
     problem = fitted.problem
     shown = problem.shown
     if problem.observation.is_local:
@@ -95,7 +100,8 @@ def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
         ]
     else:
         about = {"type": "series", "format": "posterior samples", "spatial_shape": ["*"]}
-        channels = [f"{p.description or p.name}, {p.unit}" for p in problem.parameters]
+        described = one_of_each_field(problem.parameters)
+        channels = [f"{p.description or p.name}, {p.unit}" for p in described]
     about |= {"dtype": "float32", "is_patch_data": False, "value_range": [], "num_channels": len(channels)}
     prediction = about | {"channel_def": {str(i): text for i, text in enumerate(channels)}}
     return {"inputs": {"image": problem.application.input_format()}, "outputs": {"pred": prediction}}

@@ -14,7 +14,7 @@ from monai_inn.bundles import configs, layout
 from monai_inn.bundles.card import model_card
 from monai_inn.bundles.metadata import metadata
 from monai_inn.folders import check_target, new_folder
-from monai_inn.problems.parameters import labels
+from monai_inn.problems.parameters import labels, one_of_each_field
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,13 +159,13 @@ def fit_bundle(
         if ranks.is_first:
             save(fitted, target)
             checkpoint.remove()
-    application = problem.application
+    application, described = problem.application, one_of_each_field(problem.parameters)
     return {
         "out": str(out),
         "problem": problem.name,
         "device": application.device_text,
-        "targets": list(problem.targets),
-        "labels": labels((p.name, p.description) for p in problem.parameters),
+        "targets": [p.name for p in described if p.name in problem.targets],
+        "labels": labels((p.name, p.description) for p in described),
         "notes": notes,
         "measured": fitted.card,
         "warnings": fitted.warnings,

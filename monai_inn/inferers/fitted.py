@@ -261,6 +261,41 @@ class FittedPosterior:
         for sample in self._inferer(seed=seed).draw(whole, self.network, samples):
             yield self.with_meta({"sample": sample if has_batch else sample[0]}, image)["sample"]
 
+    def images(
+        self,
+        observation: Tensor,
+        *,
+        samples: int = 64,
+        interval: float = 0.95,
+        keep: int = 4,
+        seed: int = 0,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> dict[str, Tensor]:
+        """Return the posterior of unknown images, of problems whose parameters are pixels.
+
+        One latent per sample serves all observations, so that a sample of neighbouring slices is a coherent
+        volume.
+
+        Args:
+            observation: shape ``(*batch, C)``.
+            samples: posterior samples of each image.
+            interval: probability inside the reported interval, pixel by pixel.
+            keep: samples to return.
+            seed: seed of the latents.
+            progress: called with the share of the images that are done.
+
+        Returns:
+            ``mean``, ``median``, ``interval_low``, ``interval_high`` and ``interval_width``, each of shape
+            ``(*batch, channels, *size)``, and ``samples``, ``(keep, *batch, channels, *size)``, in the unit
+            of the pixels.
+
+        Raises:
+            ValueError: if no image is unknown, or a number is out of range.
+        """
+        from monai_inn.inferers.images import summarised_images
+
+        return summarised_images(self, observation, samples, interval, keep, seed, progress)
+
     def with_meta(
         self,
         maps: Mapping[str, Tensor],

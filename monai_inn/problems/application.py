@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_inn.problems.parameters import one_of_each_field
+
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
@@ -86,7 +88,7 @@ class Application:
         """One line for catalogues."""
         shown = self.problem.shown
         kind = "Posterior maps" if self.problem.observation.is_local else "Posterior"
-        return f"{kind} of {', '.join(p.description or p.name for p in shown)}"
+        return f"{kind} of {', '.join(p.description or p.name for p in one_of_each_field(shown))}"
 
     @property
     def description(self) -> str:

@@ -17,7 +17,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems.application import Application
 from monai_inn.problems.derived import Derived, DerivedSpace
 from monai_inn.problems.observation import Observation
-from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.problems.parameters import Parameter, ParameterSpace, one_of_each_field
 from monai_inn.seeding import seeded, stream
 
 __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "SampleShape", "checksum", "drawn"]
@@ -272,6 +272,9 @@ class InverseProblem(abc.ABC):
         """How many simulations there are under a seed; ``None`` if as many as one likes."""
         return None
 
+    def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:  # noqa: B027
+        """Say which seed a training uses for what; nothing here, where each seed gives new simulations."""
+
     def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
         """Draw ``n`` parameters and their noise-free observations, from block ``first_block`` on."""
         if n < 1:
@@ -331,7 +334,8 @@ class InverseProblem(abc.ABC):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({len(self.parameters)} parameters: {', '.join(self.space.names)}; "
+            f"{type(self).__name__}({len(self.parameters)} parameters: "
+            f"{', '.join(p.name for p in one_of_each_field(self.parameters))}; "
             f"{len(self.observation)} observations)"
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Parameter", "ParameterSpace", "cumulative", "labels", "quantile"]
+__all__ = ["Parameter", "ParameterSpace", "cumulative", "labels", "one_of_each_field", "quantile"]
 
 _SCALES = ("linear", "log", "square", "lognormal", "above")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
@@ -146,6 +146,11 @@ class Parameter:
         return not self.is_bounded or self.scale == "lognormal"
 
 
+def one_of_each_field(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return parameters with the first pixel of each image in the place of all of them, for descriptions."""
+    return list({p.field or p.name: p for p in reversed(tuple(parameters))}.values())[::-1]
+
+
 class ParameterSpace:
     """Bijection between bounded physical parameters and the flow's space, one axis at a time.
 
@@ -192,6 +197,8 @@ class ParameterSpace:
 
     def subset(self, names: Sequence[str]) -> ParameterSpace:
         """Return the space of some of the parameters, in the order asked for."""
+        if tuple(names) == self.names:  # of a field, looking each up would take seconds
+            return self
         return type(self)([self.parameters[self.index(name)] for name in names])
 
     def index(self, name: str) -> int:

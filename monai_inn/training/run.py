@@ -18,7 +18,6 @@ from monai_inn.networks import Encoder, PosteriorNetwork
 from monai_inn.networks.parts import describe
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.simulated import Simulated
 from monai_inn.training.budget import Budget
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals
 from monai_inn.training.engine import Progress, Stage, run_stage
@@ -67,8 +66,7 @@ class Run:
         self.ranks = Ranks()
         starts = {"num_simulations": 0, "held_out": _HELD_OUT, "guard": GUARD, "measured": MEASURE}
         self.seeds = {name: self.seed + start for name, start in starts.items()}
-        if isinstance(self.problem, Simulated):
-            self.problem.split(*self.seeds.values())
+        self.problem.split(*self.seeds.values())
         self.store = Checkpoint(None if self.checkpoint is None else Path(self.checkpoint))
         self.identity = {
             "checkpoint format": 5,

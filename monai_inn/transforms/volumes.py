@@ -89,7 +89,8 @@ def write_map(path: str | PathLike[str], tensor: Tensor, meta: Mapping[str, Any]
             0 and 1 (uint8), everything else as float32.
         meta: metadata of the image that the map belongs to; ``affine`` gives the geometry, and ``units``,
             ``band_names``, ``channel_names`` and ``wavelength_nm``, where they fit the number of channels,
-            travel as JSON in a header extension. The map's own metadata by default.
+            travel as JSON in a header extension. So does ``synthetic``, what an image that nobody acquired
+            says of itself, which is the description in the header too. The map's own metadata by default.
 
     Returns:
         The path written. A map of two spatial axes becomes a volume of one slice, several channels the
@@ -114,8 +115,9 @@ def write_map(path: str | PathLike[str], tensor: Tensor, meta: Mapping[str, Any]
         )
     described = dict(meta if meta is not None else getattr(tensor, "meta", {}))
     affine = described.get("affine", getattr(tensor, "affine", None))
+    extension = _description(described, len(tensor))
     _write_atomically(
-        target, _to_volume(tensor), _affine(target, affine), _description(described, len(tensor))
+        target, _to_volume(tensor), _affine(target, affine), extension, described.get("synthetic", "")
     )
     return target
 
@@ -192,13 +194,12 @@ def _affine(path: Path, affine: Any) -> NDArray[np.float64]:
 def _description(meta: Mapping[str, Any], channels: int) -> bytes:
     """Units and labels of the map as JSON; labels of another number of bands belong to the image."""
     kept = {k: list(meta[k]) for k in _PER_CHANNEL if k in meta and len(meta[k]) == channels}
-    if "units" in meta:
-        kept["units"] = meta["units"]
+    kept |= {key: meta[key] for key in ("units", "synthetic") if key in meta}
     return json.dumps(kept, default=str, sort_keys=True).encode() if kept else b""
 
 
 def _write_atomically(
-    path: Path, volume: NDArray[Any], affine: NDArray[np.float64], description: bytes
+    path: Path, volume: NDArray[Any], affine: NDArray[np.float64], description: bytes, line: str
 ) -> None:
     """Write under a temporary name in the same folder and rename, so that readers never see half a file."""
     try:
@@ -215,6 +216,7 @@ def _write_atomically(
     if not np.allclose(image.get_qform(), affine, atol=1e-5):  # a quaternion cannot hold shear
         image.set_qform(affine, code="unknown")
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = line.encode("ascii", "replace")[:79]
     if description:
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT_EXTENSION, description))
     with replacing(path) as draft:

@@ -77,6 +77,7 @@ class ImageFlow(nn.Module):
     """
 
     scale: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class ImageFlow(nn.Module):
                 sizes = (bands * in_channels, seen, self.pyramid.out_channels[level], hidden_channels)
                 self.couplings.append(Couplings(spatial_dims, *sizes, num_blocks, transform, generator))
         self.register_buffer("scale", torch.ones(2, in_channels + condition_channels))
+        self.register_buffer("spread", torch.ones(levels))  # of the latents, coarsest first; see ``widen``
 
     def _check(self, coupling: str) -> None:
         check_kinds(coupling, "rotation")
@@ -161,6 +163,11 @@ class ImageFlow(nn.Module):
         self.scale.copy_(torch.stack([seen.mean(axes), seen.std(axes).clamp_min(1e-6)]))
         return means
 
+    @torch.no_grad()
+    def widen(self, factors: Sequence[float]) -> None:
+        """Multiply the spread of each level's latents, coarsest first: a recalibration on held-out images."""
+        self.spread.mul_(torch.as_tensor(factors).to(self.spread))
+
     def see(self, observation: Tensor) -> Seen:
         """Return what samples of observations ``(N, F, *size)`` share."""
         mean = self.start.of(observation)
@@ -187,8 +194,8 @@ class ImageFlow(nn.Module):
         for level, details in enumerate(white):
             beside = self._beside(coarse_images[level - 1] if level else None, label, details)
             latent, change = self._parts[level](details, beside, seen.shared[level])
-            latents.append(latent)
-            total = total + change
+            latents.append(latent / self.spread[level])
+            total = total + change - self.spread[level].log() * latent[0].numel()
         return latents, total
 
     def of_latent(self, latents: Sequence[Tensor], seen: Seen, label: Tensor | None, coarser: int) -> Tensor:
@@ -198,7 +205,7 @@ class ImageFlow(nn.Module):
             number = self.levels - 1 - level
             known = None if residual is None else self.start.seen(number, residual)
             beside = self._beside(known, label, latent)
-            white = self._parts[level].inverse(latent, beside, seen.shared[level])
+            white = self._parts[level].inverse(latent * self.spread[level], beside, seen.shared[level])
             residual = self.start.colour(number, white, residual)
         assert residual is not None
         return residual + self._mean(seen, label, len(residual), coarser)

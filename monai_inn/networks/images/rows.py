@@ -22,6 +22,7 @@ from monai_inn.problems.base import SampleShape
 
 __all__ = ["FieldDistribution", "FieldEncoder", "FieldFlow"]
 
+_SPECTRUM_VALUES = SPECTRUM_ROWS << 10  # larger images are fewer
 _CLASS_ROWS = 100_000  # images behind the mean of a class
 _STEP_VALUES = 1 << 16  # of a step's images
 
@@ -133,7 +134,8 @@ class FieldFlow(Part):
 
         def pairs() -> Any:
             rows = number = 0
-            while rows < max(SPECTRUM_ROWS, _CLASS_ROWS * self.image.classes):
+            enough = min(SPECTRUM_ROWS, _SPECTRUM_VALUES // math.prod(self.image.size))
+            while rows < max(enough, _CLASS_ROWS * self.image.classes):
                 values, condition = draw(number)
                 label = self.label_of(values) if self.has_class else None
                 yield self.images(values[:, self.has_class :]), self.images(condition), label

@@ -16,7 +16,7 @@ from monai_inn import __version__
 from monai_inn.reports.dicom.source import Layout
 from monai_inn.reports.stored import StoredResult, read_volume
 
-__all__ = ["SCHEME", "comment", "identity", "own_study", "short"]
+__all__ = ["SCHEME", "capture", "comment", "identity", "own_study", "short"]
 
 SCHEME = "99MONAIINN"
 _MARK = "RESEARCH ONLY"
@@ -82,28 +82,31 @@ def own_study(result: StoredResult, layout: Layout) -> list[Any]:
         "series_instance_uid": hd.UID(),
         "study_date": f"{created:%Y%m%d}",
         "study_time": f"{created:%H%M%S}",
+        "series_number": 1,
+        "series_description": f"{_MARK}: the image, as a picture",
     }
-    frame = hd.UID()
-    return [_capture(result, layout, n, pixels, frame, shared) for n, pixels in enumerate(slices)]
+    frame, about = hd.UID(), comment(result)
+    return [capture(layout, n, pixels, frame, about, **shared) for n, pixels in enumerate(slices)]
 
 
-def _capture(
-    result: StoredResult,
-    layout: Layout,
-    n: int,
-    pixels: NDArray[np.uint8],
-    frame: str,
-    shared: dict[str, Any],
-) -> Any:
-    """One slice as a picture that knows where it lies."""
+def capture(layout: Layout, n: int, pixels: NDArray[Any], frame: str, about: str, **described: Any) -> Any:
+    """Return one slice as a secondary capture that knows where it lies.
+
+    Args:
+        layout: of all slices.
+        n: number of this one.
+        pixels: colours ``(rows, columns, 3)``, uint8, or grey levels ``(rows, columns)``, uint16.
+        frame: UID of the frame of reference.
+        about: what it says under Image Comments.
+        **described: UIDs of study and series, its number and description.
+    """
     steps = np.linalg.norm(layout.affine[:3, :3], axis=0)
     rows, columns = (layout.affine[:3, a] / steps[a] for a in (1, 2))
     image = hd.sc.SCImage(
         pixel_array=pixels,
-        photometric_interpretation="RGB",
-        bits_allocated=8,
+        photometric_interpretation="RGB" if pixels.ndim == 3 else "MONOCHROME2",
+        bits_allocated=8 * pixels.itemsize,
         coordinate_system="PATIENT",
-        series_number=1,
         sop_instance_uid=hd.UID(),
         instance_number=n + 1,
         manufacturer="monai_inn",
@@ -112,12 +115,11 @@ def _capture(
         patient_name="ANONYMOUS^",
         pixel_spacing=(float(steps[1]), float(steps[2])),
         patient_orientation=(_letter(columns), _letter(rows)),
-        series_description=f"{_MARK}: the image, as a picture",
-        **shared,
+        **described,
     )
     position = layout.affine[:3, :3] @ (n, 0, 0) + layout.affine[:3, 3]
     image.StudyDescription = f"{_MARK}: derived by monai_inn, no patient study"
-    image.ImageComments = comment(result)
+    image.ImageComments = about
     image.FrameOfReferenceUID, image.PositionReferenceIndicator = frame, None
     image.ImageOrientationPatient = [DS(float(x), auto_format=True) for x in (*columns, *rows)]
     image.ImagePositionPatient = [DS(float(x), auto_format=True) for x in position]

@@ -1,0 +1,61 @@
+"""Posteriors of unknown images: summaries of their samples, pixel by pixel, and a few of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from monai_inn.inferers.summaries import interval_levels, quantiles, sorted_last
+
+if TYPE_CHECKING:
+    from monai_inn.inferers.fitted import FittedPosterior
+
+__all__ = ["summarised_images"]
+
+_AT_ONCE = 4  # observations
+
+
+@torch.no_grad()
+def summarised_images(
+    fitted: FittedPosterior,
+    observation: Tensor,
+    samples: int,
+    interval: float,
+    keep: int,
+    seed: int,
+    progress: Callable[[float], None],
+) -> dict[str, Tensor]:
+    """Return what ``FittedPosterior.images`` does."""
+    problem = fitted.problem
+    if not problem.has_fields:
+        raise ValueError(f"the problem {problem.name!r} has no unknown image; ask for its maps or posterior.")
+    if samples < 2 or not 0 <= keep <= samples or not 0 < interval < 1:
+        raise ValueError(
+            f"samples = {samples}, keep = {keep}, interval = {interval}; give at least 2 samples, keep no "
+            "more than these, and a probability as interval, e.g. 0.9."
+        )
+    pixels = [i for i, p in enumerate(problem.parameters) if p.field]
+    size = fitted.network.flow.config["size"]
+    generator = torch.Generator().manual_seed(seed)
+    latent = torch.randn(samples, 1, len(problem.parameters), generator=generator)
+    rows = observation.reshape(-1, observation.shape[-1])
+    parts = []
+    for part in rows.split(_AT_ONCE):
+        q = fitted.posterior(part)
+        drawn = q.space.inverse(q.base.push(latent.to(fitted.device)))[..., pixels].cpu()
+        low, median, high = quantiles(sorted_last(drawn), interval_levels(interval))
+        ends = {"median": median, "interval_low": low, "interval_high": high, "interval_width": high - low}
+        parts.append({"mean": drawn.mean(0), **ends, "samples": drawn[:keep]})
+        progress(sum(len(p["mean"]) for p in parts) / len(rows))
+    batch = observation.shape[:-1]
+    found = {}
+    for name in parts[0]:
+        joined = (
+            torch.cat([p[name] for p in parts], -2).unflatten(-1, (*size, -1)).movedim(-1, -len(size) - 1)
+        )
+        image = joined.shape[-len(size) - 1 :]
+        found[name] = joined.reshape(*joined.shape[: joined.ndim - len(image) - 1], *batch, *image)
+    return found
