@@ -71,13 +71,12 @@ class LightFieldApplication(Application):
         from monai_inn.transforms.images import with_metadata
 
         if image.ndim == 4:
-            rows = image.shape[1]
-            if rows % 2 == 0:
+            if image.shape[1] % 2 == 0:
                 raise ValueError(
-                    f"{path}: a light field of {tuple(image.shape)} has an even number of rows of views, "
-                    f"{rows}; give (S, T, rows, columns) with an odd T, or one row of views (S, rows, columns)."
+                    f"{path}: a light field of shape {tuple(image.shape)} has an even number of rows of views; "
+                    "give (S, T, rows, columns) with an odd T, or one row of views (S, rows, columns)."
                 )
-            image = image[:, rows // 2]
+            image = image[:, image.shape[1] // 2]
         if image.ndim != 3 or image.shape[-1] < self.problem.columns:
             raise ValueError(
                 f"{path}: a light field of shape {tuple(image.shape)}; give views (S, rows, columns) of at "

@@ -34,11 +34,11 @@ class LightField(KnownPosterior):
     """Disparity of the layer that light of a pixel comes from, of one or two layers, from a light field.
 
     An observation is the epipolar plane image (EPI) of a pixel: a few columns around it, in views at equal
-    distances along a line, ``c (b f(u + d s) + (1 − b) g(u + d' s)) + noise`` at column ``u`` of view ``s``. The
-    textures ``f`` and ``g`` are Gaussian and band-limited, ``b`` is the layer's share of the light, and ``c`` the
-    contrast. The question is where a photon of the pixel comes from: its layer is the one of disparity ``d``
-    with probability ``b``. So the posterior of ``d`` has a mode for each layer, whose mass is its share of the
-    light, and it does not matter which layer is called the first.
+    distances along a line: ``c (b f(u + d s) + (1 − b) g(u + d' s)) + noise`` at column ``u`` of view ``s``.
+    The textures ``f`` and ``g`` are Gaussian and band-limited, ``b`` is the layer's share of the light, and
+    ``c`` the contrast. The question is which layer a photon of the pixel comes from; with probability ``b``
+    it is the one of disparity ``d``. So the posterior of ``d`` has a mode for each layer, whose mass is its
+    share of the light, and it does not matter which layer is called the first.
 
     One pixel in three is opaque, ``b = 1``; in the others the share of the front layer is uniform.
 
@@ -107,7 +107,7 @@ class LightField(KnownPosterior):
         return contrast.unsqueeze(-1) * mixed
 
     def forward(self, theta: Tensor) -> Tensor:
-        """Return EPIs ``(…, C)`` of parameters ``(…, 4)`` without noise, of textures from torch's generator."""
+        """Return EPIs ``(…, C)`` without noise of parameters ``(…, 4)``; textures follow torch's seed."""
         split_parameters(theta, self.space)
         made = self._drawn(theta.reshape(-1, theta.shape[-1]).cpu(), None)
         return made.reshape(*theta.shape[:-1], -1).to(theta)
@@ -148,7 +148,7 @@ class LightField(KnownPosterior):
         return -0.5 * white.square().sum((-2, -1)) - log_det - 0.5 * len(y) * math.log(2 * math.pi)
 
     def layers(self, y: Tensor, grid: Grid | None = None) -> TwoLayers:
-        """Return the exact posterior of EPIs ``(N, C)`` on a grid; some seconds for the grid, .1 for each EPI.
+        """Return the exact posterior of EPIs ``(N, C)`` on a grid: some seconds, and .1 s for each EPI.
 
         Raises:
             ValueError: if an EPI holds NaN.
@@ -162,7 +162,7 @@ class LightField(KnownPosterior):
         return float(self.layers(y[None]).log_cells(0).flatten().logsumexp(0))
 
     def draw_posterior(self, y: Tensor, n: int) -> Tensor:
-        """Return samples ``(n, 4)`` given one EPI ``(C,)``; the density is constant on the cells of the grid."""
+        """Return samples ``(n, 4)`` given one EPI ``(C,)``; the density is constant on the grid's cells."""
         return self.layers(y[None]).sample(0, n)
 
     @classmethod
@@ -200,8 +200,8 @@ def _depth(calibration: tuple[float, ...]) -> Derived:
     """
     if len(calibration) != 3 or not all(value > 0 for value in calibration):
         raise ValueError(
-            f"calibration = {list(calibration)}; give three positive numbers: focal length in px, distance of "
-            "neighbouring views in mm and distance in focus in mm."
+            f"calibration = {list(calibration)}; give three positive numbers: focal length in px, distance "
+            "of neighbouring views in mm and distance in focus in mm."
         )
     focal_px, baseline_mm, focus_mm = calibration
     per_px, middle = 1 / (focal_px * baseline_mm), 1 / focus_mm

@@ -1,8 +1,8 @@
 """Light fields of textured layers: band-limited Gaussian textures that shift from view to view.
 
-Views lie at equal distances ``s`` around the middle one; a layer of disparity ``d`` shows ``f(u + d s)`` at the
-column ``u`` of view ``s``. The columns and views around a pixel are its epipolar plane image (EPI), in which a
-layer is a set of lines of one slope.
+Views ``s`` are numbered from the middle one; a layer of disparity ``d`` shows ``f(u + d s)`` at column ``u`` of
+view ``s``. The columns and views around a pixel are its epipolar plane image (EPI), in which a layer is a set
+of lines of one slope.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FINEST = 4.2  # frequency times length, beyond which the spectrum is cut: e⁻�
 
 
 def places(views: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Return the columns and views of an EPI as its rows of numbers hold them, both ``(columns · views,)``."""
+    """Return the columns and views of an EPI in the order of its numbers, both ``(columns · views,)``."""
     u = torch.arange(columns, dtype=torch.float64) - columns // 2
     s = torch.arange(views, dtype=torch.float64) - views // 2
     return u.repeat_interleave(views), s.repeat(columns)
