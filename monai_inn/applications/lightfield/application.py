@@ -73,8 +73,8 @@ class LightFieldApplication(Application):
         if image.ndim == 4:
             if image.shape[1] % 2 == 0:
                 raise ValueError(
-                    f"{path}: a light field of shape {tuple(image.shape)} has an even number of rows of views; "
-                    "give (S, T, rows, columns) with an odd T, or one row of views (S, rows, columns)."
+                    f"{path}: a light field of shape {tuple(image.shape)} has an even number of rows of "
+                    "views; give (S, T, rows, columns) with an odd T, or one row of views (S, rows, columns)."
                 )
             image = image[:, image.shape[1] // 2]
         if image.ndim != 3 or image.shape[-1] < self.problem.columns:

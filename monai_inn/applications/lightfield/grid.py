@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """How fine the grid is: nodes and cells of a disparity, cells of the share, an even number, of contrast."""
+    """How fine the grid is: nodes and cells of a disparity, cells of share (even) and contrast."""
 
     nodes: int = 41
     cells: int = 256
@@ -127,7 +127,7 @@ def _contrasts(grid: Grid) -> tuple[Tensor, Tensor]:
 
 
 def _log_likelihood(y: Tensor, covariances: Tensor, square: Tensor, noise_sd: float) -> Tensor:
-    """Log density of EPIs ``(N, C)`` for ``K`` covariances and squares of contrasts, ``(N, contrasts, K)``."""
+    """Log density of EPIs ``(N, C)`` for ``K`` covariances and squared contrasts, ``(N, contrasts, K)``."""
     variance, axes = torch.linalg.eigh(covariances)
     total = square[:, None, None] * variance.clamp_min(0) + noise_sd**2
     along = (y @ axes).square().movedim(0, 1)  # (N, K, C)

@@ -1,8 +1,8 @@
 """Light fields of textured layers: band-limited Gaussian textures that shift from view to view.
 
-Views ``s`` are numbered from the middle one; a layer of disparity ``d`` shows ``f(u + d s)`` at column ``u`` of
-view ``s``. The columns and views around a pixel are its epipolar plane image (EPI), in which a layer is a set
-of lines of one slope.
+Views ``s`` are numbered from the middle one; a layer of disparity ``d`` shows ``f(u + d s)`` at column ``u``
+of view ``s``. The columns and views around a pixel are its epipolar plane image (EPI), in which a layer is a
+set of lines of one slope.
 """
 
 from __future__ import annotations
