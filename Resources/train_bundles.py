@@ -6,6 +6,7 @@
     python Resources/train_bundles.py lumbar_spine runs
     python Resources/train_bundles.py ivim runs
     python Resources/train_bundles.py perfusion runs
+    python Resources/train_bundles.py lightfield runs
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
 bundle's model card.
@@ -22,7 +23,7 @@ import monai_inn
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.registration.patient import patient_registration
-from monai_inn.problems import InverseProblem, Oximetry, Photoacoustics, PoseRegistration
+from monai_inn.problems import InverseProblem, LightField, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 
 CT = Path(__file__).resolve().parent / "ct"
@@ -103,6 +104,19 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             preview_steps=6_000,
             preview_observations=60_000,
             measured=20_000,
+        ),
+    ),
+    "lightfield": (
+        LightField,
+        {},
+        Recipe(
+            num_simulations=300_000,
+            batch_size=512,
+            posterior_steps=4_000,
+            density_steps=1_000,
+            preview_steps=2_000,
+            preview_observations=20_000,
+            measured=10_000,
         ),
     ),
     "lumbar_spine": (
