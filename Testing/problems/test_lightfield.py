@@ -91,13 +91,13 @@ def test_the_grid_holds_the_likelihood_at_the_centres_of_its_cells(simulations, 
 
 
 def test_the_grid_equals_weighed_draws_of_the_prior(simulations, layers):
-    n = 20_000
+    n = 10_000
     theta = SMALL.prior.sample((n,), stream(3)).double()
-    for row in range(3):
+    for row in range(2):
         level = SMALL.log_likelihood(theta, simulations[1][row])
         weight = level.softmax(0)
         effective = 1 / float(weight.square().sum())
-        assert effective > 300
+        assert effective > 150
         error = math.sqrt(1 / effective - 1 / n)
         evidence = float(level.logsumexp(0)) - math.log(n)
         found = float(layers.log_cells(row).flatten().logsumexp(0))
@@ -125,10 +125,10 @@ def test_the_exact_posterior_is_calibrated_on_simulations(simulations, layers):
     lower = torch.where(cell > 0, cumulative.gather(1, (cell - 1).clamp_min(0)[:, None])[:, 0], 0.0)
     rank = torch.lerp(lower, upper, (place - cell).double())
     assert stats.kstest(rank.numpy(), "uniform").pvalue > 1e-4
-    # A tempered likelihood would be calibrated too seldom in the middle: the test has power.
-    narrow = 2 * layers.log_disparity()
-    off = narrow.softmax(-1).cumsum(-1).gather(1, cell[:, None])[:, 0]
-    assert stats.kstest(off.numpy(), "uniform").pvalue < stats.kstest(rank.numpy(), "uniform").pvalue
+    # Ranks of others' posteriors are not uniform about their own truth: the middle is right too often.
+    others = cumulative.roll(1, 0).gather(1, cell[:, None])[:, 0]
+    assert float((rank - 0.5).abs().mean()) == pytest.approx(0.25, abs=5 * 0.144 / 20)
+    assert float((others - 0.5).abs().mean()) > 0.25 + 5 * 0.144 / 20
 
 
 def sharp(disparity, other, share, n=24):
@@ -222,7 +222,7 @@ def test_light_fields_are_matched_or_refused():
     for image, words in (
         (textured(1, 20, 30), "1 channels"),
         (textured(4, 20, 30), "4 channels"),
-        (textured(3, 2, 20, 30), "even number of rows of views, 2"),
+        (textured(3, 2, 20, 30), "even number of rows of views"),
         (textured(3, 20, 4), "at least 5 columns"),
         (textured(3, 20), "give views"),
     ):

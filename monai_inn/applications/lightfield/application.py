@@ -19,6 +19,7 @@ __all__ = ["LightFieldApplication", "standardised"]
 _SURROUNDINGS_PX = 12.0
 _REACH_SD = 3.0
 _LEAST_CONTRAST = 0.2
+_ROUNDING = 1e-5
 
 
 class LightFieldApplication(Application):
@@ -122,7 +123,7 @@ def standardised(views: Tensor) -> Tensor:
     rest = torch.where(known, filled - _blurred(filled, kernel) / weight, 0.0)
     contrast = (_blurred(rest.square().mean(0, keepdim=True), kernel) / weight).sqrt()[0]
     usual = contrast[known].median() if bool(known.any()) else contrast.new_zeros(())
-    if not float(usual) > 0:
+    if not float(usual) > _ROUNDING * float(filled.abs().max()):
         raise ValueError("the light field has no texture to tell disparities by; check its file.")
     usable = known & (contrast > _LEAST_CONTRAST * usual)
     return torch.where(usable, rest / contrast, torch.nan)
