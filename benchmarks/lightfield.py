@@ -116,7 +116,7 @@ def cases(problem: LightField, n: int, seed: int) -> dict[str, tuple[Tensor, Ten
             "opaque": share == 1,
         }[name]
         theta = theta[keep][:n]
-        clean = problem._drawn(theta, stream(seed, name, "texture"))
+        clean = problem.draw(theta, stream(seed, name, "texture"))
         found[name] = theta, problem.noise(clean, stream(seed, name, "noise"))
     return found
 
@@ -192,7 +192,7 @@ def trust(problem: LightField, fitted: FittedPosterior, n: int, seed: int) -> di
     for edge in (2.5, 3.0, 4.0):
         far = theta.clone()
         far[:, :2], far[:, 2] = edge * theta[:, :2].sign(), 1.2
-        clean = problem._drawn(far, stream(seed, "beyond"))
+        clean = problem.draw(far, stream(seed, "beyond"))
         found[f"opaque, {edge:g} px per view"] = problem.noise(clean, stream(seed, "beyond", "noise"))
     return {k: round(float((~fitted.is_explained(v)).float().mean()), 3) for k, v in found.items()}
 

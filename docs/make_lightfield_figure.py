@@ -1,6 +1,6 @@
 """Draw smoke over tissue, seen by a light-field camera: python docs/make_lightfield_figure.py [BUNDLE].
 
-The tissue is the fundus photograph of ``Resources`` (CC0), the smoke is drawn. It trains if there is no bundle.
+The tissue is the fundus photograph of ``Resources`` (CC0), the smoke is drawn. It trains without a bundle.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_light_is_shared_as_the_weight_says():
     weight = torch.tensor([0.0, 0.09, 1.0, 1.4])
     theta = torch.stack([torch.zeros(4), torch.ones(4), weight, torch.full((4,), 2.0)], 1)
     n = 20_000
-    clean = SMALL._drawn(theta.repeat_interleave(n, 0), stream(0)).unflatten(0, (4, n))
+    clean = SMALL.draw(theta.repeat_interleave(n, 0), stream(0)).unflatten(0, (4, n))
     share = torch.tensor([0.0, 0.3, 1.0, 1.0])
     expected = 4 * (share.square() + (1 - share).square())
     torch.testing.assert_close(clean.var(1).mean(1), expected, rtol=5 * math.sqrt(2 / n), atol=0)
@@ -135,7 +135,7 @@ def sharp(disparity, other, share, n=24):
     """Exact masses of the disparity's cells of small EPIs with little noise, and centres of the cells."""
     problem = LightField(5, 7, noise_sd=0.1)
     theta = torch.tensor([disparity, other, share**2 if share < 1 else 1.2, 1.0]).expand(n, -1)
-    y = problem.noise(problem._drawn(theta, stream(5)), stream(6))
+    y = problem.noise(problem.draw(theta, stream(5)), stream(6))
     grid = Grid(nodes=33, cells=128, shares=6, contrasts=5)
     found = problem.layers(y, grid)
     centres = (torch.arange(grid.cells) + 0.5) / grid.cells * 4 - 2

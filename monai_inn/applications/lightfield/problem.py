@@ -96,8 +96,8 @@ class LightField(KnownPosterior):
             self.views, self.columns, self.texture_px, self.noise_sd, MOST_PX, _OPAQUE, _CONTRAST_SD
         )
 
-    def _drawn(self, theta: Tensor, generator: torch.Generator | None) -> Tensor:
-        """EPIs ``(n, C)`` without noise, of new textures."""
+    def draw(self, theta: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return EPIs ``(n, C)`` without noise of parameters ``(n, 4)``, of new textures."""
         first, other, weight, contrast = theta.float().unbind(-1)
         share = weight.clamp(0, 1).sqrt()
         layers = [
@@ -109,7 +109,7 @@ class LightField(KnownPosterior):
     def forward(self, theta: Tensor) -> Tensor:
         """Return EPIs ``(…, C)`` without noise of parameters ``(…, 4)``; textures follow torch's seed."""
         split_parameters(theta, self.space)
-        made = self._drawn(theta.reshape(-1, theta.shape[-1]).cpu(), None)
+        made = self.draw(theta.reshape(-1, theta.shape[-1]).cpu(), None)
         return made.reshape(*theta.shape[:-1], -1).to(theta)
 
     def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ class LightField(KnownPosterior):
         parts = []
         for block in range(first_block, first_block + math.ceil(n / BLOCK)):
             theta = drawn(self.prior, stream(seed, block, "prior"))
-            parts.append((theta, self._drawn(theta, stream(seed, block, "texture"))))
+            parts.append((theta, self.draw(theta, stream(seed, block, "texture"))))
         theta, clean = (torch.cat(column)[:n] for column in zip(*parts, strict=True))
         return theta, clean
 
