@@ -31,7 +31,7 @@ BINS, FLOOR = 64, 1e-6
 NEAR_PX, LEAST_MASS, DIP = 0.2, 0.05, 0.6
 FAR_PX, SHARES = 0.7, (0.3, 0.7)
 MEMBERS, COMPONENTS = 5, 4
-BATCH, SIMULATIONS = 512, 200_000
+BATCH, SIMULATIONS = 256, 80_000
 
 
 class Heads(nn.Module):
@@ -97,10 +97,11 @@ def trained_heads(problem: LightField, steps: int, seed: int) -> tuple[Heads, Po
 def trained(problem: LightField, steps: int, seed: int) -> FittedPosterior:
     """Our flow."""
     recipe = Recipe(
-        num_simulations=SIMULATIONS, batch_size=BATCH, posterior_steps=steps, density_steps=500,
-        preview_steps=200, preview_observations=4000, measured=2000, guard=2000,
+        num_simulations=SIMULATIONS, batch_size=BATCH, posterior_steps=steps, density_steps=120,
+        explanation_steps=60, preview_steps=20, preview_observations=512, measured=400, guard=1000,
+        held_out=1024,
     )  # fmt: skip
-    return monai_inn.fit(problem, recipe=recipe, seed=seed)
+    return monai_inn.fit(problem, recipe=recipe, members=2, seed=seed)
 
 
 def cases(problem: LightField, n: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -200,8 +201,8 @@ def trust(problem: LightField, fitted: FittedPosterior, n: int, seed: int) -> di
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=150, help="pixels of each kind (150)")
-    parser.add_argument("--steps", type=int, default=2500, help="steps of the flow and of the heads (2500)")
+    parser.add_argument("-n", type=int, default=60, help="pixels of each kind (60)")
+    parser.add_argument("--steps", type=int, default=2000, help="steps of the flow and of the heads (2000)")
     parser.add_argument("--bundle", help="take this bundle instead of training a flow")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON on one line")
