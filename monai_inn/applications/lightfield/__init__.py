@@ -1,0 +1,3 @@
+"""Depth of layers that are seen through one another, from light fields."""
+
+PROBLEMS = {"lightfield": f"{__name__}.problem:LightField"}
