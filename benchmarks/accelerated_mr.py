@@ -49,7 +49,10 @@ def samplers(fitted: FittedPosterior | None, problem: AcceleratedMR) -> dict[str
     def exact(y: Tensor) -> Tensor:
         acquisition, kspace = problem.acquisition(y[:, problem.observation.num_values :]), problem.kspace(y)
         return torch.stack(
-            [gaussian.posterior_samples(acquisition, kspace, problem.spectrum, generator) for _ in range(DRAWS)]
+            [
+                gaussian.posterior_samples(acquisition, kspace, problem.spectrum, generator)
+                for _ in range(DRAWS)
+            ]
         )
 
     def of_start(y: Tensor) -> Tensor:
@@ -120,7 +123,9 @@ def nats(fitted: FittedPosterior, problem: AcceleratedMR, theta: Tensor, y: Tens
     start = ImageFlow(2, 2, 10, problem.size, num_blocks=0, start="given")
     features = problem.features(y).unflatten(-1, (*problem.size, -1)).movedim(-1, 1)
     number = theta.shape[1]
-    own = torch.cat([fitted.posterior(a).log_prob(b) for a, b in zip(y.split(8), theta.split(8), strict=True)])
+    own = torch.cat(
+        [fitted.posterior(a).log_prob(b) for a, b in zip(y.split(8), theta.split(8), strict=True)]
+    )
     of_start = start(features).log_prob(problem.image_of(theta))
     return {
         "start": round(-float(of_start.mean()) / number, 4),
@@ -177,7 +182,9 @@ def picture(test: AcceleratedMR, fitted: FittedPosterior | None, folder: Path, t
             high = 1.0 if j == 0 else float(image.quantile(0.995)) if j == 5 else top
             axes[i, j].imshow(image, cmap="magma" if j == 5 else "gray", vmin=0, vmax=high)
             axes[i, j].set(xticks=[], yticks=[])
-            axes[i, j].set_title(names[j] + (f", up to {high / top:.0%} of white" if j == 5 else ""), fontsize=9)
+            axes[i, j].set_title(
+                names[j] + (f", up to {high / top:.0%} of white" if j == 5 else ""), fontsize=9
+            )
         axes[i, 0].set_ylabel(title, fontsize=9)
     error = float((magnitude[:, 0].mean(0) - truth)[truth > BRAIN].square().mean().sqrt())
     figure.suptitle(f"Root mean square error of the simulated case's mean: {error:.3f} of white", fontsize=10)
@@ -185,7 +192,9 @@ def picture(test: AcceleratedMR, fitted: FittedPosterior | None, folder: Path, t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="folder with patientNN_*.nii.gz and kspace_brain_8ch.npz")
     parser.add_argument("--fit", type=Path, help="bundle of the fitted flow, made if it does not exist")
     parser.add_argument("--steps", type=int, default=1500, help="steps of its training")

@@ -1,7 +1,7 @@
 """What a scanner with several coils measures of an image, and its adjoint.
 
-Images are complex, ``(N, rows, columns)``; k-space has a leading axis of coils, ``(N, coils, rows, columns)``,
-its zero frequency first. Fourier transforms have the norm ``"ortho"``, so that noise keeps its size.
+Images are complex, ``(N, rows, columns)``; k-space has an axis of coils, ``(N, coils, rows, columns)``, its
+zero frequency first. Fourier transforms have the norm ``"ortho"``, so that noise keeps its size.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Posterior of a stationary Gaussian image given k-space: mean, spectrum and samples.
 
-Images are real, with two channels, real and imaginary part, ``(N, 2, rows, columns)``. Their prior has mean 0;
-the channels are independent, each with its own spectrum ``(2, rows, columns)``, the variance at each frequency
-of a discrete Fourier transform of norm ``"ortho"``.
+Images have two channels, real and imaginary part, ``(N, 2, rows, columns)``. Their prior has mean 0; the
+channels are independent, each with its own spectrum ``(2, rows, columns)``, the variance at each frequency of
+a discrete Fourier transform of norm ``"ortho"``.
 
 Source: Pruessmann et al., Advances in sensitivity encoding with arbitrary k-space trajectories, 2001.
 """
@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 _MOST_STEPS = 60
+# A frequency that is measured in part shares what is measured with its neighbours, and is known less well than
+# its share tells. Of powers 1 to 2.5 this one gives exact draws of 8 acquisitions the largest log density, .019
+# nats a value above that of 1; where all or nothing is measured it changes nothing.
+_SHARED = 1.5
 
 
 def as_channels(image: Tensor) -> Tensor:
@@ -41,8 +45,8 @@ def as_complex(channels: Tensor) -> Tensor:
 def posterior_spectrum(acquisition: Acquisition, prior: Tensor) -> Tensor:
     """Return the posterior covariance at each frequency, ``(N, 4, rows, columns)``.
 
-    It is diagonal in frequency: exact for one coil of sensitivity 1, otherwise what the sampling density of
-    the mask and the sensitivities gives.
+    It is diagonal in frequency: exact for one coil of sensitivity 1, otherwise approximated from the sampling
+    density of the mask and the sensitivities.
 
     Args:
         acquisition: the acquisitions.
@@ -51,7 +55,7 @@ def posterior_spectrum(acquisition: Acquisition, prior: Tensor) -> Tensor:
     Returns:
         Variance of real and of imaginary part, real and imaginary part of their covariance.
     """
-    density = acquisition.density().to(prior)
+    density = acquisition.density().to(prior) ** _SHARED
     # What is measured at k tells about real and imaginary part at both k and −k.
     mirrored = density.flip(1, 2).roll((1, 1), (1, 2))
     variance = acquisition.noise_sd.to(prior).square().view(-1, 1, 1)
@@ -108,7 +112,7 @@ def solve(acquisition: Acquisition, right: Tensor, prior: Tensor) -> Tensor:
     solution = torch.zeros_like(right)
     residual, direction = right, _applied(spectrum, right)
     power = _dot(residual, direction)
-    least = torch.finfo(right.dtype).eps * 8
+    least = torch.finfo(right.dtype).eps ** 0.6
     first = power.clamp_min(torch.finfo(right.dtype).tiny)
     for _ in range(_MOST_STEPS):
         if bool((power <= least**2 * first).all()):

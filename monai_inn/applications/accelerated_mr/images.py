@@ -104,8 +104,8 @@ def read_slices(paths: Iterable[str | PathLike[str]], size: Sequence[int], binne
         missing = [n - m for n, m in zip(size, slices.shape[1:], strict=True)]
         if min(missing) < 0:
             raise ValueError(
-                f"{path}: slices of {tuple(slices.shape[1:])} pixels do not fit in {tuple(size)}; average more "
-                "voxels to a pixel (binned)."
+                f"{path}: slices of {tuple(slices.shape[1:])} pixels do not fit in {tuple(size)}; average "
+                "more voxels to a pixel (binned)."
             )
         before = [n // 2 for n in missing]
         pads = (before[1], missing[1] - before[1], before[0], missing[0] - before[0])

@@ -31,8 +31,8 @@ class AcceleratedMR(InverseProblem):
     those that are estimated from the centre of k-space do, so that the image is nearly real. The mask, the
     sensitivities and the level of the noise are known of each observation; they are its context.
 
-    The posterior is conditioned on the posterior of a stationary Gaussian prior, whose spectrum is that of the
-    training images. A problem without images, as a bundle holds it, simulates images of that prior.
+    The posterior is conditioned on that of a stationary Gaussian prior with the spectrum of the training
+    images. A problem without images, as a bundle holds it, simulates images of that prior.
 
     Args:
         images: magnitudes to simulate from, ``(n, rows, columns)``, brightness about 0 to 1.
@@ -59,17 +59,23 @@ class AcceleratedMR(InverseProblem):
         centre: int = 4,
     ) -> None:
         if images is None and spectrum is None:
-            raise ValueError("accelerated MR needs images to learn from, or their spectrum; give one of them.")
+            raise ValueError(
+                "accelerated MR needs images to learn from, or their spectrum; give one of them."
+            )
         self.images, self.coils, self.centre = images, int(coils), int(centre)
         self.spectrum = ImagePrior(images, spectrum).spectrum
         self.size = tuple(self.spectrum.shape[1:])
         if any(n % 2 for n in self.size) or self.coils < 1:
-            raise ValueError(f"{self.coils} coils, images of {self.size}; give even sizes and 1 coil or more.")
+            raise ValueError(
+                f"{self.coils} coils, images of {self.size}; give even sizes and 1 coil or more."
+            )
         self.factors = _range("factors", factors, 1.0)
         self.noise_sd = _range("noise_sd", noise_sd, 0.0)
         places = [f"{i + 1} {j + 1}" for i in range(self.size[0]) for j in range(self.size[1])]
         each = [f"coil {c + 1} {part}" for c in range(self.coils) for part in ("real", "imaginary")]
-        context = [f"{what} {at}" for what in ("mask", *(f"sensitivity of {e}" for e in each)) for at in places]
+        context = [
+            f"{what} {at}" for what in ("mask", *(f"sensitivity of {e}" for e in each)) for at in places
+        ]
         self.observation = Observation(
             tuple(each), "image", self.size, context=(*context, "noise_sd"), may_miss=True
         )
@@ -134,7 +140,9 @@ class AcceleratedMR(InverseProblem):
         leading = theta.shape[:-1]
         context = context.expand(*leading, -1).reshape(-1, context.shape[-1])
         made = []
-        for rows, settings in zip(self.image_of(theta).flatten(0, -4).split(_ROWS), context.split(_ROWS), strict=True):
+        for rows, settings in zip(
+            self.image_of(theta).flatten(0, -4).split(_ROWS), context.split(_ROWS), strict=True
+        ):
             acquisition = self.acquisition(settings)
             kspace = acquisition.forward(gaussian.as_complex(rows))
             made.append(self.row(acquisition, kspace)[:, : self.observation.num_values])
@@ -168,7 +176,7 @@ class AcceleratedMR(InverseProblem):
         return torch.stack(moved).movedim(2, -1).flatten(2)
 
     def is_valid(self, y: Tensor) -> Tensor:
-        """Whether observations are complete: a sampled centre, all coils, no NaN where something is sampled."""
+        """Whether observations are complete: a sampled centre, all coils, no NaN among the samples."""
         rows = y.reshape(-1, y.shape[-1])
         values = rows[:, : self.observation.num_values].unflatten(1, (math.prod(self.size), -1))
         context = rows[:, self.observation.num_values :].nan_to_num(0.0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from monai_inn.applications.accelerated_mr import gaussian
 from monai_inn.applications.accelerated_mr.acquisition import Acquisition
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 
@@ -51,19 +52,21 @@ def observation_of(kspace: Tensor, mask: Tensor, problem: AcceleratedMR) -> tupl
         )
     mask = mask.bool()
     if not bool(kspace[:, mask].isfinite().all()):
-        raise ValueError("k-space holds NaN or infinity where it is sampled; leave such samples out of the mask.")
+        raise ValueError("k-space holds NaN or infinity where it is sampled; leave it out of the mask.")
     silent = (kspace[:, mask].abs().amax(1) == 0).nonzero().flatten().tolist()
     if silent:
         raise ValueError(f"coils {[i + 1 for i in silent]} measured only zeros; leave them out.")
     kspace = torch.where(mask, kspace, 0)
-    window = [slice((have - need) // 2, (have + need) // 2) for have, need in zip(mask.shape, problem.size, strict=True)]
-    kspace, mask = kspace[:, *window], mask[*window]
+    rows, columns = (
+        slice((have - need) // 2, (have + need) // 2)
+        for have, need in zip(mask.shape, problem.size, strict=True)
+    )
+    kspace, mask = kspace[:, rows, columns], mask[rows, columns]
     inside = complete_centre(mask)
     kspace = _compressed(kspace, mask, problem.coils)
     sensitivities = sensitivities_of(kspace, inside)
     # Zero frequency first in k-space, and the middle of the image in the middle.
-    image_middle = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(kspace, dim=(1, 2)), norm="ortho"), (1, 2))
-    kspace = torch.fft.fft2(image_middle, norm="ortho")
+    kspace = torch.fft.fft2(_image(kspace), norm="ortho")
     mask = torch.fft.ifftshift(mask)
     noise_sd = _noise_sd(kspace, mask)
     made = Acquisition(mask.float()[None], sensitivities[None], torch.tensor([1.0]))
@@ -75,35 +78,35 @@ def observation_of(kspace: Tensor, mask: Tensor, problem: AcceleratedMR) -> tupl
 
 
 def complete_centre(mask: Tensor) -> Tensor:
-    """Return the largest complete box around the middle of a mask, or its complete rows, boolean, same shape.
+    """Return the largest complete box around the middle of a mask, boolean, same shape.
 
     Raises:
         ValueError: if it is smaller than four samples along an axis.
     """
-    middle = [n // 2 for n in mask.shape]
-    half = [0, 0]
-    grows = [True, True]
-    while any(grows):
-        for axis in (0, 1):
-            wider = [h + (axis == a) for a, h in enumerate(half)]
-            box = tuple(slice(m - h, m + h) for m, h in zip(middle, wider, strict=True))
-            is_inside = wider[axis] * 2 <= mask.shape[axis]
-            whole = [slice(m - max(h, 1), m + max(h, 1)) for m, h in zip(middle, wider, strict=True)]
-            grows[axis] = is_inside and bool(mask[*(whole if 0 in wider else box)].all())
-            if grows[axis]:
-                half = wider
-    if 2 * min(half) < _LEAST_CENTRE:
+
+    def box(half: Sequence[int]) -> tuple[slice, ...]:
+        return tuple(slice(n // 2 - h, n // 2 + h) for n, h in zip(mask.shape, half, strict=True))
+
+    half = [_LEAST_CENTRE // 2] * 2
+    if not bool(mask[box(half)].all()):
         raise ValueError(
-            f"the middle of the mask is complete for {2 * half[0]} × {2 * half[1]} samples; sensitivities need "
-            f"{_LEAST_CENTRE} × {_LEAST_CENTRE}: measure the centre of k-space completely."
+            f"the middle {_LEAST_CENTRE} × {_LEAST_CENTRE} points of k-space are not all sampled, and tell no "
+            "sensitivities; measure the centre completely."
         )
+    is_growing = True
+    while is_growing:
+        is_growing = False
+        for axis in (0, 1):
+            wider = [h + (a == axis) for a, h in enumerate(half)]
+            if 2 * wider[axis] <= mask.shape[axis] and bool(mask[box(wider)].all()):
+                half, is_growing = wider, True
     inside = torch.zeros_like(mask, dtype=torch.bool)
-    inside[middle[0] - half[0] : middle[0] + half[0], middle[1] - half[1] : middle[1] + half[1]] = True
+    inside[box(half)] = True
     return inside
 
 
 def sensitivities_of(kspace: Tensor, inside: Tensor) -> Tensor:
-    """Return the sensitivities that the complete centre tells, ``(coils, rows, columns)``, squares adding up to one.
+    """Return sensitivities from the complete centre, ``(coils, rows, columns)``; their squares add up to one.
 
     They are the images of the windowed centre over the root of their sum of squares. So they carry the
     smooth phase of the image, which a library's estimate would give to a coil at random (ESPIRiT).
@@ -118,9 +121,14 @@ def sensitivities_of(kspace: Tensor, inside: Tensor) -> Tensor:
         taper = torch.zeros(len(along))
         taper[along] = torch.hann_window(int(along.sum()) + 2, periodic=False)[1:-1]
         window = window * (taper[:, None] if axis == 0 else taper)
-    low = torch.fft.ifftshift(kspace * window, dim=(1, 2))
-    coils = torch.fft.fftshift(torch.fft.ifft2(low, norm="ortho"), (1, 2))
+    coils = _image(kspace * window)
     return coils / coils.abs().square().sum(0).sqrt().clamp_min(torch.finfo(coils.abs().dtype).tiny)
+
+
+def _image(kspace: Tensor) -> Tensor:
+    """Images of k-space ``(coils, rows, columns)``, both with their origin in the middle."""
+    low = torch.fft.ifftshift(kspace, dim=(1, 2))
+    return torch.fft.fftshift(torch.fft.ifft2(low, norm="ortho"), dim=(1, 2))
 
 
 def _compressed(kspace: Tensor, mask: Tensor, coils: int) -> Tensor:
@@ -132,7 +140,7 @@ def _compressed(kspace: Tensor, mask: Tensor, coils: int) -> Tensor:
 
 
 def _noise_sd(kspace: Tensor, mask: Tensor) -> float:
-    """Standard deviation of real and imaginary part, from the weakest coil's outer samples (zero frequency first)."""
+    """Standard deviation of real and imaginary part, from the outer samples of the weakest coil."""
     reach = torch.stack(torch.meshgrid(*(torch.fft.fftfreq(n).abs() * 2 for n in mask.shape), indexing="ij"))
     outer = mask & (reach.amax(0) > _OUTER)
     power = (kspace[:, outer] if bool(outer.any()) else kspace[:, mask]).abs().square()

@@ -60,8 +60,8 @@ class ImageFlow(nn.Module):
         coupling: ``"affine"`` or ``"spline"``.
         num_bins: bins of the spline.
         clamp: bound of the affine log-scale.
-        start: ``"fitted"`` for a Gaussian posterior that is estimated (``GaussianStart``), ``"given"`` for one
-            that each observation holds (``GivenStart``).
+        start: ``"fitted"`` for an estimated Gaussian posterior (``GaussianStart``), ``"given"`` for one that
+            each observation holds (``GivenStart``).
         classes: classes of images, of which one is given; 0 for none.
         seed: seed of the initial weights and rotations.
 
