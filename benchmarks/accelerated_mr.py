@@ -41,35 +41,45 @@ def problem_of(folder: Path, patients: tuple[str, ...], like: AcceleratedMR | No
     return AcceleratedMR(read_slices(files, SIZE, BINNED), None if like is None else like.spectrum)
 
 
-def samplers(fitted: FittedPosterior | None, problem: AcceleratedMR) -> dict[str, Any]:
+def samplers(fitted: FittedPosterior | None, problem: AcceleratedMR, number: int) -> dict[str, Any]:
     """What is compared: from observations to images ``(S, N, 2, rows, columns)``."""
     generator = torch.Generator().manual_seed(1)
     start = ImageFlow(2, 2, 10, problem.size, num_blocks=0, start="given")
 
-    def exact(y: Tensor) -> Tensor:
-        acquisition, kspace = problem.acquisition(y[:, problem.observation.num_values :]), problem.kspace(y)
-        return torch.stack(
-            [
-                gaussian.posterior_samples(acquisition, kspace, problem.spectrum, generator)
-                for _ in range(DRAWS)
-            ]
-        )
+    def of_prior(y: Tensor) -> Tensor:
+        mean = problem.features(y).unflatten(-1, (*problem.size, -1))[..., :2].movedim(-1, 1)
+        white = torch.randn(number, len(y), 2, *problem.size, generator=generator)
+        return mean + gaussian.filtered(white.flatten(0, 1), problem.spectrum.sqrt()).view_as(white)
 
     def of_start(y: Tensor) -> Tensor:
         features = problem.features(y).unflatten(-1, (*problem.size, -1)).movedim(-1, 1)
-        return start(features).sample((DRAWS,))
+        return start(features).sample((number,))
 
-    arms = {"stationary Gaussian": exact, "start": of_start}
+    def agreeing(draw: Any) -> Any:
+        def agreed(y: Tensor) -> Tensor:
+            rows = draw(y).movedim(2, -1).flatten(2)
+            return problem.image_of(problem.agreeing(rows, y, generator))
+
+        return agreed
+
+    arms = {
+        "stationary Gaussian": agreeing(of_prior),
+        "start": of_start,
+        "start, agreeing": agreeing(of_start),
+    }
     if fitted is not None:
-        arms["flow"] = lambda y: problem.image_of(fitted.posterior(y).sample((DRAWS,)))
-        arms["flow, agreeing"] = lambda y: problem.image_of(
-            problem.agreeing(fitted.posterior(y).sample((DRAWS,)), y, generator)
-        )
+
+        def flow(y: Tensor) -> Tensor:
+            return problem.image_of(fitted.posterior(y).sample((number,)))
+
+        arms |= {"flow": flow, "flow, agreeing": agreeing(flow)}
     return arms
 
 
 @torch.no_grad()
-def compared(problem: AcceleratedMR, fitted: FittedPosterior | None, cases: int) -> dict[str, Any]:
+def compared(
+    problem: AcceleratedMR, fitted: FittedPosterior | None, cases: int, number: int
+) -> dict[str, Any]:
     """Figures of every sampler on fresh acquisitions of the test patient."""
     theta, y = problem.simulate(cases, 0)
     truth = problem.image_of(theta).square().sum(1).sqrt()
@@ -77,7 +87,7 @@ def compared(problem: AcceleratedMR, fitted: FittedPosterior | None, cases: int)
     slope = torch.stack(torch.gradient(truth, dim=(1, 2))).square().sum(0).sqrt()
     edge = brain & (slope > slope[brain].quantile(EDGES))
     found = {}
-    for name, draw in samplers(fitted, problem).items():
+    for name, draw in samplers(fitted, problem, number).items():
         torch.manual_seed(0)
         started = time.process_time()
         draws = torch.cat([draw(part) for part in y.split(8)], 1)
@@ -159,8 +169,8 @@ def picture(test: AcceleratedMR, fitted: FittedPosterior | None, folder: Path, t
     factor = test.acquisition(y[:, test.observation.num_values :]).mask.mean((1, 2))
     case = int((factor - 0.25).abs().argmin())
     rows = torch.cat([y[case : case + 1], measured_kspace(folder / "kspace_brain_8ch.npz", test)])
-    arms = samplers(fitted, test)
-    draws = arms["flow, agreeing" if fitted is not None else "start"](rows)
+    arms = samplers(fitted, test, DRAWS)
+    draws = arms["start, agreeing" if fitted is None else "flow, agreeing"](rows)
     magnitude = draws.square().sum(2).sqrt()
     acquisition = test.acquisition(rows[:, test.observation.num_values :])
     zero_filled = acquisition.adjoint(test.kspace(rows)).abs()
@@ -199,6 +209,7 @@ def main() -> None:
     parser.add_argument("--fit", type=Path, help="bundle of the fitted flow, made if it does not exist")
     parser.add_argument("--steps", type=int, default=1500, help="steps of its training")
     parser.add_argument("--cases", type=int, default=CASES)
+    parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--picture", type=Path, help="folder for the picture")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -219,7 +230,7 @@ def main() -> None:
         fitted.save(options.fit)
     elif options.fit is not None:
         fitted = monai_inn.load(options.fit)
-    found = compared(test, fitted, options.cases)
+    found = compared(test, fitted, options.cases, options.draws)
     if options.picture is not None:
         picture(test, fitted, options.data, options.picture)
     json.dump(found, sys.stdout, indent=None if options.json else 2)

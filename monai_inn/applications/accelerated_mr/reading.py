@@ -47,8 +47,8 @@ def observation_of(kspace: Tensor, mask: Tensor, problem: AcceleratedMR) -> tupl
     small = [f"{have} < {need}" for have, need in zip(mask.shape, problem.size, strict=True) if have < need]
     if small or any(n % 2 for n in mask.shape):
         raise ValueError(
-            f"k-space of {tuple(mask.shape)} samples; give even sizes of at least {problem.size}, padded with "
-            "samples that are not measured."
+            f"k-space of {tuple(mask.shape)} samples; give even sizes of at least {problem.size}; pad "
+            "with points that are not sampled."
         )
     mask = mask.bool()
     if not bool(kspace[:, mask].isfinite().all()):
@@ -90,8 +90,8 @@ def complete_centre(mask: Tensor) -> Tensor:
     half = [_LEAST_CENTRE // 2] * 2
     if not bool(mask[box(half)].all()):
         raise ValueError(
-            f"the middle {_LEAST_CENTRE} × {_LEAST_CENTRE} points of k-space are not all sampled, and tell no "
-            "sensitivities; measure the centre completely."
+            f"the middle {_LEAST_CENTRE} × {_LEAST_CENTRE} points of k-space are not all sampled; they tell "
+            "the sensitivities, so measure the centre completely."
         )
     is_growing = True
     while is_growing:
