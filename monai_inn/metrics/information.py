@@ -220,13 +220,16 @@ def information_gain(
 def log_priors(problem: InverseProblem, theta: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Return log prior densities of the targets and of all parameters, nats, of ``theta (N, D)``, ``(N,)``.
 
-    ``None`` stands for one that is not known: that of finished simulations, or of some parameters of a prior
-    that is not flat.
+    ``None`` stands for one that is not known: that of finished simulations, of a prior that can only be drawn
+    from, or of some parameters of a prior that is not flat.
     """
     if not problem.can_simulate:
         return None, None  # of finished simulations only draws are known
     prior = problem.prior
-    every = prior.log_prob(theta)
+    try:
+        every = prior.log_prob(theta)
+    except NotImplementedError:
+        return None, None
     if isinstance(prior, FlatPrior):
         shown = problem.space.subset(problem.targets)
         return FlatPrior(shown).log_prob(theta[:, : len(shown)]), every

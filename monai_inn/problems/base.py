@@ -76,6 +76,7 @@ class InverseProblem(abc.ABC):
         observation: what an observation holds.
         encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
             of a class that ``networks.register`` knows; ``None`` for the usual one of such observations.
+        flow: further arguments of a flow of images, where some of what is unknown are pixels.
         is_relative: whether only differences between ``channel_features`` mean something, as of logarithms of
             light of unknown strength.
         storage_dtype: number format in which a training pool keeps noise-free observations.
@@ -90,6 +91,7 @@ class InverseProblem(abc.ABC):
     has_noise: bool = True
     is_relative: bool = False
     encoder: Mapping[str, Any] | None = None
+    flow: Mapping[str, Any] | None = None
     storage_dtype: torch.dtype = torch.float32
 
     @property

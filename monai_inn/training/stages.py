@@ -236,7 +236,8 @@ def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[
     missing = {"may_miss": True} if observation.may_miss else {}
     series = {"kind": "series", "channels": len(observation.names), "context": len(observation.context)}
     if problem.has_fields:
-        return {"encoder": {"kind": "field"}, "flow": {"kind": "image_flow", "size": list(observation.size)}}
+        flow = {"kind": "image_flow", "size": list(observation.size), **(problem.flow or {})}
+        return {"encoder": {"kind": "field"}, "flow": flow}
     own = dict(problem.encoder or (series if observation.kind == "series" else {}))
     if own.get("kind") == "series":
         return {"encoder": {**series, **own}, "density": SMALL_DENSITY}

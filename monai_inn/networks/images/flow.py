@@ -14,7 +14,8 @@ from monai_inn.networks.flows.stacks import check_kinds
 from monai_inn.networks.images.couplings import Couplings, Pyramid
 from monai_inn.networks.images.distribution import ImageDistribution
 from monai_inn.networks.images.haar import coarse
-from monai_inn.networks.images.start import ClassMeans, GaussianStart
+from monai_inn.networks.images.levels import Level, colour, of_unit_variance, whiten
+from monai_inn.networks.images.start import ClassMeans, GaussianStart, GivenStart
 from monai_inn.networks.parts import arguments
 from monai_inn.seeding import seeded
 
@@ -26,11 +27,13 @@ class Seen(NamedTuple):
 
     Attributes:
         mean: mean of the start, ``(N, C, *size)``, without that of a class.
+        levels: of the start's covariance, finest first.
         summary: mean of the coarsest features, ``(N, width)``.
         shared: of each level, coarsest first, what the first layers of its couplings make of its features.
     """
 
     mean: Tensor
+    levels: list[Level]
     summary: Tensor
     shared: list[list[Tensor]]
 
@@ -57,6 +60,8 @@ class ImageFlow(nn.Module):
         coupling: ``"affine"`` or ``"spline"``.
         num_bins: bins of the spline.
         clamp: bound of the affine log-scale.
+        start: ``"fitted"`` for an estimated Gaussian posterior (``GaussianStart``), ``"given"`` for one that
+            each observation holds (``GivenStart``).
         classes: classes of images, of which one is given; 0 for none.
         seed: seed of the initial weights and rotations.
 
@@ -91,6 +96,7 @@ class ImageFlow(nn.Module):
         features: Sequence[int] = (16, 16, 32, 32, 32),
         coupling: str = "affine",
         *,
+        start: str = "fitted",
         num_bins: int = 8,
         clamp: float = 2.0,
         classes: int = 0,
@@ -100,24 +106,28 @@ class ImageFlow(nn.Module):
         self.config = arguments(locals())
         self.spatial_dims, self.size, self.levels = spatial_dims, tuple(size), levels
         self.in_channels, self.condition_channels, self.classes = in_channels, condition_channels, classes
-        self._check(coupling)
+        self._check(coupling, start)
         transform = AffineTransform(clamp) if coupling == "affine" else SplineTransform(num_bins)
         generator = torch.Generator().manual_seed(seed)
         with seeded(seed):
-            self.start = GaussianStart(in_channels, condition_channels, self.size, levels, classes)
-            self.pyramid = Pyramid(spatial_dims, in_channels + condition_channels, features, levels)
+            sizes = (in_channels, condition_channels, self.size, levels)
+            self.start = GivenStart(*sizes) if start == "given" else GaussianStart(*sizes, classes)
+            seen_channels = in_channels + self.start.seen_channels
+            self.pyramid = Pyramid(spatial_dims, seen_channels, features, levels)
             self.couplings = nn.ModuleList()
             for level in reversed(range(levels)):  # coarsest first
                 is_coarsest = level == levels - 1
                 bands = 2**spatial_dims - (not is_coarsest)
                 seen = classes + (0 if is_coarsest else in_channels)
-                sizes = (bands * in_channels, seen, self.pyramid.out_channels[level], hidden_channels)
-                self.couplings.append(Couplings(spatial_dims, *sizes, num_blocks, transform, generator))
-        self.register_buffer("scale", torch.ones(2, in_channels + condition_channels))
+                widths = (bands * in_channels, seen, self.pyramid.out_channels[level], hidden_channels)
+                self.couplings.append(Couplings(spatial_dims, *widths, num_blocks, transform, generator))
+        self.register_buffer("scale", torch.ones(2, seen_channels))
         self.register_buffer("spread", torch.ones(levels))  # of the latents, coarsest first; see ``widen``
 
-    def _check(self, coupling: str) -> None:
+    def _check(self, coupling: str, start: str) -> None:
         check_kinds(coupling, "rotation")
+        if start not in ("fitted", "given") or (start == "given" and self.classes):
+            raise ValueError(f"start = {start!r}; give 'fitted', or without classes 'given'.")
         if self.spatial_dims not in (2, 3) or len(self.size) != self.spatial_dims:
             raise ValueError(
                 f"spatial_dims = {self.spatial_dims} with size = {self.size}; give 2 or 3, and as many sizes."
@@ -153,12 +163,12 @@ class ImageFlow(nn.Module):
         return ImageDistribution(self, condition, label)
 
     @torch.no_grad()
-    def initialise(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> ClassMeans:
+    def initialise(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> ClassMeans | None:
         """Fit the Gaussian posterior to pairs of images; see ``GaussianStart.fit``."""
         pairs = iter(pairs)
         first = next(pairs)
-        means: ClassMeans = self.start.fit(itertools.chain([first], pairs))
-        seen = torch.cat([self.start.of(first[1]), first[1]], 1)
+        means = self.start.fit(itertools.chain([first], pairs))
+        seen = torch.cat([self.start.of(first[1]), self.start.seen(first[1])], 1)
         axes = (0, *range(2, seen.ndim))
         self.scale.copy_(torch.stack([seen.mean(axes), seen.std(axes).clamp_min(1e-6)]))
         return means
@@ -172,9 +182,10 @@ class ImageFlow(nn.Module):
         """Return what samples of observations ``(N, F, *size)`` share."""
         mean = self.start.of(observation)
         shift, sd = (row.view(-1, *[1] * self.spatial_dims) for row in self.scale)
-        features = self.pyramid((torch.cat([mean, observation], 1) - shift) / sd)
+        features = self.pyramid((torch.cat([mean, self.start.seen(observation)], 1) - shift) / sd)
         shared = [part.shared(f) for part, f in zip(self._parts, features[::-1], strict=True)]
-        return Seen(mean, features[-1].flatten(2).mean(2), shared)
+        levels = self.start.levels_of(observation)
+        return Seen(mean, levels, features[-1].flatten(2).mean(2), shared)
 
     def to_latent(
         self, image: Tensor, seen: Seen, label: Tensor | None, coarser: int
@@ -189,8 +200,8 @@ class ImageFlow(nn.Module):
             coarser: levels that are left out.
         """
         residual = image - self._mean(seen, label, len(image), coarser)
-        white, coarse_images, log_det = self.start.whiten(residual, coarser)
-        latents, total = [], log_det.expand(len(image))
+        white, coarse_images, log_det = whiten(seen.levels[coarser:], residual)
+        latents, total = [], log_det.repeat(len(image) // len(log_det))
         for level, details in enumerate(white):
             beside = self._beside(coarse_images[level - 1] if level else None, label, details)
             latent, change = self._parts[level](details, beside, seen.shared[level])
@@ -202,11 +213,11 @@ class ImageFlow(nn.Module):
         """Return the images of latents; undoes ``to_latent``."""
         residual: Tensor | None = None
         for level, latent in enumerate(latents):
-            number = self.levels - 1 - level
-            known = None if residual is None else self.start.seen(number, residual)
+            gaussian = seen.levels[self.levels - 1 - level]
+            known = None if residual is None else of_unit_variance(gaussian, residual)
             beside = self._beside(known, label, latent)
             white = self._parts[level].inverse(latent * self.spread[level], beside, seen.shared[level])
-            residual = self.start.colour(number, white, residual)
+            residual = colour(gaussian, white, residual)
         assert residual is not None
         return residual + self._mean(seen, label, len(residual), coarser)
 

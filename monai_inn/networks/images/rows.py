@@ -142,7 +142,7 @@ class FieldFlow(Part):
                 rows, number = rows + len(values), number + 1
 
         means = self.image.initialise(pairs())
-        if self.has_class:
+        if means is not None and self.has_class:
             self.template.copy_(means.template)
             self.bias.copy_(means.bias)
 

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.images.haar import frequency_responses, join, split
+from monai_inn.networks.images.levels import LEAST_SHARE, Level, factorised
 
-__all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart", "Level"]
+__all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart", "GivenStart"]
 
 SPECTRUM_ROWS = 20_000
 """Pairs of images behind a spectrum, at most: the KL of 2,000 is .0004 nats a pixel, of 20,000 a tenth."""
 
 _REACH = 2  # frequencies on each side whose power is averaged
-_LEAST_SHARE = 1e-9  # of the mean power: keeps a frequency invertible that images do not have
-
-
-class Level(NamedTuple):
-    """Gaussian density of one level's details given the coarse image, frequency by frequency.
-
-    Matrices act on channels and come for the half of the frequencies that ``torch.fft.rfftn`` returns.
-
-    Attributes:
-        regression: of the details on the coarse image, ``(K, C, *half)``; ``None`` for the coarsest level,
-            whose coarse image is among the ``K`` channels.
-        root: lower-triangular root of the covariance that is left, ``(K, K, *half)``.
-        log_det: logarithm of the determinant of ``root`` over all frequencies, a scalar.
-        coarse_sd: standard deviation of the coarse image's channels, ``(C,)``.
-    """
-
-    regression: Tensor | None
-    root: Tensor
-    log_det: Tensor
-    coarse_sd: Tensor
 
 
 class GaussianStart(nn.Module):
@@ -78,9 +58,13 @@ class GaussianStart(nn.Module):
         self._kept: tuple[tuple[object, ...], list[Level]] | None = None
 
     @property
-    def dims(self) -> int:
-        """Number of spatial axes."""
-        return len(self.size)
+    def seen_channels(self) -> int:
+        """Channels of what ``seen`` returns."""
+        return self.condition_channels
+
+    def seen(self, observation: Tensor) -> Tensor:
+        """Return what couplings see of an observation beside its mean: the observation."""
+        return observation
 
     def of(self, observation: Tensor, label: Tensor | None = None) -> Tensor:
         """Return the posterior mean ``(N, C, *size)`` of observations ``(N, F, *size)``.
@@ -94,49 +78,6 @@ class GaussianStart(nn.Module):
         filtered = torch.einsum("cf...,nf...->nc...", torch.view_as_complex(self.filter), seen)
         made = torch.fft.irfftn(filtered, s=self.size, dim=axes, norm="ortho")
         return made if label is None else made + self.mean[label]
-
-    def whiten(self, residual: Tensor, first: int = 0) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Return white details of residuals, coarsest first.
-
-        Args:
-            residual: images minus their mean, ``(N, C, *size)``; of ``first`` levels the coarse images.
-            first: levels that are left out.
-
-        Returns:
-            White channels of each level, ``(N, K, *size / 2^level)``; the coarse image of each level but the
-            coarsest, of unit variance, ``(N, C, …)``; the log-determinant, a scalar.
-        """
-        levels = self._levels()[first:]
-        white, seen, log_det = [], [], residual.new_zeros(())
-        for level in levels:
-            bands = split(residual, self.dims)
-            residual, details = self._parts(bands, level)
-            transformed = self._transform(details)
-            if level.regression is not None:
-                transformed = transformed - _product(level.regression, self._transform(residual))
-                seen.append(residual / _column(level.coarse_sd, self.dims))
-            white.append(self._back(_solve(level.root, transformed), details.shape))
-            log_det = log_det - level.log_det
-        return white[::-1], seen[::-1], log_det
-
-    def colour(self, level: int, white: Tensor, coarse: Tensor | None) -> Tensor:
-        """Return the residual, one level finer, of a level's white channels and its coarse image.
-
-        Args:
-            level: number of the level, 0 the finest.
-            white: shape ``(N, K, …)``.
-            coarse: the residual's coarse image ``(N, C, …)``; ``None`` for the coarsest level.
-        """
-        part = self._levels()[level]
-        transformed = _product(part.root, self._transform(white))
-        if coarse is None or part.regression is None:
-            return join(self._back(transformed, white.shape), self.dims)
-        transformed = transformed + _product(part.regression, self._transform(coarse))
-        return join(torch.cat([coarse, self._back(transformed, white.shape)], 1), self.dims)
-
-    def seen(self, level: int, coarse: Tensor) -> Tensor:
-        """Return a level's coarse image with unit variance."""
-        return coarse / _column(self._levels()[level].coarse_sd, self.dims)
 
     @torch.no_grad()
     def fit(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> ClassMeans:
@@ -158,7 +99,7 @@ class GaussianStart(nn.Module):
         # The last two axes are those of channels while matrices are solved.
         matrix = within.movedim((0, 1), (-2, -1))
         seen = matrix[..., c:, c:]
-        ridge = _LEAST_SHARE * seen.diagonal(dim1=-2, dim2=-1).real.mean((*range(self.dims), -1))
+        ridge = LEAST_SHARE * seen.diagonal(dim1=-2, dim2=-1).real.mean((*range(len(self.size)), -1))
         seen = seen + ridge * torch.eye(seen.shape[-1], device=seen.device)
         gain = torch.linalg.solve(seen, matrix[..., c:, :c]).mH
         left = matrix[..., :c, :c] - gain @ matrix[..., c:, :c]
@@ -168,7 +109,8 @@ class GaussianStart(nn.Module):
         self.filter.copy_(torch.view_as_real(ordered))
         observed = mean[:, c:]
         axes = self._axes
-        filtered = _product(ordered, torch.fft.rfftn(observed, dim=axes, norm="ortho"))
+        seen_mean = torch.fft.rfftn(observed, dim=axes, norm="ortho")
+        filtered = torch.einsum("cf...,nf...->nc...", ordered.to(seen_mean.dtype), seen_mean)
         self.mean.copy_(mean[:, :c] - torch.fft.irfftn(filtered, s=self.size, dim=axes, norm="ortho"))
         apart = torch.fft.fftn(observed - observed.mean(0), dim=axes, norm="ortho")
         weighted = torch.linalg.solve(seen, apart.movedim(1, -1).unsqueeze(-1)).squeeze(-1).movedim(-1, 1)
@@ -176,60 +118,75 @@ class GaussianStart(nn.Module):
         bias = sums.log_shares() - 0.5 * (template * (observed + observed.mean(0))).flatten(1).sum(1)
         return ClassMeans(template.float(), bias.float())
 
-    def _levels(self) -> list[Level]:
-        """Matrices of all levels, finest first; made anew when the spectrum has changed."""
+    def levels_of(self, observation: Tensor) -> list[Level]:
+        """Return the Haar levels of the covariance, finest first; they are those of any observation."""
         state = (self.spectrum._version, self.spectrum.dtype, self.spectrum.device, self.spectrum.data_ptr())
         if self._kept is None or self._kept[0] != state:
-            with torch.no_grad():
-                self._kept = state, self._factorised()
+            self._kept = state, factorised(torch.view_as_complex(self.spectrum).unsqueeze(0), self.levels)
         return self._kept[1]
-
-    def _factorised(self) -> list[Level]:
-        spectrum = torch.view_as_complex(self.spectrum.double())
-        levels, c = [], self.channels
-        for number in range(self.levels):
-            bands = _folded(spectrum, self.dims)  # (*coarse, K, K)
-            power = bands.diagonal(dim1=-2, dim2=-1).real
-            ridge = _LEAST_SHARE * power.mean() * torch.eye(bands.shape[-1], device=bands.device)
-            bands = bands + ridge
-            coarse_sd = power[..., :c].mean(tuple(range(self.dims))).sqrt()
-            if number == self.levels - 1:
-                regression, left = None, bands
-            else:
-                regression = torch.linalg.solve(bands[..., :c, :c], bands[..., :c, c:]).mH
-                left = bands[..., c:, c:] - regression @ bands[..., :c, c:]
-            root = torch.linalg.cholesky((left + left.mH) / 2)
-            log_det = root.diagonal(dim1=-2, dim2=-1).real.log().sum()
-            spectrum = bands[..., :c, :c].movedim((-2, -1), (0, 1))
-            levels.append(
-                Level(
-                    None if regression is None else self._stored(regression),
-                    self._stored(root),
-                    log_det.to(self.spectrum.dtype),
-                    coarse_sd.to(self.spectrum.dtype),
-                )
-            )
-        return levels
-
-    def _stored(self, matrix: Tensor) -> Tensor:
-        """Matrices ``(*frequencies, K, J)`` of half of the frequencies, channels first."""
-        half = matrix.movedim((-2, -1), (0, 1))[..., : matrix.shape[self.dims - 1] // 2 + 1]
-        return half.to(self.spectrum.dtype.to_complex()).contiguous()
-
-    def _parts(self, bands: Tensor, level: Level) -> tuple[Tensor, Tensor]:
-        """Coarse image, and the channels that are whitened."""
-        c = self.channels
-        return bands[:, :c], bands if level.regression is None else bands[:, c:]
 
     @property
     def _axes(self) -> tuple[int, ...]:
-        return tuple(range(-self.dims, 0))
+        return tuple(range(-len(self.size), 0))
 
-    def _transform(self, image: Tensor) -> Tensor:
-        return torch.fft.rfftn(image, dim=self._axes, norm="ortho")
 
-    def _back(self, transformed: Tensor, shape: torch.Size) -> Tensor:
-        return torch.fft.irfftn(transformed, s=shape[-self.dims :], dim=self._axes, norm="ortho")
+class GivenStart(nn.Module):
+    """Gaussian posterior that each observation brings along, as one whose acquisition varies does.
+
+    The first ``C`` channels of an observation are the posterior mean. The next ``C²`` are the covariance at
+    each frequency of a discrete Fourier transform of norm ``"ortho"``: its diagonal, then real and imaginary
+    part of each entry above it, row by row. What follows are images that couplings may see.
+
+    Args:
+        in_channels: channels ``C`` of the unknown images.
+        condition_channels: channels of an observation, at least ``C + C²``.
+        size: spatial size of both.
+        levels: Haar levels.
+
+    Raises:
+        ValueError: if an observation has too few channels.
+    """
+
+    mean: Tensor
+
+    def __init__(self, in_channels: int, condition_channels: int, size: Sequence[int], levels: int) -> None:
+        super().__init__()
+        self.levels, self.channels = levels, in_channels
+        self.first_seen = in_channels + in_channels**2
+        self.seen_channels = condition_channels - self.first_seen
+        if self.seen_channels < 0:
+            raise ValueError(
+                f"observations of {condition_channels} channels cannot hold mean and covariance of "
+                f"{in_channels}; give at least {self.first_seen}."
+            )
+        self.register_buffer("mean", torch.zeros(1, in_channels, *size), persistent=False)
+
+    def seen(self, observation: Tensor) -> Tensor:
+        """Return the images that follow mean and covariance."""
+        return observation[:, self.first_seen :]
+
+    def of(self, observation: Tensor) -> Tensor:
+        """Return the posterior mean ``(N, C, *size)`` of observations ``(N, F, *size)``."""
+        return observation[:, : self.channels]
+
+    def levels_of(self, observation: Tensor) -> list[Level]:
+        """Return the Haar levels of each observation's covariance, finest first."""
+        return factorised(hermitian(observation[:, self.channels : self.first_seen]), self.levels)
+
+    def fit(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
+        """Leave all as it is: observations tell mean and covariance."""
+
+
+def hermitian(channels: Tensor) -> Tensor:
+    """Return the matrices ``(N, C, C, *size)`` whose ``C²`` numbers channels ``(N, C², *size)`` are."""
+    c = math.isqrt(channels.shape[1])
+    rows, columns = torch.triu_indices(c, c, 1)
+    matrix = channels.new_zeros(len(channels), c, c, *channels.shape[2:], dtype=channels.dtype.to_complex())
+    each = torch.arange(c)
+    matrix[:, each, each] = channels[:, :c].to(matrix.dtype)
+    entries = torch.complex(channels[:, c::2], channels[:, c + 1 :: 2])
+    matrix[:, rows, columns], matrix[:, columns, rows] = entries, entries.conj()
+    return matrix
 
 
 class ClassMeans(NamedTuple):
@@ -302,37 +259,6 @@ class _Sums:
         for axis in self.axes:
             share = torch.stack([share.roll(step, axis) for step in reach]).mean(0)
         return values * (1 - 1 / share.clamp_min(1.0))
-
-
-def _folded(spectrum: Tensor, dims: int) -> Tensor:
-    """Covariance of the bands at each coarse frequency, ``(*coarse, K, K)``, of a spectrum."""
-    responses = frequency_responses(spectrum.shape[-dims:], spectrum.dtype).to(spectrum.device)
-    total = spectrum.new_zeros(())
-    for choice in product((0, 1), repeat=dims):
-        r, part = responses, spectrum
-        for axis, which in zip(range(-dims, 0), choice, strict=True):
-            r, part = (values.chunk(2, axis)[which] for values in (r, part))
-        total = total + torch.einsum("a...,ij...,b...->aibj...", r, part, r.conj())
-    return total.flatten(2, 3).flatten(0, 1).movedim((0, 1), (-2, -1))
-
-
-def _product(matrix: Tensor, transformed: Tensor) -> Tensor:
-    return torch.einsum("kj...,nj...->nk...", matrix.to(transformed.dtype), transformed)
-
-
-def _solve(root: Tensor, transformed: Tensor) -> Tensor:
-    """Solve the lower-triangular system of each frequency."""
-    rows: list[Tensor] = []
-    for k in range(root.shape[0]):
-        value = transformed[:, k]
-        for j, before in enumerate(rows):
-            value = value - root[k, j] * before
-        rows.append(value / root[k, k])
-    return torch.stack(rows, 1)
-
-
-def _column(values: Tensor, dims: int) -> Tensor:
-    return values.view(-1, *[1] * dims)
 
 
 def _half(size: Sequence[int]) -> tuple[int, ...]:

@@ -1,0 +1,3 @@
+"""Images of undersampled k-space of several coils."""
+
+PROBLEMS = {"accelerated_mr": f"{__name__}.problem:AcceleratedMR"}

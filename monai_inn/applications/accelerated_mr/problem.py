@@ -1,0 +1,249 @@
+"""Accelerated MR: which images are possible, given fewer samples of k-space than pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.accelerated_mr import gaussian
+from monai_inn.applications.accelerated_mr.acquisition import (
+    Acquisition,
+    cartesian_mask,
+    simulated_sensitivities,
+)
+from monai_inn.applications.accelerated_mr.images import ImagePrior
+from monai_inn.problems import InverseProblem, Observation, Parameter
+
+__all__ = ["AcceleratedMR"]
+
+_ROWS = 64  # images that are reconstructed at once
+_RINGS = 10  # of frequencies, in which the power of k-space is compared with the prior's
+
+
+class AcceleratedMR(InverseProblem):
+    """Complex image of undersampled Cartesian k-space of several coils.
+
+    The unknown image has a real and an imaginary part. Sensitivities carry what phase varies smoothly, as
+    those that are estimated from the centre of k-space do, so that the image is nearly real. The mask, the
+    sensitivities and the level of the noise are known of each observation; they are its context.
+
+    The posterior is conditioned on that of a stationary Gaussian prior with the spectrum of the training
+    images. A problem without images, as a bundle holds it, simulates images of that prior.
+
+    Args:
+        images: magnitudes to simulate from, ``(n, rows, columns)``, brightness about 0 to 1.
+        spectrum: spectrum of real and imaginary part, ``(2, rows, columns)``; that of the images by default.
+        coils: number of coils; k-space of more is compressed.
+        factors: least and largest acceleration of simulations.
+        noise_sd: least and largest standard deviation of the noise of real and of imaginary part.
+        centre: rows, or rows and columns, in the middle of k-space that are complete.
+
+    Raises:
+        ValueError: if sizes are odd, or a range is not one of positive numbers.
+    """
+
+    name: ClassVar[str] = "accelerated_mr"
+    flow = {"start": "given"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        images: Tensor | None = None,
+        spectrum: Tensor | None = None,
+        coils: int = 4,
+        factors: Sequence[float] = (2.0, 8.0),
+        noise_sd: Sequence[float] = (0.005, 0.05),
+        centre: int = 4,
+    ) -> None:
+        if images is None and spectrum is None:
+            raise ValueError(
+                "accelerated MR needs images to learn from, or their spectrum; give one of them."
+            )
+        self.images, self.coils, self.centre = images, int(coils), int(centre)
+        self.spectrum = ImagePrior(images, spectrum).spectrum
+        self.size = tuple(self.spectrum.shape[1:])
+        if any(n % 2 for n in self.size) or self.coils < 1:
+            raise ValueError(
+                f"{self.coils} coils, images of {self.size}; give even sizes and 1 coil or more."
+            )
+        self.factors = _range("factors", factors, 1.0)
+        self.noise_sd = _range("noise_sd", noise_sd, 0.0)
+        places = [f"{i + 1} {j + 1}" for i in range(self.size[0]) for j in range(self.size[1])]
+        each = [f"coil {c + 1} {part}" for c in range(self.coils) for part in ("real", "imaginary")]
+        context = [
+            f"{what} {at}" for what in ("mask", *(f"sensitivity of {e}" for e in each)) for at in places
+        ]
+        self.observation = Observation(
+            tuple(each), "image", self.size, context=(*context, "noise_sd"), may_miss=True
+        )
+        self.parameters = tuple(
+            Parameter(f"{part} {at}", "1", -math.inf, math.inf, f"{part} part of the image", field="image")
+            for at in places
+            for part in ("real", "imaginary")
+        )
+        self.targets = self.space.names
+
+    @property
+    def prior(self) -> ImagePrior:
+        """Images of brains, or the stationary Gaussian of their spectrum."""
+        return ImagePrior(self.images, self.spectrum)
+
+    def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw masks by lines and by points, sensitivities and levels of noise, ``(n, K)``."""
+        factor, sd = (
+            low * (high / low) ** torch.rand(n, generator=generator)
+            for low, high in (self.factors, self.noise_sd)
+        )
+        is_lines = torch.rand(n, generator=generator) < 0.5
+        mask = cartesian_mask(self.size, factor, is_lines, self.centre, generator)
+        return self.context_of(
+            Acquisition(mask, simulated_sensitivities(n, self.coils, self.size, generator), sd)
+        )
+
+    def context_of(self, acquisition: Acquisition) -> Tensor:
+        """Return acquisitions as context ``(N, K)``."""
+        maps = torch.view_as_real(acquisition.sensitivities).movedim(-1, 2)
+        parts = (acquisition.mask.flatten(1), maps.flatten(1), acquisition.noise_sd.unsqueeze(1))
+        return torch.cat([part.float() for part in parts], 1)
+
+    def acquisition(self, context: Tensor) -> Acquisition:
+        """Return the acquisitions of context ``(N, K)``."""
+        pixels = math.prod(self.size)
+        mask, maps, sd = context.split([pixels, 2 * self.coils * pixels, 1], 1)
+        maps = maps.reshape(-1, self.coils, 2, *self.size)
+        return Acquisition(mask.view(-1, *self.size), torch.complex(maps[:, :, 0], maps[:, :, 1]), sd[:, 0])
+
+    def kspace(self, y: Tensor) -> Tensor:
+        """Return the k-space ``(N, coils, rows, columns)`` of observations, 0 where nothing was sampled."""
+        values = self.observation.parts(y).values.unflatten(-1, (self.coils, 2))
+        return torch.view_as_complex(values.contiguous()).movedim(-1, 1)
+
+    def row(self, acquisition: Acquisition, kspace: Tensor) -> Tensor:
+        """Return observations ``(N, C)`` of k-space ``(N, coils, rows, columns)``."""
+        values = torch.view_as_real(kspace.movedim(1, -1)).flatten(3)
+        values = torch.where(acquisition.mask.unsqueeze(-1) > 0, values, torch.nan).flatten(1)
+        return torch.cat([values.float(), self.context_of(acquisition)], 1)
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Refuse: what is measured depends on mask and sensitivities.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("k-space depends on its mask; call forward_with_context.")
+
+    def forward_with_context(self, theta: Tensor, context: Tensor) -> Tensor:
+        """Return the k-space of images ``(…, D)``, NaN where nothing is sampled, ``(…, C − K)``."""
+        leading = theta.shape[:-1]
+        context = context.expand(*leading, -1).reshape(-1, context.shape[-1])
+        made = []
+        for rows, settings in zip(
+            self.image_of(theta).flatten(0, -4).split(_ROWS), context.split(_ROWS), strict=True
+        ):
+            acquisition = self.acquisition(settings)
+            kspace = acquisition.forward(gaussian.as_complex(rows))
+            made.append(self.row(acquisition, kspace)[:, : self.observation.num_values])
+        return torch.cat(made).view(*leading, -1)
+
+    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return observations ``(…, C)`` with white noise of the level that their context tells."""
+        values, context = y.tensor_split([self.observation.num_values], -1)
+        white = torch.randn(values.shape, generator=generator, dtype=y.dtype, device=y.device)
+        return torch.cat([values + context[..., -1:] * white, context], -1)
+
+    def image_of(self, theta: Tensor) -> Tensor:
+        """Return parameters ``(…, D)`` as images ``(…, 2, rows, columns)``."""
+        return theta.unflatten(-1, (*self.size, 2)).movedim(-1, -3)
+
+    def agreeing(self, samples: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return posterior samples that agree with what was measured, to within its noise.
+
+        The network's density describes the samples before; see ``gaussian.agreeing``.
+
+        Args:
+            samples: of the network's posterior, ``(S, N, D)``.
+            y: observations ``(N, C)``.
+            generator: source of the noise.
+        """
+        acquisition = self.acquisition(y[:, self.observation.num_values :])
+        prior = self.spectrum.to(y)
+        mean = gaussian.posterior_mean(acquisition, self.kspace(y), prior)
+        images = self.image_of(samples)
+        moved = [mean + gaussian.agreeing(acquisition, image - mean, prior, generator) for image in images]
+        return torch.stack(moved).movedim(2, -1).flatten(2)
+
+    def is_valid(self, y: Tensor) -> Tensor:
+        """Whether observations are complete: a sampled centre, all coils, no NaN among the samples."""
+        rows = y.reshape(-1, y.shape[-1])
+        values = rows[:, : self.observation.num_values].unflatten(1, (math.prod(self.size), -1))
+        context = rows[:, self.observation.num_values :].nan_to_num(0.0)
+        mask = context[:, : values.shape[1]].unsqueeze(-1) > 0
+        is_whole = (values.isfinite() | ~mask).all((1, 2)) & mask[:, 0, 0] & (context[:, -1] > 0)
+        measured = values.nan_to_num(0.0).unflatten(-1, (self.coils, 2)).abs().sum((1, 3)) > 0
+        return (is_whole & measured.all(1) & rows[:, self.observation.num_values :].isfinite().all(1)).view(
+            y.shape[:-1]
+        )
+
+    def features(self, y: Tensor) -> Tensor:
+        """Return mean and spectrum of the Gaussian posterior, the adjoint's image and two levels, ``(…, F)``.
+
+        Channels of a place stand beside each other: 2 of the mean, 4 of the spectrum, 2 of what the adjoint
+        makes of the samples, the logarithms of the level of the noise and of the mean posterior width.
+        """
+        rows = y.reshape(-1, y.shape[-1])
+        made = [self._features(part) for part in rows.split(_ROWS)]
+        return torch.cat(made).view(*y.shape[:-1], -1)
+
+    def _features(self, y: Tensor) -> Tensor:
+        acquisition, kspace = self.acquisition(y[:, self.observation.num_values :]), self.kspace(y)
+        prior = self.spectrum.to(y)
+        mean = gaussian.posterior_mean(acquisition, kspace, prior)
+        spectrum = gaussian.posterior_spectrum(acquisition, prior)
+        adjoint = gaussian.as_channels(acquisition.adjoint(kspace))
+        width = spectrum[:, :2].mean((1, 2, 3)).log() / 2
+        levels = torch.stack([acquisition.noise_sd.log(), width], 1)
+        maps = levels[:, :, None, None].expand(-1, -1, *self.size)
+        return torch.cat([mean, spectrum, adjoint, maps], 1).movedim(1, -1).flatten(1)
+
+    def density_features(self, y: Tensor) -> Tensor:
+        """Return how the power of k-space in rings of frequencies compares with the prior's, ``(…, 10)``."""
+        rows = y.reshape(-1, y.shape[-1])
+        acquisition, kspace = self.acquisition(rows[:, self.observation.num_values :]), self.kspace(rows)
+        expected = self.spectrum.sum(0).to(y) + 2 * self.coils * acquisition.noise_sd.square().view(-1, 1, 1)
+        power = kspace.abs().square().sum(1) / expected
+        reach = torch.stack(torch.meshgrid(*(torch.fft.fftfreq(n).abs() for n in self.size), indexing="ij"))
+        ring = (reach.amax(0) * 2 * _RINGS).long().clamp_max(_RINGS - 1).flatten()
+        sums = torch.zeros(2, len(rows), _RINGS, dtype=y.dtype)
+        for i, values in enumerate((power * acquisition.mask, acquisition.mask)):
+            sums[i].index_add_(1, ring, values.flatten(1))
+        share = (sums[0] + 1) / (sums[1] + 1)  # rings without samples tell nothing
+        return share.log().view(*y.shape[:-1], _RINGS)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments but images and spectrum."""
+        return {
+            "coils": self.coils,
+            "factors": list(self.factors),
+            "noise_sd": list(self.noise_sd),
+            "centre": self.centre,
+        }
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The spectrum, which a bundle stores beside the weights."""
+        return {"spectrum": self.spectrum}
+
+
+def _range(name: str, limits: Sequence[float], least: float) -> tuple[float, float]:
+    """Return a range.
+
+    Raises:
+        ValueError: if it is not one of finite numbers, of which the first is not below ``least``.
+    """
+    low, high = map(float, limits)
+    if not max(least, 1e-12) <= low <= high < math.inf:
+        raise ValueError(f"{name} = {list(limits)}; give two finite numbers in order, above {least}.")
+    return low, high
