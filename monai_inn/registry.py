@@ -110,7 +110,9 @@ class Registry(Generic[T]):
 def package_of(cls: type) -> dict[str, str] | None:
     """Return name and version of the installed package that a class is from; ``None`` for a script's."""
     distribution = _distribution_of(cls.__module__.partition(".")[0])
-    return distribution and {"name": distribution, "version": importlib.metadata.version(distribution)}
+    if distribution is None:
+        return None
+    return {"name": distribution, "version": importlib.metadata.version(distribution)}
 
 
 @functools.cache  # it takes a quarter of a second to look through all installed packages

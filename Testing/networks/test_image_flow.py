@@ -159,7 +159,7 @@ def test_rows_keep_to_the_contract(categories: tuple[tuple[int, int], ...]) -> N
     def draw(number: int) -> tuple[Tensor, Tensor]:
         return torch.randn(4000, length, generator=generator), torch.randn(4000, 512, generator=generator)
 
-    flow.initialise(draw)
+    flow.initialise(draw, 100_000)
     again = build(describe(flow))
     again.load_state_dict(flow.state_dict())
     assert describe(again) == describe(flow)

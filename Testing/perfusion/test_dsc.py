@@ -85,7 +85,8 @@ def test_noise_of_magnitudes_is_that_of_the_signal():
 
 def test_what_is_simulated_can_be_inferred(simulated):
     noisy = PROBLEM.noise(simulated[1], torch.Generator().manual_seed(3))
-    assert float(PROBLEM.is_valid(noisy).float().mean()) > 0.99
+    # The rest are acquisitions that end before the bolus has come: no artery of them has a peak.
+    assert float(PROBLEM.is_valid(noisy).float().mean()) > 0.9
     assert float(PROBLEM.features(noisy).nan_to_num(0.0).abs().max()) < 25
 
 

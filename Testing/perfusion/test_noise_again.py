@@ -10,11 +10,12 @@ import torch
 import monai_inn as mi
 from monai_inn.applications.perfusion.acquisition import (
     ARTERY_NOISE,
-    MOST,
+    DYNAMIC,
     TISSUE_NOISE,
     log_uniform,
     noise_level_of,
     noisy_curves,
+    spoiled_magnitudes,
 )
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
@@ -23,6 +24,8 @@ from monai_inn.inferers.adequacy import Adequacy
 from monai_inn.inferers.curves import PARTS, Curves, curve_values
 
 ROWS, FRAMES = 4000, 30
+
+MOST = DYNAMIC.most
 
 
 def test_levels_are_draws_of_their_posterior():
@@ -90,7 +93,7 @@ def second_measurement(problem, number):
         return [torch.cat([rician(signal, level, generator), b], -1) for _ in range(2)]
     tissue, artery, times = problem.curves(made)
     levels = [log_uniform(limits, (number, 1), generator) for limits in (TISSUE_NOISE, ARTERY_NOISE)]
-    noisy = [noisy_curves(tissue, artery, 0.25, generator, levels) for _ in range(2)]
+    noisy = [noisy_curves(tissue, artery, 0.25, generator, spoiled_magnitudes, levels) for _ in range(2)]
     return [torch.cat([torch.stack(pair, -1).flatten(-2), times], -1) for pair in noisy]
 
 

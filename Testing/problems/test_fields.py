@@ -24,7 +24,7 @@ def start_of(problem: InverseProblem, side: int, batch: int) -> FieldFlow:
         theta, y = problem.simulate(batch, 100 + number)
         return problem.space.to_latent(theta), y
 
-    flow.initialise(draw)
+    flow.initialise(draw, 100_000)
     return flow
 
 

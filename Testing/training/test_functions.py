@@ -29,7 +29,7 @@ from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 SMALL = Recipe(
     num_simulations=4096, posterior_steps=10, density_steps=5, preview_steps=3,
     preview_observations=64,
-    held_out=512, guard=200, measured=100, batch_size=256,
+    held_out=512, guard=200, measured=300, batch_size=256,
 )  # fmt: skip
 NETWORK = {
     "flow": {"num_blocks": 2, "hidden_channels": (32, 32)},

@@ -53,7 +53,7 @@ def posterior_stage(
         return batch.latent, net.condition(batch.features)
 
     with torch.no_grad():
-        net.flow.initialise(draw)
+        net.flow.initialise(draw, len(pool))
     module = nn.ModuleList([net.encoder, net.flow])
     steps = recipe.posterior_steps
     rate = recipe.peak_rate(steps)

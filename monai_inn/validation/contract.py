@@ -208,7 +208,8 @@ def _check_store(problem: InverseProblem, folder: Path) -> None:
 def _check_bundle(problem: InverseProblem, folder: Path) -> None:
     from monai_inn.validation.commands import validate_source
 
-    fitted = fit(problem, recipe=_BRIEF, network=_SMALL)
+    small = {"flow": {"num_blocks": 1, "hidden_channels": 8}} if problem.has_fields else _SMALL
+    fitted = fit(problem, recipe=_BRIEF, network=small)
     fitted.save(folder / "bundle")
     again = load(folder / "bundle")
     theta, y = valid_simulations(problem, 8, seed=8)

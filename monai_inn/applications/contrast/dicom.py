@@ -45,7 +45,8 @@ def export_translation(folder: str | PathLike[str], out: str | PathLike[str]) ->
     from monai_inn.reports.dicom.study import capture, short
 
     record = read_json(own_file(folder, RECORD))
-    study, frame, written = hd.UID(), hd.UID(), []
+    study, frame = hd.UID(), hd.UID()
+    written: list[dict[str, Any]] = []
     with new_folder(out, _EXPORT, "an export") as draft:
         for entry in record["files"]:
             if entry["map"] not in ("mean", "median", "samples"):

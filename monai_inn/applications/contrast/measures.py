@@ -96,6 +96,9 @@ def widened(fitted: FittedPosterior, scans: Sequence[Scan], seed: int = 0) -> Fi
     """
     problem, result = fitted.problem, copy.deepcopy(fitted)
     assert isinstance(problem, ContrastTranslation)
+    from monai_inn.networks.images.rows import FieldFlow  # MONAI, which takes seconds to import
+
+    assert isinstance(result.network.flow, FieldFlow)
     flow = result.network.flow.image
     shapes = flow.latent_shapes(0)
     squares, count = torch.zeros(len(shapes)), torch.zeros(len(shapes))

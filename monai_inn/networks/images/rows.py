@@ -24,6 +24,7 @@ __all__ = ["FieldDistribution", "FieldEncoder", "FieldFlow"]
 
 _SPECTRUM_VALUES = SPECTRUM_ROWS << 10  # larger images are fewer
 _CLASS_ROWS = 100_000  # images behind the mean of a class
+_TIMES = 4  # that a simulation is drawn, more of which hardly tells more
 _STEP_VALUES = 1 << 16  # of a step's images
 
 
@@ -125,17 +126,20 @@ class FieldFlow(Part):
         """Return the distribution of rows ``(D,)`` given observations ``(*batch, F)``."""
         return FieldDistribution(self, condition)
 
-    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], simulations: int) -> None:
         """Fit the Gaussian start, and the discriminant of the classes.
 
         Args:
-            draw: from a number to a batch of unknown and observed rows, ``(N, D)`` and ``(N, F)``.
+            draw: from a number to a batch of unknown and observed rows, ``(N, D)`` and ``(N, F)``, some of
+                the simulations with fresh noise.
+            simulations: how many there are.
         """
+        spectrum = min(SPECTRUM_ROWS, _SPECTRUM_VALUES // math.prod(self.image.size))
+        enough = min(max(spectrum, _CLASS_ROWS * self.image.classes), _TIMES * simulations)
 
         def pairs() -> Any:
             rows = number = 0
-            enough = min(SPECTRUM_ROWS, _SPECTRUM_VALUES // math.prod(self.image.size))
-            while rows < max(enough, _CLASS_ROWS * self.image.classes):
+            while rows < enough:
                 values, condition = draw(number)
                 label = self.label_of(values) if self.has_class else None
                 yield self.images(values[:, self.has_class :]), self.images(condition), label
