@@ -41,7 +41,11 @@ def drawn(fitted, folder: Path, path: Path) -> None:
         *((f"given: {n.upper()}", row[..., i], {"cmap": "gray"}) for i, n in enumerate(problem.given)),
         (f"true {TARGET.upper()}", row[..., -2], grey),
         ("mean, synthetic", found["mean"][0], grey),
-        ("width of the 90 % interval", found["interval_width"][0], {"cmap": "viridis", "vmin": 0}),
+        (
+            "width of the 90 % interval, grey levels",
+            found["interval_width"][0],
+            {"cmap": "viridis", "vmin": 0},
+        ),
         *((f"sample {i + 1}, synthetic", sample[0], grey) for i, sample in enumerate(found["samples"])),
     ]
     figure = Figure(figsize=(4 * PANEL_IN, 2.45 * PANEL_IN), dpi=DPI, layout="constrained")
@@ -53,9 +57,10 @@ def drawn(fitted, folder: Path, path: Path) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         if style["cmap"] == "viridis":
-            bar = figure.colorbar(shown, ax=axes, shrink=0.8)
-            bar.set_label("grey levels", fontsize=7)
-            bar.ax.tick_params(labelsize=7)
+            bar = figure.colorbar(
+                shown, cax=axes.inset_axes((0.1, 0.07, 0.8, 0.03)), orientation="horizontal"
+            )
+            bar.ax.tick_params(labelsize=6, colors="white", length=2, pad=1)
     figure.savefig(path)
 
 

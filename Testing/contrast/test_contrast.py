@@ -19,7 +19,6 @@ from monai_inn.applications.contrast.scans import Scan
 from monai_inn.applications.contrast.translation import RECORD, translate
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
-from monai_inn.networks.images import rows as image_rows
 from monai_inn.training import Recipe
 
 nibabel = pytest.importorskip("nibabel")
@@ -50,9 +49,7 @@ def patients() -> list[Scan]:
 @pytest.fixture(scope="module")
 def fitted(patients: list[Scan]) -> FittedPosterior:
     problem = ContrastTranslation(GIVEN, TARGET, SIZE, scans=patients, held_out="c")
-    with pytest.MonkeyPatch.context() as patch:  # to save time
-        patch.setattr(image_rows, "SPECTRUM_ROWS", 256)
-        return mi.fit(problem, recipe=BRIEF, members=2, coupling="affine", network=SMALL)
+    return mi.fit(problem, recipe=BRIEF, members=2, coupling="affine", network=SMALL)
 
 
 @pytest.fixture(scope="module")
