@@ -133,6 +133,8 @@ class InformationGain:
         joint = (self.targets, self.every)
         known = [values for values in joint if values is not None]
         columns = torch.cat([self.bits, *(values[:, None] for values in known)], 1)
+        if not columns.shape[1]:  # an image, of whose prior there are only draws
+            return {"cases": len(self), "parameters": {}, "targets": None, "every": None}
         figures = zip(mean_of_cases(columns), *bootstrap_bounds(columns, seed=seed), strict=True)
         entries = iter(
             [dict(zip(("bits", "low", "high"), map(_rounded, row), strict=True)) for row in figures]
