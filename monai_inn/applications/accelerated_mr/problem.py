@@ -15,6 +15,7 @@ from monai_inn.applications.accelerated_mr.acquisition import (
     cartesian_mask,
     simulated_sensitivities,
 )
+from monai_inn.applications.accelerated_mr.application import MRApplication
 from monai_inn.applications.accelerated_mr.images import ImagePrior
 from monai_inn.problems import InverseProblem, Observation, Parameter
 
@@ -85,6 +86,11 @@ class AcceleratedMR(InverseProblem):
             for part in ("real", "imaginary")
         )
         self.targets = self.space.names
+
+    @property
+    def application(self) -> MRApplication:
+        """Words of accelerated MR."""
+        return MRApplication(self)
 
     @property
     def prior(self) -> ImagePrior:

@@ -44,8 +44,7 @@ def observation_of(kspace: Tensor, mask: Tensor, problem: AcceleratedMR) -> tupl
         raise ValueError(
             f"k-space has {len(kspace)} coils, this problem {problem.coils}; fit a problem for your coils."
         )
-    small = [f"{have} < {need}" for have, need in zip(mask.shape, problem.size, strict=True) if have < need]
-    if small or any(n % 2 for n in mask.shape):
+    if any(n % 2 or n < need for n, need in zip(mask.shape, problem.size, strict=True)):
         raise ValueError(
             f"k-space of {tuple(mask.shape)} samples; give even sizes of at least {problem.size}; pad "
             "with points that are not sampled."

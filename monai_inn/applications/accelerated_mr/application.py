@@ -1,0 +1,44 @@
+"""What people see of accelerated MR, and what its test of trust is tried on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from monai_inn.problems.application import Application
+
+__all__ = ["MRApplication"]
+
+_DAMAGED = 0.3  # of the frequencies, from the largest on
+
+
+class MRApplication(Application):
+    """Whole images of undersampled k-space."""
+
+    modality = "MR"
+    task = "Posterior of images, given undersampled k-space"
+    instead_of_maps = "ask for samples of its posterior"
+    unexplained = "k-space with more or less power than any image of the training has"
+    references = (
+        "Pruessmann et al., Advances in sensitivity encoding with arbitrary k-space trajectories, 2001",
+    )
+    warnings = (
+        "Learned from images of few people: the posterior of another anatomy or contrast is not proven.",
+    )
+
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return k-space ten times too strong, and one with more noise at its outer frequencies."""
+        number = self.problem.observation.num_values
+        values, context = y[:, :number], y[:, number:]
+        reach = torch.stack(
+            torch.meshgrid(
+                *(torch.fft.fftfreq(n).abs() for n in self.problem.observation.size), indexing="ij"
+            )
+        ).amax(0)
+        is_outer = (reach > 0.5 * (1 - _DAMAGED)).flatten().repeat_interleave(number // reach.numel())
+        white = torch.randn(values.shape, generator=torch.Generator().manual_seed(0))
+        noisy = values + is_outer * 3 * context[:, -1:] * white
+        return {
+            "ten_times_stronger": torch.cat([10 * values, context], 1),
+            "noisy_edge_of_kspace": torch.cat([noisy, context], 1),
+        }
