@@ -242,7 +242,7 @@ def test_a_translation_says_that_it_is_synthetic(
         values = written.get_fdata(dtype=np.float32)
         assert np.isnan(values[image.get_fdata() == 0]).all()
     assert (
-        main([*arguments[:-6], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"])
+        main([*arguments[:-7], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"])
         == 0
     )
     said = capsys.readouterr().out
