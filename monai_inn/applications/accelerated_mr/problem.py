@@ -215,7 +215,7 @@ class AcceleratedMR(InverseProblem):
         return torch.cat([mean, spectrum, adjoint, maps], 1).movedim(1, -1).flatten(1)
 
     def density_features(self, y: Tensor) -> Tensor:
-        """Return how the power of k-space in rings of frequencies compares with the prior's, ``(…, rings)``."""
+        """Return the power of k-space over the prior's in rings of frequencies, logs, ``(…, rings)``."""
         rows = y.reshape(-1, y.shape[-1])
         acquisition, kspace = self.acquisition(rows[:, self.observation.num_values :]), self.kspace(rows)
         expected = self.spectrum.sum(0).to(y) + 2 * self.coils * acquisition.noise_sd.square().view(-1, 1, 1)
