@@ -22,7 +22,7 @@ from monai_inn.problems import InverseProblem, Observation, Parameter
 __all__ = ["AcceleratedMR"]
 
 _ROWS = 64  # images that are reconstructed at once
-_RINGS = 10  # of frequencies, in which the power of k-space is compared with the prior's
+_RINGS = 10  # of frequencies, at most, in which the power of k-space is compared with the prior's
 
 
 class AcceleratedMR(InverseProblem):
@@ -215,18 +215,19 @@ class AcceleratedMR(InverseProblem):
         return torch.cat([mean, spectrum, adjoint, maps], 1).movedim(1, -1).flatten(1)
 
     def density_features(self, y: Tensor) -> Tensor:
-        """Return how the power of k-space in rings of frequencies compares with the prior's, ``(…, 10)``."""
+        """Return the power of k-space over the prior's in rings of frequencies, logs, ``(…, rings)``."""
         rows = y.reshape(-1, y.shape[-1])
         acquisition, kspace = self.acquisition(rows[:, self.observation.num_values :]), self.kspace(rows)
         expected = self.spectrum.sum(0).to(y) + 2 * self.coils * acquisition.noise_sd.square().view(-1, 1, 1)
         power = kspace.abs().square().sum(1) / expected
         reach = torch.stack(torch.meshgrid(*(torch.fft.fftfreq(n).abs() for n in self.size), indexing="ij"))
-        ring = (reach.amax(0) * 2 * _RINGS).long().clamp_max(_RINGS - 1).flatten()
-        sums = torch.zeros(2, len(rows), _RINGS, dtype=y.dtype)
+        count = min(_RINGS, min(self.size) // 4)  # none is empty
+        ring = (reach.amax(0) * 2 * count).long().clamp_max(count - 1).flatten()
+        sums = torch.zeros(2, len(rows), count, dtype=y.dtype)
         for i, values in enumerate((power * acquisition.mask, acquisition.mask)):
             sums[i].index_add_(1, ring, values.flatten(1))
         share = (sums[0] + 1) / (sums[1] + 1)  # rings without samples tell nothing
-        return share.log().view(*y.shape[:-1], _RINGS)
+        return share.log().view(*y.shape[:-1], count)
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but images and spectrum."""
