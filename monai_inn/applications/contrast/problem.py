@@ -155,6 +155,10 @@ class ContrastTranslation(InverseProblem):
         whole = self.window(scan, scan.harmonised(self.peaks[: len(scan.values)]))
         return whole[self.is_enough(whole[..., 0] > 0)]
 
+    def available(self, seed: int) -> int | None:
+        """How many simulations there are under a seed: as many as one likes, but of a bundle none."""
+        return None if self._slices else 0
+
     @staticmethod
     def is_enough(brain: Tensor) -> Tensor:
         """Whether slices ``(…, X, Y)`` hold enough of the brain for anything to be claimed, ``(…)``."""
