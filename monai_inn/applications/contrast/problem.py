@@ -70,7 +70,8 @@ class ContrastTranslation(InverseProblem):
     ) -> None:
         self.given, self.target, self.size, self.spacing_mm = tuple(given), target, tuple(size), spacing_mm
         self.held_out = held_out
-        if scans is None and peaks is None:
+        self._is_made_up = scans is None and peaks is None
+        if self._is_made_up:
             from monai_inn.applications.contrast.phantom import made_up
 
             scans = made_up(len(self.given) + 1, self.size)
@@ -301,13 +302,14 @@ class ContrastTranslation(InverseProblem):
         return super().identity | {"patients": {n: checksum(rows) for n, rows in self._slices.items()}}
 
     def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments without the patients."""
-        shapes = [{n: getattr(shape, n).tolist() for n in Shape._fields} for shape in self.shapes]
-        return {
+        """Return the constructor's arguments without the patients, who are nobody if they were made up."""
+        sizes = {
             "given": list(self.given),
             "target": self.target,
             "size": list(self.size),
             "spacing_mm": self.spacing_mm,
-            "peaks": self.peaks.tolist(),
-            "shapes": shapes,
         }
+        if self._is_made_up:
+            return sizes
+        shapes = [{n: getattr(shape, n).tolist() for n in Shape._fields} for shape in self.shapes]
+        return sizes | {"peaks": self.peaks.tolist(), "shapes": shapes}
