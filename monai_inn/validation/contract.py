@@ -222,5 +222,4 @@ def _check_bundle(problem: InverseProblem, folder: Path) -> None:
         maps = again.maps(channels.reshape(1, -1, 2, len(y) // 2), samples=8, batched=True)
         shown = maps["median"].flatten(2)[..., ~problem.observation.is_blank(y)]
         require(shown.isfinite().all(), "maps of simulated observations hold NaN.")
-    if again.problem.available(0) != 0:  # what is learned from patients has no simulations in its bundle
-        validate_source(str(folder / "bundle"), folder / "report", n=64, samples=15)
+    validate_source(str(folder / "bundle"), folder / "report", n=64, samples=15)

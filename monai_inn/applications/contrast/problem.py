@@ -70,7 +70,8 @@ class ContrastTranslation(InverseProblem):
     ) -> None:
         self.given, self.target, self.size, self.spacing_mm = tuple(given), target, tuple(size), spacing_mm
         self.held_out = held_out
-        if scans is None and peaks is None:
+        self._is_made_up = scans is None and peaks is None
+        if self._is_made_up:
             from monai_inn.applications.contrast.phantom import made_up
 
             scans = made_up(len(self.given) + 1, self.size)
@@ -154,10 +155,6 @@ class ContrastTranslation(InverseProblem):
         """
         whole = self.window(scan, scan.harmonised(self.peaks[: len(scan.values)]))
         return whole[self.is_enough(whole[..., 0] > 0)]
-
-    def available(self, seed: int) -> int | None:
-        """How many simulations there are under a seed: as many as one likes, but of a bundle none."""
-        return None if self._slices else 0
 
     @staticmethod
     def is_enough(brain: Tensor) -> Tensor:
@@ -305,13 +302,14 @@ class ContrastTranslation(InverseProblem):
         return super().identity | {"patients": {n: checksum(rows) for n, rows in self._slices.items()}}
 
     def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments without the patients."""
-        shapes = [{n: getattr(shape, n).tolist() for n in Shape._fields} for shape in self.shapes]
-        return {
+        """Return the constructor's arguments without the patients, who are nobody if they were made up."""
+        sizes = {
             "given": list(self.given),
             "target": self.target,
             "size": list(self.size),
             "spacing_mm": self.spacing_mm,
-            "peaks": self.peaks.tolist(),
-            "shapes": shapes,
         }
+        if self._is_made_up:
+            return sizes
+        shapes = [{n: getattr(shape, n).tolist() for n in Shape._fields} for shape in self.shapes]
+        return sizes | {"peaks": self.peaks.tolist(), "shapes": shapes}

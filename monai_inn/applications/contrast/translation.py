@@ -85,7 +85,9 @@ def translate(
             there = None if lesions is None else _lesions(lesions, scan, problem.spacing_mm)
             true = scan.harmonised(problem.peaks)[-1]
             found = strata(maps, true, there, maps["mean"].isfinite())
-        entries = [_written(draft, name, v, scan, problem.target) for name, v in maps.items() if len(v)]
+        entries = [
+            _written(draft, key, value, scan, problem.target) for key, value in maps.items() if value.numel()
+        ]
         record = {
             "synthetic": SYNTHETIC,
             "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
