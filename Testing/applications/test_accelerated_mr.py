@@ -222,7 +222,7 @@ def test_a_problem_of_a_bundle_needs_no_images(problem: AcceleratedMR) -> None:
 
 
 def test_a_fitted_problem_comes_back_from_its_bundle(problem: AcceleratedMR, tmp_path: Path) -> None:
-    recipe = Recipe(64, 2, 2, batch_size=64, held_out=64, guard=64, measured=16)
+    recipe = Recipe(64, 2, 2, batch_size=64, held_out=64, guard=64, measured=48)
     flow = {"levels": 2, "num_blocks": 1, "hidden_channels": 4, "features": (2,) * 5}
     fitted = monai_inn.fit(problem, recipe=recipe, members=2, coupling="affine", network={"flow": flow})
     fitted.save(tmp_path / "bundle")
