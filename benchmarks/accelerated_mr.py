@@ -173,7 +173,7 @@ def picture(test: AcceleratedMR, fitted: FittedPosterior | None, folder: Path, t
     zero_filled = acquisition.adjoint(test.kspace(rows)).abs()
     truth = test.image_of(theta[case]).square().sum(0).sqrt()
     figure, axes = plt.subplots(2, 6, figsize=(15, 5.4), layout="constrained")
-    names = ("mask of k-space", "zeros filled in", "mean", "sample", "another sample", "standard deviation")
+    names = ("mask of k-space", "zeros filled in", "mean", "sample", "another sample", "deviation")
     for i, title in enumerate(("Simulated, third patient", "Measured, 8 coils, no truth known")):
         mean = magnitude[:, i].mean(0)
         top = float(mean.quantile(0.995))
