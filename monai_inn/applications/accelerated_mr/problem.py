@@ -134,12 +134,11 @@ class AcceleratedMR(InverseProblem):
         return torch.cat([values.float(), self.context_of(acquisition)], 1)
 
     def forward(self, theta: Tensor) -> Tensor:
-        """Refuse: what is measured depends on mask and sensitivities.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError("k-space depends on its mask; call forward_with_context.")
+        """Return the complete k-space of images ``(…, D)``, of one set of coils; ``forward_with_context``."""
+        context = self.draw_context(1, torch.Generator().manual_seed(0))
+        usual = self.acquisition(context)
+        complete = Acquisition(torch.ones_like(usual.mask), usual.sensitivities, usual.noise_sd)
+        return self.forward_with_context(theta, self.context_of(complete).squeeze(0).to(theta))
 
     def forward_with_context(self, theta: Tensor, context: Tensor) -> Tensor:
         """Return the k-space of images ``(…, D)``, NaN where nothing is sampled, ``(…, C − K)``."""
