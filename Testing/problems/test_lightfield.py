@@ -12,6 +12,8 @@ from scipy import stats
 from monai_inn.applications.lightfield.application import standardised
 from monai_inn.applications.lightfield.grid import Grid
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers, places
+from monai_inn.cli import main
+from monai_inn.inferers.pixels import Pixels
 from monai_inn.problems import LightField
 from monai_inn.seeding import stream
 
@@ -228,3 +230,30 @@ def test_light_fields_are_matched_or_refused():
     ):
         with pytest.raises(ValueError, match=words):
             application.match(image, "a.npz")
+
+
+def test_an_image_without_a_view_is_left_out_where_it_is_missing():
+    """NaN in one view: the pixels whose EPI holds it are not usable, and nothing is guessed there."""
+    views = textured(3, 12, 20).as_tensor()
+    views[0, 5, 10] = math.nan
+    image = SMALL.application.match(MetaTensor(views), "a.npz")
+    valid = Pixels(image.unsqueeze(0), SMALL).mask[0, 0]
+    expected = torch.ones(12, 20)
+    expected[5, 8:13] = 0  # two columns to either side
+    torch.testing.assert_close(valid, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--views", "8"), "views = 8; give an odd number of at least 3"),
+        (("--views", "1"), "views = 1; give an odd number of at least 3"),
+        (("--calibration", "800", "2", "900"), "beyond infinity"),
+    ],
+)
+def test_the_command_line_refuses_what_is_no_camera(options, words, tmp_path, capsys):
+    assert main(["simulate", "lightfield", "-n", "8", "-o", str(tmp_path / "out.zarr"), *options]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+    assert not list(tmp_path.iterdir())
