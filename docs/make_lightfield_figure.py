@@ -68,7 +68,7 @@ def light_field(views: int) -> tuple[torch.Tensor, np.ndarray]:
 def main() -> None:
     """Write docs/images/lightfield.png."""
     problem = LightField()
-    fitted = monai_inn.load(sys.argv[1]) if sys.argv[1:] else trained(problem, 2000, 0)
+    fitted = monai_inn.load(sys.argv[1]) if sys.argv[1:] else trained(problem, 800, 0)
     views, opacity = light_field(problem.views)
     image = problem.application.match(MetaTensor(views), "scene")
     maps = fitted.maps(image, samples=64)
