@@ -7,7 +7,6 @@
     python Resources/train_bundles.py ivim runs
     python Resources/train_bundles.py perfusion runs
     python Resources/train_bundles.py dsc runs
-    python Resources/train_bundles.py lightfield runs
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
 bundle's model card.
@@ -25,7 +24,7 @@ from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.registration.patient import patient_registration
-from monai_inn.problems import InverseProblem, LightField, Oximetry, Photoacoustics, PoseRegistration
+from monai_inn.problems import InverseProblem, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 
 CT = Path(__file__).resolve().parent / "ct"
@@ -119,19 +118,6 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             density_steps=500,
             preview_steps=1_500,
             preview_observations=15_000,
-            measured=10_000,
-        ),
-    ),
-    "lightfield": (
-        LightField,
-        {},
-        Recipe(
-            num_simulations=300_000,
-            batch_size=512,
-            posterior_steps=4_000,
-            density_steps=1_000,
-            preview_steps=2_000,
-            preview_observations=20_000,
             measured=10_000,
         ),
     ),

@@ -101,7 +101,9 @@ def trained(problem: LightField, steps: int, seed: int) -> FittedPosterior:
         explanation_steps=60, preview_steps=20, preview_observations=512, measured=400, guard=1000,
         held_out=1024,
     )  # fmt: skip
-    return monai_inn.fit(problem, recipe=recipe, members=2, seed=seed)
+    return monai_inn.fit(
+        problem, recipe=recipe, members=2, seed=seed, network={"flow": {"num_blocks": (3, 1)}}
+    )
 
 
 def cases(problem: LightField, n: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -202,7 +204,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=60, help="pixels of each kind (60)")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of the flow and of the heads (2000)")
+    parser.add_argument("--steps", type=int, default=800, help="steps of the flow and of the heads (800)")
     parser.add_argument("--bundle", help="take this bundle instead of training a flow")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON on one line")

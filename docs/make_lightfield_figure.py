@@ -26,7 +26,7 @@ from lightfield import trained  # noqa: E402
 ROWS, COLUMNS, SHRINK = slice(60, 410), slice(110, 420), 3
 TISSUE_PX, SMOKE_PX = -0.8, 1.0
 SMOKE_BRIGHTNESS, SMOKE_CONTRAST, NOISE = 0.6, 0.25, 0.15  # over the tissue's mean, its contrast, both
-DENSEST = 0.75
+DENSEST = 0.55
 
 
 def tissue() -> np.ndarray:
@@ -68,7 +68,7 @@ def light_field(views: int) -> tuple[torch.Tensor, np.ndarray]:
 def main() -> None:
     """Write docs/images/lightfield.png."""
     problem = LightField()
-    fitted = monai_inn.load(sys.argv[1]) if sys.argv[1:] else trained(problem, 2000, 0)
+    fitted = monai_inn.load(sys.argv[1]) if sys.argv[1:] else trained(problem, 800, 0)
     views, opacity = light_field(problem.views)
     image = problem.application.match(MetaTensor(views), "scene")
     maps = fitted.maps(image, samples=64)
@@ -85,7 +85,8 @@ def main() -> None:
         low, high = limits or (None, None)
         drawn = panel.imshow(np.asarray(values), cmap=colours, vmin=low, vmax=high)
         panel.set(title=title, xticks=[], yticks=[])
-        figure.colorbar(drawn, ax=panel, shrink=0.85)
+        ticks = [1, 2, 3] if limits == (1, 3) else None
+        figure.colorbar(drawn, ax=panel, shrink=0.85, ticks=ticks)
     _posteriors(problem, fitted, image, panels[0], panels[5])
     figure.savefig(HERE / "images" / "lightfield.png", dpi=100, facecolor="white")
 
@@ -108,7 +109,7 @@ def _posteriors(problem, fitted, image, picture, panel) -> None:
         panel.axvline(d, color="0.4", linestyle=":")
         panel.text(d, 1.0, what, ha="center", va="bottom", transform=panel.get_xaxis_transform(), fontsize=9)
     panel.set(xlim=(-2, 2), xlabel="disparity, px per view", ylabel="density, 1/px")
-    panel.legend(fontsize=8, frameon=False)
+    panel.legend(fontsize=8, frameon=False, loc="upper center")
 
 
 if __name__ == "__main__":

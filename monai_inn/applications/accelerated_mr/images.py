@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -58,6 +59,19 @@ class ImagePrior(Prior):
         else:
             channels = self._changed(self.magnitudes, shape.numel(), generator)
         return channels.movedim(1, -1).reshape(*shape, -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats of images ``(…, D)``, ``(…)``, of the stationary Gaussian.
+
+        Raises:
+            NotImplementedError: of magnitudes, which there are only draws of.
+        """
+        if self.magnitudes is not None:
+            raise NotImplementedError("of images that are drawn from others no density is known.")
+        channels = value.unflatten(-1, (*self.spectrum.shape[1:], 2)).movedim(-1, -3)
+        white = filtered(channels, self.spectrum.rsqrt()).flatten(-3)
+        constant = self.spectrum.log().sum() + value.shape[-1] * math.log(2 * math.pi)
+        return -0.5 * (white.square().sum(-1) + constant.to(white))
 
     def _changed(self, magnitudes: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
         size = magnitudes.shape[1:]
