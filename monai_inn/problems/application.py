@@ -238,9 +238,10 @@ class Application:
 
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return observations ``(n, C)`` that a guard should notice, by what was done to them."""
-        return {SHUFFLED: shuffled_channels(y)}
+        return {SHUFFLED: shuffled_channels(y, self.problem.observation.num_values)}
 
 
-def shuffled_channels(y: Tensor) -> Tensor:
-    """Return observations ``(n, C)`` with their channels in another order, the same for all."""
-    return y[:, torch.randperm(y.shape[1], generator=torch.Generator().manual_seed(0))]
+def shuffled_channels(y: Tensor, num_values: int) -> Tensor:
+    """Return observations ``(n, C)`` with their values in another order, the same for all; settings stay."""
+    order = torch.randperm(num_values, generator=torch.Generator().manual_seed(0))
+    return torch.cat([y[:, order], y[:, num_values:]], 1)

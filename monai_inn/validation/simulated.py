@@ -91,7 +91,7 @@ def simulated_cases(
 def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
     """False alarms of the guard on the simulations, and how well it finds shuffled channels."""
     scores = fitted.waic(y)
-    shuffled = fitted.waic(shuffled_channels(y))
+    shuffled = fitted.waic(shuffled_channels(y, fitted.problem.observation.num_values))
     alarms = []
     for rate in _FALSE_ALARMS:
         hits = int(fitted.guard.is_out(scores, rate).sum())
