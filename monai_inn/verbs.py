@@ -82,10 +82,14 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
         needs = _needed(kind)
         # Arguments without a default say what the parameters are.
         problem = None if needs else create(name)
-        rows = [] if problem is None else problem.space.to_config()
-        for row in rows:
+        rows: list[dict[str, Any]] = []
+        for row in [] if problem is None else problem.space.to_config():
+            if row["field"] and rows and rows[-1]["field"] == row["field"]:
+                continue  # one pixel stands for the image
             row["target"] = problem is not None and row["name"] in problem.targets
+            row["name"] = row["field"] or row["name"]
             row |= {edge: None if abs(row[edge]) == float("inf") else row[edge] for edge in ("low", "high")}
+            rows.append(row)
         listed[name] = {
             "description": (kind.__doc__ or "").strip().splitlines()[0].replace("``", ""),
             "needs": needs,

@@ -286,7 +286,7 @@ def test_kspace_that_cannot_be_used_is_refused(problem: AcceleratedMR, change, m
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "needs images"),
+        ({"images": None}, "needs images"),
         ({"images": torch.ones(2, 16, 15)}, "even sizes"),
         ({"images": torch.ones(2, 16, 16), "factors": (0.5, 2)}, "factors"),
         ({"images": torch.ones(2, 16, 16), "noise_sd": (0.1, 0.01)}, "noise_sd"),

@@ -16,7 +16,7 @@ def made(name: str) -> problems.InverseProblem:
     small = {
         "registration": {"detector": SMALL, "noise": {"sd": 0.1}},
         "oximetry": {"camera": "imec_ssm4x4_460_600"},
-        "accelerated_mr": {"spectrum": torch.ones(2, 16, 16), "coils": 1, "centre": 2},
+        "accelerated_mr": {"images": None, "spectrum": torch.ones(2, 16, 16), "coils": 1, "centre": 2},
         "contrast_translation": {"size": [16, 32]},
         "photoacoustics": {"wavelengths_nm": [700, 760, 850]},
         "simulated": {},

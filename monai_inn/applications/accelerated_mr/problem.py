@@ -52,7 +52,7 @@ class AcceleratedMR(InverseProblem):
 
     def __init__(
         self,
-        images: Tensor | None = None,
+        images: Tensor | None,
         spectrum: Tensor | None = None,
         coils: int = 4,
         factors: Sequence[float] = (2.0, 8.0),
@@ -229,8 +229,9 @@ class AcceleratedMR(InverseProblem):
         return share.log().view(*y.shape[:-1], count)
 
     def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments but images and spectrum."""
+        """Return the constructor's arguments but the spectrum, and without images."""
         return {
+            "images": None,
             "coils": self.coils,
             "factors": list(self.factors),
             "noise_sd": list(self.noise_sd),
