@@ -125,7 +125,7 @@ def problems(result: Mapping[str, Any]) -> str:
             else:
                 bounds = f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
             mark = "*" if row["target"] else " "
-            lines.append(f"  {mark} {row['name']:<14}{row['unit']:<6}{bounds:<20}{row['description']}")
+            lines.append(f"  {mark} {row['name']:<13} {row['unit']:<5} {bounds:<20}{row['description']}")
         lines += [f"    {what}: {', '.join(values)}" for what, values in problem["choices"].items()]
     lines += ["", "* shown in maps; the others are inferred as well."]
     return "\n".join([*lines, f"shipped bundles: {', '.join(result['bundles']) or 'none'}"])
