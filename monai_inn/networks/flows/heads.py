@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from monai_inn.networks.flows.bijections import SplineTransform
 from monai_inn.networks.flows.couplings import Context, Subnet
 
-__all__ = ["CategoryFlow", "CategoryLine", "CircleFlow"]
+__all__ = ["CategoryFlow", "CategoryLine", "CircleFlow", "class_index"]
 
 _HARMONICS = 2
 _LAYERS = 3
@@ -139,7 +139,7 @@ class CategoryFlow(nn.Module):
 
     def embed(self, share: Tensor) -> Tensor:
         """Which class it is, one of ``K`` channels, ``(M, K, rows)``, of shares ``(M, rows)`` within ±½."""
-        index = _index(share + 0.5, self.num_categories)
+        index = class_index(share + 0.5, self.num_categories)
         return nn.functional.one_hot(index, self.num_categories).movedim(-1, 1).to(share)
 
     def forward(self, share: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -167,7 +167,7 @@ class CategoryLine:
     def forward(self, share: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of the prior to those of the posterior, within ±½, and log-determinant, ``(M, rows)``."""
         value = share + 0.5
-        index = _index(value, self.classes)
+        index = class_index(value, self.classes)
         slope = self._at(self.probability, index)
         inside = value * self.classes - index
         return self._at(self.below, index) + inside * slope - 0.5, (slope * self.classes).log()
@@ -187,6 +187,6 @@ class CategoryLine:
         return whole.gather(1, index.unsqueeze(1)).squeeze(1)
 
 
-def _index(value: Tensor, classes: int) -> Tensor:
-    """Number of the class that a share of the prior, between 0 and 1, stands for."""
+def class_index(value: Tensor, classes: int) -> Tensor:
+    """Return the number of the class that a share of the prior, between 0 and 1, stands for."""
     return (value * classes).long().clamp(0, classes - 1)

@@ -18,7 +18,7 @@ from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.heads import CategoryFlow, CircleFlow
 from monai_inn.networks.flows.stacks import FlowStack, check_kinds
 
-__all__ = ["LeadingStack", "normal_score", "turn_of"]
+__all__ = ["LeadingStack", "log_normal", "normal_score", "turn_of"]
 
 _LEAST_SHARE = 1e-6  # of a turn, nearer to the cut than which float32 cannot say where
 
@@ -118,7 +118,7 @@ class LeadingStack(nn.Module):
             share = turn_of(values[:, channel])
             moved, change = (head.inverse if is_inverse else head.forward)(share, seen, context)
             columns[channel] = normal_score(moved)
-            log_det = log_det + change + _log_normal(values[:, channel]) - _log_normal(columns[channel])
+            log_det = log_det + change + log_normal(values[:, channel]) - log_normal(columns[channel])
             seen = torch.cat([seen, head.embed(moved if is_inverse else share)], 1)
         others = [channel for channel in self.others if channel < values.shape[1]]
         if self.rest is not None and others:
@@ -135,7 +135,7 @@ class LeadingStack(nn.Module):
     def log_prob(self, x: Tensor, context: Context) -> Tensor:
         """Log density in nats of ``x (M, channels, rows)``, shape ``(M, rows)``."""
         z, log_det = self(x, context)
-        return log_det + _log_normal(z).sum(1)
+        return log_det + log_normal(z).sum(1)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -158,7 +158,8 @@ def normal_score(turn: Tensor) -> Tensor:
     return torch.special.ndtri((turn + 0.5).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE))
 
 
-def _log_normal(z: Tensor) -> Tensor:
+def log_normal(z: Tensor) -> Tensor:
+    """Return the log density of a standard normal, elementwise."""
     return -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
 
 

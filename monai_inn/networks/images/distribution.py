@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from monai_inn.networks.flows.distributions import shape_of_samples
+from monai_inn.networks.flows.leading import log_normal
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.problems.base import SampleShape
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageDistribution"]
 
+_OfPieces = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 _VALUES = 1 << 20  # of images that go through the couplings at once while nothing is trained
 
 
@@ -73,28 +75,29 @@ class ImageDistribution(Distribution):
         latent = self._condition.new_empty(shape.numel(), rows, self.event_shape.numel()).normal_()
         return self.push(latent).reshape(*shape, *self.batch_shape, *self.event_shape)
 
-    def push(self, latent: Tensor) -> Tensor:
+    def push(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         """Return the images that belong to standard normal latents.
 
         Args:
             latent: shape ``(S, N, n)`` with ``N`` the number of observations, or ``(S, 1, n)`` for latents
                 that all observations share.
+            label: class of each image, ``(S, N)``; those of the observations by default.
 
         Returns:
             Images ``(S, N, C, *size)``.
         """
-        seen, label = self.seen, self._labels
+        seen = self.seen
         rows = len(seen.mean)
         shapes = self._flow.latent_shapes(self._coarser)
 
-        def images(part: Tensor) -> tuple[Tensor]:
+        def images(part: Tensor, label: Tensor | None) -> tuple[Tensor]:
             whole = part.expand(-1, rows, -1).flatten(0, 1)
             levels = whole.split([math.prod(shape) for shape in shapes], 1)
             latents = [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
-            made = self._flow.of_latent(latents, seen, _repeated(label, len(part)), self._coarser)
+            made = self._flow.of_latent(latents, seen, label, self._coarser)
             return (made.unflatten(0, (len(part), rows)) / self._block,)
 
-        return self._in_pieces(images, latent)[0]
+        return self._in_pieces(images, latent, label)[0]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of images that broadcast with ``(…, *batch, C, *size)``, ``(…, *batch)``."""
@@ -104,8 +107,14 @@ class ImageDistribution(Distribution):
         """Return the standard normal latents ``(…, *batch, n)`` of images; undoes ``push``."""
         return self.latent_with_log_prob(value)[0]
 
-    def latent_with_log_prob(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what ``latent`` and ``log_prob`` do, in one pass."""
+    def latent_with_log_prob(self, value: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what ``latent`` and ``log_prob`` do, in one pass.
+
+        Args:
+            value: images ``(…, *batch, C, *size)``.
+            label: class of each, ``(S, N)`` for images ``(S, N, C, *size)`` of ``N`` observations; those of
+                the observations by default.
+        """
         size = self.event_shape
         if value.shape[-len(size) :] != size:
             raise ValueError(f"images have the shape {tuple(value.shape)}, expected (…, {tuple(size)}).")
@@ -114,9 +123,8 @@ class ImageDistribution(Distribution):
         if shape[extra:] != self.batch_shape:
             return self.expand(shape[extra:]).latent_with_log_prob(value)
         rows = value.expand(*shape, *size).reshape(-1, math.prod(self.batch_shape), *size)
-        latent, log_det = self._in_pieces(self._latents, rows)
-        normal = -0.5 * latent.square().sum(-1) - 0.5 * latent.shape[-1] * math.log(2 * math.pi)
-        return latent.reshape(*shape, -1), (normal + log_det).reshape(shape)
+        latent, log_det = self._in_pieces(self._latents, rows, label)
+        return latent.reshape(*shape, -1), (log_normal(latent).sum(-1) + log_det).reshape(shape)
 
     @cached_property
     def seen(self) -> Seen:
@@ -127,32 +135,30 @@ class ImageDistribution(Distribution):
             return flow.see(rows)
 
     @property
-    def _labels(self) -> Tensor | None:
-        return None if self._label is None else self._label.reshape(-1)
-
-    @property
     def _block(self) -> float:
         """What a coarse value is over the mean of its block."""
         return float(2 ** (self._coarser * self._flow.spatial_dims / 2))
 
-    def _latents(self, part: Tensor) -> tuple[Tensor, Tensor]:
+    def _latents(self, part: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """Latents ``(S, N, n)`` and log-determinants ``(S, N)`` of images ``(S, N, C, *size)``."""
         images, rows = part.flatten(0, 1) * self._block, part.shape[1]
-        label = _repeated(self._labels, len(part))
         latents, log_det = self._flow.to_latent(images, self.seen, label, self._coarser)
         whole = torch.cat([latent.flatten(1) for latent in latents], 1)
         log_det = log_det + math.log(self._block) * whole.shape[1]
         return whole.unflatten(0, (-1, rows)), log_det.unflatten(0, (-1, rows))
 
-    def _in_pieces(self, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor) -> list[Tensor]:
-        """Apply a function to rows ``(S, N, …)``, a few samples at a time while nothing is recorded."""
+    def _in_pieces(self, function: _OfPieces, rows: Tensor, label: Tensor | None) -> list[Tensor]:
+        """Apply a function to rows ``(S, N, …)``, a few samples at a time while nothing is recorded.
+
+        It takes the classes ``(S, N)`` of the samples as one axis.
+        """
+        if label is None and self._label is not None:
+            label = self._label.reshape(1, -1).expand(len(rows), -1)
+        each = math.prod(self.batch_shape) * self.event_shape.numel()
+        size = len(rows) if torch.is_grad_enabled() else max(1, _VALUES // max(each, 1))
+        found = []
         with full_precision(rows.device, trained=self._flow):
-            if torch.is_grad_enabled():
-                return list(function(rows))
-            each = math.prod(self.batch_shape) * self.event_shape.numel()
-            found = [function(part) for part in rows.split(max(1, _VALUES // max(each, 1)))]
-            return [torch.cat(parts) for parts in zip(*found, strict=True)]
-
-
-def _repeated(label: Tensor | None, times: int) -> Tensor | None:
-    return None if label is None else label.repeat(times)
+            for start in range(0, max(len(rows), 1), max(size, 1)):
+                there = slice(start, start + size)
+                found.append(function(rows[there], None if label is None else label[there].flatten()))
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]

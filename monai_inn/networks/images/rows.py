@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from monai_inn.networks.flows.distributions import shape_of_samples
-from monai_inn.networks.flows.heads import CategoryLine
-from monai_inn.networks.flows.leading import normal_score, turn_of
+from monai_inn.networks.flows.heads import CategoryLine, class_index
+from monai_inn.networks.flows.leading import log_normal, normal_score, turn_of
 from monai_inn.networks.images.distribution import ImageDistribution
 from monai_inn.networks.images.flow import ImageFlow
 from monai_inn.networks.images.start import SPECTRUM_ROWS
@@ -152,8 +153,7 @@ class FieldFlow(Part):
 
     def label_of(self, values: Tensor) -> Tensor:
         """Return the classes ``(…)`` of rows ``(…, D)`` or of their first number, ``(…, 1)``."""
-        share = torch.special.ndtr(values[..., 0])
-        return (share * self.image.classes).long().clamp(0, self.image.classes - 1)
+        return class_index(torch.special.ndtr(values[..., 0]), self.image.classes)
 
     def logits(self, condition: Tensor, q: ImageDistribution) -> Tensor:
         """Return log probabilities of the classes, up to a constant, ``(N, K)``, of rows ``(N, F)``."""
@@ -193,7 +193,6 @@ class FieldDistribution(Distribution):
             raise ValueError(f"the marginal of {channels} numbers is not available; see image().coarse().")
         super().__init__(condition.shape[:-1], torch.Size([self._channels]), validate_args=False)
         self._rows = condition.reshape(-1, condition.shape[-1])
-        self._seen_by: dict[int, ImageDistribution] = {}
 
     def leading(self, channels: int) -> FieldDistribution:
         """Return the exact marginal of the class alone, or of everything."""
@@ -235,21 +234,13 @@ class FieldDistribution(Distribution):
         flow = self._flow
         latent = latent.to(self._rows).expand(-1, len(self._rows), -1)
         if not flow.has_class:
-            return flow.rows(self._images(None).push(latent))
+            return flow.rows(self._images.push(latent))
         share, _ = self._line(len(latent)).inverse(turn_of(latent[..., 0]))
         which = normal_score(share).unsqueeze(-1)
         if self._channels == 1:
             return which
-        label = flow.label_of(which)
-        # A class at a time, all samples of an observation together.
-        made = torch.zeros_like(latent[..., 1:])
-        for k in range(flow.image.classes):
-            there = label == k
-            if there.any():
-                made = torch.where(
-                    there.unsqueeze(-1), flow.rows(self._images(k).push(latent[..., 1:])), made
-                )
-        return torch.cat([which, made], -1)
+        images = self._images.push(latent[..., 1:], flow.label_of(which))
+        return torch.cat([which, flow.rows(images)], -1)
 
     def push_with_log_prob(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return what ``push`` does, and the log densities of these samples in nats."""
@@ -280,35 +271,22 @@ class FieldDistribution(Distribution):
         """Latents ``(S, N, D)`` and log densities ``(S, N)`` of rows ``(S, N, D)``."""
         flow = self._flow
         if not flow.has_class:
-            latent = self._images(None).latent_with_log_prob(flow.images(rows))
-            return latent
+            return self._images.latent_with_log_prob(flow.images(rows))
         which = rows[..., 0]
         share, log_det = self._line(len(rows)).forward(turn_of(which))
         z = normal_score(share)
-        log_prob = log_det + _log_normal(which)
+        log_prob = log_det + log_normal(which)
         if self._channels == 1:
             return z.unsqueeze(-1), log_prob
-        label, images = flow.label_of(rows), flow.images(rows[..., 1:])
-        latents = torch.zeros_like(rows[..., 1:])
-        for k in range(flow.image.classes):
-            there = label == k
-            if there.any():
-                found, density = self._images(k).latent_with_log_prob(images)
-                latents = torch.where(there.unsqueeze(-1), found, latents)
-                log_prob = log_prob + torch.where(there, density, 0.0)
-        return torch.cat([z.unsqueeze(-1), latents], -1), log_prob
+        images = flow.images(rows[..., 1:])
+        latent, density = self._images.latent_with_log_prob(images, flow.label_of(rows))
+        return torch.cat([z.unsqueeze(-1), latent], -1), log_prob + density
 
-    def _images(self, label: int | None) -> ImageDistribution:
-        """Distribution of images of all rows, given a class, made once."""
-        if (label or 0) not in self._seen_by:
-            flat = FieldDistribution(self._flow, self._rows)
-            self._seen_by[label or 0] = flat.image(label)
-        return self._seen_by[label or 0]
+    @cached_property
+    def _images(self) -> ImageDistribution:
+        """Distribution of images of all rows, made once; of the first class where none is told."""
+        return FieldDistribution(self._flow, self._rows).image(0 if self._flow.has_class else None)
 
     def _line(self, samples: int) -> CategoryLine:
-        logits = self._flow.logits(self._rows, self._images(0))
+        logits = self._flow.logits(self._rows, self._images)
         return CategoryLine(logits.T.expand(samples, -1, -1))
-
-
-def _log_normal(value: Tensor) -> Tensor:
-    return -0.5 * value.square() - 0.5 * math.log(2 * math.pi)
