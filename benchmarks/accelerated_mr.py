@@ -3,8 +3,8 @@
 The first two patients are learned from, the third is the test. The stationary Gaussian, sampled exactly, is
 what the flow has to beat.
 
-python benchmarks/accelerated_mr.py ../shared/data/mr --fit fitted --steps 1500
-python benchmarks/accelerated_mr.py ../shared/data/mr --fit fitted --json --picture docs/images
+python benchmarks/accelerated_mr.py DATA --fit fitted --steps 1500
+python benchmarks/accelerated_mr.py DATA --fit fitted --json --picture docs/images
 """
 
 from __future__ import annotations

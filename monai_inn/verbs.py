@@ -8,6 +8,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from monai_inn.arguments import (
@@ -74,6 +75,7 @@ def _values(option: str, example: str, given: Sequence[str]) -> dict[str, float]
 def problems(_: argparse.Namespace) -> dict[str, Any]:
     """List problems, what they can be made for, and shipped bundles."""
     from monai_inn import bundles
+    from monai_inn.problems.parameters import one_of_each_field
     from monai_inn.problems.registry import create, find, names
 
     listed: dict[str, Any] = {}
@@ -82,14 +84,12 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
         needs = _needed(kind)
         # Arguments without a default say what the parameters are.
         problem = None if needs else create(name)
-        rows: list[dict[str, Any]] = []
-        for row in [] if problem is None else problem.space.to_config():
-            if row["field"] and rows and rows[-1]["field"] == row["field"]:
-                continue  # one pixel stands for the image
+        described = [] if problem is None else one_of_each_field(problem.parameters)
+        rows = [asdict(parameter) for parameter in described]
+        for row in rows:
             row["target"] = problem is not None and row["name"] in problem.targets
             row["name"] = row["field"] or row["name"]
             row |= {edge: None if abs(row[edge]) == float("inf") else row[edge] for edge in ("low", "high")}
-            rows.append(row)
         listed[name] = {
             "description": (kind.__doc__ or "").strip().splitlines()[0].replace("``", ""),
             "needs": needs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from monai_inn.inferers.summaries import interval_levels, quantiles, sorted_last
 
 if TYPE_CHECKING:
     from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.networks.images.rows import FieldFlow
 
 __all__ = ["summarised_images"]
 
@@ -37,25 +38,23 @@ def summarised_images(
             f"samples = {samples}, keep = {keep}, interval = {interval}; give at least 2 samples, keep no "
             "more than these, and a probability as interval, e.g. 0.9."
         )
-    pixels = [i for i, p in enumerate(problem.parameters) if p.field]
-    size = fitted.network.flow.config["size"]
+    flow = cast("FieldFlow", fitted.network.flow)
     generator = torch.Generator().manual_seed(seed)
     latent = torch.randn(samples, 1, len(problem.parameters), generator=generator)
     rows = observation.reshape(-1, observation.shape[-1])
     parts = []
     for part in rows.split(_AT_ONCE):
         q = fitted.posterior(part)
-        drawn = q.space.inverse(q.base.push(latent.to(fitted.device)))[..., pixels].cpu()
+        drawn = q.space.inverse(q.base.push(latent.to(fitted.device)))[..., flow.has_class :].cpu()
         low, median, high = quantiles(sorted_last(drawn), interval_levels(interval))
         ends = {"median": median, "interval_low": low, "interval_high": high, "interval_width": high - low}
         parts.append({"mean": drawn.mean(0), **ends, "samples": drawn[:keep]})
         progress(sum(len(p["mean"]) for p in parts) / len(rows))
-    batch = observation.shape[:-1]
     found = {}
     for name in parts[0]:
-        joined = (
-            torch.cat([p[name] for p in parts], -2).unflatten(-1, (*size, -1)).movedim(-1, -len(size) - 1)
+        images = flow.images(torch.cat([p[name] for p in parts], -2))
+        place = images.ndim - len(flow.image.size) - 2  # of the axis of observations
+        found[name] = images.reshape(
+            *images.shape[:place], *observation.shape[:-1], *images.shape[place + 1 :]
         )
-        image = joined.shape[-len(size) - 1 :]
-        found[name] = joined.reshape(*joined.shape[: joined.ndim - len(image) - 1], *batch, *image)
     return found

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Parameter", "ParameterSpace", "cumulative", "labels", "one_of_each_field", "quantile"]
+__all__ = [
+    "Parameter",
+    "ParameterSpace",
+    "cumulative",
+    "labels",
+    "one_of_each_field",
+    "pixel_parameters",
+    "quantile",
+]
 
 _SCALES = ("linear", "log", "square", "lognormal", "above")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
@@ -144,6 +153,32 @@ class Parameter:
     def is_gaussian(self) -> bool:
         """Whether the prior is a Gaussian of ``mean`` and ``sd``, of the quantity or of its logarithm."""
         return not self.is_bounded or self.scale == "lognormal"
+
+
+def pixel_parameters(
+    field: str,
+    unit: str,
+    size: Sequence[int],
+    described: Mapping[str, str],
+    mean: float = 0.0,
+    sd: float = 1.0,
+) -> tuple[Parameter, ...]:
+    """Return the pixels of an unknown image, unbounded, those of one place beside each other.
+
+    Args:
+        field: name of the image.
+        unit: unit of its values.
+        size: its spatial size.
+        described: description of each channel by its name, which its pixels' names begin with.
+        mean: prior mean of each.
+        sd: prior standard deviation of each.
+    """
+    ends = (-math.inf, math.inf)
+    return tuple(
+        Parameter(" ".join([name, *map(str, place)]), unit, *ends, text, mean=mean, sd=sd, field=field)
+        for place in itertools.product(*(range(1, n + 1) for n in size))
+        for name, text in described.items()
+    )
 
 
 def one_of_each_field(parameters: Iterable[Parameter]) -> list[Parameter]:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.base import Prior, SampleShape
 from monai_inn.problems.known import WhiteNoise, check_positive
+from monai_inn.problems.parameters import pixel_parameters
 
 __all__ = ["GaussianField", "LesionField", "LesionPosterior", "StationaryNormal"]
 
@@ -82,15 +83,9 @@ class GaussianField(WhiteNoise):
         self.spectrum = power / power.mean()
         self.blur = torch.exp(-2 * (math.pi * self.blur_px / self.side) ** 2 * square)
         self.observation = Observation.image((self.side, self.side), "brightness")
-        self.parameters = self._pixels()
+        about = {"field": "value of the field"}
+        self.parameters = pixel_parameters("field", "1", (self.side, self.side), about)
         self.targets = self.space.names
-
-    def _pixels(self) -> tuple[Parameter, ...]:
-        places = [(i + 1, j + 1) for i in range(self.side) for j in range(self.side)]
-        about = "value of the field"
-        return tuple(
-            Parameter(f"field {i} {j}", "1", -math.inf, math.inf, about, field="field") for i, j in places
-        )
 
     @property
     def prior(self) -> Distribution:

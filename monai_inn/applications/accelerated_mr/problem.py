@@ -17,7 +17,8 @@ from monai_inn.applications.accelerated_mr.acquisition import (
 )
 from monai_inn.applications.accelerated_mr.application import MRApplication
 from monai_inn.applications.accelerated_mr.images import ImagePrior
-from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems import InverseProblem, Observation
+from monai_inn.problems.parameters import pixel_parameters
 
 __all__ = ["AcceleratedMR"]
 
@@ -80,11 +81,8 @@ class AcceleratedMR(InverseProblem):
         self.observation = Observation(
             tuple(each), "image", self.size, context=(*context, "noise_sd"), may_miss=True
         )
-        self.parameters = tuple(
-            Parameter(f"{part} {at}", "1", -math.inf, math.inf, f"{part} part of the image", field="image")
-            for at in places
-            for part in ("real", "imaginary")
-        )
+        about = {part: f"{part} part of the image" for part in ("real", "imaginary")}
+        self.parameters = pixel_parameters("image", "1", self.size, about)
         self.targets = self.space.names
 
     @property

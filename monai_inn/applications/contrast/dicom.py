@@ -35,7 +35,7 @@ def export_translation(folder: str | PathLike[str], out: str | PathLike[str]) ->
         out: folder to write.
 
     Raises:
-        ValueError: if the folder is no translation, or an image in it does not say that it is synthetic.
+        ValueError: if the folder does not hold a translation, or an image in it does not say "synthetic".
         ImportError: if highdicom is missing.
     """
     import_library("highdicom", Path(folder))

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from monai_inn.applications.contrast.scans import Scan, Shape, shape_of
 from monai_inn.physics.tables import read_table
-from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems import InverseProblem, Observation
 from monai_inn.problems.base import BLOCK, checksum
+from monai_inn.problems.parameters import pixel_parameters
 from monai_inn.seeding import stream
 
 __all__ = ["ContrastTranslation"]
@@ -88,12 +89,8 @@ class ContrastTranslation(InverseProblem):
         self._slices = {scan.name: self.slices(scan) for scan in scans}
         self._training: int | None = None
         self.observation = Observation.image(self.size, *self.given)
-        places = [(i + 1, j + 1) for i in range(self.size[0]) for j in range(self.size[1])]
-        self.parameters = tuple(
-            Parameter(f"{target} {i} {j}", "grey level", -math.inf, math.inf, f"{target} image",
-                      mean=float(self.peaks[-1]), sd=_SD, field=target)
-            for i, j in places
-        )  # fmt: skip
+        about = {target: f"{target} image"}
+        self.parameters = pixel_parameters(target, "grey level", self.size, about, float(self.peaks[-1]), _SD)
         self.targets = self.space.names
 
     @classmethod

@@ -13,12 +13,10 @@ from torch import Tensor
 from monai_inn.applications.lightfield.application import LightFieldApplication
 from monai_inn.applications.lightfield.grid import Grid, Setting, TwoLayers
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers
-from monai_inn.problems.base import BLOCK, drawn
 from monai_inn.problems.derived import Derived
-from monai_inn.problems.known import KnownPosterior, check_positive, split_parameters
+from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.seeding import stream
 
 __all__ = ["MOST_PX", "LightField"]
 
@@ -30,7 +28,7 @@ _CONTRAST_SD = 0.25
 _ROWS = 256
 
 
-class LightField(KnownPosterior):
+class LightField(WhiteNoise, KnownPosterior):
     """Disparity of the layer that light of a pixel comes from, of one or two layers, from a light field.
 
     An observation is the epipolar plane image (EPI) of a pixel: a few columns around it, in views at equal
@@ -111,21 +109,6 @@ class LightField(KnownPosterior):
         split_parameters(theta, self.space)
         made = self.draw(theta.reshape(-1, theta.shape[-1]).cpu(), None)
         return made.reshape(*theta.shape[:-1], -1).to(theta)
-
-    def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
-        """Draw ``n`` parameters and their EPIs without noise, from block ``first_block`` on."""
-        if n < 1:
-            raise ValueError(f"n = {n} simulations asked for; give a positive number.")
-        parts = []
-        for block in range(first_block, first_block + math.ceil(n / BLOCK)):
-            theta = drawn(self.prior, stream(seed, block, "prior"))
-            parts.append((theta, self.draw(theta, stream(seed, block, "texture"))))
-        theta, clean = (torch.cat(column)[:n] for column in zip(*parts, strict=True))
-        return theta, clean
-
-    def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return EPIs ``(…, C)`` with white noise added."""
-        return y + self.noise_sd * torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
 
     def features(self, y: Tensor) -> Tensor:
         """Return the log power of waves along lines of many disparities, ``(…, F)``."""
