@@ -33,6 +33,7 @@ __all__ = ["GUARD", "MEASURE", "Run", "merged"]
 
 # Held-out data come from seeds far from any that a user would count up to.
 _WHITENING_ROWS = 20_000
+_WHITENING_IMAGES = 512  # whose features may be expensive, and are left as they are
 _HELD_OUT, GUARD, MEASURE = 0x5EED_0001, 0x5EED_0002, 0x5EED_0003
 
 
@@ -201,7 +202,8 @@ class Run:
 
     def network(self, pool: SimulationPool, recipe: Recipe) -> PosteriorNetwork:
         """A new network with the sizes of the problem, whitened."""
-        batch = pool.batch(_WHITENING_ROWS, self.seed, "whitening", 0)
+        rows = _WHITENING_IMAGES if self.problem.has_fields else _WHITENING_ROWS
+        batch = pool.batch(rows, self.seed, "whitening", 0)
         targets, total = len(self.problem.targets), len(self.problem.parameters)
         groups = (targets, total - targets) if total > targets else (total,)
         shown = list(enumerate(self.problem.parameters[:targets]))
@@ -224,7 +226,7 @@ class Run:
             has_preview=self.problem.observation.is_local,
             **chosen,
         ).to(self.device)
-        clean = self.problem.features(pool.clean[:_WHITENING_ROWS].float()).to(self.device)
+        clean = self.problem.features(pool.clean[:rows].float()).to(self.device)
         known = known_observations(self.problem, net.encoder.num_known, self.device)
         net.fit_fixed(batch.features, batch.density_features, clean, known)
         return net
