@@ -50,7 +50,16 @@ def samplers(fitted: FittedPosterior | None, problem: AcceleratedMR) -> dict[str
     def of_prior(y: Tensor) -> Tensor:
         mean = problem.features(y).unflatten(-1, (*problem.size, -1))[..., :2].movedim(-1, 1)
         white = torch.randn(DRAWS, len(y), 2, *problem.size, generator=generator)
-        return mean + gaussian.filtered(white.flatten(0, 1), problem.spectrum.sqrt()).view_as(white)
+        root, acquisition = (
+            problem.spectrum.sqrt(),
+            problem.acquisition(y[:, problem.observation.num_values :]),
+        )
+        return torch.stack(
+            [
+                mean + gaussian.agreeing(acquisition, gaussian.filtered(w, root), problem.spectrum, generator)
+                for w in white
+            ]
+        )
 
     def of_start(y: Tensor) -> Tensor:
         features = problem.features(y).unflatten(-1, (*problem.size, -1)).movedim(-1, 1)
@@ -64,7 +73,7 @@ def samplers(fitted: FittedPosterior | None, problem: AcceleratedMR) -> dict[str
         return agreed
 
     arms = {
-        "stationary Gaussian": agreeing(of_prior),
+        "stationary Gaussian": of_prior,
         "start": of_start,
         "start, agreeing": agreeing(of_start),
     }

@@ -125,7 +125,7 @@ def test_one_step_solves_one_uniform_coil(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(gaussian.posterior_mean(made, kspace, prior), whole)
 
 
-def test_draws_of_the_prior_become_draws_of_the_posterior() -> None:
+def test_agreeing_makes_draws_of_the_posterior_and_keeps_them() -> None:
     """Along random directions the variance of draws is that of dense matrices."""
     made, prior = some(), spectrum()
     number = 2000
@@ -136,13 +136,17 @@ def test_draws_of_the_prior_become_draws_of_the_posterior() -> None:
     )
     generator = torch.Generator().manual_seed(5)
     white = torch.randn(number, 2, *SIZE, dtype=torch.float64, generator=generator)
-    left = gaussian.agreeing(whole, gaussian.filtered(white, prior.sqrt()), prior, generator).flatten(1)
+    first = gaussian.agreeing(whole, gaussian.filtered(white, prior.sqrt()), prior, generator)
     covariance, _ = dense(made, prior)
+    root = torch.linalg.cholesky((covariance + covariance.T) / 2)
+    exact_draws = (torch.randn(number, 128, dtype=torch.float64, generator=generator) @ root.T).view_as(white)
+    kept = gaussian.agreeing(whole, exact_draws, 2 * prior, generator)
     directions = torch.randn(128, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    left = left @ directions
     exact = (directions * (covariance @ directions)).sum(0)
-    assert float((left.square().mean(0) / exact - 1).abs().max()) < 5 * math.sqrt(2 / number)
-    assert float((left.mean(0) / exact.sqrt()).abs().max()) < 5 / math.sqrt(number)
+    for draws in (first, kept):
+        along = draws.flatten(1) @ directions
+        assert float((along.square().mean(0) / exact - 1).abs().max()) < 5 * math.sqrt(2 / number)
+        assert float((along.mean(0) / exact.sqrt()).abs().max()) < 5 / math.sqrt(number)
 
 
 @torch.no_grad()

@@ -77,9 +77,16 @@ def agreeing(
 ) -> Tensor:
     """Return deviations from the posterior mean ``(N, 2, …)`` that agree with the samples of k-space.
 
-    What the samples determine is drawn anew, from their noise; what they leave open stays. Draws of the prior
-    become exact draws of the posterior. Where samples determine a direction by half, draws of the posterior
-    lose a quarter of their variance, which is the most that they lose anywhere.
+    What the samples determine is drawn anew, from their noise; what they leave open stays. With the spectrum
+    of the prior, draws of the prior become draws of the posterior. With twice that spectrum, draws of the
+    posterior stay draws of the posterior: for precisions A of the data, Q of the prior and V = (A + Q)⁻¹,
+    (A + Q/2) V (A + Q/2) = A + Q V Q / 4, which is the covariance of the right-hand side.
+
+    Args:
+        acquisition: the acquisitions.
+        deviation: draws minus the posterior mean.
+        prior: spectrum of the prior, or twice that.
+        generator: source of the noise.
     """
     shape = acquisition.sensitivities.shape
     white = torch.randn((2, *shape), generator=generator, dtype=prior.dtype)

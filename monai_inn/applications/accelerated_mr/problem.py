@@ -175,7 +175,9 @@ class AcceleratedMR(InverseProblem):
         prior = self.spectrum.to(y)
         mean = gaussian.posterior_mean(acquisition, self.kspace(y), prior)
         images = self.image_of(samples)
-        moved = [mean + gaussian.agreeing(acquisition, image - mean, prior, generator) for image in images]
+        moved = [
+            mean + gaussian.agreeing(acquisition, image - mean, 2 * prior, generator) for image in images
+        ]
         return torch.stack(moved).movedim(2, -1).flatten(2)
 
     def is_valid(self, y: Tensor) -> Tensor:
