@@ -4,8 +4,9 @@
 
 For a Gaussian field: divergence from the exact posterior in nats a pixel, and the variance of samples over
 the exact one at every frequency. For a field with a lesion or without: the error of its probability, the
-share of samples with one, and the divergence. Images a second of sampling, and how long the same
-convolutions take alone.
+share of samples with one, and the divergence. For projections over less than half a turn: also what is left
+of the prior's variance in the missing wedge. Images a second of sampling, and how long the same convolutions
+take alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.networks.images.rows import FieldDistribution, FieldFlow
 from monai_inn.problems import InverseProblem
 from monai_inn.testproblems.fields import GaussianField, LesionField
+from monai_inn.testproblems.tomography import DiscCT
 from monai_inn.training import Recipe
 
 _CASES, _SAMPLES = 1000, 2000
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="steps of the couplings")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for problem in (GaussianField(options.side), LesionField(options.side)):
+    for problem in (GaussianField(options.side), LesionField(options.side), DiscCT(options.side)):
         report(problem, options.steps, options.seed)
 
 
@@ -57,20 +59,24 @@ def report(problem: InverseProblem, steps: int, seed: int) -> None:
     flow = fitted.network.flow
     assert isinstance(flow, FieldFlow)
     divergence(problem, fitted, theta, y)
-    exact = problem.reference_posterior(y.double())
+    exact, seen = problem.reference_posterior(y.double()), problem.features(y)
     with torch.no_grad():
         if flow.has_class:
-            probability = flow(y).class_probability[:, 1]
+            probability = flow(seen).class_probability[:, 1]
             error = (probability - exact.probability).abs()
             print(f"  probability of a lesion: mean error {error.mean():.4f}, largest {error.max():.4f}")
-            drawn = torch.cat([flow(row[None]).leading(1).sample((_SAMPLES,)) for row in y[:50]], 1)
+            drawn = torch.cat([flow(row[None]).leading(1).sample((_SAMPLES,)) for row in seen[:50]], 1)
             share = (drawn > 0).float().mean((0, 2))
             print(
                 f"  samples with one: mean difference from it {(share - probability[:50]).abs().mean():.4f}"
             )
+        elif isinstance(problem, DiscCT):
+            samples = flow(seen[:1]).sample((_SAMPLES,))[:, 0].double()
+            ratios(samples, frequency_variance(problem.posterior_covariance, problem.side))
+            wedge(samples, problem)
         else:
-            ratios(flow(y[:1]), exact.spectrum)
-        speed(flow(y[:1]), flow)
+            ratios(flow(seen[:1]).sample((_SAMPLES,))[:, 0].double(), exact.spectrum)
+        speed(flow(seen[:1]), flow)
 
 
 def divergence(problem: InverseProblem, fitted: FittedPosterior, theta: Tensor, y: Tensor) -> None:
@@ -82,10 +88,10 @@ def divergence(problem: InverseProblem, fitted: FittedPosterior, theta: Tensor, 
     print(f"  divergence {gap.mean():.6f} ± {gap.std() / math.sqrt(len(gap)):.6f} nats a pixel")
 
 
-def ratios(q: FieldDistribution, spectrum: Tensor) -> None:
+def ratios(samples: Tensor, spectrum: Tensor) -> None:
     """Print the least and the largest variance of samples over the exact one, over rings of frequencies."""
     side = len(spectrum)
-    values = torch.fft.fft2(q.sample((_SAMPLES,))[:, 0].double().unflatten(-1, spectrum.shape), norm="ortho")
+    values = torch.fft.fft2(samples.unflatten(-1, spectrum.shape), norm="ortho")
     ratio = (values - values.mean(0)).abs().square().sum(0) / (_SAMPLES - 1) / spectrum
     wave = torch.fft.fftfreq(side, 1 / side)
     ring = (wave[:, None].square() + wave.square()).sqrt().round()
@@ -94,6 +100,36 @@ def ratios(q: FieldDistribution, spectrum: Tensor) -> None:
     noise = max(abs(value - 1) / math.sqrt(2 / (count * _SAMPLES)) for count, value in rings)
     low, high = min(value for _, value in rings), max(value for _, value in rings)
     print(f"  variance of samples over the exact one: {low:.3f} to {high:.3f}, {noise:.1f} sd of sampling")
+
+
+def frequency_variance(covariance: Tensor, side: int, taper: Tensor | float = 1.0) -> Tensor:
+    """Variance of each frequency of tapered images of a covariance ``(D, D)``, ``(side, side)``."""
+    values = covariance.to(torch.complex128)
+    for transform in (torch.fft.fft2, torch.fft.ifft2):  # along columns, then along rows
+        values = transform(values.unflatten(1, (side, side)) * taper, norm="ortho").flatten(1).T
+    return values.diagonal().real.view(side, side)
+
+
+def wedge(samples: Tensor, problem: DiscCT) -> None:
+    """Print the variance of tapered waves over the prior's, 15° and more inside of the missing wedge."""
+    side = problem.side
+    along = torch.sin(math.pi * (torch.arange(side, dtype=torch.float64) + 0.5) / side).square()
+    taper = torch.outer(along, along)
+    wave = torch.fft.fftfreq(side, 1 / side)
+    y, x = torch.meshgrid(wave, wave, indexing="ij")
+    reach = torch.hypot(y, x)
+    there = torch.rad2deg(torch.atan2(y.abs(), x.abs())) > problem.range_deg / 2 + 15
+    there &= (reach >= 6) & (reach < side / 2)
+    values = torch.fft.fft2((samples - samples.mean(0)).unflatten(-1, (side, side)) * taper, norm="ortho")
+    drawn = values.abs().square().sum(0) / (len(samples) - 1)
+    prior = frequency_variance(problem.prior_covariance, side, taper)
+    exact = frequency_variance(problem.posterior_covariance, side, taper)
+    for name, variance in (("samples", drawn), ("exact posterior", exact)):
+        share = (variance / prior)[there]
+        print(
+            f"  missing wedge, variance of the {name} over the prior's: mean {share.mean():.3f}, "
+            f"least {share.min():.3f}"
+        )
 
 
 def speed(q: FieldDistribution, flow: FieldFlow) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.networks import ImageFlow, check_flow
+from monai_inn.networks.images.given import DenseStart
 from monai_inn.networks.images.rows import FieldFlow
 from monai_inn.networks.parts import build, describe
 
@@ -37,7 +38,13 @@ def pairs(size: tuple[int, ...], count: int = 400, classes: int = 0) -> tuple[Te
     return unknown, torch.cat([unknown + 0.3 * white[:, 2:4], white[:, 4:]], 1), label
 
 
-@pytest.fixture(scope="module", params=["affine", "spline", "classes", "volume"])
+def covariance(number: int) -> Tensor:
+    """Some covariance of that many values without any order."""
+    white = torch.randn(number, number, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    return white @ white.T / number + 0.1 * torch.eye(number, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module", params=["affine", "spline", "classes", "volume", "dense"])
 def fitted(request: pytest.FixtureRequest) -> tuple[ImageFlow, Tensor, Tensor, Tensor | None]:
     """A flow with couplings of its own, and what it was fitted to."""
     size = (16, 16, 32) if request.param == "volume" else SIZE
@@ -45,7 +52,10 @@ def fitted(request: pytest.FixtureRequest) -> tuple[ImageFlow, Tensor, Tensor, T
     unknown, observed, label = pairs(size, 60 if request.param == "volume" else 400, classes)
     coupling = "spline" if request.param == "spline" else "affine"
     sizes = {"levels": 2, "num_blocks": 1, "hidden_channels": 8, "features": (4,) * 5}
-    flow = ImageFlow(len(size), 2, 3, size, coupling=coupling, classes=classes, **sizes).double()
+    start = "dense" if request.param == "dense" else "fitted"
+    flow = ImageFlow(len(size), 2, 3, size, coupling=coupling, classes=classes, start=start, **sizes).double()
+    if isinstance(flow.start, DenseStart):
+        flow.start.set(covariance(unknown[0].numel()))
     flow.initialise([(unknown, observed, label)])
     return perturbed(flow, 1), unknown, observed, label  # type: ignore[return-value]
 
@@ -66,7 +76,7 @@ def test_push_undoes_latent(fitted: tuple[ImageFlow, Tensor, Tensor, Tensor | No
 
 
 # A Jacobian of the 16,384 values of the volume would be too large.
-@pytest.mark.parametrize("fitted", ["affine", "spline", "classes"], indirect=True)
+@pytest.mark.parametrize("fitted", ["affine", "spline", "classes", "dense"], indirect=True)
 def test_densities_are_those_of_the_map(fitted: tuple[ImageFlow, Tensor, Tensor, Tensor | None]) -> None:
     q, images = of(fitted, slice(0, 1))
     point = images[0].flatten()
@@ -146,6 +156,18 @@ def test_the_start_is_the_least_squares_posterior() -> None:
     gap = (exact - q.log_prob(unknown)).mean()
     # Mean and variance of each frequency have an estimate each: one nat for n pairs and n parameters.
     assert 0 < gap < 3 * unknown[0].numel() / 4000
+
+
+@torch.no_grad()
+def test_a_dense_start_has_the_covariance_that_is_set() -> None:
+    """Two channels; the covariance of rows is in their order, the channels of a place beside each other."""
+    given = covariance(512)
+    flow = FieldFlow(512, 512, SIZE, levels=3, num_blocks=0, start="dense").double()
+    flow.set_covariance(given)
+    mean = torch.randn(2, 512, dtype=torch.float64, generator=torch.Generator().manual_seed(10))
+    exact = torch.distributions.MultivariateNormal(mean, given)
+    points = mean + 0.3 * torch.randn(4, 2, 512, dtype=torch.float64)
+    torch.testing.assert_close(flow(mean).log_prob(points), exact.log_prob(points))
 
 
 @pytest.mark.parametrize("categories", [(), ((0, 2),)], ids=["image", "class and image"])

@@ -77,6 +77,8 @@ class InverseProblem(abc.ABC):
         encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
             of a class that ``networks.register`` knows; ``None`` for the usual one of such observations.
         flow: further arguments of a flow of images, where some of what is unknown are pixels.
+        posterior_covariance: of unknown pixels in the flow's space, ``(D, D)``, if it is the same for each
+            observation; for a flow that starts from it, ``flow = {"start": "dense"}``.
         is_relative: whether only differences between ``channel_features`` mean something, as of logarithms of
             light of unknown strength.
         storage_dtype: number format in which a training pool keeps noise-free observations.
@@ -92,6 +94,7 @@ class InverseProblem(abc.ABC):
     is_relative: bool = False
     encoder: Mapping[str, Any] | None = None
     flow: Mapping[str, Any] | None = None
+    posterior_covariance: Tensor | None = None
     storage_dtype: torch.dtype = torch.float32
 
     @property

@@ -2,6 +2,7 @@
 
 _CLASSES = {
     "complex_roots": "several_modes:ComplexRoots",
+    "disc_ct": "tomography:DiscCT",
     "eight_modes": "several_modes:EightModes",
     "epidemic": "sir:Epidemic",
     "gaussian_field": "fields:GaussianField",

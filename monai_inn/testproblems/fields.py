@@ -14,7 +14,15 @@ from monai_inn.problems.base import Prior, SampleShape
 from monai_inn.problems.known import WhiteNoise, check_positive
 from monai_inn.problems.parameters import pixel_parameters
 
-__all__ = ["GaussianField", "LesionField", "LesionPosterior", "StationaryNormal"]
+__all__ = [
+    "GaussianField",
+    "LesionField",
+    "LesionPosterior",
+    "StationaryNormal",
+    "falling_power",
+    "filtered",
+    "squared_waves",
+]
 
 _CORNER = 3.0  # waves across the image from which on power falls
 _FALL = 1.5
@@ -49,6 +57,18 @@ class StationaryNormal(Prior):
         return -0.5 * white.square().sum(-1) - constant
 
 
+def squared_waves(side: int) -> Tensor:
+    """Return the square of each frequency of a square image, in waves across it, ``(side, side)``."""
+    wave = torch.fft.fftfreq(side, 1 / side, dtype=torch.float64)
+    return wave.square()[:, None] + wave.square()
+
+
+def falling_power(side: int) -> Tensor:
+    """Return the spectrum ``∝ (1 + (k / 3)²)^{−3/2}`` of unit variance, ``(side, side)``."""
+    power = (1 + squared_waves(side) / _CORNER**2) ** -_FALL
+    return power / power.mean()
+
+
 def filtered(images: Tensor, response: Tensor) -> Tensor:
     """Return images ``(…, D)`` with each frequency multiplied by a real response ``(side, side)``."""
     square = images.unflatten(-1, response.shape)
@@ -77,11 +97,8 @@ class GaussianField(WhiteNoise):
     def __init__(self, side: int = 32, blur_px: float = 1.0, noise_sd: float = 0.3) -> None:
         self.side, self.blur_px = int(check_positive("side", side)), check_positive("blur_px", blur_px)
         self.noise_sd = check_positive("noise_sd", noise_sd)
-        wave = torch.fft.fftfreq(self.side, 1 / self.side, dtype=torch.float64)
-        square = wave.square()[:, None] + wave.square()
-        power = (1 + square / _CORNER**2) ** -_FALL
-        self.spectrum = power / power.mean()
-        self.blur = torch.exp(-2 * (math.pi * self.blur_px / self.side) ** 2 * square)
+        self.spectrum = falling_power(self.side)
+        self.blur = torch.exp(-2 * (math.pi * self.blur_px / self.side) ** 2 * squared_waves(self.side))
         self.observation = Observation.image((self.side, self.side), "brightness")
         about = {"field": "value of the field"}
         self.parameters = pixel_parameters("field", "1", (self.side, self.side), about)

@@ -53,6 +53,8 @@ def posterior_stage(
         return batch.latent, net.condition(batch.features)
 
     with torch.no_grad():
+        if pool.problem.has_fields:
+            net.flow.set_covariance(pool.problem.posterior_covariance)
         net.flow.initialise(draw, len(pool))
     module = nn.ModuleList([net.encoder, net.flow])
     steps = recipe.posterior_steps

@@ -13,9 +13,10 @@ from monai_inn.networks.flows.bijections import AffineTransform, SplineTransform
 from monai_inn.networks.flows.stacks import check_kinds
 from monai_inn.networks.images.couplings import Couplings, Pyramid
 from monai_inn.networks.images.distribution import ImageDistribution
+from monai_inn.networks.images.given import DenseStart, GivenStart
 from monai_inn.networks.images.haar import coarse
-from monai_inn.networks.images.levels import Level, colour, of_unit_variance, whiten
-from monai_inn.networks.images.start import ClassMeans, GaussianStart, GivenStart
+from monai_inn.networks.images.levels import Level, whiten
+from monai_inn.networks.images.start import ClassMeans, GaussianStart
 from monai_inn.networks.parts import arguments
 from monai_inn.seeding import seeded
 
@@ -61,7 +62,8 @@ class ImageFlow(nn.Module):
         num_bins: bins of the spline.
         clamp: bound of the affine log-scale.
         start: ``"fitted"`` for an estimated Gaussian posterior (``GaussianStart``), ``"given"`` for one that
-            each observation holds (``GivenStart``).
+            each observation holds (``GivenStart``), ``"dense"`` for one whose mean each observation holds and
+            whose covariance is set (``DenseStart``).
         classes: classes of images, of which one is given; 0 for none.
         seed: seed of the initial weights and rotations.
 
@@ -111,7 +113,8 @@ class ImageFlow(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         with seeded(seed):
             sizes = (in_channels, condition_channels, self.size, levels)
-            self.start = GivenStart(*sizes) if start == "given" else GaussianStart(*sizes, classes)
+            known = {"given": GivenStart, "dense": DenseStart}
+            self.start = known[start](*sizes) if start in known else GaussianStart(*sizes, classes)
             seen_channels = in_channels + self.start.seen_channels
             self.pyramid = Pyramid(spatial_dims, seen_channels, features, levels)
             self.couplings = nn.ModuleList()
@@ -126,8 +129,8 @@ class ImageFlow(nn.Module):
 
     def _check(self, coupling: str, start: str) -> None:
         check_kinds(coupling, "rotation")
-        if start not in ("fitted", "given") or (start == "given" and self.classes):
-            raise ValueError(f"start = {start!r}; give 'fitted', or without classes 'given'.")
+        if start not in ("fitted", "given", "dense") or (start != "fitted" and self.classes):
+            raise ValueError(f"start = {start!r}; give 'fitted', or without classes 'given' or 'dense'.")
         if self.spatial_dims not in (2, 3) or len(self.size) != self.spatial_dims:
             raise ValueError(
                 f"spatial_dims = {self.spatial_dims} with size = {self.size}; give 2 or 3, and as many sizes."
@@ -214,10 +217,10 @@ class ImageFlow(nn.Module):
         residual: Tensor | None = None
         for level, latent in enumerate(latents):
             gaussian = seen.levels[self.levels - 1 - level]
-            known = None if residual is None else of_unit_variance(gaussian, residual)
+            known = None if residual is None else gaussian.of_unit_variance(residual)
             beside = self._beside(known, label, latent)
             white = self._parts[level].inverse(latent * self.spread[level], beside, seen.shared[level])
-            residual = colour(gaussian, white, residual)
+            residual = gaussian.colour(white, residual)
         assert residual is not None
         return residual + self._mean(seen, label, len(residual), coarser)
 

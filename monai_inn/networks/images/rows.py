@@ -16,6 +16,7 @@ from monai_inn.networks.flows.heads import CategoryLine, class_index
 from monai_inn.networks.flows.leading import log_normal, normal_score, turn_of
 from monai_inn.networks.images.distribution import ImageDistribution
 from monai_inn.networks.images.flow import ImageFlow
+from monai_inn.networks.images.given import DenseStart
 from monai_inn.networks.images.start import SPECTRUM_ROWS
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.networks.parts import Encoder, Part, arguments, register
@@ -150,6 +151,22 @@ class FieldFlow(Part):
         if means is not None and self.has_class:
             self.template.copy_(means.template)
             self.bias.copy_(means.bias)
+
+    def set_covariance(self, covariance: Tensor | None) -> None:
+        """Tell a start that is dense the posterior covariance ``(D, D)`` of rows; nothing of others.
+
+        Raises:
+            ValueError: if it needs one of another shape.
+        """
+        start = self.image.start
+        if not isinstance(start, DenseStart):
+            return
+        if covariance is None:
+            raise ValueError("start = 'dense' needs a covariance; set the problem's posterior_covariance.")
+        start.check(covariance)
+        for _ in range(2):  # from the order of rows to that of images, along either axis
+            covariance = self.images(covariance).flatten(1).T
+        start.set(covariance)
 
     def label_of(self, values: Tensor) -> Tensor:
         """Return the classes ``(…)`` of rows ``(…, D)`` or of their first number, ``(…, 1)``."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from monai_inn.networks.images.levels import LEAST_SHARE, Level, factorised
+from monai_inn.networks.images.factors import LEAST_SHARE, factorised
+from monai_inn.networks.images.levels import Level
 
-__all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart", "GivenStart"]
+__all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart"]
 
 SPECTRUM_ROWS = 20_000
 """Pairs of images behind a spectrum, at most: the KL of 2,000 is .0004 nats a pixel, of 20,000 a tenth."""
@@ -128,65 +128,6 @@ class GaussianStart(nn.Module):
     @property
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.size), 0))
-
-
-class GivenStart(nn.Module):
-    """Gaussian posterior that each observation brings along, as one whose acquisition varies does.
-
-    The first ``C`` channels of an observation are the posterior mean. The next ``C²`` are the covariance at
-    each frequency of a discrete Fourier transform of norm ``"ortho"``: its diagonal, then real and imaginary
-    part of each entry above it, row by row. What follows are images that couplings may see.
-
-    Args:
-        in_channels: channels ``C`` of the unknown images.
-        condition_channels: channels of an observation, at least ``C + C²``.
-        size: spatial size of both.
-        levels: Haar levels.
-
-    Raises:
-        ValueError: if an observation has too few channels.
-    """
-
-    mean: Tensor
-
-    def __init__(self, in_channels: int, condition_channels: int, size: Sequence[int], levels: int) -> None:
-        super().__init__()
-        self.levels, self.channels = levels, in_channels
-        self.first_seen = in_channels + in_channels**2
-        self.seen_channels = condition_channels - self.first_seen
-        if self.seen_channels < 0:
-            raise ValueError(
-                f"observations of {condition_channels} channels cannot hold mean and covariance of "
-                f"{in_channels}; give at least {self.first_seen}."
-            )
-        self.register_buffer("mean", torch.zeros(1, in_channels, *size), persistent=False)
-
-    def seen(self, observation: Tensor) -> Tensor:
-        """Return the images that follow mean and covariance."""
-        return observation[:, self.first_seen :]
-
-    def of(self, observation: Tensor) -> Tensor:
-        """Return the posterior mean ``(N, C, *size)`` of observations ``(N, F, *size)``."""
-        return observation[:, : self.channels]
-
-    def levels_of(self, observation: Tensor) -> list[Level]:
-        """Return the Haar levels of each observation's covariance, finest first."""
-        return factorised(hermitian(observation[:, self.channels : self.first_seen]), self.levels)
-
-    def fit(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
-        """Leave all as it is: observations tell mean and covariance."""
-
-
-def hermitian(channels: Tensor) -> Tensor:
-    """Return the matrices ``(N, C, C, *size)`` whose ``C²`` numbers channels ``(N, C², *size)`` are."""
-    c = math.isqrt(channels.shape[1])
-    rows, columns = torch.triu_indices(c, c, 1)
-    matrix = channels.new_zeros(len(channels), c, c, *channels.shape[2:], dtype=channels.dtype.to_complex())
-    each = torch.arange(c)
-    matrix[:, each, each] = channels[:, :c].to(matrix.dtype)
-    entries = torch.complex(channels[:, c::2], channels[:, c + 1 :: 2])
-    matrix[:, rows, columns], matrix[:, columns, rows] = entries, entries.conj()
-    return matrix
 
 
 class ClassMeans(NamedTuple):
