@@ -54,7 +54,7 @@ def posterior_stage(
 
     with torch.no_grad():
         if pool.problem.has_fields:
-            net.flow.set_covariance(pool.problem.posterior_covariance)
+            net.flow.set_covariance(pool.problem.posterior_covariance)  # type: ignore[operator]
         net.flow.initialise(draw, len(pool))
     module = nn.ModuleList([net.encoder, net.flow])
     steps = recipe.posterior_steps

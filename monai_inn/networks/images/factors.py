@@ -26,7 +26,7 @@ def factorised(spectrum: Tensor, levels: int) -> list[Level]:
             ``"ortho"``, complex, ``(N, C, C, *size)``.
         levels: number of Haar levels.
     """
-    dtype, made = spectrum.real.dtype, []
+    dtype, made = spectrum.real.dtype, list[Level]()
     spectrum = spectrum.to(torch.complex128)
     c, dims = spectrum.shape[1], spectrum.ndim - 3
     for number in range(levels):

@@ -113,8 +113,11 @@ class ImageFlow(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         with seeded(seed):
             sizes = (in_channels, condition_channels, self.size, levels)
-            known = {"given": GivenStart, "dense": DenseStart}
-            self.start = known[start](*sizes) if start in known else GaussianStart(*sizes, classes)
+            self.start: GaussianStart | GivenStart | DenseStart
+            if start == "fitted":
+                self.start = GaussianStart(*sizes, classes)
+            else:
+                self.start = GivenStart(*sizes) if start == "given" else DenseStart(*sizes)
             seen_channels = in_channels + self.start.seen_channels
             self.pyramid = Pyramid(spatial_dims, seen_channels, features, levels)
             self.couplings = nn.ModuleList()
@@ -175,6 +178,21 @@ class ImageFlow(nn.Module):
         axes = (0, *range(2, seen.ndim))
         self.scale.copy_(torch.stack([seen.mean(axes), seen.std(axes).clamp_min(1e-6)]))
         return means
+
+    @torch.no_grad()
+    def resized(self, size: Sequence[int]) -> ImageFlow:
+        """Return the flow for images of another size, of the same pixels.
+
+        Couplings are convolutions and stay as they are; of the start see ``GaussianStart.resized``.
+
+        Raises:
+            ValueError: if the size does not fit, or the start is of one size.
+        """
+        flow = ImageFlow(**{**self.config, "size": tuple(size)}).to(self.scale)
+        kept = {n: value for n, value in self.state_dict().items() if not n.startswith("start.")}
+        flow.load_state_dict(kept, strict=False)
+        flow.start = self.start.resized(size)
+        return flow.train(self.training)
 
     @torch.no_grad()
     def widen(self, factors: Sequence[float]) -> None:

@@ -76,6 +76,11 @@ class GivenStart(_GivenMean):
     def __init__(self, in_channels: int, condition_channels: int, size: Sequence[int], levels: int) -> None:
         super().__init__(in_channels, condition_channels, in_channels**2, size, levels)
 
+    def resized(self, size: Sequence[int]) -> GivenStart:
+        """Return the start for observations of another size."""
+        channels = self.first_seen + self.seen_channels
+        return GivenStart(self.channels, channels, size, self.levels).to(self.mean)
+
     def levels_of(self, observation: Tensor) -> list[Level]:
         """Return the Haar levels of each observation's covariance, finest first."""
         return factorised(hermitian(observation[:, self.channels : self.first_seen]), self.levels)
@@ -120,7 +125,7 @@ class DenseStart(_GivenMean):
         self.check(covariance)
         try:
             made = factorised_densely(covariance, self.channels, self.size, self.levels)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise ValueError(
                 "the covariance of the images is not positive definite; add the variance of a noise."
             ) from error
@@ -129,6 +134,16 @@ class DenseStart(_GivenMean):
                 own.regression.copy_(level.regression)
             own.root.copy_(level.root)
             own.coarse_sd.copy_(level.coarse_sd)
+
+    def resized(self, size: Sequence[int]) -> DenseStart:
+        """Refuse another size.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"a dense covariance is of one size; make a flow of size {tuple(size)} and set its own."
+        )
 
     def check(self, covariance: Tensor) -> None:
         """Raise a ``ValueError`` if a covariance has another shape than that of the images."""

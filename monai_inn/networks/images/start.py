@@ -125,6 +125,28 @@ class GaussianStart(nn.Module):
             self._kept = state, factorised(torch.view_as_complex(self.spectrum).unsqueeze(0), self.levels)
         return self._kept[1]
 
+    @torch.no_grad()
+    def resized(self, size: Sequence[int]) -> GaussianStart:
+        """Return the posterior of images of another size, of the same pixels.
+
+        The spectrum is interpolated between its frequencies, which keeps each matrix a covariance. The filter
+        keeps its impulse response, the mean image becomes its average.
+
+        Raises:
+            ValueError: if there are classes, whose mean images are of one size.
+        """
+        if len(self.mean) > 1:
+            raise ValueError("mean images of classes are of one size; fit a flow for the other one.")
+        made = GaussianStart(self.channels, self.condition_channels, size, self.levels).to(self.mean)
+        spectrum = torch.view_as_complex(self.spectrum)
+        response = torch.fft.irfftn(torch.view_as_complex(self.filter), s=self.size, dim=self._axes)
+        for axis, (old, new) in zip(self._axes, zip(self.size, made.size, strict=True), strict=True):
+            spectrum, response = _interpolated(spectrum, axis, new), _padded(response, axis, old, new)
+        made.spectrum.copy_(torch.view_as_real(spectrum))
+        made.filter.copy_(torch.view_as_real(torch.fft.rfftn(response, dim=self._axes)))
+        made.mean.copy_(self.mean.mean(self._axes, keepdim=True).expand_as(made.mean))
+        return made
+
     @property
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.size), 0))
@@ -200,6 +222,25 @@ class _Sums:
         for axis in self.axes:
             share = torch.stack([share.roll(step, axis) for step in reach]).mean(0)
         return values * (1 - 1 / share.clamp_min(1.0))
+
+
+def _interpolated(spectrum: Tensor, axis: int, size: int) -> Tensor:
+    """A spectrum at ``size`` frequencies of an axis, by lines between neighbours."""
+    old = spectrum.shape[axis]
+    place = torch.arange(size, device=spectrum.device, dtype=torch.float64) * old / size
+    first = place.long()
+    share = (place - first).to(spectrum.real.dtype).view(-1, *[1] * (-1 - axis))
+    before, after = spectrum.index_select(axis, first), spectrum.index_select(axis, (first + 1) % old)
+    return (1 - share) * before + share * after
+
+
+def _padded(response: Tensor, axis: int, old: int, new: int) -> Tensor:
+    """An impulse response of ``new`` places along an axis, its origin first: padded with zeros or cut."""
+    least = min(old, new)
+    near = response.roll(least // 2, axis).narrow(axis, 0, least)
+    rest = list(response.shape)
+    rest[axis] = new - least
+    return torch.cat([near, response.new_zeros(rest)], axis).roll(-(least // 2), axis)
 
 
 def _half(size: Sequence[int]) -> tuple[int, ...]:
