@@ -5,6 +5,7 @@ what the flow has to beat.
 
 python benchmarks/accelerated_mr.py DATA --fit fitted --steps 1500
 python benchmarks/accelerated_mr.py DATA --fit fitted --json --picture docs/images
+python benchmarks/accelerated_mr.py DATA --low-resolution
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 import monai_inn
 from monai_inn.applications.accelerated_mr import gaussian
+from monai_inn.applications.accelerated_mr.acquisition import central_mask
 from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
-from monai_inn.applications.accelerated_mr.reading import observation_of
+from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import ImageFlow
 from monai_inn.training import Recipe
@@ -32,6 +35,7 @@ from monai_inn.training import Recipe
 SIZE, BINNED = (64, 64), 2  # pixels of 3 mm
 TRAINED, TESTED, CONTRASTS = ("07", "19"), "26", ("t1", "t2", "flair")
 CASES = 48
+LOW_NOISE = 0.02  # of white, real and imaginary part of a low-resolution image
 DRAWS = 39  # a further draw lies between the least and the largest of them with probability 38 / 40
 BRAIN, EDGES = 0.1, 0.8  # brightness of the brain; quantile of the gradient in it from which on are edges
 
@@ -91,9 +95,7 @@ def compared(problem: AcceleratedMR, fitted: FittedPosterior | None, cases: int)
     """Figures of every sampler on fresh acquisitions of the test patient."""
     theta, y = problem.simulate(cases, 0)
     truth = problem.image_of(theta).square().sum(1).sqrt()
-    brain = truth > BRAIN
-    slope = torch.stack(torch.gradient(truth, dim=(1, 2))).square().sum(0).sqrt()
-    edge = brain & (slope > slope[brain].quantile(EDGES))
+    brain, edge = strata(truth)
     found = {}
     for name, draw in samplers(fitted, problem).items():
         torch.manual_seed(0)
@@ -115,6 +117,49 @@ def compared(problem: AcceleratedMR, fitted: FittedPosterior | None, cases: int)
     if fitted is not None:
         found["nats_per_value"] = nats(fitted, problem, theta, y)
     return found
+
+
+@torch.no_grad()
+def super_resolution(problem: AcceleratedMR, fitted: FittedPosterior | None, cases: int) -> dict[str, Any]:
+    """Magnitude images of half the resolution: the means of samplers beside interpolation."""
+    theta, _ = problem.simulate(cases, 0)
+    fine = gaussian.as_complex(problem.image_of(theta))
+    truth = fine.abs()
+    low = [n // 2 for n in problem.size]
+    mask = central_mask(problem.size, torch.tensor([low]))[0] > 0
+    spectra = torch.zeros(cases, *low, dtype=fine.dtype)
+    spectra[:, central_mask(low, torch.tensor([low]))[0] > 0] = torch.fft.fft2(fine)[:, mask] / 4
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.complex(*torch.randn(2, *spectra.shape, generator=generator)) * LOW_NOISE
+    scans = (torch.fft.ifft2(spectra) + noise).abs()
+    rows, scales = zip(*(low_resolution_observation(scan, LOW_NOISE, problem) for scan in scans), strict=True)
+    y, scale = torch.cat(rows), torch.tensor(scales).view(-1, 1, 1)
+    acquisition = problem.acquisition(y[:, problem.observation.num_values :])
+    place = np.meshgrid(*(np.arange(n) / 2 for n in problem.size), indexing="ij")
+    splines = [ndimage.map_coordinates(scan.numpy(), place, order=3, mode="grid-wrap") for scan in scans]
+    images = {
+        "zeros filled in": acquisition.adjoint(problem.kspace(y)).abs() * scale,
+        "cubic spline": torch.from_numpy(np.stack(splines)),
+    }
+    brain, edge = strata(truth)
+    found: dict[str, Any] = {name: {"rmse": rms((image - truth)[brain])} for name, image in images.items()}
+    for name, draw in samplers(fitted, problem).items():
+        torch.manual_seed(0)
+        draws = torch.cat([draw(part) for part in y.split(8)], 1).square().sum(2).sqrt() * scale
+        inside = (truth >= draws.amin(0)) & (truth <= draws.amax(0))
+        found[name] = {
+            "rmse": rms((draws.mean(0) - truth)[brain]),
+            "coverage_brain": share(inside, brain),
+            "coverage_edges": share(inside, edge),
+        }
+    return found
+
+
+def strata(truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the brain is, and where its edges are."""
+    brain = truth > BRAIN
+    slope = torch.stack(torch.gradient(truth, dim=(1, 2))).square().sum(0).sqrt()
+    return brain, brain & (slope > slope[brain].quantile(EDGES))
 
 
 def disagreement(problem: AcceleratedMR, draws: Tensor, y: Tensor) -> Tensor:
@@ -215,6 +260,7 @@ def main() -> None:
     parser.add_argument("--fit", type=Path, help="bundle of the fitted flow, made if it does not exist")
     parser.add_argument("--steps", type=int, default=1500, help="steps of its training")
     parser.add_argument("--cases", type=int, default=CASES)
+    parser.add_argument("--low-resolution", action="store_true", help="half the resolution instead")
     parser.add_argument("--picture", type=Path, help="folder for the picture")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -235,7 +281,7 @@ def main() -> None:
         fitted.save(options.fit)
     elif options.fit is not None:
         fitted = monai_inn.load(options.fit)
-    found = compared(test, fitted, options.cases)
+    found = (super_resolution if options.low_resolution else compared)(test, fitted, options.cases)
     if options.picture is not None:
         picture(test, fitted, options.data, options.picture)
     json.dump(found, sys.stdout, indent=None if options.json else 2)

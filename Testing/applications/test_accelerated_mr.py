@@ -17,7 +17,7 @@ from monai_inn.applications.accelerated_mr import gaussian
 from monai_inn.applications.accelerated_mr.acquisition import Acquisition
 from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
-from monai_inn.applications.accelerated_mr.reading import observation_of
+from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.networks import ImageFlow
 from monai_inn.training import Recipe
 
@@ -287,9 +287,77 @@ def test_kspace_that_cannot_be_used_is_refused(problem: AcceleratedMR, change, m
         observation_of(*change(*measured(problem)), problem)
 
 
+def test_a_share_of_masks_is_of_low_resolution(problem: AcceleratedMR) -> None:
+    mixed = AcceleratedMR(problem.images, factors=(2.0, 3.0), low_resolution=0.5)
+    number = problem.observation.num_values
+    theta, y = problem.simulate(64, 3)
+    same, other = mixed.simulate(64, 3)
+    torch.testing.assert_close(same, theta)
+    masks, before = (rows[:, number : number + 256].view(-1, 16, 16) for rows in (other, y))
+    is_changed = (masks != before).any(2).any(1)
+    assert 16 < int(is_changed.sum()) < 48
+    # All else of a seed stays; the others are the complete middle, from 9 × 9 to 11 × 11 frequencies.
+    torch.testing.assert_close(other[:, number + 256 :], y[:, number + 256 :])
+    assert {int(m.sum()) for m in masks[is_changed]} <= {81, 121}
+    assert bool((masks[is_changed] == masks[is_changed].flip(1, 2).roll((1, 1), (1, 2))).all())
+    assert bool(mixed.is_valid(other).all())
+    assert "low_resolution" not in problem.to_config()
+    assert AcceleratedMR.from_config({**mixed.to_config(), **mixed.tensors}).low_resolution == 0.5
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_a_low_resolution_image_has_the_posterior_of_dense_matrices(coils: int) -> None:
+    """The scan as a matrix from fine pixels to its own, and white noise."""
+    size, low, sd = (16, 16), (8, 10), 0.2
+    prior = spectrum(size).float()
+    problem = AcceleratedMR(None, prior, coils)
+    generator = torch.Generator().manual_seed(11)
+    fine = gaussian.filtered(torch.randn(1, 2, *size, generator=generator), prior.sqrt())[0, 0] + 5.0
+    pixels = torch.eye(256, dtype=torch.float64).view(-1, *size)
+    spectra = torch.fft.fft2(pixels)
+    inside = [torch.fft.fftfreq(n, 1 / n).abs() < m / 2 for n, m in zip(size, low, strict=True)]
+    there = [torch.fft.fftfreq(m, 1 / m).abs() < m / 2 for m in low]
+    kept = torch.zeros(256, *low, dtype=torch.complex128)
+    kept[:, there[0][:, None] & there[1]] = spectra[:, inside[0][:, None] & inside[1]]
+    scan = torch.fft.ifft2(kept).real.flatten(1).T * math.prod(low) / 256
+    white = torch.randn(math.prod(low), generator=generator, dtype=torch.float64)
+    image = scan @ fine.double().flatten() + sd * white
+    y, scale = low_resolution_observation(image.view(low), sd, problem)
+    assert bool(problem.is_valid(y).all())
+    acquisition = problem.acquisition(y[:, problem.observation.num_values :])
+    mean = gaussian.posterior_mean(acquisition, problem.kspace(y), prior)[0, 0] * scale
+    covariance = gaussian.filtered(pixels.unsqueeze(1), prior[:1].double()).flatten(1) * scale**2
+    # Along the frequency that is left out, half of a pixel's, the scan says nothing.
+    said = scan @ torch.linalg.pinv(scan)
+    seen = scan @ covariance @ scan.T + sd**2 * torch.eye(len(scan), dtype=torch.float64)
+    gain = covariance @ scan.T @ torch.linalg.inv(seen)
+    torch.testing.assert_close(mean.flatten().double(), gain @ said @ image, atol=2e-4, rtol=0)
+    left = covariance - gain @ scan @ covariance
+    variance = gaussian.posterior_spectrum(acquisition, prior)[0, 0].mean() * scale**2
+    assert float(variance) == pytest.approx(float(left.diagonal().mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "noise_sd", "message"),
+    [
+        (torch.ones(20, 8), 0.1, r"shape \(20, 8\).*up to \(16, 16\)"),
+        (torch.ones(2, 8), 0.1, "from 4 each"),
+        (torch.full((8, 8), torch.nan), 0.1, "with NaN"),
+        (torch.zeros(8, 8), 0.1, "zeros alone"),
+        (torch.ones(8, 8), 0.0, "noise_sd = 0"),
+    ],
+)
+def test_low_resolution_images_that_cannot_be_used_are_refused(
+    problem: AcceleratedMR, image: Tensor, noise_sd: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        low_resolution_observation(image, noise_sd, problem)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"images": torch.ones(2, 16, 16), "low_resolution": 1.5}, "low_resolution = 1.5"),
         ({"images": None}, "needs images"),
         ({"images": torch.ones(2, 16, 15)}, "even sizes"),
         ({"images": torch.ones(2, 16, 16), "factors": (0.5, 2)}, "factors"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Acquisition", "cartesian_mask", "simulated_sensitivities", "smooth_phase"]
+__all__ = ["Acquisition", "cartesian_mask", "central_mask", "simulated_sensitivities", "smooth_phase"]
 
 _FALL = 2.0  # power of the distance with which the density of samples falls
 _REACH = 1.6  # of the coils' distance from the middle, half fields of view: their sensitivities are this wide
@@ -98,6 +98,20 @@ def cartesian_mask(
         )
     rank = score.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (rank < count.unsqueeze(1)).view(-1, *size).float()
+
+
+def central_mask(size: Sequence[int], kept: Tensor) -> Tensor:
+    """Return masks of the centre alone, as scans of low resolution sample it, ``(N, *size)`` of 0 and 1.
+
+    A scan of ``n`` pixels along an axis samples the frequencies below ``n / 2`` on either side. The highest
+    one of an even ``n``, which it cannot tell from its negative, is left out.
+
+    Args:
+        size: rows and columns.
+        kept: rows and columns of the scans, ``(N, 2)``.
+    """
+    rows, columns = (torch.fft.fftfreq(n, 1 / n).abs() < kept[:, [i]] / 2 for i, n in enumerate(size))
+    return (rows.unsqueeze(2) & columns.unsqueeze(1)).float()
 
 
 def simulated_sensitivities(

@@ -13,6 +13,7 @@ from monai_inn.applications.accelerated_mr import gaussian
 from monai_inn.applications.accelerated_mr.acquisition import (
     Acquisition,
     cartesian_mask,
+    central_mask,
     simulated_sensitivities,
 )
 from monai_inn.applications.accelerated_mr.application import MRApplication
@@ -43,9 +44,10 @@ class AcceleratedMR(InverseProblem):
         factors: least and largest acceleration of simulations.
         noise_sd: least and largest standard deviation of the noise of real and of imaginary part.
         centre: rows, or rows and columns, in the middle of k-space that are complete.
+        low_resolution: share of simulations that sample the centre of k-space alone, by the factors above.
 
     Raises:
-        ValueError: if sizes are odd, or a range is not one of positive numbers.
+        ValueError: if sizes are odd, a range is not one of positive numbers, or the share is not one.
     """
 
     name: ClassVar[str] = "accelerated_mr"
@@ -59,6 +61,7 @@ class AcceleratedMR(InverseProblem):
         factors: Sequence[float] = (2.0, 8.0),
         noise_sd: Sequence[float] = (0.005, 0.05),
         centre: int = 4,
+        low_resolution: float = 0.0,
     ) -> None:
         if images is None and spectrum is None:
             raise ValueError(
@@ -73,6 +76,9 @@ class AcceleratedMR(InverseProblem):
             )
         self.factors = _range("factors", factors, 1.0)
         self.noise_sd = _range("noise_sd", noise_sd, 0.0)
+        self.low_resolution = float(low_resolution)
+        if not 0 <= self.low_resolution <= 1:
+            raise ValueError(f"low_resolution = {low_resolution}; give a share between 0 and 1.")
         places = [f"{i + 1} {j + 1}" for i in range(self.size[0]) for j in range(self.size[1])]
         each = [f"coil {c + 1} {part}" for c in range(self.coils) for part in ("real", "imaginary")]
         context = [
@@ -96,16 +102,19 @@ class AcceleratedMR(InverseProblem):
         return ImagePrior(self.images, self.spectrum)
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw masks by lines and by points, sensitivities and levels of noise, ``(n, K)``."""
+        """Draw masks by lines, by points and of the centre, sensitivities and levels of noise, ``(n, K)``."""
         factor, sd = (
             low * (high / low) ** torch.rand(n, generator=generator)
             for low, high in (self.factors, self.noise_sd)
         )
         is_lines = torch.rand(n, generator=generator) < 0.5
         mask = cartesian_mask(self.size, factor, is_lines, self.centre, generator)
-        return self.context_of(
-            Acquisition(mask, simulated_sensitivities(n, self.coils, self.size, generator), sd)
-        )
+        sensitivities = simulated_sensitivities(n, self.coils, self.size, generator)
+        if self.low_resolution:  # drawn last, so that all else of a seed stays
+            kept = torch.tensor(self.size) / factor.sqrt().unsqueeze(1)
+            is_low = torch.rand(n, 1, 1, generator=generator) < self.low_resolution
+            mask = torch.where(is_low, central_mask(self.size, kept), mask)
+        return self.context_of(Acquisition(mask, sensitivities, sd))
 
     def context_of(self, acquisition: Acquisition) -> Tensor:
         """Return acquisitions as context ``(N, K)``."""
@@ -230,7 +239,9 @@ class AcceleratedMR(InverseProblem):
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but the spectrum, and without images."""
-        return {
+        # Stores and checkpoints of problems without it know no such argument.
+        low = {"low_resolution": self.low_resolution} if self.low_resolution else {}
+        return low | {
             "images": None,
             "coils": self.coils,
             "factors": list(self.factors),

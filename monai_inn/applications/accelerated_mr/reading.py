@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from monai_inn.applications.accelerated_mr.acquisition import Acquisition
+from monai_inn.applications.accelerated_mr.acquisition import Acquisition, central_mask
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 
-__all__ = ["complete_centre", "observation_of", "sensitivities_of"]
+__all__ = ["complete_centre", "low_resolution_observation", "observation_of", "sensitivities_of"]
 
 _LEAST_CENTRE = 4  # samples: less tells no sensitivities
 _BRIGHT = 0.995  # quantile of the image above 0 that has the brightness 1, as in training
@@ -74,6 +75,52 @@ def observation_of(kspace: Tensor, mask: Tensor, problem: AcceleratedMR) -> tupl
     scale = float(rough[rough > 0.1 * rough.max()].quantile(_BRIGHT))
     made = Acquisition(made.mask, made.sensitivities, torch.tensor([noise_sd / scale]))
     return problem.row(made, kspace[None] / scale), scale
+
+
+def low_resolution_observation(
+    image: Tensor, noise_sd: float, problem: AcceleratedMR
+) -> tuple[Tensor, float]:
+    """Return a magnitude image of low resolution as an observation on a problem's finer grid.
+
+    The image is taken for the centre of the k-space of a real image, seen by coils of one sensitivity. Its
+    pixel ``(0, 0)`` has its middle where that of the finer grid has, as reconstructions from the centre of
+    the same k-space have.
+
+    Args:
+        image: brightness in any unit, of the whole field of view, ``(rows, columns)``.
+        noise_sd: standard deviation of its noise, same unit.
+        problem: the problem.
+
+    Returns:
+        The observation ``(1, C)``, and what a brightness of 1 is in the unit of ``image``.
+
+    Raises:
+        ValueError: if the sizes do not fit, or values are not finite, or all zero.
+    """
+    if image.ndim != 2 or any(
+        m > n or m < _LEAST_CENTRE for m, n in zip(image.shape, problem.size, strict=True)
+    ):
+        raise ValueError(
+            f"an image of shape {tuple(image.shape)}; give rows and columns from {_LEAST_CENTRE} each up to "
+            f"{problem.size}, those of the problem."
+        )
+    if not bool(image.isfinite().all()) or not bool((image > 0).any()) or not 0 < noise_sd < math.inf:
+        raise ValueError(
+            f"an image with NaN, infinity or zeros alone, or noise_sd = {noise_sd}; give finite brightness "
+            "and a positive level of noise."
+        )
+    scale = float(image[image > 0.1 * image.max()].quantile(_BRIGHT))
+    kept = torch.tensor([image.shape])
+    # Brightness stays: a transform of norm "ortho" grows with the root of the number of pixels.
+    finer = math.sqrt(math.prod(problem.size) / image.numel())
+    mask = central_mask(problem.size, kept)[0]
+    kspace = torch.zeros(problem.size, dtype=torch.complex64)
+    inside = central_mask(image.shape, kept)[0] > 0
+    kspace[mask > 0] = finer / scale * torch.fft.fft2(image.float(), norm="ortho")[inside]
+    coils = (1, problem.coils, *problem.size)
+    even = torch.full(coils, 1 / math.sqrt(problem.coils), dtype=torch.complex64)
+    made = Acquisition(mask[None], even, torch.tensor([finer * noise_sd / scale]))
+    return problem.row(made, kspace.expand(coils) * even), scale
 
 
 def complete_centre(mask: Tensor) -> Tensor:
