@@ -30,6 +30,7 @@ from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import ImageFlow
+from monai_inn.problems.stationary import filtered
 from monai_inn.training import Recipe
 
 SIZE, BINNED = (64, 64), 2  # pixels of 3 mm
@@ -60,7 +61,7 @@ def samplers(fitted: FittedPosterior | None, problem: AcceleratedMR) -> dict[str
         )
         return torch.stack(
             [
-                mean + gaussian.agreeing(acquisition, gaussian.filtered(w, root), problem.spectrum, generator)
+                mean + gaussian.agreeing(acquisition, filtered(w, root), problem.spectrum, generator)
                 for w in white
             ]
         )

@@ -75,7 +75,7 @@ def report(problem: InverseProblem, steps: int, seed: int) -> None:
             ratios(samples, frequency_variance(problem.posterior_covariance, problem.side))
             wedge(samples, problem)
         else:
-            ratios(flow(seen[:1]).sample((_SAMPLES,))[:, 0].double(), exact.spectrum)
+            ratios(flow(seen[:1]).sample((_SAMPLES,))[:, 0].double(), exact.spectrum[0])
         speed(flow(seen[:1]), flow)
 
 

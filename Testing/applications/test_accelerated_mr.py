@@ -19,6 +19,7 @@ from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.networks import ImageFlow
+from monai_inn.problems.stationary import filtered
 from monai_inn.training import Recipe
 
 SIZE = (8, 8)
@@ -59,7 +60,7 @@ def dense(made: Acquisition, prior: Tensor) -> tuple[Tensor, Tensor]:
     images = torch.eye(unknown, dtype=torch.float64).view(unknown, 2, *size)
     first = Acquisition(made.mask[:1], made.sensitivities[:1], made.noise_sd[:1])
     measured = torch.view_as_real(first.forward(gaussian.as_complex(images))).flatten(1).T
-    covariance = gaussian.filtered(images, prior).flatten(1)
+    covariance = filtered(images, prior).flatten(1)
     precision = torch.linalg.inv(covariance) + measured.T @ measured / made.noise_sd[0] ** 2
     posterior = torch.linalg.inv(precision)
     return posterior, posterior @ measured.T / made.noise_sd[0] ** 2
@@ -136,7 +137,7 @@ def test_agreeing_makes_draws_of_the_posterior_and_keeps_them() -> None:
     )
     generator = torch.Generator().manual_seed(5)
     white = torch.randn(number, 2, *SIZE, dtype=torch.float64, generator=generator)
-    first = gaussian.agreeing(whole, gaussian.filtered(white, prior.sqrt()), prior, generator)
+    first = gaussian.agreeing(whole, filtered(white, prior.sqrt()), prior, generator)
     covariance, _ = dense(made, prior)
     root = torch.linalg.cholesky((covariance + covariance.T) / 2)
     exact_draws = (torch.randn(number, 128, dtype=torch.float64, generator=generator) @ root.T).view_as(white)
@@ -312,7 +313,7 @@ def test_a_low_resolution_image_has_the_posterior_of_dense_matrices(coils: int) 
     prior = spectrum(size).float()
     problem = AcceleratedMR(None, prior, coils)
     generator = torch.Generator().manual_seed(11)
-    fine = gaussian.filtered(torch.randn(1, 2, *size, generator=generator), prior.sqrt())[0, 0] + 5.0
+    fine = filtered(torch.randn(1, 2, *size, generator=generator), prior.sqrt())[0, 0] + 5.0
     pixels = torch.eye(256, dtype=torch.float64).view(-1, *size)
     spectra = torch.fft.fft2(pixels)
     inside = [torch.fft.fftfreq(n, 1 / n).abs() < m / 2 for n, m in zip(size, low, strict=True)]
@@ -326,7 +327,7 @@ def test_a_low_resolution_image_has_the_posterior_of_dense_matrices(coils: int) 
     assert bool(problem.is_valid(y).all())
     acquisition = problem.acquisition(y[:, problem.observation.num_values :])
     mean = gaussian.posterior_mean(acquisition, problem.kspace(y), prior)[0, 0] * scale
-    covariance = gaussian.filtered(pixels.unsqueeze(1), prior[:1].double()).flatten(1) * scale**2
+    covariance = filtered(pixels.unsqueeze(1), prior[:1].double()).flatten(1) * scale**2
     # Along the frequency that is left out, half of a pixel's, the scan says nothing.
     said = scan @ torch.linalg.pinv(scan)
     seen = scan @ covariance @ scan.T + sd**2 * torch.eye(len(scan), dtype=torch.float64)

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from monai_inn.problems import Observation, Parameter
+from monai_inn.problems import Observation, Parameter, stationary
 from monai_inn.problems.base import Prior, SampleShape
 from monai_inn.problems.known import WhiteNoise, check_positive
 from monai_inn.problems.parameters import pixel_parameters
+from monai_inn.problems.stationary import StationaryNormal
 
 __all__ = [
     "GaussianField",
     "LesionField",
     "LesionPosterior",
-    "StationaryNormal",
     "falling_power",
     "filtered",
     "squared_waves",
@@ -26,35 +26,6 @@ __all__ = [
 
 _CORNER = 3.0  # waves across the image from which on power falls
 _FALL = 1.5
-
-
-class StationaryNormal(Prior):
-    """Gaussian density of square images, the same at every place up to its mean; event shape ``(D,)``.
-
-    Args:
-        mean: mean images, flattened, ``(*batch, D)``.
-        spectrum: variance of each frequency of the discrete Fourier transform of norm ``"ortho"``,
-            ``(side, side)``, float64.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
-
-    def __init__(self, mean: Tensor, spectrum: Tensor) -> None:
-        self.mean_image, self.spectrum = mean, spectrum
-        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
-
-    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
-        """Draw images ``(*sample_shape, *batch, D)``."""
-        shape = (*sample_shape, *self.batch_shape, *self.event_shape)
-        white = torch.randn(shape, generator=generator, dtype=self.mean_image.dtype)
-        return self.mean_image + filtered(white.to(self.mean_image), self.spectrum.sqrt())
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats of images ``(…, D)``, shape ``(…)``."""
-        white = filtered(value - self.mean_image, self.spectrum.rsqrt())
-        constant = 0.5 * float(self.spectrum.log().sum()) + 0.5 * value.shape[-1] * math.log(2 * math.pi)
-        return -0.5 * white.square().sum(-1) - constant
 
 
 def squared_waves(side: int) -> Tensor:
@@ -69,11 +40,9 @@ def falling_power(side: int) -> Tensor:
     return power / power.mean()
 
 
-def filtered(images: Tensor, response: Tensor) -> Tensor:
+def filtered(rows: Tensor, response: Tensor) -> Tensor:
     """Return images ``(…, D)`` with each frequency multiplied by a real response ``(side, side)``."""
-    square = images.unflatten(-1, response.shape)
-    values = torch.fft.fft2(square, norm="ortho") * response.to(square)
-    return torch.fft.ifft2(values, norm="ortho").real.flatten(-2)
+    return stationary.filtered(rows.unflatten(-1, response.shape), response).flatten(-2)
 
 
 class GaussianField(WhiteNoise):
@@ -107,7 +76,7 @@ class GaussianField(WhiteNoise):
     @property
     def prior(self) -> Distribution:
         """Density of the field, ``(D,)``."""
-        return StationaryNormal(torch.zeros(self.side**2), self.spectrum)
+        return StationaryNormal(torch.zeros(self.side**2), self.spectrum[None])
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return the blurred images ``(…, D)`` of fields ``(…, D)``."""
@@ -117,7 +86,7 @@ class GaussianField(WhiteNoise):
         """Return the exact posterior of observations ``(…, D)``."""
         variance = self.blur**2 * self.spectrum + self.noise_sd**2
         mean = filtered(y, self.blur * self.spectrum / variance)
-        return StationaryNormal(mean, self.spectrum * self.noise_sd**2 / variance)
+        return StationaryNormal(mean, (self.spectrum * self.noise_sd**2 / variance)[None])
 
 
 class LesionField(GaussianField):

@@ -13,7 +13,8 @@ from torch.distributions import Distribution, MultivariateNormal
 from monai_inn.problems import Observation
 from monai_inn.problems.known import WhiteNoise, check_positive
 from monai_inn.problems.parameters import pixel_parameters
-from monai_inn.testproblems.fields import StationaryNormal, falling_power, filtered
+from monai_inn.problems.stationary import StationaryNormal
+from monai_inn.testproblems.fields import falling_power, filtered
 
 __all__ = ["DiscCT"]
 
@@ -67,7 +68,7 @@ class DiscCT(WhiteNoise):
     @property
     def prior(self) -> Distribution:
         """Density of the image, ``(D,)``."""
-        return StationaryNormal(self.disc.float(), self.spectrum)
+        return StationaryNormal(self.disc.float(), self.spectrum[None])
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return the projections ``(…, angles · side)`` of images ``(…, D)``."""

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.accelerated_mr.acquisition import Acquisition
+from monai_inn.problems.stationary import filtered
 
 __all__ = [
     "agreeing",
     "as_channels",
     "as_complex",
-    "filtered",
     "posterior_mean",
     "posterior_spectrum",
     "solve",
@@ -128,12 +128,6 @@ def solve(acquisition: Acquisition, right: Tensor, prior: Tensor, left: float | 
         power, before = _dot(residual, preconditioned), power
         direction = preconditioned + power / before.clamp_min(torch.finfo(right.dtype).tiny) * direction
     return solution
-
-
-def filtered(image: Tensor, response: Tensor) -> Tensor:
-    """Return images ``(N, 2, …)`` with each frequency multiplied by a real, even response ``(2, …)``."""
-    values = torch.fft.fft2(image, norm="ortho") * response
-    return torch.fft.ifft2(values, norm="ortho").real
 
 
 def _applied(spectrum: Tensor, image: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from monai_inn.applications.accelerated_mr.acquisition import smooth_phase
-from monai_inn.applications.accelerated_mr.gaussian import filtered
 from monai_inn.problems.base import Prior, SampleShape
 from monai_inn.reading.volumes import load_nifti
 
@@ -33,48 +31,41 @@ class ImagePrior(Prior):
     """Images of real and imaginary part; event shape ``(D,)``, both parts of a pixel beside each other.
 
     Draws are images of the given magnitudes, flipped, shifted, brighter or darker, with a small smooth phase.
-    Without magnitudes they are the stationary Gaussian of the spectrum.
 
     Args:
-        magnitudes: images of brightness about 0 to 1, ``(n, *size)``, or ``None``.
-        spectrum: of real and imaginary part, ``(2, *size)``; that of draws if not given.
+        magnitudes: images of brightness about 0 to 1, ``(n, *size)``.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
 
-    def __init__(self, magnitudes: Tensor | None, spectrum: Tensor | None = None) -> None:
+    def __init__(self, magnitudes: Tensor) -> None:
         self.magnitudes = magnitudes
-        if spectrum is None:
-            spectrum = self._estimated()
-        self.spectrum = spectrum
-        super().__init__(torch.Size(), torch.Size([spectrum.numel()]), validate_args=False)
+        super().__init__(torch.Size(), torch.Size([2 * magnitudes[0].numel()]), validate_args=False)
 
     def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw images ``(*sample_shape, D)``."""
         shape = torch.Size(sample_shape)
-        if self.magnitudes is None:
-            white = torch.randn(shape.numel(), *self.spectrum.shape, generator=generator)
-            channels = filtered(white, self.spectrum.sqrt())
-        else:
-            channels = self._changed(self.magnitudes, shape.numel(), generator)
+        channels = self._changed(shape.numel(), generator)
         return channels.movedim(1, -1).reshape(*shape, -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats of images ``(…, D)``, ``(…)``, of the stationary Gaussian.
+        """Refuse: there are only draws.
 
         Raises:
-            NotImplementedError: of magnitudes, which there are only draws of.
+            NotImplementedError: always.
         """
-        if self.magnitudes is not None:
-            raise NotImplementedError("of images that are drawn from others no density is known.")
-        channels = value.unflatten(-1, (*self.spectrum.shape[1:], 2)).movedim(-1, -3)
-        white = filtered(channels, self.spectrum.rsqrt()).flatten(-3)
-        constant = self.spectrum.log().sum() + value.shape[-1] * math.log(2 * math.pi)
-        return -0.5 * (white.square().sum(-1) + constant.to(white))
+        raise NotImplementedError("of images that are drawn from others no density is known.")
 
-    def _changed(self, magnitudes: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-        size = magnitudes.shape[1:]
+    def spectrum(self) -> Tensor:
+        """Return the mean power of draws, the same at ``k`` and ``−k``, of real and imaginary part."""
+        draws = self._changed(1024, torch.Generator().manual_seed(0))
+        power = torch.fft.fft2(draws.double(), norm="ortho").abs().square().mean(0)
+        power = (power + power.flip(1, 2).roll((1, 1), (1, 2))) / 2
+        return power.clamp_min(_LEAST_POWER * float(power.mean())).float()
+
+    def _changed(self, n: int, generator: torch.Generator | None) -> Tensor:
+        magnitudes, size = self.magnitudes, self.magnitudes.shape[1:]
         images = magnitudes[torch.randint(len(magnitudes), (n,), generator=generator)]
         for axis in (1, 2):
             is_flipped = torch.rand(n, 1, 1, generator=generator) < 0.5
@@ -87,14 +78,6 @@ class ImagePrior(Prior):
         gain = low + (high - low) * torch.rand(n, 1, 1, generator=generator)
         image = torch.polar(images * gain, smooth_phase((n,), size, _PHASE_RAD, generator))
         return torch.stack([image.real, image.imag], 1)
-
-    def _estimated(self) -> Tensor:
-        """Mean power of draws, the same at ``k`` and ``−k``."""
-        assert self.magnitudes is not None
-        draws = self._changed(self.magnitudes, 1024, torch.Generator().manual_seed(0))
-        power = torch.fft.fft2(draws.double(), norm="ortho").abs().square().mean(0)
-        power = (power + power.flip(1, 2).roll((1, 1), (1, 2))) / 2
-        return power.clamp_min(_LEAST_POWER * float(power.mean())).float()
 
 
 def read_slices(paths: Iterable[str | PathLike[str]], size: Sequence[int], binned: int = 1) -> Tensor:

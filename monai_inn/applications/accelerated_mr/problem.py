@@ -19,7 +19,9 @@ from monai_inn.applications.accelerated_mr.acquisition import (
 from monai_inn.applications.accelerated_mr.application import MRApplication
 from monai_inn.applications.accelerated_mr.images import ImagePrior
 from monai_inn.problems import InverseProblem, Observation
+from monai_inn.problems.base import Prior
 from monai_inn.problems.parameters import pixel_parameters
+from monai_inn.problems.stationary import StationaryNormal
 
 __all__ = ["AcceleratedMR"]
 
@@ -63,12 +65,12 @@ class AcceleratedMR(InverseProblem):
         centre: int = 4,
         low_resolution: float = 0.0,
     ) -> None:
-        if images is None and spectrum is None:
+        if spectrum is None and images is None:
             raise ValueError(
                 "accelerated MR needs images to learn from, or their spectrum; give one of them."
             )
         self.images, self.coils, self.centre = images, int(coils), int(centre)
-        self.spectrum = ImagePrior(images, spectrum).spectrum
+        self.spectrum = ImagePrior(images).spectrum() if spectrum is None else spectrum
         self.size = tuple(self.spectrum.shape[1:])
         if any(n % 2 for n in self.size) or self.coils < 1:
             raise ValueError(
@@ -97,9 +99,11 @@ class AcceleratedMR(InverseProblem):
         return MRApplication(self)
 
     @property
-    def prior(self) -> ImagePrior:
+    def prior(self) -> Prior:
         """Images of brains, or the stationary Gaussian of their spectrum."""
-        return ImagePrior(self.images, self.spectrum)
+        if self.images is None:
+            return StationaryNormal(torch.zeros(self.spectrum.numel()), self.spectrum)
+        return ImagePrior(self.images)
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw masks by lines, by points and of the centre, sensitivities and levels of noise, ``(n, K)``."""
