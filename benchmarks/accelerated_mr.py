@@ -245,7 +245,7 @@ def picture(test: AcceleratedMR, fitted: FittedPosterior | None, folder: Path, t
             axes[i, j].imshow(image, cmap="magma" if j == 5 else "gray", vmin=0, vmax=high)
             axes[i, j].set(xticks=[], yticks=[])
             axes[i, j].set_title(
-                names[j] + (f", up to {high / top:.0%} of white" if j == 5 else ""), fontsize=9
+                names[j] + (f" (0 to {high / top:.0%} of white)" if j == 5 else ""), fontsize=9
             )
         axes[i, 0].set_ylabel(title, fontsize=9)
     error = float((magnitude[:, 0].mean(0) - truth)[truth > BRAIN].square().mean().sqrt())

@@ -84,7 +84,13 @@ def _groups(problem: InverseProblem) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for column, parameter in enumerate(problem.parameters):
         groups.setdefault(parameter.field or parameter.name, []).append(column)
-    return {name: columns[:: -(-len(columns) // _PIXELS)] for name, columns in groups.items()}
+    return {name: [columns[i] for i in _some(len(columns))] for name, columns in groups.items()}
+
+
+def _some(n: int) -> list[int]:
+    """Some of ``n`` pixels all over an image: every so many would be those of a few of its columns."""
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return sorted(shuffled[:_PIXELS].tolist())
 
 
 def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
