@@ -166,13 +166,13 @@ RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]]
         contrast_translation,
         {"flow": {"coupling": "affine"}, "density": {"members": 2}},
         Recipe(
-            num_simulations=1_024,
+            num_simulations=6_144,
             batch_size=64,
-            posterior_steps=1_500,
+            posterior_steps=1_200,
             density_steps=100,
             held_out=96,
             guard=100,
-            measured=40,
+            measured=128,
         ),
     ),
 }

@@ -26,7 +26,6 @@ from monai_inn.training import Recipe
 
 PATIENTS = ("07", "19", "26")
 INTERVAL, SAMPLES = 0.9, 48
-NETWORK = {"flow": {"levels": 3, "num_blocks": 2, "hidden_channels": 24, "features": [8, 16, 32, 32, 32]}}
 
 
 def files(folder: Path, patient: str, contrasts: Sequence[str]) -> dict[str, Path]:
@@ -42,9 +41,8 @@ def problem_of(folder: Path, given: Sequence[str], target: str, held_out: str) -
 
 def trained(problem: ContrastTranslation, steps: int, seed: int = 0) -> FittedPosterior:
     """Train by steps, not by minutes, so that other work on the machine changes nothing."""
-    recipe = Recipe(1024, steps, 100, measured=40, held_out=24, guard=100, batch_size=64)
-    options: dict[str, Any] = {"members": 2, "coupling": "affine", "network": NETWORK}
-    return monai_inn.fit(problem, recipe=recipe, seed=seed, **options)
+    recipe = Recipe(6144, steps, 100, measured=40, held_out=96, guard=100, batch_size=64)
+    return monai_inn.fit(problem, recipe=recipe, seed=seed, members=2, coupling="affine")
 
 
 def measured(fitted: FittedPosterior, folder: Path, patient: str, every: int = 4) -> dict[str, Any]:
@@ -74,7 +72,7 @@ def main() -> None:
     parser.add_argument("--given", default="t1,t2")
     parser.add_argument("--target", default="flair")
     parser.add_argument("--held-out", default="26")
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--bundle", type=Path, help="measure this one; written if it does not exist")
     parser.add_argument("--other", help="patient that --other-bundle did not see")
     parser.add_argument("--other-bundle", type=Path, help="bundle whose spread on that patient is taken over")

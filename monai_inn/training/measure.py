@@ -58,14 +58,15 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     samples, latent = torch.cat(draws, 1), problem.space.to_latent(theta)[:, watched]
     uniformity = sbc_uniformity(sbc_ranks(samples, latent), count)
     error = calibration_error(samples, latent)
-    contraction = 1 - samples.var(0).mean(0) / latent.var(0)
+    spread = samples.var(0).mean(0), latent.var(0)
     per_parameter = {}
     for name, columns in groups.items():
         at = [watched.index(column) for column in columns]
         per_parameter[name] = {
             "calibration_error": round(float(error[at].mean()), 5),
             "sbc_p": float(uniformity.p_value[at].median()),
-            "contraction": round(float(contraction[at].mean()), 4),
+            # Of all pixels together: some, of the background, may be the same in all images.
+            "contraction": round(1 - float(spread[0][at].sum() / spread[1][at].sum()), 4),
         }
     some = theta[:_INFORMATION_CASES], y[:_INFORMATION_CASES]
     gain = information_gain(fitted, simulations=some, samples=_INFORMATION_DRAWS, seed=seed)

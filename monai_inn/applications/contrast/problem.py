@@ -57,6 +57,7 @@ class ContrastTranslation(InverseProblem):
 
     name: ClassVar[str] = "contrast_translation"
     can_simulate = False
+    flow = {"num_blocks": 3, "hidden_channels": 48, "features": (16, 16, 32, 64, 64)}  # noqa: RUF012
 
     def __init__(
         self,
