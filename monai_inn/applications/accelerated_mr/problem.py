@@ -66,12 +66,14 @@ class AcceleratedMR(InverseProblem):
         centre: int = 4,
         low_resolution: float = 0.0,
     ) -> None:
-        if spectrum is None and images is None:
-            raise ValueError(
-                "accelerated MR needs images to learn from, or their spectrum; give one of them."
-            )
+        if spectrum is None:
+            if images is None:
+                raise ValueError(
+                    "accelerated MR needs images to learn from, or their spectrum; give one of them."
+                )
+            spectrum = ImagePrior(images).spectrum()
         self.images, self.coils, self.centre = images, int(coils), int(centre)
-        self.spectrum = ImagePrior(images).spectrum() if spectrum is None else spectrum
+        self.spectrum = spectrum
         self.size = tuple(self.spectrum.shape[1:])
         if any(n % 2 for n in self.size) or self.coils < 1:
             raise ValueError(
