@@ -97,7 +97,7 @@ def test_two_series_are_refused(tmp_path):
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(BadFileError, match="holds no DICOM image"):
+    with pytest.raises(BadFileError, match="is a folder, expected a CT as NIfTI, NRRD, MetaImage or DICOM"):
         read_ct(tmp_path)
 
 

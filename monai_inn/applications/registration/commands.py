@@ -192,14 +192,11 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
 def _kind(source: Path) -> str:
     """What stands in the place of a bundle; a folder of DICOM files is a CT."""
     from monai_inn.applications.registration.results.schema import PATIENT
-    from monai_inn.reading.dicom import is_dicom
+    from monai_inn.reading.dicom import is_series
 
-    if source.is_file():
-        return "a CT"
     if (source / PATIENT).is_file():
         return "a patient"
-    files = (path for path in source.iterdir() if path.is_file()) if source.is_dir() else ()
-    return "a CT" if any(is_dicom(path) for path in files) else "a bundle"
+    return "a CT" if source.is_file() or is_series(source) else "a bundle"
 
 
 def _register_to(bundle: str, **options: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.raycasting import Materials
 from monai_inn.files import BadFileError, require_file
+from monai_inn.reading.dicom import is_series
 from monai_inn.reading.limits import check_affine, import_library
 from monai_inn.reading.series_volumes import load_series
 from monai_inn.reading.volumes import LPS_TO_RAS, load_itk, load_nifti, scaled
@@ -75,7 +76,7 @@ def read_volume(path: str | PathLike[str], kind: str) -> tuple[np.ndarray, np.nd
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or not an image.
     """
-    if Path(path).is_dir():
+    if is_series(Path(path)):
         return load_series(Path(path))
     file = require_file(path, kind)
     try:
