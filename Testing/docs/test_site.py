@@ -50,7 +50,7 @@ def test_pages_are_not_too_long_to_read(page):
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial_runs_where_there_is_no_checkout(tutorial, tmp_path):
     cells = re.findall(r"```\{code-cell\}\n(.*?)```", tutorial.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(cells) > 3
+    assert len(cells) > 2
     (tmp_path / "cells.py").write_text("\n".join(cells), encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True,
