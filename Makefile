@@ -4,7 +4,7 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 # What the tests of the Slicer module and of the viewer draw with; without it they are skipped and say so.
 DRAWING := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri
-.PHONY: help demo test suite lint slow fuzz benchmarks screenshots
+.PHONY: help demo test suite lint docs package slow fuzz benchmarks screenshots
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -35,6 +35,16 @@ lint: .venv/.ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+docs: .venv/.ready  ## this documentation as a site, with the tutorials run → build/html
+	$(PY) -m sphinx -q -W --keep-going docs build/html
+
+package: .venv/.ready  ## sdist and wheel, checked → dist/
+	rm -rf build/lib build/bdist* dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
+	$(PY) -m check_wheel_contents dist/*.whl
+	$(PY) -m pip_audit --skip-editable
 
 slow: .venv/.ready  ## the trainings that take minutes
 	$(PY) -m pytest -q -m slow

@@ -16,7 +16,7 @@ LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 def test_links_between_documents_lead_to_files():
     broken = [
         f"{page.relative_to(ROOT)}: {link}"
-        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
         for link in LINK.findall(page.read_text(encoding="utf-8"))
         if "://" not in link and not (page.parent / link).exists()
     ]

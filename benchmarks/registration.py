@@ -2,7 +2,7 @@
 
 For each CT: three vertebrae, 32 x 32 pixels, two or three free angles, independent noise. The exact posterior
 is a grid of 2 degrees. Beside it multi-start registration by image similarity, on the same X-rays. `--cts` is
-a folder with the CTs of `CASES`; see `docs/registration.md` for where they come from.
+a folder with the CTs of `CASES`; see `docs/registration_results.md` for where they come from.
 """
 
 from __future__ import annotations

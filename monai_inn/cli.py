@@ -6,6 +6,8 @@ import argparse
 import importlib
 import itertools
 import json
+import os
+import shlex
 import signal
 import sys
 import traceback
@@ -34,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # a process of its own; schedulers and containers end it by SIGTERM
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     argv = sys.argv[1:] if argv is None else argv
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     arguments = _parser(argv).parse_args(argv)
     try:
         result: dict[str, Any] = arguments.run(arguments)
@@ -53,6 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _say(plain.with_warnings(words(result), result), sys.stdout)
     return _FAILED if "cohort" in result and result["cohort"]["failed"] else 0
+
+
+def _complete() -> None:
+    """Answer the shell, which has called because somebody has pressed the tabulator key, and leave."""
+    import argcomplete
+
+    written = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    argcomplete.autocomplete(_parser(shlex.split(written, posix=False)[1:]))
 
 
 def _say(text: str, stream: TextIO) -> None:
@@ -98,6 +110,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         run: Callable[[argparse.Namespace], dict[str, Any]],
         text: str,
         words: Callable[[Mapping[str, Any]], str],
+        is_random: bool = True,
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run, words=words)
@@ -107,7 +120,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             action="store_true",
             help="report progress as lines `PROGRESS SHARE WHAT` on standard error, for programs",
         )
-        sub.add_argument("--seed", type=_seed, default=0, help="seed of everything random (0)")
+        if is_random:
+            sub.add_argument("--seed", type=_seed, default=0, help="seed of everything random (0)")
         return sub
 
     verb(
@@ -115,6 +129,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         verbs.problems,
         "list the inverse problems, their parameters and units, and shipped bundles",
         plain.problems,
+        is_random=False,
     )
 
     sub = verb(
@@ -122,6 +137,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         verbs.bundles,
         "list the shipped bundles and those in folders, for whom and how good",
         plain.bundles,
+        is_random=False,
     )
     sub.add_argument("folders", nargs="*", metavar="FOLDER", help="bundle, or folder that holds bundles")
 
@@ -181,9 +197,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="write N equally likely quantiles of each pixel too",
     )  # fmt: skip
 
-    sub = verb(
-        "ood", verbs.ood, "only the trust maps of an image: WAIC, p-value, untrusted pixels", plain.maps
-    )
+    text = "only the trust maps of an image: WAIC, p-value, untrusted pixels"
+    sub = verb("ood", verbs.ood, text, plain.maps, is_random=False)
     _add_image(sub)
 
     sub = verb(
@@ -214,6 +229,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         dest="recalibrated",
         metavar="BUNDLE",
         help="write a repaired copy of the bundle here",
+    )
+    sub.add_argument(
+        "--pdf", dest="is_printed", action="store_true", help="write the page as PDF too, by Chromium"
     )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     add_many(sub, "source")
@@ -260,11 +278,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         verbs.convert,
         "write an image of any format as NRRD, which 3D Slicer reads",
         plain.converted,
+        is_random=False,
     )
     sub.add_argument("image", metavar="IMAGE", help="ENVI, TIFF, NIfTI, NRRD, NPZ, PNG or JPEG image")
     sub.add_argument("-o", "--out", required=True, metavar="NRRD", help="file to write")
 
-    sub = verb("view", verbs.view, "show a result in the browser", plain.viewed)
+    sub = verb("view", verbs.view, "show a result in the browser", plain.viewed, is_random=False)
     sub.add_argument("folder", metavar="OUT", help="folder that `infer` or another verb wrote")
     sub.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
     sub.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -274,11 +293,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         verbs.export,
         "write a result of `infer` as tables, a page for the record, or DICOM",
         plain.export,
+        is_random=False,
     )
     sub.add_argument("folder", metavar="FOLDER", help="folder that `infer` wrote")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument(
-        "--format", action="append", default=[], choices=("nifti", "csv", "html", "dicom"),
+        "--format", action="append", default=[], choices=("nifti", "csv", "html", "pdf", "dicom"),
         help="what to write; may be repeated (nifti, csv and html)",
     )  # fmt: skip
     sub.add_argument(

@@ -56,7 +56,8 @@ def viewed(result: Mapping[str, Any]) -> str:
 
 def demo(result: Mapping[str, Any]) -> str:
     """Return what ``demo`` made."""
-    return "\n".join([*result["notes"], "", "Pictures:", *result["pictures"]])
+    lines = [*result["notes"], "", "Pictures:", *result["pictures"], "", "Next, in the browser:"]
+    return "\n".join([*lines, *(f"  monai-inn view {shlex.quote(folder)}" for folder in result["folders"])])
 
 
 def fit(result: Mapping[str, Any]) -> str:
@@ -112,23 +113,30 @@ def _counted(words: Sequence[str]) -> str:
 
 
 def problems(result: Mapping[str, Any]) -> str:
-    """Return the problems, their parameters and units."""
+    """Return the problems, their parameters in words and units."""
     lines = []
     for name, problem in result["problems"].items():
         lines += [f"{name}: {problem['description']}"]
         if problem["needs"]:
             lines += [f"    needs: {', '.join(problem['needs'])}"]
         for row in problem["parameters"]:
-            low, high = row["low"], row["high"]
-            if low is None:
-                bounds = "unbounded"
-            else:
-                bounds = f"above {low:.4g}" if high is None else f"{low:.4g} to {high:.4g}"
             mark = "*" if row["target"] else " "
-            lines.append(f"  {mark} {row['name']:<13} {row['unit']:<5} {bounds:<20}{row['description']}")
+            lines.append(f"  {mark} {row['description'] or row['name']}: {_bounds(row)} ({row['name']})")
         lines += [f"    {what}: {', '.join(values)}" for what, values in problem["choices"].items()]
-    lines += ["", "* shown in maps; the others are inferred as well."]
-    return "\n".join([*lines, f"shipped bundles: {', '.join(result['bundles']) or 'none'}"])
+        lines.append("")
+    lines.append(
+        "* shown in maps; the others are inferred as well. In brackets: the name in files and options."
+    )
+    lines.append(f"Shipped bundles: {', '.join(result['bundles']) or 'none'}")
+    return "\n".join([*lines, "Next: monai-inn fit PROBLEM -o BUNDLE --minutes 10"])
+
+
+def _bounds(row: Mapping[str, Any]) -> str:
+    """Where a parameter lies, with its unit."""
+    low, high, unit = row["low"], row["high"], "" if row["unit"] == "1" else f" {row['unit']}"
+    if low is None:
+        return f"unbounded, in{unit}" if unit else "unbounded"
+    return f"above {low:.4g}{unit}" if high is None else f"{low:.4g} to {high:.4g}{unit}"
 
 
 def bundles(result: Mapping[str, Any]) -> str:
@@ -151,6 +159,8 @@ def bundles(result: Mapping[str, Any]) -> str:
 
 def maps(result: Mapping[str, Any]) -> str:
     """Return a summary of the maps of ``infer`` and ``ood``."""
+    from monai_inn.problems.parameters import labels
+
     summary, out = result["summary"], result["out"]
     untrusted = summary["share_untrusted"]
     lines = [
@@ -158,18 +168,21 @@ def maps(result: Mapping[str, Any]) -> str:
         f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them not explained",
         *(f"  {share:.1%} {reason}" for reason, share in summary.get("reasons", {}).items()),
     ]
+    words = labels((row["name"], row["description"]) for row in result["parameters"])
     for name, row in summary.get("trusted_pixels", {}).items():
         if row["median_of_medians"] is not None:
             unit = "" if row["unit"] == "1" else f" {row['unit']}"
             lines.append(
-                f"  {name}: {row['median_of_medians']:g}{unit}, interval width "
-                f"{row['median_interval_width']:g}{unit}"
+                f"  {words[name]}: {row['median_of_medians']:g}{unit}, interval width "
+                f"{row['median_interval_width']:g}{unit} (medians over the explained pixels)"
             )
     if summary.get("share_inadequate") is not None:
         lines.append(f"  the model does not fit {summary['share_inadequate']:.1%} of the others (p ≤ 0.05)")
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
-    return "\n".join([*lines, result["intended_use"]])
+    return "\n".join(
+        [*lines, f"Next, in the browser: monai-inn view {shlex.quote(out)}", result["intended_use"]]
+    )
 
 
 def cohort(result: Mapping[str, Any]) -> str:
@@ -199,7 +212,7 @@ def report(result: Mapping[str, Any]) -> str:
     if "recalibration" in result:
         about = result["recalibration"]
         lines.append(f"recalibration: {about['status']}; bundle: {about['bundle']}")
-    return "\n".join([*lines, f"report: {result['out']}/report.html"])
+    return "\n".join([*lines, f"report, to open in a browser: {result['out']}/report.html"])
 
 
 def compared(result: Mapping[str, Any]) -> str:

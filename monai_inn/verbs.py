@@ -166,7 +166,6 @@ def ood(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.reports import trust_image
 
     options = given(arguments)
-    del options["seed"]  # nothing in it is random
     if pattern_of(arguments) is not None:
         return _each_image(arguments, trust_image, options)
     return {"out": arguments.out} | trust_image(**options)
@@ -262,11 +261,9 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write a result in formats that others read."""
     from monai_inn.reports.exporting import DEFAULT_FORMATS, export_result
 
+    formats = arguments.format or DEFAULT_FORMATS
     return {"out": arguments.out} | export_result(
-        arguments.folder,
-        arguments.out,
-        formats=arguments.format or DEFAULT_FORMATS,
-        source=arguments.source,
+        arguments.folder, arguments.out, formats=formats, source=arguments.source
     )
 
 

@@ -81,8 +81,17 @@ def _commands(place: Path) -> list[Command]:
     """Verb, arguments, options that take a value, and inputs that may be damaged."""
     bundle, result, out = str(place / "bundle"), str(place / "result"), ["-o", str(place / "out")]
     image, poses = str(place / "image.npz"), str(place / "poses")
-    pixels = ("--false-alarm", "--shrink", "--mask", "--white", "--dark", "--device", "--seed")
-    drawn = ("--samples", "--interval", "--below", "--save-samples", "--save-quantiles", "--preview", "-o")
+    pixels = ("--false-alarm", "--shrink", "--mask", "--white", "--dark", "--device")
+    drawn = (
+        "--samples",
+        "--seed",
+        "--interval",
+        "--below",
+        "--save-samples",
+        "--save-quantiles",
+        "--preview",
+        "-o",
+    )
     metadata, weights = f"bundle/{METADATA}", f"bundle/{WEIGHTS}"
     of_bundle = (metadata, metadata, weights, weights, "bundle/models", "image.npz")
     of_result = ("result/result.json",) * 6 + tuple(

@@ -256,7 +256,7 @@ def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, mo
     monkeypatch.undo()
     assert mi.bundles.shipped()
     assert run("demo", "-o", tmp_path / "demo") == 0
-    for line in capsys.readouterr().out.partition("Pictures:\n")[2].split():
+    for line in capsys.readouterr().out.partition("Pictures:\n")[2].partition("\n\n")[0].split():
         assert Path(line).stat().st_size > 10_000
     # For the threshold and the posteriors of the viewer.
     below = {

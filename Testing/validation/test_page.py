@@ -3,14 +3,18 @@
 import json
 import math
 import re
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from known_cases import SEED
 
 from monai_inn.cli import main
+from monai_inn.metrics import ecdf_difference
 from monai_inn.problems import Parameter, labels
-from monai_inn.validation import Cases, write_report
+from monai_inn.reports import printing
+from monai_inn.validation import Cases, plots, write_report
 
 PARAMETERS = (
     Parameter("sao2", "1", 0, 1, "oxygen saturation of the blood"),
@@ -160,3 +164,47 @@ def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(gauss
     assert "<td>Component 1 of the hidden vector</td>" in page.split("<h2>Information</h2>")[1]
     assert "<td>targets together</td>" in page
     assert "<td>all parameters together</td>" not in page  # there are no nuisances
+
+
+def test_the_page_explains_its_words_and_says_how_to_cite_it(tmp_path):
+    source = {"kind": "simulations", "bundle": "b", "version": "0.2.0", "weights_sha256": "ab" * 32}
+    _, page = page_of(tmp_path, source)
+    text = " ".join(without_drawings(page).split())
+    assert "How to cite</th><td>monai_inn" in text
+    assert "bundle b 0.2.0, weights abababababab; seed 0" in text
+    words = re.findall(r"<dt>(.*?)</dt>", text)
+    for word in ("95 % interval", "Tolerance", "TARP", "Resimulation"):
+        assert word in words
+
+
+def test_a_report_of_four_parameters_is_printed_on_four_pages(tmp_path):
+    if not any(shutil.which(name) for name in printing._BROWSERS):
+        pytest.skip("no browser to print with")
+    page_of(tmp_path, {"kind": "files", "samples": "s.npz"}, count=4, is_printed=True)
+    pdf = (tmp_path / "report" / "report.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    assert 1 <= len(re.findall(rb"/Type /Page\b", pdf)) <= 4
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_no_words_of_a_drawing_are_cut_off(count, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "svg", lambda figure: shown.append(figure) or "")
+    ranks = torch.randint(0, 32, (count, 400), generator=torch.Generator().manual_seed(SEED))
+    counts = torch.stack([torch.bincount(row, minlength=32) for row in ranks])
+    plots.ecdf_plot(["Parameter"] * count, ecdf_difference(counts))
+    level, flat = np.linspace(0.1, 0.9, 9), np.zeros(9)
+    plots.coverage_plot(["Parameter"] * count, level, level[:, None].repeat(count, 1), flat, flat)
+    for figure in shown:
+        figure.draw_without_rendering()
+        box = figure.bbox
+        heads = [text for axis in figure.axes for text in (axis.title, axis.xaxis.label, axis.yaxis.label)]
+        heads += [text for text in (figure._supxlabel, figure._supylabel) if text is not None]
+        written = [text for text in heads if text.get_text() and text.get_visible()]
+        assert len(written) >= 3
+        for text in written:
+            place = text.get_window_extent()
+            assert box.x0 <= place.x0, text
+            assert box.y0 <= place.y0, text
+            assert place.x1 <= box.x1, text
+            assert place.y1 <= box.y1, text

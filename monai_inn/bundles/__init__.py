@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         BundleExporter,
         image_items,
         map_network,
+        sample_network,
     )
     from monai_inn.bundles.writing import save
 
@@ -23,6 +24,7 @@ __all__ = [
     "image_items",
     "load",
     "map_network",
+    "sample_network",
     "save",
     "shipped",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "image_items": "workflows",
     "load": "reading",
     "map_network": "workflows",
+    "sample_network": "workflows",
     "save": "writing",
     "shipped": "reading",
 }

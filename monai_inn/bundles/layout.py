@@ -47,9 +47,11 @@ _PIECE = 1 << 20
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 checksum of a file, read in pieces."""
+    """Return the hexadecimal SHA-256 checksum of a file, or of all files of a folder by name, in pieces."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if one.is_file():
+            with one.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
     return digest.hexdigest()

@@ -14,9 +14,9 @@ from monai_inn.bundles.reading import describe, find, load, making, problem_and_
 from monai_inn.drafts import replacing
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import MapNetwork
+    from monai_inn.inferers import MapNetwork, SampleNetwork
 
-__all__ = ["BundleEvaluator", "BundleExporter", "image_items", "map_network"]
+__all__ = ["BundleEvaluator", "BundleExporter", "image_items", "map_network", "sample_network"]
 
 _NO_BANDS = (".dat", ".img", ".raw", ".bsq", ".bil", ".bip")  # read through their header
 
@@ -52,6 +52,22 @@ def map_network(
         network = MapNetwork(problem, header["network"], samples, interval, false_alarm, seed)
         network.network.load_state_dict(weights)
     return network.eval()
+
+
+def sample_network(bundle: str | PathLike[str], samples: int = 64, seed: int = 0) -> SampleNetwork:
+    """Return a bundle's network of whole images as a module that gives posterior samples, weights loaded.
+
+    Args:
+        bundle: folder of the bundle.
+        samples: posterior samples of an image.
+        seed: seed of the latents.
+
+    Raises:
+        ValueError: as for ``load``.
+    """
+    from monai_inn.inferers import SampleNetwork
+
+    return SampleNetwork(load(bundle), samples, seed).eval()
 
 
 def image_items(path: str | PathLike[str]) -> list[dict[str, str]]:

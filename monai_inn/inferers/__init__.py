@@ -10,10 +10,16 @@ if TYPE_CHECKING:
     from monai_inn.inferers.fitted import FittedPosterior
     from monai_inn.inferers.map_network import MapNetwork
     from monai_inn.inferers.posterior import PosteriorInferer
+    from monai_inn.inferers.sample_network import SampleNetwork
 
-__all__ = ["FittedPosterior", "MapNetwork", "PosteriorInferer"]
+__all__ = ["FittedPosterior", "MapNetwork", "PosteriorInferer", "SampleNetwork"]
 
-_HOMES = {"FittedPosterior": "fitted", "MapNetwork": "map_network", "PosteriorInferer": "posterior"}
+_HOMES = {
+    "FittedPosterior": "fitted",
+    "MapNetwork": "map_network",
+    "PosteriorInferer": "posterior",
+    "SampleNetwork": "sample_network",
+}
 
 # The list of bundles needs their warnings alone, and training no images: neither waits for MONAI.
 __getattr__ = lazy_attributes(__name__, _HOMES)

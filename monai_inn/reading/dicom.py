@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError
 from monai_inn.reading.pictures import load_dicom
 
-__all__ = ["Frame", "Grid", "frame_grid", "frame_pixels", "frames_of", "is_dicom", "series_headers"]
+__all__ = [
+    "Frame",
+    "Grid",
+    "frame_grid",
+    "frame_pixels",
+    "frames_of",
+    "is_dicom",
+    "is_series",
+    "series_headers",
+]
 
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Rows", "Columns")
 _NAMED = 8  # of several series, in a message
@@ -28,6 +37,11 @@ def is_dicom(path: Path) -> bool:
     """Whether a file starts as DICOM files do: a preamble of 128 bytes and four letters."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def is_series(path: Path) -> bool:
+    """Whether a path is a folder with a DICOM file in it."""
+    return path.is_dir() and any(is_dicom(file) for file in path.iterdir() if file.is_file())
 
 
 def series_headers(source: str | PathLike[str]) -> list[tuple[Path, Any]]:

@@ -115,7 +115,7 @@ def run_demo(
         progress: called with the share that is done.
 
     Returns:
-        Notes, paths of the pictures and summaries, JSON-ready.
+        Notes, paths of the pictures and of the result folders, and summaries, JSON-ready.
 
     Raises:
         FileNotFoundError: if no bundle or no example is shipped.
@@ -134,5 +134,6 @@ def run_demo(
         "out": str(out),
         "notes": [entry.note for entry in shown],
         "pictures": [str(Path(out) / entry.name / name) for entry in shown for name in entry.pictures],
+        "folders": [str(Path(out) / entry.name) for entry in shown],
         "summaries": {entry.name: entry.summary for entry in shown},
     }

@@ -25,7 +25,7 @@ from monai_inn.reports.stored import StoredResult, read_stored
 __all__ = ["DEFAULT_FORMATS", "EXPORT", "FORMATS", "export_result", "summary_rows"]
 
 EXPORT = "export.json"
-FORMATS = ("nifti", "csv", "html", "dicom")
+FORMATS = ("nifti", "csv", "html", "pdf", "dicom")
 DEFAULT_FORMATS = ("nifti", "csv", "html")
 _COPIED = ("median", "interval_width", "probability_below", "ood", "adequacy", "valid")
 _NUMBER = "%.7g"  # float32 holds no more
@@ -37,7 +37,7 @@ def export_result(
     folder: str | PathLike[str],
     out: str | PathLike[str],
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = DEFAULT_FORMATS,
     source: str | PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Write a result of ``infer`` in formats that other programs and people read.
@@ -45,13 +45,14 @@ def export_result(
     ``nifti`` copies the maps, in the parameter's units, with their ``result.json`` into ``nifti/``: values of
     withheld pixels are in them, marked by ``ood.nii.gz``. ``csv`` writes ``summary.csv``, a row a parameter,
     and ``pixels.csv.gz``, a row a usable pixel; units are in the heads, positions are RAS millimetres.
-    ``html`` writes ``record.html``, one printable page. ``dicom`` writes objects into ``dicom/``, see
-    ``monai_inn.reports.dicom.maps``: no value of a withheld pixel is in them.
+    ``html`` writes ``record.html``, one printable page, and ``pdf`` that page printed by Chromium. ``dicom``
+    writes objects into ``dicom/``, see ``monai_inn.reports.dicom.maps``: no value of a withheld pixel is in
+    them.
 
     Args:
         folder: folder that ``infer`` wrote.
         out: folder to write; it has its record once it is complete. An older export in it is replaced.
-        formats: any of ``nifti``, ``csv``, ``html``, ``dicom``.
+        formats: any of ``nifti``, ``csv``, ``html``, ``pdf``, ``dicom``.
         source: folder of the DICOM series that the image came from; only for ``dicom``.
 
     Returns:
@@ -72,6 +73,7 @@ def export_result(
         "nifti": _write_nifti,
         "csv": _write_csv,
         "html": _write_page,
+        "pdf": _write_printed,
         "dicom": lambda draft, stored: _write_dicom(draft, stored, source),
     }
     with new_folder(out, EXPORT, "an export") as draft:
@@ -193,6 +195,18 @@ def _write_page(draft: Path, result: StoredResult) -> list[Entry]:
 
     (draft / "record.html").write_text(record_page(result, summary_rows(result)), encoding="utf-8")
     return [{"file": "record.html"}]
+
+
+def _write_printed(draft: Path, result: StoredResult) -> list[Entry]:
+    from monai_inn.reports.printing import print_page
+
+    page = draft / "record.html"
+    is_wanted = page.exists()
+    _write_page(draft, result)
+    print_page(page, draft / "record.pdf")
+    if not is_wanted:
+        page.unlink()
+    return [{"file": "record.pdf"}]
 
 
 def _write_dicom(draft: Path, result: StoredResult, source: str | PathLike[str] | None) -> list[Entry]:

@@ -35,6 +35,7 @@ def validate_source(
     recalibrated: str | None = None,
     device: str = "cpu",
     seed: int = 0,
+    is_printed: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """Validate a bundle on fresh simulations, or samples and truth from files, and write a report.
@@ -51,6 +52,7 @@ def validate_source(
         recalibrated: folder for a recalibrated copy of the bundle, see ``recalibrate``.
         device: where a bundle's network runs.
         seed: seed of simulations and samples.
+        is_printed: also write the page as PDF, see ``write_report``.
         progress: called with the share that is done.
 
     Returns:
@@ -99,6 +101,7 @@ def validate_source(
         tolerance=tolerance,
         mode_tolerance=mode_tolerance,
         seed=seed,
+        is_printed=is_printed,
         progress=lambda share: progress(started + (1 - started) * share),
     )
     report = report | {"warnings": warnings}

@@ -152,7 +152,7 @@ def _curves(
 def ecdf_plot(names: list[str], ecdf: EcdfDifference) -> str:
     """Draw the distribution function of the truth's ranks minus the uniform one, with its 95 % envelope."""
     z, difference, low, high = (np.asarray(v.cpu()) for v in ecdf[:4])
-    labels = ("rank of the truth among the samples, share of 1", "cumulative share − uniform, share of 1")
+    labels = ("rank of the truth among the samples, share of 1", "cumulative share\n− uniform, of 1")
     return _curves(names, z, low, high, *difference, labels=labels, end=1, linewidth=1.1, step="mid")
 
 

@@ -17,6 +17,7 @@ from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
 from monai_inn.problems import labels
 from monai_inn.reports.pages import rendered
+from monai_inn.reports.printing import browser, print_page
 from monai_inn.validation import plots
 from monai_inn.validation.assess import validate
 from monai_inn.validation.cases import Cases
@@ -107,8 +108,17 @@ def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         yield "Data", f"{cases} cases, {samples}"
         yield "Seed", f"{report['seed']}, of ties, bootstrap and reference points"
+    yield "How to cite", _citation(report)
     yield "Software", ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     yield "Made", _date(report)
+
+
+def _citation(report: dict[str, Any]) -> str:
+    source, version = report["source"], report["versions"]["monai_inn"]
+    cited = f"monai_inn {version} (CITATION.cff of its repository)"
+    if "bundle" in source:
+        cited += f", bundle {source['bundle']} {source['version']}, weights {source['weights_sha256'][:12]}"
+    return f"{cited}; seed {report['seed']}; the papers of the methods are named in docs/papers.md."
 
 
 def _date(report: dict[str, Any]) -> str:
@@ -132,7 +142,7 @@ def _coverage_plot(names: list[str], counts: Tensor) -> str:
     return plots.coverage_plot(names, level, curve.coverage.cpu().numpy(), low, high)
 
 
-REPORT, PAGE = "report.json", "report.html"
+REPORT, PAGE, PRINTED = "report.json", "report.html", "report.pdf"
 
 
 def write_report(
@@ -143,6 +153,7 @@ def write_report(
     tolerance: Tolerance | None = None,
     mode_tolerance: Mapping[str, float] | None = None,
     seed: int = 0,
+    is_printed: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """Validate cases and write ``report.json`` and ``report.html`` into a folder.
@@ -154,25 +165,30 @@ def write_report(
         tolerance: deviations that do not matter, see ``validate``.
         mode_tolerance: parameters whose modes are compared with the truth, see ``mode_figures``.
         seed: seed of everything random.
+        is_printed: also write ``report.pdf``, by a browser of the Chromium family.
         progress: called with the share that is done.
 
     Returns:
         The content of ``report.json``.
 
     Raises:
-        ValueError: if the folder exists and is not a report.
+        ValueError: if the folder exists and is not a report, or there is no browser to print with.
         OSError: if it cannot be written.
     """
     check_target(path, REPORT, "a report")
+    if is_printed:
+        browser()  # asked now, before the work begins
     report, figures = validate(
         cases, tolerance=tolerance, mode_tolerance=mode_tolerance, seed=seed, progress=progress
     )
     report["title"] = title
     check_report(report)
-    with new_folder(path, REPORT, "a report") as draft:
+    with new_folder(path, REPORT, "a report", (PRINTED,)) as draft:
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         (draft / REPORT).write_text(text + "\n", encoding="utf-8")
         (draft / PAGE).write_text(report_page(report, cases, figures), encoding="utf-8")
+        if is_printed:
+            print_page(draft / PAGE, draft / PRINTED)
     return report
 
 

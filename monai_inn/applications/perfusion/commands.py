@@ -38,11 +38,11 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the verb ``concentration``.
 
     Args:
-        verb: called with a name, what it runs, a line of help and what says its result in words; returns its
-            parser.
+        verb: called with a name, what it runs, a line of help, what says its result in words, and whether
+            anything in it is random; returns its parser.
     """
     text = "turn a dynamic MR series into concentrations of contrast agent with times and artery"
-    sub = verb("concentration", concentration, text, _in_words)
+    sub = verb("concentration", concentration, text, _in_words, is_random=False)
     sub.add_argument("series", metavar="SERIES",
                      help="4-D NIfTI with its JSON, folder of DICOM files, or one DICOM file")  # fmt: skip
     sub.add_argument("-o", "--out", required=True, metavar="NIFTI", help="file to write; a JSON goes with it")

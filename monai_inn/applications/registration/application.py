@@ -80,18 +80,28 @@ class XrayApplication(Application):
             "device": "@device",
             "seed": 0,
         }
+        # What MONAI's tools ask a bundle for; the evaluator reads and matches the X-ray itself.
+        asked = {
+            "network_def": {"_target_": "monai_inn.bundles.sample_network", "bundle": "@bundle_root"},
+            "dataset": {
+                "_target_": "monai.data.Dataset",
+                "data": {"_target_": "monai_inn.bundles.image_items", "path": "@dataset_dir"},
+            },
+            "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+        }
         return {
-            "inference": _config("eval", "registration", register),
-            "train": _config("retrained", "trainer", train),
+            "inference": _config("eval", "evaluator", register, asked),
+            "train": _config("retrained", "trainer", train, {}),
         }
 
 
-def _config(folder: str, name: str, workflow: dict[str, Any]) -> dict[str, Any]:
+def _config(folder: str, name: str, workflow: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "bundle_root": ".",
         "dataset_dir": "",
         "device": DEVICE,
         "output_dir": f"$@bundle_root + '/{folder}'",
+        **asked,
         name: workflow,
         "run": [f"$@{name}.run()"],
     }

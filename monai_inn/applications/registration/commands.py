@@ -19,12 +19,12 @@ def add(verb: Verb) -> None:
     """Add the verbs ``prepare``, ``register``, ``aim`` and ``views``.
 
     Args:
-        verb: called with a name, what it runs, a line of help and what says its result in words; returns its
-            parser.
+        verb: called with a name, what it runs, a line of help, what says its result in words, and whether
+            anything in it is random; returns its parser.
     """
     help_of_prepare = "make a CT ready for X-rays, so that registration need not"
-    sub = verb("prepare", prepare, help_of_prepare, _prepared)
-    sub.add_argument("ct", metavar="CT", help="CT in Hounsfield units: NIfTI, NRRD or MetaImage")
+    sub = verb("prepare", prepare, help_of_prepare, _prepared, is_random=False)
+    sub.add_argument("ct", metavar="CT", help="CT in Hounsfield units: NIfTI, NRRD, MetaImage, DICOM folder")
     sub.add_argument("-o", "--out", required=True, help="folder to write; `register` takes it for the CT")
     sub.add_argument("--like", metavar="XRAY", help="an X-ray of the same C-arm and image size")
     sub.add_argument("--side", type=float, metavar="MM", help="side of a square image, on the detector")
@@ -60,7 +60,7 @@ def add(verb: Verb) -> None:
     add_many(sub, "xrays")
 
     help_of_aim = "carry a planned target or line through all poses of a registration"
-    sub = verb("aim", aim, help_of_aim, _statement)
+    sub = verb("aim", aim, help_of_aim, _statement, is_random=False)
     sub.add_argument("folder", metavar="FOLDER", help="result of `register`")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     coordinates: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "A", "S")}
@@ -156,14 +156,14 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.registration.results.from_ct import register_to_ct
     from monai_inn.applications.registration.results.record import figures
     from monai_inn.applications.registration.results.registering import register_xray
-    from monai_inn.applications.registration.results.schema import PATIENT, REGISTRATION
+    from monai_inn.applications.registration.results.schema import REGISTRATION
 
     options = given(arguments)
     for name in ("contrast", "unattenuated", "scale", "spacing_mm", "frame"):
         if options[name] is None:  # what the file says
             del options[name]
     source = Path(options["bundle"])
-    kind = "a CT" if source.is_file() else "a patient" if (source / PATIENT).is_file() else "a bundle"
+    kind = _kind(source)
     foreign = {
         "a CT": _OF_BUNDLE,
         "a patient": (*_OF_PATIENT, *_OF_BUNDLE),
@@ -189,6 +189,16 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | found
 
 
+def _kind(source: Path) -> str:
+    """What stands in the place of a bundle; a folder of DICOM files is a CT."""
+    from monai_inn.applications.registration.results.schema import PATIENT
+    from monai_inn.reading.dicom import is_series
+
+    if (source / PATIENT).is_file():
+        return "a patient"
+    return "a CT" if source.is_file() or is_series(source) else "a bundle"
+
+
 def _register_to(bundle: str, **options: Any) -> dict[str, Any]:
     """Register to what stands in the place of a bundle: a CT or a patient."""
     from monai_inn.applications.registration.results.from_ct import register_to_ct
@@ -211,9 +221,7 @@ def aim(arguments: argparse.Namespace) -> dict[str, Any]:
     """Carry a target or a line through all poses."""
     from monai_inn.applications.registration.results.aiming import aim as carry
 
-    options = given(arguments)
-    del options["seed"]  # nothing is drawn
-    return {"out": arguments.out} | carry(**options)
+    return {"out": arguments.out} | carry(**given(arguments))
 
 
 def views(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.raycasting import Materials
 from monai_inn.files import BadFileError, require_file
+from monai_inn.reading.dicom import is_series
 from monai_inn.reading.limits import check_affine, import_library
+from monai_inn.reading.series_volumes import load_series
 from monai_inn.reading.volumes import LPS_TO_RAS, load_itk, load_nifti, scaled
 
 __all__ = [
@@ -39,7 +42,7 @@ _LEAST_VOXELS = 1.5  # in a pixel, so that its blur can make up for that of inte
 
 
 def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
-    """Read a CT in Hounsfield units: NIfTI, NRRD or MetaImage.
+    """Read a CT in Hounsfield units: NIfTI, NRRD, MetaImage, or the folder of a DICOM series.
 
     Returns:
         The voxels in HU (not yet attenuation) with their affine to RAS in mm; float32.
@@ -48,7 +51,7 @@ def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
         FileNotFoundError: if there is no such file.
         ValueError: if it is truncated, not one volume, or not in Hounsfield units.
     """
-    values, affine = read_volume(path, "a CT as NIfTI, NRRD or MetaImage")
+    values, affine = read_volume(path, "a CT as NIfTI, NRRD, MetaImage or DICOM folder")
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"{path}: has the shape {values.shape}, expected one volume of three axes.")
     if not np.isfinite(values).all():
@@ -66,13 +69,15 @@ def read_volume(path: str | PathLike[str], kind: str) -> tuple[np.ndarray, np.nd
     """Return the voxels of a file, ``(I, J, K)`` for a volume, and their affine to RAS in mm.
 
     Args:
-        path: NIfTI, NRRD or MetaImage.
+        path: NIfTI, NRRD, MetaImage, or folder of a DICOM series.
         kind: what the file is, for messages.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or not an image.
     """
+    if is_series(Path(path)):
+        return load_series(Path(path))
     file = require_file(path, kind)
     try:
         if file.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):

@@ -21,8 +21,8 @@ from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, l
 __all__ = ["Draws", "Mixture", "draw_posterior"]
 
 _BLOCKS = 4  # along each side, over which scores are summed
-# What the residual does not show: of 105 realistic X-rays (docs/registration.md) 76 % had the truth in their
-# region of 90 % without, 91 % with it; of 50 others 96 %.
+# What the residual does not show (docs/registration_methods.md): of 105 realistic X-rays 76 % had the truth
+# in their region of 90 % without, 91 % with it; of 50 others 96 %.
 _UNSEEN = 1.25
 _FREEDOM, _WIDER = 7.0, 1.2  # of the Student-t proposal
 _WEIGHED, _WEIGHED_OF_SEVERAL, _AT_A_TIME = 32, 192, 16

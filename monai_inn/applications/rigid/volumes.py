@@ -95,7 +95,7 @@ def load_volume(path: str | PathLike[str]) -> Volume:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged, not one volume of three axes, constant, or holds NaN.
     """
-    values, affine = read_volume(path, "a CT or MR volume as NIfTI, NRRD or MetaImage")
+    values, affine = read_volume(path, "a CT or MR volume as NIfTI, NRRD, MetaImage or DICOM folder")
     name = Path(path)
     if values.ndim != 3 or min(values.shape) < _LEAST_VOXELS:
         raise ValueError(

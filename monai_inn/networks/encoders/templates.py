@@ -4,7 +4,7 @@ A network has to learn from examples where in a bank of images an image fits. Th
 features whose noise is white, the log likelihood of a template is a product with it. A softmax over templates
 drawn from the prior is importance sampling of the posterior, and means of harmonics of the parameters over it
 tell which modes there are and how heavy they are, as far as the templates are dense enough. The network
-refines that. How much it gains: docs/registration.md.
+refines that. How much it gains: docs/registration_methods.md.
 """
 
 from __future__ import annotations

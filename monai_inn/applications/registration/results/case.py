@@ -23,7 +23,7 @@ from monai_inn.metrics.modes import Mode
 
 __all__ = ["Case", "trust_of"]
 
-# Explained share and lead together, and lead alone; measured, see docs/registration.md.
+# Explained share and lead together, and lead alone; measured, see docs/registration_methods.md.
 _LEAST_SCORE, _LEAST_LEAD = 0.9, 0.2
 _LAID = 30.0  # degrees by which a patient on the table may be turned
 

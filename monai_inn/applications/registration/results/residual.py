@@ -22,7 +22,7 @@ _PADDING = 32  # pixels, so that what leaves an image does not come in again
 _LEVEL = 8.0  # pixels: what is smoother belongs to scatter and calibration
 _INSIDE = 0.85  # share of what is looked for that must lie on compared pixels
 _REPLICATES, _AT_A_TIME = 49, 10
-# Measured on realistic X-rays, see docs/registration.md: standard deviations, and pixels that were left out.
+# Measured on realistic X-rays, see docs/registration_results.md: standard deviations, and pixels left out.
 _MOST, _MOST_LEFT_OUT = 7.5, 10
 _BAND = 3.0  # times as long as wide
 _GAP = 7  # pixels, over which parts belong together

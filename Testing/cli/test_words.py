@@ -1,0 +1,81 @@
+"""What the command line says to people: options that act, words, completion, the next step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from cli_commands import refused, run
+
+from monai_inn import plain
+from monai_inn.arguments import given
+from monai_inn.cli import _parser
+
+UNMOVED = ("problems", "bundles", "ood", "convert", "view", "export", "prepare", "aim", "concentration")
+
+
+def verbs():
+    """Names of all verbs with their parsers."""
+    return next(a.choices for a in _parser([])._actions if a.dest == "verb")
+
+
+def test_a_seed_is_an_option_of_the_verbs_in_which_something_is_random():
+    without = [n for n, p in verbs().items() if "--seed" not in p._option_string_actions]
+    assert sorted(without) == sorted(UNMOVED)
+
+
+def test_a_seed_where_nothing_is_random_is_refused(capsys):
+    assert "unrecognized arguments: --seed 3" in refused(capsys, "problems", "--seed", 3)
+
+
+def test_options_of_a_verb_without_a_seed_have_none():
+    arguments = _parser([]).parse_args(["aim", "poses", "--target", "0", "0", "0", "-o", "aim"])
+    assert "seed" not in given(arguments)
+
+
+def test_problems_are_listed_in_words(capsys):
+    assert run("problems") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  * oxygen saturation of the blood: 0 to 1 (sao2)" in lines
+    assert lines[-1].startswith("Next: monai-inn fit ")
+
+
+def result(**changed):
+    """Of ``infer``, as far as it is put into words."""
+    row = {"median_of_medians": 0.7, "median_interval_width": 0.1, "unit": "1"}
+    described = {"name": "sao2", "unit": "1", "description": "oxygen saturation, of the blood"}
+    summary = {"valid_pixels": 3, "pixels": 4, "share_untrusted": 0.25, "trusted_pixels": {"sao2": row}}
+    usual = {"out": "a b", "files": [], "pictures": [], "intended_use": "Research only."}
+    return usual | {"summary": summary, "parameters": [described]} | changed
+
+
+def test_maps_are_summed_up_in_words_with_the_next_step():
+    text = plain.maps(result())
+    assert "  Oxygen saturation: 0.7, interval width 0.1" in text
+    assert "monai-inn view 'a b'" in text
+
+
+def test_the_demo_ends_with_what_to_type_next():
+    shown = {"notes": ["a note"], "pictures": ["demo/x/overview.png"], "folders": ["demo/x", "demo/y"]}
+    assert plain.demo(shown).splitlines()[-2:] == ["  monai-inn view demo/x", "  monai-inn view demo/y"]
+
+
+@pytest.mark.parametrize(
+    ("written", "offered"),
+    [
+        ("monai-inn va", "validate"),
+        ("monai-inn fit oximetry --cam", "--camera"),
+        ("monai-inn infer --ad", "--adequacy"),
+    ],
+)
+def test_the_shell_completes(written, offered, tmp_path):
+    pytest.importorskip("argcomplete")
+    answer = tmp_path / "answer"
+    asked = {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": written, "COMP_POINT": str(len(written)),
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-m", "monai_inn"], env=os.environ | asked, check=True, timeout=300)
+    assert answer.read_text().split() == [offered]

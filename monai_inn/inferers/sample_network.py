@@ -1,0 +1,49 @@
+"""The posterior of a whole image as an ordinary module, for MONAI's bundle tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from monai_inn.seeding import seeded
+
+if TYPE_CHECKING:
+    from monai_inn.inferers.fitted import FittedPosterior
+
+__all__ = ["SampleNetwork"]
+
+
+class SampleNetwork(nn.Module):
+    """Images ``(B, C, *spatial)`` in, posterior samples ``(B, D, S)`` out, in the units of the parameters.
+
+    The latents are fixed by the seed, so that the module is deterministic.
+
+    Args:
+        fitted: posterior of a problem that observes whole images.
+        samples: posterior samples S of an image.
+        seed: seed of the latents.
+    """
+
+    def __init__(self, fitted: FittedPosterior, samples: int = 64, seed: int = 0) -> None:
+        super().__init__()
+        self.fitted, self.network = fitted, fitted.network
+        self.samples, self.seed = samples, seed
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the samples.
+
+        Raises:
+            ValueError: if the images are not of the size that the network was trained for.
+        """
+        observed = self.fitted.problem.observation
+        expected = (len(observed.names), *observed.size)
+        if tuple(image.shape[1:]) != expected:
+            raise ValueError(
+                f"images of shape {tuple(image.shape[1:])}, expected {expected} (channels, *spatial); match "
+                "them to the bundle first."
+            )
+        rows = image.movedim(1, -1).flatten(1)
+        with torch.no_grad(), seeded(self.seed):
+            return self.fitted.posterior(rows).sample((self.samples,)).permute(1, 2, 0).contiguous()
