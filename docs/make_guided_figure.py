@@ -20,7 +20,8 @@ from diversity import GIVEN, SD, SIZE, Data  # noqa: E402
 from diversity_methods import OurFlow, train  # noqa: E402
 
 COLUMNS, OTHER = 7, "07"
-TEMPERATURES = torch.linspace(0.0, 1.5, COLUMNS).tolist()
+TEMPERATURES = torch.linspace(0.0, 1.2, COLUMNS)
+TOP, BRIGHTEST = 1.4, {"t1": 1.4, "t2": 2.4}  # white: FLAIR, and what is given, over the peak
 
 
 def rows(flow, data: Data) -> list[tuple[str, list[str], torch.Tensor, torch.Tensor]]:
@@ -32,14 +33,14 @@ def rows(flow, data: Data) -> list[tuple[str, list[str], torch.Tensor, torch.Ten
     def grey(images):
         return images[..., 0, :, :] * SD / peaks[-1] + 1
 
-    def contrast(cases, channel):  # the first features are grey levels over their peaks, minus 1
-        return cases.observation[:, channel] + 1
+    def contrast(cases, name):  # the first features are grey levels over their peaks, minus 1
+        return (cases.observation[:, GIVEN.index(name)] + 1) * TOP / BRIGHTEST[name]
 
     condition = new.observation[k : k + 1]
     q, own = flow(condition), new.brain[k].expand(COLUMNS, *SIZE)
     torch.manual_seed(0)
     samples = q.sample((4,))[:, 0]
-    seen = torch.stack([contrast(new, 0)[k], contrast(new, 1)[k], grey(new.image)[k]])
+    seen = torch.stack([*(contrast(new, name)[k] for name in GIVEN), grey(new.image)[k]])
     first = [*(f"{name.upper()}, given" for name in GIVEN), "true FLAIR"]
     diverse = torch.cat([seen, grey(samples)])
     # Half of the slices are the same patient's, the others another's.
@@ -47,13 +48,13 @@ def rows(flow, data: Data) -> list[tuple[str, list[str], torch.Tensor, torch.Ten
     of_other = torch.linspace(2, len(other.image) - 3, 3).long()
     parts = [torch.cat([a[of_new], b[of_other]]) for a, b in zip(new, other, strict=True)]
     conditions, images, brains = parts[0], parts[1], parts[2]
-    t2 = torch.cat([contrast(new, 1)[of_new], contrast(other, 1)[of_other]])
+    t2 = torch.cat([contrast(new, "t2")[of_new], contrast(other, "t2")[of_other]])
     latent = torch.randn(1, 1, q.event_shape.numel())
     kept = flow(conditions).push(latent)[0]
     styles = flow(conditions).latent(images)
     restyled = q.push(styles.unsqueeze(1))[:, 0]
     way = q.between(samples[:1], samples[1:2], torch.linspace(0, 1, COLUMNS))[:, 0]
-    warm = torch.cat([q.tempered(max(t, 1e-3)).push(latent)[0] for t in TEMPERATURES])
+    warm = q.push(TEMPERATURES.view(-1, 1, 1) * latent)[:, 0]
     names = [f"{n}, patient 26" for n in range(1, 5)] + [f"{n}, patient 07" for n in range(5, 8)]
     shares = [f"{share:.2f} of the way" for share in torch.linspace(0, 1, COLUMNS)]
     return [
@@ -62,7 +63,7 @@ def rows(flow, data: Data) -> list[tuple[str, list[str], torch.Tensor, torch.Ten
         ("… the same latent given each of them: the style stays", names, grey(kept), brains),
         ("First row's observation, with the latents of those seven's true FLAIR", names, grey(restyled), own),
         ("From sample 1 to sample 2 along the great circle", shares, grey(way), own),
-        ("One latent at several temperatures", [f"T = {t:.2f}" for t in TEMPERATURES], grey(warm), own),
+        ("One latent at several temperatures", [f"T = {t:.1f}" for t in TEMPERATURES], grey(warm), own),
     ]
 
 
@@ -78,7 +79,7 @@ def drawn(flow, data: Data, path: Path) -> None:
                                                         "bottom": 0.01, "top": 0.8})  # fmt: skip
         for panel, label, image, brain in zip(panels, labels, images, brains, strict=True):
             shown = torch.where(brain, image, torch.nan)
-            panel.imshow(shown.T, cmap="gray", vmin=0, vmax=1.4, origin="lower", interpolation="nearest")
+            panel.imshow(shown.T, cmap="gray", vmin=0, vmax=TOP, origin="lower", interpolation="nearest")
             panel.set(xticks=[], yticks=[], facecolor="black")
             panel.set_title(label, fontsize=6.5, pad=2)
     figure.savefig(path)
