@@ -142,14 +142,20 @@ def test_images_are_the_summaries_of_their_samples(fitted: FittedPosterior) -> N
     torch.testing.assert_close(found["mean"], samples.mean(0))
     torch.testing.assert_close(found["median"], samples.quantile(0.5, 0))
     torch.testing.assert_close(found["interval_width"], found["interval_high"] - found["interval_low"])
+    flow, space = fitted.network.flow, fitted.problem.space
+    centre = fitted.posterior(y).base.push(torch.zeros(1, 1, len(space.names)))
+    calm = fitted.images(y, samples=8, keep=8, seed=3, temperature=1e-4)["samples"]
+    torch.testing.assert_close(calm, flow.images(space.inverse(centre)).expand_as(calm), atol=0.05, rtol=0)
     alone = fitted.images(y[3], samples=8, keep=2, seed=3)
     torch.testing.assert_close(alone["samples"], samples[:2, 3], atol=1e-3, rtol=1e-4)
     assert float((found["interval_low"] < found["interval_high"]).float().mean()) == 1
 
 
-@pytest.mark.parametrize("options", [{"samples": 1}, {"keep": 9, "samples": 8}, {"interval": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"samples": 1}, {"keep": 9, "samples": 8}, {"interval": 1.0}, {"temperature": 0.0}]
+)
 def test_numbers_out_of_range_are_refused(fitted: FittedPosterior, options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="give at least 2 samples"):
+    with pytest.raises(ValueError, match=r"give at least 2 samples|give a positive number"):
         fitted.images(torch.ones(1, len(fitted.problem.observation)), **options)  # type: ignore[arg-type]
 
 
@@ -241,10 +247,15 @@ def test_a_translation_says_that_it_is_synthetic(
         assert "SYNTHETIC" in json.loads(written.header.extensions[0].get_content())["synthetic"]
         values = written.get_fdata(dtype=np.float32)
         assert np.isnan(values[image.get_fdata() == 0]).all()
-    assert (
-        main([*arguments[:-7], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"])
-        == 0
-    )
+    assert "emperature" not in result["synthetic"]
+    assert result["settings"]["temperature"] == 1
+    again = [*arguments[:-7], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"]
+    assert main([*again, "--temperature", "0.5"]) == 0
+    record = json.loads((tmp_path / "two" / RECORD).read_text())
+    assert record["settings"]["temperature"] == 0.5
+    written = nibabel.load(tmp_path / "two" / record["files"][0]["file"])
+    for text in (record["synthetic"], json.loads(written.header.extensions[0].get_content())["synthetic"]):
+        assert text.endswith("Temperature 0.5: samples and intervals are not those of the posterior.")
     said = capsys.readouterr().out
     assert "SYNTHETIC" in said
     assert "lesions: not known" in said

@@ -170,6 +170,24 @@ def test_a_dense_start_has_the_covariance_that_is_set() -> None:
     torch.testing.assert_close(flow(mean).log_prob(points), exact.log_prob(points))
 
 
+@torch.no_grad()
+def test_constant_channels_tell_nothing() -> None:
+    unknown, observed, _ = pairs(SIZE)
+    ones = torch.ones_like(observed[:, :1])
+    found = []
+    for seen in (0 * ones, 3.3 * ones, torch.cat([0 * ones, 3.3 * ones], 1)):
+        flow = ImageFlow(2, 2, seen.shape[1], SIZE, levels=2, num_blocks=0).double()
+        flow.initialise([(unknown, seen, None)])
+        found.append(flow(seen[:5]).log_prob(unknown[:5]))
+    for beside in (observed, torch.cat([observed, 3.3 * ones], 1)):
+        flow = ImageFlow(2, 2, beside.shape[1], SIZE, levels=2, num_blocks=0).double()
+        flow.initialise([(unknown, beside, None)])
+        found.append(flow(beside[:5]).log_prob(unknown[:5]))
+    for one, other in ((0, 1), (0, 2), (3, 4)):
+        torch.testing.assert_close(found[one], found[other], rtol=1e-6, atol=0)
+    assert (found[3] > found[0] + 100).all()
+
+
 @pytest.mark.parametrize("categories", [(), ((0, 2),)], ids=["image", "class and image"])
 def test_rows_keep_to_the_contract(categories: tuple[tuple[int, int], ...]) -> None:
     length = 256 + len(categories)

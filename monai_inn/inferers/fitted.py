@@ -269,6 +269,7 @@ class FittedPosterior:
         interval: float = 0.95,
         keep: int = 4,
         seed: int = 0,
+        temperature: float = 1.0,
         progress: Callable[[float], None] = lambda share: None,
     ) -> dict[str, Tensor]:
         """Return the posterior of unknown images, of problems whose parameters are pixels.
@@ -282,6 +283,8 @@ class FittedPosterior:
             interval: probability inside the reported interval, pixel by pixel.
             keep: samples to return.
             seed: seed of the latents.
+            temperature: what latents are multiplied by, see ``ImageDistribution.tempered``; 1 is the
+                posterior.
             progress: called with the share of the images that are done.
 
         Returns:
@@ -294,7 +297,7 @@ class FittedPosterior:
         """
         from monai_inn.inferers.images import summarised_images
 
-        return summarised_images(self, observation, samples, interval, keep, seed, progress)
+        return summarised_images(self, observation, samples, interval, keep, seed, temperature, progress)
 
     def with_meta(
         self,

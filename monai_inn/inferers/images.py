@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers.summaries import interval_levels, quantiles, sorted_last
+from monai_inn.networks.images.distribution import check_temperature
 
 if TYPE_CHECKING:
     from monai_inn.inferers.fitted import FittedPosterior
@@ -27,6 +28,7 @@ def summarised_images(
     interval: float,
     keep: int,
     seed: int,
+    temperature: float,
     progress: Callable[[float], None],
 ) -> dict[str, Tensor]:
     """Return what ``FittedPosterior.images`` does."""
@@ -38,9 +40,11 @@ def summarised_images(
             f"samples = {samples}, keep = {keep}, interval = {interval}; give at least 2 samples, keep no "
             "more than these, and a probability as interval, e.g. 0.9."
         )
+    check_temperature(temperature)
     flow = cast("FieldFlow", fitted.network.flow)
     generator = torch.Generator().manual_seed(seed)
     latent = torch.randn(samples, 1, len(problem.parameters), generator=generator)
+    latent[..., flow.has_class :] *= temperature
     rows = observation.reshape(-1, observation.shape[-1])
     parts = []
     for part in rows.split(_AT_ONCE):

@@ -26,6 +26,8 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--samples", type=int, default=64, help="posterior samples (64)")
     sub.add_argument("--interval", type=float, default=0.9, help="probability inside the interval (0.9)")
     sub.add_argument("--keep", type=int, default=3, metavar="N", help="coherent samples to write (3)")
+    sub.add_argument("--temperature", type=float, default=1.0, metavar="T",
+                     help="what latents are multiplied by; below 1 samples are too alike (1)")  # fmt: skip
     sub.add_argument("--truth", metavar="FILE", help="the contrast itself, to measure the translation with")
     sub.add_argument("--lesions", metavar="FILE", help="mask of lesions, whose figures stand by themselves")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_inn.applications.contrast.translation import RECORD, SYNTHETIC
+from monai_inn.applications.contrast.translation import RECORD, what_is_said
 from monai_inn.files import BadFileError, own_file, read_json
 from monai_inn.folders import new_folder
 from monai_inn.reading.limits import import_library
@@ -45,6 +45,7 @@ def export_translation(folder: str | PathLike[str], out: str | PathLike[str]) ->
     from monai_inn.reports.dicom.study import capture, short
 
     record = read_json(own_file(folder, RECORD))
+    said = what_is_said(record["settings"].get("temperature", 1.0))
     study, frame = hd.UID(), hd.UID()
     written: list[dict[str, Any]] = []
     with new_folder(out, _EXPORT, "an export") as draft:
@@ -64,13 +65,11 @@ def export_translation(folder: str | PathLike[str], out: str | PathLike[str]) ->
                 grey = layout.apply(np.nan_to_num(volume, nan=0.0).clip(0, 65535).round().astype(np.uint16))
                 (draft / name).mkdir()
                 for n, pixels in enumerate(grey):
-                    image = capture(
-                        layout, n, pixels, frame, f"{SYNTHETIC} {record['intended_use']}", **described
-                    )
+                    image = capture(layout, n, pixels, frame, f"{said} {record['intended_use']}", **described)
                     image.ImageType = _IMAGE_TYPE
                     image.save_as(draft / name / f"{n + 1:03d}.dcm")
                 written.append({"file": name, "slices": len(grey)})
-        about = {"synthetic": SYNTHETIC, "series": written}
+        about = {"synthetic": said, "series": written}
         (draft / _EXPORT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return about
 

@@ -21,7 +21,7 @@ from monai_inn.transforms.volumes import write_map
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["RECORD", "SYNTHETIC", "translate", "translated"]
+__all__ = ["RECORD", "SYNTHETIC", "translate", "translated", "what_is_said"]
 
 RECORD = "translation.json"
 SYNTHETIC = "SYNTHETIC: computed from other contrasts, not acquired. Lesions may be missing."
@@ -39,6 +39,7 @@ def translate(
     truth: str | PathLike[str] | None = None,
     lesions: str | PathLike[str] | None = None,
     seed: int = 0,
+    temperature: float = 1.0,
     device: str = "cpu",
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def translate(
         truth: NIfTI file of the contrast itself, if it is known, to measure the translation with.
         lesions: NIfTI file that is not zero inside lesions; the figures of lesions stand by themselves.
         seed: seed of the samples.
+        temperature: what latents are multiplied by; the record and each file state another one than 1.
         device: where to compute.
         progress: called with the share that is done.
 
@@ -77,24 +79,32 @@ def translate(
     scan = Scan.read(ordered, problem.spacing_mm, name, extra=len(ordered) - len(problem.given))
     problem.check_contrasts(scan)
     with new_folder(out, RECORD, "a translation") as draft:
-        maps, trust = translated(
-            fitted, scan, samples=samples, interval=interval, keep=keep, seed=seed, progress=progress
-        )
+        settings = {
+            "samples": samples,
+            "interval": interval,
+            "keep": keep,
+            "seed": seed,
+            "temperature": temperature,
+        }
+        maps, trust = translated(fitted, scan, **settings, progress=progress)
         found = None
         if truth is not None:
             there = None if lesions is None else _lesions(lesions, scan, problem.spacing_mm)
             true = scan.harmonised(problem.peaks)[-1]
             found = strata(maps, true, there, maps["mean"].isfinite())
+        said = what_is_said(temperature)
         entries = [
-            _written(draft, key, value, scan, problem.target) for key, value in maps.items() if value.numel()
+            _written(draft, key, value, scan, problem.target, said)
+            for key, value in maps.items()
+            if value.numel()
         ]
         record = {
-            "synthetic": SYNTHETIC,
+            "synthetic": said,
             "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
             "from": {contrast: str(path) for contrast, path in files.items()},
             "to": problem.target,
             "unit": f"grey level; the most frequent one of the brain is {float(problem.peaks[-1]):.0f}",
-            "settings": {"samples": samples, "interval": interval, "keep": keep, "seed": seed},
+            "settings": settings,
             "trust": trust,
             "measured": found,
             "measured_in_words": report(found or {"lesions": None}, interval),
@@ -141,6 +151,13 @@ def translated(
     }
 
 
+def what_is_said(temperature: float) -> str:
+    """Return what a translated image says of itself."""
+    if temperature == 1:
+        return SYNTHETIC
+    return f"{SYNTHETIC} Temperature {temperature:g}: samples and intervals are not those of the posterior."
+
+
 def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor:
     from monai_inn.applications.contrast.scans import read_volume
 
@@ -150,12 +167,12 @@ def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor
     return torch.from_numpy(values) > 0
 
 
-def _written(folder: Path, name: str, value: Tensor, scan: Scan, target: str) -> dict[str, Any]:
+def _written(folder: Path, name: str, value: Tensor, scan: Scan, target: str, said: str) -> dict[str, Any]:
     """Write one map, or the samples as channels, with the axes of the file that was read."""
     volumes = scan.as_in_file(value if value.ndim == 4 else value.unsqueeze(0))
     file = f"{name}_{target}.nii.gz"
     count = len(volumes)
     labels = [f"{name} {target}"] if count == 1 else [f"{name} {i + 1} {target}" for i in range(count)]
-    meta = {"affine": scan.affine, "units": "grey level", "synthetic": SYNTHETIC, "channel_names": labels}
+    meta = {"affine": scan.affine, "units": "grey level", "synthetic": said, "channel_names": labels}
     write_map(folder / file, volumes, meta)
     return {"file": file, "map": name, "unit": "grey level"}

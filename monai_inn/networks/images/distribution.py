@@ -19,7 +19,7 @@ from monai_inn.problems.base import SampleShape
 if TYPE_CHECKING:
     from monai_inn.networks.images.flow import ImageFlow, Seen
 
-__all__ = ["ImageDistribution"]
+__all__ = ["ImageDistribution", "along_great_circle", "check_temperature"]
 
 _OfPieces = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 _VALUES = 1 << 20  # of images that go through the couplings at once while nothing is trained
@@ -35,6 +35,7 @@ class ImageDistribution(Distribution):
         condition: observations ``(*batch, F, *size)``.
         label: their classes ``(*batch,)``, or ``None``.
         coarser: of so many levels only the coarse image is asked for.
+        temperature: what standard normal latents are multiplied by.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -42,9 +43,15 @@ class ImageDistribution(Distribution):
     has_rsample = True
 
     def __init__(
-        self, flow: ImageFlow, condition: Tensor, label: Tensor | None = None, coarser: int = 0
+        self,
+        flow: ImageFlow,
+        condition: Tensor,
+        label: Tensor | None = None,
+        coarser: int = 0,
+        temperature: float = 1.0,
     ) -> None:
         self._flow, self._condition, self._label, self._coarser = flow, condition, label, coarser
+        self.temperature = temperature
         dims = flow.spatial_dims
         batch = condition.shape[: -dims - 1]
         event = torch.Size([flow.in_channels, *(n // 2**coarser for n in flow.size)])
@@ -60,13 +67,45 @@ class ImageDistribution(Distribution):
         """
         if not 0 <= levels < self._flow.levels:
             raise ValueError(f"levels = {levels}; this flow has {self._flow.levels}, so give fewer.")
-        return ImageDistribution(self._flow, self._condition, self._label, levels)
+        return ImageDistribution(self._flow, self._condition, self._label, levels, self.temperature)
+
+    def tempered(self, temperature: float) -> ImageDistribution:
+        """Return the distribution whose latents are ``temperature`` times as wide; 1 is the posterior.
+
+        Below 1 samples are more alike and closer to the most likely image, and intervals are too narrow. Log
+        densities are exact at every temperature, those of coarse images too.
+
+        Raises:
+            ValueError: if the temperature is not a positive number.
+        """
+        check_temperature(temperature)
+        return ImageDistribution(self._flow, self._condition, self._label, self._coarser, temperature)
+
+    def between(self, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+        """Return images along the great circle of latents from one image to another.
+
+        A straight line would pass latents that are shorter than any sample's, whose images are too smooth.
+        Here the direction turns at a constant rate, and the length changes as along a line.
+
+        Args:
+            first: images ``(*batch, C, *size)`` at share 0.
+            second: images at share 1.
+            share: of the way, ``(K,)``.
+
+        Returns:
+            Images ``(K, *batch, C, *size)``.
+        """
+        one, other = (
+            self.latent(image).reshape(1, -1, self.event_shape.numel()) for image in (first, second)
+        )
+        latent = along_great_circle(one, other, share.to(one).view(-1, 1, 1))
+        return self.push(latent).reshape(len(share), *self.batch_shape, *self.event_shape)
 
     def expand(self, batch_shape: SampleShape, _instance: object = None) -> ImageDistribution:
         """Return the same density with the batch expanded, as ``torch.Tensor.expand`` does."""
         condition = self._condition.expand(*batch_shape, *self._condition.shape[len(self.batch_shape) :])
         label = None if self._label is None else self._label.expand(*batch_shape)
-        return ImageDistribution(self._flow, condition, label, self._coarser)
+        return ImageDistribution(self._flow, condition, label, self._coarser, self.temperature)
 
     def rsample(self, sample_shape: SampleShape = ()) -> Tensor:
         """Draw images ``(*sample_shape, *batch, C, *size)`` that gradients flow through."""
@@ -77,6 +116,9 @@ class ImageDistribution(Distribution):
 
     def push(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         """Return the images that belong to standard normal latents.
+
+        Latents of an image given another observation keep what distinguishes it from others given that one,
+        its style: ``flow(new).push(flow(old).latent(image).unsqueeze(0))``.
 
         Args:
             latent: shape ``(S, N, n)`` with ``N`` the number of observations, or ``(S, 1, n)`` for latents
@@ -91,7 +133,7 @@ class ImageDistribution(Distribution):
         shapes = self._flow.latent_shapes(self._coarser)
 
         def images(part: Tensor, label: Tensor | None) -> tuple[Tensor]:
-            whole = part.expand(-1, rows, -1).flatten(0, 1)
+            whole = self.temperature * part.expand(-1, rows, -1).flatten(0, 1)
             levels = whole.split([math.prod(shape) for shape in shapes], 1)
             latents = [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
             made = self._flow.of_latent(latents, seen, label, self._coarser)
@@ -143,8 +185,8 @@ class ImageDistribution(Distribution):
         """Latents ``(S, N, n)`` and log-determinants ``(S, N)`` of images ``(S, N, C, *size)``."""
         images, rows = part.flatten(0, 1) * self._block, part.shape[1]
         latents, log_det = self._flow.to_latent(images, self.seen, label, self._coarser)
-        whole = torch.cat([latent.flatten(1) for latent in latents], 1)
-        log_det = log_det + math.log(self._block) * whole.shape[1]
+        whole = torch.cat([latent.flatten(1) for latent in latents], 1) / self.temperature
+        log_det = log_det + math.log(self._block / self.temperature) * whole.shape[1]
         return whole.unflatten(0, (-1, rows)), log_det.unflatten(0, (-1, rows))
 
     def _in_pieces(self, function: _OfPieces, rows: Tensor, label: Tensor | None) -> list[Tensor]:
@@ -162,3 +204,25 @@ class ImageDistribution(Distribution):
                 there = slice(start, start + size)
                 found.append(function(rows[there], None if label is None else label[there].flatten()))
         return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+
+def along_great_circle(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """Return vectors ``(…, n)`` on the way from one to another, turned at a constant rate.
+
+    Lengths change linearly; between opposite vectors the length passes 0.
+    """
+    tiny = torch.finfo(first.dtype).tiny
+    length, last = (v.norm(dim=-1, keepdim=True) for v in (first, second))
+    start, end = first / length.clamp_min(tiny), second / last.clamp_min(tiny)
+    cosine = (start * end).sum(-1, keepdim=True)
+    across = end - cosine * start
+    sine = across.norm(dim=-1, keepdim=True)
+    angle = share * torch.atan2(sine, cosine)
+    direction = angle.cos() * start + angle.sin() * across / sine.clamp_min(tiny)
+    return direction * torch.lerp(length, last, share)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise a ``ValueError`` if a temperature is not a positive number."""
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature = {temperature}; give a positive number, 1 for the posterior.")

@@ -16,6 +16,7 @@ __all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart"]
 SPECTRUM_ROWS = 20_000
 """Pairs of images behind a spectrum, at most: the KL of 2,000 is .0004 nats a pixel, of 20,000 a tenth."""
 
+_ROUNDING = 1e-12  # of a mean square in double precision, amply
 _REACH = 2  # frequencies on each side whose power is averaged
 
 
@@ -99,8 +100,11 @@ class GaussianStart(nn.Module):
         # The last two axes are those of channels while matrices are solved.
         matrix = within.movedim((0, 1), (-2, -1))
         seen = matrix[..., c:, c:]
-        ridge = LEAST_SHARE * seen.diagonal(dim1=-2, dim2=-1).real.mean((*range(len(self.size)), -1))
-        seen = seen + ridge * torch.eye(seen.shape[-1], device=seen.device)
+        power = seen.diagonal(dim1=-2, dim2=-1).real.mean()
+        # The rounding errors of channels that are constant, and channels of zeros, must not become a filter.
+        rounding = _ROUNDING * mean[:, c:].square().mean()
+        ridge = (LEAST_SHARE * power + rounding).clamp_min(1e-100)
+        seen = seen + ridge * torch.eye(seen.shape[-1], dtype=power.dtype, device=seen.device)
         gain = torch.linalg.solve(seen, matrix[..., c:, :c]).mH
         left = matrix[..., :c, :c] - gain @ matrix[..., c:, :c]
         spectrum = ((left + left.mH) / 2).movedim((-2, -1), (0, 1))
