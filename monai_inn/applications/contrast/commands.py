@@ -25,7 +25,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--samples", type=int, default=64, help="posterior samples (64)")
     sub.add_argument("--interval", type=float, default=0.9, help="probability inside the interval (0.9)")
-    sub.add_argument("--keep", type=int, default=3, metavar="N", help="coherent samples to write (3)")
+    sub.add_argument("--keep", type=int, default=16, metavar="N", help="coherent samples to write (16)")
     sub.add_argument("--truth", metavar="FILE", help="the contrast itself, to measure the translation with")
     sub.add_argument("--lesions", metavar="FILE", help="mask of lesions, whose figures stand by themselves")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
@@ -50,7 +50,7 @@ def _file(text: str) -> tuple[str, str]:
 
 
 def _in_words(result: Mapping[str, Any]) -> str:
-    trust = result["trust"]
+    trust = result["translation"]
     lines = [
         result["synthetic"],
         f"{trust['share_of_brain_translated']:.0%} of the brain in {trust['slices']} slices, "
