@@ -7,6 +7,10 @@
     python Resources/train_bundles.py ivim runs
     python Resources/train_bundles.py perfusion runs
     python Resources/train_bundles.py dsc runs
+    python Resources/train_bundles.py chest_xray runs FOLDER
+    python Resources/train_bundles.py blood_cells runs FOLDER
+
+The last two take minutes, and FOLDER holds the images that they learn from, see docs/classifiers.md.
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
 bundle's model card.
@@ -20,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import monai_inn
+from monai_inn.applications.classification.problem import LabelledImages
+from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
@@ -42,6 +48,18 @@ def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegis
         noise={"sd": 0.05, "mismatch_sd": 0.3, "mismatch_mm": 5.0},
     )
 
+
+def labelled(file: str, changes: str, classes: tuple[str, ...] | None = None) -> LabelledImages:
+    """Images with classes from the folder on the command line; names of the classes where the file has none."""
+    if len(sys.argv) < 4:
+        raise SystemExit(f"{sys.argv[1]} learns from {file}; give its folder: train_bundles.py NAME RUNS FOLDER")
+    found = read_collection(Path(sys.argv[3]) / file)
+    return LabelledImages.of_collection(
+        found if classes is None else found._replace(classes=classes), changes=changes
+    )
+
+
+CLASSIFIER = {"flow": {"coupling": "affine", "num_blocks": 2, "hidden_channels": (32, 32)}}
 
 # Maps run the blocks of the targets only; those of the nuisances may be larger at no cost to a map.
 RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] = {
@@ -121,6 +139,16 @@ RECIPES: dict[str, tuple[Callable[[], InverseProblem], dict[str, Any], Recipe]] 
             measured=10_000,
         ),
     ),
+    "chest_xray": (
+        lambda: labelled("pneumonia_xray_28.npz", "shift", ("normal", "pneumonia")),
+        CLASSIFIER,
+        Recipe(posterior_steps=300, density_steps=200, batch_size=256),
+    ),
+    "blood_cells": (
+        lambda: labelled("blood_cells_28.npz", "turn"),
+        CLASSIFIER,
+        Recipe(posterior_steps=200, density_steps=200, batch_size=256),
+    ),
     "lumbar_spine": (
         lumbar_spine,
         {},
@@ -134,7 +162,15 @@ SOURCES = {
     "lumbar_spine": [
         "The CT is the sample of the package TPTBox 1.1.0 (R. Graf, H. Möller and others; Apache-2.0; "
         "doi 10.1016/j.softx.2026.103055), cut to L2 to L4."
-    ]
+    ],
+    "chest_xray": [
+        "Chest X-rays of children: PneumoniaMNIST of MedMNIST v2 (J. Yang and others, Scientific Data 10, 41, "
+        "2023), from D. Kermany and others (Cell 172, 1122, 2018); CC BY 4.0."
+    ],
+    "blood_cells": [
+        "Cells of stained blood smears: BCCD_Dataset (Shenggan, cosmicad, akshaylamba; MIT License, Copyright "
+        "(c) 2017 shenggan)."
+    ],
 }
 
 
@@ -151,8 +187,9 @@ def train(name: str, folder: Path) -> None:
     """Train one bundle below ``folder``."""
     make, network, recipe = RECIPES[name]
     problem = make()
-    store = folder / f"{name}.zarr"
-    simulate_to_zarr(problem, recipe.num_simulations, store, seed=0)
+    store = folder / f"{name}.zarr" if problem.can_simulate else None
+    if store is not None:
+        simulate_to_zarr(problem, recipe.num_simulations, store, seed=0)
     checkpoint = folder / f"{name}.checkpoint"
     fitted = monai_inn.fit(
         problem,
