@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.applications.classification.application import ImageClasses
 from monai_inn.applications.classification.collections import Collection, made_up
 from monai_inn.problems import InverseProblem, Observation, Parameter
-from monai_inn.problems.base import checksum
+from monai_inn.problems.base import BLOCK, checksum
 from monai_inn.seeding import stream
 
 __all__ = ["LabelledImages"]
@@ -158,8 +158,6 @@ class LabelledImages(InverseProblem):
         Raises:
             ValueError: if there are not as many.
         """
-        from monai_inn.problems.base import BLOCK
-
         images, labels = self._part(seed)
         first, most = first_block * BLOCK, self.available(seed) or 0
         if not 0 < n <= most - first:
@@ -191,12 +189,6 @@ class LabelledImages(InverseProblem):
         return y / 255
 
     @property
-    def shares(self) -> Tensor:
-        """How frequent the classes are among the images measured on, ``(K,)``."""
-        labels = self._parts["measured"][1]
-        return torch.bincount(labels, minlength=len(self.classes)) / len(labels)
-
-    @property
     def _variants(self) -> int:
         return {"none": 1, "shift": 1 + 2 * len(self.size), "turn": 8}[self.changes]
 
@@ -218,6 +210,8 @@ class LabelledImages(InverseProblem):
         return self._seeds.get(seed) == "training"
 
     def _part(self, seed: int) -> tuple[Tensor, Tensor]:
+        if self._parts and not self._seeds:  # no training has divided them yet
+            return tuple(torch.cat(column) for column in zip(*self._parts.values(), strict=True))  # type: ignore[return-value]
         name = self._seeds.get(seed, "measured")
         if name not in self._parts:
             raise ValueError(
