@@ -50,9 +50,11 @@ def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegis
 
 
 def labelled(file: str, changes: str, classes: tuple[str, ...] | None = None) -> LabelledImages:
-    """Images with classes from the folder on the command line; names of the classes where the file has none."""
+    """Images with classes from the folder on the command line; ``classes`` where the file names none."""
     if len(sys.argv) < 4:
-        raise SystemExit(f"{sys.argv[1]} learns from {file}; give its folder: train_bundles.py NAME RUNS FOLDER")
+        raise SystemExit(
+            f"{sys.argv[1]} learns from {file}; give its folder: train_bundles.py NAME RUNS FOLDER"
+        )
     found = read_collection(Path(sys.argv[3]) / file)
     return LabelledImages.of_collection(
         found if classes is None else found._replace(classes=classes), changes=changes
@@ -164,12 +166,12 @@ SOURCES = {
         "doi 10.1016/j.softx.2026.103055), cut to L2 to L4."
     ],
     "chest_xray": [
-        "Chest X-rays of children: PneumoniaMNIST of MedMNIST v2 (J. Yang and others, Scientific Data 10, 41, "
-        "2023), from D. Kermany and others (Cell 172, 1122, 2018); CC BY 4.0."
+        "Chest X-rays of children: PneumoniaMNIST of MedMNIST v2 (J. Yang and others, Scientific Data 10, "
+        "41, 2023), from D. Kermany and others (Cell 172, 1122, 2018); CC BY 4.0."
     ],
     "blood_cells": [
-        "Cells of stained blood smears: BCCD_Dataset (Shenggan, cosmicad, akshaylamba; MIT License, Copyright "
-        "(c) 2017 shenggan)."
+        "Cells of stained blood smears: BCCD_Dataset (Shenggan, cosmicad, akshaylamba; MIT License, "
+        "Copyright (c) 2017 shenggan)."
     ],
 }
 

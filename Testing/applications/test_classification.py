@@ -170,7 +170,9 @@ def test_collections_of_files(tmp_path):
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (60, 20, 20), dtype=np.uint8)
     labels = np.arange(60) % 2
-    np.savez(tmp_path / "a.npz", images=pixels, labels=labels, groups=np.arange(60) // 2, classes=["no", "yes"])
+    np.savez(
+        tmp_path / "a.npz", images=pixels, labels=labels, groups=np.arange(60) // 2, classes=["no", "yes"]
+    )
     found = read_collection(tmp_path / "a.npz")
     assert found.classes == ("no", "yes")
     assert torch.equal(found.part[0::2], found.part[1::2])
@@ -223,7 +225,9 @@ def test_problems_that_are_refused(images):
 def test_images_of_files_that_are_refused(tmp_path):
     ramp = np.arange(32 * 32).reshape(32, 32)
     pillow.fromarray((ramp * 4).astype(np.uint16)).save(tmp_path / "dim.png")
-    with pytest.raises(ValueError, match="the brightest value is 4092 of 65535; say what is white: --levels 0 4095"):
+    with pytest.raises(
+        ValueError, match="the brightest value is 4092 of 65535; say what is white: --levels 0 4095"
+    ):
         read_image(tmp_path / "dim.png", SIZE)
     found = read_image(tmp_path / "dim.png", SIZE, levels=(0, 4095))
     assert 240 < float(found.max()) <= 255

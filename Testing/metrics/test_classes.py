@@ -64,7 +64,9 @@ def test_areas_and_scores_are_those_of_scikit_learn():
         expected = metrics.roc_auc_score((label == k).numpy(), probability[:, k].numpy())
         assert found["auroc"][name]["value"] == pytest.approx(expected)
     normal = (probability.double() / probability.double().sum(1, keepdim=True)).numpy()
-    assert found["log_score_nats"]["value"] == pytest.approx(metrics.log_loss(label.numpy(), normal), abs=1e-5)
+    assert found["log_score_nats"]["value"] == pytest.approx(
+        metrics.log_loss(label.numpy(), normal), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])

@@ -95,7 +95,7 @@ def classification_figures(
     Raises:
         ValueError: if shapes do not fit, or a row is no probability.
     """
-    confidence, hit = _hits(probability, label)
+    _, hit = _hits(probability, label)
     rng = np.random.default_rng(seed)
     draws = [torch.from_numpy(rng.integers(0, len(label), len(label))) for _ in range(_RESAMPLED)]
 
@@ -208,13 +208,13 @@ def _check(probability: Tensor, label: Tensor) -> None:
     total = probability.double().sum(1)
     if not bool(((total - 1).abs() < 1e-3).all()) or float(probability.min()) < 0:
         raise ValueError(
-            f"rows of probabilities add up to {float(total.min()):.3g} to {float(total.max()):.3g}; each must "
-            "hold shares of 1."
+            f"rows of probabilities add up to {float(total.min()):.3g} to {float(total.max()):.3g}; each "
+            "must hold shares of 1."
         )
     if not 0 <= int(label.min()) <= int(label.max()) < probability.shape[1]:
         raise ValueError(
-            f"labels from {int(label.min())} to {int(label.max())} for {probability.shape[1]} classes; number "
-            "classes from 0 on."
+            f"labels from {int(label.min())} to {int(label.max())} for {probability.shape[1]} classes; "
+            "number classes from 0 on."
         )
 
 

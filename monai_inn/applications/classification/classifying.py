@@ -71,7 +71,9 @@ def classify(
         raise ValueError("no image was given; name at least one file.")
     names = [str(path) for path in images]
     known = None if truth is None else _truth(truth, names, problem.classes)
-    rows = torch.stack([read_image(path, problem.size, len(problem.observation.names), levels) for path in images])
+    rows = torch.stack(
+        [read_image(path, problem.size, len(problem.observation.names), levels) for path in images]
+    )
     rows = rows.flatten(1)
     progress(0.5)
     with_shares(fitted, rows, shares)
@@ -109,7 +111,8 @@ def classify(
 def with_shares(fitted: FittedPosterior, rows: Tensor, shares: Mapping[str, float] | str | None) -> None:
     """Set how frequent classes are, as ``classify`` takes it, for observations ``(n, C)``."""
     problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None and isinstance(problem, LabelledImages)
+    assert part is not None
+    assert isinstance(problem, LabelledImages)
     if shares is None:
         return
     if isinstance(shares, str):
@@ -136,10 +139,13 @@ def answers(
     Probabilities are of an image that is of some class; whether it is of any says ``p_value``.
     """
     problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None and fitted.class_sets is not None and isinstance(problem, LabelledImages)
+    sets = fitted.class_sets
+    assert part is not None
+    assert sets is not None
+    assert isinstance(problem, LabelledImages)
     rows = rows.to(fitted.device, torch.float32)
     probability = fitted.class_probability(rows)
-    inside = fitted.class_sets(probability, coverage)
+    inside = sets(probability, coverage)
     p_value = Explained(problem, fitted.network, false_alarm).p_values(rows)[1]
     density = part.density
     log_prob, mirrored = (density.log_prob(problem.features(values)) for values in (rows, 255 - rows))
@@ -195,7 +201,9 @@ def _measured(found: Sequence[Mapping[str, Any]], label: Tensor, classes: tuple[
 def _write_table(path: Path, entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["file", "class", *(f"p({name})" for name in classes), "set", "p_value", "of_no_class"])
+        table.writerow(
+            ["file", "class", *(f"p({name})" for name in classes), "set", "p_value", "of_no_class"]
+        )
         for entry in entries:
             numbers = [f"{value:.6g}" for value in entry["probability"].values()]
             sets = " | ".join(entry["set"])

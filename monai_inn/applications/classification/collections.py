@@ -95,7 +95,7 @@ def _checked(images: Any) -> Tensor:
             "(n, x, y, z)."
         )
     low, high = float(pixels.min()), float(pixels.max())
-    if not (0 <= low and high <= 255):
+    if low < 0 or high > 255:
         raise ValueError(
             f"images hold values from {low:g} to {high:g}; give grey levels from 0 to 255 (images of 16 bits "
             "divided by 257, or by what is white)."
@@ -127,6 +127,8 @@ def made_up(size: tuple[int, ...], n: int = 2400, seed: int = 0) -> Collection:
     )
     radius = torch.as_tensor(square).sqrt() / min(size)
     hollow = labels.view(-1, *[1] * len(size)) == 1
-    bright = torch.sigmoid((0.32 - radius) * 40) * torch.where(hollow, torch.sigmoid((radius - 0.18) * 40), 1.0)
+    bright = torch.sigmoid((0.32 - radius) * 40) * torch.where(
+        hollow, torch.sigmoid((radius - 0.18) * 40), 1.0
+    )
     noise = 12 * torch.randn(radius.shape, generator=generator)
     return Collection.of((60 + 120 * bright + noise).clamp(0, 255), labels, ("disc", "ring"), seed=seed)

@@ -18,16 +18,18 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
         verb: called with a name, what it runs, a line of help and what says its result in words; returns its
             parser.
     """
-    sub = verb("classify", classify, "classes of images, what speaks for them, and whether to trust", _in_words)
+    sub = verb(
+        "classify", classify, "classes of images, what speaks for them, and whether to trust", _in_words
+    )
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit labelled_images` wrote, or its name")
     sub.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--coverage", type=float, default=0.9,
                      help="probability that the set of classes holds the true one (0.9)")  # fmt: skip
-    sub.add_argument("--false-alarm", type=float, default=0.05, help="share of usual images that may be called "
-                     "of no class (0.05)")  # fmt: skip
+    sub.add_argument("--false-alarm", type=float, default=0.05, help="share of usual images that may be "
+                     "called of no class (0.05)")  # fmt: skip
     sub.add_argument("--shares", metavar="NAME=SHARE,…|estimated", type=_shares,
-                     help="how frequent the classes are where the images come from (as in the training)")  # fmt: skip
+                     help="how frequent the classes are there (as in the training)")  # fmt: skip
     sub.add_argument("--levels", nargs=2, type=float, metavar=("BLACK", "WHITE"),
                      help="values of the files that are black and white (0 255, or 0 65535)")  # fmt: skip
     sub.add_argument("--truth", metavar="CSV", help="columns file and class, to measure the answers with")
@@ -67,12 +69,13 @@ def _in_words(result: Mapping[str, Any]) -> str:
     for entry in result["images"]:
         best = entry["class"]
         sets = " or ".join(entry["set"]) or "none of them"
-        line = f"{entry['image']}: {best} ({entry['probability'][best]:.3f}); set: {sets}; p = {entry['p_value']:.3g}"
+        share, p = entry["probability"][best], entry["p_value"]
+        line = f"{entry['image']}: {best} ({share:.3f}); set: {sets}; p = {p:.3g}"
         lines += [line, *(f"  {note}" for note in entry["notes"])]
     measured = result["measured"]
     if measured is not None:
         lines.append(
-            f"{measured['accuracy']['value']:.1%} right, {measured['in_set']:.1%} in their set, calibration error "
-            f"{measured['calibration_error']['value']:.3f}"
+            f"{measured['accuracy']['value']:.1%} right, {measured['in_set']:.1%} in their set, calibration "
+            f"error {measured['calibration_error']['value']:.3f}"
         )
     return "\n".join([*lines, *result["warnings"], f"{result['out']}/classes.csv", result["intended_use"]])

@@ -25,7 +25,7 @@ _PANEL_IN = 2.3
 
 
 def evidence_of(fitted: FittedPosterior, row: Tensor) -> tuple[Tensor, int, int]:
-    """Return the evidence at each place ``(*size)`` for the most probable class against the next one, in nats.
+    """Return the evidence at each place ``(*size)`` for the most probable class against the next, nats.
 
     Args:
         fitted: posterior of a class.
@@ -35,7 +35,8 @@ def evidence_of(fitted: FittedPosterior, row: Tensor) -> tuple[Tensor, int, int]
         The map, whose sum is the log odds of both classes at equal shares, and the numbers of both classes.
     """
     problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None and isinstance(problem, LabelledImages)
+    assert part is not None
+    assert isinstance(problem, LabelledImages)
     features = problem.features(row[None].to(fitted.device, torch.float32))
     with torch.no_grad():
         first, second = part.density.logits(features)[0].topk(2).indices.tolist()
@@ -46,11 +47,14 @@ def evidence_of(fitted: FittedPosterior, row: Tensor) -> tuple[Tensor, int, int]
 def draw(fitted: FittedPosterior, row: Tensor, entry: Mapping[str, Any], path: Path) -> None:
     """Draw an image ``(C,)``, its evidence, and the same image in the next class."""
     problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None and isinstance(problem, LabelledImages)
+    assert part is not None
+    assert isinstance(problem, LabelledImages)
     found, first, second = evidence_of(fitted, row)
     names = problem.classes
     features = problem.features(row[None].to(fitted.device, torch.float32))
-    other = 255 * counterfactual(part.density, features, torch.tensor([second], device=fitted.device))[0].cpu()
+    other = (
+        255 * counterfactual(part.density, features, torch.tensor([second], device=fitted.device))[0].cpu()
+    )
     figure = Figure(figsize=(3 * _PANEL_IN + 0.6, _PANEL_IN + 0.6), layout="constrained")
     axes = figure.subplots(1, 3)
     strange = ", of no class" if entry["is_of_no_class"] else ""
@@ -66,7 +70,8 @@ def draw(fitted: FittedPosterior, row: Tensor, entry: Mapping[str, Any], path: P
 def draw_classes(fitted: FittedPosterior, path: Path) -> None:
     """Draw the image in the middle of each class."""
     problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None and isinstance(problem, LabelledImages)
+    assert part is not None
+    assert isinstance(problem, LabelledImages)
     images = 255 * class_images(part.density).cpu()
     figure = Figure(figsize=(len(images) * _PANEL_IN, _PANEL_IN + 0.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(images)))

@@ -92,8 +92,8 @@ class LabelledImages(InverseProblem):
             if min(count) < 2:
                 few = ", ".join(f"{n} {c}" for n, c in zip(count, self.classes, strict=True))
                 raise ValueError(
-                    f"the part for {name.replace('_', ' ')} holds {few}; give more images of each class, or of "
-                    "more groups."
+                    f"the part for {name.replace('_', ' ')} holds {few}; give more images of each class, or "
+                    "of more groups."
                 )
             parts[name] = (collection.images[chosen].flatten(1), labels)
         return parts
@@ -107,7 +107,9 @@ class LabelledImages(InverseProblem):
             "of one folder a class, or one with --labels",
         )  # fmt: skip
         parser.add_argument("--labels", metavar="CSV", help="columns file, class and maybe group")
-        parser.add_argument("--size", type=int, default=28, help="pixels of a side that images of files get (28)")
+        parser.add_argument(
+            "--size", type=int, default=28, help="pixels of a side that images of files get (28)"
+        )
         parser.add_argument("--changes", default="shift", choices=("none", "shift", "turn"),
                             help="variations of training images (shift)")  # fmt: skip
         parser.add_argument(
@@ -161,7 +163,9 @@ class LabelledImages(InverseProblem):
         images, labels = self._part(seed)
         first, most = first_block * BLOCK, self.available(seed) or 0
         if not 0 < n <= most - first:
-            raise ValueError(f"n = {n} images asked for from {first} on, and there are {most}; ask for fewer.")
+            raise ValueError(
+                f"n = {n} images asked for from {first} on, and there are {most}; ask for fewer."
+            )
         order = torch.randperm(most, generator=stream(seed, 0, "order"))[first : first + n]
         rows, variant = order % len(labels), order // len(labels)
         y = images[rows].float()
@@ -211,7 +215,8 @@ class LabelledImages(InverseProblem):
 
     def _part(self, seed: int) -> tuple[Tensor, Tensor]:
         if self._parts and not self._seeds:  # no training has divided them yet
-            return tuple(torch.cat(column) for column in zip(*self._parts.values(), strict=True))  # type: ignore[return-value]
+            images, labels = zip(*self._parts.values(), strict=True)
+            return torch.cat(images), torch.cat(labels)
         name = self._seeds.get(seed, "measured")
         if name not in self._parts:
             raise ValueError(

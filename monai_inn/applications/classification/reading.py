@@ -126,9 +126,9 @@ def read_collection(
 ) -> Collection:
     """Return images with their classes from an NPZ file or a folder.
 
-    An NPZ holds ``images (n, rows, columns[, 3])``, ``labels (n,)`` and maybe ``groups (n,)`` and ``classes``;
-    or, as those of MedMNIST, ``train_images``, ``train_labels``, ``val_images`` and ``val_labels``. A folder
-    holds one folder of images for each class, or images that a table names.
+    An NPZ holds ``images (n, rows, columns[, 3])``, ``labels (n,)``, and maybe ``groups (n,)`` and
+    ``classes``; or, as those of MedMNIST, ``train_images``, ``train_labels``, ``val_images`` and
+    ``val_labels``. A folder holds one folder of images for each class, or images that a table names.
 
     Args:
         source: NPZ file or folder.
@@ -148,7 +148,9 @@ def read_collection(
     with damage_named(path, "NPZ", "the file is damaged or truncated. Copy it again."):
         arrays, names = read_npz(path, (*_ARRAYS, *_SPLITS))
     if set(_SPLITS) <= set(arrays):
-        train, val = ((arrays[f"{part}_images"], arrays[f"{part}_labels"].ravel()) for part in ("train", "val"))
+        train, val = (
+            (arrays[f"{part}_images"], arrays[f"{part}_labels"].ravel()) for part in ("train", "val")
+        )
         classes = _classes(arrays, train[1])
         return Collection.of(*train, classes, measured=val)
     missing = [name for name in ("images", "labels") if name not in arrays]
@@ -172,7 +174,9 @@ def _of_folder(path: Path, labels: str | PathLike[str] | None, size: tuple[int, 
         table = read_table(labels)
         missing = [name for name in ("file", "class") if name not in table.header]
         if missing:
-            raise ValueError(f"{labels}: no column {' and '.join(missing)}; it has {', '.join(table.header)}.")
+            raise ValueError(
+                f"{labels}: no column {' and '.join(missing)}; it has {', '.join(table.header)}."
+            )
         entries = [dict(zip(table.header, row, strict=True)) for row in table.rows]
         rows = [(path / e["file"], e["class"], e.get("group", "")) for e in entries]
     if not rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -95,8 +96,8 @@ class ClassDensity(nn.Module):
         count = torch.bincount(label, minlength=len(self.means)).double()
         if int((count > 1).sum()) < len(self.means):
             raise ValueError(
-                f"of {len(self.means)} classes there are {[int(n) for n in count]} observations; give several "
-                "of each."
+                f"of {len(self.means)} classes there are {[int(n) for n in count]} observations; give "
+                "several of each."
             )
         if self.components is not None:
             self.components.fit(features, features)
@@ -170,10 +171,14 @@ class ClassDensity(nn.Module):
             ValueError: if they are not ``K`` finite numbers, none negative and not all zero.
         """
         given = torch.as_tensor(shares).to(self.log_shares).flatten()
-        if given.shape != self.log_shares.shape or not (given.isfinite() & (given >= 0)).all() or not given.any():
+        if (
+            given.shape != self.log_shares.shape
+            or not (given.isfinite() & (given >= 0)).all()
+            or not given.any()
+        ):
             raise ValueError(
-                f"shares = {given.tolist()}; give one number for each of {len(self.log_shares)} classes, none "
-                "negative and not all zero."
+                f"shares = {given.tolist()}; give one number for each of {len(self.log_shares)} classes, "
+                "none negative and not all zero."
             )
         self.log_shares.copy_((given / given.sum()).clamp_min(_LEAST_SHARE).log())
 
@@ -184,7 +189,7 @@ class ClassDensity(nn.Module):
         """
         seen = self._seen(features)[0]
         edges = [0, *(2**i for i in range(2, 32) if 2**i < self.channels), self.channels]
-        parts = [seen[:, a:b].square().mean(1) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [seen[:, a:b].square().mean(1) for a, b in itertools.pairwise(edges)]
         logs = [part.clamp_min(_LEAST_SQUARE).log() for part in parts]
         return torch.stack(logs if self.components is None else [*logs, seen[:, -1]], 1)
 
