@@ -19,7 +19,7 @@ from monai_inn.networks.classes.evidence import class_images, counterfactual, ev
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["draw", "draw_classes", "evidence_of"]
+__all__ = ["draw", "draw_classes", "draw_into", "evidence_of"]
 
 _PANEL_IN = 2.3
 
@@ -46,25 +46,28 @@ def evidence_of(fitted: FittedPosterior, row: Tensor) -> tuple[Tensor, int, int]
 
 def draw(fitted: FittedPosterior, row: Tensor, entry: Mapping[str, Any], path: Path) -> None:
     """Draw an image ``(C,)``, its evidence, and the same image in the next class."""
+    figure = Figure(figsize=(3 * _PANEL_IN + 0.6, _PANEL_IN + 0.6), layout="constrained")
+    draw_into(figure.subplots(1, 3), fitted, row, entry)
+    _save(figure, path)
+
+
+def draw_into(axes: Any, fitted: FittedPosterior, row: Tensor, entry: Mapping[str, Any]) -> None:
+    """Draw what ``draw`` does into three axes; ``entry`` is what ``answers`` says of the image."""
     problem, part = fitted.problem, fitted.network.classifier
     assert part is not None
     assert isinstance(problem, LabelledImages)
     found, first, second = evidence_of(fitted, row)
     names = problem.classes
     features = problem.features(row[None].to(fitted.device, torch.float32))
-    other = (
-        255 * counterfactual(part.density, features, torch.tensor([second], device=fitted.device))[0].cpu()
-    )
-    figure = Figure(figsize=(3 * _PANEL_IN + 0.6, _PANEL_IN + 0.6), layout="constrained")
-    axes = figure.subplots(1, 3)
+    other = 255 * counterfactual(part.density, features, torch.tensor([second], device=fitted.device))[0]
     strange = ", of no class" if entry["is_of_no_class"] else ""
     _show(axes[0], row, problem, f"{names[first]} {entry['probability'][names[first]]:.2f}{strange}")
     limit = float(found.abs().max()) or 1.0
     shown = axes[1].imshow(_plane(found), cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes[1].set_title(f"evidence for {names[first]}:\n{float(found.sum()):+.1f} nats", fontsize=9)
-    figure.colorbar(shown, ax=axes[1], label="nats a pixel", shrink=0.8)
+    axes[1].set_axis_off()
+    axes[1].figure.colorbar(shown, ax=axes[1], label="nats a pixel", shrink=0.8)
     _show(axes[2], other, problem, f"the same as {names[second]}\n(computed, not taken)")
-    _save(figure, path)
 
 
 def draw_classes(fitted: FittedPosterior, path: Path) -> None:
@@ -97,7 +100,5 @@ def _plane(found: Tensor) -> Tensor:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    for axis in figure.axes[1:2]:
-        axis.set_axis_off()
     with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
         FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
