@@ -99,6 +99,11 @@ class FittedPosterior:
         """
         if not self.tells_class:
             raise ValueError(f"the problem {self.problem.name!r} has other unknowns than one class.")
+        part = self.network.classifier
+        if part is not None:  # in all its digits, as of the held-out ones that sets are made from
+            condition = self.network.condition(self._features(observation))
+            rows = part.density.logits(condition.reshape(-1, condition.shape[-1])).softmax(-1)
+            return rows.reshape(*condition.shape[:-1], -1)
         q = self.posterior(observation)
         middle = torch.arange(len(self.problem.parameters[0].categories), device=self.device) + 0.5
         values = middle.view(-1, *[1] * len(q.batch_shape), 1)
@@ -110,7 +115,7 @@ class FittedPosterior:
         part = self.network.classifier
         if part is None:
             return None
-        return ClassSets((part.held_out_terms + part.density.log_shares).softmax(1), part.held_out_labels)
+        return ClassSets((part.held_out_terms + part.density.log_shares).softmax(1), part.held_out_labels.long())
 
     def region_radius(self, level: float) -> float:
         """Return the latent radius of the joint region of the targets that holds the truth with ``level``.

@@ -42,6 +42,7 @@ def classify(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.classification.classifying import classify as classified
 
     options = given(arguments)
+    del options["seed"]  # nothing is drawn
     if options["levels"] is not None:
         options["levels"] = tuple(options["levels"])
     with progress_of(arguments) as show:

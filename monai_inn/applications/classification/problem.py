@@ -79,7 +79,7 @@ class LabelledImages(InverseProblem):
         self.observation = Observation.image(self.size, *channels)
         self._parts = {} if collection is None else self._parts_of(collection)
         if images is not None and labels is not None:
-            self._parts = {"measured": (images.flatten(1), labels.long())}
+            self._parts = {"measured": (images.flatten(1).byte(), labels.long())}
         self._seeds: dict[int, str] = {}
 
     def _parts_of(self, collection: Collection) -> dict[str, tuple[Tensor, Tensor]]:
@@ -230,7 +230,7 @@ class LabelledImages(InverseProblem):
         if "measured" not in self._parts:
             return {}
         images, labels = self._parts["measured"]
-        return {"images": images.byte(), "labels": labels.byte()}
+        return {"images": images.float(), "labels": labels.float()}
 
     @property
     def identity(self) -> dict[str, Any]:

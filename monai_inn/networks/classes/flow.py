@@ -101,7 +101,7 @@ class ClassFlow(Part):
         self.stack = _ClassStack(density)
         scores = 1 + 2 * self._values(torch.zeros(1, condition_channels)).shape[1]
         self.register_buffer("held_out_terms", torch.zeros(num_held_out, self.classes))
-        self.register_buffer("held_out_labels", torch.zeros(num_held_out, dtype=torch.int64))
+        self.register_buffer("held_out_labels", torch.zeros(num_held_out))  # as files hold numbers
         self.register_buffer("ordinary", torch.zeros(1, num_held_out, scores))
 
     @property
