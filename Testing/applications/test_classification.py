@@ -118,19 +118,19 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
 def test_shares_change_probabilities_by_bayes_and_are_found_without_labels(bundle):
     fitted = mi.load(bundle)
     label, y = measured(fitted)
-    before = fitted.class_probability(y).log()
-    with_shares(fitted, y, {"disc": 9.0, "ring": 1.0})
-    after = fitted.class_probability(y).log()
-    was = fitted.network.flow.density.log_shares
-    assert was.exp().tolist() == pytest.approx([0.9, 0.1])
-    moved = (after - before)[:, 0] - (after - before)[:, 1]
-    plain = before.exp().amin(1) > 1e-4  # the line of classes keeps a least probability
-    assert plain.any()
-    assert float(moved[plain].std()) < 1e-2
+    density = fitted.network.flow.density
+    features = fitted.problem.features(y)
+    with torch.no_grad():
+        before, was = density.logits(features), density.log_shares.clone()
+        with_shares(fitted, y, {"disc": 9.0, "ring": 1.0})
+        moved = density.logits(features) - before
+    assert density.log_shares.exp().tolist() == pytest.approx([0.9, 0.1])
+    expected = torch.tensor([0.9, 0.1]).log() - was
+    assert torch.allclose(moved, expected.expand_as(moved), atol=1e-3)
     some = torch.cat([y[label == 0], y[label == 1][:10]])
     with_shares(fitted, some, "estimated")
     share = float((label == 0).sum()) / len(some)
-    assert float(fitted.network.flow.density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
+    assert float(density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
 
 
 def test_evidence_is_where_the_classes_differ_and_adds_up(fitted, tmp_path):

@@ -115,7 +115,9 @@ class FittedPosterior:
         part = self.network.classifier
         if part is None:
             return None
-        return ClassSets((part.held_out_terms + part.density.log_shares).softmax(1), part.held_out_labels.long())
+        return ClassSets(
+            (part.held_out_terms + part.density.log_shares).softmax(1), part.held_out_labels.long()
+        )
 
     def region_radius(self, level: float) -> float:
         """Return the latent radius of the joint region of the targets that holds the truth with ``level``.
