@@ -9,10 +9,13 @@
     python Resources/train_bundles.py dsc runs
     python Resources/train_bundles.py accelerated_mr runs DATA
     python Resources/train_bundles.py contrast_translation runs DATA
+    python Resources/train_bundles.py chest_xray runs DATA
+    python Resources/train_bundles.py blood_cells runs DATA
 
 Both steps resume where they were interrupted. The seed, the recipe and the measured figures end up in the
-bundle's model card. The last two learn from patients' images, ``patientNN_CONTRAST.nii.gz`` in a folder DATA:
-the brain alone, voxels of 1.5 mm, as those of Lesjak et al., Neuroinformatics 2017, resampled.
+bundle's model card. The last four learn from images in a folder DATA. Of MR they are
+``patientNN_CONTRAST.nii.gz``, the brain alone, voxels of 1.5 mm, as those of Lesjak et al., Neuroinformatics
+2017, resampled; of classes see docs/classifiers.md.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ import monai_inn
 from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.contrast.problem import ContrastTranslation
+from monai_inn.applications.classification.problem import LabelledImages
+from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
@@ -65,6 +70,16 @@ def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegis
         noise={"sd": 0.05, "mismatch_sd": 0.3, "mismatch_mm": 5.0},
     )
 
+
+def labelled(data: Path, changes: str, classes: tuple[str, ...] | None = None) -> LabelledImages:
+    """Images with classes from a file; ``classes`` where the file names none."""
+    found = read_collection(data)
+    return LabelledImages.of_collection(
+        found if classes is None else found._replace(classes=classes), changes=changes
+    )
+
+
+CLASSIFIER = {"flow": {"coupling": "affine", "num_blocks": 2, "hidden_channels": (32, 32)}}
 
 # Maps run the blocks of the targets only; those of the nuisances may be larger at no cost to a map.
 RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]] = {
@@ -144,6 +159,16 @@ RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]]
             measured=10_000,
         ),
     ),
+    "chest_xray": (
+        lambda data: labelled(data / "pneumonia_xray_28.npz", "shift", ("normal", "pneumonia")),
+        CLASSIFIER,
+        Recipe(posterior_steps=300, density_steps=200, batch_size=256),
+    ),
+    "blood_cells": (
+        lambda data: labelled(data / "blood_cells_28.npz", "turn"),
+        CLASSIFIER,
+        Recipe(posterior_steps=200, density_steps=200, batch_size=256),
+    ),
     "lumbar_spine": (
         lumbar_spine,
         {},
@@ -190,6 +215,14 @@ SOURCES = {
     ],
     "accelerated_mr": [_MR],
     "contrast_translation": [_MR],
+    "chest_xray": [
+        "Chest X-rays of children: PneumoniaMNIST of MedMNIST v2 (J. Yang and others, Scientific Data 10, "
+        "41, 2023), from D. Kermany and others (Cell 172, 1122, 2018); CC BY 4.0."
+    ],
+    "blood_cells": [
+        "Cells of stained blood smears: BCCD_Dataset (Shenggan, cosmicad, akshaylamba; MIT License, "
+        "Copyright (c) 2017 shenggan)."
+    ],
 }
 
 
@@ -206,9 +239,8 @@ def train(name: str, folder: Path, data: Sequence[Path] = ()) -> None:
     """Train one bundle below ``folder``, from a folder of images if it learns from such."""
     make, network, recipe = RECIPES[name]
     problem = make(*data)
-    store = None
-    if not problem.has_fields:  # few, and drawn in seconds
-        store = folder / f"{name}.zarr"
+    store = folder / f"{name}.zarr" if problem.can_simulate and not problem.has_fields else None
+    if store is not None:
         simulate_to_zarr(problem, recipe.num_simulations, store, seed=0)
     checkpoint = folder / f"{name}.checkpoint"
     fitted = monai_inn.fit(

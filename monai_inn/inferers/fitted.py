@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.verdicts import Explained, misfit_scores, reasons
+from monai_inn.metrics.classes import ClassSets
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision
@@ -83,6 +84,40 @@ class FittedPosterior:
         targets = self.problem.targets
         base = self.network.posterior(self._features(observation)).leading(len(targets))
         return ParameterPosterior(base, self.problem.space.subset(targets))
+
+    @property
+    def tells_class(self) -> bool:
+        """Whether the one unknown is a class."""
+        return len(self.problem.parameters) == 1 and bool(self.problem.parameters[0].categories)
+
+    @torch.no_grad()
+    def class_probability(self, observation: Tensor) -> Tensor:
+        """Return the probability of each class, ``(*batch, K)``, given observations ``(*batch, C)``.
+
+        Raises:
+            ValueError: if what is unknown is not one class.
+        """
+        if not self.tells_class:
+            raise ValueError(f"the problem {self.problem.name!r} has other unknowns than one class.")
+        part = self.network.classifier
+        if part is not None:  # in all its digits, as of the held-out ones that sets are made from
+            condition = self.network.condition(self._features(observation))
+            rows = part.density.logits(condition.reshape(-1, condition.shape[-1])).softmax(-1)
+            return rows.reshape(*condition.shape[:-1], -1)
+        q = self.posterior(observation)
+        middle = torch.arange(len(self.problem.parameters[0].categories), device=self.device) + 0.5
+        values = middle.view(-1, *[1] * len(q.batch_shape), 1)
+        return q.log_prob(values).movedim(0, -1).softmax(-1)
+
+    @property
+    def class_sets(self) -> ClassSets | None:
+        """Sets of classes with known coverage from held-out observations, if the network has kept some."""
+        part = self.network.classifier
+        if part is None:
+            return None
+        return ClassSets(
+            (part.held_out_terms + part.density.log_shares).softmax(1), part.held_out_labels.long()
+        )
 
     def region_radius(self, level: float) -> float:
         """Return the latent radius of the joint region of the targets that holds the truth with ``level``.

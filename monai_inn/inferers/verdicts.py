@@ -22,7 +22,7 @@ _UNLIKE = "unlike the training data as a whole"
 def reasons(problem: InverseProblem, network: PosteriorNetwork) -> tuple[str, ...]:
     """Return what the numbers of the map ``reason`` mean; the first is that there is none."""
     texts = ["explained", _UNLIKE]
-    if network.explanation is not None:
+    if network.test is not None:
         families = problem.application.deviations().values()
         texts += [problem.application.unexplained, *(label for family in families for label in family)]
     return tuple(texts)
@@ -41,12 +41,16 @@ def misfit_scores(
     """Return scores of observations ``(n, C)``, HIGH = out of the ordinary, and the strongest deviations.
 
     Returns:
-        WAIC in nats, and the scores of the test of explanation if the network has one, ``(n, J)``; the number
-        of the strongest deviation of each of the latter, ``(n, J − 1)``.
+        WAIC in nats, and the scores of the test of explanation or of a density of classes if the network has
+        one, ``(n, J)``; the number of the strongest deviation of each of the latter, ``(n, J − 1)``.
     """
     # A density that overflows is as low as can be: such a pixel is out of distribution.
     log_prob = network.observation_log_prob(problem.density_features(observation))
     score = waic(log_prob.nan_to_num(nan=-torch.inf, neginf=-torch.inf)).unsqueeze(1)
+    if network.classifier is not None:
+        own = network.classifier.misfit(network.condition(problem.features(observation)))
+        scores = torch.cat([score, own.nan_to_num(nan=torch.inf)], 1)
+        return scores, torch.zeros_like(own, dtype=torch.int64)
     if network.explanation is None:
         return score, torch.zeros_like(score[:, :0], dtype=torch.int64)
     noise = problem.noise_level(observation)
@@ -65,7 +69,7 @@ class Explained:
 
     def __init__(self, problem: InverseProblem, network: PosteriorNetwork, false_alarm: float) -> None:
         self.problem, self.network, self.false_alarm = problem, network, false_alarm
-        part = network.explanation
+        part = network.test
         self._alone = ConformalThreshold(network.ood_scores)
         self._combined = None if part is None else CombinedThreshold(part.populations())
         families = () if part is None else part.families

@@ -10,6 +10,14 @@ from monai_inn.metrics.calibration import (
     calibration_noise_floor,
     curve_of_counts,
 )
+from monai_inn.metrics.classes import (
+    ClassSets,
+    brier_score,
+    class_shares,
+    classification_figures,
+    expected_calibration_error,
+    reliability,
+)
 from monai_inn.metrics.coverage import (
     coverage,
     coverage_interval,
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Application",
+    "ClassSets",
     "ConformalThreshold",
     "InformationGain",
     "Mode",
@@ -56,10 +65,13 @@ __all__ = [
     "average_precision",
     "bootstrap_bounds",
     "bootstrap_interval",
+    "brier_score",
     "c2st",
     "calibration_curve",
     "calibration_error",
     "calibration_noise_floor",
+    "class_shares",
+    "classification_figures",
     "contraction",
     "coverage",
     "coverage_interval",
@@ -68,6 +80,7 @@ __all__ = [
     "curve_of_counts",
     "ecdf_difference",
     "energy_score",
+    "expected_calibration_error",
     "find_modes",
     "find_modes_batch",
     "fpr_at_tpr",
@@ -90,6 +103,7 @@ __all__ = [
     "rank_counts",
     "recommend",
     "registration_error",
+    "reliability",
     "resimulation_error",
     "resimulation_test",
     "sbc_ranks",

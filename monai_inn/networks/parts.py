@@ -61,6 +61,7 @@ def _ours() -> dict[str, str]:
     rooms = "monai_inn.networks"
     return {
         "adjusted_normal": f"{rooms}.flows.bases:AdjustedNormal",
+        "classes": f"{rooms}.classes.flow:ClassFlow",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
         "field": f"{rooms}.images.rows:FieldEncoder",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from monai_inn.networks.classes.flow import ClassFlow
 from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.encoders.encoders import QuantileHead
 from monai_inn.networks.explanation import Explanation
@@ -133,6 +134,16 @@ class PosteriorNetwork(nn.Module):
         """Return the posterior in the flow's space given features ``(*batch, F)``."""
         q = self.flow(self.condition(features))
         return q if self.base is None else q.with_base(self.base)
+
+    @property
+    def classifier(self) -> ClassFlow | None:
+        """The flow, if it is a density of the observations that tells classes apart."""
+        return self.flow if isinstance(self.flow, ClassFlow) else None
+
+    @property
+    def test(self) -> Explanation | ClassFlow | None:
+        """What judges an observation beside its WAIC, if there is such a part."""
+        return self.explanation or self.classifier
 
     def condition(self, features: Tensor) -> Tensor:
         """Return what flow and preview are conditioned on, ``(…, out_channels)``."""

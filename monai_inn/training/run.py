@@ -15,6 +15,7 @@ import torch
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import Encoder, PosteriorNetwork
+from monai_inn.networks.classes.flow import ClassFlow
 from monai_inn.networks.parts import describe
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem
@@ -210,8 +211,12 @@ class Run:
         circular = [i for i, p in shown if p.is_periodic]
         classes = [(i, len(p.categories)) for i, p in shown if p.categories]
         usual = {"num_ood_scores": recipe.guard, **usual_parts(self.problem, recipe.templates)}
-        # An observation with gaps has no features for a residual.
-        if self.problem.observation.is_local and not self.problem.observation.may_miss:
+        is_classifier = usual.get("flow", {}).get("kind") == ClassFlow.kind
+        # An observation with gaps has no features for a residual, and a density of classes is a test itself.
+        observation = self.problem.observation
+        if is_classifier:
+            usual["flow"]["num_held_out"] = recipe.guard
+        elif observation.is_local and not observation.may_miss:
             explained = self.problem.explained_features(batch.noisy).shape[-1]
             usual["explanation"] = explanation_sizes(self.problem, explained, recipe.guard)
         chosen = merged(usual, self.options)

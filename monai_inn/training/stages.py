@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from monai_inn.networks import PosteriorNetwork, QuantileHead
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
+from monai_inn.training.bottleneck import Build, information_bottleneck
 from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.pool import SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
@@ -184,9 +185,6 @@ def _flow_quantiles(net: PosteriorNetwork, features: Tensor) -> tuple[Tensor, Te
     return condition, torch.cat(list(on_all_threads(task, condition.split(1024), features.device)))
 
 
-Build = Callable[[PosteriorNetwork, SimulationPool, SimulationPool, Recipe, int], Stage]
-
-
 @dataclass(frozen=True)
 class Plan:
     """One stage of a training before there is a network.
@@ -229,7 +227,10 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
     """Return what is trained for a problem, in order; only what the network has, where there is one."""
     plans = _OF_PIXELS if problem.observation.is_local else _OF_IMAGES
     absent = [] if net is None else [name for name in _OPTIONAL if getattr(net, name) is None]
-    return tuple(plan for plan in plans if plan.name not in absent)
+    chosen = tuple(plan for plan in plans if plan.name not in absent)
+    if net is None or net.classifier is None:
+        return chosen
+    return (replace(chosen[0], build=information_bottleneck(net.classifier.beta)), *chosen[1:])
 
 
 def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:
@@ -237,6 +238,8 @@ def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[
     observation = problem.observation
     missing = {"may_miss": True} if observation.may_miss else {}
     series = {"kind": "series", "channels": len(observation.names), "context": len(observation.context)}
+    if problem.flow and "kind" in problem.flow:
+        return {"encoder": {"kind": "field"}, "flow": dict(problem.flow), "density": SMALL_DENSITY}
     if problem.has_fields:
         flow = {"kind": "image_flow", "size": list(observation.size), **(problem.flow or {})}
         return {"encoder": {"kind": "field"}, "flow": flow}

@@ -39,9 +39,12 @@ def set_thresholds(
         measured: observations of several objects, as ``Application.measured`` returns them by default.
     """
     device = net.ood_scores.device
-    y = valid_simulations(problem, len(net.ood_scores), seed)[1]
+    theta, y = valid_simulations(problem, len(net.ood_scores), seed)
     simulated = _waic(net, problem, y)
     net.ood_scores.copy_(simulated.sort().values)
+    if net.classifier is not None:
+        condition = net.condition(problem.features(y).to(device))
+        net.classifier.hold_out(condition, problem.space.to_latent(theta).to(device), simulated)
     part = net.explanation
     if part is None:
         return

@@ -75,6 +75,7 @@ def validate(
         "joint": joint_figures(cases, seed),
         "modes": mode_figures(cases, mode_tolerance or {}, seed),
         "information": None if cases.information is None else cases.information.summary(seed),
+        "classes": None if cases.classes is None else dict(cases.classes),
         "trust": None if cases.trust is None else dict(cases.trust),
         "notes": _notes(cases),
     }

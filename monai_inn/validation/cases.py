@@ -57,6 +57,7 @@ class Cases:
         residuals: measured minus resimulated observation of a posterior draw, and of the truth, ``(N, C)``.
         trust: figures of the out-of-distribution guard, JSON-ready.
         information: bits of every case.
+        classes: figures of the class, where that is what is unknown, JSON-ready.
         images: where the cases lie, if they are pixels.
 
     Raises:
@@ -73,6 +74,7 @@ class Cases:
     residuals: tuple[Tensor, Tensor] | None = None
     trust: Mapping[str, Any] | None = None
     information: InformationGain | None = None
+    classes: Mapping[str, Any] | None = None
     images: Images | None = None
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "ecdf_plot",
     "image_plots",
     "new_figure",
+    "reliability_plot",
     "signed",
     "svg",
     "tarp_plot",
@@ -166,6 +167,21 @@ def tarp_plot(block: dict[str, Any]) -> str:
         axis.plot(level, 100 * np.array(block["coverage"]), color="#00508c", linewidth=1.3)
         axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle="--")
         axis.set(xlim=(0, 100), ylim=(0, 100), xlabel="nominal coverage, %", ylabel="measured coverage, %")
+        return svg(figure)
+
+
+def reliability_plot(bins: Sequence[Mapping[str, float]]) -> str:
+    """Draw the accuracy of each bin of the confidence, with its bounds; the cases of a bin are its area."""
+    confidence, value, low, high, cases = (
+        np.array([entry[key] for entry in bins]) for key in ("confidence", "value", "low", "high", "cases")
+    )
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(3.9, 3.4)
+        axis = figure.subplots()
+        axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle="--")
+        axis.vlines(100 * confidence, 100 * low, 100 * high, color="#00508c", linewidth=1)
+        axis.scatter(100 * confidence, 100 * value, 6 + 120 * cases / cases.sum(), color="#00508c")
+        axis.set(xlim=(0, 102), ylim=(0, 102), xlabel="probability of the class named, %", ylabel="right, %")
         return svg(figure)
 
 

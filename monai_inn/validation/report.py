@@ -79,6 +79,7 @@ def _drawings(
             for part in names
             if report["conditional"]
         ],
+        "reliability": plots.reliability_plot(report["classes"]["reliability"]) if report["classes"] else "",
         "tarp": plots.tarp_plot(report["joint"]["tarp"]),
         "images": [
             (heading, plots.image_plots(panels)) for heading, panels in image_panels(cases, figures, words)

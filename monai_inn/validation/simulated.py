@@ -12,7 +12,14 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.circles import Circles
-from monai_inn.metrics import auroc, bootstrap_interval, coverage_interval, information_gain, pit
+from monai_inn.metrics import (
+    auroc,
+    bootstrap_interval,
+    classification_figures,
+    coverage_interval,
+    information_gain,
+    pit,
+)
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
 from monai_inn.problems.valid import fresh_simulations
@@ -20,6 +27,7 @@ from monai_inn.seeding import seeded
 from monai_inn.validation.cases import Cases
 
 __all__ = [
+    "class_figures",
     "fit_adjustment",
     "latent_p_value",
     "level_p_values",
@@ -30,6 +38,7 @@ __all__ = [
 
 _ROWS = 250
 _FALSE_ALARMS = (0.01, 0.05, 0.1)
+_COVERAGES = (0.8, 0.9, 0.95)
 
 
 @torch.no_grad()
@@ -84,6 +93,7 @@ def simulated_cases(
         log_prob=torch.cat(log_prob),
         residuals=residuals,  # type: ignore[arg-type]
         trust=_trust(fitted, y),
+        classes=class_figures(fitted, truth, y, seed) if fitted.tells_class else None,
         information=information_gain(fitted, simulations=(truth, y), seed=seed),
     )
 
@@ -102,6 +112,32 @@ def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
         "false_alarms": alarms,
         "shuffled_channels": {"auroc": auroc(shuffled, scores), "low": low, "high": high},
     }
+
+
+def class_figures(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int = 0) -> dict[str, Any]:
+    """Return figures of the probabilities of classes, and the coverage of sets of them in each class.
+
+    Args:
+        fitted: posterior of one unknown, a class.
+        theta: true classes as parameters, shape ``(n, 1)``.
+        y: their observations, shape ``(n, C)``.
+        seed: seed of bounds by resampling.
+    """
+    names = fitted.problem.parameters[0].categories
+    label = theta[:, 0].long().clamp(0, len(names) - 1)
+    probability = torch.cat([fitted.class_probability(rows).cpu() for rows in y.split(_ROWS)])
+    sets = []
+    for level in _COVERAGES if fitted.class_sets is not None else ():
+        inside = fitted.class_sets(probability, level)  # type: ignore[misc]
+        coverage = {}
+        for k, name in enumerate(names):
+            hit = inside[label == k, k]
+            if len(hit):
+                low, high = coverage_interval(int(hit.sum()), len(hit))
+                coverage[name] = {"value": float(hit.double().mean()), "low": low, "high": high}
+        size = float(inside.sum(1).double().mean())
+        sets.append({"level": level, "mean_size": size, "coverage": coverage})
+    return {**classification_figures(probability, label, names, seed), "sets": sets}
 
 
 _DRAWS = 1023

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from monai_inn.networks.flows.bases import Base
 from monai_inn.networks.flows.couplings import Context
-from monai_inn.networks.flows.leading import LeadingStack
+from monai_inn.networks.flows.stacks import FlowStack, Stack
 from monai_inn.networks.kernels.chunks import (
     ChunkFunction,
     full_precision,
@@ -25,9 +25,6 @@ from monai_inn.networks.kernels.chunks import (
 )
 from monai_inn.networks.kernels.plans import Plan
 from monai_inn.problems.base import SampleShape
-
-if TYPE_CHECKING:
-    from monai_inn.networks.flows.stacks import FlowStack
 
 __all__ = ["EnsembleDistribution", "FlowDistribution", "shape_of_samples"]
 
@@ -56,7 +53,7 @@ class FlowDistribution(Distribution):
 
     def __init__(
         self,
-        stack: FlowStack | LeadingStack,
+        stack: Stack,
         condition: Tensor | None,
         channels: int | None = None,
         base: Base | None = None,
@@ -201,7 +198,7 @@ class FlowDistribution(Distribution):
         if torch.is_grad_enabled() or is_traced():
             return together(rows, condition)
         limit = rows_per_chunk(self._stack.widest(self._channels), members, device, rows.element_size())
-        if device.type != "cpu" or direction not in _PLANNED or isinstance(self._stack, LeadingStack):
+        if device.type != "cpu" or direction not in _PLANNED or not isinstance(self._stack, FlowStack):
             return map_chunks([together], rows, condition, (members, *shape), limit, _LEAST_ROWS).squeeze(2)
         plan = Plan(self._stack, self._channels, min(len(rows), limit), self._base)
         each = [functools.partial(getattr(plan, direction), member) for member in range(members)]

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.heads import CategoryFlow, CircleFlow
-from monai_inn.networks.flows.stacks import FlowStack, check_kinds
+from monai_inn.networks.flows.stacks import FlowStack, Stack, check_kinds
 
 __all__ = ["LeadingStack", "log_normal", "normal_score", "turn_of"]
 
 _LEAST_SHARE = 1e-6  # of a turn, nearer to the cut than which float32 cannot say where
 
 
-class LeadingStack(nn.Module):
+class LeadingStack(Stack):
     """Layers of a flow some of whose channels are angles or classes; takes the place of a ``FlowStack``.
 
     Args:
@@ -136,11 +136,6 @@ class LeadingStack(nn.Module):
         """Log density in nats of ``x (M, channels, rows)``, shape ``(M, rows)``."""
         z, log_det = self(x, context)
         return log_det + log_normal(z).sum(1)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        return next(self.parameters()).dtype
 
     def widest(self, channels: int) -> int:
         """Channels of the widest activation; all of them are needed for any of the ``channels``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,40 @@ from torch import Tensor, nn
 from monai_inn.networks.flows.bijections import AffineTransform, SplineTransform
 from monai_inn.networks.flows.couplings import Centring, Context, CouplingBlock
 
-__all__ = ["FlowStack", "check_kinds"]
+__all__ = ["FlowStack", "Stack", "check_kinds"]
 
 
-class FlowStack(nn.Module):
+class Stack(nn.Module, abc.ABC):
+    """Layers between data and latents of shape ``(M, channels, rows)``, as distributions take them.
+
+    Attributes:
+        members: flows that run together.
+        groups: sizes of the groups of channels whose leading marginals are exact.
+        dtype: number format of the weights.
+    """
+
+    members: int
+    groups: tuple[int, ...]
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Data to latent. ``x`` may hold only the leading groups. Log-determinant of shape ``(M, rows)``."""
+
+    @abc.abstractmethod
+    def inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Latent to data."""
+
+    @abc.abstractmethod
+    def widest(self, channels: int) -> int:
+        """Channels of the widest activation, which decides how many rows fit into the cache."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return next(self.parameters()).dtype
+
+
+class FlowStack(Stack):
     """The layers of one flow or of all members of an ensemble; values have shape ``(M, channels, rows)``.
 
     ``groups`` makes the density triangular: the channels of a group are transformed given those of earlier
@@ -116,11 +147,6 @@ class FlowStack(nn.Module):
         """Log density in nats of ``x (M, channels, rows)``, shape ``(M, rows)``."""
         z, log_det = self(x, context)
         return log_det - 0.5 * z.square().sum(1) - 0.5 * math.log(2 * math.pi) * z.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        return next(self.parameters()).dtype
 
     def widest(self, channels: int) -> int:
         """Channels of the widest activation in the groups within the leading ``channels``.

@@ -1,0 +1,351 @@
+"""Generative classifiers beside feed-forward networks: accuracy, calibration, strange images, evidence.
+
+    python benchmarks/classifiers.py --data FOLDER --set xray --seeds 5 -o xray.json
+    python benchmarks/classifiers.py --data FOLDER --set blood --seeds 5 -o blood.json
+
+FOLDER holds pneumonia_xray_28.npz and blood_cells_28.npz, and beside it ../ct with volumes of other parts of
+the body. Every network gets the processor time that ours took. Results are written after each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.networks.nets import DenseNet121
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
+
+import monai_inn as mi
+from monai_inn.applications.classification.collections import Collection
+from monai_inn.applications.classification.problem import LabelledImages
+from monai_inn.inferers.verdicts import Explained, misfit_scores
+from monai_inn.metrics import auroc, class_shares, classification_figures
+from monai_inn.networks.classes.evidence import evidence_map
+from monai_inn.training import Recipe
+
+NETWORK = {"flow": {"coupling": "affine", "num_blocks": 2, "hidden_channels": [32, 32]}}
+STEPS = {"xray": 300, "blood": 150}
+STRANGE = 300  # images of each kind
+
+
+def collection(name: str, folder: Path) -> tuple[Collection, dict[str, tuple[Tensor, Tensor]]]:
+    """The images of a set, and shifted ones to test on as rows with labels."""
+    if name == "xray":
+        z = np.load(folder / "pneumonia_xray_28.npz")
+        made = Collection.of(
+            z["train_images"],
+            z["train_labels"],
+            ("normal", "pneumonia"),
+            measured=(z["val_images"], z["val_labels"]),
+        )
+        test = (
+            torch.tensor(z["test_images"]).flatten(1).float(),
+            torch.tensor(z["test_labels"]).flatten().long(),
+        )
+        return made, {"test": test}
+    z = np.load(folder / "blood_cells_28.npz")
+    return Collection.of(
+        z["images"], z["labels"], ("red cell", "white cell", "platelet"), groups=z["slide_image"]
+    ), {}
+
+
+def strange(name: str, folder: Path, measured: Tensor) -> dict[str, Tensor]:
+    """Images that are of no class, rows of grey levels."""
+    import nibabel
+
+    generator = torch.Generator().manual_seed(0)
+    colours = 1 if name == "xray" else 3
+    slices = []
+    for file in ("abdomen_totalseg_3mm.nii.gz", "chest_lidc0001_2mm.nii.gz"):
+        volume = torch.from_numpy(nibabel.load(folder.parent / "ct" / file).get_fdata().astype(np.float32))
+        some = volume[..., torch.linspace(10, volume.shape[2] - 10, 60).long()].movedim(2, 0).rot90(1, (1, 2))
+        grey = ((some + 200) / 600).clamp(0, 1) * 255
+        slices.append(interpolate(grey.unsqueeze(1), (28, 28), mode="bilinear", antialias=True)[:, 0])
+    other = "blood_cells_28.npz" if name == "xray" else "pneumonia_xray_28.npz"
+    z = np.load(folder / other)
+    if name == "xray":
+        foreign = torch.tensor(z["images"]).float().mean(-1)
+    else:
+        foreign = torch.tensor(z["val_images"]).float()
+
+    def rows(grey: Tensor) -> Tensor:
+        return grey.unsqueeze(-1).expand(*grey.shape, colours).flatten(1)
+
+    return {
+        ("blood cells" if name == "xray" else "chest X-rays"): rows(foreign)[:STRANGE],
+        "CT slices": rows(torch.cat(slices)),
+        "noise": 255 * torch.rand(STRANGE, measured.shape[1], generator=generator),
+        "inverted": 255 - measured[:STRANGE],
+    }
+
+
+class Convolutions(nn.Module):
+    """Feed-forward network of about as many weights as ours."""
+
+    def __init__(self, colours: int, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(colours, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(32 * 49, 32), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(32, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the classes."""
+        return self.head(self.body(x))
+
+
+def images(problem: LabelledImages, rows: Tensor) -> Tensor:
+    """Rows of grey levels as images for convolutions, ``(n, C, rows, columns)``."""
+    shaped = (rows.float() / 255).unflatten(1, (*problem.size, -1)).movedim(-1, 1)
+    return (shaped - 0.5) / 0.25
+
+
+def feed_forward(
+    net: nn.Module, problem: LabelledImages, seconds: float, seed: int, judged: int = 10_000
+) -> nn.Module:
+    """Train a network for some processor time on the same varied images, the best on held-out ones."""
+    problem.split(*range(4))
+    theta, y = problem.simulate_clean(problem.available(0) or 0, 0)
+    label = theta[:, 0].long()
+    held, truth = problem.simulate(problem.available(1) or 0, 1)[::-1]
+    held, truth = held[:judged], truth[:judged, 0].long()
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=1e-3)
+    began, best, kept, evaluated = time.process_time(), math.inf, None, 0.0
+    while (spent := time.process_time() - began) < seconds:
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * spent / seconds)) + 1e-5
+        index = torch.randint(len(y), (64,), generator=generator)
+        net.train()
+        loss = cross_entropy(net(images(problem, problem.noise(y[index], generator))), label[index])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if spent - evaluated > seconds / 12 or kept is None:
+            net.eval()
+            with torch.no_grad():
+                found = float(cross_entropy(net(images(problem, held)), truth))
+            evaluated = spent
+            if found < best:
+                best, kept = found, {n: v.clone() for n, v in net.state_dict().items()}
+    net.load_state_dict(kept)
+    return net.eval()
+
+
+def degraded(rows: Tensor, size: tuple[int, ...]) -> dict[str, Tensor]:
+    """The same images, worse."""
+    generator = torch.Generator().manual_seed(1)
+    shaped = rows.unflatten(1, (*size, -1)).movedim(-1, 1)
+    blurred = avg_pool2d(shaped, 3, stride=1, padding=1, count_include_pad=False).movedim(1, -1).flatten(1)
+    return {
+        "noise of 8 %": (rows + 20 * torch.randn(rows.shape, generator=generator)).clamp(0, 255),
+        "blurred": blurred,
+        "contrast halved": 128 + 0.5 * (rows - 128),
+    }
+
+
+def stepped(logits: Callable[[Tensor], Tensor], rows: Tensor, label: Tensor, size: float) -> Tensor:
+    """One adversarial step of so many grey levels along the sign of the gradient."""
+    at = rows.clone().requires_grad_(True)
+    cross_entropy(logits(at), label).backward()
+    return (rows + size * at.grad.sign()).clamp(0, 255)
+
+
+def figures(logits: Callable[[Tensor], Tensor], sets: dict[str, tuple[Tensor, Tensor]], log_shares: Tensor,
+            names: tuple[str, ...], *, worse: bool = True) -> dict[str, Any]:  # fmt: skip
+    """What is measured of probabilities, also after the shares of the classes were found without labels."""
+    found = {}
+    for name, (rows, label) in sets.items():
+        with torch.no_grad():
+            raw = logits(rows)
+        found[name] = short(classification_figures(raw.softmax(1), label, names))
+        if name == "test":
+            shares = class_shares(raw - log_shares)
+            moved = (raw - log_shares + shares.log()).softmax(1).float()
+            found["test, shares corrected"] = short(classification_figures(moved, label, names))
+            found["test, shares corrected"]["shares"] = shares.tolist()
+            known = torch.bincount(label).double() / len(label)
+            moved = (raw - log_shares + known.log()).softmax(1).float()
+            found["test, true shares"] = short(classification_figures(moved, label, names))
+    if not worse:
+        return found
+    rows, label = sets["measured"]
+    for name, spoilt in degraded(rows, (28, 28)).items():
+        with torch.no_grad():
+            found[name] = {"accuracy": float((logits(spoilt).argmax(1) == label).float().mean())}
+    for size in (2.0, 8.0):
+        moved = stepped(logits, rows, label, size)
+        with torch.no_grad():
+            right = float((logits(moved).argmax(1) == label).float().mean())
+        found[f"adversarial step of {size:g}"] = {"accuracy": right}
+    return found
+
+
+def short(entry: dict[str, Any]) -> dict[str, Any]:
+    areas = [area["value"] for area in entry["auroc"].values()]
+    return {
+        "accuracy": entry["accuracy"]["value"], "log_score": entry["log_score_nats"]["value"],
+        "brier": entry["brier"]["value"], "ece": entry["calibration_error"]["value"],
+        "ece_low": entry["calibration_error"]["low"], "ece_high": entry["calibration_error"]["high"],
+        "ece_if_exact": entry["calibration_error_if_exact"], "auroc": float(np.mean(areas)),
+    }  # fmt: skip
+
+
+def guards(
+    fitted: mi.FittedPosterior, net: Convolutions, train: Tensor, label: Tensor
+) -> dict[str, Callable]:
+    """Scores of strangeness of rows, HIGH = strange."""
+    problem = fitted.problem
+    assert isinstance(problem, LabelledImages)
+    thresholds = problem._parts["thresholds"][0].float()
+    usual = misfit_scores(problem, fitted.network, thresholds)[0]
+    with torch.no_grad():
+        body = net.body(images(problem, train))
+        centres = torch.stack([body[label == k].mean(0) for k in range(len(problem.classes))])
+        apart = body - centres[label]
+        inverse = torch.linalg.pinv(torch.cov(apart.T))
+
+    def ours(column: int, *, two_sided: bool = False) -> Callable[[Tensor], Tensor]:
+        def score(rows: Tensor) -> Tensor:
+            value = misfit_scores(problem, fitted.network, rows)[0][:, column]
+            return (value - usual[:, column].median()).abs() if two_sided else value
+
+        return score
+
+    def combined(rows: Tensor) -> Tensor:
+        return -Explained(problem, fitted.network, 0.05).p_values(rows)[1]
+
+    def mahalanobis(rows: Tensor) -> Tensor:
+        left = net.body(images(problem, rows)).unsqueeze(1) - centres
+        return torch.einsum("nki,ij,nkj->nk", left, inverse, left).amin(1)
+
+    def nearest(rows: Tensor) -> Tensor:
+        return torch.cdist(net.body(images(problem, rows)), body).kthvalue(10, 1).values
+
+    values = (usual.shape[1] - 1) // 2
+    return {
+        "ours: −log p": ours(1),
+        "ours: typicality": ours(1, two_sided=True),
+        "ours: distance from the class": ours(2),
+        "ours: residual, two-sided": ours(values, two_sided=True),
+        "ours: WAIC of the ensemble": ours(0),
+        "ours: combined p-value": combined,
+        "net: max-softmax": lambda rows: -net(images(problem, rows)).softmax(1).amax(1),
+        "net: energy": lambda rows: -net(images(problem, rows)).logsumexp(1),
+        "net: Mahalanobis": mahalanobis,
+        "net: 10 nearest neighbours": nearest,
+    }
+
+
+def deletion(fitted: mi.FittedPosterior, rows: Tensor) -> dict[str, list[float]]:
+    """Log odds of the own class that are left when pixels that count most take the mean image's value."""
+    problem, density = fitted.problem, fitted.network.flow.density
+    features = problem.features(rows)
+    own = density.logits(features).argmax(1)
+    keep = own < 2  # of more classes the first two
+    features, own = features[keep], own[keep]
+    sign = (1 - 2 * own).unsqueeze(1)
+
+    def odds(at: Tensor) -> Tensor:
+        terms = density.class_terms(density.latent(at)[0])
+        return (terms[:, 0] - terms[:, 1]) * sign[:, 0]
+
+    def slope(at: Tensor) -> Tensor:
+        at = at.clone().requires_grad_(True)
+        return torch.autograd.grad(odds(at).sum(), at)[0]
+
+    middle = density.components.mean.expand_as(features)
+    path = torch.stack([slope(torch.lerp(middle, features, (i + 0.5) / 16)) for i in range(16)]).mean(0)
+    ranked = {
+        "evidence": evidence_map(density, features, 0, 1) * sign,
+        "integrated gradients": path * (features - middle),
+        "gradient": slope(features).abs(),
+        "at random": torch.rand(features.shape, generator=torch.Generator().manual_seed(0)),
+    }
+    shares, found = (0.02, 0.05, 0.1, 0.2), {}
+    with torch.no_grad():
+        start = odds(features)
+        for name, value in ranked.items():
+            order = value.argsort(1, descending=True)
+            left = []
+            for share in shares:
+                gone = torch.zeros_like(features).scatter_(1, order[:, : round(share * features.shape[1])], 1)
+                left.append(float((odds(torch.lerp(features, middle, gone)) / start).median()))
+            found[name] = left
+    return found
+
+
+def one_seed(name: str, folder: Path, seed: int) -> dict[str, Any]:
+    made, shifted = collection(name, folder)
+    problem = LabelledImages.of_collection(made, changes="shift" if name == "xray" else "turn")
+    began = time.process_time()
+    recipe = Recipe(posterior_steps=STEPS[name], batch_size=256, density_steps=60)
+    fitted = mi.fit(problem, recipe=recipe, network=NETWORK, seed=seed)
+    seconds = time.process_time() - began
+    torch.manual_seed(seed)
+    colours, classes = len(problem.observation.names), len(problem.classes)
+    net = feed_forward(Convolutions(colours, classes), problem, seconds, seed)
+    rows, label = problem._parts["training"]
+    log_shares = fitted.network.flow.density.log_shares
+    measured = problem._parts["measured"][0].float(), problem._parts["measured"][1]
+    sets = {"measured": measured, **shifted}
+    density = fitted.network.flow.density
+
+    def nets(network: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda r: network(images(problem, r))
+
+    result: dict[str, Any] = {
+        "seed": seed, "seconds": seconds,
+        "weights": {"ours": sum(p.numel() for p in density.parameters()) + density.components.axes.numel(),
+                    "net": sum(p.numel() for p in net.parameters())},
+        "ours": figures(lambda r: density.logits(problem.features(r)), sets, log_shares, problem.classes),
+        "net": figures(nets(net), sets, log_shares, problem.classes),
+    }  # fmt: skip
+    if seed == 0:
+        deep = nn.Sequential(nn.Upsample(32, mode="bilinear"), DenseNet121(2, colours, classes))
+        dense = feed_forward(deep, problem, seconds, seed, judged=64)
+        result["DenseNet121"] = figures(nets(dense), sets, log_shares, problem.classes, worse=False)
+        result["deletion"] = deletion(fitted, measured[0][:200])
+    scores = guards(fitted, net, rows.float(), label)
+    odd = strange(name, folder, measured[0])
+    with torch.no_grad():
+        usual = {key: score(measured[0]) for key, score in scores.items()}
+        result["strange"] = {
+            key: {kind: auroc(score(images), usual[key]) for kind, images in odd.items()}
+            for key, score in scores.items()
+        }
+        explained = {kind: fitted.is_explained(images) for kind, images in odd.items()}
+        flagged = {kind: 1 - float(kept.float().mean()) for kind, kept in explained.items()}
+        result["flagged at 5 %"] = flagged | {
+            key: 1 - float(fitted.is_explained(r).float().mean()) for key, (r, _) in sets.items()
+        }
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", choices=tuple(STEPS), default="xray")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    results = []
+    for seed in range(chosen.seeds):
+        results.append(one_seed(chosen.set, chosen.data, seed))
+        chosen.out.write_text(json.dumps(results, indent=1))
+        print(seed, json.dumps(results[-1]["ours"]["measured"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""From image files to classes: probabilities, sets, trust, and what speaks for them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from monai_inn.applications.classification.problem import LabelledImages
+from monai_inn.applications.classification.reading import read_image
+from monai_inn.bundles.reading import load
+from monai_inn.folders import new_folder
+from monai_inn.inferers.verdicts import Explained
+from monai_inn.metrics import class_shares, classification_figures
+from monai_inn.physics.tables import read_table
+
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+
+__all__ = ["RECORD", "answers", "classify", "with_shares"]
+
+RECORD = "classification.json"
+_TABLE = "classes.csv"
+
+
+def classify(
+    bundle: str | PathLike[str],
+    images: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    coverage: float = 0.9,
+    false_alarm: float = 0.05,
+    shares: Mapping[str, float] | str | None = None,
+    levels: tuple[float, float] | None = None,
+    truth: str | PathLike[str] | None = None,
+    pictures: bool = False,
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Write the classes of images with their probabilities, and return the record, JSON-ready.
+
+    Args:
+        bundle: folder or name of a bundle of ``labelled_images``.
+        images: image files.
+        out: folder to write: ``classification.json``, ``classes.csv`` and, if asked for, a picture an image.
+        coverage: probability with which the set of classes holds the true one, in each class.
+        false_alarm: share of usual images that may be called of no class.
+        shares: how frequent the classes are where the images come from, by name; ``"estimated"`` for those
+            under which the images are most likely; those of the training if left out.
+        levels: values that are black and white, see ``read_image``.
+        truth: table with the columns ``file`` and ``class``, to measure the answers with.
+        pictures: whether to draw each image with its evidence and its counterfactual.
+        device: where to compute.
+        progress: called with the share that is done.
+
+    Raises:
+        ValueError: if the bundle is of another problem, a file does not fit, or an option is not usable.
+        OSError: if the folder cannot be written.
+    """
+    fitted = load(bundle).to(device)
+    problem = fitted.problem
+    if not isinstance(problem, LabelledImages):
+        raise ValueError(f"{bundle} is a bundle of {problem.name!r}, expected one that classifies images.")
+    if not images:
+        raise ValueError("no image was given; name at least one file.")
+    names = [str(path) for path in images]
+    known = None if truth is None else _truth(truth, names, problem.classes)
+    rows = torch.stack(
+        [read_image(path, problem.size, len(problem.observation.names), levels) for path in images]
+    )
+    rows = rows.flatten(1)
+    progress(0.5)
+    with_shares(fitted, rows, shares)
+    found = answers(fitted, rows, coverage, false_alarm)
+    with new_folder(out, RECORD, "a classification") as draft:
+        entries = [{"image": name, **entry} for name, entry in zip(names, found, strict=True)]
+        files = [{"file": _TABLE}]
+        if pictures:
+            from monai_inn.applications.classification.figures import draw
+
+            for number, entry in enumerate(entries, 1):
+                file = f"evidence_{number:04d}.png"
+                draw(fitted, rows[number - 1], entry, draft / file)
+                files.append({"file": file})
+                progress(0.5 + 0.5 * number / len(entries))
+        part = fitted.network.classifier
+        assert part is not None
+        record = {
+            "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
+            "bundle": str(bundle),
+            "classes": list(problem.classes),
+            "shares": dict(zip(problem.classes, part.density.log_shares.exp().tolist(), strict=True)),
+            "settings": {"coverage": coverage, "false_alarm": false_alarm, "levels": levels},
+            "images": entries,
+            "measured": None if known is None else _measured(found, known, problem.classes),
+            "warnings": fitted.warnings,
+            "files": files,
+        }
+        _write_table(draft / _TABLE, entries, problem.classes)
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+    return record
+
+
+def with_shares(fitted: FittedPosterior, rows: Tensor, shares: Mapping[str, float] | str | None) -> None:
+    """Set how frequent classes are, as ``classify`` takes it, for observations ``(n, C)``."""
+    problem, part = fitted.problem, fitted.network.classifier
+    assert part is not None
+    assert isinstance(problem, LabelledImages)
+    if shares is None:
+        return
+    if isinstance(shares, str):
+        if shares != "estimated":
+            raise ValueError(f"shares = {shares!r}; give a number for each class, or 'estimated'.")
+        with torch.no_grad():
+            terms = part.density.log_likelihood(problem.features(rows).to(fitted.device))
+        part.density.set_shares(class_shares(terms))
+        return
+    if set(shares) != set(problem.classes):
+        raise ValueError(
+            f"shares of {', '.join(shares) or 'nothing'} were given; the classes are "
+            f"{', '.join(problem.classes)}: give one of each."
+        )
+    part.density.set_shares(torch.tensor([shares[name] for name in problem.classes]))
+
+
+@torch.no_grad()
+def answers(
+    fitted: FittedPosterior, rows: Tensor, coverage: float = 0.9, false_alarm: float = 0.05
+) -> list[dict[str, Any]]:
+    """Return what is said of images ``(n, C)``, one entry each, JSON-ready.
+
+    Probabilities are of an image that is of some class; whether it is of any says ``p_value``.
+    """
+    problem, part = fitted.problem, fitted.network.classifier
+    sets = fitted.class_sets
+    assert part is not None
+    assert sets is not None
+    assert isinstance(problem, LabelledImages)
+    rows = rows.to(fitted.device, torch.float32)
+    probability = fitted.class_probability(rows)
+    inside = sets(probability, coverage)
+    p_value = Explained(problem, fitted.network, false_alarm).p_values(rows)[1]
+    density = part.density
+    log_prob, mirrored = (density.log_prob(problem.features(values)) for values in (rows, 255 - rows))
+    entries = []
+    for row, best in enumerate(probability.argmax(1).tolist()):
+        is_strange = not float(p_value[row]) > false_alarm
+        notes = []
+        if is_strange:
+            notes.append("unlike the images that the network was trained on: do not rely on its class")
+            if float(mirrored[row] - log_prob[row]) > 0:
+                notes.append("it would be less strange if black and white were exchanged")
+        entries.append(
+            {
+                "class": problem.classes[best],
+                "probability": dict(zip(problem.classes, probability[row].tolist(), strict=True)),
+                "set": [name for name, holds in zip(problem.classes, inside[row], strict=True) if holds],
+                "p_value": float(p_value[row]),
+                "is_of_no_class": is_strange,
+                "log_density_nats": float(log_prob[row]),
+                "notes": notes,
+            }
+        )
+    return entries
+
+
+def _truth(path: str | PathLike[str], names: Sequence[str], classes: Sequence[str]) -> Tensor:
+    table = read_table(path)
+    missing = [name for name in ("file", "class") if name not in table.header]
+    if missing:
+        raise ValueError(f"{path}: no column {' and '.join(missing)}; it has {', '.join(table.header)}.")
+    entries = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    known = {Path(entry["file"]).name: entry["class"] for entry in entries}
+    without = [name for name in names if Path(name).name not in known]
+    if without:
+        raise ValueError(f"{path}: has no class of {without[0]} ({len(without)} of {len(names)} images).")
+    found = [known[Path(name).name] for name in names]
+    unseen = sorted(set(found) - set(classes))
+    if unseen:
+        raise ValueError(f"{path}: {', '.join(unseen)} is no class of this network: {', '.join(classes)}.")
+    return torch.tensor([classes.index(name) for name in found])
+
+
+def _measured(found: Sequence[Mapping[str, Any]], label: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
+    probability = torch.tensor([list(entry["probability"].values()) for entry in found])
+    covered = [classes[k] in entry["set"] for entry, k in zip(found, label.tolist(), strict=True)]
+    return {
+        **classification_figures(probability, label, classes),
+        "in_set": sum(covered) / len(covered),
+        "of_no_class": sum(entry["is_of_no_class"] for entry in found) / len(found),
+    }
+
+
+def _write_table(path: Path, entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(
+            ["file", "class", *(f"p({name})" for name in classes), "set", "p_value", "of_no_class"]
+        )
+        for entry in entries:
+            numbers = [f"{value:.6g}" for value in entry["probability"].values()]
+            sets = " | ".join(entry["set"])
+            table.writerow(
+                [entry["image"], entry["class"], *numbers, sets, f"{entry['p_value']:.4g}",
+                 int(entry["is_of_no_class"])]
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Densities of observations of several classes, and what they say about the class."""
