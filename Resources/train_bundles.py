@@ -28,9 +28,9 @@ from typing import Any
 import monai_inn
 from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
-from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_collection
+from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion

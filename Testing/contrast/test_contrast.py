@@ -259,7 +259,7 @@ def test_a_translation_says_that_it_is_synthetic(
     assert result["settings"]["temperature"] == 1
     again = [*arguments[:-7], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"]
     assert main([*again, "--temperature", "0.5"]) == 0
-    record = json.loads((tmp_path / "two" / RECORD).read_text())
+    record = json.loads((tmp_path / "two" / "result.json").read_text())
     assert record["settings"]["temperature"] == 0.5
     written = nibabel.load(tmp_path / "two" / record["files"][0]["file"])
     for text in (record["synthetic"], json.loads(written.header.extensions[0].get_content())["synthetic"]):
