@@ -18,6 +18,9 @@ def made(name: str) -> problems.InverseProblem:
         "oximetry": {"camera": "imec_ssm4x4_460_600"},
         "accelerated_mr": {"images": None, "spectrum": torch.ones(2, 16, 16), "coils": 1, "centre": 2},
         "contrast_translation": {"size": [16, 32]},
+        # A report draws a panel for each pixel.
+        "disc_ct": {"side": 16, "angles": 12},
+        "gaussian_field": {"side": 16},
         "photoacoustics": {"wavelengths_nm": [700, 760, 850]},
         "simulated": {},
     }
