@@ -1,8 +1,20 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
+from pathlib import Path
+
 import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
-from INNDisplayLib import Appearance, Overlay, hide_contours, number_of_samples, runs, show_contours
+from INNDisplayLib import (
+    Appearance,
+    Overlay,
+    hide_contours,
+    number_of_samples,
+    pictures,
+    read_result,
+    runs,
+    show_contours,
+    store,
+)
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
 
@@ -106,6 +118,14 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         found = runs(slicer.mrmlScene)
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
+    def open(self, folder):
+        """Put a result that monai-inn wrote into the scene; returns its run.
+
+        Raises:
+            ValueError: if the folder holds none, or a damaged one.
+        """
+        return store(slicer.mrmlScene, read_result(folder), Path(folder).name)
+
     def show(self, state):
         """Lay the selected map over its image in all slice views; returns what a comparison says."""
         run = self.run(state)
@@ -131,6 +151,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             threshold=state.threshold,
             sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
             other=state.other,
+            pictures=(state.picture,) if state.picture in pictures(run) else (),
         )
 
 

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from mr_cases import discs, fitted_briefly, measured
 from torch import Tensor
 
 import monai_inn
@@ -20,7 +21,6 @@ from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.networks import ImageFlow
 from monai_inn.problems.stationary import filtered
-from monai_inn.training import Recipe
 
 SIZE = (8, 8)
 
@@ -169,10 +169,7 @@ def test_a_given_start_of_one_uniform_coil_is_exact() -> None:
 
 @pytest.fixture(scope="module")
 def problem() -> AcceleratedMR:
-    """Discs of several sizes, 16 × 16, four coils."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
-    radius = torch.linspace(0.4, 0.8, 6).view(-1, 1, 1)
-    return AcceleratedMR(torch.sigmoid(20 * (radius - (x.square() + y.square()).sqrt())), factors=(2.0, 3.0))
+    return discs()
 
 
 @pytest.fixture(scope="module")
@@ -227,30 +224,11 @@ def test_a_problem_of_a_bundle_needs_no_images(problem: AcceleratedMR) -> None:
 
 
 def test_a_fitted_problem_comes_back_from_its_bundle(problem: AcceleratedMR, tmp_path: Path) -> None:
-    recipe = Recipe(64, 2, 2, batch_size=64, held_out=64, guard=64, measured=40)
-    flow = {"levels": 2, "num_blocks": 1, "hidden_channels": 4, "features": (2,) * 5}
-    fitted = monai_inn.fit(problem, recipe=recipe, members=2, coupling="affine", network={"flow": flow})
+    fitted = fitted_briefly(problem)
     fitted.save(tmp_path / "bundle")
     loaded = monai_inn.load(tmp_path / "bundle")
     theta, y = problem.simulate(2, 5)
     torch.testing.assert_close(loaded.posterior(y).log_prob(theta), fitted.posterior(y).log_prob(theta))
-
-
-def measured(
-    problem: AcceleratedMR, size: tuple[int, int] = (24, 20), coils: int = 6
-) -> tuple[Tensor, Tensor]:
-    """K-space of a smooth disc, zero frequency in the middle, complete in its middle 8 × 8."""
-    generator = torch.Generator().manual_seed(8)
-    y, x = torch.meshgrid(torch.linspace(-1, 1, size[0]), torch.linspace(-1, 1, size[1]), indexing="ij")
-    image = torch.sigmoid(8 * (0.6 - (x.square() + y.square()).sqrt()))
-    coil_images = acquiring.simulated_sensitivities(1, coils, size, generator)[0] * image
-    kspace = torch.fft.fftshift(
-        torch.fft.fft2(torch.fft.ifftshift(coil_images, (1, 2)), norm="ortho"), (1, 2)
-    )
-    mask = torch.rand(size, generator=generator) < 0.4
-    mask[size[0] // 2 - 4 : size[0] // 2 + 4, size[1] // 2 - 4 : size[1] // 2 + 4] = True
-    noisy = kspace + 0.002 * torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
-    return 40.0 * noisy, mask
 
 
 def test_measured_kspace_becomes_an_observation(problem: AcceleratedMR) -> None:

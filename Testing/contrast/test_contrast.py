@@ -15,10 +15,12 @@ import monai_inn as mi
 from monai_inn.applications.contrast.measures import bits_per_pixel, strata, widened
 from monai_inn.applications.contrast.phantom import made_up
 from monai_inn.applications.contrast.problem import OUTSIDE_SD, ContrastTranslation
-from monai_inn.applications.contrast.scans import Scan
-from monai_inn.applications.contrast.translation import RECORD, translate
+from monai_inn.applications.contrast.scans import WHITE, Scan
+from monai_inn.applications.contrast.translation import translate
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
+from monai_inn.reports.exporting import export_result
+from monai_inn.reports.schemas import RESULT
 from monai_inn.training import Recipe
 
 nibabel = pytest.importorskip("nibabel")
@@ -235,14 +237,20 @@ def test_a_translation_says_that_it_is_synthetic(
     arguments += ["--samples", "4", "--keep", "2", "--device", "cpu"]
     assert main([*arguments, "--truth", str(files["flair"]), "--lesions", str(lesions), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert json.loads((out / RECORD).read_text()) == {k: v for k, v in result.items() if k != "out"}
+    assert json.loads((out / RESULT).read_text()) == {k: v for k, v in result.items() if k != "out"}
     assert result["measured"]["lesions"]["voxels"] == 64
     names = {entry["map"] for entry in result["files"]}
-    assert names == {"mean", "median", "interval_low", "interval_high", "interval_width", "samples"}
+    made = {"mean", "median", "interval_low", "interval_high", "interval_width", "samples"}
+    assert names == made | {"reference", "ood", "valid"}
+    references = [entry["parameter"] for entry in result["files"] if entry["map"] == "reference"]
+    assert references == ["true flair", "t2", "t1"]
     for entry in result["files"]:
         written = nibabel.load(out / entry["file"])
         assert written.shape[:3] == image.shape
         np.testing.assert_allclose(written.affine, image.affine)
+        if entry["map"] not in made:  # what was acquired
+            assert b"SYNTHETIC" not in written.header["descrip"].tobytes()
+            continue
         assert b"SYNTHETIC" in written.header["descrip"].tobytes()
         assert "SYNTHETIC" in json.loads(written.header.extensions[0].get_content())["synthetic"]
         values = written.get_fdata(dtype=np.float32)
@@ -251,7 +259,7 @@ def test_a_translation_says_that_it_is_synthetic(
     assert result["settings"]["temperature"] == 1
     again = [*arguments[:-7], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"]
     assert main([*again, "--temperature", "0.5"]) == 0
-    record = json.loads((tmp_path / "two" / RECORD).read_text())
+    record = json.loads((tmp_path / "two" / RESULT).read_text())
     assert record["settings"]["temperature"] == 0.5
     written = nibabel.load(tmp_path / "two" / record["files"][0]["file"])
     for text in (record["synthetic"], json.loads(written.header.extensions[0].get_content())["synthetic"]):
@@ -331,32 +339,42 @@ def test_patients_come_from_a_table(patients, tmp_path, capsys) -> None:
     assert "--patients CSV" in capsys.readouterr().err
 
 
-def test_dicom_of_a_translation_says_that_it_is_synthetic(bundle, files, tmp_path) -> None:
+def test_exports_of_a_translation_say_that_it_is_synthetic(bundle, files, tmp_path) -> None:
     pydicom = pytest.importorskip("pydicom")
     pytest.importorskip("highdicom")
-    from monai_inn.applications.contrast.dicom import export_translation
-
     out = tmp_path / "out"
     translate(bundle, {c: files[c] for c in GIVEN}, out, samples=4, keep=2)
-    found = export_translation(out, tmp_path / "dicom")
-    assert {series["file"] for series in found["series"]} == {"mean", "median", "samples_1", "samples_2"}
+    report = export_result(out, tmp_path / "export", formats=["html", "dicom"])
+    assert report["synthetic"].startswith("SYNTHETIC")
+    assert "SYNTHETIC" in (tmp_path / "export" / "record.html").read_text()
     mean = nibabel.load(out / "mean_flair.nii.gz").get_fdata(dtype=np.float32)
-    slices = sorted((tmp_path / "dicom" / "mean").glob("*.dcm"))
-    assert len(slices) == mean.shape[2]
-    read = [pydicom.dcmread(path) for path in slices]
-    for image in read:
-        assert list(image.ImageType) == ["DERIVED", "SECONDARY", "SYNTHETIC"]
-        assert image.SeriesDescription.startswith("SYNTHETIC")
+    read = {path.stem: pydicom.dcmread(path) for path in (tmp_path / "export" / "dicom").glob("*.dcm")}
+    assert {"mean_flair", "median_flair", "interval_width_flair", "withheld"} < set(read)
+    for name, image in read.items():
+        assert image.SeriesDescription.startswith("SYNTHETIC, RESEARCH ONLY")
         assert image.ImageComments.startswith("SYNTHETIC")
-    stored = np.sort(np.concatenate([image.pixel_array.ravel() for image in read]))
-    np.testing.assert_allclose(stored, np.sort(np.nan_to_num(mean).clip(0).round().ravel()))
-    # A file that lost what it says of itself is not exported.
+        if name != "withheld":
+            assert image.ImageType[0] == "DERIVED"
+            assert image.ImageType[-1] == "SYNTHETIC"
+    pictures = [image for name, image in read.items() if name.startswith("image_")]
+    assert len(pictures) == mean.shape[2]
+    shades = np.sort(np.concatenate([image.pixel_array[..., 0].ravel() for image in pictures]))
+    np.testing.assert_allclose(
+        shades, np.sort((255 * (np.nan_to_num(mean) / WHITE).clip(0, 1)).round().ravel()), atol=1
+    )
+    held = nibabel.load(out / "mean_flair.nii.gz").get_fdata(dtype=np.float32)
+    assert np.isfinite(held).sum() == report["pixels"]["usable"]
+    # A file that lost what it says of itself is not exported, nor one whose record did.
     stripped = nibabel.load(out / "mean_flair.nii.gz")
     nibabel.save(
         nibabel.Nifti1Image(stripped.get_fdata(dtype=np.float32), stripped.affine), out / "mean_flair.nii.gz"
     )
-    with pytest.raises(ValueError, match="does not say that it is synthetic"):
-        export_translation(out, tmp_path / "again")
+    with pytest.raises(ValueError, match="does not say that its image is synthetic"):
+        export_result(out, tmp_path / "again")
+    record = json.loads((out / RESULT).read_text())
+    (out / RESULT).write_text(json.dumps({k: v for k, v in record.items() if k != "synthetic"}))
+    with pytest.raises(ValueError, match="says that its image is synthetic"):
+        export_result(out, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 

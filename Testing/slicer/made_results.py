@@ -45,8 +45,8 @@ def curve_values(part):
     return values
 
 
-def write_result(folder, seed=0, samples=3, shift=0.0, curves=False):
-    """Write a result whose posteriors are normal, 0.02 to 0.12 of the range wide, wider along J."""
+def _writer(folder):
+    """A new folder's list of files, and what writes arrays ``(K, J, I)`` or ``(K, J, I, N)`` into it."""
     folder.mkdir()
     files = []
 
@@ -56,6 +56,12 @@ def write_result(folder, seed=0, samples=3, shift=0.0, curves=False):
         nibabel.save(nibabel.Nifti1Image(array.transpose(axes), AFFINE), folder / name)
         files.append({"file": name, "map": kind, "parameter": parameter, "unit": unit, **more})
 
+    return files, write
+
+
+def write_result(folder, seed=0, samples=3, shift=0.0, curves=False):
+    """Write a result whose posteriors are normal, 0.02 to 0.12 of the range wide, wider along J."""
+    files, write = _writer(folder)
     valid = np.ones(SHAPE, bool)
     valid[UNUSABLE] = False
     missing = np.where(valid, 0.0, np.nan)
@@ -106,5 +112,61 @@ def write_result(folder, seed=0, samples=3, shift=0.0, curves=False):
     if curves:
         record["curves"] = {"quantity": "concentration", "unit": "mM", "axis": "time", "axis_unit": "s",
                             "positions": PLACES, "interval": 0.9}  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(record))
+    return folder
+
+
+IMAGE = {"name": "flair", "unit": "grey level", "description": "flair image", "scale": "linear",
+         "low": 0.0, "high": 230.0, "width": 150.0}  # fmt: skip
+SYNTHETIC = "SYNTHETIC: computed from other contrasts, not acquired."
+# Where its samples lie about the center, in standard deviations: two of five are above the mean.
+OFFSETS = np.array([-1.5, 1.0, -0.5, 1.5, -0.5], np.float32)
+
+
+def image_center():
+    """Center of the posterior of each pixel, in grey levels: 46 to 184 along I."""
+    return (230 * ramp(3)).astype(np.float32)
+
+
+def image_spread():
+    """Standard deviation of each pixel, in grey levels: 4 to 30 along J."""
+    return np.broadcast_to(np.linspace(4, 30, SHAPE[1])[:, None], SHAPE).astype(np.float32)
+
+
+def write_image_result(folder, synthetic=SYNTHETIC, slices=SHAPE[0]):
+    """Write the posterior of an unknown image, with a true image and a measured one to compare it with."""
+    files, put = _writer(folder)
+
+    def write(kind, parameter, unit, array):
+        put(kind, parameter, unit, array[:slices])
+
+    valid = np.ones(SHAPE, bool)
+    valid[UNUSABLE] = False
+    center = np.where(valid, image_center(), np.float32(np.nan))
+    spread, name, unit = image_spread(), IMAGE["name"], IMAGE["unit"]
+    write("mean", name, unit, center)
+    for kind, z in (("median", 0.1), ("interval_low", -1.5), ("interval_high", 1.5)):
+        write(kind, name, unit, center + np.float32(z) * spread)
+    write("interval_width", name, unit, 3 * spread + 0 * center)
+    write("samples", name, unit, center[..., None] + spread[..., None] * OFFSETS)
+    write("reference", "true image", unit, center + spread)
+    write("reference", "t1", unit, center[..., ::-1].copy())
+    ood = np.zeros(SHAPE, np.float32)
+    ood[UNTRUSTED] = 1
+    write("ood", "ood", "1", ood)
+    write("valid", "valid", "1", valid.astype(np.uint8))
+    record = {
+        "format_version": 1,
+        "intended_use": "Research only.",
+        "settings": {"interval": 0.9, "false_alarm": 0.05, "samples": 64},
+        "image": {"path": "/images/t1.nii.gz"},
+        "bundle": {"name": "made", "path": "/bundles/made", "camera": None, "calibration": None},
+        "parameters": [IMAGE],
+        "trust": {"waic_scale": [-25.0, 5.0], "waic_limit": -12.0, "reasons": []},
+        "summary": {"pixels": int(valid.size), "valid_pixels": int(valid.sum()), "share_untrusted": 0.0628},
+        "files": files,
+    }  # fmt: skip
+    if synthetic:
+        record["synthetic"] = synthetic
     (folder / "result.json").write_text(json.dumps(record))
     return folder

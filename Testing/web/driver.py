@@ -17,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
+    from typing import Literal
 
     from numpy.typing import NDArray
     from playwright.sync_api import Browser, Page
@@ -147,11 +148,15 @@ class Viewer:
 
 @contextmanager
 def opened(
-    browser: Browser, viewer: Viewer, complaints: list[str], size: tuple[int, int] = (1280, 800)
+    browser: Browser,
+    viewer: Viewer,
+    complaints: list[str],
+    size: tuple[int, int] = (1280, 800),
+    motion: Literal["reduce", "no-preference"] = "reduce",
 ) -> Iterator[Page]:
     """A viewer's page in a browser of its own, once its picture is there."""
     width, height = size
-    with browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce") as context:
+    with browser.new_context(viewport={"width": width, "height": height}, reduced_motion=motion) as context:
         context.add_init_script(_NOTE_PICTURES_ON_THEIR_WAY)
         context.add_init_script(_NOTHING_MOVES)
         context.set_default_timeout(1000 * LIMIT)

@@ -275,7 +275,7 @@ class FittedPosterior:
         """Return the posterior of unknown images, of problems whose parameters are pixels.
 
         One latent per sample serves all observations, so that a sample of neighbouring slices is a coherent
-        volume.
+        volume. A problem may show another image than the unknown one, see ``InverseProblem.seen_images``.
 
         Args:
             observation: shape ``(*batch, C)``.

@@ -50,15 +50,20 @@ def summarised_images(
     for part in rows.split(_AT_ONCE):
         q = fitted.posterior(part)
         drawn = q.space.inverse(q.base.push(latent.to(fitted.device)))[..., flow.has_class :].cpu()
-        low, median, high = quantiles(sorted_last(drawn), interval_levels(interval))
+        seen = problem.seen_images(drawn, part.cpu(), generator)
+        images = flow.images(drawn) if seen is None else seen
+        ordered = sorted_last(images.flatten(2))
+        low, median, high = (
+            ends.unflatten(-1, images.shape[2:]) for ends in quantiles(ordered, interval_levels(interval))
+        )
         ends = {"median": median, "interval_low": low, "interval_high": high, "interval_width": high - low}
-        parts.append({"mean": drawn.mean(0), **ends, "samples": drawn[:keep]})
+        parts.append({"mean": images.mean(0), **ends, "samples": images[:keep]})
         progress(sum(len(p["mean"]) for p in parts) / len(rows))
     found = {}
     for name in parts[0]:
-        images = flow.images(torch.cat([p[name] for p in parts], -2))
-        place = images.ndim - len(flow.image.size) - 2  # of the axis of observations
-        found[name] = images.reshape(
-            *images.shape[:place], *observation.shape[:-1], *images.shape[place + 1 :]
-        )
+        place = int(name == "samples")  # of the axis of observations
+        joined = torch.cat([p[name] for p in parts], place)
+        found[name] = joined.unflatten(place, observation.shape[:-1] or (1,))
+        if observation.ndim == 1:
+            found[name] = found[name].squeeze(place)
     return found

@@ -112,6 +112,19 @@ class InverseProblem(abc.ABC):
         """Whether some of what is unknown are pixels of an image."""
         return any(p.field for p in self.parameters)
 
+    def seen_images(self, samples: Tensor, y: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Return what people see of posterior samples of an unknown image, for those who see another one.
+
+        Args:
+            samples: rows of pixels, ``(S, N, D)``.
+            y: the observations, ``(N, C)``.
+            generator: source of randomness.
+
+        Returns:
+            Images ``(S, N, channels, *size)``; ``None`` by default: the unknown image is what people see.
+        """
+        return None
+
     def derive(self, theta: Tensor) -> Tensor:
         """Return the derived quantities ``(…, K)`` of targets, or of all parameters, ``(…, D)``.
 

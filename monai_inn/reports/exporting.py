@@ -27,7 +27,10 @@ __all__ = ["DEFAULT_FORMATS", "EXPORT", "FORMATS", "export_result", "summary_row
 EXPORT = "export.json"
 FORMATS = ("nifti", "csv", "html", "pdf", "dicom")
 DEFAULT_FORMATS = ("nifti", "csv", "html")
-_COPIED = ("median", "interval_width", "probability_below", "ood", "adequacy", "valid")
+_COPIED = (
+    "mean", "median", "interval_width", "interval_low", "interval_high", "probability_below", "ood",
+    "adequacy", "valid",
+)  # fmt: skip
 _NUMBER = "%.7g"  # float32 holds no more
 
 Entry = dict[str, Any]
@@ -82,6 +85,7 @@ def export_result(
             "format_version": 1,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "intended_use": result.record["intended_use"],
+            **({"synthetic": result.synthetic} if result.synthetic else {}),
             "monai_inn": __version__,
             "result": result.folder.resolve().name,
             "image": result.image_name,

@@ -96,15 +96,24 @@ def write_samples(
 
 
 def write_channels(
-    path: Path, values: Tensor, affine: Tensor, labels: list[str], kind: str, parameter: str, unit: str
+    path: Path,
+    values: Tensor,
+    affine: Tensor,
+    labels: list[str],
+    kind: str,
+    parameter: str,
+    unit: str,
+    synthetic: str = "",
 ) -> dict[str, Any]:
     """Write channels ``(channels, *spatial)`` as NIfTI, and return what the file holds.
 
-    Profiles ``(channels, n)`` become images of one row, the least that NIfTI can hold.
+    Profiles ``(channels, n)`` become images of one row, the least that NIfTI can hold. ``synthetic`` is what
+    an image that nobody acquired says of itself.
     """
     from monai_inn.transforms import write_map
 
     meta = {"affine": affine, "channel_names": labels, "units": unit}
+    meta |= {"synthetic": synthetic} if synthetic else {}
     write_map(path, values.unsqueeze(1) if values.ndim == 2 else values, meta)
     return {"file": path.name, "map": kind, "parameter": parameter, "unit": unit}
 

@@ -85,7 +85,7 @@ RESULT_RECORD = object_of(
         "summary": object_of({}, {"share_untrusted": NUMBER, "reasons": each(FINITE)}),
     },
     {
-        "created": TEXT,
+        "created synthetic": TEXT,
         "pictures": list_of(FILE),
         "versions": each(TEXT),
         "curves": object_of(

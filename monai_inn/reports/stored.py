@@ -20,10 +20,11 @@ from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
 _READ = (
-    "median", "interval_width", "mode_count", "probability_below", "uninformative", "ood", "adequacy",
+    "mean", "median", "interval_width", "mode_count", "probability_below", "uninformative", "ood", "adequacy",
     "valid",
 )  # fmt: skip
 _AGAIN = "run the inference again"
+_OF_VALUES = ("mean", "median", "interval_width")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class StoredResult:
     maps: dict[tuple[str, str], NDArray[Any]]
     bounds: dict[str, NDArray[np.float32]]
     files: dict[tuple[str, str], Path]
+
+    @property
+    def synthetic(self) -> str:
+        """What an image that nobody acquired says of itself; empty for all others."""
+        return str(self.record.get("synthetic", ""))
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -88,7 +94,10 @@ def read_stored(folder: str | PathLike[str]) -> StoredResult:
     home = Path(folder)
     record = read_record(home, RESULT, RESULT_RECORD, "monai-inn infer")
     files = _files(home, record)
-    read = {key: read_volume(path) for key, path in files.items() if key[0] in _READ}
+    is_synthetic = {kind: "synthetic" in record for kind in _OF_VALUES}
+    read = {
+        key: read_volume(path, is_synthetic.get(key[0])) for key, path in files.items() if key[0] in _READ
+    }
     shape, affine = read["valid", "valid"][0].shape, read["valid", "valid"][1]
     for key, (array, own) in read.items():
         if array.shape != shape or not np.allclose(own, affine, atol=1e-4):
@@ -109,7 +118,11 @@ def _files(folder: Path, record: dict[str, Any]) -> dict[tuple[str, str], Path]:
         for entry in record["files"]
     }
     names = [row["name"] for row in record["parameters"]]
-    wanted = [("ood", "ood"), ("valid", "valid"), *((k, n) for k in _READ[:2] for n in names)]
+    wanted = [
+        ("ood", "ood"),
+        ("valid", "valid"),
+        *((k, n) for k in ("median", "interval_width") for n in names),
+    ]
     missing = [f"{kind} of {name}" for kind, name in wanted if (kind, name) not in files]
     missing += [f"setting {key}" for key in ("interval", "false_alarm") if key not in record["settings"]]
     if missing:
@@ -124,17 +137,23 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def read_volume(path: Path, is_synthetic: bool | None = None) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return array and affine (index to RAS millimetres) of a NIfTI file.
 
+    Args:
+        path: the file.
+        is_synthetic: whether its header has to say, or must not say, that nobody acquired its image.
+
     Raises:
-        ValueError: if it is missing or damaged.
+        ValueError: if it is missing or damaged, or its header says something else.
     """
     try:
         image, stored = load_nifti(path)
         affine = np.asarray(image.affine, np.float64)
         check_affine(path, affine)
         array = scaled(image, stored)
+        if is_synthetic is not None:
+            _check_mark(path, image.header, is_synthetic)
         if array.dtype.kind not in "biuf":
             raise ValueError("voxels that are not numbers")
         return array, affine
@@ -146,12 +165,25 @@ def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         raise ValueError(f"{path}: cannot be read, it is truncated or damaged; {_AGAIN}.") from error
 
 
+def _check_mark(path: Path, header: Any, is_synthetic: bool) -> None:
+    said = b"SYNTHETIC" in header["descrip"].tobytes()
+    if said != is_synthetic:
+        here, there = ("says", "does not") if said else ("does not say", "does")
+        raise BadFileError(
+            f"{path}: {here} that its image is synthetic, and {RESULT} {there}; one of them was changed, so "
+            "that it is not used. Write the result again."
+        )
+
+
 def _bounds(
     record: dict[str, Any], files: dict[tuple[str, str], Path], shape: tuple[int, ...]
 ) -> dict[str, NDArray[np.float32]]:
-    """Ends of the interval of each parameter whose quantiles are stored."""
+    """Ends of the interval of each parameter, from maps of them or from stored quantiles."""
     tail = (1 - record["settings"]["interval"]) / 2
     found = {}
+    for name in (name for kind, name in files if kind == "interval_low"):
+        ends = [read_volume(files[kind, name])[0] for kind in ("interval_low", "interval_high")]
+        found[name] = np.stack(ends).astype(np.float32)
     for entry in (entry for entry in record["files"] if entry["map"] == "quantiles"):
         path = files["quantiles", entry["parameter"]]
         stack, levels = read_volume(path)[0], np.asarray(entry.get("levels", ()))

@@ -150,7 +150,7 @@ def _note(reading: Reading) -> str:
 
 
 _STOPS = 33
-_WHOLE, _PERCENT = ("mode_count",), ("probability_below",)
+_WHOLE, _PERCENT = ("mode_count",), ("probability_below", "probability_above")
 
 
 def draw_legend(overlay: Overlay, appearance: Appearance) -> str:

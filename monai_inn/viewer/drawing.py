@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,9 @@ _PAUSE_S = 1 / 30
 
 
 def show_views(
-    app: Any, server: Any, layout: views.Layout, name: str, over: Callable[[Any, str, Any], None]
+    app: Any, server: Any, layouts: Mapping[str, views.Layout], over: Callable[[Any, str, Any], None]
 ) -> Any:
-    """Make the views of a layout, and draw them for the page.
+    """Make the views of layouts, and draw those of the chosen one for the page.
 
     The server's state counts the pictures of all views: ``pictures_asked`` is how many were asked for,
     ``pictures_drawn`` up to which of them the page has got. The page shows what its controls say when the two
@@ -31,12 +31,11 @@ def show_views(
     Args:
         app: Slicer without its window.
         server: trame's server, before it starts.
-        layout: which views there are, and where.
-        name: what to call the layout.
+        layouts: which views there are, and where, by the name of the layout.
         over: puts what lies over a view on the page; called with server, name and view.
 
     Returns:
-        The manager of the layout.
+        The manager of the layouts.
     """
     # A view that is being built would draw itself dozens of times, for nobody.
     silent = {"scheduled_render_strategy": views.NoScheduleRendering()}
@@ -50,7 +49,7 @@ def show_views(
     for factory in factories:
         app.view_manager.register_factory(factory)
     manager = LayoutManager(app.scene, app.view_manager, server)
-    manager.register_layout(name, layout)
+    manager.register_layout_dict(dict(layouts))
     drawings: list[_Drawing] = []
 
     def count() -> None:

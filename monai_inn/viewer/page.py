@@ -12,6 +12,7 @@ from trame_slicer import module as slicer_module
 from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to_state
 from trame_slicer.app.ui import Slider
 
+from monai_inn.viewer import images
 from monai_inn.viewer.style import CSS
 
 __all__ = ["TIGHT", "build", "picture", "slider", "view_buttons"]
@@ -47,6 +48,9 @@ document.addEventListener("pointerenter", claim, true);
 document.addEventListener("pointerdown", claim, true);
 """
 
+# A new layout makes the page run its scripts again.
+_ONCE = "if (!window.isListening) { window.isListening = true; %s }"
+
 TIGHT: dict[str, Any] = {"density": "compact", "hide_details": True}
 
 
@@ -55,7 +59,7 @@ def build(server: Any, layout: Any) -> None:
     server.enable_module(slicer_module)
     with VAppLayout(server, theme="dark") as page:
         client.Style(CSS)
-        client.Script(_LISTENERS)
+        client.Script(_ONCE % (_LISTENERS + images.LISTENERS))
         with html.Div(classes="page"):
             _top()
             with html.Main(classes="body"):
@@ -89,10 +93,12 @@ def view_buttons(stage: Any) -> Callable[[Any, str, Any], None]:
         )
         if not stage.flat:
             plane = view.get_orientation()
-            html.Span(plane, classes="plane")
+            shown_plane = f"(side_by_side ? 'Axial' : '{plane}')"
+            html.Span(f"{{{{ {shown_plane} }}}}", classes="plane")
             with html.Div(classes="slices"):
                 slice_state = connect_slice_view_slider_to_state(server, view)
-                Slider(typed_state=slice_state, density="compact", name=f"{plane} slice")
+                Slider(typed_state=slice_state, density="compact", name=(f"{shown_plane} + ' slice'",))
+        html.Span(f"{{{{ captions.{view.get_singleton_tag()} }}}}", classes="caption which")
 
     return fill
 
@@ -100,6 +106,13 @@ def view_buttons(stage: Any) -> Callable[[Any, str, Any], None]:
 def _top() -> None:
     with html.Header(classes="top"):
         html.H1("Posterior maps: {{ name }}")
+        html.Div(
+            "{{ synthetic }}",
+            v_show=("synthetic",),
+            classes="synthetic",
+            id="synthetic",
+            raw_attrs=['role="note"'],
+        )
         html.Div("{{ intended_use }}", classes="use", id="use", raw_attrs=['role="note"'])
     with html.Div(classes="facts", id="facts"):
         html.Span("{{ fact }}", v_for="fact in facts", key=("fact",))
@@ -109,11 +122,12 @@ def _top() -> None:
 def _controls() -> None:
     kind = "kind === '{}'"
     off = "kind === 'off'"
+    images.controls()
     v3.VSelect(label="Map (U: off and on)", v_model=("kind",), items=("kinds",), id="kind", **TIGHT)
     html.P("{{ about_kind }}", classes="about")
     v3.VSelect(label="Parameter", v_model=("parameter",), items=("parameters",), id="parameter", **TIGHT)
     html.P("{{ about_parameter }}", classes="about")
-    with html.Div(v_show=(kind.format("probability_below"),)):
+    with html.Div(v_show=("kind.startsWith('probability')",)):
         slider(
             "threshold",
             "Threshold",
@@ -122,7 +136,7 @@ def _controls() -> None:
             high=("threshold_high",),
             step=("threshold_step",),
         )
-    with html.Div(v_show=(kind.format("sample"),)):
+    with html.Div(v_show=(f"samples && (pictures.length || {kind.format('sample')})",)):
         slider("sample", "Sample", "sample_text", low=1, high=("samples",), step=1)
     slider("opacity", "Opacity", "opacity_text", low=0, high=1, step=0.05, disabled=off)
     slider("hide_below", "Hide below", "hide_text", low=0, high=1, step=0.01, disabled=off)
@@ -168,6 +182,7 @@ def _reading() -> None:
     html.P("{{ line }}", v_show=("line",), classes="line", id="line")
     html.P("{{ where }}", v_show=("where",), classes="about", id="where")
     html.Div(v_html=("curve",), id="curve")
+    images.values()
     with html.Table(v_show=("modes.length",), id="modes"):
         with html.Thead(), html.Tr():
             html.Th("{{ modes_head }}")

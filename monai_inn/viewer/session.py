@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from monai_inn.viewer import words
+from monai_inn.viewer import images, words
 from monai_inn.viewer.charts import axis_label, draw, draw_legend
 from monai_inn.viewer.curve_chart import draw_curve
-from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples
+from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples, pictures
 from monai_inn.viewer.page import build
 from monai_inn.viewer.stage import Stage
 
 __all__ = ["Session"]
 
 _STEPS = 200  # of the threshold slider
-_LOOKS = ("kind", "parameter", "opacity", "hide_below", "graded", "threshold", "sample")
+_LOOKS = (
+    "kind", "parameter", "opacity", "hide_below", "graded", "threshold", "sample", "picture", "side_by_side",
+)  # fmt: skip
 
 
 class Session:
@@ -35,6 +37,8 @@ class Session:
         self.record = stage.run.result.record
         self.parameters = {shown.name: shown for shown in stage.run.parameters}
         self.samples = number_of_samples(stage.run, next(iter(self.parameters)))
+        self.pictures = pictures(stage.run)
+        self.is_side_by_side = False
         asked = self.record["settings"].get("below") or {}
         self.thresholds = {
             name: float(asked.get(name, _middle(shown))) for name, shown in self.parameters.items()
@@ -45,13 +49,15 @@ class Session:
         stage.on_pick = self.read
         self.state.change(*_LOOKS)(self.refresh)
         server.trigger("toggle_overlay")(self.toggle)
+        server.trigger("play")(self.play)
+        server.trigger("next_sample")(self.next_sample)
         server.trigger("step")(stage.step)
         server.trigger("claim")(stage.pointer.claim)
         self.refresh()
 
     def _start(self, name: str) -> None:
         """First values of all that the page shows."""
-        first = next(iter(self.parameters))
+        run, first = self.stage.run, next(iter(self.parameters))
         kinds = self._kinds()
         kind = self.shown_kind = "interval_width" if "interval_width" in kinds else kinds[-1]
         self.state.update(
@@ -69,8 +75,14 @@ class Session:
             threshold=self.thresholds[first],
             sample=1,
             samples=self.samples,
+            pictures=list(self.pictures),
+            picture=next(iter(self.pictures), ""),
+            side_by_side=False,
+            playing=False,
+            captions={},
+            synthetic=self.stage.run.synthetic,
             modes_head="",
-            hint=words.hint(self.stage.flat, self.stage.run.quantiles(first) is not None),
+            hint=words.hint(self.stage.flat, bool(self.pictures) or run.quantiles(first) is not None),
         )
         self._threshold_range(first)
 
@@ -80,8 +92,11 @@ class Session:
         there = {
             "off": True,
             "probability_below": run.quantiles(first) is not None,
+            "probability_above": bool(self.pictures) and self.samples > 0,
             "sample": self.samples > 0,
         }
+        if self.pictures:  # which lie below the map
+            there |= {"median": False, "sample": False}
         return [kind for kind in words.KINDS if there.get(kind, run.find(kind) is not None)]
 
     def refresh(self, **_: Any) -> None:
@@ -92,6 +107,9 @@ class Session:
         self.thresholds[state.parameter] = float(state.threshold)
         if state.kind != "off":
             self.shown_kind = state.kind
+        if bool(state.side_by_side) != self.is_side_by_side:
+            self.is_side_by_side = bool(state.side_by_side)
+            self.stage.put_side_by_side(self.is_side_by_side)
         look = self._appearance()
         self.stage.show(look)
         shown = self.parameters[state.parameter]
@@ -99,7 +117,8 @@ class Session:
             about_kind=words.describe(state.kind, self.record),
             about_parameter=f"{shown.description} ({'no unit' if shown.unit == '1' else shown.unit})",
             calibration=words.calibration(self.record, state.parameter),
-            threshold_text=f"{shown.name} below {shown.text(look.threshold)}",
+            threshold_text=f"{shown.name} {_side(look.kind)} {shown.text(look.threshold)}",
+            captions=self._captions(look),
             opacity_text=f"{look.opacity:.0%}",
             hide_text=self._hide_text(look),
             legend=draw_legend(self.stage.overlay, look),
@@ -117,7 +136,18 @@ class Session:
             graded=bool(state.graded),
             threshold=float(state.threshold),
             sample=int(state.sample) - 1,
+            pictures=images.compared(self.pictures, state.picture)
+            if self.is_side_by_side
+            else (state.picture,) * bool(self.pictures),
         )
+
+    def _captions(self, look: Appearance) -> dict[str, str]:
+        """What the corner of each view says: which image it shows."""
+        names = [view.get_singleton_tag() for view in self.stage.views]
+        shown = look.pictures if len(look.pictures) > 1 else look.pictures * len(names)
+        run = self.stage.run
+        said = [images.caption(run, name, look.sample + 1, self.samples) for name in shown]
+        return dict(zip(names, said or [""] * len(names), strict=False))
 
     def _threshold_range(self, parameter: str) -> None:
         """Let the threshold slider span a parameter's bounds, and come back to where it was left."""
@@ -135,7 +165,7 @@ class Session:
             return "nothing hidden"
         low, high = self.stage.overlay.scale(look)
         value = low + look.hide_below * (high - low)
-        if look.kind == "probability_below":
+        if look.kind.startswith("probability"):
             return f"{value:.0%}"
         if look.kind == "mode_count":
             return f"{value:.2g} modes"
@@ -148,13 +178,26 @@ class Session:
         with self.state as state:
             state.kind = self.shown_kind if state.kind == "off" else "off"
 
+    def play(self) -> None:
+        """Begin to turn samples, or stop; the tab asks for each of them."""
+        with self.state as state:
+            state.playing = not state.playing
+            if state.playing and not state.side_by_side:
+                state.picture = "sample"
+
+    def next_sample(self) -> None:
+        """Turn to the next sample, after the last to the first."""
+        with self.state as state:
+            state.sample = int(state.sample) % self.samples + 1
+
     def read(self) -> None:
         """Put what is known of the picked voxel on the page."""
         with self.state as state:
-            threshold = float(state.threshold) if state.kind == "probability_below" else None
+            threshold = float(state.threshold) if state.kind.startswith("probability") else None
             reading = self.stage.read(state.parameter, threshold)
             if reading is None:
                 state.update(picked=False, warning="", line="", where="", curve="", modes=[], series="")
+                state.values = []
                 return
             withheld = reading.state == WITHHELD
             shown, measured = reading.parameter, self.stage.curve(reading)
@@ -168,9 +211,15 @@ class Session:
                 modes=[
                     {"value": shown.text(mode.value), "mass": f"{mode.mass:.0%}"} for mode in reading.modes
                 ],
+                values=[] if withheld else [shown.text(value) for value in reading.samples],
                 modes_head=f"Mode, {axis_label(shown)}",
                 series="" if measured is None else draw_curve(measured, not withheld),
             )
+
+
+def _side(kind: str) -> str:
+    """The side of the threshold whose probability is shown."""
+    return "above" if kind == "probability_above" else "below"
 
 
 def _middle(shown: Shown) -> float:

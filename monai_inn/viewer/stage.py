@@ -9,10 +9,8 @@ import numpy as np
 import slicer.util
 import vtk
 from numpy.typing import NDArray
-from trame_slicer.app.logic import get_view_trame_id
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
-from vtk import vtkCommand
 
 from monai_inn.viewer.display import (
     Appearance,
@@ -20,6 +18,7 @@ from monai_inn.viewer.display import (
     Reading,
     Result,
     VoxelCurve,
+    pictures,
     read_at,
     read_curve,
     store,
@@ -27,8 +26,9 @@ from monai_inn.viewer.display import (
 )
 from monai_inn.viewer.drawing import show_views
 from monai_inn.viewer.page import view_buttons
+from monai_inn.viewer.pointer import Pointer
 
-__all__ = ["Pointer", "Stage", "started_app"]
+__all__ = ["Stage", "started_app"]
 
 Array = NDArray[np.float64]
 Point = tuple[float, float, float]
@@ -67,9 +67,15 @@ class Stage:
         self.flat = self.run.shape[0] == 1
         self.point: Point | None = None
         self.on_pick = lambda: None
-        self.layout = show_views(self.app, server, _layout(self.flat), "slices", view_buttons(self))
+        layouts = {"slices": _layout(self.flat), "side by side": _side_by_side()}
+        if not pictures(self.run):
+            layouts.pop("side by side")
+        self.layout = show_views(self.app, server, layouts, view_buttons(self))
         self.views = self.app.view_manager.get_slice_views()
         self.pointer = Pointer(self, server)
+        self.is_side_by_side = False
+        for view in self.views:
+            view.modified.connect(self._turn_others)
         if not self.flat:
             for view in self.views:
                 view.set_orientation_marker(_NODE.OrientationMarkerTypeAxes, _NODE.OrientationMarkerSizeSmall)
@@ -85,6 +91,23 @@ class Stage:
         """Send all views anew; a changed display node alone does not always do it."""
         for view in self.views:
             view.schedule_render()
+
+    def put_side_by_side(self, is_on: bool) -> None:
+        """Show one plane in three views that move together, or the usual views."""
+        for view, plane in zip(self.views, ("Axial", "Coronal", "Sagittal"), strict=False):
+            view.set_orientation("Axial" if is_on else plane)
+            composite = self.app.app_logic.GetSliceLogic(view.get_view_node()).GetSliceCompositeNode()
+            composite.SetLinkedControl(is_on)
+            composite.SetHotLinkedControl(is_on)
+        self.is_side_by_side = is_on
+        self.layout.set_layout("side by side" if is_on else "slices")
+        for view in self.views:
+            self.fit(view)
+
+    def _turn_others(self, turned: Any) -> None:
+        """Let all views side by side show the slice that one was turned to: sliders do not link them."""
+        for view in self.views if self.is_side_by_side else ():
+            view.set_slice_value(turned.get_slice_value())
 
     def fit(self, view: Any) -> None:
         """Show all of the image in a view."""
@@ -174,63 +197,7 @@ def _layout(flat: bool) -> Layout:
     )
 
 
-_SLIP = 4  # pixels that the pointer may move between press and release of a click
-_ROUNDING = 2  # pixels by which a size may differ
-_ZOOM = 0.1
-
-
-class Pointer:
-    """Clicks in the views of a stage, whichever tab they come from.
-
-    Positions reach the server as pixels of the tab's own view, and the views have the size of the tab that
-    spoke last. A click of a tab with another size would read another voxel than the one under the pointer.
-    So a tab claims the views when the pointer enters them, and a press that finds them in another size
-    reads nothing.
-
-    Args:
-        stage: the scene and its views.
-        server: trame's server.
-    """
-
-    def __init__(self, stage: Stage, server: Any) -> None:
-        self.stage, self.server = stage, server
-        self.stale = False
-        self.pressed: tuple[int, int] | None = None
-        for view in stage.views:
-            self._observe(view)
-
-    def claim(self, sizes: list[dict[str, float]], pressed: bool) -> None:
-        """Give the views the size that a tab shows them in.
-
-        Args:
-            sizes: of each view, width `w` and height `h` in the page's pixels, each `p` of the screen's wide.
-            pressed: whether a button was pressed there, rather than the pointer moved in.
-        """
-        self.stale = False
-        for view, size in zip(self.stage.views, sizes, strict=False):
-            wanted = (size["w"] * size["p"], size["h"] * size["p"])
-            if any(
-                abs(a - b) > _ROUNDING for a, b in zip(view.render_window().GetSize(), wanted, strict=True)
-            ):
-                self.stale = pressed
-                name = get_view_trame_id(self.server, view)
-                self.server.protocol_call("trame.rca.size", name, "claim", size)
-
-    def _observe(self, view: Any) -> None:
-        events = view.interactor()
-        events.AddObserver(vtkCommand.LeftButtonPressEvent, self._press)
-        events.AddObserver(vtkCommand.LeftButtonReleaseEvent, lambda *_: self._release(view))
-        events.AddObserver(vtkCommand.WindowResizeEvent, lambda *_: self.stage.fit(view))
-        if self.stage.flat:  # no slices to browse through
-            events.AddObserver(vtkCommand.MouseWheelForwardEvent, lambda *_: view.zoom(_ZOOM))
-            events.AddObserver(vtkCommand.MouseWheelBackwardEvent, lambda *_: view.zoom(-_ZOOM))
-
-    def _press(self, events: Any, _: str) -> None:
-        self.pressed = None if self.stale else events.GetEventPosition()
-
-    def _release(self, view: Any) -> None:
-        x, y = view.interactor().GetEventPosition()
-        if self.pressed is None or max(abs(x - self.pressed[0]), abs(y - self.pressed[1])) > _SLIP:
-            return
-        right, anterior, superior, _ = view.get_view_node().GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
-        self.stage.pick((right, anterior, superior))
+def _side_by_side() -> Layout:
+    """Three views of the same size beside each other."""
+    views = [ViewLayoutDefinition.axial_view(), ViewLayoutDefinition.coronal_view()]
+    return Layout(LayoutDirection.Horizontal, [*views, ViewLayoutDefinition.sagittal_view()])

@@ -10,6 +10,8 @@ html { overflow-y: auto; }
 .top h1 { font-size: 1.1rem; margin: 0; overflow-wrap: anywhere; }
 .use { margin-left: auto; padding: 0.15rem 0.8rem; border-radius: 1rem; background: #ffca3a; color: #1b1400;
   font-weight: 600; }
+.synthetic { padding: 0.15rem 0.8rem; border-radius: 1rem; background: #d90073; color: #fff;
+  font-weight: 700; }
 .facts { display: flex; flex-wrap: wrap; padding: 0.3rem 1rem; background: #161c25; color: #cdd6e1; }
 .facts span:not(:last-child)::after { content: "\\00b7"; margin: 0 0.6rem; }
 .body { flex: 1; min-height: 0; display: grid; grid-template-columns: 280px minmax(0, 1fr) 340px; }
@@ -50,6 +52,17 @@ html { overflow-y: auto; }
 .below { margin-top: 0.6rem; }
 .caption { position: absolute; top: 6px; left: 10px; color: #fff; font-size: 0.8rem;
   text-shadow: 0 0 3px #000; pointer-events: none; }
+.caption.which { top: 54px; font-size: 0.95rem; font-weight: 700; }
+.playing { display: flex; align-items: center; gap: 0.6rem; margin-bottom: 0.6rem; }
+.playing .about { display: none; margin: 0; }
+@media (prefers-reduced-motion: reduce) {
+  .playing .v-btn { display: none; }
+  .playing .about { display: inline; }
+}
+#values h3 { font-size: 0.9rem; margin: 0.6rem 0 0.2rem; }
+#values ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: 0.1rem 1.4rem;
+  padding-left: 1.8rem; font-size: 0.85rem; }
+#values .chosen { color: #ffca3a; font-weight: 700; }
 .fact { overflow-wrap: anywhere; margin-bottom: 0.2rem; }
 .fit { position: absolute !important; top: 6px; left: 6px; }
 .plane { position: absolute; top: 14px; left: 56px; color: #fff; text-shadow: 0 0 3px #000; }

@@ -26,6 +26,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Probability below",
         "How probable it is that the value lies below the threshold.",
     ),
+    "probability_above": (
+        "Probability above",
+        "How probable it is that the value lies above the threshold: the share of the stored samples.",
+    ),
     "median": ("Median", "Half of the probability lies below this value, half above."),
     "sample": (
         "One sample",
@@ -88,15 +92,15 @@ def calibration(record: dict[str, Any], parameter: str) -> str:
     return f"calibration error {parameter} {100 * error:.2f} % on {found['simulations']:,} simulations"
 
 
-def hint(flat: bool, quantiles: bool) -> str:
+def hint(flat: bool, is_stored: bool) -> str:
     """How to look around, and how to read a posterior.
 
     Args:
         flat: whether the image has a single slice.
-        quantiles: whether the result holds quantiles.
+        is_stored: whether the result holds quantiles, or samples of an image.
     """
     read = "Click in the image, or focus it and press the arrow keys."
-    if not quantiles:
+    if not is_stored:
         read = "No posteriors are stored; run monai-inn infer with --save-quantiles 16 to read them here."
     wheel = "The wheel or right drag zooms" if flat else "The wheel turns slices, right drag zooms"
     return f"{read} {wheel}, Shift and drag moves the image."

@@ -5,12 +5,14 @@ Used by the module in 3D Slicer, by the web viewer, and by the tests.
 Each file says in ``__all__`` what it offers.
 """
 
+from .appearance import *
 from .curves import *
 from .inspection import *
 from .marks import *
 from .measuring import *
 from .meshes import *
 from .overlay import *
+from .pictures import *
 from .pose_aim import *
 from .pose_result import *
 from .pose_run import *
@@ -21,4 +23,5 @@ from .pose_words import *
 from .posteriors import *
 from .result import *
 from .run import *
+from .sequences import *
 from .storing import *

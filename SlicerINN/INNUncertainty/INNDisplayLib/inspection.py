@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .posteriors import density, interval_at, probability_below
 from .result import Shown
 from .run import Run
+from .sequences import sample_arrays
 
 __all__ = [
     "OUTSIDE",
@@ -49,13 +50,15 @@ class Reading:
         state: in distribution, out of it, not usable, or outside the image.
         parameter: whose values these are.
         voxel: its (k, j, i); ``None`` outside.
-        interval: low end, median and high end; ``None`` without stored quantiles or a usable voxel.
+        interval: low end, median and high end; ``None`` without them or a usable voxel.
         mass: probability inside the interval.
         modes: peaks of the marginal posterior, the heaviest first.
         below: threshold and the probability to lie below it, if a threshold was asked for.
         curve: values and their density, in one over the unit.
         reason: why it is out of distribution, in words.
         says_nothing: whether the interval is hardly narrower than before the measurement.
+        samples: values of the stored samples, of an unknown image.
+        above: threshold and the share of samples above it, if a threshold was asked for.
     """
 
     state: str
@@ -68,6 +71,8 @@ class Reading:
     curve: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
     reason: str = ""
     says_nothing: bool = False
+    samples: tuple[float, ...] = ()
+    above: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
@@ -91,11 +96,12 @@ class Reading:
             return f"{self.parameter.name}: no posterior stored"
         low, median, high = self.interval
         shown, many = self.parameter, len(self.modes)
-        parts = [
-            f"{shown.name} {shown.text(median)}",
-            f"{self.mass:.0%} {low:.3g}–{high:.3g}{shown.suffix}",
-            "1 mode" if many == 1 else f"{many} modes",
-        ]
+        parts = [f"{shown.name} {shown.text(median)}", f"{self.mass:.0%} {low:.3g}–{high:.3g}{shown.suffix}"]
+        if many:
+            parts.append("1 mode" if many == 1 else f"{many} modes")
+        if self.above is not None:
+            threshold, share = self.above
+            parts.append(f"{share:.0%} of {len(self.samples)} samples > {shown.text(threshold)}")
         if self.below is not None:
             threshold, share = self.below
             parts.append(f"P(< {shown.text(threshold)}) {_percent(share)}")
@@ -142,6 +148,15 @@ def read_at(
     state = WITHHELD if run.untrusted(voxel) else TRUSTED
     verdict = {"reason": run.reason(voxel), "says_nothing": bool(run.uninformative(shown.name, voxel))}
     stored = run.quantiles(shown.name)
+    ends = [run.array(kind, shown.name) for kind in ("interval_low", "median", "interval_high")]
+    if stored is None and all(values is not None for values in ends):
+        low, median, high = (float(values[voxel]) for values in ends)
+        samples = tuple(float(values[voxel]) for values in sample_arrays(run, shown.name))
+        above = None
+        if threshold is not None and samples:
+            above = threshold, sum(value > threshold for value in samples) / len(samples)
+        interval = low, median, high
+        return Reading(state, shown, voxel, interval, run.interval, samples=samples, above=above, **verdict)
     if stored is None or not np.isfinite(stored[0][voxel]).all():
         return Reading(state, shown, voxel, **verdict)
     quantiles, levels = stored[0][voxel].astype(float), stored[1]

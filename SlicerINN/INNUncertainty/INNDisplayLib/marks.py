@@ -18,6 +18,7 @@ __all__ = [
     "MAP",
     "PARAMETER",
     "RUN",
+    "SYNTHETIC",
     "UNIT",
     "RunNodes",
     "follow",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 RUN, MAP, PARAMETER, UNIT, LEVELS = (f"INN.{word}" for word in ("run", "map", "parameter", "unit", "levels"))
+SYNTHETIC = "INN.synthetic"
+"""Attribute of nodes of an image that nobody acquired: what the image says of itself."""
 IMAGE = "INN.image"
 """Role of the reference from a run's record to the image that was inferred."""
 

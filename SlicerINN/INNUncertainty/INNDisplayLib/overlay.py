@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
+from .appearance import Appearance
 from .colors import color_node, graded, hatch
-from .marks import matrix_of, place, show_legend, span
+from .marks import SYNTHETIC, matrix_of, place, show_legend, span
 from .measuring import Comparison, compare
-from .posteriors import probability_below
+from .pictures import picture, pictures
+from .posteriors import probability_below, share_above
 from .result import Shown
-from .run import Run, runs, show_sample
+from .run import Run, runs
+from .sequences import number_of_samples, sample_arrays, show_sample
 
-__all__ = ["KINDS", "Appearance", "Overlay"]
+__all__ = ["Overlay"]
 
-KINDS = (
-    "off", "interval_width", "probability_below", "median", "sample", "mode_count", "waic", "adequacy",
-    "difference",
-)  # fmt: skip
 _OF_A_PIXEL = ("waic", "adequacy")  # whatever the parameter
 _TABLES = {
     "interval_width": "INN interval width",
+    "probability_above": "INN probability",
     "probability_below": "INN probability",
     "adequacy": "INN probability",
     "waic": "INN distrust",
@@ -31,34 +29,10 @@ _TABLES = {
     "difference": "INN difference",
 }
 _HATCH_LAYER = 3  # 0 is the background, 1 the foreground, 2 labels; further ones come on top
+_VIEWS = ("Red", "Green", "Yellow")
 _MAX_MODES = 4
 _LABELS = {"mode_count": _MAX_MODES}  # of a legend
 _NO_LIMIT = 1e30
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """What is laid over the image, and how.
-
-    Args:
-        kind: one of ``KINDS``; ``"off"`` shows the image alone.
-        parameter: name of the parameter.
-        opacity: of the map, 0 to 1.
-        hide_below: share of the color scale below which the map is not drawn.
-        graded: whether what is uncertain weighs more: widths fade in as they grow, medians fade out.
-        threshold: of the probability, in the unit of the parameter.
-        sample: which posterior sample, counted from 0.
-        other: key of the run that a difference is taken to.
-    """
-
-    kind: str = "interval_width"
-    parameter: str = ""
-    opacity: float = 0.6
-    hide_below: float = 0.0
-    graded: bool = False
-    threshold: float = 0.0
-    sample: int = 0
-    other: str = ""
 
 
 class Overlay:
@@ -81,9 +55,11 @@ class Overlay:
         volume = self.update(appearance)
         layer = None if volume is None else self._layer(volume, appearance)
         covered = hatch(self.run, appearance.parameter)
-        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self.scene):
+        below = self._below(appearance)
+        views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self.scene)
+        for number, view in enumerate(sorted(views, key=_place_of)):
             with slicer.util.NodeModify(view):
-                view.SetBackgroundVolumeID(_id(self.run.background))
+                view.SetBackgroundVolumeID(_id(below[number % len(below)]))
                 view.SetForegroundVolumeID(_id(layer))
                 view.SetForegroundOpacity(appearance.opacity)
                 # A legend is drawn for a volume in one of the three first layers alone.
@@ -92,14 +68,21 @@ class Overlay:
                 view.SetNthLayerVolumeID(_HATCH_LAYER, _id(covered))
                 if covered is not None:
                     view.SetNthLayerOpacity(_HATCH_LAYER, 1.0)
-        self._legends(volume if has_legend else None, appearance)
+        # An image alone needs none, unless nobody acquired it.
+        is_synthetic = volume is None and below[0] is not None and bool(below[0].GetAttribute(SYNTHETIC))
+        self._legends((below[0] if is_synthetic else volume) if has_legend else None, appearance)
         return volume
+
+    def _below(self, appearance: Appearance) -> list[slicer.vtkMRMLVolumeNode | None]:
+        """What lies below the map: images of the posterior or to compare with, else what was measured."""
+        names = appearance.pictures or pictures(self.run)[:1]
+        return [picture(self.run, name, appearance.sample) for name in names] or [self.run.background]
 
     def update(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
         """Refresh the map's colors, limits and, for a probability, its values; returns the map's volume."""
         if appearance.kind == "off":
             return None
-        if appearance.kind == "probability_below":
+        if appearance.kind.startswith("probability"):
             volume = self._probability(appearance)
         elif appearance.kind == "sample":
             volume = show_sample(self.run, self.run.parameter(appearance.parameter).name, appearance.sample)
@@ -131,7 +114,7 @@ class Overlay:
 
     def scale(self, appearance: Appearance) -> tuple[float, float]:
         """Ends of the color scale, in the unit of the map."""
-        if appearance.kind in ("probability_below", "adequacy"):
+        if appearance.kind.startswith("probability") or appearance.kind == "adequacy":
             return 0.0, 1.0
         if appearance.kind == "mode_count":
             return 1.0, float(_MAX_MODES)
@@ -147,17 +130,22 @@ class Overlay:
         """The unit of the color scale as it follows a number."""
         if appearance.kind == "waic":
             return " nat"
-        plain = appearance.kind in ("probability_below", "mode_count", "adequacy")
+        plain = appearance.kind in ("mode_count", "adequacy") or appearance.kind.startswith("probability")
         return "" if plain else self.run.parameter(appearance.parameter).suffix
 
     def _probability(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """The probability that the parameter lies below the threshold, from stored quantiles."""
-        parameter = self.run.parameter(appearance.parameter)
-        stored = self.run.quantiles(parameter.name)
-        if stored is None:
-            return None
-        values = probability_below(*stored, appearance.threshold)
-        volume = self.run.node("probability_below", parameter.name, "vtkMRMLScalarVolumeNode")
+        """The probability of a side of the threshold: below it from quantiles, above it from samples."""
+        parameter, kind = self.run.parameter(appearance.parameter), appearance.kind
+        if kind == "probability_above":
+            if not number_of_samples(self.run, parameter.name):
+                return None
+            values = share_above(sample_arrays(self.run, parameter.name), appearance.threshold)
+        else:
+            stored = self.run.quantiles(parameter.name)
+            if stored is None:
+                return None
+            values = probability_below(*stored, appearance.threshold)
+        volume = self.run.node(kind, parameter.name, "vtkMRMLScalarVolumeNode")
         volume.SetAttribute("INN.threshold", repr(appearance.threshold))
         like = self.run.find("median", parameter.name) or self.run.find("valid")
         place(volume, values, matrix_of(like), like)
@@ -213,10 +201,12 @@ class Overlay:
 
     def legend_title(self, appearance: Appearance) -> str:
         """What is shown, in its unit, in as few words as a legend has room for."""
-        shown = self.run.parameter(appearance.parameter)
-        return {
+        shown, synthetic = self.run.parameter(appearance.parameter), self.run.synthetic
+        title = {
+            "off": f"{shown.name}\n{(*appearance.pictures, 'mean')[0]}{_bracket(shown)}",
             "interval_width": f"{shown.name}\n{self.run.interval:.0%} width{_bracket(shown)}",
             "probability_below": f"P({shown.name} <\n{shown.text(appearance.threshold)})",
+            "probability_above": f"P({shown.name} >\n{shown.text(appearance.threshold)})",
             "median": f"{shown.name}\nmedian{_bracket(shown)}",
             "sample": f"{shown.name}\none sample{_bracket(shown)}",
             "mode_count": f"{shown.name}\nmodes",
@@ -224,6 +214,13 @@ class Overlay:
             "waic": "WAIC\n[nat]",
             "adequacy": "adequacy\np-value",
         }[appearance.kind]
+        return f"SYNTHETIC\n{title}" if synthetic else title
+
+
+def _place_of(view: slicer.vtkMRMLSliceCompositeNode) -> int:
+    """Where a view stands, whichever was made first."""
+    name = view.GetLayoutName()
+    return _VIEWS.index(name) if name in _VIEWS else len(_VIEWS)
 
 
 def _bracket(shown: Shown) -> str:

@@ -18,7 +18,7 @@ from .pose_result import AIM_FILE, DetectorImage, Pose, PoseResult
 from .pose_run import MODE, PoseRun, pose_runs
 from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
 from .pose_views import Comparing, shades, show_comparison
-from .run import numbered_sequence
+from .sequences import numbered_sequence
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
 

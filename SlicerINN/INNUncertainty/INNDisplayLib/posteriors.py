@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean"]
+__all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean", "share_above"]
 
 Array = NDArray[np.floating]
 
@@ -49,6 +50,30 @@ def _probability(rows: Array, levels: Array, threshold: float) -> Array:
         share = np.where(high > low, (threshold - low) / (high - low), step)
     found = levels[index - 1] + share * (levels[index] - levels[index - 1])
     return np.where(np.isnan(rows[:, 0]), np.nan, np.clip(found, 0, 1)).astype(np.float32)
+
+
+def share_above(samples: Iterable[Array], threshold: float) -> Array:
+    """Return the share of samples of each voxel that lie above a threshold.
+
+    Args:
+        samples: of all voxels, one array ``(...)`` a sample; NaN where there is no posterior.
+        threshold: in the unit of the samples.
+
+    Returns:
+        Shape ``(...)``; NaN where the samples are.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    count, above = 0, None
+    for values in samples:
+        if above is None:
+            above = np.where(np.isnan(values), np.float32(np.nan), np.float32(0))
+        above += values > threshold
+        count += 1
+    if above is None:
+        raise ValueError("no sample is stored; write the result again with at least one.")
+    return above / np.float32(count)
 
 
 def interval_at(quantiles: Array, levels: Array, mass: float) -> tuple[float, float, float]:

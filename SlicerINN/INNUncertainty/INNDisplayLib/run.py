@@ -1,4 +1,4 @@
-"""The nodes of one inference in a scene, found by what they are marked with, and its stacks as sequences."""
+"""The nodes of one inference in a scene, found by what they are marked with."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, RunNodes, display_of, follow, mark
-from .result import MapFile, Result, Shown, parse_result
+from .marks import IMAGE, LEVELS, SYNTHETIC, RunNodes
+from .result import Result, Shown, parse_result
+from .sequences import stacked
 
-__all__ = [
-    "Run",
-    "number_of_samples",
-    "numbered_sequence",
-    "runs",
-    "show_sample",
-    "stacked",
-    "store_samples",
-    "store_stack",
-]
+__all__ = ["Run", "runs"]
 
 _NAMES = {
     "adequacy": "adequacy, low = the model does not fit",
+    "interval_high": "{interval:.0%} interval, upper end",
+    "interval_low": "{interval:.0%} interval, lower end",
     "interval_width": "{interval:.0%} interval width",
     "mode_count": "number of modes",
     "ood": "out of distribution",
     "p_value": "p-value, low = not explained",
+    "probability_above": "probability above",
     "probability_below": "probability below",
     "reason": "reason",
     "uninformative": "not informative",
     "valid": "usable",
     "waic": "WAIC, high = out of distribution",
 }
+_OF_VALUES = {
+    "interval_high", "interval_low", "interval_width", "mean", "median", "probability_above", "sample",
+    "samples",
+}  # fmt: skip
 _MOST_COLORS = 3
 
 
@@ -49,6 +48,7 @@ class Run(RunNodes):
 
     internal = (
         "quantiles", "curve", "withheld", "graded", "valid", "ood", "p_value", "reason", "uninformative",
+        "interval_low", "interval_high",
     )  # fmt: skip
 
     def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
@@ -69,6 +69,11 @@ class Run(RunNodes):
     def parameters(self) -> tuple[Shown, ...]:
         """The parameters that it has maps of."""
         return self.result.parameters
+
+    @property
+    def synthetic(self) -> str:
+        """What an image that nobody acquired says of itself; empty for all others."""
+        return "" if self.record_node is None else str(self.result.record.get("synthetic", ""))
 
     @property
     def interval(self) -> float:
@@ -100,14 +105,24 @@ class Run(RunNodes):
             return image
         return self.find("photo") or image
 
+    def node(self, kind: str, parameter: str, class_name: str) -> slicer.vtkMRMLNode:
+        """The node of a kind of map, made if it is missing; those of a synthetic image say so."""
+        found = super().node(kind, parameter, class_name)
+        if kind in _OF_VALUES and self.synthetic:
+            found.SetAttribute(SYNTHETIC, self.synthetic)
+        return found
+
     def title(self, kind: str, parameter: str = "") -> str:
         """What a map is called."""
+        if kind == "reference":
+            return f"{self.name}: {parameter}"
         text = _NAMES.get(kind, kind)
         if "{" in text:
             text = text.format(interval=self.interval)
         known = self.parameters if self.record_node is not None else ()
         whole = f"{parameter} {text}" if any(p.name == parameter for p in known) else text
-        return f"{self.name}: {whole}"
+        marked = f"SYNTHETIC {whole}" if kind in _OF_VALUES and self.synthetic else whole
+        return f"{self.name}: {marked}"
 
     def quantiles(self, parameter: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
         """Quantiles ``(K, J, I, L)`` of a parameter and their levels ``(L,)``; ``None`` without them."""
@@ -160,81 +175,3 @@ class Run(RunNodes):
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:
     """All runs in a scene, oldest first."""
     return Run.all_of(scene, "record")
-
-
-def numbered_sequence(run: RunNodes, kind: str, parameter: str, index: str) -> slicer.vtkMRMLSequenceNode:
-    """An empty sequence of a run whose items have numbers."""
-    sequence = run.node(kind, parameter, "vtkMRMLSequenceNode")
-    sequence.SetIndexName(index)
-    sequence.SetIndexUnit("")
-    sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
-    sequence.RemoveAllDataNodes()
-    return sequence
-
-
-def store_stack(
-    run: Run, file: MapFile, array: NDArray[Any], matrix: NDArray[np.float64], labels: list[str]
-) -> slicer.vtkMRMLSequenceNode:
-    """Put a stack into a scene as a sequence; scenes cannot save volumes of more than three components.
-
-    Args:
-        run: whose it is.
-        file: which map of which parameter.
-        array: shape ``(K, J, I, N)``.
-        matrix: index to RAS millimeters.
-        labels: index value of each item.
-    """
-    index = {"quantiles": "level", "samples": "sample"}.get(file.kind, "place")
-    sequence = numbered_sequence(run, file.kind, file.parameter, index)
-    item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
-    mark(item, run.key, "sample", file.parameter)
-    item.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    for number, label in enumerate(labels):
-        item.SetName(f"{run.name}: {file.parameter}, {sequence.GetIndexName()} {label}")
-        slicer.util.updateVolumeFromArray(item, np.ascontiguousarray(array[..., number]))
-        sequence.SetDataNodeAtValue(item, label)
-    return sequence
-
-
-def stacked(sequence: slicer.vtkMRMLSequenceNode) -> NDArray[Any]:
-    """The items of a sequence of volumes, ``(K, J, I, N)``."""
-    items = range(sequence.GetNumberOfDataNodes())
-    return np.stack([slicer.util.arrayFromVolume(sequence.GetNthDataNode(n)) for n in items], -1)
-
-
-def store_samples(run: Run, file: MapFile, array: NDArray[Any], matrix: Any, image: Any) -> None:
-    """Put posterior samples ``(K, J, I, S)`` into a scene, with a volume that shows one of them."""
-    browser = run.node("browser", "", "vtkMRMLSequenceBrowserNode")
-    labels = [str(number + 1) for number in range(array.shape[-1])]
-    sequence = store_stack(run, file, array, matrix, labels)
-    volume = run.node("sample", file.parameter, "vtkMRMLScalarVolumeNode")
-    follow(volume, image)
-    if browser.GetProxyNode(sequence) is not volume:
-        # This also makes the browser turn the sequence; asked the other way the logic adds another volume.
-        browser.AddProxyNode(volume, sequence, False)
-    show_sample(run, file.parameter, 0)
-
-
-def number_of_samples(run: Run, parameter: str) -> int:
-    """How many samples of a parameter are stored."""
-    sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
-    return 0 if sequence is None else sequence.GetNumberOfDataNodes()
-
-
-def show_sample(run: Run, parameter: str, index: int) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """Turn to a sample, counted from 0, and return the volume that shows it; ``None`` if there is none."""
-    sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
-    if sequence is None or not 0 <= index < sequence.GetNumberOfDataNodes():
-        return None
-    browser = run.find("browser", class_name="vtkMRMLSequenceBrowserNode")
-    if browser is not None:
-        browser.SetSelectedItemNumber(index)
-    item = sequence.GetNthDataNode(index)
-    volume = run.node("sample", parameter, "vtkMRMLScalarVolumeNode")
-    # The logic of sequences does this too where an application has one. A copy: the volume must not share its
-    # memory with the sequence, into which the next sample would then be written.
-    volume.CopyOrientation(item)
-    slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(item))
-    volume.SetName(f"{run.title('sample', parameter)} {index + 1} of {sequence.GetNumberOfDataNodes()}")
-    display_of(volume)
-    return volume

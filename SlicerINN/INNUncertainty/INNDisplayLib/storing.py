@@ -14,16 +14,18 @@ import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, MAP, PARAMETER, UNIT, itk_image, matrix_of, place
+from .marks import IMAGE, LEVELS, MAP, PARAMETER, SYNTHETIC, UNIT, itk_image, matrix_of, place
 from .result import MapFile, Result, ResultError
-from .run import Run, stacked, store_samples, store_stack
+from .run import Run
+from .sequences import stacked, store_samples, store_stack
 
 __all__ = ["save_result", "store"]
 
 _SCALARS = (
     "median", "interval_width", "mode_count", "uninformative", "waic", "ood", "p_value", "reason", "adequacy",
-    "valid",
+    "valid", "mean", "interval_low", "interval_high", "reference",
 )  # fmt: skip
+_NOTES = 79  # characters that the header of a NIfTI file holds
 _DRAWN = (("withheld", ""), ("graded", ""))  # made anew whenever a run is shown
 
 
@@ -144,7 +146,10 @@ def _write(run: Run, file: MapFile, folder: Path) -> bool:
         array = run.array(file.kind, file.parameter)
         if like is None or array is None:
             return False
-    sitk.WriteImage(_image(array, like), str(folder / file.path.name))
+    image = _image(array, like)
+    if said := like.GetAttribute(SYNTHETIC):
+        image.SetMetaData("ITK_FileNotes", said[:_NOTES])
+    sitk.WriteImage(image, str(folder / file.path.name))
     return True
 
 

@@ -8,6 +8,7 @@ from .child import *
 from .display_panel import *
 from .files_panel import *
 from .inference import *
+from .inspection_panel import *
 from .job import *
 from .module_panel import *
 from .parameters import *

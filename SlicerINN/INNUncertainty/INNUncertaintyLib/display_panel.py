@@ -1,25 +1,15 @@
-"""The parts of the panel that say which map is shown and how, and tell of one voxel or region."""
+"""The part of the panel that says which map is shown and how."""
 
 import qt
 import slicer.util
 import vtk
-from INNDisplayLib import (
-    Overlay,
-    curve_at,
-    number_of_samples,
-    read_at,
-    read_region,
-    runs,
-    show_curve,
-    show_posterior,
-)  # fmt: skip
+from INNDisplayLib import Overlay, number_of_samples, pictures, runs
 from slicer.i18n import tr as _
 
 from .module_panel import fill, quiet, select
 from .parameters import Kind
-from .plots import show_charts
 
-__all__ = ["DisplayPanel", "InspectionPanel", "verdict"]
+__all__ = ["DisplayPanel", "verdict"]
 
 
 def verdict(run):
@@ -37,7 +27,8 @@ def verdict(run):
         "{valid:,} of {all:,} voxels usable (others: grid); {share:.1%} of them not explained, out of "
         "distribution (stripes). "
     ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
-    return text + _("Not informative: {parts} (dots).").format(parts=silent or _("none"))
+    text += _("Not informative: {parts} (dots).").format(parts=silent or _("none"))
+    return f"{run.synthetic} {text}".strip()
 
 
 class DisplayPanel:
@@ -49,6 +40,7 @@ class DisplayPanel:
         fill(ui.kindBox, [(kind.label(), kind.value) for kind in Kind])
         ui.runBox.connect("currentIndexChanged(int)", self.onRun)
         ui.kindBox.connect("currentIndexChanged(int)", self.onKind)
+        ui.pictureBox.connect("currentIndexChanged(int)", self.onPicture)
         ui.parameterBox.connect("currentIndexChanged(int)", self.onParameter)
         ui.otherBox.connect("currentIndexChanged(int)", self.onOther)
         ui.sampleSlider.connect("valueChanged(int)", self.onSample)
@@ -68,6 +60,10 @@ class DisplayPanel:
     def onKind(self, index):
         """A kind of map was chosen."""
         self._state.kind = Kind(self.ui.kindBox.currentData)
+
+    def onPicture(self, index):
+        """Another image was chosen to lie below the map."""
+        self._state.picture = self.ui.pictureBox.currentData
 
     def onParameter(self, index):
         """A parameter was chosen; a threshold means nothing to another one."""
@@ -127,6 +123,11 @@ class DisplayPanel:
         ui, shown = self.ui, run.parameter(state.parameter)
         select(ui.runBox, run.key)
         select(ui.kindBox, state.kind.value)
+        names = pictures(run)
+        fill(ui.pictureBox, [(name, name) for name in names])
+        below = state.picture if state.picture in names else "".join(names[:1])
+        select(ui.pictureBox, below)
+        ui.pictureBox.visible = ui.pictureBoxCaption.visible = bool(names)
         select(ui.parameterBox, shown.name)
         select(ui.otherBox, state.other)
         ui.otherBox.enabled = state.kind is Kind.DIFFERENCE and bool(state.other)
@@ -138,12 +139,14 @@ class DisplayPanel:
             ui.thresholdSlider.value = state.threshold
             ui.sampleSlider.maximum = max(1, number)
             ui.sampleSlider.value = sample
-        ui.sampleSlider.enabled = state.kind is Kind.SAMPLE and number > 0
+        ui.sampleSlider.enabled = number > 0 and "sample" in (state.kind.value, below)
         ui.sampleLabel.text = (
             _("sample {k} of {n}").format(k=sample, n=number) if number else _("no samples stored")
         )
-        ui.thresholdLabel.text = _("Probability that {name} < {value}").format(
-            name=shown.name, value=shown.text(state.threshold)
+        ui.thresholdLabel.text = _("Probability that {name} {side} {value}").format(
+            name=shown.name,
+            side=">" if state.kind is Kind.ABOVE else "<",
+            value=shown.text(state.threshold),
         )
         ui.hideBelowLabel.text = self._scale_text(run, state)
 
@@ -156,6 +159,12 @@ class DisplayPanel:
     def _scale_text(self, run, state):
         if state.kind is Kind.OFF:
             return ""
+        missing = {
+            Kind.PROBABILITY: run.quantiles(run.parameter(state.parameter).name) is None,
+            Kind.ABOVE: not number_of_samples(run, run.parameter(state.parameter).name),
+        }
+        if missing.get(state.kind):
+            return _("Not in this result: below a threshold needs quantiles, above it samples.")
         if state.kind is Kind.ADEQUACY and run.find("adequacy") is None:
             return _("Not in this result: set Simulations among the options, and apply again.")
         appearance = self.logic.appearance(run, state)
@@ -166,84 +175,3 @@ class DisplayPanel:
             high=high,
             unit=Overlay(run).unit(appearance),
         )
-
-
-class InspectionPanel:
-    """Mixed into the module's widget, which has ``ui``, ``logic`` and ``_state``."""
-
-    def setup_part(self):
-        """Listen to the mouse and to the panel."""
-        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-        if crosshair is not None:
-            self.addObserver(crosshair, crosshair.CursorPositionModifiedEvent, self.onCursor)
-        self._has_layout = False  # the user may choose another one while a probe is moved
-        self.ui.probeButton.connect("clicked(bool)", self.onPlaceProbe)
-        self.ui.regionButton.connect("clicked(bool)", self.onRegion)
-        self.ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onSegmentation)
-
-    def onCursor(self, caller, event):
-        """The mouse moves over a slice view."""
-        ras = [0.0, 0.0, 0.0]
-        reading = self._reading(ras) if caller.GetCursorPositionRAS(ras) else None
-        if reading is not None:
-            self.ui.readoutLabel.text = reading.text
-
-    def onPlaceProbe(self, checked=False):
-        """A point that the user may move; the posterior of its voxel stays in a chart."""
-        if self._state.probe is None:
-            self._state.probe = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Probe")
-        self.observe_probe()
-        self._has_layout = False
-        markups = slicer.modules.markups.logic()
-        markups.SetActiveListID(self._state.probe)
-        self._state.probe.RemoveAllControlPoints()
-        markups.StartPlaceMode(0)
-
-    def observe_probe(self):
-        """Follow the probe, also that of a scene that was read."""
-        probe, event = self._state.probe, slicer.vtkMRMLMarkupsNode.PointModifiedEvent
-        if probe is not None and not self.hasObserver(probe, event, self.onProbe):
-            self.addObserver(probe, event, self.onProbe)
-
-    def onProbe(self, caller, event):
-        """The probe was placed or moved."""
-        if not caller.GetNumberOfDefinedControlPoints():
-            return
-        ras = [0.0, 0.0, 0.0]
-        caller.GetNthControlPointPositionWorld(0, ras)
-        reading = self._reading(ras)
-        if reading is not None:
-            self.ui.readoutLabel.text = reading.text
-            run = self.logic.run(self._state)
-            charts = [show_posterior(run, reading)]
-            if "curves" in run.result.record:
-                charts.append(show_curve(run, curve_at(run, reading.voxel), reading))
-            show_charts(charts, arrange=not self._has_layout)
-            self._has_layout = True
-
-    def _reading(self, ras):
-        state = self._state
-        run = self.logic.run(state) if state is not None else None
-        if run is None:
-            return None
-        threshold = state.threshold if state.kind is Kind.PROBABILITY else None
-        return read_at(run, tuple(ras), run.parameter(state.parameter).name, threshold)
-
-    def onSegmentation(self, node):
-        """Its segments are offered."""
-        segments = node.GetSegmentation() if node is not None else None
-        names = (
-            [segments.GetNthSegmentID(n) for n in range(segments.GetNumberOfSegments())] if segments else []
-        )
-        fill(self.ui.segmentBox, [(segments.GetSegment(name).GetName(), name) for name in names])
-
-    def onRegion(self, checked=False):
-        """The posterior of the mean over the segment."""
-        with slicer.util.tryWithErrorDisplay(_("The region could not be read."), waitCursor=True):
-            state, segment = self._state, self.ui.segmentBox.currentData
-            run = self.logic.run(state)
-            self.onSegmentation(state.segmentation)  # segments come and go
-            if not segment or self.ui.segmentBox.currentData != segment:
-                raise ValueError(_("Select a segmentation and a segment."))
-            name = run.parameter(state.parameter).name
-            self.ui.regionLabel.text = read_region(run, state.segmentation, segment, name).text

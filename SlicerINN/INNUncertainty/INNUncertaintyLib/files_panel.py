@@ -11,6 +11,7 @@ from INNDisplayLib import save_result
 from slicer.i18n import tr as _
 
 from .child import Child, python_path
+from .display_panel import verdict
 from .inference import make_savable
 
 __all__ = ["ExportPanel", "LoadingPanel"]
@@ -57,7 +58,7 @@ class Errand:
 
 
 class LoadingPanel:
-    """Mixed into the module's widget, which has ``ui`` and ``_state``."""
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onRunsChanged``."""
 
     def setup_part(self):
         """Listen, and have nothing to load yet."""
@@ -71,10 +72,21 @@ class LoadingPanel:
             if not path:
                 raise ValueError(_("Select a file."))
             self.close_loading()
+            if Path(path).name == "result.json":
+                self._open(Path(path).parent)
+                return
             target = self._loading.make_folder() / f"{Path(path).stem}.nrrd"
             self._loading.start(["convert", path, "-o", str(target)])
             self.ui.loadButton.enabled = False
             self.ui.statusLabel.text = _("Loading {name}...").format(name=Path(path).name)
+
+    def _open(self, folder):
+        """Show a result that was written before."""
+        run = self.logic.open(folder)
+        self._state.run = run.key
+        self.onRunsChanged()
+        slicer.util.resetSliceViews()
+        self.ui.statusLabel.text = verdict(run)
 
     def onLoaded(self, child):
         """The child that reads has ended."""

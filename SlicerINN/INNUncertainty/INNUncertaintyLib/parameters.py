@@ -21,6 +21,7 @@ class Kind(enum.Enum):
     OFF = "off"
     WIDTH = "interval_width"
     PROBABILITY = "probability_below"
+    ABOVE = "probability_above"
     MEDIAN = "median"
     SAMPLE = "sample"
     MODES = "mode_count"
@@ -34,6 +35,7 @@ class Kind(enum.Enum):
             Kind.OFF: _("Image alone"),
             Kind.WIDTH: _("Interval width"),
             Kind.PROBABILITY: _("Probability below threshold"),
+            Kind.ABOVE: _("Probability above threshold, from samples"),
             Kind.MEDIAN: _("Median"),
             Kind.SAMPLE: _("One posterior sample"),
             Kind.MODES: _("Number of modes"),
@@ -56,6 +58,7 @@ class PanelState:
     falseAlarm: Annotated[float, WithinRange(0.005, 0.5)] = 0.05
     adequacy: Annotated[int, WithinRange(0, 200)] = 0
     run: str = ""
+    picture: str = ""
     kind: Kind = Kind.WIDTH
     parameter: str = ""
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6

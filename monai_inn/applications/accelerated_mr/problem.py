@@ -197,6 +197,11 @@ class AcceleratedMR(InverseProblem):
         ]
         return torch.stack(moved).movedim(2, -1).flatten(2)
 
+    def seen_images(self, samples: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return magnitudes ``(S, N, 1, rows, columns)`` of samples that agree with what was measured."""
+        images = self.image_of(self.agreeing(samples, y, generator))
+        return images.square().sum(-3, keepdim=True).sqrt()
+
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether observations are complete: a sampled centre, all coils, no NaN among the samples."""
         rows = y.reshape(-1, y.shape[-1])

@@ -25,7 +25,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--samples", type=int, default=64, help="posterior samples (64)")
     sub.add_argument("--interval", type=float, default=0.9, help="probability inside the interval (0.9)")
-    sub.add_argument("--keep", type=int, default=3, metavar="N", help="coherent samples to write (3)")
+    sub.add_argument("--keep", type=int, default=16, metavar="N", help="coherent samples to write (16)")
     sub.add_argument("--temperature", type=float, default=1.0, metavar="T",
                      help="what latents are multiplied by; below 1 samples are too alike (1)")  # fmt: skip
     sub.add_argument("--truth", metavar="FILE", help="the contrast itself, to measure the translation with")
@@ -52,7 +52,7 @@ def _file(text: str) -> tuple[str, str]:
 
 
 def _in_words(result: Mapping[str, Any]) -> str:
-    trust = result["trust"]
+    trust = result["translation"]
     lines = [
         result["synthetic"],
         f"{trust['share_of_brain_translated']:.0%} of the brain in {trust['slices']} slices, "

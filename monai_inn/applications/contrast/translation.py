@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,17 +11,18 @@ from torch import Tensor
 
 from monai_inn.applications.contrast.measures import report, strata
 from monai_inn.applications.contrast.problem import ContrastTranslation
-from monai_inn.applications.contrast.scans import Scan
+from monai_inn.applications.contrast.scans import WHITE, Scan
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
-from monai_inn.transforms.volumes import write_map
+from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
+from monai_inn.reports.scales import prior_scale
+from monai_inn.reports.schemas import RESULT
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["RECORD", "SYNTHETIC", "translate", "translated", "what_is_said"]
+__all__ = ["SYNTHETIC", "translate", "translated", "what_is_said"]
 
-RECORD = "translation.json"
 SYNTHETIC = "SYNTHETIC: computed from other contrasts, not acquired. Lesions may be missing."
 """What every file of a translated image says."""
 
@@ -35,7 +34,7 @@ def translate(
     *,
     samples: int = 64,
     interval: float = 0.9,
-    keep: int = 3,
+    keep: int = 16,
     truth: str | PathLike[str] | None = None,
     lesions: str | PathLike[str] | None = None,
     seed: int = 0,
@@ -43,7 +42,7 @@ def translate(
     device: str = "cpu",
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """Write maps of the contrast that a bundle translates to, and return their record, JSON-ready.
+    """Write maps of the contrast that a bundle translates to, and return their record, ``result.json``.
 
     Args:
         bundle: folder of a bundle of ``contrast_translation``.
@@ -78,7 +77,7 @@ def translate(
     name = str(ordered[problem.given[0]])
     scan = Scan.read(ordered, problem.spacing_mm, name, extra=len(ordered) - len(problem.given))
     problem.check_contrasts(scan)
-    with new_folder(out, RECORD, "a translation") as draft:
+    with new_folder(out, RESULT, "a result of inference") as draft:
         settings = {
             "samples": samples,
             "interval": interval,
@@ -87,33 +86,28 @@ def translate(
             "temperature": temperature,
         }
         maps, trust = translated(fitted, scan, **settings, progress=progress)
+        images = scan.harmonised(problem.peaks[: len(ordered)])
+        names = [*problem.given, f"true {problem.target}"][: len(ordered)]
         found = None
         if truth is not None:
             there = None if lesions is None else _lesions(lesions, scan, problem.spacing_mm)
-            true = scan.harmonised(problem.peaks)[-1]
-            found = strata(maps, true, there, maps["mean"].isfinite())
-        said = what_is_said(temperature)
-        entries = [
-            _written(draft, key, value, scan, problem.target, said)
-            for key, value in maps.items()
-            if value.numel()
-        ]
-        record = {
-            "synthetic": said,
-            "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
-            "from": {contrast: str(path) for contrast, path in files.items()},
-            "to": problem.target,
-            "unit": f"grey level; the most frequent one of the brain is {float(problem.peaks[-1]):.0f}",
-            "settings": settings,
-            "trust": trust,
-            "measured": found,
-            "measured_in_words": report(found or {"lesions": None}, interval),
-            "warnings": fitted.warnings,
-            "files": entries,
-        }
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
-    return record
+            found = strata(maps, images[-1], there, maps["mean"].isfinite())
+        return write_image_result(
+            draft,
+            "translate",
+            bundle,
+            fitted,
+            scale=_scale(problem),
+            maps={key: scan.as_in_file(value) if value.numel() else value for key, value in maps.items()},
+            references=dict(zip(names[::-1], scan.as_in_file(images.flip(0)), strict=True)),
+            affine=scan.affine,
+            settings=settings,
+            sources=list(ordered.values()),
+            synthetic=what_is_said(temperature),
+            translation={"from": list(problem.given), "to": problem.target} | trust,
+            measured=found,
+            measured_in_words=report(found or {"lesions": None}, interval),
+        )
 
 
 def translated(
@@ -121,8 +115,8 @@ def translated(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return maps ``(X, Y, Z)`` and samples ``(keep, X, Y, Z)`` of a scan, and what may be trusted.
 
-    Whole slices are drawn, so that samples have no seams. Voxels outside the brain, and slices with hardly
-    any brain, are NaN.
+    The map ``ood`` is 1 in slices that are unlike those of the training. Whole slices are drawn, so that
+    samples have no seams. Voxels outside the brain, and slices with hardly any brain, are NaN.
 
     Args:
         fitted: posterior of a ``ContrastTranslation``.
@@ -138,10 +132,12 @@ def translated(
     rows = whole[chosen].flatten(1)
     maps = fitted.images(rows, **options)
     score = fitted.waic(rows)
-    strange = (score > fitted.guard.threshold(0.05)).cpu()
+    strange = (score > fitted.guard.threshold(FALSE_ALARM)).cpu()
+    maps["ood"] = strange[:, None, None].float().expand_as(brain[chosen])
     placed = {}
     for name, value in maps.items():
-        images = torch.where(brain[chosen], value.squeeze(-3), torch.nan)
+        flat = value if name == "ood" else value.squeeze(-3)
+        images = torch.where(brain[chosen], flat, torch.nan)
         placed[name] = problem.placed(scan, images, chosen)
     claimed = placed["mean"].isfinite()
     return placed, {
@@ -158,6 +154,15 @@ def what_is_said(temperature: float) -> str:
     return f"{SYNTHETIC} Temperature {temperature:g}: samples and intervals are not those of the posterior."
 
 
+def _scale(problem: ContrastTranslation) -> ImageScale:
+    """How the target is shown."""
+    about = (
+        f"{problem.target} image, the most frequent grey level of the brain is {float(problem.peaks[-1]):.0f}"
+    )
+    width = prior_scale(problem.parameters[0]).width
+    return ImageScale(problem.target, "grey level", about, 0.0, WHITE, width)
+
+
 def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor:
     from monai_inn.applications.contrast.scans import read_volume
 
@@ -165,14 +170,3 @@ def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor
     if values.shape != tuple(scan.brain.shape):
         raise ValueError(f"{path}: shape {values.shape}, expected {tuple(scan.brain.shape)}, as the images.")
     return torch.from_numpy(values) > 0
-
-
-def _written(folder: Path, name: str, value: Tensor, scan: Scan, target: str, said: str) -> dict[str, Any]:
-    """Write one map, or the samples as channels, with the axes of the file that was read."""
-    volumes = scan.as_in_file(value if value.ndim == 4 else value.unsqueeze(0))
-    file = f"{name}_{target}.nii.gz"
-    count = len(volumes)
-    labels = [f"{name} {target}"] if count == 1 else [f"{name} {i + 1} {target}" for i in range(count)]
-    meta = {"affine": scan.affine, "units": "grey level", "synthetic": said, "channel_names": labels}
-    write_map(folder / file, volumes, meta)
-    return {"file": file, "map": name, "unit": "grey level"}

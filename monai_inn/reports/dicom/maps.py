@@ -1,6 +1,7 @@
 """DICOM objects of a result: a Parametric Map for each map, and a Segmentation of what is withheld.
 
-Maps are the medians, the widths of the intervals and, if the result has it, the adequacy of the model.
+Maps are the medians, the widths of the intervals and, if the result has them, the means and the adequacy of
+the model. Objects of an image that nobody acquired say so in description, comments and image type.
 
 Values are those of the maps, float32, in the parameter's unit (UCUM); only trusted pixels have one. A pixel
 that is out of distribution or holds no usable measurement has the *padding value* of its object, attribute
@@ -84,8 +85,11 @@ def _write(folder: Path, result: StoredResult, source: str | PathLike[str] | Non
     if source is None:
         layout = upright_layout(result.affine, result.valid.shape)
         images = own_study(result, layout)
-        entries = [_save(folder, f"image_{n + 1:03d}.dcm", image, {"object": "secondary capture"})
-                   for n, image in enumerate(images)]  # fmt: skip
+        about = {"object": "secondary capture"}
+        entries = [
+            _save(folder, f"image_{n + 1:03d}.dcm", image, about, result.synthetic)
+            for n, image in enumerate(images)
+        ]
         origin = Source(tuple(images), layout.affine, layout.apply(result.valid).shape, "own study")
         return [*entries, *_write_objects(folder, result, origin, layout)]
     origin = read_source(source)
@@ -118,13 +122,16 @@ def _check_grid(result: StoredResult) -> None:
 def _write_objects(
     folder: Path, result: StoredResult, source: Source, layout: Layout
 ) -> Iterator[dict[str, Any]]:
-    wanted = [(kind, row) for row in result.record["parameters"] for kind in ("median", "interval_width")]
-    wanted += [("adequacy", _ADEQUACY)] if ("adequacy", "adequacy") in result.maps else []
+    rows = result.record["parameters"]
+    wanted = [(kind, row) for row in rows for kind in ("mean", "median", "interval_width")]
+    wanted = [
+        each for each in (*wanted, ("adequacy", _ADEQUACY)) if (each[0], each[1]["name"]) in result.maps
+    ]
     for number, (kind, row) in enumerate(wanted, start=_FIRST_SERIES):
         made, padding = _parametric_map(result, source, layout, row, kind, number)
         about = {"object": "parametric map", "map": kind, "parameter": row["name"], "unit": row["unit"]}
         stem = kind if kind == row["name"] else f"{kind}_{row['name']}"
-        yield _save(folder, f"{stem}.dcm", made, {**about, "padding": padding})
+        yield _save(folder, f"{stem}.dcm", made, {**about, "padding": padding}, result.synthetic)
     made = _segmentation(result, source, layout, _FIRST_SERIES + len(wanted))
     yield _save(folder, "withheld.dcm", made, {"object": "segmentation"})
 
@@ -135,13 +142,13 @@ def _parametric_map(
     """The Parametric Map of one map, and its padding value."""
     values = result.maps[kind, row["name"]].astype(np.float32)
     trusted = result.trusted & np.isfinite(values)  # of no simulation there may be no p-value
-    low, high = (row["low"], row["high"]) if kind == "median" else (0.0, row["width"])
+    low, high = (row["low"], row["high"]) if kind in ("mean", "median") else (0.0, row["width"])
     known = values[trusted]
     first, last = (float(known.min()), float(known.max())) if known.size else (float(low), float(high))
     padding = padding_value(min(first, low))
     filled = layout.apply(np.where(trusted, values, np.float32(padding)))
     name, interval = row["name"], f"{100 * result.record['settings']['interval']:g} %"
-    what = {"median": "median", "adequacy": "p-value"}.get(kind, f"width of {interval} interval")
+    what = {"interval_width": f"width of {interval} interval", "adequacy": "p-value"}.get(kind, kind)
     made = hd.pm.ParametricMap(
         source_images=source.images,
         pixel_array=_volume(filled, layout, source),
@@ -174,6 +181,7 @@ def _mapping(row: dict[str, Any], kind: str, what: str, first: float, last: floa
         quantity_definition=code(row["name"][:16], SCHEME, short(row["description"] or row["name"])),
     )
     statistics = {
+        "mean": code("373098007", "SCT", "Mean"),
         "median": code("373099004", "SCT", "Median"),
         "interval_width": code("INTERVAL_WIDTH", SCHEME, short(f"{what}, credible")),
         "adequacy": code("P_VALUE", SCHEME, "Posterior-predictive p-value"),
@@ -233,7 +241,11 @@ def _volume(array: NDArray[Any], layout: Layout, source: Source) -> Any:
     return hd.Volume(array, layout.affine, "PATIENT", source.images[0].FrameOfReferenceUID)
 
 
-def _save(folder: Path, name: str, dataset: Any, about: dict[str, Any]) -> dict[str, Any]:
+def _save(
+    folder: Path, name: str, dataset: Any, about: dict[str, Any], synthetic: str = ""
+) -> dict[str, Any]:
+    if synthetic:
+        dataset.ImageType = [*dataset.ImageType, "SYNTHETIC"]
     dataset.SpecificCharacterSet = "ISO_IR 192"  # names of images and patients in any script
     dataset.save_as(folder / name, enforce_file_format=True)
     return {"file": name, **about}

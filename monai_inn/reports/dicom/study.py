@@ -31,10 +31,15 @@ def comment(result: StoredResult) -> str:
     """Return what every object says under Image Comments."""
     record = result.record
     bundle = record["bundle"]
-    return (
+    return f"{result.synthetic} " * bool(result.synthetic) + (
         f"{_MARK}. {record['intended_use']} Derived by monai_inn {__version__} from {result.image_name} with "
         f"the bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}."
     )
+
+
+def _mark(result: StoredResult) -> str:
+    """What descriptions begin with."""
+    return f"SYNTHETIC, {_MARK}" if result.synthetic else _MARK
 
 
 def identity(result: StoredResult, number: int, description: str) -> dict[str, Any]:
@@ -43,7 +48,8 @@ def identity(result: StoredResult, number: int, description: str) -> dict[str, A
     Args:
         result: whose maps it holds; the bundle's weights stand for the serial number of a device.
         number: number of the series.
-        description: what it is; the series carries it behind ``RESEARCH ONLY``.
+        description: what it is; the series carries it behind ``RESEARCH ONLY``, and before that
+            ``SYNTHETIC`` if nobody acquired it.
     """
     scheme = CodingSchemeIdentificationItem(
         SCHEME, name="Parameters of monai_inn", version=__version__, responsible_organization="monai_inn"
@@ -57,7 +63,7 @@ def identity(result: StoredResult, number: int, description: str) -> dict[str, A
         "manufacturer_model_name": "monai_inn",
         "software_versions": f"monai_inn {__version__}",
         "device_serial_number": short(str(result.record["bundle"].get("weights_sha256", "unknown"))),
-        "series_description": short(f"{_MARK}: {description}"),
+        "series_description": short(f"{_mark(result)}: {description}"),
         "coding_schemes": [scheme],
     }
 
@@ -65,13 +71,14 @@ def identity(result: StoredResult, number: int, description: str) -> dict[str, A
 def own_study(result: StoredResult, layout: Layout) -> list[Any]:
     """Return secondary-capture images of what the camera saw, one a slice, in a new study of nobody.
 
-    Where the result holds no photo, usable pixels are white. Geometry in LPS millimetres is the layout's.
+    Of an unknown image it is the mean. Where the result holds no photo, usable pixels are white. Geometry in
+    LPS millimetres is the layout's.
 
     Raises:
         ValueError: if the photo is of another size than the maps.
     """
     path = result.files.get(("photo", "photo"))
-    colours = 255 * result.valid[..., None].astype(np.uint8) if path is None else _photo(result, path)
+    colours = _shades(result) if path is None else _photo(result, path)
     slices = layout.apply(np.broadcast_to(colours, (*result.valid.shape, 3)))
     try:
         created = datetime.datetime.fromisoformat(result.record["created"])
@@ -83,7 +90,7 @@ def own_study(result: StoredResult, layout: Layout) -> list[Any]:
         "study_date": f"{created:%Y%m%d}",
         "study_time": f"{created:%H%M%S}",
         "series_number": 1,
-        "series_description": f"{_MARK}: the image, as a picture",
+        "series_description": f"{_mark(result)}: the image, as a picture",
     }
     frame, about = hd.UID(), comment(result)
     return [capture(layout, n, pixels, frame, about, **shared) for n, pixels in enumerate(slices)]
@@ -125,6 +132,16 @@ def capture(layout: Layout, n: int, pixels: NDArray[Any], frame: str, about: str
     image.ImagePositionPatient = [DS(float(x), auto_format=True) for x in position]
     image.SliceThickness = DS(float(steps[0]), auto_format=True)
     return image
+
+
+def _shades(result: StoredResult) -> NDArray[np.uint8]:
+    """The mean of an unknown image in shades of grey, else usable pixels in white; ``(i, j, k, 1)``."""
+    row = result.record["parameters"][0]
+    mean = result.maps.get(("mean", row["name"]))
+    if mean is None:
+        return 255 * result.valid[..., None].astype(np.uint8)
+    share = (np.nan_to_num(mean, nan=row["low"]) - row["low"]) / (row["high"] - row["low"])
+    return (255 * share.clip(0, 1)).round().astype(np.uint8)[..., None]
 
 
 def _photo(result: StoredResult, path: Path) -> NDArray[np.uint8]:

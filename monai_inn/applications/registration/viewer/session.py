@@ -34,7 +34,7 @@ class PoseStage:
         self.scene = self.app.scene
         self.run = display.store_poses(self.scene, result, name)
         self.on_target: Callable[[], None] = lambda: None
-        self.layout = show_views(self.app, server, _layout(), "poses", view_label)
+        self.layout = show_views(self.app, server, {"poses": _layout()}, view_label)
         views = self.app.view_manager
         self.images, self.rooms = views.get_slice_views(), views.get_threed_views()
         for room in self.rooms:

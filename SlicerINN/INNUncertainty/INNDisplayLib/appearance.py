@@ -1,0 +1,40 @@
+"""What is laid over an image, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KINDS", "Appearance"]
+
+KINDS = (
+    "off", "interval_width", "probability_below", "probability_above", "median", "sample", "mode_count",
+    "waic", "adequacy", "difference",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What is laid over the image, and how.
+
+    Args:
+        kind: one of ``KINDS``; ``"off"`` shows the image alone.
+        parameter: name of the parameter.
+        opacity: of the map, 0 to 1.
+        hide_below: share of the color scale below which the map is not drawn.
+        graded: whether what is uncertain weighs more: widths fade in as they grow, medians fade out.
+        threshold: of the probability, in the unit of the parameter.
+        sample: which posterior sample, counted from 0.
+        other: key of the run that a difference is taken to.
+        pictures: names of the images below the map, see ``pictures``: one for all views, or one for each in
+            the order red, green, yellow. The first of a run's images by default.
+    """
+
+    kind: str = "interval_width"
+    parameter: str = ""
+    opacity: float = 0.6
+    hide_below: float = 0.0
+    graded: bool = False
+    threshold: float = 0.0
+    sample: int = 0
+    other: str = ""
+    pictures: tuple[str, ...] = ()

@@ -1,0 +1,118 @@
+"""What the page adds for an unknown image: the image below the map, several side by side, samples in turn."""
+
+from __future__ import annotations
+
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+
+from monai_inn.viewer.display import Run
+
+__all__ = ["LISTENERS", "caption", "compared", "controls", "values"]
+
+_OWN = ("mean", "median", "sample")
+
+# Only the tab in which it was pressed asks for samples, five a second and never a second one before the
+# picture of the first is there. A new layout builds the page anew, which would lose the focus.
+LISTENERS = """
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+let turning = null, isAsking = false, hasBegun = false;
+async function turn() {
+  const { playing, pictures_drawn, pictures_asked } = window.trame.state.get();
+  if ((hasBegun && !playing) || still.matches) {
+    clearInterval(turning);
+  } else if (playing && !isAsking && pictures_drawn >= pictures_asked) {
+    isAsking = true;
+    await window.trame.trigger("next_sample").finally(() => { isAsking = false; });
+  }
+  hasBegun ||= playing;
+}
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#play")) {
+    clearInterval(turning);
+    hasBegun = false;
+    window.trame.trigger("play");
+    turning = setInterval(turn, 200);
+  }
+});
+document.addEventListener("change", ({ target }) => {
+  if (target.id === "side_by_side") {
+    const building = new MutationObserver(() => {
+      const made = document.getElementById("side_by_side");
+      if (made && made !== target) {
+        made.focus();
+        building.disconnect();
+      }
+    });
+    building.observe(document.body, { childList: true, subtree: true });
+  }
+});
+"""
+
+
+def compared(names: tuple[str, ...], chosen: str) -> tuple[str, ...]:
+    """Return which images stand side by side: a summary, a sample, and what there is to compare with.
+
+    Args:
+        names: of all images, those to compare with last.
+        chosen: the one that is shown alone; a summary keeps its place, and so does one to compare with.
+    """
+    summary = chosen if chosen in ("mean", "median") else "mean"
+    others = [name for name in names if name not in _OWN]
+    other = chosen if chosen in others else others[0] if others else "median"
+    return summary, "sample", other
+
+
+def caption(run: Run, name: str, sample: int, samples: int) -> str:
+    """Return what stands in the corner of a view.
+
+    Args:
+        run: whose image it shows.
+        name: of the image.
+        sample: which posterior sample, counted from 1.
+        samples: how many there are.
+    """
+    text = f"sample {sample} of {samples}" if name == "sample" else name
+    return f"SYNTHETIC {text}" if run.synthetic and name in _OWN else text
+
+
+def controls() -> None:
+    """Build the choice of the image, and the button that plays samples."""
+    with html.Div(v_show=("pictures.length",)):
+        v3.VSelect(
+            label="Image below the map",
+            v_model=("picture",),
+            items=("pictures",),
+            id="picture",
+            density="compact",
+            hide_details=True,
+        )
+        v3.VSwitch(
+            label="Side by side",
+            v_model=("side_by_side",),
+            id="side_by_side",
+            color="primary",
+            density="compact",
+            hide_details=True,
+        )
+        with html.Div(v_show=("samples > 1",), classes="playing"):
+            v3.VBtn(
+                "{{ playing ? 'Stop' : 'Play samples' }}",
+                id="play",
+                size="small",
+                variant="tonal",
+                raw_attrs=[':aria-pressed="playing"'],
+            )
+            html.Span("Your system asks for less motion: use the slider.", classes="about")
+
+
+def values() -> None:
+    """Build the list of the values that the samples have at the voxel that is read."""
+    with html.Div(v_show=("values.length",), id="values"):
+        html.H3("Its value in each sample")
+        with html.Ol():
+            html.Li(
+                "{{ value }}",
+                v_for="(value, n) in values",
+                key=("n",),
+                classes=("n + 1 === sample ? 'chosen' : ''",),
+            )
