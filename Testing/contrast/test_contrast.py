@@ -259,7 +259,7 @@ def test_a_translation_says_that_it_is_synthetic(
     assert result["settings"]["temperature"] == 1
     again = [*arguments[:-7], str(tmp_path / "two"), "--samples", "4", "--keep", "0", "--device", "cpu"]
     assert main([*again, "--temperature", "0.5"]) == 0
-    record = json.loads((tmp_path / "two" / "result.json").read_text())
+    record = json.loads((tmp_path / "two" / RESULT).read_text())
     assert record["settings"]["temperature"] == 0.5
     written = nibabel.load(tmp_path / "two" / record["files"][0]["file"])
     for text in (record["synthetic"], json.loads(written.header.extensions[0].get_content())["synthetic"]):
@@ -344,7 +344,7 @@ def test_exports_of_a_translation_say_that_it_is_synthetic(bundle, files, tmp_pa
     pytest.importorskip("highdicom")
     out = tmp_path / "out"
     translate(bundle, {c: files[c] for c in GIVEN}, out, samples=4, keep=2)
-    report = export_result(out, tmp_path / "export")
+    report = export_result(out, tmp_path / "export", formats=["html", "dicom"])
     assert report["synthetic"].startswith("SYNTHETIC")
     assert "SYNTHETIC" in (tmp_path / "export" / "record.html").read_text()
     mean = nibabel.load(out / "mean_flair.nii.gz").get_fdata(dtype=np.float32)

@@ -92,20 +92,12 @@ def translate(
         if truth is not None:
             there = None if lesions is None else _lesions(lesions, scan, problem.spacing_mm)
             found = strata(maps, images[-1], there, maps["mean"].isfinite())
-        peak = f"the most frequent grey level of the brain is {float(problem.peaks[-1]):.0f}"
         return write_image_result(
             draft,
             "translate",
             bundle,
             fitted,
-            scale=ImageScale(
-                problem.target,
-                "grey level",
-                f"{problem.target} image, {peak}",
-                0.0,
-                WHITE,
-                prior_scale(problem.parameters[0]).width,
-            ),
+            scale=_scale(problem),
             maps={key: scan.as_in_file(value) if value.numel() else value for key, value in maps.items()},
             references=dict(zip(names[::-1], scan.as_in_file(images.flip(0)), strict=True)),
             affine=scan.affine,
@@ -160,6 +152,15 @@ def what_is_said(temperature: float) -> str:
     if temperature == 1:
         return SYNTHETIC
     return f"{SYNTHETIC} Temperature {temperature:g}: samples and intervals are not those of the posterior."
+
+
+def _scale(problem: ContrastTranslation) -> ImageScale:
+    """How the target is shown."""
+    about = (
+        f"{problem.target} image, the most frequent grey level of the brain is {float(problem.peaks[-1]):.0f}"
+    )
+    width = prior_scale(problem.parameters[0]).width
+    return ImageScale(problem.target, "grey level", about, 0.0, WHITE, width)
 
 
 def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor:
