@@ -169,13 +169,13 @@ def maps(result: Mapping[str, Any]) -> str:
         *(f"  {share:.1%} {reason}" for reason, share in summary.get("reasons", {}).items()),
     ]
     words = labels((row["name"], row["description"]) for row in result["parameters"])
-    for name, row in summary.get("trusted_pixels", {}).items():
-        if row["median_of_medians"] is not None:
-            unit = "" if row["unit"] == "1" else f" {row['unit']}"
-            lines.append(
-                f"  {words[name]}: {row['median_of_medians']:g}{unit}, interval width "
-                f"{row['median_interval_width']:g}{unit} (medians over the explained pixels)"
-            )
+    rows = summary.get("trusted_pixels", {})
+    found = {words[n]: row for n, row in rows.items() if row["median_of_medians"] is not None}
+    lines += ["Medians over the other pixels:"] if found else []
+    for word, row in found.items():
+        unit = "" if row["unit"] == "1" else f" {row['unit']}"
+        value, width = row["median_of_medians"], row["median_interval_width"]
+        lines.append(f"  {word}: {value:g}{unit}, interval width {width:g}{unit}")
     if summary.get("share_inadequate") is not None:
         lines.append(f"  the model does not fit {summary['share_inadequate']:.1%} of the others (p ≤ 0.05)")
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]

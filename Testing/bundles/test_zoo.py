@@ -97,7 +97,7 @@ def has(inside, config):
 
 def test_network_takes_and_gives_what_the_metadata_say(inside):
     if not has(inside, "inference"):
-        pytest.skip("gives an unknown image, from Python alone")
+        pytest.skip("has no inference.json: its verb or Python is used")
     verify_net_in_out(
         "network_def", meta_file=META, config_file="configs/inference.json", device="cpu", n=1, p=1, any=2
     )
@@ -106,7 +106,7 @@ def test_network_takes_and_gives_what_the_metadata_say(inside):
 @pytest.mark.parametrize("kind", ["infer", "train"])
 def test_workflow_has_every_property(inside, kind, tmp_path):
     if not has(inside, "inference"):
-        pytest.skip("gives an unknown image, from Python alone")
+        pytest.skip("has no inference.json: its verb or Python is used")
     if kind == "train" and not has(inside, "export"):
         pytest.skip("is trained for the CT of a patient and for a time, not for epochs")
     (tmp_path / "image.npz").touch()
