@@ -63,6 +63,7 @@ def _ours() -> dict[str, str]:
         "adjusted_normal": f"{rooms}.flows.bases:AdjustedNormal",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
         "field": f"{rooms}.images.rows:FieldEncoder",
+        "gated": f"{rooms}.encoders.gates:GatedEncoder",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",
         "image_flow": f"{rooms}.images.rows:FieldFlow",
         "series": f"{rooms}.encoders.series:SeriesEncoder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.networks import PosteriorNetwork, QuantileHead
+from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
 from monai_inn.training.engine import Stage, single_thread
+from monai_inn.training.invariance import invariance_stage
 from monai_inn.training.pool import SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
@@ -229,7 +231,10 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
     """Return what is trained for a problem, in order; only what the network has, where there is one."""
     plans = _OF_PIXELS if problem.observation.is_local else _OF_IMAGES
     absent = [] if net is None else [name for name in _OPTIONAL if getattr(net, name) is None]
-    return tuple(plan for plan in plans if plan.name not in absent)
+    chosen = tuple(plan for plan in plans if plan.name not in absent)
+    if net is not None and isinstance(net.encoder, GatedEncoder):
+        return (replace(chosen[0], build=invariance_stage), *chosen[1:])
+    return chosen
 
 
 def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:
