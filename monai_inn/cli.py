@@ -168,6 +168,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         help="continue an interrupted run into the same BUNDLE, if it has a checkpoint",
     )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    sub.add_argument("--invariant-over", metavar="NAME",
+                     help="parameter whose classes are sites: use what means the same at all")  # fmt: skip
+    sub.add_argument("--invariance", type=float, metavar="WEIGHT", help="weight of that in the loss (2000)")
     sub.add_argument("--warm", metavar="BUNDLE2",
                      help="start from the network of this bundle, of another patient; by default from a "
                      "shipped one of the same parameters and ranges, `none` starts afresh")  # fmt: skip

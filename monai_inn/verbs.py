@@ -141,7 +141,8 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.bundles.writing import fit_bundle
 
     problem = _problem(arguments)
-    options = given(arguments, "minutes", "seed", "members", "simulations", "resume", "device")
+    names = ("minutes", "seed", "members", "simulations", "resume", "device", "invariant_over", "invariance")
+    options = given(arguments, *names)
     donors = {None: donor_of(problem), "none": None}
     with progress_of(arguments) as show, continuable("run the same command with --resume to continue."):
         warm = donors.get(arguments.warm, arguments.warm)

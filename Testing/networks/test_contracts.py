@@ -8,6 +8,7 @@ from torch import nn
 
 from monai_inn.networks import ConditionalFlow, Encoder, VectorEncoder, check_encoder, check_flow
 from monai_inn.networks.encoders.encoders import ImageEncoder
+from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.parts import PARTS
 
 FLOWS = {
@@ -49,6 +50,31 @@ def test_encoders_of_vectors(may_miss):
         seen[::3, 2] = torch.nan
     encoder.fit(seen, seen, None)
     check_encoder(encoder, seen)
+
+
+@pytest.mark.parametrize("may_miss", [False, True])
+def test_encoders_with_gates(may_miss):
+    seen = features() * torch.arange(1, 7)
+    encoder = GatedEncoder(6, "site", 10.0, out_channels=4, width=8, may_miss=may_miss)
+    if may_miss:
+        seen[::3, 2] = torch.nan
+    encoder.fit(seen, seen, None)
+    check_encoder(encoder, seen)
+    assert torch.all(encoder.gates == encoder.gates[0])
+    assert 0.9 < float(encoder.gates[0]) < 1
+
+
+def test_a_closed_gate_lets_nothing_through():
+    encoder = GatedEncoder(6, "site", 10.0, out_channels=4, width=8)
+    seen = features()
+    encoder.fit(seen, seen, None)
+    with torch.no_grad():
+        encoder.logits[3] = -torch.inf
+    changed = seen.clone()
+    changed[:, 3] += 1
+    assert torch.equal(encoder(changed), encoder(seen))
+    changed[:, 2] += 1
+    assert not torch.equal(encoder(changed), encoder(seen))
 
 
 @pytest.mark.parametrize("templates", [0, 40])

@@ -33,6 +33,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         *_derived(fitted.problem),
         _calibration(fitted.card),
         *_information(fitted.card),
+        *_invariance(fitted.card.get("invariance")),
         *_recalibration(fitted.card),
         _trust(fitted.card),
         "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits),
@@ -142,6 +143,23 @@ def _information(card: dict[str, Any]) -> list[str]:
         "One bit halves the range of possible values; 0 means that nothing is learned. The figures are lower "
         "bounds of what the measurement holds.\n\n"
         f"{_table(('parameter', 'bits', '95 % bounds from', 'to'), rows)}"
+    ]
+
+
+def _invariance(measured: dict[str, Any] | None) -> list[str]:
+    """The section on sites, if the network was trained to mean the same at all of them."""
+    if measured is None:
+        return []
+    figures = list(next(iter(measured["sites"].values())))
+    sites = ((name, *(_number(row[f]) for f in figures)) for name, row in measured["sites"].items())
+    gates = ((name, _number(gate)) for name, gate in measured["gates"].items())
+    return [
+        f"## Invariance over {measured['over']}\n\n"
+        f"Trained with a weight of {_number(measured['weight'])}. A gate near 0 means that a feature is not "
+        f"used. Small p-values speak against invariance ({_number(measured['p_value'])}), and against all "
+        f"being alike ({_number(measured['sites_p_value'])}). `nll` is the negative log "
+        "density of the mapped parameters, nat.\n\n"
+        f"{_table((measured['over'], *figures), sites)}\n\n{_table(('feature', 'gate'), gates)}"
     ]
 
 

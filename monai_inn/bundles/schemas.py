@@ -73,6 +73,14 @@ _CARD = object_of(
         "measured_on": object_of({}, {"simulations seed": NUMBER}),
         "nll calibration_noise_floor_95": NUMBER,
         "information": object_of({"cases": SIZE, "parameters": each(_BITS), "targets every": _BITS}),
+        "invariance": object_of(
+            {
+                "over": TEXT,
+                "weight p_value sites_p_value": NUMBER,
+                "gates": each(NUMBER),
+                "sites": each(each(NUMBER)),
+            }
+        ),
         "ood": each(NUMBER),
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,

@@ -11,6 +11,7 @@ __all__ = ["TOLERATED_ERROR", "card_warnings"]
 
 TOLERATED_ERROR = 0.02
 _CAUGHT, _FLAGGED = 0.9, "flagged_"
+UNLIKELY = 0.01  # of p-values of sites: one of a hundred invariant networks is warned of
 _MAY_PASS = "shuffled_channels"  # where all channels mean the same
 
 
@@ -30,7 +31,8 @@ def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
         targets: names of the parameters that people look at.
     """
     own = card.get("warnings", ())
-    return [*own, *_of_package(card.get("package")), *_of_calibration(card, targets), *_of_trust(card)]
+    measured = (*_of_calibration(card, targets), *_of_invariance(card.get("invariance")), *_of_trust(card))
+    return [*own, *_of_package(card.get("package")), *measured]
 
 
 def _of_package(package: Mapping[str, str] | None) -> list[str]:
@@ -46,6 +48,23 @@ def _of_package(package: Mapping[str, str] | None) -> list[str]:
     return [
         f"This network was trained on simulations of {name} {version}, and {name} {installed} is installed, "
         f"which may simulate otherwise: install {name}=={version}, or train it again."
+    ]
+
+
+def _of_invariance(measured: Mapping[str, Any] | None) -> list[str]:
+    if measured is None:
+        return []
+    over = measured["over"]
+    if measured["sites_p_value"] > UNLIKELY:
+        return [
+            f"The {over}s of the training cannot be told apart (p = {measured['sites_p_value']:.2g}), so "
+            f"nothing is known of what is invariant: expect no more at another {over} than of any network."
+        ]
+    if measured["p_value"] > UNLIKELY:
+        return []
+    return [
+        f"What this network makes of an observation still depends on the {over} (p = "
+        f"{measured['p_value']:.2g}): train it with a larger weight of the invariance, or longer."
     ]
 
 

@@ -29,6 +29,7 @@ from monai_inn.metrics.coverage import (
 from monai_inn.metrics.detection import auroc, average_precision, bootstrap_interval, fpr_at_tpr
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.grid import grid_divergence, posterior_grid
+from monai_inn.metrics.independence import IndependenceResult, hsic, independence_test
 from monai_inn.metrics.information import InformationGain, information_gain
 from monai_inn.metrics.modes import (
     Mode,
@@ -56,6 +57,7 @@ __all__ = [
     "Application",
     "ClassSets",
     "ConformalThreshold",
+    "IndependenceResult",
     "InformationGain",
     "Mode",
     "ModeSpace",
@@ -86,6 +88,8 @@ __all__ = [
     "fpr_at_tpr",
     "grid_divergence",
     "hds_length",
+    "hsic",
+    "independence_test",
     "information_gain",
     "interval_width",
     "joint_pairs",

@@ -85,7 +85,7 @@ def mmd(
         points, turn = points / unit, None if turn is None else turn / unit
     embedded = embed(points, turn)
     distance = torch.cdist(embedded, embedded, compute_mode="donot_use_mm_for_euclid_dist")
-    width = _median_distance(distance) if bandwidth == "median" else float(bandwidth)
+    width = median_distance(distance) if bandwidth == "median" else float(bandwidth)
     if not (0 < width < math.inf):
         raise ValueError(
             f"bandwidth = {width}, expected a positive length; more than half of all pairs are equal points "
@@ -98,7 +98,7 @@ def mmd(
     for row in labels[1:]:
         row[torch.randperm(len(points), generator=generator)[:n]] = 1.0
     squared = _mmd_of_labels(kernel.fill_diagonal_(0.0), labels)
-    return MmdResult(float(squared[0]), _p_value(squared) if permutations else None)
+    return MmdResult(float(squared[0]), permutation_p_value(squared) if permutations else None)
 
 
 def c2st(
@@ -160,7 +160,7 @@ def c2st(
     # Folds share points, so the accuracy varies more than a binomial one; the permutations tell how much.
     binomial = right_x * (1 - right_x) / n + right_y * (1 - right_y) / m
     variance = binomial[0] * accuracy[1:].var() / binomial[1:].mean()
-    return C2stResult(float(accuracy[0]), math.sqrt(float(variance)), _p_value(accuracy))
+    return C2stResult(float(accuracy[0]), math.sqrt(float(variance)), permutation_p_value(accuracy))
 
 
 def joint_pairs(
@@ -214,14 +214,15 @@ def _mmd_of_labels(kernel: Tensor, labels: Tensor) -> Tensor:
     return first / (n * (n - 1)) + second / (m * (m - 1)) - 2 * across / (n * m)
 
 
-def _p_value(statistic: Tensor) -> float:
-    """Share of values that reach the first one, itself included."""
+def permutation_p_value(statistic: Tensor) -> float:
+    """Return the share of values that reach the first one, itself included."""
     # Equal values differ in their last digits when sums are taken in another order.
     reached = statistic >= statistic[0] - 1e-12 * statistic.abs().amax()
     return float(reached.double().mean())
 
 
-def _median_distance(distance: Tensor) -> float:
+def median_distance(distance: Tensor) -> float:
+    """Return the median of the distances ``(n, n)`` of all pairs."""
     i, j = torch.triu_indices(len(distance), len(distance), offset=1)
     return float(distance[i, j].median())
 

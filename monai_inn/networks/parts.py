@@ -64,6 +64,7 @@ def _ours() -> dict[str, str]:
         "classes": f"{rooms}.classes.flow:ClassFlow",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
         "field": f"{rooms}.images.rows:FieldEncoder",
+        "gated": f"{rooms}.encoders.gates:GatedEncoder",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",
         "image_flow": f"{rooms}.images.rows:FieldFlow",
         "series": f"{rooms}.encoders.series:SeriesEncoder",

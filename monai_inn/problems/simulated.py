@@ -44,6 +44,7 @@ class Simulated(InverseProblem):
         simulator: function of parameters ``(D,)``, or of ``(n, D)`` if it is vectorised, that returns an
             observation with its noise; NaN where it has none.
         is_vectorised: whether the function takes many rows at once.
+        nuisances: names of the last parameters, those that maps do not show.
     """
 
     name: ClassVar[str] = "simulated"
@@ -59,11 +60,13 @@ class Simulated(InverseProblem):
         prior: Distribution | None = None,
         simulator: Simulator | None = None,
         is_vectorised: bool = False,
+        nuisances: Sequence[str] = (),
     ) -> None:
         self._config = [dict(entry) for entry in parameters]
         self.parameters = tuple(_parameter(entry) for entry in self._config)
         self.observation = Observation.pixel(*observation_names)
-        self.targets = self.space.names
+        self.nuisances = tuple(nuisances)
+        self.targets = self.space.names[: len(self.space) - len(self.nuisances)]
         self._prior, self._simulator, self.is_vectorised = prior, simulator, is_vectorised
         self.can_simulate = simulator is not None
         self._stored = None if theta is None or y is None else (theta, y)
@@ -103,7 +106,12 @@ class Simulated(InverseProblem):
 
     @classmethod
     def of_simulations(
-        cls, theta: Tensor, x: Tensor, names: Sequence[str] | None, units: Sequence[str] | None = None
+        cls,
+        theta: Tensor,
+        x: Tensor,
+        names: Sequence[str] | None,
+        units: Sequence[str] | None = None,
+        sites: str | None = None,
     ) -> Simulated:
         """Return the problem of finished simulations, the rows of both tensors.
 
@@ -112,9 +120,10 @@ class Simulated(InverseProblem):
             x: their observations, with noise, shape ``(n, C)``; rows with NaN are left out.
             names: names of the parameters.
             units: their units; ``"1"`` by default.
+            sites: name of the last parameter, if it is the number of a site, 0, 1, …, and no target.
 
         Raises:
-            ValueError: if sizes do not fit, or there are too few rows.
+            ValueError: if sizes do not fit, there are too few rows, or sites are no such numbers.
         """
         theta, x = (torch.as_tensor(values, dtype=torch.float32) for values in (theta, x))
         if theta.ndim != 2 or x.ndim != 2 or len(theta) != len(x):
@@ -130,7 +139,11 @@ class Simulated(InverseProblem):
         if len(theta) < BLOCK:
             raise ValueError(f"{len(theta)} usable simulations; give at least {BLOCK:,}, usual are 10,000.")
         parameters = parameters_of(Empirical(theta), names, units)
-        return cls(parameters, [f"x{i + 1}" for i in range(x.shape[1])], theta, x)
+        if sites is not None:
+            parameters[-1] |= _sites(sites, names, theta[:, -1])
+            theta[:, -1] += torch.rand(len(theta), generator=stream(0, "sites"))
+        nuisances = () if sites is None else (sites,)
+        return cls(parameters, [f"x{i + 1}" for i in range(x.shape[1])], theta, x, nuisances=nuisances)
 
     @property
     def prior(self) -> Distribution:
@@ -261,7 +274,8 @@ class Simulated(InverseProblem):
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but tensors and functions."""
-        return {"parameters": self._config, "observation_names": list(self.observation.names)}
+        described = {"parameters": self._config, "observation_names": list(self.observation.names)}
+        return described | ({"nuisances": list(self.nuisances)} if self.nuisances else {})
 
 
 def problem_of(
@@ -270,9 +284,12 @@ def problem_of(
     simulator: Simulator | None,
     theta: Tensor | None,
     x: Tensor | None,
+    sites: str | None = None,
     **described: Any,
 ) -> InverseProblem:
     """Return the one problem that was given: as such, as prior and function, or as finished simulations.
+
+    ``sites`` names the parameter of finished simulations that is the number of a site.
 
     Raises:
         ValueError: if none or several were given, or one half of a pair.
@@ -288,8 +305,19 @@ def problem_of(
         return Simulated.of_function(prior, simulator, **described)
     if given == (False, False, False, True, True) and theta is not None and x is not None:
         described.pop("is_vectorised")
-        return Simulated.of_simulations(theta, x, **described)
+        return Simulated.of_simulations(theta, x, sites=sites, **described)
     raise ValueError("give either a problem, or prior and simulator, or theta and x (finished simulations).")
+
+
+def _sites(sites: str, names: Sequence[str], column: Tensor) -> dict[str, Any]:
+    """What the parameter of the sites is, from their numbers ``(n,)``."""
+    count = int(column.max()) + 1
+    if names[-1] != sites or not torch.equal(column.unique(), torch.arange(count).to(column)) or count < 2:
+        raise ValueError(
+            f"the last column of theta, {names[-1]!r}, holds {column.unique()[:5].tolist()}; to be invariant "
+            f"over {sites!r} give it that name and the numbers 0, 1, … of two or more sites."
+        )
+    return {"low": 0.0, "high": count, "categories": [str(k) for k in range(count)], "mean": 0.0, "sd": 1.0}
 
 
 def _parameter(entry: Mapping[str, Any]) -> Parameter:

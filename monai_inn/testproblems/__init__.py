@@ -1,6 +1,7 @@
 """Problems whose posteriors are known, on which methods are measured."""
 
 _CLASSES = {
+    "cause_and_effect": "sites:CauseAndEffect",
     "complex_roots": "several_modes:ComplexRoots",
     "disc_ct": "tomography:DiscCT",
     "eight_modes": "several_modes:EightModes",

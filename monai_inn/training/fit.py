@@ -18,6 +18,7 @@ from monai_inn.problems.simulated import Simulator, problem_of
 from monai_inn.registry import package_of
 from monai_inn.training.budget import Budget
 from monai_inn.training.engine import Progress
+from monai_inn.training.invariance import gated_encoder
 from monai_inn.training.measure import measure
 from monai_inn.training.ranks import together
 from monai_inn.training.recipe import Recipe
@@ -46,6 +47,8 @@ def fit(
     recipe: Recipe | None = None,
     encoder: Encoder | None = None,
     network: Mapping[str, Any] | None = None,
+    invariant_over: str | None = None,
+    invariance: float | None = None,
     simulations: str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
     resume: bool = False,
@@ -77,6 +80,10 @@ def fit(
             problem's own, or the usual one of such observations, by default.
         network: sizes of the other parts, ``{"encoder": {…}, "flow": {…}, "density": {…},
             "num_ood_scores": …}``, each further arguments of its class.
+        invariant_over: parameter behind the targets whose classes are sites, of finished simulations the last
+            column of ``theta``: what the targets' posterior uses of an observation then means the same at
+            all of them, see ``training.invariance``. An observation to be answered needs no site.
+        invariance: weight of that in the loss; 2000 by default.
         simulations: Zarr store of ``simulate_to_zarr``; simulated now if not given.
         checkpoint: folder for the training state; needed for ``resume``.
         resume: continue from the state in ``checkpoint``, to the same weights as without the interruption;
@@ -103,16 +110,16 @@ def fit(
         )
     if resume and checkpoint is None:
         raise ValueError("resume was asked for without a folder; give the one of the first run: checkpoint=…")
-    problem = problem_of(
-        problem, prior, simulator, theta, x, names=names, units=units, is_vectorised=is_vectorised
-    )
+    described = {"names": names, "units": units, "is_vectorised": is_vectorised}
+    problem = problem_of(problem, prior, simulator, theta, x, invariant_over, **described)
     budget = Budget(minutes, problem, time.monotonic())
     target = torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
-    chosen = merged(
-        {"flow": {"coupling": coupling}, "density": {"members": members}, "seed": seed}, network or {}
-    )
+    usual: dict[str, Any] = {"flow": {"coupling": coupling}, "density": {"members": members}, "seed": seed}
+    if (invariant_over, invariance) != (None, None):
+        usual["encoder"] = gated_encoder(problem, invariant_over, invariance, encoder)
+    chosen = merged(usual, network or {})
     run = Run(problem, seed, chosen, encoder, checkpoint, progress or (lambda _: None), target, warm, budget)
     state = run.resumable() if resume else None
     fitted, about = run.train(recipe or Recipe(), simulations, state)

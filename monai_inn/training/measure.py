@@ -20,6 +20,7 @@ from monai_inn.metrics import (
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
+from monai_inn.training.sites import measure_sites
 
 __all__ = ["measure"]
 
@@ -39,7 +40,8 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         (1 − posterior over prior variance, in the flow's space); the noise floor for this ``n``; the
         information in bits, on up to 1,000 of the simulations; the measured false-alarm rate at 5 %, and of
         each corruption of the application the AUROC of WAIC and the share that is not explained; the
-        preview's deviation from the flow in posterior standard deviations. Figures of an unknown image are
+        preview's deviation from the flow in posterior standard deviations; of a network with gates what
+        ``measure_sites`` says. Figures of an unknown image are
         means over some of its pixels.
     """
     problem = fitted.problem
@@ -70,6 +72,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         }
     some = theta[:_INFORMATION_CASES], y[:_INFORMATION_CASES]
     gain = information_gain(fitted, simulations=some, samples=_INFORMATION_DRAWS, seed=seed)
+    sites = measure_sites(fitted, theta, y, seed)
     return {
         "measured_on": {"simulations": len(theta), "seed": seed, "draws": count},
         "nll": round(float(-torch.cat(log_prob).mean()), 4),
@@ -77,6 +80,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "information": gain.summary(seed),
         "ood": _trust(fitted, y),
+        **({"invariance": sites} if sites else {}),
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
 
 

@@ -111,11 +111,14 @@ class SimulationPool:
     def __len__(self) -> int:
         return len(self.latent)
 
-    def batch(self, size: int, seed: int, purpose: str, step: int, rows: range | None = None) -> Batch:
-        """Return the batch of one step: random rows of the pool (or of a part of it) with fresh noise."""
+    def batch(
+        self, size: int, seed: int, purpose: str, step: int, rows: range | Tensor | None = None
+    ) -> Batch:
+        """Return the batch of one step: random rows of the pool (or of some of its rows) with fresh noise."""
         generator = stream(seed, step, purpose)
-        rows = rows or range(len(self))
-        index = torch.randint(rows.start, rows.stop, (size,), generator=generator)
+        rows = range(len(self)) if rows is None else rows
+        index = torch.randint(len(rows), (size,), generator=generator)
+        index = index + rows.start if isinstance(rows, range) else rows[index]
         clean = self.clean[index].float()
         y = self.problem.noise(clean, generator)
         valid = self.problem.is_valid(y)

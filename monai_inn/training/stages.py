@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.networks import PosteriorNetwork, QuantileHead
+from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
 from monai_inn.training.bottleneck import Build, information_bottleneck
 from monai_inn.training.engine import Stage, single_thread
+from monai_inn.training.invariance import invariance_stage
 from monai_inn.training.pool import SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
@@ -228,9 +230,11 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
     plans = _OF_PIXELS if problem.observation.is_local else _OF_IMAGES
     absent = [] if net is None else [name for name in _OPTIONAL if getattr(net, name) is None]
     chosen = tuple(plan for plan in plans if plan.name not in absent)
-    if net is None or net.classifier is None:
-        return chosen
-    return (replace(chosen[0], build=information_bottleneck(net.classifier.beta)), *chosen[1:])
+    if net is not None and net.classifier is not None:
+        return (replace(chosen[0], build=information_bottleneck(net.classifier.beta)), *chosen[1:])
+    if net is not None and isinstance(net.encoder, GatedEncoder):
+        return (replace(chosen[0], build=invariance_stage), *chosen[1:])
+    return chosen
 
 
 def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,137 @@
+"""Training for what means the same at every site: independent causal mechanisms."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_inn.metrics.independence import hsic
+from monai_inn.networks import Encoder, PosteriorNetwork
+from monai_inn.networks.encoders.gates import GatedEncoder
+from monai_inn.networks.flows.couplings import Context
+from monai_inn.networks.flows.leading import log_normal
+from monai_inn.problems import InverseProblem
+from monai_inn.training.engine import Stage
+from monai_inn.training.pool import SimulationPool, prefetched
+from monai_inn.training.recipe import Recipe
+
+__all__ = ["gated_encoder", "invariance_stage", "site_of"]
+
+USUAL = 2000.0
+_LEAST_ROWS, _LEAST_HELD_OUT = 100, 10  # of a site
+_COST = 0.3  # of open gates, in nats: what tells less is better not relied on
+_BATCH = 512  # the kernels' matrices have its square
+_HELD_OUT_ROWS = 1024
+_FIRST_BATCH = 2**31 - 1  # a step that no training reaches
+_WARM_UP = 1 / 3  # of the steps, in which the weight grows from 0
+
+Rows = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Features, parameters, sites, and for each row the weight so far."""
+
+
+def gated_encoder(
+    problem: InverseProblem, over: str | None, weight: float | None, own: Encoder | None
+) -> dict[str, Any]:
+    """Return the description of an encoder that is to be invariant over the classes of a parameter.
+
+    Raises:
+        ValueError: if the weight is negative, the parameter is none of several sites, or there is an encoder
+            of another kind.
+    """
+    weight = USUAL if weight is None else weight
+    if over is None or not 0 <= weight < math.inf:
+        raise ValueError(
+            f"invariance = {weight} over {over!r}; give a finite weight, at least 0 (usual: {USUAL:g}), and "
+            "the parameter of the sites as invariant_over."
+        )
+    sites = problem.space.parameters[problem.space.index(over)].categories
+    if len(sites) < 2 or over in problem.targets:
+        what = "a target" if over in problem.targets else f"a parameter of {len(sites)} classes"
+        raise ValueError(
+            f"invariant_over = {over!r} is {what}; give one behind the targets whose categories are two or "
+            "more sites."
+        )
+    if own or problem.encoder or problem.has_fields or problem.observation.kind in ("series", "image"):
+        raise ValueError(
+            f"invariant_over = {over!r} needs an encoder with gates, which is for observations that are a "
+            f"few numbers; {problem.name!r} has another one: give features instead of images or series."
+        )
+    missing = {"may_miss": True} if problem.observation.may_miss else {}
+    return {"kind": GatedEncoder.kind, "over": over, "weight": float(weight), **missing}
+
+
+def site_of(problem: InverseProblem, theta: Tensor, over: str) -> Tensor:
+    """Return the sites ``(N,)``, numbers of classes, of parameters ``(N, D)`` in physical units."""
+    column = problem.space.index(over)
+    return theta[:, column].long().clamp_max(len(problem.parameters[column].categories) - 1)
+
+
+def invariance_stage(
+    net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
+) -> Stage:
+    """Maximum likelihood at every site equally, of a condition whose relation to the targets knows no site.
+
+    The latent ``R`` of the targets is all that the condition ``h`` does not say of them. If the targets
+    follow from ``h`` by one mechanism everywhere, ``R`` is independent of ``h`` and the site together. The
+    loss is the mean over the sites of ``−log q(targets | h)`` in nats, plus the weight times the
+    Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``. Near 0 it sees a dependence too late, so
+    that open gates have a small cost. Nuisances, the site among them, learn from ``h`` and do not shape it.
+
+    Raises:
+        ValueError: if the parameter is none whose classes are sites, or a site has too few simulations.
+
+    Source: Müller et al., Learning robust models using the principle of independent causal mechanisms, 2021.
+    """
+    encoder, problem = net.encoder, pool.problem
+    assert isinstance(encoder, GatedEncoder)
+    targets = len(problem.targets)
+    size = min(recipe.batch_size, _BATCH)
+    least = {pool: _LEAST_ROWS, held_out: _LEAST_HELD_OUT}
+    rows = {source: _equal_shares(source, encoder.over, n) for source, n in least.items()}
+
+    def draw(source: SimulationPool, size: int, purpose: str, step: int, share: float) -> Rows:
+        batch = source.batch(size, seed, purpose, step, rows[source])
+        site = site_of(problem, problem.space.inverse(batch.latent), encoder.over)
+        weight = torch.full_like(batch.latent[:, 0], share * encoder.weight)
+        return batch.features, batch.latent, site, weight
+
+    def make(step: int) -> Rows:
+        return draw(pool, size, "posterior", step, min(1.0, step / (_WARM_UP * recipe.posterior_steps)))
+
+    def loss(batch: Rows) -> Tensor:
+        features, parameters, site, weight = batch
+        condition = encoder(features, features.roll(1, 0))
+        values, seen = parameters.T.unsqueeze(0), condition.T.unsqueeze(0)
+        latent, log_det = net.flow.stack(values[:, :targets], Context(seen))
+        own = (log_det + log_normal(latent).sum(1)).mean()
+        dependence = weight.mean() * hsic(latent[0].T, condition, site)
+        # The flow, but not the encoder, has the gradient of the targets twice, and the value has them once.
+        every = net.flow.stack.log_prob(values, Context(seen.detach())).mean() - own.detach()
+        return dependence + _COST * encoder.gates.mean() - own - every
+
+    steps = recipe.posterior_steps
+    fixed = draw(held_out, min(_HELD_OUT_ROWS, len(held_out)), "held out", 0, 1.0)
+    with torch.no_grad():
+        features, parameters, *_ = make(_FIRST_BATCH)
+        net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))
+    module = torch.nn.ModuleList([encoder, net.flow])
+    rate = recipe.peak_rate(steps)
+    return Stage("posterior", module, prefetched(make), loss, lambda: loss(fixed), steps, rate)
+
+
+def _equal_shares(pool: SimulationPool, over: str, least: int) -> Tensor:
+    """Rows of a pool, among which every site has as many."""
+    names = pool.problem.space.parameters[pool.problem.space.index(over)].categories
+    site = site_of(pool.problem, pool.problem.space.inverse(pool.latent), over)
+    counts = site.bincount(minlength=len(names)).tolist()
+    few = min(range(len(names)), key=counts.__getitem__)
+    if counts[few] < least:
+        raise ValueError(
+            f"{over} {names[few]!r} has {counts[few]} of {len(site):,} simulations; give at "
+            f"least {least}, or leave it out."
+        )
+    own = [(site == k).nonzero().squeeze(1) for k in range(len(names))]
+    return torch.cat([rows.repeat(-(-max(counts) // len(rows)))[: max(counts)] for rows in own])
