@@ -30,32 +30,40 @@ from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_collection
+from monai_inn.applications.contrast.measures import widened
 from monai_inn.applications.contrast.problem import ContrastTranslation
+from monai_inn.applications.contrast.scans import Scan
 from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.registration.patient import patient_registration
 from monai_inn.problems import InverseProblem, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
+from monai_inn.training.measure import measure
+from monai_inn.training.run import MEASURE
 
 CT = Path(__file__).resolve().parent / "ct"
 
 
-PATIENTS, HELD_OUT = ("07", "19"), "26"
+PATIENTS, HELD_OUT, CONTRASTS = ("07", "19"), "26", ("t1", "t2", "flair")
 
 
 def accelerated_mr(data: Path) -> AcceleratedMR:
     """Slices of two patients in three contrasts, pixels of 3 mm."""
-    files = [data / f"patient{p}_{contrast}.nii.gz" for p in PATIENTS for contrast in ("t1", "t2", "flair")]
+    files = [file for patient in PATIENTS for file in contrasts_of(patient, data).values()]
     return AcceleratedMR(read_slices(files, (64, 64), binned=2))
 
 
 def contrast_translation(data: Path) -> ContrastTranslation:
     """T1 and T2 to FLAIR, as in two patients; a third one judges the training."""
     names = (*PATIENTS, HELD_OUT)
-    contrasts = ("t1", "t2", "flair")
-    patients = {p: {c: data / f"patient{p}_{c}.nii.gz" for c in contrasts} for p in names}
-    return ContrastTranslation.of_files(patients, contrasts[:2], contrasts[2], held_out=HELD_OUT)
+    patients = {p: contrasts_of(p, data) for p in names}
+    return ContrastTranslation.of_files(patients, CONTRASTS[:2], CONTRASTS[2], held_out=HELD_OUT)
+
+
+def contrasts_of(patient: str, data: Path) -> dict[str, Path]:
+    """Files of a patient."""
+    return {contrast: data / f"patient{patient}_{contrast}.nii.gz" for contrast in CONTRASTS}
 
 
 def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegistration:
@@ -252,6 +260,10 @@ def train(name: str, folder: Path, data: Sequence[Path] = ()) -> None:
         resume=(checkpoint / "state.pt").exists(),
         progress=tell,
     )
+    if isinstance(problem, ContrastTranslation):
+        scan = Scan.read(contrasts_of(HELD_OUT, *data), problem.spacing_mm, HELD_OUT, extra=1)
+        fitted = widened(fitted, [scan])
+        fitted.card |= measure(fitted, recipe.measured, MEASURE)
     fitted.card["sources"] = SOURCES.get(name, [])
     monai_inn.bundles.save(fitted, folder / name, monai_weights=False)
 

@@ -29,7 +29,7 @@ def test_bins_by_hand():
     probability = torch.tensor([[0.9, 0.1], [0.92, 0.08], [0.4, 0.6], [0.38, 0.62]])
     label = torch.tensor([0, 1, 1, 1])
     two = reliability(probability, label, bins=4)
-    assert two.count.tolist() == [2, 2]
+    assert two.cases.tolist() == [2, 2]
     assert two.confidence.tolist() == pytest.approx([0.61, 0.91])
     assert two.accuracy.tolist() == pytest.approx([1.0, 0.5])
     assert expected_calibration_error(probability, label, bins=4) == pytest.approx(0.5 * (0.39 + 0.41))

@@ -30,12 +30,12 @@ class Reliability(NamedTuple):
     """Cases in bins of the probability of the most probable class, empty bins left out, each ``(B,)``.
 
     Attributes:
-        count: cases.
+        cases: how many.
         confidence: mean probability of the most probable class.
         accuracy: share of cases in which that is the true class.
     """
 
-    count: Tensor
+    cases: Tensor
     confidence: Tensor
     accuracy: Tensor
 
@@ -68,7 +68,7 @@ def expected_calibration_error(probability: Tensor, label: Tensor, bins: int = _
     Source: Guo et al., On calibration of modern neural networks, 2017, equation 5.
     """
     found = reliability(probability, label, bins)
-    return float((found.count * (found.accuracy - found.confidence).abs()).sum() / found.count.sum())
+    return float((found.cases * (found.accuracy - found.confidence).abs()).sum() / found.cases.sum())
 
 
 def brier_score(probability: Tensor, label: Tensor) -> float:
@@ -129,7 +129,7 @@ def classification_figures(
         },
         "reliability": [
             {"cases": int(n), "confidence": float(c), **_share_of(round(float(a * n)), int(n))}
-            for n, c, a in zip(bins.count, bins.confidence, bins.accuracy, strict=True)
+            for n, c, a in zip(bins.cases, bins.confidence, bins.accuracy, strict=True)
         ],
     }
 

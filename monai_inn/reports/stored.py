@@ -189,7 +189,7 @@ def _bounds(
         stack, levels = read_volume(path)[0], np.asarray(entry.get("levels", ()))
         if not len(levels) or stack.shape != (*shape, len(levels)):
             raise ValueError(f"{path}: shape {stack.shape}, expected {(*shape, len(levels))}; {_AGAIN}.")
-        ends = [int(np.abs(levels - level).argmin()) for level in (tail, 1 - tail)]
-        if np.allclose(levels[ends], (tail, 1 - tail), atol=1e-6):
-            found[entry["parameter"]] = np.moveaxis(stack[..., ends], -1, 0)
+        nearest = [int(np.abs(levels - level).argmin()) for level in (tail, 1 - tail)]
+        if np.allclose(levels[nearest], (tail, 1 - tail), atol=1e-6):
+            found[entry["parameter"]] = np.moveaxis(stack[..., nearest], -1, 0)
     return found

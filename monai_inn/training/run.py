@@ -210,7 +210,10 @@ class Run:
         shown = list(enumerate(self.problem.parameters[:targets]))
         circular = [i for i, p in shown if p.is_periodic]
         classes = [(i, len(p.categories)) for i, p in shown if p.categories]
-        usual = {"num_ood_scores": recipe.guard, **usual_parts(self.problem, recipe.templates)}
+        usual: dict[str, Any] = {
+            "num_ood_scores": recipe.guard,
+            **usual_parts(self.problem, recipe.templates),
+        }
         is_classifier = usual.get("flow", {}).get("kind") == ClassFlow.kind
         # An observation with gaps has no features for a residual, and a density of classes is a test itself.
         observation = self.problem.observation

@@ -199,7 +199,7 @@ def _without_oversampling(
     path: Path, kspace: NDArray[Any], mask: NDArray[np.bool_], times: float
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Keep the middle of images along the readout, all of whose points are sampled in each line."""
-    is_line = mask.any(-1)
+    is_line = np.asarray(mask.any(-1))
     if not mask[is_line].all():
         raise BadFileError(
             f"{path}: an oversampled readout with partial echoes, whose middle cannot be cut out; fill the "

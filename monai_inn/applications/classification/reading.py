@@ -68,7 +68,7 @@ def read_image(
     if len(size) == 2:
         made = interpolate(grey[None], size=tuple(size), mode="bilinear", antialias=True)[0]
     else:
-        made = torch.nn.functional.adaptive_avg_pool3d(grey, tuple(size))
+        made = interpolate(grey[None], size=tuple(size), mode="area")[0]
     return made.movedim(0, -1).clamp(0, 255).round()
 
 

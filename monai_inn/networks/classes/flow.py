@@ -120,7 +120,7 @@ class ClassFlow(Part):
             draw: from a number to a batch of classes in the flow's space ``(N, 1)`` and observations.
             simulations: how many there are.
         """
-        labels, features, rows = [], [], 0
+        labels, features, rows = list[Tensor](), list[Tensor](), 0
         while rows < min(_START_ROWS, _TIMES * simulations):
             values, condition = draw(len(labels))
             labels.append(self.label_of(values))
