@@ -27,6 +27,7 @@ from monai_inn.metrics.coverage import (
     width_and_shift,
 )
 from monai_inn.metrics.detection import auroc, average_precision, bootstrap_interval, fpr_at_tpr
+from monai_inn.metrics.disentanglement import Disentanglement, disentanglement
 from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.grid import grid_divergence, posterior_grid
 from monai_inn.metrics.independence import IndependenceResult, hsic, independence_test
@@ -57,6 +58,7 @@ __all__ = [
     "Application",
     "ClassSets",
     "ConformalThreshold",
+    "Disentanglement",
     "IndependenceResult",
     "InformationGain",
     "Mode",
@@ -80,6 +82,7 @@ __all__ = [
     "coverage_of_counts",
     "crps",
     "curve_of_counts",
+    "disentanglement",
     "ecdf_difference",
     "energy_score",
     "expected_calibration_error",
