@@ -1,6 +1,7 @@
 """Coupling flows, their ensembles and the encoders in front of them."""
 
 from monai_inn.lazy import lazy_attributes
+from monai_inn.networks.autoencoder import InvertibleAutoencoder
 from monai_inn.networks.contracts import check_encoder, check_flow
 from monai_inn.networks.encoders.encoders import ConditionEncoder, QuantileHead, VectorEncoder
 from monai_inn.networks.encoders.whitening import Whitening
@@ -16,6 +17,7 @@ __all__ = [
     "Encoder",
     "FlowEnsemble",
     "ImageFlow",
+    "InvertibleAutoencoder",
     "ParameterPosterior",
     "PosteriorNetwork",
     "QuantileHead",

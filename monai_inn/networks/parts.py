@@ -62,6 +62,7 @@ def _ours() -> dict[str, str]:
     return {
         "adjusted_normal": f"{rooms}.flows.bases:AdjustedNormal",
         "classes": f"{rooms}.classes.flow:ClassFlow",
+        "autoencoder": f"{rooms}.autoencoder:InvertibleAutoencoder",
         "conditional": f"{rooms}.flows.flows:ConditionalFlow",
         "field": f"{rooms}.images.rows:FieldEncoder",
         "gated": f"{rooms}.encoders.gates:GatedEncoder",
