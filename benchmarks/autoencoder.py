@@ -30,6 +30,7 @@ from monai_inn.training.autoencoding import fit_autoencoder
 from monai_inn.training.engine import Stage, run_stage
 
 BATCH, RATE = 128, 4e-3
+LEAST_SECONDS = 5.0  # of an ordinary autoencoder beside an invertible one that has nothing to learn
 NOISE = 0.2  # of the range of grey values
 ERRORS = (0.002, 0.004, 0.008)  # of the reflectance, root mean square
 _MOST = 65535
@@ -130,8 +131,14 @@ def compared(
         with seeded(seed):
             module = of_size(make, side, k, parameters)
             first = trained(module, images, 10, seed)
-            trained(module, images, max(10, round(seconds / first)), seed)
+            trained(module, images, max(10, round(max(seconds, LEAST_SECONDS) / first)), seed)
         models[name] = module
+    cleaner = InvertibleAutoencoder(
+        (side, side), k, coupled, num_blocks=2, hidden_channels=(hidden,), seed=seed
+    )
+    options = {"steps": steps, "batch_size": BATCH, "rate": RATE, "seed": seed, "noise_sd": NOISE}
+    fit_autoencoder(cleaner, images.train, images.held_out, **options)
+    models["invertible, trained with noise"] = lambda x: cleaner.decode(cleaner.encode(x))
     noise = NOISE * torch.randn(images.test.shape, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         errors = {name: mean_squared(model(images.test), images.test) for name, model in models.items()}
@@ -176,11 +183,11 @@ def cube(header: Path) -> dict[str, Any]:
 @torch.no_grad()
 def packed(net: InvertibleAutoencoder, rows: Tensor, shape: tuple[int, ...]) -> list[tuple[float, float]]:
     """Error and bits a value, with codes rounded more and more coarsely, in one lossless JPEG 2000."""
-    code, pairs = net.encode(rows) * net.scale[: net.kept], []
+    code, pairs = net.encode(rows) * net.units[: net.kept], []
     low = code.min(0).values
     for step in (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08):
         whole = ((code - low) / step).round().clamp(max=_MOST)
-        back = net.decode((whole * step + low) / net.scale[: net.kept])
+        back = net.decode((whole * step + low) / net.units[: net.kept])
         planes = whole.T.reshape(-1, shape[2]).numpy().astype(np.uint16)
         bits = 8 * len(jpeg2000(planes, irreversible=False)) / rows.numel()
         pairs.append((float((back - rows).square().mean().sqrt()), round(bits, 4)))

@@ -1,6 +1,6 @@
 """Whether codes of lesion images stand for size, place and contrast; what latents of oximetry mean.
 
-    python benchmarks/disentanglement.py [--seeds 3] [--picture docs/images/latent.png] [--json]
+    python benchmarks/disentanglement.py [--seeds 0,1,2] [--picture docs/images/latent.png]
 
 Each image has one lesion of known size, place and contrast. Scores of principal and independent components,
 β-VAEs and invertible autoencoders; traversals of their codes as a picture. For the bundle `oximetry` the
@@ -174,7 +174,7 @@ def oximetry(observations: int = 8, n: int = 4000) -> dict[str, Any]:
     """Mutual information in nats of latents and targets given a measurement, mean over measurements."""
     fitted = monai_inn.load("oximetry")
     problem, network = fitted.problem, fitted.network
-    targets = [p.name for p in problem.targets]
+    targets = list(problem.targets)
     _, y = problem.simulate(observations, seed=1)
     condition = network.condition(problem.features(y))
     latent = torch.randn(n, 1, len(targets), generator=torch.Generator().manual_seed(0))
@@ -196,18 +196,21 @@ def picture(rows: dict[str, tuple[dict[str, Any], Tensor]], path: Path) -> None:
     """Draw the traversals of four codes of each model."""
     from matplotlib.figure import Figure
 
-    shown = 4
-    figure = Figure(figsize=(2.6 * len(rows), 2.1), dpi=110, layout="constrained")
-    for axes, (name, (figures, images)) in zip(figure.subplots(1, len(rows)), rows.items(), strict=True):
+    shown, columns = 4, 4
+    figure = Figure(figsize=(10.4, 4.4), dpi=110, layout="constrained")
+    panels = figure.subplots(-(-len(rows) // columns), columns).ravel()
+    for axes in panels[len(rows) :]:
+        axes.remove()
+    for axes, (name, (figures, images)) in zip(panels, rows.items(), strict=False):
         tiles = images[:shown].transpose(1, 2).flatten(2).flatten(0, 1)
         axes.imshow(tiles, cmap="gray", vmin=0, vmax=1.2)
-        axes.set_title(f"{name}\nMIG {figures['scores']['mig']['value']:.2f}", fontsize=8)
+        axes.set_title(f"{name}\nMIG {figures['scores']['mig']['value']:.2f}", fontsize=9)
         axes.set_xticks([])
         labels = []
         for told in figures["share of entropy"][:shown]:
             best = max(told, key=told.__getitem__)
             labels.append(f"{best} {told[best]:.2f}")
-        axes.set_yticks([SIDE * (i + 0.5) for i in range(shown)], labels, fontsize=6)
+        axes.set_yticks([SIDE * (i + 0.5) for i in range(shown)], labels, fontsize=8)
         axes.tick_params(length=0)
     figure.savefig(path)
 
@@ -217,19 +220,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--picture", type=Path, help="where the traversals of the first seed are drawn")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(json.dumps({"oximetry": oximetry()}), flush=True)
     train, held_out, test = (lesions(n, seed) for seed, n in enumerate(ROWS.values()))
-    for seed in range(options.seeds):
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    for seed in seeds:
         found = {}
         for name, model in models(train.images, held_out.images, options.steps, seed):
             found[name] = measured(model, test, seed)
             print(json.dumps({"model": name, "seed": seed, **found[name][0]}), flush=True)
-        if options.picture is not None and seed == 0:
+        if options.picture is not None and seed == seeds[0]:
             picture(found, options.picture)
 
 

@@ -102,8 +102,8 @@ class InvertibleAutoencoder(Part):
             ValueError: if the shape is another, there are fewer than two rows, they are not finite, or equal.
         """
         rows = self._rows(data).double()
-        covariance = torch.atleast_2d(torch.cov(rows.T))
-        if len(rows) < 2 or not 0 < covariance.trace() < math.inf:
+        covariance = torch.atleast_2d(torch.cov(rows.T, correction=0))
+        if not 0 < covariance.trace() < math.inf:
             raise ValueError(
                 f"{len(rows)} rows of data with a total variance of {float(covariance.trace()):.3g}; give at "
                 "least two that differ, without NaN."
@@ -116,15 +116,21 @@ class InvertibleAutoencoder(Part):
         share = (noise / variance[:k]).clamp(_LEAST_SHARE, _MOST_NOISE)
         self.axes.copy_(axes.flip(1))
         self.scale.copy_(noise.sqrt())
-        self.scale[:k] = (variance[:k] * (1 - share)).sqrt()
+        self.scale[:k] = variance[:k].sqrt()
         self.log_noise.copy_(noise.log())
         self.noise_logit.copy_(torch.logit(share))
+
+    @property
+    def units(self) -> Tensor:
+        """Length of each coordinate in units of the data, ``(D,)``: it makes noisy codes standard normal."""
+        kept, others = self.scale.tensor_split([self.kept])
+        return torch.cat([kept * (1 - self.noise_logit.sigmoid()).sqrt(), others])
 
     def coordinates(self, data: Tensor) -> Tensor:
         """Return all coordinates ``(…, D)`` of data ``(…, *size)``, those of the code first."""
         rows = self._rows(data)
         with full_precision(rows.device):
-            parts = ((rows - self.mean) @ self.axes / self.scale).split(self._split, 1)
+            parts = ((rows - self.mean) @ self.axes / self.units).split(self._split, 1)
         kept, rest, linear = parts
         for to_kept, to_rest in self._blocks():
             kept = kept + _columns(to_kept, rest)
@@ -159,7 +165,7 @@ class InvertibleAutoencoder(Part):
             rest = rest - _columns(to_rest, kept)
             kept = kept - _columns(to_kept, rest)
         with full_precision(code.device):
-            rows = torch.cat([kept, rest, linear], 1) * self.scale @ self.axes.T + self.mean
+            rows = torch.cat([kept, rest, linear], 1) * self.units @ self.axes.T + self.mean
         return rows.view(*code.shape[:-1], *self.size)
 
     def residual(self, data: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ def autoencoding(
     held_out: Tensor,
     *,
     weight: float = 1.0,
+    noise_sd: float = 0.0,
     steps: int = 1500,
     batch_size: int = 256,
     rate: float = 2e-3,
@@ -30,14 +31,16 @@ def autoencoding(
     """Return the stage that trains an autoencoder to hold data in its ``kept`` coordinates.
 
     The loss is the squared error of the decoded data plus ``weight`` times the squared rest, both over what
-    principal components leave; on held-out data the error alone counts. In the variational version it is
-    minus the bound of the log density in nats a pixel.
+    principal components leave; on held-out data the error alone counts. In the variational version minus the
+    bound of the log density takes the error's place, in nats a pixel.
 
     Args:
         net: the autoencoder, initialised.
         data: what it learns from, ``(N, *size)``.
         held_out: data that decide which weights are kept, ``(N', *size)``.
         weight: of the rest.
+        noise_sd: standard deviation of white noise on what is encoded, for an autoencoder that removes it:
+            decoded data are compared with those without noise. For the plain version.
         steps: steps of the training.
         batch_size: rows in a step.
         rate: peak learning rate.
@@ -46,51 +49,35 @@ def autoencoding(
         seed: seed of batches and noise.
 
     Raises:
-        ValueError: if a weight is negative, or there is no held-out row.
+        ValueError: if a weight or the noise is negative, or there is no held-out row.
     """
-    if weight < 0 or (divergence is not None and divergence < 0) or len(held_out) < 1:
+    if min(weight, noise_sd, divergence or 0.0) < 0 or len(held_out) < 1:
         raise ValueError(
-            f"weight = {weight}, divergence = {divergence}, {len(held_out)} held-out rows; give weights of "
-            "at least 0, and some rows."
+            f"weight = {weight}, noise_sd = {noise_sd}, divergence = {divergence}, {len(held_out)} held-out "
+            "rows; give numbers of at least 0, and some rows."
         )
-    with torch.no_grad():
-        variance = net.log_noise.exp() * max(len(net.scale) - net.kept, 1)
-    scale = net.scale[net.kept :] / variance.sqrt()
+    left = (net.log_noise.detach().exp() * max(len(net.scale) - net.kept, 1)).clone()
 
-    def error(rows: Tensor, coordinates: Tensor) -> Tensor:
-        decoded = net.decode(coordinates[:, : net.kept])
-        return (decoded - rows).flatten(1).square().sum(1).mean() / variance
-
-    def lost(coordinates: Tensor) -> Tensor:
-        return weight * (coordinates[:, net.kept :] * scale).square().sum(1).mean()
-
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        rows, noise = batch
-        coordinates = net.coordinates(rows)
+    def loss(batch: tuple[Tensor, Tensor, Tensor], weight: float = weight) -> Tensor:
+        rows, seen, noise = batch
+        coordinates = net.coordinates(seen)
+        rest = (coordinates[:, net.kept :] * net.scale[net.kept :]).square().sum(1).mean() / left
         if divergence is None:
-            return error(rows, coordinates) + lost(coordinates)
-        return bounded(rows, noise, divergence) + lost(coordinates) / len(net.scale)
-
-    def bounded(rows: Tensor, noise: Tensor, divergence: float) -> Tensor:
+            decoded = net.decode(coordinates[:, : net.kept])
+            return (decoded - rows).flatten(1).square().sum(1).mean() / left + weight * rest
         fit, cost = net.bound(rows, noise)
-        return (divergence * cost - fit).mean() / len(net.scale)
+        return ((divergence * cost - fit).mean() + weight * rest) / len(net.scale)
 
-    def batches(first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for step in range(first, last):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             index = torch.randint(len(data), (batch_size,), generator=generator)
-            yield data[index.to(data.device)], _noise(net, batch_size, generator)
+            yield _batch(net, data[index.to(data.device)], noise_sd, generator)
 
-    fixed = _noise(net, len(held_out), torch.Generator().manual_seed(seed))
-
-    def held() -> Tensor:
-        if divergence is None:
-            return error(held_out, net.coordinates(held_out))
-        return bounded(held_out, fixed, divergence)
-
+    fixed = _batch(net, held_out, noise_sd, torch.Generator().manual_seed(seed))
     net.log_noise.requires_grad_(divergence is not None)
     net.noise_logit.requires_grad_(divergence is not None)
-    return Stage("autoencoder", net, batches, loss, held, steps, rate)
+    return Stage("autoencoder", net, batches, loss, lambda: loss(fixed, 0.0), steps, rate)
 
 
 def fit_autoencoder(
@@ -122,5 +109,10 @@ def fit_autoencoder(
         return run_stage(stage, resumed=None, save=lambda _: None, tell=tell, patience=_PATIENCE)
 
 
-def _noise(net: InvertibleAutoencoder, rows: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(rows, net.kept, generator=generator).to(net.mean)
+def _batch(
+    net: InvertibleAutoencoder, rows: Tensor, noise_sd: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, the same with noise, and noise for their codes."""
+    of_codes = torch.randn(len(rows), net.kept, generator=generator).to(rows)
+    noise = torch.randn(rows.shape, generator=generator).to(rows) if noise_sd else 0.0
+    return rows, rows + noise_sd * noise, of_codes
