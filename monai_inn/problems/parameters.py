@@ -20,6 +20,7 @@ __all__ = [
     "one_of_each_field",
     "pixel_parameters",
     "quantile",
+    "some_pixels",
 ]
 
 _SCALES = ("linear", "log", "square", "lognormal", "above")
@@ -184,6 +185,20 @@ def pixel_parameters(
 def one_of_each_field(parameters: Iterable[Parameter]) -> list[Parameter]:
     """Return parameters with the first pixel of each image in the place of all of them, for descriptions."""
     return list({p.field or p.name: p for p in reversed(tuple(parameters))}.values())[::-1]
+
+
+def some_pixels(parameters: Iterable[Parameter], most: int) -> dict[str, list[int]]:
+    """Return the columns of each parameter, of an image those of at most so many pixels all over it.
+
+    Every so many pixels would be those of a few columns of the image; a shuffle of one seed chooses them.
+    """
+    groups: dict[str, list[int]] = {}
+    for column, parameter in enumerate(parameters):
+        groups.setdefault(parameter.field or parameter.name, []).append(column)
+    for name, columns in groups.items():
+        shuffled = torch.randperm(len(columns), generator=torch.Generator().manual_seed(0))
+        groups[name] = [columns[i] for i in sorted(shuffled[:most].tolist())]
+    return groups
 
 
 class ParameterSpace:

@@ -17,7 +17,7 @@ from monai_inn.metrics import (
     sbc_ranks,
     sbc_uniformity,
 )
-from monai_inn.problems import InverseProblem
+from monai_inn.problems.parameters import some_pixels
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
 from monai_inn.training.sites import measure_sites
@@ -45,7 +45,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         means over some of its pixels.
     """
     problem = fitted.problem
-    groups = _groups(problem)
+    groups = some_pixels(problem.parameters, _PIXELS)
     n, count = (min(n, _IMAGES), _DRAWS_OF_IMAGES) if problem.has_fields else (n, _DRAWS)
     theta, y = valid_simulations(problem, n, seed)
     draws, log_prob = [], []
@@ -82,20 +82,6 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "ood": _trust(fitted, y),
         **({"invariance": sites} if sites else {}),
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
-
-
-def _groups(problem: InverseProblem) -> dict[str, list[int]]:
-    """Columns that are measured, by the name of a parameter or of an image; some pixels stand for all."""
-    groups: dict[str, list[int]] = {}
-    for column, parameter in enumerate(problem.parameters):
-        groups.setdefault(parameter.field or parameter.name, []).append(column)
-    return {name: [columns[i] for i in _some(len(columns))] for name, columns in groups.items()}
-
-
-def _some(n: int) -> list[int]:
-    """Some of ``n`` pixels all over an image: every so many would be those of a few of its columns."""
-    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    return sorted(shuffled[:_PIXELS].tolist())
 
 
 def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:

@@ -22,6 +22,7 @@ from monai_inn.metrics import (
 )
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
+from monai_inn.problems.parameters import some_pixels
 from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import seeded
 from monai_inn.validation.cases import Cases
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _ROWS = 250
+_IMAGES, _DRAWS_OF_IMAGES, _PIXELS, _ROWS_OF_IMAGES = 256, 63, 8, 8  # of each unknown image
 _FALSE_ALARMS = (0.01, 0.05, 0.1)
 _COVERAGES = (0.8, 0.9, 0.95)
 
@@ -53,6 +55,8 @@ def simulated_cases(
 ) -> Cases:
     """Simulate observations, sample their posteriors, simulate a draw of each again.
 
+    Of an unknown image some pixels stand for all, and at most 256 simulations and 63 samples are made.
+
     Args:
         fitted: the trained posterior.
         n: number of simulations.
@@ -67,29 +71,35 @@ def simulated_cases(
     problem = fitted.problem
     if n < 1 or samples < 1:
         raise ValueError(f"n = {n} simulations, samples = {samples}: give positive numbers.")
+    rows = _ROWS
+    if problem.has_fields:
+        n, samples, rows = min(n, _IMAGES), min(samples, _DRAWS_OF_IMAGES), _ROWS_OF_IMAGES
+    watched = [i for columns in some_pixels(problem.parameters, _PIXELS).values() for i in columns]
     truth, y = fresh_simulations(problem, n, seed) if simulations is None else simulations
-    draws, log_prob = [], []
-    parts = list(zip(y.split(_ROWS), truth.split(_ROWS), strict=True))
+    draws, first, log_prob = [], [], []
+    parts = list(zip(y.split(rows), truth.split(rows), strict=True))
     with seeded(seed):
         for done, (part, theta) in enumerate(parts, 1):
             q = fitted.posterior(part)
-            draws.append(q.sample((samples,)).cpu())
+            whole = q.sample((samples,)).cpu()
+            first.append(whole[0])
+            draws.append(whole[..., watched])
             log_prob.append(q.log_prob(theta.to(fitted.device)).cpu())
             progress(done / len(parts))
-    drawn = torch.cat(draws, 1)
     measured = problem.features(y)
     residuals = None
     if problem.can_simulate:
         residuals = tuple(
             (measured - problem.features(problem.simulate_again(theta, y))).nan_to_num(0.0)
-            for theta in (drawn[0], truth)
+            for theta in (torch.cat(first), truth)
         )
+    shown = [problem.parameters[i] for i in watched]
     return Cases(
-        drawn,
-        truth,
-        problem.parameters,
+        torch.cat(draws, 1),
+        truth[:, watched],
+        tuple(shown),
         source={"kind": "simulations", "problem": problem.name, "configuration": problem.to_config()},
-        targets=problem.targets,
+        targets=tuple(p.name for p in shown if p.name in problem.targets),
         log_prob=torch.cat(log_prob),
         residuals=residuals,  # type: ignore[arg-type]
         trust=_trust(fitted, y),
