@@ -215,7 +215,10 @@ def test_damaged_observations_are_not_valid(
 def test_a_problem_of_a_bundle_needs_no_images(problem: AcceleratedMR) -> None:
     again = AcceleratedMR.from_config({**problem.to_config(), **problem.tensors})
     assert again.identity == problem.identity
-    theta, y = again.simulate(200, 1)
+    with pytest.raises(ValueError, match="holds no patient's images"):
+        again.simulate(2, 1)
+    stationary = AcceleratedMR(None, problem.spectrum)
+    theta, y = stationary.simulate(200, 1)
     # Power of draws of the stationary prior, all frequencies together.
     images = again.image_of(theta)
     power = torch.fft.fft2(images, norm="ortho").abs().square() / again.spectrum

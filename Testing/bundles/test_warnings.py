@@ -61,6 +61,10 @@ def test_shipped_bundles_are_well_trained_and_say_what_they_cannot_tell():
     assert found.keys() == set(shipped())
     quiet = ("blood_cells", "chest_xray", "dsc", "ivim", "oximetry", "perfusion", "photoacoustics")
     assert all(found.pop(name) == [] for name in quiet)
+    of_images = {"accelerated_mr": "of few people", "contrast_translation": "are synthetic"}
+    for name, part in of_images.items():
+        (warning,) = found.pop(name)
+        assert part in warning
     for warnings in found.values():  # three bands; a spine and its mirror image
         assert len(warnings) == 1
         assert "cannot tell all that it does not know" in warnings[0]

@@ -17,7 +17,15 @@ class MRApplication(Application):
 
     modality = "MR"
     task = "Posterior of images, given undersampled k-space"
-    instead_of_maps = "ask for samples of its posterior"
+    instead_of_maps = "use `monai-inn reconstruct`"
+    data_source = "Simulated acquisitions of patients' images, mirrored, shifted, brighter and darker."
+    data_type = "Cartesian k-space of one or more coils, ISMRMRD or NPZ"
+    usage = ("monai-inn reconstruct . KSPACE -o OUT",)
+    limits = (
+        "Calibration holds on average over images and acquisitions like those of the training.",
+        "Smooth phase is part of the sensitivities; an image whose phase varies fast is outside the model.",
+        "It sees the resolution of its training; finer detail is cut off.",
+    )
     unexplained = "k-space with more or less power than any image of the training has"
     references = (
         "Pruessmann et al., Advances in sensitivity encoding with arbitrary k-space trajectories, 2001",

@@ -38,7 +38,8 @@ class AcceleratedMR(InverseProblem):
     sensitivities and the level of the noise are known of each observation; they are its context.
 
     The posterior is conditioned on that of a stationary Gaussian prior with the spectrum of the training
-    images. A problem without images, as a bundle holds it, simulates images of that prior.
+    images. A problem of a spectrum alone simulates images of that prior. A bundle that has learned from
+    images holds none, and refuses to simulate.
 
     Args:
         images: magnitudes to simulate from, ``(n, rows, columns)``, brightness about 0 to 1.
@@ -48,6 +49,7 @@ class AcceleratedMR(InverseProblem):
         noise_sd: least and largest standard deviation of the noise of real and of imaginary part.
         centre: rows, or rows and columns, in the middle of k-space that are complete.
         low_resolution: share of simulations that sample the centre of k-space alone, by the factors above.
+        from_images: whether the spectrum is that of images which may be absent.
 
     Raises:
         ValueError: if sizes are odd, a range is not one of positive numbers, or the share is not one.
@@ -65,6 +67,7 @@ class AcceleratedMR(InverseProblem):
         noise_sd: Sequence[float] = (0.005, 0.05),
         centre: int = 4,
         low_resolution: float = 0.0,
+        from_images: bool = False,
     ) -> None:
         if spectrum is None:
             if images is None:
@@ -81,7 +84,7 @@ class AcceleratedMR(InverseProblem):
             )
         self.factors = _range("factors", factors, 1.0)
         self.noise_sd = _range("noise_sd", noise_sd, 0.0)
-        self.low_resolution = float(low_resolution)
+        self.low_resolution, self.from_images = float(low_resolution), from_images or images is not None
         if not 0 <= self.low_resolution <= 1:
             raise ValueError(f"low_resolution = {low_resolution}; give a share between 0 and 1.")
         places = [f"{i + 1} {j + 1}" for i in range(self.size[0]) for j in range(self.size[1])]
@@ -107,6 +110,19 @@ class AcceleratedMR(InverseProblem):
         if self.images is None:
             return StationaryNormal(torch.zeros(self.spectrum.numel()), self.spectrum)
         return ImagePrior(self.images)
+
+    def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
+        """Draw images and their k-space.
+
+        Raises:
+            ValueError: if the images are absent that a bundle has learned from.
+        """
+        if self.from_images and self.images is None:
+            raise ValueError(
+                "a bundle holds no patient's images, so that nothing can be drawn from it; make the problem "
+                "of images."
+            )
+        return super().simulate_clean(n, seed, first_block)
 
     def draw_context(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw masks by lines, by points and of the centre, sensitivities and levels of noise, ``(n, K)``."""
@@ -256,6 +272,7 @@ class AcceleratedMR(InverseProblem):
         low = {"low_resolution": self.low_resolution} if self.low_resolution else {}
         return low | {
             "images": None,
+            "from_images": self.from_images,
             "coils": self.coils,
             "factors": list(self.factors),
             "noise_sd": list(self.noise_sd),

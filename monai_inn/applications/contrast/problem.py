@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from monai_inn.applications.contrast.application import TranslationApplication
 from monai_inn.applications.contrast.scans import Scan, Shape, shape_of
 from monai_inn.physics.tables import read_table
 from monai_inn.problems import InverseProblem, Observation
@@ -93,6 +94,11 @@ class ContrastTranslation(InverseProblem):
         about = {target: f"{target} image"}
         self.parameters = pixel_parameters(target, "grey level", self.size, about, float(self.peaks[-1]), _SD)
         self.targets = self.space.names
+
+    @property
+    def application(self) -> TranslationApplication:
+        """Words of contrast translation."""
+        return TranslationApplication(self)
 
     @classmethod
     def of_files(

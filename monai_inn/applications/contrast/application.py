@@ -1,0 +1,47 @@
+"""What people are told of contrast translation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monai_inn.problems.application import Application
+
+if TYPE_CHECKING:
+    from monai_inn.applications.contrast.problem import ContrastTranslation
+
+__all__ = ["TranslationApplication"]
+
+
+class TranslationApplication(Application):
+    """Slices in a contrast that was not acquired."""
+
+    problem: ContrastTranslation
+    modality = "MR"
+    data_source = "Slices of patients, mirrored and shifted; one patient decided when the training stopped."
+    data_type = "co-registered NIfTI volumes of the observed contrasts, brain alone"
+    instead_of_maps = "use `monai-inn translate`"
+    references = (
+        "Ardizzone et al., Conditional invertible neural networks for diverse image-to-image translation, "
+        "2021",
+    )
+    warnings = ("Translated images are synthetic. Lesions may be missing in them.",)
+
+    @property
+    def task(self) -> str:
+        """What the network is for."""
+        return f"Posterior of {self.problem.target} slices, given {' and '.join(self.problem.given)}"
+
+    @property
+    def usage(self) -> tuple[str, ...]:
+        """Command lines for the model card."""
+        files = " ".join(f"{contrast}={contrast.upper()}.nii.gz" for contrast in self.problem.given)
+        return (f"monai-inn translate . {files} -o OUT",)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences on what the network cannot do."""
+        return (
+            "Learned from the images of few patients on one scanner.",
+            "Intervals hold lesions much less often than other tissue, and the mean is too dark there.",
+            "Its calibration was measured on the patient by whom its widths were set.",
+        )
