@@ -217,7 +217,7 @@ def test_a_problem_of_a_bundle_needs_no_images(problem: AcceleratedMR) -> None:
     assert again.identity == problem.identity
     with pytest.raises(ValueError, match="holds no patient's images"):
         again.simulate(2, 1)
-    stationary = AcceleratedMR(None, problem.spectrum)
+    stationary = AcceleratedMR(None, problem.spectrum, factors=(2.0, 3.0))
     theta, y = stationary.simulate(200, 1)
     # Power of draws of the stationary prior, all frequencies together.
     images = again.image_of(theta)
