@@ -21,7 +21,8 @@ from torch import Tensor
 import monai_inn as mi
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import ImageFlow
-from monai_inn.networks.images.rows import FieldDistribution, FieldFlow
+from monai_inn.networks.images.field import FieldDistribution
+from monai_inn.networks.images.rows import FieldFlow
 from monai_inn.problems import InverseProblem
 from monai_inn.testproblems.fields import GaussianField, LesionField
 from monai_inn.testproblems.tomography import DiscCT

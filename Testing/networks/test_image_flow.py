@@ -228,7 +228,7 @@ def test_images_of_another_size_and_missing_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="observations have the shape"):
         flow(torch.zeros(1, 1, 32, 32), torch.zeros(1, dtype=torch.long))
     q = flow(torch.zeros(2, 1, *SIZE), torch.zeros(2, dtype=torch.long))
-    with pytest.raises(ValueError, match="images have the shape"):
+    with pytest.raises(ValueError, match="values have the shape"):
         q.log_prob(torch.zeros(2, 1, 8, 8))
     with pytest.raises(ValueError, match="levels = 1"):
         q.coarse(1)

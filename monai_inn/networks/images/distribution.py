@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,10 +19,35 @@ from monai_inn.problems.base import SampleShape
 if TYPE_CHECKING:
     from monai_inn.networks.images.flow import ImageFlow, Seen
 
-__all__ = ["ImageDistribution", "along_great_circle", "check_temperature"]
+__all__ = ["ImageDistribution", "along_great_circle", "check_temperature", "matched"]
+
+Q = TypeVar("Q", bound=Distribution)
 
 _OfPieces = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 _VALUES = 1 << 20  # of images that go through the couplings at once while nothing is trained
+
+
+def matched(q: Q, value: Tensor) -> tuple[Q, Tensor, torch.Size]:
+    """Return a distribution whose batch is that of values, and these values as rows of its observations.
+
+    Args:
+        q: the distribution of ``N`` observations, which is expanded if values need it.
+        value: values that broadcast with ``(…, *batch, *event)``.
+
+    Returns:
+        The distribution, rows ``(S, N, *event)``, and the shape ``(…, *batch)`` of what is said of each.
+
+    Raises:
+        ValueError: if values are of another event.
+    """
+    event = q.event_shape
+    if value.shape[-len(event) :] != event:
+        raise ValueError(f"values have the shape {tuple(value.shape)}, expected (…, {tuple(event)}).")
+    shape = torch.broadcast_shapes(value.shape[: -len(event)], q.batch_shape)
+    batch = shape[len(shape) - len(q.batch_shape) :]
+    if batch != q.batch_shape:
+        q = q.expand(batch)
+    return q, value.expand(*shape, *event).reshape(-1, math.prod(batch), *event), shape
 
 
 class ImageDistribution(Distribution):
@@ -157,15 +182,8 @@ class ImageDistribution(Distribution):
             label: class of each, ``(S, N)`` for images ``(S, N, C, *size)`` of ``N`` observations; those of
                 the observations by default.
         """
-        size = self.event_shape
-        if value.shape[-len(size) :] != size:
-            raise ValueError(f"images have the shape {tuple(value.shape)}, expected (…, {tuple(size)}).")
-        shape = torch.broadcast_shapes(value.shape[: -len(size)], self.batch_shape)
-        extra = len(shape) - len(self.batch_shape)
-        if shape[extra:] != self.batch_shape:
-            return self.expand(shape[extra:]).latent_with_log_prob(value)
-        rows = value.expand(*shape, *size).reshape(-1, math.prod(self.batch_shape), *size)
-        latent, log_det = self._in_pieces(self._latents, rows, label)
+        q, rows, shape = matched(self, value)
+        latent, log_det = q._in_pieces(q._latents, rows, label)
         return latent.reshape(*shape, -1), (log_normal(latent).sum(-1) + log_det).reshape(shape)
 
     @cached_property
