@@ -87,7 +87,7 @@ def labelled(data: Path, changes: str, classes: tuple[str, ...] | None = None) -
     )
 
 
-CLASSIFIER = {"flow": {"coupling": "affine", "num_blocks": 2, "hidden_channels": (32, 32)}}
+CLASSIFIER = {"flow": {"num_blocks": 2, "hidden_channels": (32, 32)}}
 
 # Maps run the blocks of the targets only; those of the nuisances may be larger at no cost to a map.
 RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]] = {
@@ -184,7 +184,7 @@ RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]]
     ),
     "accelerated_mr": (
         accelerated_mr,
-        {"flow": {"coupling": "affine"}, "density": {"members": 2}},
+        {"density": {"members": 2}},
         Recipe(
             num_simulations=2_048,
             batch_size=128,
@@ -197,7 +197,7 @@ RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]]
     ),
     "contrast_translation": (
         contrast_translation,
-        {"flow": {"coupling": "affine"}, "density": {"members": 2}},
+        {"density": {"members": 2}},
         Recipe(
             num_simulations=6_144,
             batch_size=64,

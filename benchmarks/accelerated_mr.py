@@ -278,7 +278,7 @@ def main() -> None:
             measured=256,
             batch_size=128,
         )
-        fitted = monai_inn.fit(trained, recipe=recipe, members=2, coupling="affine")
+        fitted = monai_inn.fit(trained, recipe=recipe, members=2)
         fitted.save(options.fit)
     elif options.fit is not None:
         fitted = monai_inn.load(options.fit)

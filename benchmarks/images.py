@@ -55,7 +55,7 @@ def report(problem: InverseProblem, steps: int, seed: int) -> None:
         held_out=1024,
     )
     began = time.process_time()
-    fitted = mi.fit(problem, recipe=recipe, coupling="affine", seed=seed)
+    fitted = mi.fit(problem, recipe=recipe, seed=seed)
     print(f"{problem.name}: trained in {(time.process_time() - began) / 60:.1f} processor minutes")
     theta, y = problem.simulate(_CASES, seed + 12345)
     flow = fitted.network.flow

@@ -43,7 +43,7 @@ def fit(
     minutes: float | None = None,
     seed: int = 0,
     members: int = 5,
-    coupling: str = "spline",
+    coupling: str | None = None,
     recipe: Recipe | None = None,
     encoder: Encoder | None = None,
     network: Mapping[str, Any] | None = None,
@@ -74,7 +74,8 @@ def fit(
             quarters, goes into simulations, however slow they are.
         seed: seed of simulations, noise and weights; the same seed and recipe give the same network.
         members: flows in the density ensemble that WAIC is made from, at least 2.
-        coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow.
+        coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow; by default affine ones for
+            images and classes, splines for all else.
         recipe: sizes; ``Recipe()`` if neither it nor ``minutes`` is given.
         encoder: network between observation and condition, of a class that ``networks.register`` knows; the
             problem's own, or the usual one of such observations, by default.
@@ -116,7 +117,8 @@ def fit(
     target = torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
-    usual: dict[str, Any] = {"flow": {"coupling": coupling}, "density": {"members": members}, "seed": seed}
+    own = {} if coupling is None else {"coupling": coupling}
+    usual: dict[str, Any] = {"flow": own, "density": {"members": members}, "seed": seed}
     if (invariant_over, invariance) != (None, None):
         usual["encoder"] = gated_encoder(problem, invariant_over, invariance, encoder)
     chosen = merged(usual, network or {})
