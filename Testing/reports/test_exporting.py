@@ -208,8 +208,8 @@ def test_results_of_ood_are_refused(bundle, image_file, tmp_path, capsys):
 
 
 def test_bad_arguments_are_one_clear_line(result, tmp_path, capsys, monkeypatch):
-    line = refused(capsys, "export", result, "-o", tmp_path / "o", "--format", "pdf")
-    assert "invalid choice: 'pdf'" in line
+    line = refused(capsys, "export", result, "-o", tmp_path / "o", "--format", "docx")
+    assert "invalid choice: 'docx'" in line
     assert "required: -o/--out" in refused(capsys, "export", result)
     line = refused(capsys, "export", result, "-o", tmp_path / "o", "--source", tmp_path)
     assert "add --format dicom" in line
