@@ -13,7 +13,7 @@ from monai_inn.problems.known import WhiteNoise
 class Exact(nn.Module):
     """Posterior of latents ``z ~ N(0, 1)`` given ``y = A z + n``; ``problem.design(y)`` returns ``A``."""
 
-    base = explanation = preview = level_scores = None
+    base = explanation = classifier = test = preview = level_scores = None
 
     def __init__(self, problem: InverseProblem) -> None:
         super().__init__()

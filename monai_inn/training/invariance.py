@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.independence import hsic
+from monai_inn.inferers.card_warnings import UNLIKELY
+from monai_inn.metrics.independence import hsic, independence_test
 from monai_inn.networks import Encoder, PosteriorNetwork
 from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
@@ -18,7 +19,7 @@ from monai_inn.training.engine import Stage
 from monai_inn.training.pool import SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
-__all__ = ["gated_encoder", "invariance_stage", "site_of"]
+__all__ = ["gated_encoder", "invariance_stage", "site_of", "sites_p_value"]
 
 USUAL = 2000.0
 _LEAST_ROWS, _LEAST_HELD_OUT = 100, 10  # of a site
@@ -27,6 +28,7 @@ _BATCH = 512  # the kernels' matrices have its square
 _HELD_OUT_ROWS = 1024
 _FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 _WARM_UP = 1 / 3  # of the steps, in which the weight grows from 0
+_TESTED_ROWS, _PERMUTATIONS = 600, 199
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features, parameters, sites, and for each row the weight so far."""
@@ -69,6 +71,21 @@ def site_of(problem: InverseProblem, theta: Tensor, over: str) -> Tensor:
     return theta[:, column].long().clamp_max(len(problem.parameters[column].categories) - 1)
 
 
+def sites_p_value(encoder: GatedEncoder, features: Tensor, latent: Tensor, site: Tensor, seed: int) -> float:
+    """Return the p-value of targets and features being independent of the site, of up to 600 rows.
+
+    Args:
+        encoder: gives features their standard deviations.
+        features: shape ``(N, F)``.
+        latent: targets in the flow's space, shape ``(N, D)``.
+        site: classes, shape ``(N,)``.
+        seed: seed of the permutations.
+    """
+    some = slice(_TESTED_ROWS)
+    seen = torch.cat([latent[some].to(features), encoder.whitening(features[some]).nan_to_num()], 1)
+    return independence_test(seen, site[some], permutations=_PERMUTATIONS, seed=seed).p_value
+
+
 def invariance_stage(
     net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
 ) -> Stage:
@@ -79,6 +96,8 @@ def invariance_stage(
     loss is the mean over the sites of ``−log q(targets | h)`` in nats, plus the weight times the
     Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``. Near 0 it sees a dependence too late, so
     that open gates have a small cost. Nuisances, the site among them, learn from ``h`` and do not shape it.
+
+    Sites that cannot be told apart say nothing of what is invariant: weight and cost are then 0.
 
     Raises:
         ValueError: if the parameter is none whose classes are sites, or a site has too few simulations.
@@ -91,11 +110,12 @@ def invariance_stage(
     size = min(recipe.batch_size, _BATCH)
     least = {pool: _LEAST_ROWS, held_out: _LEAST_HELD_OUT}
     rows = {source: _equal_shares(source, encoder.over, n) for source, n in least.items()}
+    full_weight, cost = encoder.weight, _COST
 
     def draw(source: SimulationPool, size: int, purpose: str, step: int, share: float) -> Rows:
         batch = source.batch(size, seed, purpose, step, rows[source])
         site = site_of(problem, problem.space.inverse(batch.latent), encoder.over)
-        weight = torch.full_like(batch.latent[:, 0], share * encoder.weight)
+        weight = torch.full_like(batch.latent[:, 0], share * full_weight)
         return batch.features, batch.latent, site, weight
 
     def make(step: int) -> Rows:
@@ -110,13 +130,15 @@ def invariance_stage(
         dependence = weight.mean() * hsic(latent[0].T, condition, site)
         # The flow, but not the encoder, has the gradient of the targets twice, and the value has them once.
         every = net.flow.stack.log_prob(values, Context(seen.detach())).mean() - own.detach()
-        return dependence + _COST * encoder.gates.mean() - own - every
+        return dependence + cost * encoder.gates.mean() - own - every
 
     steps = recipe.posterior_steps
-    fixed = draw(held_out, min(_HELD_OUT_ROWS, len(held_out)), "held out", 0, 1.0)
     with torch.no_grad():
-        features, parameters, *_ = make(_FIRST_BATCH)
+        features, parameters, site, _ = make(_FIRST_BATCH)
+        if sites_p_value(encoder, features, parameters[:, :targets], site, seed) > UNLIKELY:
+            full_weight = cost = 0.0
         net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))
+    fixed = draw(held_out, min(_HELD_OUT_ROWS, len(held_out)), "held out", 0, 1.0)
     module = torch.nn.ModuleList([encoder, net.flow])
     rate = recipe.peak_rate(steps)
     return Stage("posterior", module, prefetched(make), loss, lambda: loss(fixed), steps, rate)

@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import independence_test
 from monai_inn.networks.encoders.gates import GatedEncoder
-from monai_inn.training.invariance import site_of
+from monai_inn.training.invariance import site_of, sites_p_value
 
 __all__ = ["measure_sites"]
 
@@ -41,7 +41,6 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
     features = problem.features(y[some].to(fitted.device)).float()
     condition, latent = fitted.network.condition(features), problem.space.to_latent(theta[some])[:, :targets]
     left = fitted.network.flow(condition).leading(targets).latent(latent.to(condition))
-    seen = torch.cat([latent.to(condition), encoder.whitening(features).nan_to_num()], 1)
     channels = (*problem.observation.names, *problem.observation.context)
     is_direct = len(channels) == features.shape[1]
     names = channels if is_direct else [f"feature {i + 1}" for i in range(features.shape[1])]
@@ -50,7 +49,7 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
         "weight": encoder.weight,
         "gates": {name: round(gate, 4) for name, gate in zip(names, encoder.gates.tolist(), strict=True)},
         "p_value": independence_test(left, condition, of, permutations=_PERMUTATIONS, seed=seed).p_value,
-        "sites_p_value": independence_test(seen, of, permutations=_PERMUTATIONS, seed=seed).p_value,
+        "sites_p_value": sites_p_value(encoder, features, latent, of, seed),
         "sites": {
             name: {
                 "nll": round(float(density[site == k].mean()), 4),
