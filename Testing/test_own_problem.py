@@ -21,9 +21,9 @@ SMALL = {part: {"num_blocks": 2, "hidden_channels": (16,)} for part in ("flow", 
 
 def test_code_of_the_page_runs(tmp_path, monkeypatch):
     code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
-    assert code.count("mi.fit(") == 4
+    assert code.count("mi.fit(") == 5
     brief, number = re.subn(r"minutes=[\d.]+", "recipe=BRIEF, members=2, network=SMALL", code)
-    assert number == 4
+    assert number == 5
     monkeypatch.chdir(tmp_path)
     for registry in (PROBLEMS, PARTS):
         monkeypatch.setattr(registry, "known", dict(registry.known))

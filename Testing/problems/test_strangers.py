@@ -183,7 +183,7 @@ def series(lab) -> Path:
     """
     done = python(code, lab, lab / "site")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "half_life: " in done.stdout
+    assert "Time in which half of it is gone: " in done.stdout
     assert "the model does not fit" in done.stdout
     return lab
 
