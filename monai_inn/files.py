@@ -1,4 +1,4 @@
-"""Reading files that may come from anybody: what is wrong is noticed and said in one line."""
+"""Reading files that may come from anybody: what is wrong is said in one line. Writing records."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "require_file",
+    "write_json",
 ]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -139,6 +140,17 @@ def read_json(path: str | PathLike[str]) -> Any:
         OSError: if it cannot be read.
     """
     return parse_json(require_file(path, "a JSON file").read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a record; numbers that JSON lacks are an error.
+
+    Raises:
+        ValueError: if a number is not finite.
+        OSError: if it cannot be written.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def check_record(content: Any, schema: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,6 +12,7 @@ from monai_inn.bundles.graph_files import FORMATS, LATENTS, TENSORS, recorded, r
 from monai_inn.bundles.layout import SECTION, sha256
 from monai_inn.bundles.metadata import overview
 from monai_inn.bundles.reading import describe, find, load
+from monai_inn.files import write_json
 from monai_inn.folders import check_target, new_folder
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def export_network(
         latents = shared_latents(samples, len(fitted.problem.targets), seed).squeeze(1)
         np.save(draft / LATENTS, latents.numpy())
         record = _record(folder, fitted, described, draft)
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+        write_json(draft / RECORD, record)
     progress(1.0, "done")
     return record
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from monai_inn.bundles import configs, layout
 from monai_inn.bundles.card import model_card
 from monai_inn.bundles.metadata import metadata
+from monai_inn.files import write_json
 from monai_inn.folders import check_target, new_folder
 from monai_inn.problems.parameters import labels, one_of_each_field
 
@@ -60,8 +61,7 @@ def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool)
     description = metadata(fitted, name, layout.sha256(weights), weights.stat().st_size)
     files = {"metadata": description, **configs.of(fitted)}
     for stem, content in files.items():
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / layout.CONFIGS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+        write_json(folder / layout.CONFIGS / f"{stem}.json", content)
     (folder / layout.README).write_text(model_card(fitted, description), encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -48,9 +49,7 @@ class Table(NamedTuple):
         Raises:
             ValueError: if a column is missing or a cell is not a finite number; the message says which.
         """
-        missing = [name for name in columns if name not in self.header]
-        if missing:
-            raise ValueError(f"{self.path} has no column {missing[0]!r}; it has {', '.join(self.header)}.")
+        self._require(columns)
         picked = [self.header.index(name) for name in columns or self.header]
         values = np.empty((len(self.rows), len(picked)))
         for i, row in enumerate(self.rows):
@@ -65,6 +64,20 @@ class Table(NamedTuple):
                         "number. Every cell below the header line must be a finite number."
                     )
         return values
+
+    def records(self, *columns: str) -> list[dict[str, str]]:
+        """Return each row as text by its column, all columns of it.
+
+        Raises:
+            ValueError: if one of the named columns is missing; the message says which.
+        """
+        self._require(columns)
+        return [dict(zip(self.header, row, strict=True)) for row in self.rows]
+
+    def _require(self, columns: Iterable[str]) -> None:
+        missing = [name for name in columns if name not in self.header]
+        if missing:
+            raise ValueError(f"{self.path} has no column {missing[0]!r}; it has {', '.join(self.header)}.")
 
 
 def read_table(path: str | PathLike[str]) -> Table:

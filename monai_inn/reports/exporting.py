@@ -6,7 +6,6 @@ import csv
 import datetime
 import gzip
 import io
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn import __version__
-from monai_inn.files import cell_text
+from monai_inn.files import cell_text, write_json
 from monai_inn.folders import new_folder
 from monai_inn.reports.schemas import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
@@ -97,8 +96,7 @@ def export_result(
             },
             "files": files,
         }
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / EXPORT).write_text(text + "\n", encoding="utf-8")
+        write_json(draft / EXPORT, report)
     return report
 
 
@@ -142,7 +140,7 @@ def _write_nifti(draft: Path, result: StoredResult) -> list[Entry]:
     for entry in kept:
         shutil.copyfile(result.files[entry["map"], entry["parameter"]], target / Path(entry["file"]).name)
     record = result.record | {"files": kept, "pictures": []}
-    (target / RESULT).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(target / RESULT, record)
     return [*({**entry, "file": f"nifti/{Path(entry['file']).name}"} for entry in kept),
             {"file": f"nifti/{RESULT}", "map": "record"}]  # fmt: skip
 

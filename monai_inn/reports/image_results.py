@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.bundles.layout import sha256
+from monai_inn.files import write_json
 from monai_inn.inferers import FittedPosterior
 from monai_inn.reports.image_files import write_channels
 from monai_inn.reports.records import provenance
@@ -122,8 +122,7 @@ def write_image_result(
         "files": files,
         "pictures": [],
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / RESULT, record)
     return record
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -12,6 +11,7 @@ from typing import Any
 from monai.data.meta_tensor import MetaTensor
 
 from monai_inn.bundles.reading import load_shared
+from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.summaries import stored_levels
@@ -20,7 +20,7 @@ from monai_inn.reports.curve_files import CurveFiles
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
 
-__all__ = ["RESULT", "infer_image", "trust_image", "write_json"]
+__all__ = ["RESULT", "infer_image", "trust_image"]
 
 
 def infer_image(
@@ -162,8 +162,3 @@ def trust_image(
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)
     return result
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a record; numbers that JSON lacks are an error."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

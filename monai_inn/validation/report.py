@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import beta
 from torch import Tensor
 
-from monai_inn.files import check_record
+from monai_inn.files import check_record, write_json
 from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
 from monai_inn.problems import labels
@@ -185,8 +185,7 @@ def write_report(
     report["title"] = title
     check_report(report)
     with new_folder(path, REPORT, "a report", (PRINTED,)) as draft:
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / REPORT).write_text(text + "\n", encoding="utf-8")
+        write_json(draft / REPORT, report)
         (draft / PAGE).write_text(report_page(report, cases, figures), encoding="utf-8")
         if is_printed:
             print_page(draft / PAGE, draft / PRINTED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_image
 from monai_inn.bundles.reading import load
+from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.inferers.verdicts import Explained
 from monai_inn.metrics import class_shares, classification_figures
@@ -103,8 +103,7 @@ def classify(
             "files": files,
         }
         _write_table(draft / _TABLE, entries, problem.classes)
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / RECORD).write_text(text + "\n", encoding="utf-8")
+        write_json(draft / RECORD, record)
     return record
 
 
@@ -172,11 +171,7 @@ def answers(
 
 
 def _truth(path: str | PathLike[str], names: Sequence[str], classes: Sequence[str]) -> Tensor:
-    table = read_table(path)
-    missing = [name for name in ("file", "class") if name not in table.header]
-    if missing:
-        raise ValueError(f"{path}: no column {' and '.join(missing)}; it has {', '.join(table.header)}.")
-    entries = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    entries = read_table(path).records("file", "class")
     known = {Path(entry["file"]).name: entry["class"] for entry in entries}
     without = [name for name in names if Path(name).name not in known]
     if without:

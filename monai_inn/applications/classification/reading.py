@@ -171,13 +171,7 @@ def _of_folder(path: Path, labels: str | PathLike[str] | None, size: tuple[int, 
         folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
         rows = [(file, one.name, "") for one in folders for file in sorted(one.iterdir()) if file.is_file()]
     else:
-        table = read_table(labels)
-        missing = [name for name in ("file", "class") if name not in table.header]
-        if missing:
-            raise ValueError(
-                f"{labels}: no column {' and '.join(missing)}; it has {', '.join(table.header)}."
-            )
-        entries = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+        entries = read_table(labels).records("file", "class")
         rows = [(path / e["file"], e["class"], e.get("group", "")) for e in entries]
     if not rows:
         raise ValueError(f"{path}: holds no folder of images; give one folder a class, or --labels CSV.")

@@ -142,11 +142,8 @@ class ContrastTranslation(InverseProblem):
             raise ValueError(
                 "contrasts are translated as in patients' images; give their files: --patients CSV."
             )
-        table = read_table(options.patients)
-        if "name" not in table.header:
-            raise ValueError(f"{options.patients} has no column 'name'; it has {', '.join(table.header)}.")
+        rows = read_table(options.patients).records("name")
         home = Path(options.patients).parent
-        rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
         patients = {row.pop("name"): {n: home / file for n, file in row.items() if file} for row in rows}
         given = tuple(options.given.split(","))
         return cls.of_files(patients, given, options.target, held_out=options.held_out)

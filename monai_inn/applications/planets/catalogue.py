@@ -35,9 +35,7 @@ def read_planets(path: str | PathLike[str]) -> tuple[list[str], Tensor]:
         ValueError: if a column is missing, a cell is no number, or a mass, radius or error is not positive.
     """
     table = read_table(path)
-    if "name" not in table.header:
-        raise ValueError(f"{path} has no column 'name'; it has {', '.join(table.header)}.")
-    names = [row[table.header.index("name")] for row in table.rows]
+    names = [row["name"] for row in table.records("name")]
     values = table.numbers("mass_earth", "radius_earth")
     found = np.column_stack([values, _errors(table, "mass"), _errors(table, "radius")])
     for name, row in zip(names, found, strict=True):

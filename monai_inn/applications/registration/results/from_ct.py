@@ -27,9 +27,9 @@ from monai_inn.applications.registration.results.schema import REGISTRATION
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.applications.registration.xrays.sizes import images_by_size, left_out_of
 from monai_inn.bundles.metadata import INTENDED_USE
+from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.reports.records import made_with
-from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import FORMAT_VERSION
 
 __all__ = ["register_to_ct"]

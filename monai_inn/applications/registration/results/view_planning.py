@@ -18,10 +18,10 @@ from monai_inn.applications.registration.results.record import direction_in_word
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
 from monai_inn.bundles.reading import load
+from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.metrics.modes import find_modes
 from monai_inn.reports.records import provenance
-from monai_inn.reports.results import write_json
 from monai_inn.reports.schemas import read_record
 
 __all__ = ["VIEWS", "plan_views"]
