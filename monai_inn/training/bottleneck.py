@@ -11,13 +11,12 @@ from torch import Tensor
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.classes.density import ClassDensity
 from monai_inn.training.engine import Stage
-from monai_inn.training.pool import SimulationPool, prefetched
+from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
 __all__ = ["bottleneck_loss", "information_bottleneck"]
 
 _HELD_OUT_ROWS = 4096
-_FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 
 Build = Callable[[PosteriorNetwork, SimulationPool, SimulationPool, Recipe, int], Stage]
 
@@ -71,7 +70,7 @@ def _stage(
         return batch.features, batch.latent
 
     def draw(number: int) -> tuple[Tensor, Tensor]:
-        features, latent = make(_FIRST_BATCH - number)
+        features, latent = make(FIRST_BATCH - number)
         return latent, net.condition(features)
 
     whole = held_out.batch(_HELD_OUT_ROWS, seed, "held out", 0)

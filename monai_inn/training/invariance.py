@@ -16,19 +16,18 @@ from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.leading import log_normal
 from monai_inn.problems import InverseProblem
 from monai_inn.training.engine import Stage
-from monai_inn.training.pool import SimulationPool, prefetched
+from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
-__all__ = ["gated_encoder", "invariance_stage", "site_of", "sites_p_value"]
+__all__ = ["PERMUTATIONS", "TESTED_ROWS", "gated_encoder", "invariance_stage", "site_of", "sites_p_value"]
 
 USUAL = 2000.0
 _LEAST_ROWS, _LEAST_HELD_OUT = 100, 10  # of a site
 _COST = 0.3  # of open gates, in nats: what tells less is better not relied on
 _BATCH = 512  # the kernels' matrices have its square
 _HELD_OUT_ROWS = 1024
-_FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 _WARM_UP = 1 / 3  # of the steps, in which the weight grows from 0
-_TESTED_ROWS, _PERMUTATIONS = 600, 199
+TESTED_ROWS, PERMUTATIONS = 600, 199
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features, parameters, sites, and for each row the weight so far."""
@@ -81,9 +80,9 @@ def sites_p_value(encoder: GatedEncoder, features: Tensor, latent: Tensor, site:
         site: classes, shape ``(N,)``.
         seed: seed of the permutations.
     """
-    some = slice(_TESTED_ROWS)
+    some = slice(TESTED_ROWS)
     seen = torch.cat([latent[some].to(features), encoder.whitening(features[some]).nan_to_num()], 1)
-    return independence_test(seen, site[some], permutations=_PERMUTATIONS, seed=seed).p_value
+    return independence_test(seen, site[some], permutations=PERMUTATIONS, seed=seed).p_value
 
 
 def invariance_stage(
@@ -134,7 +133,7 @@ def invariance_stage(
 
     steps = recipe.posterior_steps
     with torch.no_grad():
-        features, parameters, site, _ = make(_FIRST_BATCH)
+        features, parameters, site, _ = make(FIRST_BATCH)
         if sites_p_value(encoder, features, parameters[:, :targets], site, seed) > UNLIKELY:
             full_weight = cost = 0.0
         net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))

@@ -16,7 +16,10 @@ from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import BLOCK
 from monai_inn.seeding import stream
 
-__all__ = ["Batch", "SimulationPool", "prefetched"]
+__all__ = ["FIRST_BATCH", "Batch", "SimulationPool", "prefetched"]
+
+FIRST_BATCH = 2**31 - 1
+"""A step that no training reaches: that of what is drawn before it."""
 
 T = TypeVar("T")
 

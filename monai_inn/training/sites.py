@@ -10,11 +10,10 @@ from torch import Tensor
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import independence_test
 from monai_inn.networks.encoders.gates import GatedEncoder
-from monai_inn.training.invariance import site_of, sites_p_value
+from monai_inn.training.invariance import PERMUTATIONS, TESTED_ROWS, site_of, sites_p_value
 
 __all__ = ["measure_sites"]
 
-_ROWS, _PERMUTATIONS = 600, 199
 _LEVEL = 0.9
 
 
@@ -37,7 +36,7 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
     site = site_of(problem, theta, encoder.over)
     density = -fitted.target_posterior(y).log_prob(theta[:, :targets])
     is_inside = fitted.is_inside(theta[:, :targets], y, _LEVEL).double()
-    some, of = slice(_ROWS), site[:_ROWS]
+    some, of = slice(TESTED_ROWS), site[:TESTED_ROWS]
     features = problem.features(y[some].to(fitted.device)).float()
     condition, latent = fitted.network.condition(features), problem.space.to_latent(theta[some])[:, :targets]
     left = fitted.network.flow(condition).leading(targets).latent(latent.to(condition))
@@ -48,7 +47,7 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
         "over": encoder.over,
         "weight": encoder.weight,
         "gates": {name: round(gate, 4) for name, gate in zip(names, encoder.gates.tolist(), strict=True)},
-        "p_value": independence_test(left, condition, of, permutations=_PERMUTATIONS, seed=seed).p_value,
+        "p_value": independence_test(left, condition, of, permutations=PERMUTATIONS, seed=seed).p_value,
         "sites_p_value": sites_p_value(encoder, features, latent, of, seed),
         "sites": {
             name: {

@@ -19,7 +19,7 @@ from monai_inn.problems import InverseProblem
 from monai_inn.training.bottleneck import Build, information_bottleneck
 from monai_inn.training.engine import Stage, single_thread
 from monai_inn.training.invariance import invariance_stage
-from monai_inn.training.pool import SimulationPool, prefetched
+from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
 __all__ = ["SMALL_DENSITY", "Plan", "known_observations", "plans_of", "usual_parts"]
@@ -30,7 +30,6 @@ _HELD_OUT_ROWS = 4096
 # was 0.14 nats lower, for three unknowns as for six, at a third more time a step.
 _UP_TO_TWO, _BEYOND = (256, 2048), (384, 4096)
 _PREVIEW_SAMPLES = 512
-_FIRST_BATCH = 2**31 - 1  # a step that no training reaches
 
 
 def posterior_stage(
@@ -52,7 +51,7 @@ def posterior_stage(
         return batch.features, batch.latent
 
     def draw(number: int) -> tuple[Tensor, Tensor]:
-        batch = pool.batch(recipe.batch_size, seed, "posterior", _FIRST_BATCH - number)
+        batch = pool.batch(recipe.batch_size, seed, "posterior", FIRST_BATCH - number)
         return batch.latent, net.condition(batch.features)
 
     with torch.no_grad():
@@ -97,9 +96,9 @@ def density_stage(
         """Mean negative log density in nats of whitened features ``(M, K, N)``."""
         return -(ensemble.stack.log_prob(columns, Context(None)).mean() + net.density.whitening.log_det)
 
-    fixed = smoothed(reference, _FIRST_BATCH)
+    fixed = smoothed(reference, FIRST_BATCH)
     with torch.no_grad():
-        ensemble.stack.initialise(make(_FIRST_BATCH), Context(None))
+        ensemble.stack.initialise(make(FIRST_BATCH), Context(None))
     return Stage(
         "density",
         net.density,

@@ -65,7 +65,7 @@ def reconstruct(
     share = (white / white.max()).view(-1, 1, 1)  # one scale for all slices
     with new_folder(out, RESULT, "a result of inference") as draft:
         found = fitted.images(y, samples=samples, interval=interval, keep=keep, seed=seed, progress=progress)
-        is_strange = (fitted.waic(y) > fitted.guard.threshold(FALSE_ALARM)).cpu()
+        is_strange = fitted.guard.is_out(fitted.waic(y), FALSE_ALARM).cpu()
         maps = {name: _as_volume(share * image.squeeze(-3)) for name, image in found.items()}
         maps["ood"] = _as_volume(is_strange.view(-1, 1, 1).float().expand(-1, *problem.size))
         acquisition = problem.acquisition(y[:, problem.observation.num_values :])

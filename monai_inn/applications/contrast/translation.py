@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_inn.applications.contrast.measures import report, strata
 from monai_inn.applications.contrast.problem import ContrastTranslation
-from monai_inn.applications.contrast.scans import WHITE, Scan
+from monai_inn.applications.contrast.scans import WHITE, Scan, read_volume
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
@@ -131,8 +131,7 @@ def translated(
     chosen = problem.is_enough(brain)
     rows = whole[chosen].flatten(1)
     maps = fitted.images(rows, **options)
-    score = fitted.waic(rows)
-    strange = (score > fitted.guard.threshold(FALSE_ALARM)).cpu()
+    strange = fitted.guard.is_out(fitted.waic(rows), FALSE_ALARM).cpu()
     maps["ood"] = strange[:, None, None].float().expand_as(brain[chosen])
     placed = {}
     for name, value in maps.items():
@@ -164,8 +163,6 @@ def _scale(problem: ContrastTranslation) -> ImageScale:
 
 
 def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor:
-    from monai_inn.applications.contrast.scans import read_volume
-
     values, _, _ = read_volume(path, spacing_mm)
     if values.shape != tuple(scan.brain.shape):
         raise ValueError(f"{path}: shape {values.shape}, expected {tuple(scan.brain.shape)}, as the images.")
