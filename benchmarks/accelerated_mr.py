@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ from monai_inn.applications.accelerated_mr.reading import low_resolution_observa
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks import ImageFlow
 from monai_inn.problems.stationary import filtered
-from monai_inn.training import Recipe
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Resources"))
+
+from train_bundles import RECIPES
 
 SIZE, BINNED = (64, 64), 2  # pixels of 3 mm
 TRAINED, TESTED, CONTRASTS = ("07", "19"), "26", ("t1", "t2", "flair")
@@ -269,16 +273,9 @@ def main() -> None:
     test = problem_of(options.data, (TESTED,), trained)
     fitted = None
     if options.fit is not None and not options.fit.exists():
-        recipe = Recipe(
-            num_simulations=2048,
-            posterior_steps=options.steps,
-            density_steps=300,
-            held_out=512,
-            guard=512,
-            measured=256,
-            batch_size=128,
-        )
-        fitted = monai_inn.fit(trained, recipe=recipe, members=2)
+        _, network, recipe = RECIPES["accelerated_mr"]
+        recipe = replace(recipe, posterior_steps=options.steps)
+        fitted = monai_inn.fit(trained, recipe=recipe, network=network)
         fitted.save(options.fit)
     elif options.fit is not None:
         fitted = monai_inn.load(options.fit)

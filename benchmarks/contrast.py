@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.contrast.scans import Scan, read_volume
 from monai_inn.applications.contrast.translation import translated
 from monai_inn.inferers import FittedPosterior
-from monai_inn.training import Recipe
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Resources"))
+
+from train_bundles import RECIPES
 
 PATIENTS = ("07", "19", "26")
 INTERVAL, SAMPLES = 0.9, 48
@@ -41,8 +46,9 @@ def problem_of(folder: Path, given: Sequence[str], target: str, held_out: str) -
 
 def trained(problem: ContrastTranslation, steps: int, seed: int = 0) -> FittedPosterior:
     """Train by steps, not by minutes, so that other work on the machine changes nothing."""
-    recipe = Recipe(6144, steps, 100, measured=40, held_out=96, guard=100, batch_size=64)
-    return monai_inn.fit(problem, recipe=recipe, seed=seed, members=2)
+    _, network, recipe = RECIPES["contrast_translation"]
+    recipe = replace(recipe, posterior_steps=steps)
+    return monai_inn.fit(problem, recipe=recipe, network=network, seed=seed)
 
 
 def measured(fitted: FittedPosterior, folder: Path, patient: str, every: int = 4) -> dict[str, Any]:
