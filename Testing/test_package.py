@@ -33,7 +33,7 @@ LAYERS = (
     {"validation"},
     {"devices"},
     {"viewer"},
-    {"arguments"},
+    {"arguments", "settings_file"},
     {"plain", "verbs"},
     {"cli"},
     {"__main__", "__init__"},

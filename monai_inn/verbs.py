@@ -273,9 +273,9 @@ def export_network(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.bundles.exporting import FORMATS, export_network
 
     with progress_of(arguments) as show:
-        options = given(arguments, "bundle", "out", "samples", "seed")
+        options = given(arguments, "bundle", "out", "seed")
         return {"out": arguments.out} | export_network(
-            **options, formats=arguments.format or FORMATS, progress=show
+            **options, samples=arguments.latents, formats=arguments.format or FORMATS, progress=show
         )
 
 
