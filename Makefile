@@ -46,7 +46,7 @@ package: .venv/.ready  ## sdist and wheel, checked → dist/
 	$(PY) -m check_wheel_contents dist/*.whl
 	$(PY) -m pip_audit --skip-editable
 
-slow: .venv/.ready  ## the trainings that take minutes
+slow: .venv/.ready  ## what `make test` leaves out: trainings of minutes, dearer cases
 	$(PY) -m pytest -q -m slow
 
 fuzz: .venv/.ready  ## attacks on readers and verbs, minutes
