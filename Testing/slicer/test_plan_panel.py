@@ -60,7 +60,8 @@ def add_line(panel, *voxels):
 
 def rows(panel):
     table = panel.ui.lineTable
-    return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
+    columns = range(table.columnCount)
+    return [[table.item(row, column).text() for column in columns] for row in range(table.rowCount)]
 
 
 def test_regions_follow_the_threshold_and_the_controls(panel):
@@ -140,7 +141,8 @@ def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released
     p = probability_below(*panel.run.quantiles("sao2"), panel.state.threshold)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(volume), p)
     np.testing.assert_array_equal(region_labels(panel.run), expected(panel))
-    lines = [n for n in slicer.util.getNodesByClass("vtkMRMLModelNode") if n.GetAttribute("INN.map") == "contour"]
+    models = slicer.util.getNodesByClass("vtkMRMLModelNode")
+    lines = [node for node in models if node.GetAttribute("INN.map") == "contour"]
     assert {"< 0.7" in line.GetName() for line in lines} == {True}
     assert ui.statusLabel.text == ""
     monkeypatch.setattr(plan_panel, "_MOST_AT_ONCE", 10**6)

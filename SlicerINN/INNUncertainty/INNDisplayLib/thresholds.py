@@ -69,7 +69,7 @@ class ThresholdStep:
         if drawn is not None and drawn.GetAttribute(_SOURCE) == self._region_key:
             self.division = None
         self._flags = run.array("ood"), run.array("valid")
-        self._matrix = matrix_of(self._like)
+        self._matrix, self._mass = matrix_of(self._like), run.interval
 
     @property
     def is_needed(self) -> bool:
@@ -95,7 +95,7 @@ class ThresholdStep:
             labels = merge_islands(
                 label_regions(event, withheld, self.division), self.division.smallest / size
             )
-            self._found = labels, region_volume(event, withheld, size, self.run.interval, unit)
+            self._found = labels, region_volume(event, withheld, size, self._mass, unit)
 
     def _withheld(self) -> np.ndarray:
         """Voxels that are not explained, or not usable."""
