@@ -7,12 +7,12 @@ import slicer.util
 from INNDisplayLib import (
     Appearance,
     Overlay,
+    ThresholdStep,
     hide_contours,
     number_of_samples,
     pictures,
     read_result,
     runs,
-    show_contours,
     store,
 )
 from slicer.i18n import tr as _
@@ -133,10 +133,12 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             return None
         overlay = Overlay(run)
         overlay.show(self.appearance(run, state))
-        if state.contours:
-            show_contours(run, run.parameter(state.parameter).name, state.threshold)
-        else:
+        if not state.contours:
             hide_contours(run)
+        else:
+            ThresholdStep(
+                run, run.parameter(state.parameter).name, state.threshold, has_contours=True
+            ).place()
         return overlay.comparison
 
     def appearance(self, run, state):
@@ -156,7 +158,12 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
 
 class INNUncertaintyWidget(
-    lib.ModulePanel, lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel
+    lib.ModulePanel,
+    lib.LoadingPanel,
+    lib.DisplayPanel,
+    lib.InspectionPanel,
+    lib.PlanPanel,
+    lib.ExportPanel,
 ):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
@@ -170,7 +177,8 @@ class INNUncertaintyWidget(
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-        for part in (lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel):
+        parts = lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.PlanPanel, lib.ExportPanel
+        for part in parts:
             part.setup_part(self)
         self.initializeParameterNode()
 
@@ -180,12 +188,14 @@ class INNUncertaintyWidget(
         self.logic.close()
         self.close_loading()
         self.close_export()
+        self.close_plan()
         self._set_state(None)
         self.removeObservers()
 
     def onSceneStartClose(self, caller, event):
         """What runs would put its result into a scene that is gone."""
         self.logic.cancel()
+        self.forget_plan()
         self._set_state(None)
         self._show_idle(_("Scene closed."))
 
@@ -275,10 +285,19 @@ class INNUncertaintyWidget(
         self._propose_bundle(state)
         self._show_bundle(state)
         run = self.logic.run(state)
-        for section in (ui.displaySection, ui.probeSection, ui.regionSection, ui.exportSection):
+        for section in (
+            ui.displaySection,
+            ui.probeSection,
+            ui.regionSection,
+            ui.planSection,
+            ui.exportSection,
+        ):
             section.enabled = run is not None
         if run is not None:
             self.show_run(run, state)
+            self.show_plan(run, state)
+            if self.is_waiting(run, state):
+                return
             try:
                 self.show_comparison(self.logic.show(state))
             except ValueError as error:  # somebody has deleted its maps

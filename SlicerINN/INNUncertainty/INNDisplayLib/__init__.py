@@ -7,7 +7,9 @@ Each file says in ``__all__`` what it offers.
 
 from .appearance import *
 from .curves import *
+from .decisions import *
 from .inspection import *
+from .lines import *
 from .marks import *
 from .measuring import *
 from .meshes import *
@@ -21,7 +23,10 @@ from .pose_spread import *
 from .pose_views import *
 from .pose_words import *
 from .posteriors import *
+from .regions import *
 from .result import *
 from .run import *
 from .sequences import *
 from .storing import *
+from .thresholds import *
+from .trajectories import *

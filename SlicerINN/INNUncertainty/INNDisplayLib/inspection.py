@@ -147,7 +147,7 @@ def read_at(
         return Reading(UNUSABLE, shown, voxel)
     state = WITHHELD if run.untrusted(voxel) else TRUSTED
     verdict = {"reason": run.reason(voxel), "says_nothing": bool(run.uninformative(shown.name, voxel))}
-    stored = run.quantiles(shown.name)
+    stored = run.layers(shown.name)
     ends = [run.array(kind, shown.name) for kind in ("interval_low", "median", "interval_high")]
     if stored is None and all(values is not None for values in ends):
         low, median, high = (float(values[voxel]) for values in ends)
@@ -157,9 +157,9 @@ def read_at(
             above = threshold, sum(value > threshold for value in samples) / len(samples)
         interval = low, median, high
         return Reading(state, shown, voxel, interval, run.interval, samples=samples, above=above, **verdict)
-    if stored is None or not np.isfinite(stored[0][voxel]).all():
+    if stored is None or not np.isfinite([layer[voxel] for layer in stored[0]]).all():
         return Reading(state, shown, voxel, **verdict)
-    quantiles, levels = stored[0][voxel].astype(float), stored[1]
+    quantiles, levels = np.array([layer[voxel] for layer in stored[0]], float), stored[1]
     mass = run.interval
     curve = density(quantiles, levels, shown.low, shown.high)
     below = None

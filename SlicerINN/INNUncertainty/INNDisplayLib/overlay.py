@@ -11,10 +11,11 @@ from .colors import color_node, graded, hatch
 from .marks import SYNTHETIC, matrix_of, place, show_legend, span
 from .measuring import Comparison, compare
 from .pictures import picture, pictures
-from .posteriors import probability_below, share_above
+from .posteriors import share_above
 from .result import Shown
 from .run import Run, runs
 from .sequences import number_of_samples, sample_arrays, show_sample
+from .thresholds import ThresholdStep
 
 __all__ = ["Overlay"]
 
@@ -136,15 +137,11 @@ class Overlay:
     def _probability(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The probability of a side of the threshold: below it from quantiles, above it from samples."""
         parameter, kind = self.run.parameter(appearance.parameter), appearance.kind
-        if kind == "probability_above":
-            if not number_of_samples(self.run, parameter.name):
-                return None
-            values = share_above(sample_arrays(self.run, parameter.name), appearance.threshold)
-        else:
-            stored = self.run.quantiles(parameter.name)
-            if stored is None:
-                return None
-            values = probability_below(*stored, appearance.threshold)
+        if kind == "probability_below":
+            return ThresholdStep(self.run, parameter.name, appearance.threshold).place()
+        if not number_of_samples(self.run, parameter.name):
+            return None
+        values = share_above(sample_arrays(self.run, parameter.name), appearance.threshold)
         volume = self.run.node(kind, parameter.name, "vtkMRMLScalarVolumeNode")
         volume.SetAttribute("INN.threshold", repr(appearance.threshold))
         like = self.run.find("median", parameter.name) or self.run.find("valid")

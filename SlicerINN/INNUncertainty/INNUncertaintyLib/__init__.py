@@ -3,6 +3,7 @@
 Each file says in ``__all__`` what it offers.
 """
 
+from .background import *
 from .bundles import *
 from .child import *
 from .display_panel import *
@@ -12,4 +13,5 @@ from .inspection_panel import *
 from .job import *
 from .module_panel import *
 from .parameters import *
+from .plan_panel import *
 from .plots import *

@@ -160,7 +160,7 @@ class DisplayPanel:
         if state.kind is Kind.OFF:
             return ""
         missing = {
-            Kind.PROBABILITY: run.quantiles(run.parameter(state.parameter).name) is None,
+            Kind.PROBABILITY: run.layers(run.parameter(state.parameter).name) is None,
             Kind.ABOVE: not number_of_samples(run, run.parameter(state.parameter).name),
         }
         if missing.get(state.kind):
