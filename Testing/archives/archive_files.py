@@ -29,7 +29,9 @@ def _image(kind: str, study: str, series: str, **attributes: object) -> Dataset:
     return image
 
 
-def write_series(folder: Path, number: int = 3, study: str | None = None, **attributes: object) -> list[Dataset]:
+def write_series(
+    folder: Path, number: int = 3, study: str | None = None, **attributes: object
+) -> list[Dataset]:
     """Write images of one series; pixel ``p`` of image ``n`` is ``n + p``, modulo 65536."""
     folder.mkdir(parents=True)
     study, series = study or generate_uid(), generate_uid()

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason='pynetdicom is missing: pip install "monai_inn[archive]"')
 pytest.importorskip("dicomweb_client", reason='dicomweb-client is missing: pip install "monai_inn[archive]"')
-import orthanc_server  # noqa: E402
-from cut_network import Network  # noqa: E402
-from fake_archive import FakeArchive  # noqa: E402
+import orthanc_server
+from cut_network import Network
+from fake_archive import FakeArchive
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ from contextlib import suppress
 class Network:
     """Passes connections on to a port of this computer; counts what it passes.
 
-    ``cut_sent`` and ``cut_answered`` are the numbers of bytes, to and from the server, at which all connections
-    break, once; ``hold_sent`` is where they stand still, and ``held`` is set. While ``is_down`` none is passed on.
+    ``cut_sent`` and ``cut_answered`` are the numbers of bytes, to and from the server, at which all
+    connections break, once; ``hold_sent`` is where they stand still, and ``held`` is set. While ``is_down``
+    none is passed on.
     """
 
     def __init__(self, port: int) -> None:

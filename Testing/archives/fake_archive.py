@@ -11,10 +11,14 @@ from io import BytesIO
 from urllib.parse import parse_qsl, urlsplit
 
 import pydicom
+from archive_files import MAP, MR, SEGMENTATION
 from pydicom.dataset import Dataset
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind as Find,
+)
+from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet as Get,
 )
 
@@ -45,17 +49,19 @@ class FakeArchive:
         threading.Thread(target=self.web.serve_forever, daemon=True).start()
         self.entity = AE(TITLE)
         self.entity.require_called_aet = True
-        for context in AllStoragePresentationContexts:
-            self.entity.add_supported_context(
-                context.abstract_syntax, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True
-            )
+        for kind in (MR, MAP, SEGMENTATION):
+            self.entity.add_supported_context(kind, ExplicitVRLittleEndian, scu_role=True, scp_role=True)
         self.entity.add_supported_context(Find)
         self.entity.add_supported_context(Get)
         self.serve_dimse()
 
     def serve_dimse(self, **options) -> None:
         """Listen for associations at a free port."""
-        handlers = [(evt.EVT_C_STORE, self._on_store), (evt.EVT_C_FIND, self._on_find), (evt.EVT_C_GET, self._on_get)]
+        handlers = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_C_FIND, self._on_find),
+            (evt.EVT_C_GET, self._on_get),
+        ]
         self.dimse = self.entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, **options)
 
     def close(self) -> None:
@@ -64,7 +70,11 @@ class FakeArchive:
         self.dimse.shutdown()
 
     def images(self) -> list[Dataset]:
-        return [pydicom.dcmread(BytesIO(content)) for uid, content in self.files.items() if uid not in self.forgets]
+        return [
+            pydicom.dcmread(BytesIO(content))
+            for uid, content in self.files.items()
+            if uid not in self.forgets
+        ]
 
     def take(self, content: bytes) -> tuple[Dataset, int]:
         """Keep a file, unless its class is refused; its header and the status."""
@@ -92,7 +102,9 @@ class FakeArchive:
 
     def _on_find(self, event):
         question = event.identifier
-        keys = {e.keyword: str(e.value or "") for e in question if e.keyword not in ("QueryRetrieveLevel", "")}
+        keys = {
+            e.keyword: str(e.value or "") for e in question if e.keyword not in ("QueryRetrieveLevel", "")
+        }
         for row in self.find(question.QueryRetrieveLevel, keys):
             yield 0xFF00, row
         yield 0x0000, None
@@ -143,12 +155,17 @@ class _Handler(BaseHTTPRequestHandler):
         if "instances" in within:
             boundary = b"simple-boundary"
             content = self.archive.files[within["instances"]]
-            body = b"--%s\r\nContent-Type: application/dicom\r\n\r\n%s\r\n--%s--" % (boundary, content, boundary)
+            body = b"--%s\r\nContent-Type: application/dicom\r\n\r\n%s\r\n--%s--" % (
+                boundary,
+                content,
+                boundary,
+            )
             self._reply(200, body, Content_Type='multipart/related; boundary="simple-boundary"')
             return
         level = {"studies": "STUDY", "series": "SERIES", "instances": "IMAGE"}[parts.path.rpartition("/")[2]]
         first = int(dict(parse_qsl(parts.query)).get("offset", 0))
-        keys |= {"Modality": keys.get("Modality", ""), "SeriesDescription": "", "StudyInstanceUID": keys.get("StudyInstanceUID", ""), "PatientID": keys.get("PatientID", "")}
+        shown = ("Modality", "SeriesDescription", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+        keys = dict.fromkeys(shown, "") | keys
         rows = [row.to_json_dict() for row in self.archive.find(level, keys)[first:]]
         self._reply(200, json.dumps(rows).encode(), Content_Type="application/dicom+json")
 

@@ -73,18 +73,20 @@ class DimseArchive:
             if failures:
                 raise failures[0]
 
+    def _kinds(self, question: Any) -> list[str]:
+        """SOP classes of the images of a series."""
+        keys = {key: str(question[key].value) for key in ("StudyInstanceUID", "SeriesInstanceUID")}
+        rows = self.find("IMAGE", **keys, SOPInstanceUID="", SOPClassUID="")
+        kinds = sorted({str(row.SOPClassUID) for row in rows if row.get("SOPClassUID")})
+        if not kinds:
+            raise ArchiveError(f"{self.address.name}: does not say what kind its images are; use DICOMweb.")
+        return kinds
+
     def _get(self, question: Any, received: Callable[[Any], int]) -> None:
         from pynetdicom import build_context, build_role, evt
         from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Model
 
-        rows = self.find(
-            "IMAGE",
-            StudyInstanceUID=question.StudyInstanceUID,
-            SeriesInstanceUID=question.SeriesInstanceUID,
-            SOPInstanceUID="",
-            SOPClassUID="",
-        )
-        kinds = sorted({str(row.SOPClassUID) for row in rows if row.get("SOPClassUID")})
+        kinds = self._kinds(question)
         contexts = [build_context(Model)] + [
             build_context(kind, syntax) for kind in kinds for syntax in _SYNTAXES
         ]
@@ -97,14 +99,14 @@ class DimseArchive:
                 pass
 
     def _move(self, question: Any, received: Callable[[Any], int]) -> None:
-        from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
+        from pynetdicom import AE, build_context, evt
         from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as Model
 
         address = self.address
         receiver = AE(address.our_title)
         receiver.require_calling_aet = [address.title]
-        for context in AllStoragePresentationContexts:
-            receiver.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        for kind in self._kinds(question):
+            receiver.add_supported_context(kind, _SYNTAXES)
         try:
             server = receiver.start_server(
                 ("", address.listen), block=False, evt_handlers=[(evt.EVT_C_STORE, received)]
@@ -211,7 +213,7 @@ class DimseArchive:
             )
         except OSError as error:
             return self._lost(f"cannot be reached ({error.strerror or error})")
-        return self._lost("answers, but not as a DICOM archive")
+        return self._lost("does not answer as a DICOM archive")
 
     def _lost(self, what: str = "the connection was lost") -> LostError:
         return LostError(
