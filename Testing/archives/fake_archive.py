@@ -23,6 +23,7 @@ from pynetdicom.sop_class import (
 )
 
 TITLE = "ARCHIVE"
+SHOWN = ("Modality", "StudyDate", "SeriesDescription", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
 OWN = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 
 
@@ -63,6 +64,13 @@ class FakeArchive:
             (evt.EVT_C_GET, self._on_get),
         ]
         self.dimse = self.entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, **options)
+
+    def without(self, *services: str) -> None:
+        """Serve as before, without some services or kinds of objects."""
+        self.dimse.shutdown()
+        for service in services:
+            self.entity.remove_supported_context(service)
+        self.serve_dimse()
 
     def close(self) -> None:
         self.web.shutdown()
@@ -164,7 +172,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         level = {"studies": "STUDY", "series": "SERIES", "instances": "IMAGE"}[parts.path.rpartition("/")[2]]
         first = int(dict(parse_qsl(parts.query)).get("offset", 0))
-        shown = ("Modality", "SeriesDescription", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+        shown = (
+            "Modality",
+            "StudyDate",
+            "SeriesDescription",
+            "SeriesInstanceUID",
+            "StudyInstanceUID",
+            "PatientID",
+        )
         keys = dict.fromkeys(shown, "") | keys
         rows = [row.to_json_dict() for row in self.archive.find(level, keys)[first:]]
         self._reply(200, json.dumps(rows).encode(), Content_Type="application/dicom+json")

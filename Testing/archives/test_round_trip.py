@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from io import BytesIO
@@ -125,3 +126,21 @@ def test_killed_while_it_sends(archive, source, tmp_path):
     assert store_objects(tmp_path / "result", archive.address)["sent"] == 2
     assert events(tmp_path / "result") == ["stored"] * 3
     assert all(archive.times()[uid] == 1 for uid in uids(made))
+
+
+def test_an_archive_that_calls_back(orthanc, monkeypatch, tmp_path):
+    """C-MOVE: the archive opens a connection of its own to the port that we listen at."""
+    made = write_series(tmp_path / "scanner")
+    address = f"dimse://ARCHIVE@127.0.0.1:{orthanc.dicom}"
+    store_objects(tmp_path / "scanner", address)
+    there = f"{address}?listen={orthanc.move}"
+    record = fetch_series(there, tmp_path / "fetched", study=made[0].StudyInstanceUID)
+    assert record["archive"] == address
+    for image in made:
+        assert pydicom.dcmread(tmp_path / "fetched" / f"{image.SOPInstanceUID}.dcm") == image
+    monkeypatch.setattr("monai_inn.archives.errors.pause", lambda seconds: None)
+    with pytest.raises(RuntimeError, match="answers C-MOVE with status"):
+        fetch_series(f"{there}&aet=NOBODY", tmp_path / "again", study=made[0].StudyInstanceUID)
+    with socket.create_server(("", 0)) as taken, pytest.raises(RuntimeError, match="cannot be listened at"):
+        port = taken.getsockname()[1]
+        fetch_series(f"{address}?listen={port}", tmp_path / "again", study=made[0].StudyInstanceUID)

@@ -59,11 +59,12 @@ def parse_address(text: str) -> Address:
     Raises:
         ValueError: if it has none of these forms, or names a password.
     """
+    wrong = f"{text.partition('?')[0]!r} is not the address of an archive; write {_FORMS}."
     try:
         parts = urlsplit(text)
         port = parts.port or 0
     except ValueError:
-        raise ValueError(f"{text!r} is not the address of an archive; write {_FORMS}.") from None
+        raise ValueError(wrong) from None
     if parts.password is not None or (parts.scheme in ("http", "https") and parts.username is not None):
         raise ValueError(
             "the address of the archive holds a user or a password, which others can read in the list of "
@@ -73,7 +74,7 @@ def parse_address(text: str) -> Address:
         return Address(text.rstrip("/"), True, parts.scheme == "https", parts.hostname)
     if parts.scheme in ("dimse", "dimses") and parts.hostname and port and parts.path in ("", "/"):
         return _dimse(text, parts, port)
-    raise ValueError(f"{text!r} is not the address of an archive; write {_FORMS}.")
+    raise ValueError(wrong)
 
 
 def _dimse(text: str, parts: SplitResult, port: int) -> Address:

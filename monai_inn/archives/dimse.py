@@ -16,11 +16,14 @@ from monai_inn.reading.pictures import load_dicom
 
 __all__ = ["DimseArchive"]
 
+# Study Root Query/Retrieve (PS3.4 C.6.2)
+_FIND, _MOVE, _GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
 _TIMEOUT_S = 20.0
 _ANSWER_S = 120.0  # archives think before they acknowledge
 _PENDING, _SUCCESS, _FULL = (0xFF00, 0xFF01), 0x0000, 0xA700
 _OUR_TITLE_UNKNOWN, _ITS_TITLE_WRONG, _TRANSIENT = 3, 7, 2
 _MOST_CONTEXTS = 128
+_BATCH = 100  # images of a question, whose list of UIDs may not be longer than 64 KiB
 
 
 class DimseArchive:
@@ -44,12 +47,9 @@ class DimseArchive:
     def find(self, level: str, **keys: str) -> list[Any]:
         """Return what matches, see ``connecting.Archive.find``."""
         from pynetdicom import build_context
-        from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Model
 
-        with self._associated("C-FIND", [build_context(Model)]) as association:
-            answers = association.send_c_find(_identifier(level, keys), Model)
-            rows = [row for status, row in self._heard(answers, "C-FIND") if row is not None]
-        return rows
+        with self._associated("C-FIND", [build_context(_FIND)]) as association:
+            return self._hear(association.send_c_find(_identifier(level, keys), _FIND), "C-FIND")
 
     def retrieve(
         self, study: str, series: str, missing: Collection[str], save: Callable[[str, bytes], None]
@@ -65,62 +65,56 @@ class DimseArchive:
                 return _FULL
             return _SUCCESS
 
-        wanted = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": list(missing)}
-        question = _identifier("IMAGE", wanted)
+        where = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+        kinds, fetch = self._kinds(where), self._move if self.address.listen else self._get
         try:
-            (self._move if self.address.listen else self._get)(question, received)
+            for first in range(0, len(missing), _BATCH):
+                uids = list(missing)[first : first + _BATCH]
+                fetch(_identifier("IMAGE", where | {"SOPInstanceUID": uids}), kinds, received)
         finally:
             if failures:
                 raise failures[0]
 
-    def _kinds(self, question: Any) -> list[str]:
+    def _kinds(self, where: dict[str, str]) -> list[str]:
         """SOP classes of the images of a series."""
-        keys = {key: str(question[key].value) for key in ("StudyInstanceUID", "SeriesInstanceUID")}
-        rows = self.find("IMAGE", **keys, SOPInstanceUID="", SOPClassUID="")
+        rows = self.find("IMAGE", **where, SOPInstanceUID="", SOPClassUID="")
         kinds = sorted({str(row.SOPClassUID) for row in rows if row.get("SOPClassUID")})
         if not kinds:
             raise ArchiveError(f"{self.address.name}: does not say what kind its images are; use DICOMweb.")
         return kinds
 
-    def _get(self, question: Any, received: Callable[[Any], int]) -> None:
+    def _get(self, question: Any, kinds: list[str], received: Callable[[Any], int]) -> None:
         from pynetdicom import build_context, build_role, evt
-        from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Model
 
-        kinds = self._kinds(question)
-        contexts = [build_context(Model)] + [
-            build_context(kind, syntax) for kind in kinds for syntax in _SYNTAXES
-        ]
+        contexts = [build_context(_GET)]
+        contexts += [build_context(kind, syntax) for kind in kinds for syntax in _SYNTAXES]
         roles = [build_role(kind, scp_role=True) for kind in kinds]
         handlers = [(evt.EVT_C_STORE, received)]
         with self._associated("C-GET", contexts[:_MOST_CONTEXTS], roles, handlers) as association:
-            if not any(context.abstract_syntax == Model for context in association.accepted_contexts):
+            if not any(context.abstract_syntax == _GET for context in association.accepted_contexts):
                 raise self._not_offered("C-GET")
-            for _ in self._heard(association.send_c_get(question, Model), "C-GET"):
-                pass
+            self._hear(association.send_c_get(question, _GET), "C-GET")
 
-    def _move(self, question: Any, received: Callable[[Any], int]) -> None:
+    def _move(self, question: Any, kinds: list[str], received: Callable[[Any], int]) -> None:
         from pynetdicom import AE, build_context, evt
-        from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as Model
 
         address = self.address
         receiver = AE(address.our_title)
         receiver.require_calling_aet = [address.title]
-        for kind in self._kinds(question):
+        for kind in kinds:
             receiver.add_supported_context(kind, _SYNTAXES)
+        handlers = [(evt.EVT_C_STORE, received)]
         try:
-            server = receiver.start_server(
-                ("", address.listen), block=False, evt_handlers=[(evt.EVT_C_STORE, received)]
-            )
+            server = receiver.start_server(("", address.listen), block=False, evt_handlers=handlers)
         except OSError as error:
             raise ArchiveError(
                 f"port {address.listen}: cannot be listened at ({error.strerror}); give another ?listen=PORT."
             ) from error
         try:
-            with self._associated("C-MOVE", [build_context(Model)]) as association:
-                for _ in self._heard(association.send_c_move(question, address.our_title, Model), "C-MOVE"):
-                    pass
+            with self._associated("C-MOVE", [build_context(_MOVE)]) as association:
+                self._hear(association.send_c_move(question, address.our_title, _MOVE), "C-MOVE")
         finally:
-            server.shutdown()
+            server.shutdown()  # type: ignore[union-attr]
 
     def store(self, instances: Sequence[Instance]) -> Iterator[tuple[Instance, str]]:
         """Send objects one by one; each comes with the reason if it is refused, else with an empty text."""
@@ -141,8 +135,7 @@ class DimseArchive:
                     continue
                 if "Status" not in answer:
                     raise self._lost()
-                is_kept = answer.Status == _SUCCESS or 0xB000 <= answer.Status <= 0xBFFF
-                yield instance, "" if is_kept else reason_of(answer.Status)
+                yield instance, "" if _is_done(answer.Status) else reason_of(answer.Status)
 
     @contextmanager
     def _associated(
@@ -168,20 +161,22 @@ class DimseArchive:
         if association.is_established:
             association.release()
 
-    def _heard(self, answers: Any, service: str) -> Iterator[tuple[int, Any]]:
-        """Pass on the answers to a question, or say why there are none."""
+    def _hear(self, answers: Any, service: str) -> list[Any]:
+        """Return the datasets of the answers to a question, or say why there are none."""
+        rows = []
         for status, row in answers:
             code = status.get("Status")
             if code is None:
                 raise self._lost()
             if code in _PENDING:
-                yield code, row
-            elif code != _SUCCESS and not 0xB000 <= code <= 0xBFFF:
+                rows.append(row)
+            elif not _is_done(code):
                 comment = str(status.get("ErrorComment") or "no comment")
                 raise LostError(
                     f"{self.address.name}: answers {service} with status 0x{code:04X} ({comment}); ask who "
                     "runs it."
                 )
+        return rows
 
     def _not_offered(self, service: str) -> ArchiveError:
         move = ", enter it with this computer and a port and add ?listen=PORT to the address, for C-MOVE"
@@ -227,6 +222,11 @@ _SYNTAXES = (
     "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.5",
 )  # fmt: skip
+
+
+def _is_done(status: int) -> bool:
+    """Whether a status is that of success, or of success with a warning."""
+    return status == _SUCCESS or 0xB000 <= status <= 0xBFFF
 
 
 def _identifier(level: str, keys: Any) -> Any:

@@ -60,8 +60,8 @@ def fetch_series(
         ArchiveError: if the archive cannot be reached, or does not hold exactly one such series.
         OSError: if the folder cannot be written.
     """
-    above = {"StudyInstanceUID": study, "PatientID": patient, "AccessionNumber": accession, "StudyDate": date}
-    above = {key: value for key, value in above.items() if value}
+    keys = {"StudyInstanceUID": study, "PatientID": patient, "AccessionNumber": accession, "StudyDate": date}
+    above = {key: value for key, value in keys.items() if value}
     if not above and not series:
         raise ValueError(
             "say which series: give --series UID, --study UID, --patient, --accession or --date."

@@ -42,7 +42,8 @@ class WebArchive:
         self.address, session = address, requests.Session()
         session.max_redirects = 0  # one would turn a POST into a GET
         session.auth = _credentials()
-        session.verify = certificates() or True
+        if own := certificates():  # with each request, for what the environment names goes before the session
+            session.request = partial(session.request, verify=own)  # type: ignore[method-assign]
         has_password = session.auth is not None or requests.utils.get_netrc_auth(address.name) is not None
         if has_password and not (address.is_encrypted or address.is_local):
             raise ValueError(f"{address.name}: would send the password unencrypted; use https://.")
@@ -63,7 +64,7 @@ class WebArchive:
         filters = {key: value for key, value in keys.items() if value and key not in above}
         search = partial(
             getattr(self._client, method),
-            **{argument: keys.get(key) for key, argument in above.items()},
+            **{argument: keys.get(key) or None for key, argument in above.items()},
             search_filters=filters,
             fields=[key for key, value in keys.items() if not value] or None,
             limit=_PAGE,
@@ -120,7 +121,7 @@ class WebArchive:
                 f"certificate of its authority in {CERTIFICATES}."
             ) from error
         except requests.TooManyRedirects as error:
-            where = str(error.response.headers.get("Location", "")).partition("?")[0]
+            where = str(error.response.headers["Location"]).partition("?")[0]  # type: ignore[union-attr]
             raise ArchiveError(
                 f"{name}: redirects to {where!r}; give the address it redirects to."
             ) from error
