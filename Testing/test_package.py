@@ -20,6 +20,7 @@ ROOT = Path(monai_inn.__file__).parent
 LAYERS = (
     {"drafts", "files", "lazy", "registry", "seeding"},
     {"folders", "reading"},
+    {"archives"},
     {"cohorts"},
     {"physics"},
     {"problems"},

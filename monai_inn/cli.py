@@ -314,6 +314,23 @@ def _parser(
         "--source", metavar="DICOM_DIR", help="series that the image came from, for --format dicom"
     )
 
+    text = "fetch a series from a hospital's archive into a folder, by DICOMweb or DIMSE"
+    sub = verb("fetch", verbs.fetch, text, plain.fetched, is_random=False)
+    _add_archive(sub)
+    sub.add_argument("-o", "--out", required=True, metavar="SERIES", help="folder to write")
+    sub.add_argument("--series", metavar="UID", help="its Series Instance UID, or narrow it down by:")
+    sub.add_argument("--study", metavar="UID", help="Study Instance UID")
+    sub.add_argument("--patient", metavar="ID", help="Patient ID")
+    sub.add_argument("--accession", metavar="NUMBER", help="Accession Number")
+    sub.add_argument("--date", metavar="DATE", help="of the study, YYYYMMDD, or a range YYYYMMDD-YYYYMMDD")
+    sub.add_argument("--modality", metavar="CODE", help="such as MR")
+    sub.add_argument("--description", metavar="TEXT", help="of the series; * stands for any text")
+
+    text = "store the DICOM objects of a result in a hospital's archive, each exactly once"
+    sub = verb("store", verbs.store, text, plain.stored, is_random=False)
+    sub.add_argument("folder", metavar="FOLDER", help="folder that `export --format dicom` wrote")
+    _add_archive(sub)
+
     sub = verb(
         "export-network",
         verbs.export_network,
@@ -354,6 +371,14 @@ def _add_problem(sub: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     if given:  # what follows an option may be its value
         name = min(given, key=lambda entry: entry[0])[1]
         find(name).add_options(sub.add_argument_group(f"options of {name}"))
+
+
+def _add_archive(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "address", metavar="ARCHIVE",
+        help="https://HOST/PATH of its DICOMweb service, or dimse://TITLE@HOST:PORT; user and password come "
+        "from the environment or a netrc file, see docs/archive.md",
+    )  # fmt: skip
 
 
 def _add_image(sub: argparse.ArgumentParser) -> None:

@@ -32,11 +32,13 @@ __all__ = [
     "design_bands",
     "export",
     "export_network",
+    "fetch",
     "fit",
     "infer",
     "ood",
     "problems",
     "simulate",
+    "store",
     "validate",
     "view",
 ]
@@ -266,6 +268,22 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | export_result(
         arguments.folder, arguments.out, formats=formats, source=arguments.source
     )
+
+
+def fetch(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fetch a series of an archive."""
+    from monai_inn.archives.fetching import fetch_series
+
+    with progress_of(arguments) as show:
+        return {"out": arguments.out} | fetch_series(**given(arguments), progress=show)
+
+
+def store(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Store the DICOM objects of a result in an archive."""
+    from monai_inn.archives.storing import store_objects
+
+    with progress_of(arguments) as show, continuable("run the same command again; nothing is sent twice."):
+        return store_objects(**given(arguments), progress=show)
 
 
 def export_network(arguments: argparse.Namespace) -> dict[str, Any]:
