@@ -36,7 +36,7 @@ LAYERS = (
     {"arguments"},
     {"plain", "verbs"},
     {"cli"},
-    {"__main__", "__init__"},
+    {"__main__", "__init__", "worker"},
 )
 # No other room imports them: what they offer is looked up by name.
 APART = {"applications", "testproblems"}

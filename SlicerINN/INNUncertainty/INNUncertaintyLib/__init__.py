@@ -13,3 +13,4 @@ from .job import *
 from .module_panel import *
 from .parameters import *
 from .plots import *
+from .worker import *
