@@ -37,7 +37,7 @@ LAYERS = (
     {"arguments", "settings_file"},
     {"plain", "verbs"},
     {"cli"},
-    {"__main__", "__init__"},
+    {"__main__", "__init__", "worker"},
 )
 # No other room imports them: what they offer is looked up by name.
 APART = {"applications", "testproblems"}

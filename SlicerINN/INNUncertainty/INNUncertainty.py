@@ -50,7 +50,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """Start to list the shipped bundles and those in folders; ``poll`` fills ``bundles``."""
         if self._listing is not None:
             self._listing.cancel()
-        self._listing = lib.Child(lib.python_path(), ["bundles", *folders])
+        self._listing = lib.WORKER.run(["bundles", *folders])
 
     def bundle(self, path):
         """The bundle of a path or name; ``None`` if it is not listed."""
@@ -112,6 +112,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if self._listing is not None:
             self._listing.cancel()
         self._listing = None
+        lib.WORKER.close()
 
     def run(self, state):
         """The run that the panel shows: the selected one, or the latest."""

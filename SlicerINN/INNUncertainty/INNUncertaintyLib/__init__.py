@@ -15,3 +15,4 @@ from .module_panel import *
 from .parameters import *
 from .plan_panel import *
 from .plots import *
+from .worker import *

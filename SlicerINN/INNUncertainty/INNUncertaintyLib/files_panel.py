@@ -10,9 +10,9 @@ import slicer.util
 from INNDisplayLib import save_result
 from slicer.i18n import tr as _
 
-from .child import Child, python_path
 from .display_panel import verdict
 from .inference import make_savable
+from .worker import WORKER
 
 __all__ = ["ExportPanel", "LoadingPanel"]
 
@@ -40,7 +40,7 @@ class Errand:
 
     def start(self, arguments):
         """Start the child."""
-        self.child = Child(python_path(), arguments)
+        self.child = WORKER.run(arguments)
         self._timer.start()
 
     def _poll(self):
