@@ -1,19 +1,23 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
-from pathlib import Path
-
 import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
 from INNDisplayLib import (
     Appearance,
     Overlay,
     ThresholdStep,
+    clear_views,
+    frame_of,
     hide_contours,
+    is_at_its_frame,
+    mark_frame,
     number_of_samples,
     pictures,
-    read_result,
     runs,
-    store,
+)
+from INNUncertaintyLib import (  # noqa: F401 -- Slicer looks for classes of these names here
+    INNUncertaintyFileDialog,
+    INNUncertaintyFileReader,
 )
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
@@ -41,6 +45,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         self.bundles = []
         self.inference = None
         self._listing = None
+        self._frame = None  # which frame of a video is inferred
 
     def getParameterNode(self):
         """State of the panel in this scene."""
@@ -77,7 +82,17 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if misfit:
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle
-        same = [run for run in runs(slicer.mrmlScene) if (run.image, run.bundle_path) == (state.image, path)]
+        self._frame = None
+        if lib.is_video(state.image):
+            self.inference = lib.VideoInference(state)
+            return
+        self._frame = frame_of(state.image)
+        same = [
+            run
+            for run in runs(slicer.mrmlScene)
+            if (run.image, run.bundle_path) == (state.image, path)
+            and (self._frame is None or is_at_its_frame(run, self._frame))
+        ]
         self.inference = lib.Inference(state, same[-1] if same else None)
 
     def poll(self):
@@ -92,9 +107,13 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if self.inference is None:
             return None
         if self.inference.poll():
-            return self.inference.preview()
-        inference, self.inference = self.inference, None
-        return inference.finish()
+            run = self.inference.preview()
+        else:
+            inference, self.inference = self.inference, None
+            run = inference.finish()
+        if run is not None and self._frame is not None:
+            mark_frame(run, self._frame)
+        return run
 
     def is_busy(self):
         """Whether there is a child process to poll."""
@@ -119,18 +138,21 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         found = runs(slicer.mrmlScene)
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
-    def open(self, folder):
+    def open(self, path):
         """Put a result that monai-inn wrote into the scene; returns its run.
 
         Raises:
-            ValueError: if the folder holds none, or a damaged one.
+            ValueError: if there is none in the folder, or a damaged one.
         """
-        return store(slicer.mrmlScene, read_result(folder), Path(folder).name)
+        return lib.open_result(path)
 
     def show(self, state):
         """Lay the selected map over its image in all slice views; returns what a comparison says."""
         run = self.run(state)
         if run is None:
+            return None
+        if not is_at_its_frame(run):
+            clear_views(run)
             return None
         overlay = Overlay(run)
         overlay.show(self.appearance(run, state))
@@ -158,14 +180,18 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         )
 
 
-class INNUncertaintyWidget(
-    lib.ModulePanel,
+_PARTS = (
     lib.LoadingPanel,
     lib.DisplayPanel,
     lib.InspectionPanel,
     lib.PlanPanel,
+    lib.ChangePanel,
+    lib.FramesPanel,
     lib.ExportPanel,
-):
+)
+
+
+class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     _listed = None  # folders whose bundles are known
@@ -178,8 +204,7 @@ class INNUncertaintyWidget(
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-        parts = lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.PlanPanel, lib.ExportPanel
-        for part in parts:
+        for part in _PARTS:
             part.setup_part(self)
         self.initializeParameterNode()
 
@@ -190,6 +215,7 @@ class INNUncertaintyWidget(
         self.close_loading()
         self.close_export()
         self.close_plan()
+        self.close_change()
         self._set_state(None)
         self.removeObservers()
 
@@ -197,6 +223,7 @@ class INNUncertaintyWidget(
         """What runs would put its result into a scene that is gone."""
         self.logic.cancel()
         self.forget_plan()
+        self.close_change()
         self._set_state(None)
         self._show_idle(_("Scene closed."))
 
@@ -286,6 +313,9 @@ class INNUncertaintyWidget(
         self._propose_bundle(state)
         self._show_bundle(state)
         run = self.logic.run(state)
+        if run is not None and ui.runBox.findData(run.key) < 0:  # it has come from elsewhere
+            self.onRunsChanged()
+            return
         for section in (
             ui.displaySection,
             ui.probeSection,
@@ -296,6 +326,7 @@ class INNUncertaintyWidget(
             section.enabled = run is not None
         if run is not None:
             self.show_run(run, state)
+            self.propose_source(run)
             self.show_plan(run, state)
             if self.is_waiting(run, state):
                 return

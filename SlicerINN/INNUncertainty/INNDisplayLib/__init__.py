@@ -6,14 +6,18 @@ Each file says in ``__all__`` what it offers.
 """
 
 from .appearance import *
+from .change import *
 from .curves import *
 from .decisions import *
+from .frames import *
 from .inspection import *
 from .lines import *
+from .made import *
 from .marks import *
 from .measuring import *
 from .meshes import *
 from .overlay import *
+from .parametric_maps import *
 from .pictures import *
 from .pose_aim import *
 from .pose_result import *

@@ -59,6 +59,7 @@ class Reading:
         says_nothing: whether the interval is hardly narrower than before the measurement.
         samples: values of the stored samples, of an unknown image.
         above: threshold and the share of samples above it, if a threshold was asked for.
+        summary: median and width of the interval, where that is all that is known.
     """
 
     state: str
@@ -73,6 +74,7 @@ class Reading:
     says_nothing: bool = False
     samples: tuple[float, ...] = ()
     above: tuple[float, float] | None = None
+    summary: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
@@ -92,6 +94,10 @@ class Reading:
         return f"{values}, {TRUSTED}"
 
     def _values(self) -> str:
+        if self.summary is not None:
+            median, width = self.summary
+            name, unit = self.parameter.name, self.parameter.suffix
+            return f"{name} {self.parameter.text(median)}, {self.mass:.0%} interval {width:.3g}{unit} wide"
         if self.interval is None:
             return f"{self.parameter.name}: no posterior stored"
         low, median, high = self.interval
@@ -157,6 +163,10 @@ def read_at(
             above = threshold, sum(value > threshold for value in samples) / len(samples)
         interval = low, median, high
         return Reading(state, shown, voxel, interval, run.interval, samples=samples, above=above, **verdict)
+    known = [run.array(kind, shown.name) for kind in ("median", "interval_width")]
+    if stored is None and all(values is not None and np.isfinite(values[voxel]) for values in known):
+        median, width = (float(values[voxel]) for values in known)
+        return Reading(state, shown, voxel, mass=run.interval, summary=(median, width), **verdict)
     if stored is None or not np.isfinite([layer[voxel] for layer in stored[0]]).all():
         return Reading(state, shown, voxel, **verdict)
     quantiles, levels = np.array([layer[voxel] for layer in stored[0]], float), stored[1]

@@ -132,7 +132,7 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     if run.layers(parameter) is None or other.layers(parameter) is None:
         raise ValueError("Both results need stored quantiles; apply the bundles again.")
     like = run.find("median", parameter)
-    index, is_resampled = _other_voxels(run, other, like)
+    index, is_resampled = other_voxels(run, other, like)
     low, middle, high = _interval(run, parameter)
     found = [np.where(index[0] < 0, np.nan, values[index]) for values in _interval(other, parameter)]
     difference = found[1] - middle
@@ -157,15 +157,22 @@ def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     return [np.where(run.withheld(), np.nan, layers[place]) for place in nearest]
 
 
-def _other_voxels(
+def other_voxels(
     run: Run, other: Run, like: slicer.vtkMRMLVolumeNode
 ) -> tuple[tuple[NDArray[np.intp], ...], bool]:
-    """For every voxel of a run the nearest one of the other, -1 outside, and whether the grids differ."""
+    """For every voxel of a run the nearest one of the other, -1 outside, and whether the grids differ.
+
+    Raises:
+        ValueError: if a transform that is not linear lies between the two.
+    """
     source = other.find("median") or other.find("valid")
     between = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
         like.GetParentTransformNode(), source.GetParentTransformNode(), between
-    )
+    ):
+        raise ValueError(
+            f"A transform that is not linear lies between {run.name} and {other.name}; use a linear one."
+        )
     to_other = np.linalg.inv(matrix_of(source)) @ slicer.util.arrayFromVTKMatrix(between) @ matrix_of(like)
     k, j, i = np.indices(run.shape, dtype=np.float32)
     position = np.tensordot(to_other[:3, :3], np.stack([i, j, k]), 1) + to_other[:3, 3].reshape(3, 1, 1, 1)

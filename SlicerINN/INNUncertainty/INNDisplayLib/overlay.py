@@ -111,6 +111,7 @@ class Overlay:
         low, high = self.scale(appearance)
         # A difference has two sides, of which a limit would hide one.
         has_limit = appearance.hide_below > 0 and appearance.kind != "difference"
+        has_limit = has_limit and not self._is_change(appearance)
         return low + appearance.hide_below * (high - low) if has_limit else -_NO_LIMIT
 
     def scale(self, appearance: Appearance) -> tuple[float, float]:
@@ -123,9 +124,13 @@ class Overlay:
             low, high = self.run.result.record["trust"]["waic_scale"]
             return low, high
         shown = self.run.parameter(appearance.parameter)
-        if appearance.kind == "difference":
+        if appearance.kind == "difference" or self._is_change(appearance):
             return -shown.width / 2, shown.width / 2
         return (0.0, shown.width) if appearance.kind == "interval_width" else (shown.low, shown.high)
+
+    def _is_change(self, appearance: Appearance) -> bool:
+        """Whether values have two sides, as those of a change between two results."""
+        return appearance.kind in ("median", "sample") and "change" in self.run.result.record
 
     def unit(self, appearance: Appearance) -> str:
         """The unit of the color scale as it follows a number."""
@@ -157,7 +162,8 @@ class Overlay:
         return self.comparison.volume
 
     def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
-        name = _TABLES.get(appearance.kind, "INN value")
+        two_sided = self._is_change(appearance)
+        name = "INN difference" if two_sided else _TABLES.get(appearance.kind, "INN value")
         shown = self.run.parameter(appearance.parameter)
         decades = (shown.low, shown.high) if name == "INN value" and shown.scale == "log" else None
         return color_node(self.scene, name, decades)

@@ -10,7 +10,7 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, SYNTHETIC, RunNodes
+from .marks import IMAGE, INSTANCES, LEVELS, SYNTHETIC, RunNodes
 from .result import Result, Shown, parse_result
 
 __all__ = ["Run", "runs"]
@@ -83,8 +83,13 @@ class Run(RunNodes):
 
     @property
     def image(self) -> slicer.vtkMRMLNode | None:
-        """The volume or sequence that was inferred, if it is still in the scene."""
-        return self.record_node.GetNodeReference(IMAGE)
+        """The volume or sequence that was inferred, if it is in the scene."""
+        known = self.record_node.GetNodeReference(IMAGE)
+        if known is not None or not (sources := self.result.record.get("source_instances")):
+            return known
+        volumes = slicer.util.getNodesByClass("vtkMRMLVolumeNode", self.scene)
+        uids = ((volume, volume.GetAttribute(INSTANCES) or "") for volume in volumes)
+        return next((volume for volume, text in uids if {*text.split()} & {*sources}), None)
 
     @property
     def bundle_path(self) -> str:

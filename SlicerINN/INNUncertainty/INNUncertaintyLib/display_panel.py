@@ -3,7 +3,7 @@
 import qt
 import slicer.util
 import vtk
-from INNDisplayLib import Overlay, number_of_samples, pictures, runs
+from INNDisplayLib import Overlay, change_text, number_of_samples, pictures, runs, turn_to
 from slicer.i18n import tr as _
 
 from .module_panel import fill, quiet, select
@@ -55,6 +55,7 @@ class DisplayPanel:
     def onRun(self, index):
         """A result was chosen."""
         self._state.run = self.ui.runBox.currentData
+        turn_to(self.logic.run(self._state))
         self.onRunsChanged()
 
     def onKind(self, index):
@@ -102,6 +103,7 @@ class DisplayPanel:
         if self._state is None:
             return
         fill(self.ui.runBox, [(run.name, run.key) for run in runs(slicer.mrmlScene)])
+        self.observe_frames()
         run = self.logic.run(self._state)
         others = [(r.name, r.key) for r in runs(slicer.mrmlScene) if r != run]
         fill(self.ui.otherBox, others)
@@ -130,7 +132,7 @@ class DisplayPanel:
         ui.pictureBox.visible = ui.pictureBoxCaption.visible = bool(names)
         select(ui.parameterBox, shown.name)
         select(ui.otherBox, state.other)
-        ui.otherBox.enabled = state.kind is Kind.DIFFERENCE and bool(state.other)
+        ui.otherBox.enabled = ui.changeButton.enabled = bool(state.other)
         number = number_of_samples(run, shown.name)
         sample = self.logic.appearance(run, state).sample + 1
         with quiet(ui.thresholdSlider, ui.sampleSlider):
@@ -152,7 +154,8 @@ class DisplayPanel:
 
     def show_comparison(self, comparison):
         """Say in words what a comparison has found."""
-        self.ui.compareLabel.text = "" if comparison is None else comparison.text
+        run = self.logic.run(self._state)
+        self.ui.compareLabel.text = change_text(run) if comparison is None else comparison.text
         if self._state.kind is Kind.DIFFERENCE and comparison is None:
             self.ui.compareLabel.text = _("There is no other result to compare with.")
 
