@@ -8,10 +8,12 @@ Each file says in ``__all__`` what it offers.
 from .appearance import *
 from .curves import *
 from .inspection import *
+from .legend import *
 from .marks import *
 from .measuring import *
 from .meshes import *
 from .overlay import *
+from .patterns import *
 from .pictures import *
 from .pose_aim import *
 from .pose_result import *

@@ -3,6 +3,7 @@
 Each file says in ``__all__`` what it offers.
 """
 
+from .beside import *
 from .bundles import *
 from .child import *
 from .display_panel import *
@@ -10,6 +11,7 @@ from .files_panel import *
 from .inference import *
 from .inspection_panel import *
 from .job import *
+from .legend_bar import *
 from .module_panel import *
 from .parameters import *
 from .plots import *
