@@ -1,5 +1,7 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
+from contextlib import suppress
+
 import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
 from INNDisplayLib import (
@@ -146,8 +148,11 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """
         return lib.open_result(path)
 
-    def show(self, state):
-        """Lay the selected map over its image in all slice views; returns what a comparison says."""
+    def show(self, state, has_legend=True):
+        """Lay the selected map over its image in all slice views; returns what a comparison says.
+
+        A panel beside the views has the color scale; without it the views show it themselves.
+        """
         run = self.run(state)
         if run is None:
             return None
@@ -155,7 +160,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             clear_views(run)
             return None
         overlay = Overlay(run)
-        overlay.show(self.appearance(run, state))
+        overlay.show(self.appearance(run, state), has_legend)
         if not state.contours:
             hide_contours(run)
         else:
@@ -177,6 +182,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
             other=state.other,
             pictures=(state.picture,) if state.picture in pictures(run) else (),
+            map_beside=state.mapBeside,
         )
 
 
@@ -218,6 +224,13 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
         self.close_change()
         self._set_state(None)
         self.removeObservers()
+
+    def exit(self):
+        """Another module is opened, whose panel has no color scale."""
+        if self._state is not None:
+            with suppress(ValueError):  # somebody has deleted its maps
+                self.logic.show(self._state)
+        super().exit()
 
     def onSceneStartClose(self, caller, event):
         """What runs would put its result into a scene that is gone."""
@@ -331,7 +344,8 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
             if self.is_waiting(run, state):
                 return
             try:
-                self.show_comparison(self.logic.show(state))
+                self.show_comparison(self.logic.show(state, has_legend=False))
+                self.show_views(run, state)
             except ValueError as error:  # somebody has deleted its maps
                 self.ui.statusLabel.text = str(error)
 
@@ -350,7 +364,9 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
         bundle = self.logic.bundle(state.bundle)
         lib.select(self.ui.bundleBox, bundle.path if bundle is not None else "")
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
-        self.ui.validationLabel.text = bundle.validation if bundle is not None else ""
+        if bundle is not None:
+            line = _("Bundle {name}: {line}").format(name=bundle.name, line=bundle.validation)
+        self.ui.validationLabel.text = line if bundle is not None else ""
         missing = ""
         if state.image is None:
             missing = _("Select an image.")
@@ -369,6 +385,24 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
 
 
 class INNUncertaintyTest(lib.SelfTest):
-    """Runs in Slicer by Reload and Test, without network and without packages."""
+    """Runs in Slicer by Reload and Test, without network; the main job needs the packages."""
 
     logic = INNUncertaintyLogic
+
+    def test_sample_image_gets_maps(self):
+        """From the image of Sample Data to maps in the views."""
+        if not lib.is_installed():
+            return
+        logic = self.logic()
+        state = logic.getParameterNode()
+        state.image, state.samples, state.bundle = lib.load_organs(), 16, "oximetry"
+        logic.start(state)
+        while logic.inference is not None:  # the preview comes before the result
+            run = self.finish(logic)
+        logic.show(state)
+        usable = run.usable()
+        for shown in run.parameters:
+            values = run.array("median", shown.name)[usable]
+            assert ((values >= shown.low) & (values <= shown.high)).all()
+        composite = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+        assert composite.GetForegroundVolumeID() is not None

@@ -65,7 +65,9 @@ def test_kinds(done):
 def test_parameter(done):
     done.choose(done.ui.parameterBox, "a_mie")
     assert shown().GetAttribute("INN.parameter") == "a_mie"
-    assert done.ui.thresholdLabel.text == "Probability that a_mie < 27.5 1/cm"
+    assert (
+        done.ui.thresholdLabel.text == "Probability that Reduced scattering coefficient at 500 nm < 27.5 1/cm"
+    )
     assert (done.ui.thresholdSlider.minimum, done.ui.thresholdSlider.maximum) == (5, 50)
     assert "1/cm" in done.ui.hideBelowLabel.text
 
@@ -78,7 +80,7 @@ def test_threshold(done):
         values = slicer.util.arrayFromVolume(shown())
         np.testing.assert_allclose(values, expected, atol=0.05)
     done.ui.thresholdSlider.value = 0.6
-    assert done.ui.thresholdLabel.text == "Probability that sao2 < 0.6"
+    assert done.ui.thresholdLabel.text == "Probability that Oxygen saturation of the blood < 0.6"
     assert done.state.threshold == 0.6
     assert float(shown().GetAttribute("INN.threshold")) == 0.6
 
@@ -139,7 +141,7 @@ def test_cursor(done):
     trusted = [*np.argwhere(~done.run.withheld() & ~done.run.uninformative("sao2"))[-1]]
     crosshair.SetCursorPositionRAS(center_of(median, *trusted))
     text = done.ui.readoutLabel.text
-    assert text.startswith("sao2 ")
+    assert text.startswith("Oxygen saturation of the blood ")
     assert text.endswith("in distribution")
     assert "P(<" not in text
     done.choose(done.ui.kindBox, "probability_below")
@@ -193,7 +195,7 @@ def test_region(done):
     assert (done.ui.segmentBox.currentText, done.ui.segmentBox.currentData) == ("Tumor", segment)
     done.ui.regionButton.click()
     lines = done.ui.regionLabel.text.splitlines()
-    assert lines[0].startswith("Mean sao2 over Tumor: ")
+    assert lines[0].startswith("Oxygen saturation of the blood, mean over Tumor: ")
     assert "another grid" in lines[-1]
     node.GetSegmentation().GetSegment(segment).SetName("Vessel")
     done.module.exit()
@@ -236,7 +238,7 @@ def test_probe_segments_and_result_come_back_with_the_scene(done, tmp_path):
     done.state.probe.SetNthControlPointPositionWorld(0, center_of(done.run.find("median", "vhb"), 1, 3, 3))
     (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
     assert chart.GetTitle().replace("\n", " ") == done.ui.readoutLabel.text != reading
-    assert "vhb" in chart.GetTitle()
+    assert "Blood volume fraction" in chart.GetTitle().replace("\n", " ")
     done.apply()
     assert (done.run.key, done.ui.runBox.count) == (key, 1)
 

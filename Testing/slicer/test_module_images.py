@@ -46,7 +46,7 @@ def test_a_result_is_opened_from_its_file(panel):
     assert "usable" in panel.status
     assert kind_of(background()) == "mean"
     assert kind_of(shown()) == "interval_width"
-    assert background().GetName() == "translated: SYNTHETIC flair mean"
+    assert background().GetName() == "translated: SYNTHETIC Flair image, mean"
     assert background().GetAttribute("INN.synthetic") == SYNTHETIC
 
 
@@ -66,7 +66,7 @@ def test_samples_are_stepped_through(panel):
     assert slider.enabled
     slider.value = 4
     assert panel.ui.sampleLabel.text == f"sample 4 of {len(OFFSETS)}"
-    assert background().GetName().endswith("SYNTHETIC flair sample 4 of 5")
+    assert background().GetName().endswith("SYNTHETIC Flair image, sample 4 of 5")
     # The sequence toolbar plays the same volume, which lies below the map.
     browser = panel.run.find("browser", class_name="vtkMRMLSequenceBrowserNode")
     before = slicer.util.arrayFromVolume(background()).copy()
@@ -80,9 +80,9 @@ def test_the_threshold_is_in_the_unit_of_the_image(panel):
     slider = panel.ui.thresholdSlider
     assert (slider.minimum, slider.maximum) == (IMAGE["low"], IMAGE["high"])
     slider.value = 100.0
-    assert panel.ui.thresholdLabel.text == "Probability that flair > 100 grey level"
+    assert panel.ui.thresholdLabel.text == "Probability that Flair image > 100 grey level"
     assert kind_of(shown()) == "probability_above"
-    assert shown().GetName() == "translated: SYNTHETIC flair probability above"
+    assert shown().GetName() == "translated: SYNTHETIC Flair image, probability above"
     found = slicer.util.arrayFromVolume(shown())
     fifths = 5 * found[np.isfinite(found)]
     np.testing.assert_allclose(fifths, fifths.round(), atol=1e-5)

@@ -30,7 +30,7 @@ def test_panel_wakes_up_with_the_first_result(panel):
     assert all(section.enabled for section in sections)
     assert panel.ui.runBox.currentText == "Tissue, bundle"
     assert panel.ui.parameterBox.count == 4
-    assert panel.ui.parameterBox.currentText.startswith("sao2: oxygen saturation")
+    assert panel.ui.parameterBox.currentText == "Oxygen saturation of the blood"
 
 
 def test_progress_is_shown(panel):

@@ -25,7 +25,8 @@ from INNDisplayLib import (
     show_posterior,
     store,
 )
-from INNDisplayLib.colors import hatch, table
+from INNDisplayLib.colors import table
+from INNDisplayLib.patterns import hatch
 
 
 @pytest.fixture
@@ -165,15 +166,23 @@ def test_where_all_is_explained_informative_and_usable_nothing_is_covered(view, 
 
 def test_three_verdicts_have_three_patterns(run):
     covered = slicer.util.arrayFromVolume(hatch(run, "vhb"))
-    silent = covered[SILENT]
-    assert set(map(tuple, silent.reshape(-1, 4))) == {(255, 255, 255, 140), (0, 0, 0, 255)}
-    assert (silent[:, [0, -1]] == (0, 0, 0, 255)).all()  # the outline
-    assert {tuple(v) for v in covered[UNTRUSTED].reshape(-1, 4)} == {(255, 255, 255, 140), (217, 0, 115, 255)}
-    assert covered[UNUSABLE][0, 3] in (0, 110)
-    others = covered.copy()
+    voxels = covered.reshape(SHAPE[0], SHAPE[1], 3, SHAPE[2], 3, 4).swapaxes(2, 3)
+    silent = voxels[SILENT]
+    assert {tuple(v) for v in silent.reshape(-1, 4)} == {
+        (255, 255, 255, 140),
+        (255, 255, 255, 255),
+        (0, 0, 0, 255),
+    }
+    assert (silent[:, 0, :, 0] == (0, 0, 0, 255)).all()  # the outline
+    assert (silent[:, -1, :, -1] == (0, 0, 0, 255)).all()
+    untrusted = {tuple(v) for v in voxels[UNTRUSTED].reshape(-1, 4)}
+    assert untrusted == {(255, 255, 255, 140), (255, 255, 255, 255), (217, 0, 115, 255)}
+    assert {tuple(v) for v in voxels[UNUSABLE].reshape(-1, 4)} == {(150, 150, 150, 255), (60, 60, 60, 255)}
+    others = voxels.copy()
     others[UNTRUSTED], others[SILENT], others[UNUSABLE] = 0, 0, 0
     assert not others[..., 3].any()
-    assert not slicer.util.arrayFromVolume(hatch(run, "sao2"))[SILENT][..., 3].any()
+    silent = slicer.util.arrayFromVolume(hatch(run, "sao2")).reshape(voxels.swapaxes(2, 3).shape)
+    assert not silent.swapaxes(2, 3)[SILENT][..., 3].any()
 
 
 def test_the_probability_follows_the_threshold_without_inference(run):
@@ -203,9 +212,9 @@ def test_adequacy_is_one_map_whatever_the_parameter(run):
 @pytest.mark.parametrize(
     ("appearance", "title"),
     [
-        (Appearance("interval_width", "a_mie"), "a_mie\n95% width [1/cm]"),
-        (Appearance("median", "sao2"), "sao2\nmedian"),
-        (Appearance("probability_below", "a_mie", threshold=20), "P(a_mie <\n20 1/cm)"),
+        (Appearance("interval_width", "a_mie"), "Reduced scattering\n95% width [1/cm]"),
+        (Appearance("median", "sao2"), "Oxygen saturation of\nthe blood\nmedian"),
+        (Appearance("probability_below", "a_mie", threshold=20), "P(Reduced scattering\n< 20 1/cm)"),
         (Appearance("waic"), "WAIC\n[nat]"),
         (Appearance("adequacy", "a_mie"), "adequacy\np-value"),
     ],
@@ -255,15 +264,15 @@ def test_reading_a_voxel_in_words_with_units(run):
     low, median, high = trusted.interval
     assert median == pytest.approx(run.array("median", "a_mie")[1, 6, 8])
     assert trusted.text.startswith(
-        f"a_mie {median:.3g} 1/cm, 95% {low:.3g}–{high:.3g} 1/cm, 1 mode, P(< 20 1/cm) "
+        f"Reduced scattering {median:.3g} 1/cm, 95% {low:.3g}–{high:.3g} 1/cm, 1 mode, P(< 20 1/cm) "
     )
     assert trusted.text.endswith(", in distribution")
     withheld = read_at(run, world(0, 1, 1), "sao2")
     assert withheld.text.startswith(
-        "[///] NOT EXPLAINED, out of distribution (absorption like that of a dye). Do not use: sao2 0."
+        "[///] NOT EXPLAINED, out of distribution (absorption like that of a dye). Do not use: "
     )
     silent = read_at(run, world(0, 9, 4), "vhb")
-    assert silent.text.startswith("[...] NOT INFORMATIVE about vhb, hardly more than known before: vhb 0.")
+    assert silent.text.startswith("[...] NOT INFORMATIVE about Blood volume fraction, hardly more than known")
     assert read_at(run, world(0, 9, 4), "sao2").text.endswith("in distribution")
     assert read_at(run, world(0, 11, 15), "sao2").text.startswith("[+++] NOT USABLE")
     assert read_at(run, (500, 0, 0), "sao2").text == "outside the image"
@@ -273,7 +282,7 @@ def test_reading_a_voxel_in_words_with_units(run):
 def test_the_chart_is_refilled_and_warns(run):
     chart = show_posterior(run, read_at(run, world(1, 6, 8), "a_mie"))
     nodes = sum(1 for _ in run.nodes())
-    assert chart.GetXAxisTitle() == "a_mie: reduced scattering [1/cm]"
+    assert chart.GetXAxisTitle() == "Reduced scattering [1/cm]"
     assert chart.GetYAxisTitle() == "posterior density per 1/cm"
     table_node = run.find("posterior table", class_name="vtkMRMLTableNode")
     values, height = (slicer.util.arrayFromTableColumn(table_node, name) for name in ("a_mie", "density"))
@@ -302,7 +311,7 @@ def test_the_mean_over_a_segment(app, run, scene):
     assert found.mean.expected == pytest.approx(counted.mean(), abs=2e-3)  # normal posteriors
     assert not found.is_resampled
     lines = found.text.splitlines()
-    assert lines[0].startswith("Mean sao2 over liver: ")
+    assert lines[0].startswith("Oxygen saturation of the blood, mean over liver: ")
     assert "fully shared" in lines[1]
     assert "independent" in lines[2]
     assert "2 voxels left out" in lines[4]

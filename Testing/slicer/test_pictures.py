@@ -92,7 +92,7 @@ def test_all_images_have_the_shades_of_one_scale(run):
 def test_a_sample_lies_below_the_map(run, view, scene, sample):
     Overlay(run).show(Appearance("interval_width", pictures=("sample",), sample=sample))
     below = background(scene)
-    assert below.GetName() == f"case: SYNTHETIC flair sample {sample + 1} of {len(OFFSETS)}"
+    assert below.GetName() == f"case: SYNTHETIC Flair image, sample {sample + 1} of {len(OFFSETS)}"
     expected = image_center() + image_spread() * OFFSETS[sample]
     np.testing.assert_allclose(slicer.util.arrayFromVolume(below)[VOXEL], expected[VOXEL], rtol=1e-6)
 
@@ -167,8 +167,8 @@ def test_what_nobody_acquired_says_so(run, view, scene):
 @pytest.mark.parametrize(
     ("look", "said"),
     [
-        (Appearance("off"), "SYNTHETIC\nflair\nmean [grey level]"),
-        (Appearance("interval_width"), "SYNTHETIC\nflair\n90% width [grey level]"),
+        (Appearance("off"), "SYNTHETIC\nFlair image\nmean [grey level]"),
+        (Appearance("interval_width"), "SYNTHETIC\nFlair image\n90% width [grey level]"),
         (Appearance("off", pictures=("true image",)), None),
     ],
 )

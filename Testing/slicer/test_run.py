@@ -73,8 +73,11 @@ def test_all_nodes_lie_in_one_folder_and_internal_ones_are_not_offered(run):
         assert bool(node.GetHideFromEditors()) == (
             kind in ("quantiles", "valid", "ood", "uninformative", "reason")
         )
-    assert run.find("median", "sao2").GetName() == "case 1: sao2 median"
-    assert run.find("interval_width", "sao2").GetName() == "case 1: sao2 95% interval width"
+    assert run.find("median", "sao2").GetName() == "case 1: Oxygen saturation of the blood, median"
+    assert (
+        run.find("interval_width", "sao2").GetName()
+        == "case 1: Oxygen saturation of the blood, 95% interval width"
+    )
 
 
 def test_undo_keeps_away_from_results(scene, run):

@@ -65,7 +65,7 @@ def test_the_width_lies_over_the_mean_and_the_median(images: Page, keep: Callabl
     mean = settled(images)
     assert mean.std() > 10
     choose(images, "kind", "Interval width")
-    says(images, "#legend", "SYNTHETIC flair 90% width [grey level]")
+    says(images, "#legend", "SYNTHETIC Flair image, 90% width [grey level]")
     width = settled(images)
     assert changed(mean, width) > 0.1
     keep(images, "image_width")
@@ -96,13 +96,13 @@ def test_the_probability_above_a_threshold_follows_the_slider(
 ) -> None:
     choose(images, "kind", "Probability above")
     assert press(images, "threshold", "Home") == 0
-    says(images, "#threshold", "flair above 0 grey level")
+    says(images, "#threshold", "Flair image above 0 grey level")
     low = settled(images)
     assert press(images, "threshold", "End") == 230
-    says(images, "#threshold", "flair above 230 grey level")
+    says(images, "#threshold", "Flair image above 230 grey level")
     assert changed(low, settled(images)) > 0.1
     press(images, "threshold", "PageDown", 5)
-    says(images, "#legend", "SYNTHETIC P(flair >")
+    says(images, "#legend", "SYNTHETIC P(Flair image >")
     keep(images, "image_probability")
 
 

@@ -62,7 +62,7 @@ def test_map_opacity_and_threshold_change_the_picture(page: Page, keep: Callable
     all_below = settled(page)
     assert press(page, "threshold", "PageDown", 4) == pytest.approx(0.6)
     assert changed(all_below, settled(page)) > 0.01
-    says(page, "#threshold", "sao2 below 0.6")
+    says(page, "#threshold", "Oxygen saturation of the blood below 0.6")
     keep(page, "probability_below")
 
 
@@ -83,12 +83,12 @@ def test_hidden_and_graded_parts_of_the_map_show_the_image(page: Page, keep: Cal
 
 
 def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, keep: Callable[..., None]) -> None:
-    choose(page, "parameter", "vhb")
+    choose(page, "parameter", "Blood volume fraction")
     for kind, said in {
-        "Median": "vhb median",
-        "One sample": "vhb one sample",
-        "Number of modes": "vhb modes",
-        "WAIC": "WAIC [nat]; pink: limit of trust",
+        "Median": "Blood volume fraction, median",
+        "One sample": "Blood volume fraction, one sample",
+        "Number of modes": "Blood volume fraction, modes",
+        "WAIC": "WAIC [nat]; ▲ limit of trust",
     }.items():
         choose(page, "kind", kind)
         says(page, "#legend", said)
@@ -100,24 +100,24 @@ def test_every_kind_and_parameter_is_drawn_and_labelled(page: Page, keep: Callab
     assert press(page, "sample", "End") == 4
     says(page, "#sample", "sample 4 of 4")
     assert changed(before, settled(page)) > 0.01
-    choose(page, "parameter", "a_mie")
-    says(page, "#legend", "a_mie one sample [1/cm]")
+    choose(page, "parameter", "Reduced scattering coefficient at 500 nm")
+    says(page, "#legend", "Reduced scattering coefficient at 500 nm, one sample [1/cm]")
     says(page, ".controls", "1/cm")
-    choose(page, "parameter", "sao2")
+    choose(page, "parameter", "Oxygen saturation of the blood")
 
 
 def test_a_click_reads_the_posterior(page: Page, keep: Callable[..., None]) -> None:
-    choose(page, "parameter", "sao2")
+    choose(page, "parameter", "Oxygen saturation of the blood")
     choose(page, "kind", "Probability below")
     click_image(page, *LIVER, SHAPE)
     says(page, "#where", "column 40, row 40")
     line = page.locator("#line").inner_text()
-    assert line.startswith("sao2 0.")
+    assert line.startswith("Oxygen saturation of the blood 0.")
     assert line.endswith("in distribution")
     assert "P(<" in line
     assert not page.locator("#warning").is_visible()
     assert page.locator("#curve svg .inside").count() == 1
-    says(page, "#curve .label", "sao2 [no unit]")
+    says(page, "#curve .label", "Oxygen saturation of the blood [no unit]")
     assert "%" in page.locator("#modes td").nth(1).inner_text()
     keep(page, "reading")
 
@@ -163,7 +163,7 @@ def test_keys_toggle_the_map_and_move_the_pixel(page: Page) -> None:
 def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, complaints: list[str]) -> None:
     choose(page, "kind", "Median")
     with opened(browser, viewer, complaints) as other:
-        says(other, "#legend", "sao2 median")
+        says(other, "#legend", "Oxygen saturation of the blood, median")
         choose(other, "kind", "Interval width")
         # A click hits what is under the pointer although the other tab is smaller.
         other.set_viewport_size({"width": 1100, "height": 500})
@@ -200,7 +200,7 @@ def test_a_reloaded_page_shows_what_it_showed(page: Page) -> None:
     choose(page, "kind", "Interval width")
     choose(page, "kind", "Median")
     page.reload()  # while a picture is on its way
-    says(page, "#legend", "sao2 median")
+    says(page, "#legend", "Oxygen saturation of the blood, median")
     says(page, "#where", "column 40, row 40")
     assert changed(before, settled(page)) == 0
 
@@ -235,7 +235,7 @@ def click_stack(page: Page) -> None:
 
 def test_a_stack_has_three_views(strange: Page, keep: Callable[..., None]) -> None:
     assert settled(strange).std() > 10
-    says(strange, "#threshold", "sao2 below 0.6")  # as inference was asked
+    says(strange, "#threshold", "Oxygen saturation of the blood below 0.6")  # as inference was asked
     assert strange.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
     click_stack(strange)
     says(strange, "#where", "voxel i ")
@@ -298,7 +298,7 @@ def test_nothing_is_clipped(page: Page, keep: Callable[..., None], size: tuple[i
     for said in (
         "oximetry",
         "device tivita",
-        "calibration error sao2",
+        "calibration error of Oxygen saturation of the blood",
         "pixels not explained",
     ):
         assert said in facts

@@ -5,19 +5,19 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from monai_inn.viewer.display import ticks
 
 if TYPE_CHECKING:
     from monai_inn.viewer.display import Appearance, Overlay, Reading, Shown
 
-__all__ = ["axis_label", "draw", "draw_legend", "ticks"]
+__all__ = ["axis_label", "draw", "draw_legend"]
 
 WIDTH, HEIGHT = 330, 222
 LEFT, RIGHT, TOP, BOTTOM = 14, 316, 26, 160  # edges of the plot
-_STEPS = (1, 2, 5, 10)
-_WANTED_TICKS = 5
 
 
 def draw(reading: Reading, trusted: bool) -> str:
@@ -59,25 +59,7 @@ def draw(reading: Reading, trusted: bool) -> str:
 
 def axis_label(shown: Shown) -> str:
     """Name of a parameter with its unit."""
-    return f"{shown.name} [{shown.unit}]" if shown.unit != "1" else f"{shown.name} [no unit]"
-
-
-def ticks(low: float, high: float, log: bool = False) -> list[float]:
-    """Round numbers between two ends, four to eight of them where the range allows.
-
-    Args:
-        low: lower end; above zero for a logarithmic axis.
-        high: upper end.
-        log: whether the axis is logarithmic; ticks are then 1, 3, 10, 30 ...
-    """
-    if log:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        return [v for d in decades for v in (10.0**d, 3 * 10.0**d) if low <= v <= high]
-    rough = (high - low) / _WANTED_TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in _STEPS if s * power >= rough * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [n * step for n in range(first, last + 1)]
+    return f"{shown.label} [{'no unit' if shown.unit == '1' else shown.unit}]"
 
 
 def _axis(shown: Shown) -> Callable[[float], float]:
@@ -150,7 +132,6 @@ def _note(reading: Reading) -> str:
 
 
 _STOPS = 33
-_WHOLE, _PERCENT = ("mode_count",), ("probability_below", "probability_above")
 
 
 def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
@@ -163,55 +144,19 @@ def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
     Returns:
         HTML. All text that comes from a file is escaped.
     """
-    of = "" if appearance.kind in ("waic", "adequacy") else appearance.parameter
-    volume = overlay.run.find(appearance.kind, of)
-    if volume is None:
+    legend = overlay.legend(appearance, _STOPS)
+    if legend is None:
         return ""
-    low, high = overlay.scale(appearance)
-    shown = overlay.run.parameter(appearance.parameter)
-    log = shown.scale == "log" and appearance.kind in ("median", "sample")
-    share = np.linspace(0, 1, _STOPS)
-    values = low * (high / low) ** share if log else low + share * (high - low)
-    colors = ", ".join(_color(volume.GetDisplayNode(), v, low, high) for v in values)
-    start = 100 * _place(low + appearance.hide_below * (high - low), low, high, log)
-    title = html.escape(overlay.legend_title(appearance).replace("\n", " "))
-    hidden = f'<div class="hidden" style="width:{start:.1f}%"></div>' if appearance.hide_below else ""
-    if appearance.kind == "waic":
-        limit = overlay.run.result.record["trust"]["waic_limit"]
-        at = 100 * min(max(_place(limit, low, high, log), 0.0), 1.0)
-        title += f"; pink: limit of trust, {limit:.3g} nat"
-        hidden += f'<div class="limit" style="left:{at:.1f}%"></div>'
+    colors = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in legend.colors.tolist())
+    title = html.escape(legend.title)
+    hidden = f'<div class="hidden" style="width:{100 * legend.hidden:.1f}%"></div>' if legend.hidden else ""
+    if legend.limit is not None:
+        title += f"; ▲ limit of trust, {legend.limit:.3g} nat"
+        hidden += f'<div class="limit" style="left:{100 * legend.place(legend.limit):.1f}%">▲</div>'
     marks = "".join(
-        f'<span style="left:{100 * _place(v, low, high, log):.1f}%">{_number(v, appearance.kind)}</span>'
-        for v in _marks(low, high, log, appearance.kind)
+        f'<span style="left:{100 * legend.place(value):.1f}%">{text}</span>' for value, text in legend.marks
     )
     return (
         f'<div class="scale-title">{title}</div><div class="bar" style="background:linear-gradient(to right, '
         f'{colors})">{hidden}</div><div class="marks">{marks}</div>'
     )
-
-
-def _marks(low: float, high: float, log: bool, kind: str) -> list[float]:
-    """Round numbers along the scale; whole ones for a number of modes."""
-    if kind in _WHOLE:
-        return [float(v) for v in range(round(low), round(high) + 1)]
-    return ticks(low, high, log)
-
-
-def _number(value: float, kind: str) -> str:
-    return f"{value:.0%}" if kind in _PERCENT else f"{value:.3g}"
-
-
-def _place(value: float, low: float, high: float, log: bool) -> float:
-    """Share of the scale below a value."""
-    return float(np.log(value / low) / np.log(high / low)) if log else (value - low) / (high - low)
-
-
-def _color(display: Any, value: float, low: float, high: float) -> str:
-    """The color of a value as the slice views draw it."""
-    table = display.GetColorNode().GetLookupTable()
-    index = min(
-        int((value - low) / (high - low) * table.GetNumberOfTableValues()), table.GetNumberOfTableValues() - 1
-    )
-    red, green, blue, _ = (round(255 * v) for v in table.GetTableValue(index))
-    return f"rgb({red},{green},{blue})"

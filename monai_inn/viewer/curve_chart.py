@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from monai_inn.viewer.charts import ticks
+from monai_inn.viewer.display import ticks
 
 if TYPE_CHECKING:
     from monai_inn.viewer.display import VoxelCurve

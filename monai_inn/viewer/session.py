@@ -8,7 +8,14 @@ from typing import Any
 from monai_inn.viewer import images, words
 from monai_inn.viewer.charts import axis_label, draw, draw_legend
 from monai_inn.viewer.curve_chart import draw_curve
-from monai_inn.viewer.display import WITHHELD, Appearance, Shown, number_of_samples, pictures
+from monai_inn.viewer.display import (
+    WITHHELD,
+    Appearance,
+    Shown,
+    nothing_to_see,
+    number_of_samples,
+    pictures,
+)
 from monai_inn.viewer.page import build
 from monai_inn.viewer.stage import Stage
 
@@ -66,7 +73,7 @@ class Session:
             intended_use=words.INTENDED_USE,
             facts=words.facts(self.record),
             kinds=[{"title": words.title(k), "value": k} for k in kinds],
-            parameters=list(self.parameters),
+            parameters=[{"title": p.label, "value": p.name} for p in self.parameters.values()],
             kind=kind,
             parameter=first,
             opacity=0.6,
@@ -114,10 +121,12 @@ class Session:
         self.stage.show(look)
         shown = self.parameters[state.parameter]
         state.update(
-            about_kind=words.describe(state.kind, self.record),
+            about_kind=" ".join(
+                [words.describe(state.kind, self.record), nothing_to_see(self.stage.run, look)]
+            ).strip(),
             about_parameter=f"{shown.description} ({'no unit' if shown.unit == '1' else shown.unit})",
-            calibration=words.calibration(self.record, state.parameter),
-            threshold_text=f"{shown.name} {_side(look.kind)} {shown.text(look.threshold)}",
+            calibration=words.calibration(self.record, shown),
+            threshold_text=f"{shown.label} {_side(look.kind)} {shown.text(look.threshold)}",
             captions=self._captions(look),
             opacity_text=f"{look.opacity:.0%}",
             hide_text=self._hide_text(look),

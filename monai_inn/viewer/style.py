@@ -30,7 +30,8 @@ html { overflow-y: auto; }
 .bar .hidden { height: 100%; background: repeating-linear-gradient(45deg, #0c1016 0 4px, #39434f 4px 6px); }
 .marks { position: relative; height: 1.3rem; font-size: 0.8rem; }
 .bar { position: relative; }
-.bar .limit { position: absolute; top: -5px; bottom: -5px; width: 3px; background: #d90073; }
+.bar .limit { position: absolute; bottom: -0.35rem; transform: translateX(-50%); color: #fff; line-height: 1;
+  text-shadow: 0 0 2px #000, 0 0 2px #000, 0 0 3px #000; }
 .marks span { position: absolute; transform: translateX(-50%); }
 .views:focus-within { outline: 2px solid #6aa9ff; outline-offset: -2px; }
 .about { margin: 0.25rem 0 0.8rem; font-size: 0.8rem; line-height: 1.3; color: #aeb9c6; }
@@ -71,8 +72,9 @@ html { overflow-y: auto; }
 .slices { position: absolute; top: 10px; left: 8.5rem; right: 8px; }
 .reading h2 { font-size: 1rem; margin: 0 0 0.4rem; }
 .reading .line { margin: 0 0 0.3rem; line-height: 1.4; }
-.warning { margin-bottom: 0.5rem; padding: 0.5rem 0.7rem; border-radius: 4px; background: #d90073;
+.warning { margin-bottom: 0.5rem; padding: 0.5rem 0.7rem; border: 4px double #fff; background: #d90073;
   color: #fff; font-weight: 700; }
+.warning::before { content: "⚠ "; font-size: 1.3rem; }
 .reading table { width: 100%; border-collapse: collapse; }
 .reading th, .reading td { padding: 0.2rem 0.3rem; text-align: left; border-bottom: 1px solid #3a4655; }
 .reading th { font-weight: 600; color: #cdd6e1; }

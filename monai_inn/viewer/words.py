@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_inn.viewer.display import Shown
 
 __all__ = [
     "INTENDED_USE",
@@ -78,18 +81,18 @@ def facts(record: dict[str, Any]) -> list[str]:
     return said + list(map(str, record.get("warnings", [])))
 
 
-def calibration(record: dict[str, Any], parameter: str) -> str:
+def calibration(record: dict[str, Any], shown: Shown) -> str:
     """How well the intervals of a parameter keep what they promise.
 
     Args:
         record: content of ``result.json``.
-        parameter: name of a parameter.
+        shown: the parameter.
     """
     found = record["bundle"].get("calibration") or {}
-    error = (found.get("errors") or {}).get(parameter)
+    error = (found.get("errors") or {}).get(shown.name)
     if error is None:
-        return f"calibration of {parameter} not measured"
-    return f"calibration error {parameter} {100 * error:.2f} % on {found['simulations']:,} simulations"
+        return f"calibration of {shown.label} not measured"
+    return f"calibration error of {shown.label}: {100 * error:.2f} % on {found['simulations']:,} simulations"
 
 
 def hint(flat: bool, is_stored: bool) -> str:

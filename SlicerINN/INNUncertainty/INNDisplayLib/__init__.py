@@ -11,6 +11,7 @@ from .curves import *
 from .decisions import *
 from .frames import *
 from .inspection import *
+from .legend import *
 from .lines import *
 from .made import *
 from .marks import *
@@ -18,6 +19,7 @@ from .measuring import *
 from .meshes import *
 from .overlay import *
 from .parametric_maps import *
+from .patterns import *
 from .pictures import *
 from .pose_aim import *
 from .pose_result import *

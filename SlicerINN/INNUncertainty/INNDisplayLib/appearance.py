@@ -27,6 +27,8 @@ class Appearance:
         other: key of the run that a difference is taken to.
         pictures: names of the images below the map, see ``pictures``: one for all views, or one for each in
             the order red, green, yellow. The first of a run's images by default.
+        map_beside: whether the first view shows the image without the map and all others the map by itself,
+            opaque, so that each of its colors is that of a value; ``opacity`` then has no effect.
     """
 
     kind: str = "interval_width"
@@ -38,3 +40,4 @@ class Appearance:
     sample: int = 0
     other: str = ""
     pictures: tuple[str, ...] = ()
+    map_beside: bool = False

@@ -14,12 +14,12 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .marks import matrix_of, place
 from .run import Run
 
-__all__ = ["HATCH_RGB", "TABLES", "color_node", "graded", "hatch", "lab_to_rgb", "rgb_to_lab", "table"]
+__all__ = ["TABLES", "color_node", "color_volume", "graded", "lab_to_rgb", "rgb_to_lab", "table"]
 
 Array = NDArray[np.float64]
 
-SIZE, _LOG_SIZE = 256, 1024
-HATCH_RGB = (217, 0, 115)  # in none of the tables
+SIZE, _MOST = 256, 1 << 16
+_STEP = 0.01  # of a scale of decades, between two colors at its lower end
 
 # Anchors as sRGB; the path through them is smooth in CIELAB, and walked in steps of equal length.
 TABLES: dict[str, tuple[str, ...]] = {
@@ -65,9 +65,10 @@ def color_node(
         label, colors = name, table(name)
     else:
         low, high = decades
-        label, values = f"{name}, {low:g} to {high:g}", np.linspace(low, high, _LOG_SIZE)
+        size = int(np.clip(high / low / np.log(high / low) / _STEP, 4 * SIZE, _MOST))
+        label, values = f"{name}, {low:g} to {high:g}", np.linspace(low, high, size)
         share = np.log(values / low) / np.log(high / low)
-        colors = table(name, _LOG_SIZE)[(share * (_LOG_SIZE - 1)).round().astype(int)]
+        colors = table(name, 4 * SIZE)[(share * (4 * SIZE - 1)).round().astype(int)]
     found = scene.GetFirstNode(label, "vtkMRMLColorTableNode")
     if found is not None:
         return found
@@ -99,12 +100,6 @@ def lab_to_rgb(lab: Array) -> Array:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-_SOURCE = "INN.source"
-_STRIPES, _LEAST_PERIOD = 64, 6  # across the longest side of an image; voxels
-_TINT_RGB, _DOT_RGB, _GRID_RGB = (255, 255, 255), (0, 0, 0), (150, 150, 150)
-_TINT_ALPHA, _GRID_ALPHA = 140, 110
-
-
 def graded(
     run: Run, volume: slicer.vtkMRMLScalarVolumeNode, share: NDArray[np.floating], alpha: NDArray[np.floating]
 ) -> slicer.vtkMRMLVectorVolumeNode:
@@ -120,77 +115,22 @@ def graded(
     rgba = np.empty((*share.shape, 4), np.uint8)
     rgba[..., :3] = table[(share * (len(table) - 1)).round().astype(int)]
     rgba[..., 3] = np.where(np.isfinite(slicer.util.arrayFromVolume(volume)), (255 * alpha).round(), 0)
-    return _colors(run, "graded", rgba, volume)
+    return color_volume(run, "graded", rgba, volume, matrix_of(volume))
 
 
-def hatch(run: Run, parameter: str = "") -> slicer.vtkMRMLVectorVolumeNode | None:
-    """Return what covers voxels whose numbers are not to be read; nothing if there are none.
-
-    The patterns differ in shape, so that they tell apart whoever cannot tell colors: stripes where the
-    measurement is not explained, dots where it says nothing about a parameter, a grid where there is none.
-    Stripes and dots have an outline.
+def color_volume(
+    run: Run, kind: str, rgba: NDArray[np.uint8], like: slicer.vtkMRMLVolumeNode, matrix: Array
+) -> slicer.vtkMRMLVectorVolumeNode:
+    """Return a volume of colors with their alpha, made at the first call.
 
     Args:
-        run: whose voxels they are.
-        parameter: the parameter that is shown; the first one by default.
+        run: whose it is.
+        kind: which of the run's it is.
+        rgba: bytes ``(K, J, I, 4)``.
+        like: the volume whose transform it follows.
+        matrix: index to RAS millimeters, ``(4, 4)``.
     """
-    shown, usable = run.parameter(parameter).name, run.usable()
-    like = next((n for n in map(run.find, ("ood", "valid", "median")) if n is not None), None)
-    if like is None:
-        return None
-    untrusted = run.untrusted() & usable
-    silent = run.uninformative(shown) & usable & ~untrusted
-    if usable.all() and not untrusted.any() and not silent.any():
-        return None
-    if (known := _made_from(run, like, shown)) is not None:
-        return known
-    rgba = _covered(untrusted, silent, ~usable)
-    node = _colors(run, "withheld", rgba, like)
-    node.SetAttribute(_SOURCE, _version(like, shown))
-    return node
-
-
-def _covered(
-    untrusted: NDArray[np.bool_], silent: NDArray[np.bool_], unusable: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    period = max(_LEAST_PERIOD, max(untrusted.shape) // _STRIPES)
-    thick = max(2, period // 4)
-    k, j, i = np.ogrid[tuple(slice(n) for n in untrusted.shape)]
-    stripe = (i + j + k) % period < thick
-    dot = ((i + k) % period < thick) & ((j + k) % period < thick)
-    line = (i % period == 0) | (j % period == 0)
-    rgba = np.zeros((*untrusted.shape, 4), np.uint8)
-    rgba[unusable & line] = (*_GRID_RGB, _GRID_ALPHA)
-    for region, mark, color in ((untrusted, stripe, HATCH_RGB), (silent, dot, _DOT_RGB)):
-        rgba[region] = (*_TINT_RGB, _TINT_ALPHA)
-        rgba[region & (mark | _edge(region))] = (*color, 255)
-    return rgba
-
-
-def _edge(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels of a region beside one that is not in it, in the same slice; the image's border is none."""
-    padded = np.pad(region, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
-    return region & ~inner
-
-
-def _made_from(
-    run: Run, like: slicer.vtkMRMLVolumeNode, parameter: str
-) -> slicer.vtkMRMLVectorVolumeNode | None:
-    """The patterns that were made from these voxels already: a slider must not wait for new ones."""
-    node = run.find("withheld")
-    is_current = node is not None and node.GetAttribute(_SOURCE) == _version(like, parameter)
-    return node if is_current else None
-
-
-def _version(volume: slicer.vtkMRMLVolumeNode, parameter: str) -> str:
-    return f"{volume.GetID()} {volume.GetImageData().GetMTime()} {parameter}"
-
-
-def _colors(
-    run: Run, kind: str, rgba: NDArray[np.uint8], like: slicer.vtkMRMLVolumeNode
-) -> slicer.vtkMRMLVectorVolumeNode:
     node = run.node(kind, "", "vtkMRMLVectorVolumeNode")
-    place(node, rgba, matrix_of(like), like)
+    place(node, rgba, matrix, like)
     node.GetDisplayNode().InterpolateOff()  # stripes and voxels keep their edges
     return node

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .inspection import WITHHELD, Reading
 from .run import Run
+from .translating import tr as _
 
 __all__ = ["VoxelCurve", "add_series", "curve_at", "read_curve", "show_curve"]
 
@@ -152,7 +153,8 @@ def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.v
         )
         series.SetLineWidth(1 if is_end else 2)
         series.SetColor(*(_MEASURED if is_measured else _WARNING if reading.state == WITHHELD else _BAND))
-    warning = "[///] NOT EXPLAINED, out of distribution. Do not use. " if reading.state == WITHHELD else ""
+    is_withheld = reading.state == WITHHELD
+    warning = _("[///] NOT EXPLAINED, out of distribution. Do not use. ") if is_withheld else ""
     text = f"{warning}Points: measured. Line: median prediction. Dashes: {share} of them, with noise"
     chart.SetTitle(textwrap.fill(text, _TITLE))
     chart.SetXAxisTitle(curve.axis)

@@ -15,6 +15,7 @@ from .posteriors import density, interval_at, probability_below
 from .result import Shown
 from .run import Run
 from .sequences import sample_arrays
+from .translating import tr as _
 
 __all__ = [
     "OUTSIDE",
@@ -80,18 +81,18 @@ class Reading:
     def text(self) -> str:
         """One line for the cursor, with the pattern of the verdict; no number comes without its warning."""
         if self.state == OUTSIDE:
-            return "outside the image"
+            return _("outside the image")
         if self.state == UNUSABLE:
-            return "[+++] NOT USABLE: no measurement here, too dark, saturated or masked"
+            return _("[+++] NOT USABLE: no measurement here, too dark, saturated or masked")
         values = self._values()
         if self.state == WITHHELD:
             why = f" ({self.reason})" if self.reason else ""
-            return f"[///] NOT EXPLAINED, out of distribution{why}. Do not use: {values}"
+            warning = _("[///] NOT EXPLAINED, out of distribution{why}. Do not use: {values}")
+            return warning.format(why=why, values=values)
         if self.says_nothing:
-            return (
-                f"[...] NOT INFORMATIVE about {self.parameter.name}, hardly more than known before: {values}"
-            )
-        return f"{values}, {TRUSTED}"
+            warning = _("[...] NOT INFORMATIVE about {name}, hardly more than known before: {values}")
+            return warning.format(name=self.parameter.label, values=values)
+        return _("{values}, in distribution").format(values=values)
 
     def _values(self) -> str:
         if self.summary is not None:
@@ -99,10 +100,10 @@ class Reading:
             name, unit = self.parameter.name, self.parameter.suffix
             return f"{name} {self.parameter.text(median)}, {self.mass:.0%} interval {width:.3g}{unit} wide"
         if self.interval is None:
-            return f"{self.parameter.name}: no posterior stored"
+            return _("{name}: no posterior stored").format(name=self.parameter.label)
         low, median, high = self.interval
         shown, many = self.parameter, len(self.modes)
-        parts = [f"{shown.name} {shown.text(median)}", f"{self.mass:.0%} {low:.3g}–{high:.3g}{shown.suffix}"]
+        parts = [f"{shown.label} {shown.text(median)}", f"{self.mass:.0%} {low:.3g}–{high:.3g}{shown.suffix}"]
         if many:
             parts.append("1 mode" if many == 1 else f"{many} modes")
         if self.above is not None:
@@ -222,7 +223,7 @@ def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
     Returns:
         The chart: the density with the central interval marked below it, axes with units.
     """
-    shown = reading.parameter
+    shown, plot = reading.parameter, slicer.vtkMRMLPlotSeriesNode
     table = run.node("posterior table", "", "vtkMRMLTableNode")
     chart = run.node("posterior chart", "", "vtkMRMLPlotChartNode")
     values, height = reading.curve if reading.curve is not None else (np.zeros(0), np.zeros(0))
@@ -237,14 +238,15 @@ def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName(shown.name)
         series.SetYColumnName(column)
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetPlotType(plot.PlotTypeScatter)
+        series.SetMarkerStyle(plot.MarkerStyleNone)
         series.SetLineWidth(width)
-        series.SetColor(*(_WARNING if reading.state == WITHHELD else _COLOR))
+        is_withheld = reading.state == WITHHELD  # also told by dashes, for pink is slate to some
+        series.SetLineStyle(plot.LineStyleDash if is_withheld else plot.LineStyleSolid)
+        series.SetColor(*(_WARNING if is_withheld else _COLOR))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetTitle(textwrap.fill(reading.text, _TITLE))
-    unit = "" if shown.unit == "1" else f" [{shown.unit}]"
-    chart.SetXAxisTitle(f"{shown.name}: {shown.description}{unit}")
+    chart.SetXAxisTitle(f"{shown.label}{shown.bracket}")
     chart.SetYAxisTitle("posterior density" + ("" if shown.unit == "1" else f" per {shown.unit}"))
     chart.SetXAxisRangeAuto(False)
     chart.SetXAxisRange(shown.low, shown.high)

@@ -40,7 +40,7 @@ class RegionReading:
         """The result in words, with units and with what is not known about it."""
         shown, mean = self.parameter, self.mean
         lines = [
-            f"Mean {shown.name} over {self.segment}: {shown.text(mean.expected)} ({mean.voxels} voxels)",
+            f"{shown.label}, mean over {self.segment}: {shown.text(mean.expected)} ({mean.voxels} voxels)",
             f"{self.mass:.0%} if errors are fully shared: "
             f"{mean.shared[0]:.3g}–{mean.shared[2]:.3g}{shown.suffix}",
             f"{self.mass:.0%} if errors are independent: "
@@ -65,7 +65,7 @@ def read_region(
     shown = next(p for p in run.parameters if p.name == parameter)
     stored, like = run.layers(parameter), run.find("median", parameter)
     if stored is None or like is None:
-        raise ValueError(f"{run.name}: no quantiles of {parameter} are stored; apply the bundle again.")
+        raise ValueError(f"{run.name}: no quantiles of {shown.label} are stored; apply the bundle again.")
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     inside = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, like)
     mass = run.interval
@@ -114,7 +114,7 @@ class Comparison:
         """The result in words, with units."""
         shown = self.parameter
         text = (
-            f"{shown.name}: medians differ by {shown.text(self.median)} (median over {self.voxels:,} "
+            f"{shown.label}: medians differ by {shown.text(self.median)} (median over {self.voxels:,} "
             f"voxels); intervals contradict each other in {self.contradicting:.1%}."
         )
         return text + (" The other run was resampled to this one's grid." if self.is_resampled else "")
@@ -128,7 +128,9 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     """
     shown = next(p for p in run.parameters if p.name == parameter)
     if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
-        raise ValueError(f"{other.name} has no {parameter} in the unit {shown.unit}; select another result.")
+        raise ValueError(
+            f"{other.name} has no {shown.label} in the unit {shown.unit}; select another result."
+        )
     if run.layers(parameter) is None or other.layers(parameter) is None:
         raise ValueError("Both results need stored quantiles; apply the bundles again.")
     like = run.find("median", parameter)
@@ -141,7 +143,7 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
         raise ValueError("The two results have no voxel in common that both may be trusted at.")
     apart = (found[0] > high) | (found[2] < low)
     volume = run.node("difference", parameter, "vtkMRMLScalarVolumeNode")
-    volume.SetName(f"{other.name} minus {run.name}: {parameter}")
+    volume.SetName(f"{other.name} minus {run.name}: {shown.label}")
     place(volume, difference.astype(np.float32), matrix_of(like), like)
     absolute = np.abs(difference[known])
     return Comparison(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
 from .appearance import Appearance
-from .colors import color_node, graded, hatch
+from .colors import color_node, graded
+from .legend import Legend, legend_of
 from .marks import SYNTHETIC, matrix_of, place, show_legend, span
 from .measuring import Comparison, compare
+from .patterns import hatch
 from .pictures import picture, pictures
 from .posteriors import share_above
-from .result import Shown
 from .run import Run, runs
 from .sequences import number_of_samples, sample_arrays, show_sample
 from .thresholds import ThresholdStep
@@ -33,6 +36,7 @@ _HATCH_LAYER = 3  # 0 is the background, 1 the foreground, 2 labels; further one
 _VIEWS = ("Red", "Green", "Yellow")
 _MAX_MODES = 4
 _LABELS = {"mode_count": _MAX_MODES}  # of a legend
+_LEGEND_WIDTH = 20  # characters
 _NO_LIMIT = 1e30
 
 
@@ -52,17 +56,24 @@ class Overlay:
         self.comparison: Comparison | None = None  # of the latest difference
 
     def show(self, appearance: Appearance, has_legend: bool = True) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """Show the image, the map and the withheld voxels in every slice view; returns the map's volume."""
+        """Show the image, the map and the withheld voxels in every slice view; returns the map's volume.
+
+        Args:
+            appearance: what is shown, and how.
+            has_legend: whether the views show the color scale themselves. It covers a part of the image; a
+                synthetic image has one all the same, for it says what the image is.
+        """
         volume = self.update(appearance)
         layer = None if volume is None else self._layer(volume, appearance)
         covered = hatch(self.run, appearance.parameter)
         below = self._below(appearance)
         views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self.scene)
         for number, view in enumerate(sorted(views, key=_place_of)):
+            beside = appearance.map_beside
             with slicer.util.NodeModify(view):
                 view.SetBackgroundVolumeID(_id(below[number % len(below)]))
                 view.SetForegroundVolumeID(_id(layer))
-                view.SetForegroundOpacity(appearance.opacity)
+                view.SetForegroundOpacity(float(number > 0) if beside else appearance.opacity)
                 # A legend is drawn for a volume in one of the three first layers alone.
                 view.SetLabelVolumeID(_id(volume) if layer is not volume else None)
                 view.SetLabelOpacity(0.0)
@@ -71,6 +82,7 @@ class Overlay:
                     view.SetNthLayerOpacity(_HATCH_LAYER, 1.0)
         # An image alone needs none, unless nobody acquired it.
         is_synthetic = volume is None and below[0] is not None and bool(below[0].GetAttribute(SYNTHETIC))
+        has_legend = has_legend or bool(self.run.synthetic)
         self._legends((below[0] if is_synthetic else volume) if has_legend else None, appearance)
         return volume
 
@@ -172,7 +184,7 @@ class Overlay:
         self, volume: slicer.vtkMRMLScalarVolumeNode, appearance: Appearance
     ) -> slicer.vtkMRMLVolumeNode:
         """What is drawn of a map: itself, or its colors with an alpha for each voxel."""
-        if not appearance.graded:
+        if not appearance.graded or appearance.map_beside:
             return volume
         low, high = self.scale(appearance)
         values = slicer.util.arrayFromVolume(volume)
@@ -199,35 +211,38 @@ class Overlay:
             return
         low, high = self.scale(appearance)
         form, labels = "%.2f" if high - low <= 10 else "%.0f", _LABELS.get(appearance.kind, 5)
-        legend = show_legend(volume, self.legend_title(appearance), form, labels)
+        legend = show_legend(volume, self.legend_title(appearance, _LEGEND_WIDTH), form, labels)
         legend.SetVisibility(True)
 
-    def legend_title(self, appearance: Appearance) -> str:
-        """What is shown, in its unit, in as few words as a legend has room for."""
-        shown, synthetic = self.run.parameter(appearance.parameter), self.run.synthetic
-        title = {
-            "off": f"{shown.name}\n{(*appearance.pictures, 'mean')[0]}{_bracket(shown)}",
-            "interval_width": f"{shown.name}\n{self.run.interval:.0%} width{_bracket(shown)}",
-            "probability_below": f"P({shown.name} <\n{shown.text(appearance.threshold)})",
-            "probability_above": f"P({shown.name} >\n{shown.text(appearance.threshold)})",
-            "median": f"{shown.name}\nmedian{_bracket(shown)}",
-            "sample": f"{shown.name}\none sample{_bracket(shown)}",
-            "mode_count": f"{shown.name}\nmodes",
-            "difference": f"{shown.name}\ndifference{_bracket(shown)}",
-            "waic": "WAIC\n[nat]",
-            "adequacy": "adequacy\np-value",
-        }[appearance.kind]
-        return f"SYNTHETIC\n{title}" if synthetic else title
+    def legend(self, appearance: Appearance, size: int) -> Legend | None:
+        """The color scale of what is shown, in so many colors, to be drawn beside the views."""
+        return legend_of(self, appearance, size)
+
+    def legend_title(self, appearance: Appearance, width: int = 0) -> str:
+        """What is shown, in its unit; in lines of so many characters for a legend inside of a view."""
+        shown, kind = self.run.parameter(appearance.parameter), appearance.kind
+        name = "\n".join(textwrap.wrap(shown.label, width)) if width else shown.label
+        comma, blank = ("\n", "\n") if width else (", ", " ")
+        if kind.startswith("probability"):
+            side = "<" if kind == "probability_below" else ">"
+            title = f"P({name}{blank}{side} {shown.text(appearance.threshold)})"
+        elif kind in _OF_A_PIXEL:
+            title = {"waic": f"WAIC{blank}[nat]", "adequacy": f"adequacy{comma}p-value"}[kind]
+        else:
+            what = {
+                "off": (*appearance.pictures, "mean")[0],
+                "interval_width": f"{self.run.interval:.0%} width",
+                "sample": "one sample",
+                "mode_count": "modes",
+            }.get(kind, kind)
+            title = f"{name}{comma}{what}{'' if kind == 'mode_count' else shown.bracket}"
+        return f"SYNTHETIC{blank}{title}" if self.run.synthetic else title
 
 
 def _place_of(view: slicer.vtkMRMLSliceCompositeNode) -> int:
     """Where a view stands, whichever was made first."""
     name = view.GetLayoutName()
     return _VIEWS.index(name) if name in _VIEWS else len(_VIEWS)
-
-
-def _bracket(shown: Shown) -> str:
-    return "" if shown.unit == "1" else f" [{shown.unit}]"
 
 
 def _id(node: slicer.vtkMRMLNode | None) -> str | None:

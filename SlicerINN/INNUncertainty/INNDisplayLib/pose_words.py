@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .pose_result import Pose, PoseResult
+from .translating import tr as _
 
 __all__ = [
     "AMBIGUOUS",
@@ -38,7 +39,7 @@ def pose_verdict(result: PoseResult) -> tuple[str, str]:
     """How far the poses may be used: untrusted, ambiguous or certain, and why in one sentence or two."""
     trust = result.record["trust"]
     if not result.is_trusted:
-        return UNTRUSTED, f"OUT OF DISTRIBUTION. {trust['statement']}"
+        return UNTRUSTED, _("OUT OF DISTRIBUTION. {why}").format(why=trust["statement"])
     state = AMBIGUOUS if len(result.poses) > 1 else CERTAIN
     return state, f"{result.record['ambiguity']['statement']} {trust['statement']}"
 

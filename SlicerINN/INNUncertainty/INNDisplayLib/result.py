@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ class Shown:
         high: upper end.
         width: upper end of the color scale of interval widths: that of the prior.
         scale: ``"log"`` where values span decades.
+        label: what people read in place of the name, the description in short; the name by default.
     """
 
     name: str
@@ -121,6 +123,11 @@ class Shown:
     high: float
     width: float
     scale: str
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        """Fall back to the name."""
+        object.__setattr__(self, "label", self.label or self.name)
 
     def text(self, value: float) -> str:
         """A value for people: three digits, and the unit unless it is a pure number."""
@@ -130,6 +137,11 @@ class Shown:
     def suffix(self) -> str:
         """The unit as it follows a number."""
         return "" if self.unit == "1" else f" {self.unit}"
+
+    @property
+    def bracket(self) -> str:
+        """The unit as it follows a heading."""
+        return "" if self.unit == "1" else f" [{self.unit}]"
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,10 @@ def parse_result(folder: Path, record: Any) -> Result:
     """Check the record of a result, and say where its files should be."""
     _KIND.check(folder, record)
     try:
-        parameters = tuple(Shown(**row) for row in record["parameters"])
+        words = _labels(record["parameters"])
+        parameters = tuple(
+            Shown(**row, label=label) for row, label in zip(record["parameters"], words, strict=True)
+        )
         if not all(math.isfinite(value) for p in parameters for value in (p.low, p.high, p.width)):
             raise ValueError("a scale is not finite")
         record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
@@ -236,6 +251,19 @@ def parse_result(folder: Path, record: Any) -> Result:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _KIND.damaged(folder, error) from error
     return Result(folder, record, parameters, files)
+
+
+def _labels(rows: list[dict[str, Any]]) -> list[str]:
+    """What people read in place of names: the description up to a comma outside brackets, as in reports.
+
+    The name stands behind a label that several parameters share.
+    """
+    words = [re.split(r"[,;]\s(?![^(]*\))", row["description"])[0].strip() for row in rows]
+    whole = [word[:1].upper() + word[1:] for word in words]
+    return [
+        f"{word} ({row['name']})" if whole.count(word) > 1 else word
+        for word, row in zip(whole, rows, strict=True)
+    ]
 
 
 def _read(path: Path, again: str) -> sitk.Image:

@@ -121,7 +121,8 @@ class Run(RunNodes):
         if "{" in text:
             text = text.format(interval=self.interval)
         known = self.parameters if self.record_node is not None else ()
-        whole = f"{parameter} {text}" if any(p.name == parameter for p in known) else text
+        label = next((p.label for p in known if p.name == parameter), None)
+        whole = text if label is None else f"{label}, {text}"
         marked = f"SYNTHETIC {whole}" if kind in _OF_VALUES and self.synthetic else whole
         return f"{self.name}: {marked}"
 

@@ -4,6 +4,7 @@ Each file says in ``__all__`` what it offers.
 """
 
 from .background import *
+from .beside import *
 from .bundles import *
 from .change_panel import *
 from .child import *
@@ -13,6 +14,7 @@ from .frames_panel import *
 from .inference import *
 from .inspection_panel import *
 from .job import *
+from .legend_bar import *
 from .module_panel import *
 from .opening import *
 from .parameters import *

@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-__all__ = ["Bundle", "bundles_of", "holds_bundles"]
+__all__ = ["Bundle", "bundles_of", "calibration_line", "holds_bundles"]
 
 _METADATA = "configs/metadata.json"
 
@@ -58,24 +58,17 @@ class Bundle:
 
     @property
     def validation(self) -> str:
-        """How far its intervals have been tested, in one line; always on screen."""
+        """How far its intervals have been tested, in one line."""
         if self.error:
             return _("cannot be used")
-        known = self.entry["calibration"]
-        if not known["errors"]:
-            return _("Intervals not calibrated: never measured.")
-        worst = max(known["errors"].values())
-        kind = _("recalibrated, ") if known["recalibrated"] else ""
-        return _("Intervals {kind}off by at most {worst:.1%} on {cases:,} simulations.").format(
-            kind=kind, worst=worst, cases=known["simulations"]
-        )
+        return calibration_line(self.entry["calibration"])
 
     def html(self) -> str:
         """The card in the panel: for whom, what comes out, how good, and where the whole card is."""
         if self.error:
             return f"<b>{_escaped(self.name)}</b><p>{_escaped(self.error)}</p>"
         rows = "".join(
-            f"<tr><td><b>{_escaped(t['name'])}</b></td><td>{_escaped(t['description'])}</td>"
+            f"<tr><td>{_escaped(t['description'] or t['name'])}</td>"
             f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
             for t in [*self.entry["targets"], *self.entry.get("derived", [])]
         )
@@ -86,6 +79,16 @@ class Bundle:
             f"<table cellspacing='4'>{rows}</table><p>{_escaped(self.validation)}</p>"
             f"<p>{_escaped(self.entry['intended_use'])}</p>"
         )
+
+
+def calibration_line(measured: dict[str, Any] | None) -> str:
+    """How far intervals have been tested, as a bundle or a result says it, in one line."""
+    if not measured or not measured.get("errors"):
+        return _("intervals not calibrated: never measured.")
+    kind = _("recalibrated, ") if measured.get("recalibrated") else ""
+    return _("intervals {kind}off by at most {worst:.1%} on {cases:,} simulations.").format(
+        kind=kind, worst=max(measured["errors"].values()), cases=measured["simulations"]
+    )
 
 
 def holds_bundles(folder: str) -> bool:

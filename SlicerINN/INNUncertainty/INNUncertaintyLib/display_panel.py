@@ -3,9 +3,12 @@
 import qt
 import slicer.util
 import vtk
-from INNDisplayLib import Overlay, change_text, number_of_samples, pictures, runs, turn_to
+from INNDisplayLib import Overlay, change_text, nothing_to_see, number_of_samples, pictures, runs, turn_to
 from slicer.i18n import tr as _
 
+from .beside import put_beside
+from .bundles import calibration_line
+from .legend_bar import BAR, legend_picture
 from .module_panel import fill, quiet, select
 from .parameters import Kind
 
@@ -19,7 +22,7 @@ def verdict(run):
     if share is None:
         return _("No voxel could be used.")
     silent = ", ".join(
-        f"{name} {row['share_uninformative']:.1%}"
+        f"{run.parameter(name).label} {row['share_uninformative']:.1%}"
         for name, row in found.get("trusted_pixels", {}).items()
         if row.get("share_uninformative")
     )
@@ -49,6 +52,8 @@ class DisplayPanel:
         self.addObserver(scene, scene.EndImportEvent, self.onSceneImported)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self._shown_before = Kind.WIDTH
+        self._views_before = None  # while image and map stand beside each other
+        self._has_result = None
         self._shortcut = qt.QShortcut(qt.QKeySequence("U"), slicer.util.mainWindow())
         self._shortcut.connect("activated()", self.onToggle)
 
@@ -110,10 +115,18 @@ class DisplayPanel:
         if self._state.other not in [key for _name, key in others]:
             self._state.other = others[0][1] if others else ""
         known = run.parameters if run is not None else ()
-        fill(self.ui.parameterBox, [(f"{p.name}: {p.description}", p.name) for p in known])
+        fill(self.ui.parameterBox, [(p.label, p.name) for p in known])
         if known and self._state.parameter not in [p.name for p in known]:
             self._take(known[0])
+        self._make_room(run is not None)
         self.onStateChanged()
+
+    def _make_room(self, has_result):
+        """Open what there is to do next, when the first result comes or the last goes: screens are low."""
+        if has_result != self._has_result:
+            self._has_result = has_result
+            self.ui.inputsSection.collapsed = has_result
+            self.ui.displaySection.collapsed = self.ui.probeSection.collapsed = not has_result
 
     def _take(self, shown):
         with slicer.util.NodeModify(self._state):
@@ -129,7 +142,7 @@ class DisplayPanel:
         fill(ui.pictureBox, [(name, name) for name in names])
         below = state.picture if state.picture in names else "".join(names[:1])
         select(ui.pictureBox, below)
-        ui.pictureBox.visible = ui.pictureBoxCaption.visible = bool(names)
+        self._show_rows(state, below, bool(names))
         select(ui.parameterBox, shown.name)
         select(ui.otherBox, state.other)
         ui.otherBox.enabled = ui.changeButton.enabled = bool(state.other)
@@ -146,11 +159,42 @@ class DisplayPanel:
             _("sample {k} of {n}").format(k=sample, n=number) if number else _("no samples stored")
         )
         ui.thresholdLabel.text = _("Probability that {name} {side} {value}").format(
-            name=shown.name,
+            name=shown.label,
             side=">" if state.kind is Kind.ABOVE else "<",
             value=shown.text(state.threshold),
         )
         ui.hideBelowLabel.text = self._scale_text(run, state)
+        ui.parameterBox.toolTip = shown.description
+        measured = calibration_line(run.result.record["bundle"].get("calibration"))
+        ui.validationLabel.text = _("{name}: {line}").format(name=run.name, line=measured)
+
+    def _show_rows(self, state, below, has_pictures):
+        """Hide the controls that have nothing to do with what is shown."""
+        ui, kind = self.ui, state.kind
+        is_probability = kind in (Kind.PROBABILITY, Kind.ABOVE) or state.contours
+        for row, is_needed in (
+            ((ui.pictureBox, ui.pictureBoxCaption), has_pictures),
+            ((ui.opacitySlider, ui.opacitySliderCaption), kind is not Kind.OFF and not state.mapBeside),
+            ((ui.hideBelowSlider, ui.hideBelowSliderCaption, ui.hideBelowLabel), kind is not Kind.OFF),
+            ((ui.gradedCheck,), kind is not Kind.OFF and not state.mapBeside),
+            ((ui.thresholdSlider, ui.thresholdSliderCaption, ui.thresholdLabel), is_probability),
+            ((ui.sampleSlider, ui.sampleSliderCaption, ui.sampleLabel), "sample" in (kind.value, below)),
+            ((ui.otherBox, ui.otherBoxCaption, ui.compareLabel), kind is Kind.DIFFERENCE),
+        ):
+            for control in row:
+                control.visible = is_needed
+
+    def show_views(self, run, state):
+        """Draw the color scale of what the views show, and arrange the views."""
+        legend = Overlay(run).legend(self.logic.appearance(run, state), BAR[2])
+        ui = self.ui
+        ui.legendLabel.visible = ui.legendTitle.visible = legend is not None
+        if legend is not None:
+            ui.legendTitle.text = legend.title
+            ui.legendLabel.setPixmap(legend_picture(legend))
+        if state.mapBeside != (self._views_before is not None):
+            before = put_beside(state.mapBeside, self._views_before)
+            self._views_before = before if state.mapBeside else None
 
     def show_comparison(self, comparison):
         """Say in words what a comparison has found."""
@@ -171,6 +215,8 @@ class DisplayPanel:
         if state.kind is Kind.ADEQUACY and run.find("adequacy") is None:
             return _("Not in this result: set Simulations among the options, and apply again.")
         appearance = self.logic.appearance(run, state)
+        if nothing := nothing_to_see(run, appearance):
+            return nothing
         low, high = Overlay(run).scale(appearance)
         return _("Drawn from {start:.3g}{unit} on; colors span {low:.3g} to {high:.3g}{unit}").format(
             start=low + appearance.hide_below * (high - low),

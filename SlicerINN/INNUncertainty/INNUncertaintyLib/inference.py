@@ -14,7 +14,14 @@ from slicer.i18n import tr as _
 from .job import Job
 from .parameters import PanelState
 
-__all__ = ["Inference", "make_savable", "number_of_bands", "register_sample_data", "write_image"]
+__all__ = [
+    "Inference",
+    "load_organs",
+    "make_savable",
+    "number_of_bands",
+    "register_sample_data",
+    "write_image",
+]
 
 
 def number_of_bands(node: slicer.vtkMRMLNode) -> int:
@@ -79,7 +86,7 @@ def register_sample_data():
     """Tell Slicer's Sample Data module of the organs; nothing is downloaded for them."""
     import SampleData
 
-    folder = Path(__file__).parents[1] / "Resources" / "SampleData"
+    folder = _sample_data()
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="INN Uncertainty",
         sampleName="INNOrganMosaic",
@@ -88,6 +95,15 @@ def register_sample_data():
         nodeNames="organs",
         thumbnailFileName=str(folder / "organ_mosaic.png"),
     )
+
+
+def load_organs() -> slicer.vtkMRMLVolumeNode:
+    """Load the organs, without the module Sample Data."""
+    return slicer.util.loadVolume(str(_sample_data() / "organ_mosaic.nrrd"), {"name": "organs"})
+
+
+def _sample_data() -> Path:
+    return Path(__file__).parents[1] / "Resources" / "SampleData"
 
 
 _QUANTILES = 16

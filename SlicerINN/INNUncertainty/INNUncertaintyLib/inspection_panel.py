@@ -1,7 +1,15 @@
 """The part of the panel that tells of one voxel or region."""
 
 import slicer.util
-from INNDisplayLib import curve_at, is_at_its_frame, read_at, read_region, show_curve, show_posterior
+from INNDisplayLib import (
+    WITHHELD,
+    curve_at,
+    is_at_its_frame,
+    read_at,
+    read_region,
+    show_curve,
+    show_posterior,
+)
 from slicer.i18n import tr as _
 
 from .module_panel import fill
@@ -9,6 +17,9 @@ from .parameters import Kind
 from .plots import show_charts
 
 __all__ = ["InspectionPanel"]
+
+
+_FRAME = "border: 3px double; padding: 3px"
 
 
 class InspectionPanel:
@@ -19,6 +30,7 @@ class InspectionPanel:
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         if crosshair is not None:
             self.addObserver(crosshair, crosshair.CursorPositionModifiedEvent, self.onCursor)
+        self.ui.alarmLabel.visible = False
         self._has_layout = False  # the user may choose another one while a probe is moved
         self.ui.probeButton.connect("clicked(bool)", self.onPlaceProbe)
         self.ui.regionButton.connect("clicked(bool)", self.onRegion)
@@ -29,7 +41,14 @@ class InspectionPanel:
         ras = [0.0, 0.0, 0.0]
         reading = self._reading(ras) if caller.GetCursorPositionRAS(ras) else None
         if reading is not None:
-            self.ui.readoutLabel.text = reading.text
+            self._say(reading)
+
+    def _say(self, reading):
+        """Say what is known of a voxel; that it must not be used with a sign and a frame besides."""
+        is_alarm = reading.state == WITHHELD
+        self.ui.alarmLabel.visible = is_alarm
+        self.ui.readoutLabel.styleSheet = _FRAME if is_alarm else ""
+        self.ui.readoutLabel.text = reading.text
 
     def onPlaceProbe(self, checked=False):
         """A point that the user may move; the posterior of its voxel stays in a chart."""
@@ -56,7 +75,7 @@ class InspectionPanel:
         caller.GetNthControlPointPositionWorld(0, ras)
         reading = self._reading(ras)
         if reading is not None:
-            self.ui.readoutLabel.text = reading.text
+            self._say(reading)
             run = self.logic.run(self._state)
             charts = [show_posterior(run, reading)]
             if "curves" in run.result.record:

@@ -1,5 +1,7 @@
 """What the panels of both modules do alike: the state of a scene, a child process, boxes, the self test."""
 
+import sys
+import time
 from contextlib import contextmanager
 
 import qt
@@ -57,14 +59,27 @@ def describe(module, title, category, about):
 class SelfTest(ScriptedLoadableModuleTest):
     """The test of a module that users can run; ``logic`` is the class of its logic."""
 
+    _PATIENCE_S = 600
+
     def setUp(self):
         """Start with an empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self):
         """Run all tests."""
-        self.setUp()
-        self.test_missing_input_is_refused()
+        for name in sorted(name for name in dir(self) if name.startswith("test_")):
+            self.setUp()
+            getattr(self, name)()
+
+    def finish(self, logic):
+        """Wait for what a logic has started; returns the run that came."""
+        run, end = None, time.monotonic() + self._PATIENCE_S
+        while run is None:
+            assert time.monotonic() < end, "no result in time"
+            run = logic.poll()
+            slicer.app.processEvents()
+            time.sleep(_POLL_MS / 1000)
+        return run
 
     def test_missing_input_is_refused(self):
         """Without input nothing starts."""
@@ -76,6 +91,7 @@ class SelfTest(ScriptedLoadableModuleTest):
 class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel of a module, which has ``initializeParameterNode``, ``onPoll`` and the like."""
 
+    libraries = ("INNUncertaintyLib", "INNDisplayLib")
     logic = _state = _tag = None
     _missing = ""  # what keeps the main button from being pressed
 
@@ -91,12 +107,19 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = logic
+        self.ui.progressBar.visible = False
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.onPoll)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+
+    def onReload(self):
+        """Read the support libraries anew as well, which Python keeps."""
+        for name in [name for name in sys.modules if name.split(".")[0] in self.libraries]:
+            del sys.modules[name]
+        super().onReload()
 
     # State: one parameter node a scene; the panel without it shows nothing.
 
@@ -138,6 +161,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # A child process that runs.
 
     def _show_progress(self, child):
+        self.ui.progressBar.visible = True
         self.ui.progressBar.value = round(1000 * child.share)
         self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
 
@@ -159,7 +183,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _show_idle(self, text):
         self.onStateChanged()
-        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = False
         self.ui.statusLabel.text = text
 
     def _offer(self, button, text, tip, missing, is_running):

@@ -64,6 +64,7 @@ class PanelState:
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     hideBelow: Annotated[float, WithinRange(0, 100)] = 0.0
     graded: bool = False
+    mapBeside: bool = False
     threshold: float = 0.0
     sample: int = 1
     contours: bool = False

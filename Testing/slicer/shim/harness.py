@@ -156,6 +156,7 @@ class Harness:
         slicer.qSlicerScriptedLoadableModule = ScriptedModule
         i18n = ModuleType("slicer.i18n")
         i18n.tr, i18n.translate = lambda text: text, lambda context, text: text
+        i18n.getContext = lambda path: Path(path).stem
         # A module for Slicer 5.10 installs through slicer.util: that must not happen in a test either.
         slicer.util.pip_install, slicer.util.pip_uninstall = (
             self.packages.pip_install,
