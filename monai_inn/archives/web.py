@@ -41,6 +41,7 @@ class WebArchive:
 
         self.address, session = address, requests.Session()
         session.max_redirects = 0  # one would turn a POST into a GET
+        session.hooks["response"].append(_require_whole)
         session.auth = _credentials()
         if own := certificates():  # with each request, for what the environment names goes before the session
             session.request = partial(session.request, verify=own)  # type: ignore[method-assign]
@@ -165,6 +166,14 @@ def _credentials() -> Any:
 
         return bearer
     return (user, os.environ.get(PASSWORD, "")) if user else None
+
+
+def _require_whole(response: Any, **_: Any) -> None:
+    """Refuse an answer that ends within its headers, which the libraries take for one without content."""
+    import requests
+
+    if response.status_code == 200 and not response.headers.get("Content-Length") and not response.content:
+        raise requests.ConnectionError("the answer ends early")
 
 
 def _refusal(error: Any) -> tuple[dict[str, Any], str]:
