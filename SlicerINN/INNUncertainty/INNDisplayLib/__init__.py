@@ -9,6 +9,7 @@ from .appearance import *
 from .curves import *
 from .decisions import *
 from .inspection import *
+from .line_views import *
 from .lines import *
 from .marks import *
 from .measuring import *
