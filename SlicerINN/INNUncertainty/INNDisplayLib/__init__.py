@@ -12,6 +12,7 @@ from .decisions import *
 from .frames import *
 from .inspection import *
 from .legend import *
+from .line_views import *
 from .lines import *
 from .made import *
 from .marks import *

@@ -40,13 +40,15 @@ def polylines(lines: Iterable[Array]) -> vtk.vtkPolyData:
     return drawn
 
 
-def ribbons(lines: vtk.vtkPolyData, depth: float) -> vtk.vtkPolyData:
-    """Return lines drawn out along z, from where they are, which a slice view can cut."""
+def ribbons(lines: vtk.vtkPolyData, along: Array) -> vtk.vtkPolyData:
+    """Return lines drawn out along a vector, half of it to either side, which a slice view can cut."""
+    back = np.eye(4)
+    back[:3, 3] = -np.asarray(along) / 2
     ribbon = vtk.vtkLinearExtrusionFilter()
     ribbon.SetExtrusionTypeToVectorExtrusion()
-    ribbon.SetVector(0, 0, depth)
+    ribbon.SetVector(*along)
     ribbon.CappingOff()
-    ribbon.SetInputData(lines)
+    ribbon.SetInputData(moved(lines, back))
     ribbon.Update()
     return ribbon.GetOutput()
 
@@ -119,25 +121,86 @@ def surface_above(values: Array, matrix: Array, level: float) -> vtk.vtkPolyData
     return normals.GetOutput()
 
 
+_PARALLEL = 1e-5
 _COLOR = (0.0, 0.85, 1.0)
 # Probability to lie below the threshold, thickness of its line in pixels, and what it is called.
 _LINES = ((0.05, 1, "5 %"), (0.5, 3, "50 %"), (0.95, 1, "95 %"))
 
 
-def contour_meshes(probability: NDArray[np.floating]) -> list[vtk.vtkPolyData]:
+def contour_meshes(
+    probability: NDArray[np.floating], planes: Iterable[tuple[Array, Array]] | None = None
+) -> list[vtk.vtkPolyData]:
     """Return where a probability ``(K, J, I)`` is 5, 50 and 95 %, in coordinates of voxels (i, j, k).
 
     The middle line is where the median crosses the threshold; between the outer two nobody can tell on which
     side a voxel is. They end at voxels without a posterior.
+
+    Args:
+        probability: NaN where there is no posterior.
+        planes: a point and the normal of each plane, ``(i, j, k)``, to which the lines are confined: the
+            surfaces of a large volume are too many triangles to be cut at every step of a slice view.
     """
-    missing = ~np.isfinite(probability)
-    if missing.all():
+    if planes is None:
+        return [_without(mesh, ~np.isfinite(probability)) for mesh in _surfaces(probability)]
+    found = [vtk.vtkAppendPolyData() for _ in _LINES]
+    for point, normal in planes:
+        start, slab = _slab(probability, point, normal)
+        missing = ~np.isfinite(slab)
+        cut = _cut(slab, point - start, normal)
+        for (level, _, _), whole in zip(_LINES, found, strict=True):
+            contour = vtk.vtkContourFilter()
+            contour.SetInputData(cut)
+            contour.SetValue(0, level)
+            contour.ComputeScalarsOff()
+            contour.Update()
+            lines = _without(ribbons(contour.GetOutput(), normal), missing)
+            shift = np.eye(4)
+            shift[:3, 3] = start
+            whole.AddInputData(moved(lines, shift))
+    for whole in found:
+        whole.Update()
+    return [whole.GetOutput() for whole in found]
+
+
+def _slab(values: NDArray[np.floating], point: Array, normal: Array) -> tuple[Array, NDArray[np.floating]]:
+    """Where the slices beside a plane begin, (i, j, k), and their values; all slices for an oblique plane."""
+    part, start = [slice(None)] * 3, np.zeros(3)
+    axis = int(np.abs(normal).argmax())
+    if np.abs(np.delete(normal, axis)).max() < _PARALLEL:
+        first = int(np.clip(np.floor(point[axis]) - 1, 0, max(values.shape[2 - axis] - 3, 0)))
+        part[2 - axis], start[axis] = slice(first, first + 3), first
+    return start, values[tuple(part)]
+
+
+def _cut(values: NDArray[np.floating], point: Array, normal: Array) -> vtk.vtkPolyData:
+    """A plane through values, which are continued where they are missing."""
+    plane, cut = vtk.vtkPlane(), vtk.vtkCutter()
+    middle = (np.array(values.shape[::-1]) - 1) / 2
+    inward = np.sign((middle - point) @ normal) * normal  # a plane in the outermost slice would cut nothing
+    plane.SetOrigin(*(point + _PARALLEL * inward))
+    plane.SetNormal(*normal)
+    cut.SetCutFunction(plane)
+    cut.SetInputData(_grid(values))
+    cut.Update()
+    return cut.GetOutput()
+
+
+def _surfaces(probability: NDArray[np.floating]) -> list[vtk.vtkPolyData]:
+    """Where a probability crosses the levels, also in what is missing."""
+    if not np.isfinite(probability).any():
         return [vtk.vtkPolyData() for _ in _LINES]
-    filled = _continued(probability, missing) if missing.any() else probability
+    image = _grid(probability)
+    return [_surface(image, level) for level, _, _ in _LINES]
+
+
+def _grid(values: NDArray[np.floating]) -> vtk.vtkImageData:
+    """Values ``(K, J, I)`` as an image in coordinates of voxels, continued where they are missing."""
+    missing = np.isnan(values)
     image = vtk.vtkImageData()
-    image.SetDimensions(*probability.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(filled.ravel()))
-    return [_without(_surface(image, level), missing) for level, _, _ in _LINES]
+    image.SetDimensions(*values.shape[::-1])
+    filled = _continued(values, missing) if missing.any() else np.ascontiguousarray(values)
+    image.GetPointData().SetScalars(numpy_to_vtk(filled.ravel(), deep=True))
+    return image
 
 
 def draw_contours(
@@ -199,9 +262,7 @@ def _surface(image: vtk.vtkImageData, level: float) -> vtk.vtkPolyData:
     contour.Update()
     if not is_flat:
         return contour.GetOutput()
-    down = np.eye(4)
-    down[2, 3] = -0.5
-    return ribbons(moved(contour.GetOutput(), down), 1.0)  # as thick as the slice, which a slice view can cut
+    return ribbons(contour.GetOutput(), np.array([0.0, 0.0, 1.0]))  # as thick as the slice
 
 
 def _without(surface: vtk.vtkPolyData, missing: NDArray[np.bool_]) -> vtk.vtkPolyData:
