@@ -203,7 +203,7 @@ def test_a_probe_tells_the_change(scene, days):
 def test_a_change_in_words(scene, days):
     run = change_of(scene, *days)
     text = change_text(run)
-    assert text.startswith("day 8 minus day 1: lower in 0.0% and higher in ")
+    assert text.startswith("day 8 minus day 1: lower in 0.0%, higher in ")
     assert "another grid" not in text
     assert change_text(days[0]) == ""
 
@@ -323,6 +323,7 @@ def panel(folders, tmp_path, monkeypatch):
     opened.settle()
     for folder in reversed(folders):
         opened.logic.open(folder)
+    opened.choose(opened.ui.kindBox, "difference")
     opened.choose(opened.ui.otherBox, runs(slicer.mrmlScene)[0].key)
     yield opened
     opened.module.close()
@@ -342,7 +343,7 @@ def test_the_button_makes_a_result_that_all_views_take(panel):
     assert panel.ui.compareLabel.text == change_text(panel.run)
     slider = panel.ui.thresholdSlider
     assert (slider.minimum, slider.maximum, slider.value) == (-1, 1, 0)
-    panel.choose(panel.ui.kindBox, "median")
+    assert (kind_of(shown()), panel.ui.kindBox.currentData) == ("median", "median")
     assert shown().GetDisplayNode().GetColorNode().GetName() == "INN difference"
     panel.choose(panel.ui.kindBox, "probability_below")
     slider.value = 0.1

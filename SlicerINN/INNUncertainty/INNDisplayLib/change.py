@@ -220,7 +220,7 @@ def change_text(run: Run) -> str:
     low, _median, high = _columns(levels, run.interval)
     sides = layers[high][trusted] < 0, layers[low][trusted] > 0
     text = _(
-        "{second} minus {first}: lower in {lower:.1%} and higher in {higher:.1%} of {number:,} trusted voxels "
+        "{second} minus {first}: lower in {lower:.1%}, higher in {higher:.1%} of {number:,} trusted voxels "
         "({mass:.0%} interval without 0). The errors of the two are taken as independent."
     ).format(
         second=about["second"],
@@ -230,6 +230,5 @@ def change_text(run: Run) -> str:
         number=int(trusted.sum()),
         mass=run.interval,
     )
-    return (
-        f"{text} {_('The second lay on another grid: its nearest voxels.')}" if about["resampled"] else text
-    )
+    resampled = _("The second lay on another grid: its nearest voxels.") if about["resampled"] else ""
+    return f"{text} {resampled}".strip()

@@ -2,8 +2,10 @@
 
 import qt
 import slicer.util
-from INNDisplayLib import change_text, frame_of_run, mark_frame, posterior_of_change, runs, store
+from INNDisplayLib import frame_of_run, mark_frame, posterior_of_change, runs, store
 from slicer.i18n import tr as _
+
+from .parameters import Kind
 
 __all__ = ["ChangePanel"]
 
@@ -49,9 +51,9 @@ class ChangePanel:
             self.close_change()
             run = store(slicer.mrmlScene, end.value, name, image)
             mark_frame(run, frame)  # it lies over that frame of a video
-            self._state.run = run.key
+            with slicer.util.NodeModify(self._state):
+                self._state.run, self._state.kind = run.key, Kind.MEDIAN
             self.onRunsChanged()
-            self.ui.compareLabel.text = change_text(run)
 
     def close_change(self):
         """End the computation; nothing of it comes into the scene."""
