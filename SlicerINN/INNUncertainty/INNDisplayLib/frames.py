@@ -71,9 +71,12 @@ def is_at_its_frame(run: Run, frame: Frame | None = None) -> bool:
 
 def is_shown(run: Run) -> bool:
     """Whether a slice view shows a map of a run."""
-    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", run.scene)
-    layers = [run.scene.GetNodeByID(view.GetForegroundVolumeID() or "") for view in views]
-    return any(layer is not None and layer.GetAttribute(RUN) == run.key for layer in layers)
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", run.scene):
+        for shown in (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()):
+            layer = run.scene.GetNodeByID(shown or "")
+            if layer is not None and layer.GetAttribute(RUN) == run.key:
+                return True
+    return False
 
 
 def turn_to(run: Run) -> None:
