@@ -19,6 +19,7 @@ class INNRegistration(ScriptedLoadableModule):
             "how well its simulated X-ray fits, how far a target may be off, and whether to trust any of it."
         )
         describe(parent, _("INN Registration"), "Registration", about)
+        slicer.app.connect("startupCompleted()", lib.register_sample_data)
 
 
 class INNRegistrationLogic(ScriptedLoadableModuleLogic):
@@ -26,7 +27,7 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        self.work = None  # what runs: a registration or an aim
+        self.work = None  # what runs: a registration, an aim or a training
 
     def getParameterNode(self):
         """State of the panel in this scene."""
@@ -50,9 +51,18 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
         """
         self._begin(lambda: lib.Aiming(state, self.run(state)))
 
+    def train(self, state):
+        """Start to train a network for the CT.
+
+        Raises:
+            ValueError: if an input is missing.
+            RuntimeError: if something is running.
+        """
+        self._begin(lambda: lib.Training(state))
+
     def _begin(self, make):
         if self.work is not None:
-            raise RuntimeError(_("A registration is running; wait for it or cancel it."))
+            raise RuntimeError(_("Something is running; wait for it or cancel it."))
         self.work = make()
 
     def poll(self):
@@ -122,9 +132,10 @@ class INNRegistrationLogic(ScriptedLoadableModuleLogic):
             display.look_at_target(run)
 
 
-class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.AimPanel):
+class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.PosesPanel, lib.AimPanel):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
+    libraries = (*ModulePanel.libraries, "INNRegistrationLib")
     _ct = None  # what the slice views show
 
     def setup(self):
@@ -137,6 +148,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.Ai
         self.ui.viewsButton.connect("clicked(bool)", self.onViews)
         self.ui.ctSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onCT)
         self.setup_inputs()
+        self.setup_patients()
         self.setup_poses()
         self.setup_aim()
         self.initializeParameterNode()
@@ -145,6 +157,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.Ai
         """The panel goes: nothing may go on running or listening behind it."""
         self._timer.stop()
         self.logic.cancel()
+        self.close_patients()
         self._set_state(None)
         self.removeObservers()
 
@@ -201,6 +214,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.Ai
 
     def onPoll(self):
         """News of the child process."""
+        work = self.logic.work
         try:
             run = self.logic.poll()
         except Exception as error:
@@ -214,12 +228,16 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.Ai
         self._show_idle("")
         if run is not None:
             self.take(run)
+        elif self._state is not None:
+            self.show_inputs(self._state)
+            self.ui.statusLabel.text = _("Trained: {folder}").format(folder=work.result)
 
     def take(self, run):
         """Show a run that has just come; the module may have been left meanwhile."""
         state = self._state or self.logic.getParameterNode()
         with slicer.util.NodeModify(state):
             state.run, state.pose, state.showUntrusted = run.key, 1, False
+        self.ui.inputsSection.collapsed = True  # screens are low
         said = _("{name}: {n} plausible pose(s).").format(name=run.name, n=len(run.result.poses))
         self.ui.statusLabel.text = " ".join([said, *display.pose_notes(run.result)])
         if self._state is not None:
@@ -249,6 +267,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.Ai
         for box in (ui.reweightCheck, ui.refineCheck):  # without a network the likelihood decides anyway
             box.enabled = lib.is_trained(state)
         self._offer(ui.findButton, _("Find poses"), tip, missing, is_running)
+        self.show_patients()
         try:
             run = self.logic.show(state)
             self.show_run(run)
@@ -260,6 +279,19 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PosesPanel, lib.Ai
 
 
 class INNRegistrationTest(SelfTest):
-    """Runs in Slicer by Reload and Test, without network and without packages."""
+    """Runs in Slicer by Reload and Test, without network; the main job needs the packages."""
 
     logic = INNRegistrationLogic
+
+    def test_sample_xray_gets_poses(self):
+        """From CT and X-ray of Sample Data to poses in the scene."""
+        if not is_installed(*lib.NEEDED):
+            return
+        lib.load_torso()
+        logic = self.logic()
+        state = logic.getParameterNode()
+        logic.start(state)
+        run = self.finish(logic)
+        state.run = run.key
+        assert 0.9 < sum(pose.mass for pose in run.result.poses) < 1.001
+        assert logic.show(state) == run

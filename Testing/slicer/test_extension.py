@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -129,6 +130,23 @@ def test_names_are_what_the_index_wants():
     assert literal("DEPENDS") == "PyTorch"
     assert "Research only" in literal("DESCRIPTION")
     assert (ROOT / "LICENSE").is_file()
+
+
+def test_entry_of_the_index_says_what_cmake_says():
+    entry = json.loads((ROOT / "SlicerINN" / "INNUncertainty.json").read_text(encoding="utf-8"))
+    assert set(entry) == {
+        "$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier",
+    }  # fmt: skip
+    assert entry["category"] == literal("CATEGORY")
+    assert entry["build_dependencies"] == literal("DEPENDS").split()
+    assert entry["scm_url"] == f"{literal('HOMEPAGE')}.git"
+
+
+def test_readme_names_every_module_and_the_publication():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## In 3D Slicer")[1].split("## ")[0]
+    for title in ("**INN Uncertainty**", "**INN Registration**", "doi.org"):
+        assert title in section
 
 
 def test_addresses_of_pictures_point_to_files_of_the_repository():

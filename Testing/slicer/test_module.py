@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -191,6 +192,8 @@ def test_packages_are_installed_after_a_yes(panel, monkeypatch):
         assert requirements == ["monai_inn[io]>=0.1"]
         monkeypatch.setattr(importlib.metadata, "version", version)
 
+    # Slicer 5.10 has no package manager of its own, later ones have.
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     monkeypatch.setattr(slicer.util, "pip_install", install)
     panel.ui.installButton.click()
     panel.settle()
@@ -209,9 +212,21 @@ def test_logic_works_without_the_panel(panel):
 
 
 def test_self_test(panel):
+    """It infers the sample image; here the stand-in answers."""
     panel.module.run_tests()
     assert app.messages == []
+    called = (panel.replay / "calls").read_text()
+    assert called.count("-m monai_inn infer oximetry ") == 1
     assert Path(os.fspath(panel.module.path)).name == "INNUncertainty.py"
+
+
+def test_reload_reads_the_support_libraries_anew(panel):
+    before = {
+        name: sys.modules[name] for name in ("INNUncertaintyLib", "INNUncertaintyLib.child", "INNDisplayLib")
+    }
+    panel.module.reload()
+    assert all(sys.modules[name] is not module for name, module in before.items())
+    sys.modules.update(before)  # what other tests have imported
 
 
 def test_sample_data_are_registered_and_fit_the_bundle(panel):

@@ -119,5 +119,5 @@ def test_texts_of_a_result_are_shown_as_they_are(panel, tmp_path):
     record["ambiguity"]["statement"] = "<b>Two</b> poses"
     path.write_text(json.dumps(record))
     panel.open(folder)
-    assert panel.ui.bannerLabel.text.startswith("<b>Two</b> poses")
+    assert panel.ui.bannerLabel.text.startswith("? <b>Two</b> poses")
     assert panel.ui.bannerLabel.textFormat == Qt.TextFormat.PlainText

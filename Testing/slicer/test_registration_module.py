@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from driving_registration import app, done, panel, replay
+from driving_registration import MODULE, app, done, panel, replay
 from made_registrations import POSES, TARGET, camera, phantom, write_registration
 
 import slicer  # isort: skip -- driving has installed what stands in for it
@@ -157,7 +158,7 @@ def test_packages_are_installed_after_a_yes(panel, monkeypatch):
         assert requirements == ["monai_inn[io,registration]>=0.1"]
         monkeypatch.setattr(importlib.util, "find_spec", find_spec)
 
-    monkeypatch.setattr(slicer.util, "pip_install", install)
+    monkeypatch.setattr(slicer.packaging, "pip_install", install)
     panel.ui.installButton.click()
     assert not panel.ui.installButton.visible
     assert panel.ui.findButton.enabled
@@ -308,9 +309,9 @@ def test_deleted_target(done):
 @pytest.mark.parametrize(
     ("number", "is_trusted", "wanted", "said"),
     [
-        (1, True, "#2e7d32", "One pose explains"),
-        (2, True, "#ffca3a", "Two poses explain"),
-        (2, False, "#b00020", "OUT OF DISTRIBUTION. Do not use these poses"),
+        (1, True, "#2e7d32", "✓ One pose explains"),
+        (2, True, "#ffca3a", "? Two poses explain"),
+        (2, False, "#b00020", "⚠ OUT OF DISTRIBUTION. Do not use these poses"),
     ],
 )
 def test_banner(panel, tmp_path, number, is_trusted, wanted, said):
@@ -331,7 +332,7 @@ def test_untrusted_poses_are_shown_after_a_confirmation_only(panel, tmp_path):
     ui.untrustedCheck.click()
     assert ui.poseTable.enabled
     np.testing.assert_array_equal(matrix_of(panel.run), camera(POSES[0]))
-    assert ui.bannerLabel.text.startswith("OUT OF DISTRIBUTION")
+    assert ui.bannerLabel.text.startswith("⚠ OUT OF DISTRIBUTION")
     ui.untrustedCheck.click()
     np.testing.assert_array_equal(matrix_of(panel.run), np.eye(4))
     assert surface(panel.run) is None
@@ -408,5 +409,96 @@ def test_logic_works_without_the_panel(panel, tmp_path):
 
 
 def test_self_test(panel):
+    """It registers the sample X-ray; here the stand-in answers."""
     panel.module.run_tests()
     assert app.messages == []
+    called = (panel.replay / "calls").read_text()
+    assert "torso_xray.png -o " in called
+    assert "--contrast intensity --spacing 1.125" in called
+
+
+def test_sample_data_can_be_tried_at_once(panel):
+    from INNRegistrationLib import register_sample_data
+
+    register_sample_data()
+    sample = app.sample_data["INNTorso"]
+    assert Path(sample["thumbnailFileName"]).is_file()
+    panel.module.exit()
+    (volume,) = sample["customDownloader"](None)  # by the module Sample Data
+    panel.module.enter()
+    assert slicer.util.arrayFromVolume(volume).shape == (112, 101, 122)
+    assert panel.ui.ctSelector.currentNode() is volume
+    assert (panel.ui.xrayEdit.currentPath, panel.ui.bundleEdit.currentPath) == (panel.state.xray, "")
+    assert panel.ui.boneBox.currentText == "dark"
+    assert panel.ui.findButton.enabled, panel.status
+
+
+def test_shipped_examples_are_those_of_the_package():
+    root = MODULE.parents[1]
+    for name, source in (("torso_ct.nii.gz", "Resources/ct"), ("torso_xray.png", "Resources")):
+        shipped = MODULE / "Resources" / "SampleData" / name
+        assert shipped.read_bytes() == (root / source / name).read_bytes()
+
+
+def test_shipped_networks_are_chosen_by_name(panel, tmp_path):
+    spine = tmp_path / "lumbar_spine"
+    (spine / "configs").mkdir(parents=True)
+    (spine / "configs" / "metadata.json").write_text("{}")
+    entries = [
+        {"name": "oximetry", "path": "/oximetry", "result": "maps"},
+        {"name": "lumbar_spine", "path": str(spine), "result": "poses"},
+        {"name": "broken", "path": "/broken", "result": "poses", "error": "damaged"},
+    ]
+    (panel.replay / "bundles.json").write_text(json.dumps({"bundles": entries}))
+    panel.ui.patientSection.collapsed = False
+    app.wait_until(lambda: panel.ui.shippedBox.count)
+    assert [panel.ui.shippedBox.itemText(n) for n in range(panel.ui.shippedBox.count)] == [
+        "none",
+        "lumbar_spine",
+    ]
+    panel.ui.shippedBox.setCurrentIndex(1)
+    assert panel.ui.bundleEdit.currentPath == panel.state.bundle == str(spine)
+    panel.ui.findButton.click()
+    panel.settle()
+    assert f"register {spine} " in (panel.replay / "calls").read_text()
+    panel.ui.bundleEdit.currentPath = str(tmp_path)
+    assert panel.ui.shippedBox.currentText == "none"
+
+
+def test_a_network_is_trained_for_the_ct(panel):
+    assert not panel.ui.trainButton.enabled
+    assert panel.ui.trainButton.toolTip == "Select the patient's CT."
+    panel.ui.ctSelector.setCurrentNode(add_ct("Torso"))
+    panel.ui.minutesBox.value = 3
+    (panel.replay / "hold").touch()
+    panel.ui.trainButton.click()
+    app.wait_until(lambda: panel.ui.progressBar.visible and panel.ui.progressBar.value == 500)
+    assert (panel.ui.trainButton.text, panel.ui.findButton.text) == ("Cancel", "Cancel")
+    (panel.replay / "hold").unlink()
+    panel.settle()
+    words = (panel.replay / "calls").read_text().splitlines()[-1].split()
+    assert words[2:5] == ["fit", "registration", "--ct"]
+    assert Path(words[5]).name == "ct.nrrd"
+    assert not Path(words[5]).exists()
+    assert "--minutes 3" in " ".join(words)
+    assert panel.state.bundle == panel.ui.bundleEdit.currentPath == str(panel.output / "Torso bundle")
+    assert panel.status == f"Trained: {panel.output / 'Torso bundle'}"
+
+
+def test_a_training_is_canceled_and_leaves_nothing(panel):
+    panel.ui.ctSelector.setCurrentNode(add_ct("Torso"))
+    before = panel.state.bundle
+    (panel.replay / "hold").touch()
+    panel.ui.trainButton.click()
+    app.wait_until(lambda: panel.logic.work.child.share == 0.5)
+    panel.ui.trainButton.click()
+    assert (panel.logic.work, panel.state.bundle) == (None, before)
+    assert panel.status == "Canceled; nothing was changed."
+    assert not (panel.output / "Torso bundle").exists()
+
+
+def test_reload_reads_the_own_library_anew(panel):
+    import INNRegistrationLib
+
+    panel.module.reload()
+    assert sys.modules["INNRegistrationLib"] is not INNRegistrationLib

@@ -19,6 +19,7 @@ import slicer
 import slicer.util
 from chart_view import draw_chart
 from INNDisplayLib import find_regions, runs
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py"
@@ -115,7 +116,8 @@ def test_screenshots_of_slices(app, module, run, pictures, name, kind, state):
 
 
 @pytest.mark.parametrize(
-    ("name", "voxel", "start"), [("certain", LIVER, "sao2 0."), ("withheld", CORNER, "[///] NOT EXPLAINED")]
+    ("name", "voxel", "start"),
+    [("certain", LIVER, "Oxygen saturation"), ("withheld", CORNER, "[///] NOT EXPLAINED")],
 )
 def test_screenshot_of_a_posterior(app, module, run, pictures, name, voxel, start):
     if not app.has_opengl:
@@ -157,6 +159,39 @@ def test_screenshot_of_the_plan(app, module, run, pictures):
         section.collapsed = section is ui.planSection
     module.widget._state.regions = False
     assert path.stat().st_size > 20_000
+
+
+# Of 1080 pixels: title, tool bar and status bar of Slicer, head and help of the module, and the data probe.
+SCREEN, SLICER_NEEDS, PANEL_WIDTH = (1920, 1080), 230, 440
+
+
+def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, pictures):
+    """All that is open after the first result is on the screen, and the views keep the rest of it."""
+    panel, views = module.panel, ("Red", "Yellow")
+    assert module.widget.ui.displaySection.collapsed is False
+    choose(module, app, "median", parameter="sao2", mapBeside=True, contours=False)
+    app.grab_panel(module, pictures / "panel_alone.png")
+    assert panel.sizeHint().height() <= SCREEN[1] - SLICER_NEEDS
+    picture = Image.new("RGB", SCREEN, "#22252b")
+    panel.resize(PANEL_WIDTH, SCREEN[1])
+    app.grab_panel(module, pictures / "panel_alone.png")
+    picture.paste(Image.open(pictures / "panel_alone.png").convert("RGB"), (0, 0))
+    (pictures / "panel_alone.png").unlink()
+    width = (SCREEN[0] - PANEL_WIDTH) // len(views)
+    shown = []
+    for number, name in enumerate(views):
+        view = app.slice_view(name)
+        view.fit()
+        shown.append(view.grab())
+        picture.paste(
+            Image.fromarray(shown[-1]).resize((width - 4, width * 3 // 4)),
+            (PANEL_WIDTH + number * width + 2, (SCREEN[1] - width * 3 // 4) // 2),
+        )
+    assert (shown[0] != shown[1]).any(-1).mean() > 0.3
+    picture.resize((1280, 720), Image.Resampling.LANCZOS).save(
+        pictures / "slicer_uncertainty.png", optimize=True
+    )
+    choose(module, app, "median", mapBeside=False)
 
 
 def test_the_scene_file_of_the_organs_comes_back(app, module, run, tmp_path):

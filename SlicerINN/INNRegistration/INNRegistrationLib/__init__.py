@@ -7,4 +7,6 @@ from .aim_panel import *
 from .aiming import *
 from .panels import *
 from .parameters import *
+from .patients import *
 from .registering import *
+from .sample_data import *

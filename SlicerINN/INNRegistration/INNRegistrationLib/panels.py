@@ -55,10 +55,11 @@ class InputsPanel:
             self.take(self.logic.open(path))
 
 
+# Ground, ink, frame, and a sign for those who cannot tell the grounds apart.
 _BANNERS = {
-    display.UNTRUSTED: ("#b00020", "#ffffff"),
-    display.AMBIGUOUS: ("#ffca3a", "#1b1400"),
-    display.CERTAIN: ("#2e7d32", "#ffffff"),
+    display.UNTRUSTED: ("#b00020", "#ffffff", "4px double #ffffff", "⚠"),
+    display.AMBIGUOUS: ("#ffca3a", "#1b1400", "2px dashed #1b1400", "?"),
+    display.CERTAIN: ("#2e7d32", "#ffffff", "none", "✓"),
 }
 
 
@@ -140,10 +141,10 @@ class PosesPanel:
         if run is None:
             return
         state, text = display.pose_verdict(run.result)
-        ground, ink = _BANNERS[state]
-        ui.bannerLabel.text = text
+        ground, ink, frame, sign = _BANNERS[state]
+        ui.bannerLabel.text = f"{sign} {text}"
         ui.bannerLabel.styleSheet = (
-            f"background-color: {ground}; color: {ink}; font-weight: bold; padding: 6px; border-radius: 3px"
+            f"background-color: {ground}; color: {ink}; border: {frame}; font-weight: bold; padding: 6px"
         )
 
     def _fill_table(self, run):

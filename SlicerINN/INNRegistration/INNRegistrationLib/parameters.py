@@ -42,6 +42,7 @@ class RegistrationState:
     isMirrored: bool = False
     isReweighted: bool = False
     isRefined: bool = False
+    minutes: Annotated[float, WithinRange(1, 600)] = 20.0  # of a training
     ct: vtkMRMLScalarVolumeNode
     run: str = ""
     pose: int = 1

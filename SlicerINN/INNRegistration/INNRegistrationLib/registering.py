@@ -16,6 +16,7 @@ __all__ = [
     "NEEDED",
     "REQUIREMENTS",
     "Registering",
+    "free",
     "is_trained",
     "missing_input",
     "show_ct",
@@ -69,7 +70,7 @@ class Registering(Job):
         if missing:
             raise ValueError(missing)
         name = Path(state.xray).name.split(".")[0]
-        self.result = _free(Path(state.output) / name)
+        self.result = free(Path(state.output) / name)
         super().__init__(state)
 
     def _arguments(self, state: RegistrationState) -> list[str]:
@@ -106,7 +107,7 @@ class Registering(Job):
         return store_poses(slicer.mrmlScene, read_poses(self.result), self.result.name)
 
 
-def _free(folder: Path) -> Path:
+def free(folder: Path) -> Path:
     """The folder, or one beside it that is not there yet: an earlier result is never replaced."""
     number, found = 1, folder
     while found.exists():

@@ -258,9 +258,18 @@ def install(requirements: Sequence[str] = tuple(REQUIREMENTS), further: Sequence
     if not slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Install packages")):
         return False
     _install_torch()
-    slicer.util.pip_install([*requirements])
+    _pip_install([*requirements])
     importlib.invalidate_caches()
     return is_installed(*further)
+
+
+def _pip_install(requirements: list[str]) -> None:
+    """By Slicer's package manager where there is one: from 5.11 on."""
+    try:
+        from slicer.packaging import pip_install
+    except ImportError:
+        from slicer.util import pip_install
+    pip_install(requirements)
 
 
 def _install_torch() -> None:

@@ -14,7 +14,7 @@ from .display_panel import verdict
 from .inference import make_savable
 from .worker import WORKER
 
-__all__ = ["ExportPanel", "LoadingPanel"]
+__all__ = ["Errand", "ExportPanel", "LoadingPanel"]
 
 _POLL_MS = 200
 

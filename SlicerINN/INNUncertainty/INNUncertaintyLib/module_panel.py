@@ -183,7 +183,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _show_idle(self, text):
         self.onStateChanged()
-        self.ui.progressBar.visible = False
+        self.ui.progressBar.value, self.ui.progressBar.visible = 0, False
         self.ui.statusLabel.text = text
 
     def _offer(self, button, text, tip, missing, is_running):
