@@ -127,7 +127,8 @@ class _Sending:
         if refused:
             raise ArchiveError(
                 f"{name}: has taken {len(kept)} of {len(self._instances)} objects and refused "
-                f"{listed(refused.values())}; when that is mended, run the same command again, which sends these only."
+                f"{listed(refused.values())}; when that is mended, run the same command again, which sends "
+                "these only."
             )
         unseen = list(kept)
 
