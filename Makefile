@@ -46,7 +46,7 @@ package: .venv/.ready  ## sdist and wheel, checked → dist/
 	$(PY) -m check_wheel_contents dist/*.whl
 	$(PY) -m pip_audit --skip-editable
 
-slow: .venv/.ready  ## the trainings that take minutes
+slow: .venv/.ready  ## what `make test` leaves out: trainings of minutes, dearer cases
 	$(PY) -m pytest -q -m slow
 
 fuzz: .venv/.ready  ## attacks on readers and verbs, minutes
@@ -55,7 +55,7 @@ fuzz: .venv/.ready  ## attacks on readers and verbs, minutes
 screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer in docs/images
 	INN_SCREENSHOTS=build/screenshots $(PY) -m pytest -q Testing/slicer/test_screenshots.py \
 	  Testing/slicer/test_registration_screenshot.py Testing/web
-	cd build/screenshots && cp slicer_panel.png slicer_median.png slicer_width.png slicer_probability.png \
+	cd build/screenshots && cp slicer_panel.png slicer_plan.png slicer_median.png slicer_width.png slicer_probability.png \
 	  slicer_posterior_certain.png slicer_posterior_withheld.png slicer_registration.png \
 	  viewer_registration.png ../../docs/images/
 	cp build/screenshots/reading.png docs/images/viewer.png

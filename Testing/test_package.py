@@ -20,6 +20,7 @@ ROOT = Path(monai_inn.__file__).parent
 LAYERS = (
     {"drafts", "files", "lazy", "registry", "seeding"},
     {"folders", "reading"},
+    {"archives"},
     {"cohorts"},
     {"physics"},
     {"problems"},
@@ -33,10 +34,10 @@ LAYERS = (
     {"validation"},
     {"devices"},
     {"viewer"},
-    {"arguments"},
+    {"arguments", "settings_file"},
     {"plain", "verbs"},
     {"cli"},
-    {"__main__", "__init__"},
+    {"__main__", "__init__", "worker"},
 )
 # No other room imports them: what they offer is looked up by name.
 APART = {"applications", "testproblems"}

@@ -58,7 +58,12 @@ def prepare(bundle: Path, side: int) -> np.ndarray:
     _, y = problem.simulate(4000, seed=0)
     features, density = problem.features(y), problem.density_features(y)
     parts = architecture(load("oximetry").network.config)
-    network = assemble(features.shape[1], density.shape[1], (4, 9), **parts)
+    network = assemble(
+        features.shape[1],
+        density.shape[1],
+        (len(problem.targets), len(problem.parameters) - len(problem.targets)),
+        **parts,
+    )
     network.fit_fixed(features, density, features)
     fitted = FittedPosterior(problem, network, {})
     with torch.no_grad():

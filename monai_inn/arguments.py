@@ -24,7 +24,7 @@ __all__ = [
     "progress_of",
 ]
 
-_OURS = {"run", "words", "json", "progress_lines", "verb", "files", "scheduler", "workers"}
+_OURS = {"run", "words", "json", "progress_lines", "config", "verb", "files", "scheduler", "workers"}
 _FILES = ("bundle", "mask", "white", "dark", "labels", "leave_out", "truth", "parameters")
 
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TextIO
 from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
 from monai_inn.arguments import add_many, add_workers, is_helper
+from monai_inn.settings_file import add_config, with_config
 
 __all__ = ["main"]
 
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if "_ARGCOMPLETE" in os.environ:
         _complete()
-    arguments = _parser(argv).parse_args(argv)
     try:
+        parser, of_verb = _parser(argv)
+        arguments = parser.parse_args(with_config(argv, of_verb))
         result: dict[str, Any] = arguments.run(arguments)
     except KeyboardInterrupt as stop:
         _say(f"monai-inn: interrupted; {str(stop) or 'nothing half-written is left.'}", sys.stderr)
@@ -64,7 +66,7 @@ def _complete() -> None:
     import argcomplete
 
     written = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
-    argcomplete.autocomplete(_parser(shlex.split(written, posix=False)[1:]))
+    argcomplete.autocomplete(_parser(shlex.split(written, posix=False)[1:])[0])
 
 
 def _say(text: str, stream: TextIO) -> None:
@@ -96,7 +98,10 @@ def _message(error: BaseException) -> str:
     return str(error)
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(
+    argv: Sequence[str],
+) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the command, and those of its verbs."""
     parser = _Parser(
         prog="monai-inn",
         description="Calibrated posteriors and trust maps for inverse problems in medical imaging. "
@@ -120,6 +125,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             action="store_true",
             help="report progress as lines `PROGRESS SHARE WHAT` on standard error, for programs",
         )
+        add_config(sub)
         if is_random:
             sub.add_argument("--seed", type=_seed, default=0, help="seed of everything random (0)")
         return sub
@@ -182,7 +188,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json", plain.maps
     )
     _add_image(sub)
-    sub.add_argument("--samples", type=int, default=64, help="posterior samples per pixel (64)")
+    sub.add_argument("--samples", type=int, default=64, help="posterior samples of each pixel (64)")
     sub.add_argument(
         "--interval", type=float, default=0.95, help="probability inside the mapped interval (0.95)"
     )
@@ -218,7 +224,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     sub.add_argument("-o", "--out", required=True, metavar="REPORT", help="folder to write")
     sub.add_argument("-n", type=int, default=4000, help="simulations, for a bundle (4000)")
-    sub.add_argument("--samples", type=int, default=255, help="posterior samples of each (255)")
+    sub.add_argument("--samples", type=int, default=255, help="posterior samples of each case (255)")
     sub.add_argument("--truth", metavar="FILE", help="true values of CSV or NIfTI samples")
     sub.add_argument("--parameters", metavar="JSON", help="names, units and periods of foreign samples")
     sub.add_argument("--tolerance-width", type=float, default=0.1, metavar="SHARE",
@@ -308,6 +314,23 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "--source", metavar="DICOM_DIR", help="series that the image came from, for --format dicom"
     )
 
+    text = "fetch a series from a hospital's archive into a folder, by DICOMweb or DIMSE"
+    sub = verb("fetch", verbs.fetch, text, plain.fetched, is_random=False)
+    _add_archive(sub)
+    sub.add_argument("-o", "--out", required=True, metavar="SERIES", help="folder to write")
+    sub.add_argument("--series", metavar="UID", help="its Series Instance UID, or narrow it down by:")
+    sub.add_argument("--study", metavar="UID", help="Study Instance UID")
+    sub.add_argument("--patient", metavar="ID", help="Patient ID")
+    sub.add_argument("--accession", metavar="NUMBER", help="Accession Number")
+    sub.add_argument("--date", metavar="DATE", help="of the study, YYYYMMDD, or a range YYYYMMDD-YYYYMMDD")
+    sub.add_argument("--modality", metavar="CODE", help="such as MR")
+    sub.add_argument("--description", metavar="TEXT", help="of the series; * stands for any text")
+
+    text = "store the DICOM objects of a result in a hospital's archive, each exactly once"
+    sub = verb("store", verbs.store, text, plain.stored, is_random=False)
+    sub.add_argument("folder", metavar="FOLDER", help="folder that `export --format dicom` wrote")
+    _add_archive(sub)
+
     sub = verb(
         "export-network",
         verbs.export_network,
@@ -318,14 +341,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sub.add_argument("-o", "--out", required=True, metavar="FOLDER", help="folder to write")
     sub.add_argument("--format", action="append", default=[], choices=("onnx", "pt2"),
                      help="what to write; may be repeated (both)")  # fmt: skip
-    sub.add_argument("--samples", type=int, default=64, help="latents to write for the sampler (64)")
+    sub.add_argument("--latents", type=int, default=64, help="latents to write for the sampler (64)")
 
     sub = verb("demo", verbs.demo, "infer the shipped example images; no training", plain.demo)
     sub.add_argument(
         "-o", "--out", default="monai_inn_demo", metavar="DIR", help="folder to write (monai_inn_demo)"
     )
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
-    return parser
+    return parser, commands.choices
 
 
 def _seed(text: str) -> int:
@@ -348,6 +371,14 @@ def _add_problem(sub: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     if given:  # what follows an option may be its value
         name = min(given, key=lambda entry: entry[0])[1]
         find(name).add_options(sub.add_argument_group(f"options of {name}"))
+
+
+def _add_archive(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "address", metavar="ARCHIVE",
+        help="https://HOST/PATH of its DICOMweb service, or dimse://TITLE@HOST:PORT; user and password come "
+        "from the environment or a netrc file, see docs/archive.md",
+    )  # fmt: skip
 
 
 def _add_image(sub: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
-__all__ = ["abandoned", "drafted", "is_draft", "replacing", "sweep"]
+__all__ = ["abandoned", "alone", "drafted", "is_draft", "replacing", "sweep"]
 
 _DRAFT = re.compile(r"\.(?:ready-)?[0-9a-f]{32}-(?P<name>.*)", re.DOTALL)
 
@@ -94,6 +94,16 @@ def sweep(home: Path, name: str | None = None) -> None:
         else:
             with suppress(OSError):
                 draft.unlink()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Lock a file until the block ends; gives whether no other process has it, as far as locks tell here."""
+    lock = _lock(path, wait=False)
+    try:
+        yield lock is not None or sys.platform == "win32"
+    finally:
+        _release(lock)
 
 
 def _lock(path: Path, *, wait: bool) -> int | None:

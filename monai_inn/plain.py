@@ -15,11 +15,13 @@ __all__ = [
     "designed",
     "export",
     "exported_network",
+    "fetched",
     "fit",
     "maps",
     "problems",
     "report",
     "simulated",
+    "stored",
     "viewed",
     "with_warnings",
 ]
@@ -246,6 +248,22 @@ def export(result: Mapping[str, Any]) -> str:
         shown = ", ".join(f"{out}/{file}" for file in written)
         lines.append(f"{name}: " + (shown if len(written) < 3 else f"{out}/{name}/ ({len(written)} files)"))
     return "\n".join([*lines, result["intended_use"]])
+
+
+def fetched(result: Mapping[str, Any]) -> str:
+    """Return what ``fetch`` wrote."""
+    out, count = result["out"], len(result["files"])
+    return f"{count} {result['modality']} images of the series {result['series_instance_uid']}: {out}"
+
+
+def stored(result: Mapping[str, Any]) -> str:
+    """Return what ``store`` has sent."""
+    lines = [
+        f"{result['archive']} holds all {result['objects']} objects: {result['sent']} were sent now, "
+        f"{result['before']} were there before",
+        f"journal: {result['journal']}",
+    ]
+    return "\n".join(lines)
 
 
 def exported_network(result: Mapping[str, Any]) -> str:

@@ -32,11 +32,13 @@ __all__ = [
     "design_bands",
     "export",
     "export_network",
+    "fetch",
     "fit",
     "infer",
     "ood",
     "problems",
     "simulate",
+    "store",
     "validate",
     "view",
 ]
@@ -268,14 +270,30 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def fetch(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fetch a series of an archive."""
+    from monai_inn.archives.fetching import fetch_series
+
+    with progress_of(arguments) as show:
+        return {"out": arguments.out} | fetch_series(**given(arguments), progress=show)
+
+
+def store(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Store the DICOM objects of a result in an archive."""
+    from monai_inn.archives.storing import store_objects
+
+    with progress_of(arguments) as show, continuable("run the same command again; nothing is sent twice."):
+        return store_objects(**given(arguments), progress=show)
+
+
 def export_network(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write a bundle's network as graphs for other runtimes."""
     from monai_inn.bundles.exporting import FORMATS, export_network
 
     with progress_of(arguments) as show:
-        options = given(arguments, "bundle", "out", "samples", "seed")
+        options = given(arguments, "bundle", "out", "seed")
         return {"out": arguments.out} | export_network(
-            **options, formats=arguments.format or FORMATS, progress=show
+            **options, samples=arguments.latents, formats=arguments.format or FORMATS, progress=show
         )
 
 

@@ -1,20 +1,25 @@
 """INN Uncertainty: the posterior of a multispectral image, and where not to trust it, laid over the image."""
 
 from contextlib import suppress
-from pathlib import Path
 
 import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
 from INNDisplayLib import (
     Appearance,
     Overlay,
+    ThresholdStep,
+    clear_views,
+    frame_of,
     hide_contours,
+    is_at_its_frame,
+    mark_frame,
     number_of_samples,
     pictures,
-    read_result,
     runs,
-    show_contours,
-    store,
+)
+from INNUncertaintyLib import (  # noqa: F401 -- Slicer looks for classes of these names here
+    INNUncertaintyFileDialog,
+    INNUncertaintyFileReader,
 )
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic
@@ -42,6 +47,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         self.bundles = []
         self.inference = None
         self._listing = None
+        self._frame = None  # which frame of a video is inferred
 
     def getParameterNode(self):
         """State of the panel in this scene."""
@@ -51,7 +57,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """Start to list the shipped bundles and those in folders; ``poll`` fills ``bundles``."""
         if self._listing is not None:
             self._listing.cancel()
-        self._listing = lib.Child(lib.python_path(), ["bundles", *folders])
+        self._listing = lib.WORKER.run(["bundles", *folders])
 
     def bundle(self, path):
         """The bundle of a path or name; ``None`` if it is not listed."""
@@ -78,7 +84,17 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if misfit:
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle
-        same = [run for run in runs(slicer.mrmlScene) if (run.image, run.bundle_path) == (state.image, path)]
+        self._frame = None
+        if lib.is_video(state.image):
+            self.inference = lib.VideoInference(state)
+            return
+        self._frame = frame_of(state.image)
+        same = [
+            run
+            for run in runs(slicer.mrmlScene)
+            if (run.image, run.bundle_path) == (state.image, path)
+            and (self._frame is None or is_at_its_frame(run, self._frame))
+        ]
         self.inference = lib.Inference(state, same[-1] if same else None)
 
     def poll(self):
@@ -93,9 +109,13 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if self.inference is None:
             return None
         if self.inference.poll():
-            return self.inference.preview()
-        inference, self.inference = self.inference, None
-        return inference.finish()
+            run = self.inference.preview()
+        else:
+            inference, self.inference = self.inference, None
+            run = inference.finish()
+        if run is not None and self._frame is not None:
+            mark_frame(run, self._frame)
+        return run
 
     def is_busy(self):
         """Whether there is a child process to poll."""
@@ -113,19 +133,20 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if self._listing is not None:
             self._listing.cancel()
         self._listing = None
+        lib.WORKER.close()
 
     def run(self, state):
         """The run that the panel shows: the selected one, or the latest."""
         found = runs(slicer.mrmlScene)
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
-    def open(self, folder):
+    def open(self, path):
         """Put a result that monai-inn wrote into the scene; returns its run.
 
         Raises:
-            ValueError: if the folder holds none, or a damaged one.
+            ValueError: if there is none in the folder, or a damaged one.
         """
-        return store(slicer.mrmlScene, read_result(folder), Path(folder).name)
+        return lib.open_result(path)
 
     def show(self, state, has_legend=True):
         """Lay the selected map over its image in all slice views; returns what a comparison says.
@@ -135,12 +156,17 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         run = self.run(state)
         if run is None:
             return None
+        if not is_at_its_frame(run):
+            clear_views(run)
+            return None
         overlay = Overlay(run)
         overlay.show(self.appearance(run, state), has_legend)
-        if state.contours:
-            show_contours(run, run.parameter(state.parameter).name, state.threshold)
-        else:
+        if not state.contours:
             hide_contours(run)
+        else:
+            ThresholdStep(
+                run, run.parameter(state.parameter).name, state.threshold, has_contours=True
+            ).place()
         return overlay.comparison
 
     def appearance(self, run, state):
@@ -160,9 +186,18 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         )
 
 
-class INNUncertaintyWidget(
-    lib.ModulePanel, lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel
-):
+_PARTS = (
+    lib.LoadingPanel,
+    lib.DisplayPanel,
+    lib.InspectionPanel,
+    lib.PlanPanel,
+    lib.ChangePanel,
+    lib.FramesPanel,
+    lib.ExportPanel,
+)
+
+
+class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
     _listed = None  # folders whose bundles are known
@@ -175,7 +210,7 @@ class INNUncertaintyWidget(
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
         self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
-        for part in (lib.LoadingPanel, lib.DisplayPanel, lib.InspectionPanel, lib.ExportPanel):
+        for part in _PARTS:
             part.setup_part(self)
         self.initializeParameterNode()
 
@@ -185,6 +220,8 @@ class INNUncertaintyWidget(
         self.logic.close()
         self.close_loading()
         self.close_export()
+        self.close_plan()
+        self.close_change()
         self._set_state(None)
         self.removeObservers()
 
@@ -198,6 +235,8 @@ class INNUncertaintyWidget(
     def onSceneStartClose(self, caller, event):
         """What runs would put its result into a scene that is gone."""
         self.logic.cancel()
+        self.forget_plan()
+        self.close_change()
         self._set_state(None)
         self._show_idle(_("Scene closed."))
 
@@ -287,10 +326,23 @@ class INNUncertaintyWidget(
         self._propose_bundle(state)
         self._show_bundle(state)
         run = self.logic.run(state)
-        for section in (ui.displaySection, ui.probeSection, ui.regionSection, ui.exportSection):
+        if run is not None and ui.runBox.findData(run.key) < 0:  # it has come from elsewhere
+            self.onRunsChanged()
+            return
+        for section in (
+            ui.displaySection,
+            ui.probeSection,
+            ui.regionSection,
+            ui.planSection,
+            ui.exportSection,
+        ):
             section.enabled = run is not None
         if run is not None:
             self.show_run(run, state)
+            self.propose_source(run)
+            self.show_plan(run, state)
+            if self.is_waiting(run, state):
+                return
             try:
                 self.show_comparison(self.logic.show(state, has_legend=False))
                 self.show_views(run, state)

@@ -109,7 +109,7 @@ def whole(forks, tmp_path_factory):
     ("at", "number", "sent"),
     [
         ("simulate", 1, KILLED),
-        ("simulate", 1, TERMINATED),
+        pytest.param("simulate", 1, TERMINATED, marks=pytest.mark.slow),
         ("posterior", 3, KILLED),
         ("posterior", 1, CTRL_C),
     ],

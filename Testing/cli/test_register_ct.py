@@ -348,6 +348,7 @@ def test_blades_and_a_mask_that_leave_nothing_are_told(files, patient, tmp_path,
     assert "collimator blades and mask leave 0% of the X-ray" in told
 
 
+@pytest.mark.slow
 def test_grey_values_the_wrong_way_round_are_not_trusted(files, patient, tmp_path):
     """Bone dark, but said to be bright: line integrals of another image altogether."""
     reading = READING | {"contrast": "attenuation", "scale": 1e-4, "samples": 100}
@@ -388,7 +389,9 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return values, affine
 
 
-@pytest.mark.parametrize("kind", ["table and metal", "oblique and anisotropic"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("table and metal", marks=pytest.mark.slow), "oblique and anisotropic"]
+)
 def test_cts_of_every_kind(files, tmp_path, kind):
     values, affine = changed_ct(kind)
     nibabel.save(nibabel.Nifti1Image(values.astype(np.int16), affine), tmp_path / "ct.nii.gz")

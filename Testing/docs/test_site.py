@@ -16,6 +16,7 @@ ROOT = Path(monai_inn.__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS) for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+QUICK = {"monai_pipeline", "own_problem"}  # `make docs` runs all
 MOST_WORDS = 3000
 
 
@@ -47,7 +48,11 @@ def test_pages_are_not_too_long_to_read(page):
     assert len((DOCS / page).read_text(encoding="utf-8").split()) <= MOST_WORDS
 
 
-@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "tutorial",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem not in QUICK)) for path in TUTORIALS],
+    ids=lambda path: path.stem,
+)
 def test_tutorial_runs_where_there_is_no_checkout(tutorial, tmp_path):
     cells = re.findall(r"```\{code-cell\}\n(.*?)```", tutorial.read_text(encoding="utf-8"), re.DOTALL)
     assert len(cells) > 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import betabinom
 
-from monai_inn.metrics.combined import CombinedThreshold
+from monai_inn.metrics.combined import CombinedThreshold, JointThreshold
 
 
 def correlated(n, seed):
@@ -49,3 +49,46 @@ def test_what_is_not_a_number_is_out():
 def test_no_scores_are_refused(shapes):
     with pytest.raises(ValueError, match="expected \\(groups, held-out data, scores\\)"):
         CombinedThreshold([torch.zeros(shape) for shape in shapes])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_scores_together_raise_false_alarms_at_their_rate(seed):
+    guard = JointThreshold(correlated(399, seed))
+    hits = int((guard(correlated(20_000, 50 + seed))[0] <= 0.05).sum())
+    low, high = betabinom.ppf([0.0005, 0.9995], 20_000, 20, 380)
+    assert low <= hits <= high
+
+
+def test_held_out_scores_are_compared_with_the_others():
+    """By the p-value of each datum under a threshold of all others, whose ranks are those of one formula."""
+    rows = correlated(12, 0).double()
+    others = [rows[[j for j in range(12) if j != k]] for k in range(12)]
+    apart = [
+        float((r - o.mean(0)) @ torch.linalg.inv(torch.cov(o.T)) @ (r - o.mean(0)))
+        for r, o in zip(rows, others, strict=True)
+    ]
+    assert JointThreshold(rows)._distances.scores.tolist() == pytest.approx(sorted(apart), rel=1e-4)
+
+
+def test_two_scores_that_usually_agree_are_out_when_they_do_not():
+    draws = torch.randn(1999, 2, generator=torch.Generator().manual_seed(0))
+    rows = torch.stack([draws[:, 0], draws[:, 0] + 0.1 * draws[:, 1]], -1)
+    odd = torch.tensor([[1.5, -1.5]])
+    assert float(CombinedThreshold([rows[None]])(odd)[0]) > 0.05
+    assert float(JointThreshold(rows)(odd)[0]) == pytest.approx(1 / 2000)
+    assert int(JointThreshold(rows)(torch.tensor([[9.0, 1.0]]))[1]) == 0
+
+
+def test_scores_that_repeat_others_change_nothing():
+    rows, new = correlated(499, 0), correlated(100, 1)
+    doubled = JointThreshold(torch.cat([rows, -rows], 1))(torch.cat([new, -new], 1))[0]
+    assert torch.equal(doubled, JointThreshold(rows)(new)[0])
+
+
+def test_a_joint_score_that_is_not_a_number_is_out():
+    guard = JointThreshold(torch.cat([correlated(399, 0), torch.tensor([[torch.inf, 0.0, 0.0]])]))
+    p_value = guard(torch.tensor([[0.0, torch.nan, 0.0], [0.0, 0.0, torch.inf], [0.0, 0.0, 0.0]]))[0]
+    assert p_value[:2].tolist() == pytest.approx([2 / 401, 2 / 401])
+    assert float(p_value[2]) > 0.5
+    with pytest.raises(ValueError, match="2 of 2 held-out scores are finite; give at least three"):
+        JointThreshold(torch.zeros(2, 3))

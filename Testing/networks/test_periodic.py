@@ -292,6 +292,7 @@ def trained_loss(degrees: float) -> float:
         return -float((flow(c).log_prob(latent) + log_det).mean())
 
 
+@pytest.mark.slow
 def test_where_the_circle_is_cut_does_not_matter_to_training():
     """Turned by 90 degrees the data hardly reach the cut, without a turn half of them lie around it."""
     losses = [trained_loss(degrees) for degrees in (0.0, 90.0)]

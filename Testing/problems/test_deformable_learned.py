@@ -44,6 +44,7 @@ def check_learned(fitted, tolerance):
     assert float(covered.mean()) == pytest.approx(0.9, abs=0.01 + 5 * float(covered.mean(1).std()) / 20)
 
 
+@pytest.mark.slow
 def test_network_learns_that_the_stripe_is_blind():
     check_learned(learned(300, 256), 0.06)
 

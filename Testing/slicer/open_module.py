@@ -21,6 +21,8 @@ import slicer
 
 __all__ = ["OpenModule", "app", "replace_python"]
 
+_NO_WORKER = '#!/bin/sh\n[ "$2" = monai_inn.worker ] && exit 1\n'
+
 
 class OpenModule:
     """The open module of ``SOURCE``, and what a person sees of it."""
@@ -60,10 +62,14 @@ class OpenModule:
 
 
 def replace_python(place: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a shell script stand in for Slicer's Python; it writes its arguments to ``place / "calls"``."""
+    """Let a shell script stand in for Slicer's Python; it writes its arguments to ``place / "calls"``.
+
+    It cannot wait for runs as the real one does, so that each run has a process of its own.
+    """
     (place / "bin").mkdir(parents=True)
     (place / "calls").touch()
     launcher = place / "bin" / "PythonSlicer"
-    launcher.write_text(script.format(folder=place), encoding="utf-8")
+    source = script.format(folder=place).replace("#!/bin/sh\n", _NO_WORKER, 1)
+    launcher.write_text(source, encoding="utf-8")
     launcher.chmod(0o755)
     monkeypatch.setattr(slicer.app, "slicerHome", str(place))

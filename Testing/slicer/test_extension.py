@@ -28,11 +28,13 @@ if missing_package():
 app = install()
 
 import ctk
+import DICOMLib
 import qt
 import SimpleITK
 import slicer
 import slicer.util
 import vtk
+from pydicom.datadict import tag_for_keyword
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,8 +50,8 @@ OWN = {
     "INNUncertainty": {"INNUncertainty", "INNUncertaintyLib", "INNDisplayLib"},
     "INNRegistration": {"INNRegistration", "INNRegistrationLib", "INNUncertaintyLib", "INNDisplayLib"},
 }
-SLICER = {"slicer", "vtk", "qt", "ctk"}
-ALLOWED = {*sys.stdlib_module_names, *SLICER, "numpy", "scipy", "SimpleITK"}
+SLICER = {"slicer", "vtk", "qt", "ctk", "DICOMLib"}
+ALLOWED = {*sys.stdlib_module_names, *SLICER, "numpy", "scipy", "SimpleITK", "pydicom"}
 # Slicer has them only where the extension of that name is installed.
 ELSEWHERE = {"PyTorchUtils", "SampleData"}
 FIELDS = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
@@ -439,7 +441,9 @@ def used_in(tree: ast.Module) -> set[str]:
 
 
 def documented(name: str, listed: dict[str, str]) -> bool:
-    """Whether a used name is in the list, methods as those of some class."""
+    """Whether a name is in the list, methods as those of some class, or a keyword of DICOM's dictionary."""
+    if name.startswith(".") and tag_for_keyword(name[1:]) is not None:
+        return True
     return any(entry.endswith(name) for entry in listed) if name.startswith(".") else name in listed
 
 
@@ -462,6 +466,7 @@ def test_listed_names_exist():
     missing = []
     for name in listed_names():
         roots = {"slicer": slicer, "vtk": vtk, "qt": qt, "ctk": ctk, "SimpleITK": SimpleITK}
+        roots["DICOMLib"] = DICOMLib
         target: object = roots.get(name.split(".")[0])
         parts = name.split(".")[1:]
         if target is None:  # a method, as Class.Method

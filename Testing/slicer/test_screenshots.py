@@ -18,7 +18,7 @@ if missing_package():
 import slicer
 import slicer.util
 from chart_view import draw_chart
-from INNDisplayLib import runs
+from INNDisplayLib import find_regions, runs
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +169,29 @@ def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, picture
         pictures / "slicer_uncertainty.png", optimize=True
     )
     choose(module, app, "median", mapBeside=False)
+
+
+def test_screenshot_of_the_plan(app, module, run, pictures):
+    ui = module.widget.ui
+    plan = {"parameter": "sao2", "threshold": 0.5, "regions": True, "smallestIsland": 20.0}
+    choose(module, app, "probability_below", **plan)
+    app.wait_until(lambda: find_regions(run) is not None and not module.widget._background.is_busy)
+    for name, ends in (("liver", ((0, 20, 20), (0, 44, 48))), ("kidney", ((0, 100, 30), (0, 140, 100)))):
+        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", name)
+        for voxel in ends:
+            line.AddControlPointWorld(*world(run, *voxel))
+    ui.rankButton.click()
+    assert ui.lineTable.rowCount == 2
+    assert ui.regionsLabel.text.startswith("sao2 < 0.5. Area: ")
+    sections = [ui.inputsSection, ui.displaySection, ui.probeSection, ui.planSection]
+    for section in sections:
+        section.collapsed = section is not ui.planSection
+    path = pictures / "slicer_plan.png"
+    app.grab_panel(module, path)
+    for section in sections:
+        section.collapsed = section is ui.planSection
+    module.widget._state.regions = False
+    assert path.stat().st_size > 20_000
 
 
 def test_the_scene_file_of_the_organs_comes_back(app, module, run, tmp_path):

@@ -16,7 +16,7 @@ PROBLEMS = {"set": GaussianMean(most=40), "series": LinearTrend(most=40)}
 ROWS = 256
 
 
-@pytest.fixture(scope="module", params=PROBLEMS)
+@pytest.fixture(scope="module", params=["set", pytest.param("series", marks=pytest.mark.slow)])
 def fitted(request):
     """A network after some twenty seconds; how near it comes in minutes: docs/own_problem.md."""
     recipe = Recipe(posterior_steps=400, **SIZES)

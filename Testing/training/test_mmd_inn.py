@@ -66,6 +66,7 @@ def test_the_loss_is_the_unbiased_discrepancy_and_has_the_right_gradient(bench):
     assert float(far) == pytest.approx(float(expected), abs=1e-3)  # distances of float32 far from the origin
 
 
+@pytest.mark.slow
 def test_training_finds_the_posterior_of_a_linear_problem(bench):
     """Two parameters, one observation: one direction is free, the other known to the noise.
 

@@ -7,12 +7,13 @@ which ``map_network`` reads it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["DEVICE", "of"]
+__all__ = ["DEVICE", "of", "of_files"]
 
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 """The GPU if there is one, as an expression of MONAI's configs."""
@@ -23,7 +24,37 @@ def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
     usual = {"train": _train(fitted), "evaluate": _evaluate()}
     if fitted.problem.observation.is_local:
         usual |= {"inference": _inference(fitted), "export": _export()}
+    elif evaluator := fitted.problem.application.evaluator():
+        usual["inference"] = _inference_of_files(evaluator)
     return usual | dict(fitted.problem.application.configs())
+
+
+def of_files(folder: str, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with ``dataset_dir``, ``device``, a folder of the bundle to write to, and entries."""
+    return {
+        "bundle_root": ".",
+        "dataset_dir": "",
+        "device": DEVICE,
+        "output_dir": f"$@bundle_root + '/{folder}'",
+        **entries,
+    }
+
+
+def _inference_of_files(evaluator: Mapping[str, Any]) -> dict[str, Any]:
+    """``inference.json`` of whole images: the function behind the verb reads and matches the files."""
+    always = {"_mode_": "callable", "bundle": "@bundle_root", "out": "@output_dir", "device": "$str(@device)"}
+    return of_files(
+        "eval",
+        {
+            # What MONAI's tools ask a bundle for.
+            "network_def": {"_target_": "monai_inn.bundles.sample_network", "bundle": "@bundle_root"},
+            "items": {"_target_": "monai_inn.bundles.image_items", "path": "@dataset_dir"},
+            "dataset": {"_target_": "monai.data.Dataset", "data": "@items"},
+            "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+            "evaluator": {**evaluator, **always},
+            "run": ["$@evaluator()"],
+        },
+    )
 
 
 def _inference(fitted: FittedPosterior) -> dict[str, Any]:
@@ -84,15 +115,14 @@ def _inference(fitted: FittedPosterior) -> dict[str, Any]:
 def _train(fitted: FittedPosterior) -> dict[str, Any]:
     """``train.json``: fit the bundle's problem anew and write a new bundle."""
     recipe = fitted.card.get("training", {}).get("recipe", {})
-    maps = {"network_def": {"_target_": "monai_inn.bundles.map_network", "bundle": "@bundle_root"}}
-    network = maps if fitted.problem.observation.is_local else {}
+    network = "map_network" if fitted.problem.observation.is_local else "sample_network"
     return {
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/training_set.zarr'",
         "output_dir": "$@bundle_root + '/retrained'",
         "device": DEVICE,
         "seed": 0,
-        **network,
+        "network_def": {"_target_": f"monai_inn.bundles.{network}", "bundle": "@bundle_root"},
         "train": {
             "dataset": {
                 "_target_": "monai_inn.bundles.TrainingSet",

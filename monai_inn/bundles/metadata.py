@@ -99,7 +99,11 @@ def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
             "out of distribution, 1 = do not trust, 1",
         ]
     else:
-        about = {"type": "series", "format": "posterior samples", "spatial_shape": ["*"]}
+        about = {
+            "type": "series",
+            "format": "posterior samples",
+            "spatial_shape": ["*"] * (1 + problem.has_fields),
+        }
         described = one_of_each_field(problem.parameters)
         channels = [f"{p.description or p.name}, {p.unit}" for p in described]
     about |= {"dtype": "float32", "is_patch_data": False, "value_range": [], "num_channels": len(channels)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from monai_inn.problems.parameters import one_of_each_field
 from monai_inn.seeding import seeded
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ __all__ = ["SampleNetwork"]
 class SampleNetwork(nn.Module):
     """Images ``(B, C, *spatial)`` in, posterior samples ``(B, D, S)`` out, in the units of the parameters.
 
-    The latents are fixed by the seed, so that the module is deterministic.
+    Of an unknown image they are ``(B, 1, pixels, S)``. The latents are fixed by the seed, so that the module
+    is deterministic.
 
     Args:
         fitted: posterior of a problem that observes whole images.
@@ -46,4 +48,7 @@ class SampleNetwork(nn.Module):
             )
         rows = image.movedim(1, -1).flatten(1)
         with torch.no_grad(), seeded(self.seed):
-            return self.fitted.posterior(rows).sample((self.samples,)).permute(1, 2, 0).contiguous()
+            samples = self.fitted.posterior(rows).sample((self.samples,)).permute(1, 2, 0).contiguous()
+        if not self.fitted.problem.has_fields:
+            return samples
+        return samples.unflatten(1, (len(one_of_each_field(self.fitted.problem.parameters)), -1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.combined import CombinedThreshold
+from monai_inn.metrics.combined import CombinedThreshold, JointThreshold
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
@@ -71,7 +71,11 @@ class Explained:
         self.problem, self.network, self.false_alarm = problem, network, false_alarm
         part = network.test
         self._alone = ConformalThreshold(network.ood_scores)
-        self._combined = None if part is None else CombinedThreshold(part.populations())
+        self._combined: CombinedThreshold | JointThreshold | None = None
+        if network.classifier is not None:
+            self._combined = JointThreshold(network.classifier.ordinary[0])
+        elif network.explanation is not None:
+            self._combined = CombinedThreshold(network.explanation.populations())
         families = () if part is None else part.families
         # Of one finder: the number in ``reasons`` of its energy, then of the first deviation of each family.
         self._starts = [2, *(3 + sum(families[:i]) for i in range(len(families)))]

@@ -1,4 +1,4 @@
-"""One p-value from several scores, for several kinds of ordinary data."""
+"""One p-value from several scores: of the most unusual one, or of all of them together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["CombinedThreshold"]
+from monai_inn.metrics.ood import ConformalThreshold
 
+__all__ = ["CombinedThreshold", "JointThreshold"]
+
+_LEAST_VARIANCE = 1e-6  # of standardised scores; below it a direction repeats others
 _GROUPS_HELD = 0.85  # share of the groups in which the rate of false alarms holds
 
 
@@ -55,6 +58,43 @@ class CombinedThreshold:
             singles.append(p_values)
         leading = torch.stack(singles).amax(0).argmin(0)
         return torch.stack(found).amax(0).reshape(scores.shape[:-1]), leading.reshape(scores.shape[:-1])
+
+
+class JointThreshold:
+    """Whether several scores are out of the ordinary together, at a known rate of false alarms.
+
+    The squared Mahalanobis distance of all scores from those of held-out data becomes one conformal p-value.
+    It also sees what no single score does, such as two that usually agree and now do not. Each held-out datum
+    is compared with the others, as a new one is.
+
+    Args:
+        held_out: scores of held-out data, shape ``(n, J)``; those that are not finite count as out.
+
+    Raises:
+        ValueError: if fewer than three are finite.
+    """
+
+    def __init__(self, held_out: Tensor) -> None:
+        usable = held_out.isfinite().all(1)
+        rows = held_out.detach()[usable].double()
+        n = len(rows)
+        if n < 3:
+            raise ValueError(f"{n} of {len(held_out)} held-out scores are finite; give at least three.")
+        self._mean, self._spread = rows.mean(0), rows.std(0).clamp_min(1e-12)
+        white = (rows - self._mean) / self._spread
+        variance, axes = torch.linalg.eigh(white.T @ white / (n - 1))
+        kept = variance > _LEAST_VARIANCE
+        self._axes = axes[:, kept] / variance[kept].sqrt()
+        inside = (white @ self._axes).square().sum(1)
+        # In closed form what mean and covariance of the others would give (Sherman and Morrison).
+        alone = n**2 * (n - 2) / (n - 1) ** 3 * inside / (1 - n / (n - 1) ** 2 * inside).clamp_min(1e-12)
+        self._distances = ConformalThreshold(torch.cat([alone, alone.new_full((int((~usable).sum()),), torch.inf)]))
+
+    def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the p-value of scores ``(…, J)``, and which of them is most out, ``(…)`` each."""
+        apart = (scores.detach().double() - self._mean) / self._spread
+        distance = (apart @ self._axes).square().sum(-1).nan_to_num(nan=torch.inf)
+        return self._distances.p_value(distance), apart.nan_to_num(nan=torch.inf).argmax(-1)
 
 
 def _finite(scores: Tensor) -> Tensor:

@@ -190,6 +190,13 @@ class Application:
             ]
         return [step | {"keys": "image"} for step in steps]
 
+    def evaluator(self) -> dict[str, Any]:
+        """Return what ``inference.json`` of a bundle of whole images calls, and its settings.
+
+        The function also gets ``bundle``, ``out`` and ``device``. Empty if there is no such config.
+        """
+        return {}
+
     def configs(self) -> Mapping[str, dict[str, Any]]:
         """Return configs of a bundle that take the place of the usual ones, by name."""
         return {}

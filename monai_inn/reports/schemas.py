@@ -96,6 +96,13 @@ RESULT_RECORD = object_of(
                 "bytes": COUNT,
             }
         ),
+        "regions": object_of(
+            {
+                "parameter": TEXT,
+                "threshold certain possible smallest": FINITE,
+                "is_above": {"type": "boolean"},
+            }
+        ),
         "trust": object_of(
             {}, {"waic_scale": list_of(FINITE, 2, 2), "waic_limit": FINITE, "reasons": list_of(TEXT)}
         ),

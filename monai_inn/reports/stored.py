@@ -21,7 +21,7 @@ __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
 
 _READ = (
     "mean", "median", "interval_width", "mode_count", "probability_below", "uninformative", "ood", "adequacy",
-    "valid",
+    "regions", "valid",
 )  # fmt: skip
 _AGAIN = "run the inference again"
 _OF_VALUES = ("mean", "median", "interval_width")

@@ -26,6 +26,7 @@ from monai_inn.transforms.posterior import (
     PosteriorMaps,
     PosteriorMapsd,
 )
+from monai_inn.transforms.reader import MultispectralReader
 from monai_inn.transforms.readers import READABLE, read_multispectral
 from monai_inn.transforms.series import MatchSeries
 from monai_inn.transforms.volumes import write_map, write_nrrd
@@ -44,6 +45,7 @@ __all__ = [
     "MatchCamerad",
     "MatchSeries",
     "MatchSeriesd",
+    "MultispectralReader",
     "NormaliseSpectrum",
     "NormaliseSpectrumd",
     "OutOfDistributionMask",

@@ -13,6 +13,7 @@ from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to
 from trame_slicer.app.ui import Slider
 
 from monai_inn.viewer import images
+from monai_inn.viewer.gone import WATCH
 from monai_inn.viewer.style import CSS
 
 __all__ = ["TIGHT", "build", "picture", "slider", "view_buttons"]
@@ -60,6 +61,7 @@ def build(server: Any, layout: Any) -> None:
     with VAppLayout(server, theme="dark") as page:
         client.Style(CSS)
         client.Script(_ONCE % (_LISTENERS + images.LISTENERS))
+        client.Script(WATCH)
         with html.Div(classes="page"):
             _top()
             with html.Main(classes="body"):

@@ -89,7 +89,7 @@ class Session:
             captions={},
             synthetic=self.stage.run.synthetic,
             modes_head="",
-            hint=words.hint(self.stage.flat, bool(self.pictures) or run.quantiles(first) is not None),
+            hint=words.hint(self.stage.flat, bool(self.pictures) or run.layers(first) is not None),
         )
         self._threshold_range(first)
 
@@ -98,7 +98,7 @@ class Session:
         run, first = self.stage.run, next(iter(self.parameters))
         there = {
             "off": True,
-            "probability_below": run.quantiles(first) is not None,
+            "probability_below": run.layers(first) is not None,
             "probability_above": bool(self.pictures) and self.samples > 0,
             "sample": self.samples > 0,
         }

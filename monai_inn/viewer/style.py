@@ -22,6 +22,8 @@ html { overflow-y: auto; }
   z-index: 5; padding: 0.1rem 0.6rem; border-radius: 4px; background: #ffca3a; color: #1b1400;
   font-size: 0.85rem; animation: late 0.4s steps(1); }
 @keyframes late { from { visibility: hidden; } }
+#gone { position: fixed; inset: 0 0 auto; z-index: 100; padding: 0.6rem 1rem; background: #b00020;
+  color: #fff; font-weight: 600; text-align: center; }
 .legend { min-height: 4.2rem; padding: 0.3rem 1.5rem 0.2rem; background: #0c1016; }
 .scale-title { font-size: 0.85rem; }
 .bar { height: 14px; border: 1px solid #5b6877; }

@@ -6,13 +6,19 @@ Each file says in ``__all__`` what it offers.
 """
 
 from .appearance import *
+from .change import *
 from .curves import *
+from .decisions import *
+from .frames import *
 from .inspection import *
 from .legend import *
+from .lines import *
+from .made import *
 from .marks import *
 from .measuring import *
 from .meshes import *
 from .overlay import *
+from .parametric_maps import *
 from .patterns import *
 from .pictures import *
 from .pose_aim import *
@@ -23,7 +29,10 @@ from .pose_spread import *
 from .pose_views import *
 from .pose_words import *
 from .posteriors import *
+from .regions import *
 from .result import *
 from .run import *
 from .sequences import *
 from .storing import *
+from .thresholds import *
+from .trajectories import *

@@ -15,7 +15,7 @@ from .inspection import WITHHELD, Reading
 from .run import Run
 from .translating import tr as _
 
-__all__ = ["VoxelCurve", "curve_at", "read_curve", "show_curve"]
+__all__ = ["VoxelCurve", "add_series", "curve_at", "read_curve", "show_curve"]
 
 Array = NDArray[np.floating]
 
@@ -85,6 +85,35 @@ def _with_unit(words: str, unit: str) -> str:
     return f"{words} [{'no unit' if unit == '1' else unit}]" if unit else words
 
 
+def add_series(
+    run: Run,
+    chart: slicer.vtkMRMLPlotChartNode,
+    table: slicer.vtkMRMLTableNode,
+    columns: tuple[str, str],
+    part: str,
+    kind: str = "curve",
+) -> slicer.vtkMRMLPlotSeriesNode:
+    """Put a column of a table into a chart, against another one.
+
+    Args:
+        run: whose series it is; made at the first call.
+        chart: where it is drawn.
+        table: where the numbers are.
+        columns: names of the columns along the axis and up.
+        part: which of the chart's series it is.
+        kind: which chart of the run.
+    """
+    series = run.node(f"{kind} series", part, "vtkMRMLPlotSeriesNode")
+    series.SetName(columns[1])
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(columns[0])
+    series.SetYColumnName(columns[1])
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerSize(7)
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return series
+
+
 _TITLE = 80  # characters of a line of a chart's title
 _MEASURED, _BAND, _WARNING = (0.1, 0.1, 0.1), (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
 
@@ -116,21 +145,14 @@ def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.v
     }
     slicer.util.updateTableFromArray(table, (curve.positions, *columns.values()), [curve.axis, *columns])
     for part, column in zip(("low", "high", "median", "measured"), columns, strict=True):
-        series = run.node("curve series", part, "vtkMRMLPlotSeriesNode")
-        series.SetName(column)
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetXColumnName(curve.axis)
-        series.SetYColumnName(column)
-        series.SetPlotType(plot.PlotTypeScatter)
         is_measured, is_end = part == "measured", part in ("low", "high")
+        series = add_series(run, chart, table, (curve.axis, column), part)
         series.SetMarkerStyle(plot.MarkerStyleCircle if is_measured else plot.MarkerStyleNone)
         series.SetLineStyle(
             plot.LineStyleNone if is_measured else plot.LineStyleDash if is_end else plot.LineStyleSolid
         )
         series.SetLineWidth(1 if is_end else 2)
-        series.SetMarkerSize(7)
         series.SetColor(*(_MEASURED if is_measured else _WARNING if reading.state == WITHHELD else _BAND))
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
     is_withheld = reading.state == WITHHELD
     warning = _("[///] NOT EXPLAINED, out of distribution. Do not use. ") if is_withheld else ""
     text = f"{warning}Points: measured. Line: median prediction. Dashes: {share} of them, with noise"

@@ -60,6 +60,7 @@ class Reading:
         says_nothing: whether the interval is hardly narrower than before the measurement.
         samples: values of the stored samples, of an unknown image.
         above: threshold and the share of samples above it, if a threshold was asked for.
+        summary: median and width of the interval, where that is all that is known.
     """
 
     state: str
@@ -74,6 +75,7 @@ class Reading:
     says_nothing: bool = False
     samples: tuple[float, ...] = ()
     above: tuple[float, float] | None = None
+    summary: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
@@ -93,6 +95,10 @@ class Reading:
         return _("{values}, in distribution").format(values=values)
 
     def _values(self) -> str:
+        if self.summary is not None:
+            median, width = self.summary
+            name, unit = self.parameter.name, self.parameter.suffix
+            return f"{name} {self.parameter.text(median)}, {self.mass:.0%} interval {width:.3g}{unit} wide"
         if self.interval is None:
             return _("{name}: no posterior stored").format(name=self.parameter.label)
         low, median, high = self.interval
@@ -148,7 +154,7 @@ def read_at(
         return Reading(UNUSABLE, shown, voxel)
     state = WITHHELD if run.untrusted(voxel) else TRUSTED
     verdict = {"reason": run.reason(voxel), "says_nothing": bool(run.uninformative(shown.name, voxel))}
-    stored = run.quantiles(shown.name)
+    stored = run.layers(shown.name)
     ends = [run.array(kind, shown.name) for kind in ("interval_low", "median", "interval_high")]
     if stored is None and all(values is not None for values in ends):
         low, median, high = (float(values[voxel]) for values in ends)
@@ -158,9 +164,13 @@ def read_at(
             above = threshold, sum(value > threshold for value in samples) / len(samples)
         interval = low, median, high
         return Reading(state, shown, voxel, interval, run.interval, samples=samples, above=above, **verdict)
-    if stored is None or not np.isfinite(stored[0][voxel]).all():
+    known = [run.array(kind, shown.name) for kind in ("median", "interval_width")]
+    if stored is None and all(values is not None and np.isfinite(values[voxel]) for values in known):
+        median, width = (float(values[voxel]) for values in known)
+        return Reading(state, shown, voxel, mass=run.interval, summary=(median, width), **verdict)
+    if stored is None or not np.isfinite([layer[voxel] for layer in stored[0]]).all():
         return Reading(state, shown, voxel, **verdict)
-    quantiles, levels = stored[0][voxel].astype(float), stored[1]
+    quantiles, levels = np.array([layer[voxel] for layer in stored[0]], float), stored[1]
     mass = run.interval
     curve = density(quantiles, levels, shown.low, shown.high)
     below = None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "IMAGE",
+    "INSTANCES",
     "LEVELS",
     "MAP",
     "PARAMETER",
@@ -33,6 +34,9 @@ SYNTHETIC = "INN.synthetic"
 """Attribute of nodes of an image that nobody acquired: what the image says of itself."""
 IMAGE = "INN.image"
 """Role of the reference from a run's record to the image that was inferred."""
+
+INSTANCES = "DICOM.instanceUIDs"
+"""Slicer's attribute of volumes that its DICOM module has loaded: the instances they came from."""
 
 
 def mark(node: slicer.vtkMRMLNode, run: str, kind: str, parameter: str) -> None:

@@ -63,14 +63,15 @@ def read_region(
         ValueError: if nothing of the segment can be trusted, or the run has no quantiles.
     """
     shown = next(p for p in run.parameters if p.name == parameter)
-    stored, like = run.quantiles(parameter), run.find("median", parameter)
+    stored, like = run.layers(parameter), run.find("median", parameter)
     if stored is None or like is None:
         raise ValueError(f"{run.name}: no quantiles of {shown.label} are stored; apply the bundle again.")
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     inside = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, like)
     mass = run.interval
     inside = np.zeros(run.shape, bool) if inside is None else inside.astype(bool)
-    mean = region_mean(stored[0][inside], stored[1], ~run.withheld()[inside], mass)
+    rows = np.stack([layer[inside] for layer in stored[0]], -1)
+    mean = region_mean(rows, stored[1], ~run.withheld()[inside], mass)
     return RegionReading(segment.GetName(), shown, mean, mass, not _same_grid(segment, like))
 
 
@@ -130,10 +131,10 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
         raise ValueError(
             f"{other.name} has no {shown.label} in the unit {shown.unit}; select another result."
         )
-    if run.quantiles(parameter) is None or other.quantiles(parameter) is None:
+    if run.layers(parameter) is None or other.layers(parameter) is None:
         raise ValueError("Both results need stored quantiles; apply the bundles again.")
     like = run.find("median", parameter)
-    index, is_resampled = _other_voxels(run, other, like)
+    index, is_resampled = other_voxels(run, other, like)
     low, middle, high = _interval(run, parameter)
     found = [np.where(index[0] < 0, np.nan, values[index]) for values in _interval(other, parameter)]
     difference = found[1] - middle
@@ -152,21 +153,28 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
 
 def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     """Low end, median and high end of every voxel, NaN where they are withheld."""
-    stack, levels = run.quantiles(parameter)
+    layers, levels = run.layers(parameter)
     wanted = ((1 - run.interval) / 2, 0.5, (1 + run.interval) / 2)
-    columns = [int(np.abs(levels - level).argmin()) for level in wanted]  # stored beside the others
-    return [np.where(run.withheld(), np.nan, stack[..., column]) for column in columns]
+    nearest = [int(np.abs(levels - level).argmin()) for level in wanted]  # stored beside the others
+    return [np.where(run.withheld(), np.nan, layers[place]) for place in nearest]
 
 
-def _other_voxels(
+def other_voxels(
     run: Run, other: Run, like: slicer.vtkMRMLVolumeNode
 ) -> tuple[tuple[NDArray[np.intp], ...], bool]:
-    """For every voxel of a run the nearest one of the other, -1 outside, and whether the grids differ."""
+    """For every voxel of a run the nearest one of the other, -1 outside, and whether the grids differ.
+
+    Raises:
+        ValueError: if a transform that is not linear lies between the two.
+    """
     source = other.find("median") or other.find("valid")
     between = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
         like.GetParentTransformNode(), source.GetParentTransformNode(), between
-    )
+    ):
+        raise ValueError(
+            f"A transform that is not linear lies between {run.name} and {other.name}; use a linear one."
+        )
     to_other = np.linalg.inv(matrix_of(source)) @ slicer.util.arrayFromVTKMatrix(between) @ matrix_of(like)
     k, j, i = np.indices(run.shape, dtype=np.float32)
     position = np.tensordot(to_other[:3, :3], np.stack([i, j, k]), 1) + to_other[:3, 3].reshape(3, 1, 1, 1)

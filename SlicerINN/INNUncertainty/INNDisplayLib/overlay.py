@@ -15,9 +15,10 @@ from .marks import SYNTHETIC, matrix_of, place, show_legend, span
 from .measuring import Comparison, compare
 from .patterns import hatch
 from .pictures import picture, pictures
-from .posteriors import probability_below, share_above
+from .posteriors import share_above
 from .run import Run, runs
 from .sequences import number_of_samples, sample_arrays, show_sample
+from .thresholds import ThresholdStep
 
 __all__ = ["Overlay"]
 
@@ -122,6 +123,7 @@ class Overlay:
         low, high = self.scale(appearance)
         # A difference has two sides, of which a limit would hide one.
         has_limit = appearance.hide_below > 0 and appearance.kind != "difference"
+        has_limit = has_limit and not self._is_change(appearance)
         return low + appearance.hide_below * (high - low) if has_limit else -_NO_LIMIT
 
     def scale(self, appearance: Appearance) -> tuple[float, float]:
@@ -134,9 +136,13 @@ class Overlay:
             low, high = self.run.result.record["trust"]["waic_scale"]
             return low, high
         shown = self.run.parameter(appearance.parameter)
-        if appearance.kind == "difference":
+        if appearance.kind == "difference" or self._is_change(appearance):
             return -shown.width / 2, shown.width / 2
         return (0.0, shown.width) if appearance.kind == "interval_width" else (shown.low, shown.high)
+
+    def _is_change(self, appearance: Appearance) -> bool:
+        """Whether values have two sides, as those of a change between two results."""
+        return appearance.kind in ("median", "sample") and "change" in self.run.result.record
 
     def unit(self, appearance: Appearance) -> str:
         """The unit of the color scale as it follows a number."""
@@ -148,15 +154,11 @@ class Overlay:
     def _probability(self, appearance: Appearance) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The probability of a side of the threshold: below it from quantiles, above it from samples."""
         parameter, kind = self.run.parameter(appearance.parameter), appearance.kind
-        if kind == "probability_above":
-            if not number_of_samples(self.run, parameter.name):
-                return None
-            values = share_above(sample_arrays(self.run, parameter.name), appearance.threshold)
-        else:
-            stored = self.run.quantiles(parameter.name)
-            if stored is None:
-                return None
-            values = probability_below(*stored, appearance.threshold)
+        if kind == "probability_below":
+            return ThresholdStep(self.run, parameter.name, appearance.threshold).place()
+        if not number_of_samples(self.run, parameter.name):
+            return None
+        values = share_above(sample_arrays(self.run, parameter.name), appearance.threshold)
         volume = self.run.node(kind, parameter.name, "vtkMRMLScalarVolumeNode")
         volume.SetAttribute("INN.threshold", repr(appearance.threshold))
         like = self.run.find("median", parameter.name) or self.run.find("valid")
@@ -172,7 +174,8 @@ class Overlay:
         return self.comparison.volume
 
     def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
-        name = _TABLES.get(appearance.kind, "INN value")
+        two_sided = self._is_change(appearance)
+        name = "INN difference" if two_sided else _TABLES.get(appearance.kind, "INN value")
         shown = self.run.parameter(appearance.parameter)
         decades = (shown.low, shown.high) if name == "INN value" and shown.scale == "log" else None
         return color_node(self.scene, name, decades)

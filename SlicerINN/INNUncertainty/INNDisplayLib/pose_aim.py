@@ -13,7 +13,7 @@ import vtk
 from numpy.typing import NDArray
 
 from .marks import display_of
-from .meshes import polylines
+from .meshes import tube
 from .pose_run import PoseRun
 from .pose_spread import ellipsoid_surface
 from .result import RecordKind
@@ -25,7 +25,6 @@ _KIND = RecordKind(
     ("command", "format_version", "is_trusted", "line", "settings", "target"),
 )  # fmt: skip
 _COLOR = (0.1, 0.85, 0.45)
-_SIDES = 36
 Array = NDArray[np.float64]
 
 
@@ -111,7 +110,7 @@ def show_aim(run: PoseRun) -> Aim | None:
     has_tube = aim is not None and len(aim.plan) > 1 and aim.tube_mm > 0
     for kind, is_there in (("aim ellipsoid", True), ("aim tube", has_tube)):
         if is_drawn and is_there:
-            _draw(run, kind, _tube(aim) if kind == "aim tube" else _ellipsoid(aim))
+            _draw(run, kind, tube(aim.plan, aim.tube_mm) if kind == "aim tube" else _ellipsoid(aim))
         elif (node := run.find(kind, class_name="vtkMRMLModelNode")) is not None:
             run.drop(node)
     return aim
@@ -119,16 +118,6 @@ def show_aim(run: PoseRun) -> Aim | None:
 
 def _ellipsoid(aim: Aim) -> vtk.vtkPolyData:
     return ellipsoid_surface(aim.lengths, aim.axes, aim.center)
-
-
-def _tube(aim: Aim) -> vtk.vtkPolyData:
-    tube = vtk.vtkTubeFilter()
-    tube.SetInputData(polylines([aim.plan]))
-    tube.SetRadius(aim.tube_mm)
-    tube.SetNumberOfSides(_SIDES)
-    tube.CappingOn()
-    tube.Update()
-    return tube.GetOutput()
 
 
 def _draw(run: PoseRun, kind: str, mesh: vtk.vtkPolyData) -> None:

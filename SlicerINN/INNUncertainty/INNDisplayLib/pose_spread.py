@@ -11,6 +11,7 @@ from scipy.spatial import ConvexHull
 
 from .meshes import moved, polylines, ribbons
 from .pose_result import Pose, PoseResult, PoseSamples
+from .trajectories import carried_points
 
 __all__ = [
     "CHI_95",
@@ -76,8 +77,7 @@ def spread_of(samples: PoseSamples, pose: Pose, point: NDArray[np.floating]) -> 
     own = samples.camera_to_world[samples.mode == pose.number]
     if len(own) < _FEWEST:
         return None
-    seen = np.linalg.solve(pose.camera_to_world, [*point, 1.0])  # the point as the shown C-arm sees it
-    moved = (own @ seen)[:, :3]
+    moved = carried_points(own, pose.camera_to_world, np.array([point]))[:, 0]
     return Spread(moved.mean(0), np.cov(moved, rowvar=False), len(own))
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, SYNTHETIC, RunNodes
+from .marks import IMAGE, INSTANCES, LEVELS, SYNTHETIC, RunNodes
 from .result import Result, Shown, parse_result
-from .sequences import stacked
 
 __all__ = ["Run", "runs"]
 
@@ -27,6 +26,7 @@ _NAMES = {
     "probability_above": "probability above",
     "probability_below": "probability below",
     "reason": "reason",
+    "regions": "regions of decision",
     "uninformative": "not informative",
     "valid": "usable",
     "waic": "WAIC, high = out of distribution",
@@ -50,10 +50,6 @@ class Run(RunNodes):
         "quantiles", "curve", "withheld", "graded", "valid", "ood", "p_value", "reason", "uninformative",
         "interval_low", "interval_high",
     )  # fmt: skip
-
-    def __init__(self, scene: slicer.vtkMRMLScene, key: str) -> None:
-        super().__init__(scene, key)
-        self._stacks: dict[str, tuple[int, NDArray[np.float32]]] = {}
 
     @property
     def record_node(self) -> slicer.vtkMRMLTextNode | None:
@@ -87,8 +83,13 @@ class Run(RunNodes):
 
     @property
     def image(self) -> slicer.vtkMRMLNode | None:
-        """The volume or sequence that was inferred, if it is still in the scene."""
-        return self.record_node.GetNodeReference(IMAGE)
+        """The volume or sequence that was inferred, if it is in the scene."""
+        known = self.record_node.GetNodeReference(IMAGE)
+        if known is not None or not (sources := self.result.record.get("source_instances")):
+            return known
+        volumes = slicer.util.getNodesByClass("vtkMRMLVolumeNode", self.scene)
+        uids = ((volume, volume.GetAttribute(INSTANCES) or "") for volume in volumes)
+        return next((volume for volume, text in uids if {*text.split()} & {*sources}), None)
 
     @property
     def bundle_path(self) -> str:
@@ -125,15 +126,22 @@ class Run(RunNodes):
         marked = f"SYNTHETIC {whole}" if kind in _OF_VALUES and self.synthetic else whole
         return f"{self.name}: {marked}"
 
-    def quantiles(self, parameter: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
-        """Quantiles ``(K, J, I, L)`` of a parameter and their levels ``(L,)``; ``None`` without them."""
+    def layers(self, parameter: str) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]] | None:
+        """Quantiles of a parameter, an array ``(K, J, I)`` a level, and the levels; ``None`` without them.
+
+        The arrays are views of the scene's own memory.
+        """
         node = self.find("quantiles", parameter, "vtkMRMLSequenceNode")
         if node is None:
             return None
-        known = self._stacks.get(parameter)
-        if known is None or known[0] != node.GetMTime():
-            known = self._stacks[parameter] = node.GetMTime(), stacked(node)
-        return known[1], np.array(json.loads(node.GetAttribute(LEVELS)))
+        items = range(node.GetNumberOfDataNodes())
+        arrays = [slicer.util.arrayFromVolume(node.GetNthDataNode(n)) for n in items]
+        return arrays, np.array(json.loads(node.GetAttribute(LEVELS)))
+
+    def quantiles(self, parameter: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
+        """A copy of the same in one array, ``(K, J, I, L)``."""
+        found = self.layers(parameter)
+        return None if found is None else (np.stack(found[0], -1), found[1])
 
     def withheld(self) -> NDArray[np.bool_]:
         """Where no number must be shown without a warning: out of distribution, or not usable at all."""

@@ -15,6 +15,7 @@ import slicer
 from numpy.typing import NDArray
 
 from .marks import IMAGE, LEVELS, MAP, PARAMETER, SYNTHETIC, UNIT, itk_image, matrix_of, place
+from .regions import read_regions, region_labels
 from .result import MapFile, Result, ResultError
 from .run import Run
 from .sequences import stacked, store_samples, store_stack
@@ -104,6 +105,8 @@ def _read_all(result: Result) -> list[tuple[MapFile, NDArray[Any], NDArray[np.fl
 def save_result(run: Run, folder: Path) -> None:
     """Write a run's maps as NIfTI files with their ``result.json``; maps that were deleted are left out.
 
+    Regions of decision, if there are any, go with them: labels of voxels, and in the record what they mean.
+
     Maps lie where the image lies without its transform, as inference wrote them.
 
     Args:
@@ -125,6 +128,7 @@ def save_result(run: Run, folder: Path) -> None:
         names = {file.path.name for file in kept}
         record = dict(run.result.record, pictures=[])
         record["files"] = [entry for entry in record["files"] if entry["file"] in names]
+        _write_regions(run, draft, record)
         (draft / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
         draft.chmod(0o755)
         draft.rename(folder)
@@ -151,6 +155,20 @@ def _write(run: Run, file: MapFile, folder: Path) -> bool:
         image.SetMetaData("ITK_FileNotes", said[:_NOTES])
     sitk.WriteImage(image, str(folder / file.path.name))
     return True
+
+
+def _write_regions(run: Run, folder: Path, record: dict[str, Any]) -> None:
+    """Write the labels of the regions, and say in the record what they were made of."""
+    regions, labels = read_regions(run), region_labels(run)
+    if regions is None or labels is None:
+        return
+    name = "regions.nii.gz"
+    sitk.WriteImage(
+        itk_image(labels, matrix_of(run.find("median", regions["parameter"]))), str(folder / name)
+    )
+    entry = {"file": name, "map": "regions", "parameter": regions["parameter"], "unit": "1"}
+    record["files"] = [*record["files"], entry]
+    record["regions"] = regions
 
 
 def _image(array: NDArray[Any], like: slicer.vtkMRMLVolumeNode) -> sitk.Image:

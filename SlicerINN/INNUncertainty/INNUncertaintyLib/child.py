@@ -11,7 +11,7 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import slicer.util
 from slicer.i18n import tr as _
 
-__all__ = ["REQUIREMENTS", "Child", "install", "is_installed", "python_path"]
+__all__ = ["REQUIREMENTS", "Child", "Process", "install", "is_installed", "python_path"]
 
 _PREFIX = "monai-inn: "
 _TAIL = 30
@@ -29,9 +29,6 @@ _ON_WINDOWS = os.name == "nt"
 
 class Child:
     """One run of `monai-inn`; ask ``poll`` for news, a few times a second, from one thread.
-
-    Python in Slicer is started by a launcher, so that killing the process that was started would leave Python
-    running: the child gets a process group, and the group is what ends.
 
     Args:
         python: the interpreter.
@@ -47,43 +44,23 @@ class Child:
     ) -> None:
         self.share, self.text = 0.0, _("starting")
         self.is_cancelled = False
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._log: list[str] = []
         self._output: list[str] = []
-        group: dict[str, Any] = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-            if _ON_WINDOWS
-            else {"start_new_session": True}
-        )
-        self._process = subprocess.Popen(
-            [python, "-m", "monai_inn", *arguments, "--json", "--progress-lines"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env={
-                **(os.environ if environment is None else environment),
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONSAFEPATH": "1",
-            },
-            **group,
-        )
-        self._readers = [
-            threading.Thread(target=self._listen, daemon=True),
-            threading.Thread(target=self._collect, daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._code: int | None = None
+        self._arguments = [*arguments, "--json", "--progress-lines"]
+        self._start(python, environment)
+
+    def _start(self, python: str, environment: dict[str, str] | None = None) -> None:
+        self._process = Process(python, ["-m", "monai_inn", *self._arguments], environment)
 
     def poll(self) -> bool:
         """Take in what the child has said since; returns whether it goes on."""
         # Whether it has ended is asked first: what it said before is then complete.
-        is_over = self._process.poll() is not None and not any(r.is_alive() for r in self._readers)
-        while not self._lines.empty():
-            self._hear(self._lines.get())
-        return not is_over
+        code = self._process.code
+        for is_output, line in self._process.lines():
+            self._output.append(line) if is_output else self.hear(line)
+        self._code = code
+        return code is None
 
     @property
     def log(self) -> str:
@@ -96,7 +73,7 @@ class Child:
         Raises:
             RuntimeError: if it failed or was canceled; the message is one line.
         """
-        code = self._process.returncode
+        code = self._code
         if self.is_cancelled:
             raise RuntimeError(_("Canceled; nothing was changed."))
         if code == 0:
@@ -122,26 +99,10 @@ class Child:
 
     def cancel(self) -> None:
         """Ask the child to stop, then end it and all that it has started."""
-        if self._process.poll() is None:
-            self.is_cancelled = True
-            for _ in range(2):  # a launcher that is about to start Python may swallow the first
-                self._end(force=False)
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_GRACE_S / 2)
-                    break
-        self._end(force=True)  # also what has outlived the one that was asked
-        self._process.wait()
+        self.is_cancelled |= self._process.end()
 
-    def _end(self, force: bool) -> None:
-        if _ON_WINDOWS:
-            if force:
-                command = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
-                subprocess.run(command, capture_output=True, check=False)
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL if force else signal.SIGINT)
-
-    def _hear(self, line: str) -> None:
+    def hear(self, line: str) -> None:
+        """Take in a line of the command's standard error: progress, or what belongs into the log."""
         word, rest = (*line.split(" ", 1), "")[:2]
         number, text = (*rest.split(" ", 1), "")[:2]
         with suppress(ValueError):
@@ -152,17 +113,100 @@ class Child:
         if line.strip():
             self._log.append(line)
 
-    def _listen(self) -> None:
-        for line in _stream(self._process.stderr):
-            self._lines.put(line.rstrip("\n"))
 
-    def _collect(self) -> None:
-        self._output.extend(_stream(self._process.stdout))
+class Process:
+    """Python in a process of its own, whose lines are heard without waiting for them.
 
+    Python in Slicer is started by a launcher, so that killing the process that was started would leave Python
+    running: it gets a process group, and the group is what ends.
 
-def _stream(pipe: TextIO | None) -> TextIO:
-    assert pipe is not None
-    return pipe
+    Args:
+        python: the interpreter.
+        words: its arguments.
+        environment: of the process; that of this one by default.
+        is_told: whether it reads lines that ``tell`` gives it.
+
+    Raises:
+        OSError: if the interpreter cannot be started.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        words: Sequence[str],
+        environment: dict[str, str] | None = None,
+        is_told: bool = False,
+    ) -> None:
+        self._lines: queue.SimpleQueue[tuple[bool, str]] = queue.SimpleQueue()
+        group: dict[str, Any] = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+            if _ON_WINDOWS
+            else {"start_new_session": True}
+        )
+        self._process = subprocess.Popen(
+            [python, *words],
+            stdin=subprocess.PIPE if is_told else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env={
+                **(os.environ if environment is None else environment),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONSAFEPATH": "1",
+            },
+            **group,
+        )
+        self._readers = [
+            threading.Thread(target=self._listen, args=(pipe, pipe is self._process.stdout), daemon=True)
+            for pipe in (self._process.stdout, self._process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def code(self) -> int | None:
+        """With what it has ended, once all that it wrote can be had from ``lines``; ``None`` before."""
+        code = self._process.poll()
+        return None if any(reader.is_alive() for reader in self._readers) else code
+
+    def lines(self) -> Iterator[tuple[bool, str]]:
+        """What it has written since: whether to its standard output or its standard error, and the line."""
+        while not self._lines.empty():
+            yield self._lines.get()
+
+    def tell(self, line: str) -> None:
+        """Give it a line to read; one that has ended reads nothing."""
+        with suppress(OSError, ValueError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def end(self) -> bool:
+        """Ask it to stop, then end it and all that it has started; returns whether it was running."""
+        was_running = self._process.poll() is None
+        if was_running:
+            for _ in range(2):  # a launcher that is about to start Python may swallow the first
+                self._end(force=False)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_GRACE_S / 2)
+                    break
+        self._end(force=True)  # also what has outlived the one that was asked
+        self._process.wait()
+        return was_running
+
+    def _end(self, force: bool) -> None:
+        if _ON_WINDOWS:
+            if force:
+                command = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
+                subprocess.run(command, capture_output=True, check=False)
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL if force else signal.SIGINT)
+
+    def _listen(self, pipe: TextIO, is_output: bool) -> None:
+        for line in pipe:
+            self._lines.put((is_output, line.rstrip("\n")))
 
 
 REQUIREMENTS = ["monai_inn[io]>=0.1"]

@@ -3,7 +3,7 @@
 import qt
 import slicer.util
 import vtk
-from INNDisplayLib import Overlay, nothing_to_see, number_of_samples, pictures, runs
+from INNDisplayLib import Overlay, change_text, nothing_to_see, number_of_samples, pictures, runs, turn_to
 from slicer.i18n import tr as _
 
 from .beside import put_beside
@@ -60,6 +60,7 @@ class DisplayPanel:
     def onRun(self, index):
         """A result was chosen."""
         self._state.run = self.ui.runBox.currentData
+        turn_to(self.logic.run(self._state))
         self.onRunsChanged()
 
     def onKind(self, index):
@@ -107,6 +108,7 @@ class DisplayPanel:
         if self._state is None:
             return
         fill(self.ui.runBox, [(run.name, run.key) for run in runs(slicer.mrmlScene)])
+        self.observe_frames()
         run = self.logic.run(self._state)
         others = [(r.name, r.key) for r in runs(slicer.mrmlScene) if r != run]
         fill(self.ui.otherBox, others)
@@ -143,7 +145,7 @@ class DisplayPanel:
         self._show_rows(state, below, bool(names))
         select(ui.parameterBox, shown.name)
         select(ui.otherBox, state.other)
-        ui.otherBox.enabled = state.kind is Kind.DIFFERENCE and bool(state.other)
+        ui.otherBox.enabled = ui.changeButton.enabled = bool(state.other)
         number = number_of_samples(run, shown.name)
         sample = self.logic.appearance(run, state).sample + 1
         with quiet(ui.thresholdSlider, ui.sampleSlider):
@@ -196,7 +198,8 @@ class DisplayPanel:
 
     def show_comparison(self, comparison):
         """Say in words what a comparison has found."""
-        self.ui.compareLabel.text = "" if comparison is None else comparison.text
+        run = self.logic.run(self._state)
+        self.ui.compareLabel.text = change_text(run) if comparison is None else comparison.text
         if self._state.kind is Kind.DIFFERENCE and comparison is None:
             self.ui.compareLabel.text = _("There is no other result to compare with.")
 
@@ -204,7 +207,7 @@ class DisplayPanel:
         if state.kind is Kind.OFF:
             return ""
         missing = {
-            Kind.PROBABILITY: run.quantiles(run.parameter(state.parameter).name) is None,
+            Kind.PROBABILITY: run.layers(run.parameter(state.parameter).name) is None,
             Kind.ABOVE: not number_of_samples(run, run.parameter(state.parameter).name),
         }
         if missing.get(state.kind):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import qt
 import slicer.util
-from INNDisplayLib import save_result
+from INNDisplayLib import INSTANCES, save_result
 from slicer.i18n import tr as _
 
-from .child import Child, python_path
 from .display_panel import verdict
 from .inference import make_savable
+from .worker import WORKER
 
 __all__ = ["Errand", "ExportPanel", "LoadingPanel"]
 
@@ -40,7 +40,7 @@ class Errand:
 
     def start(self, arguments):
         """Start the child."""
-        self.child = Child(python_path(), arguments)
+        self.child = WORKER.run(arguments)
         self._timer.start()
 
     def _poll(self):
@@ -72,21 +72,24 @@ class LoadingPanel:
             if not path:
                 raise ValueError(_("Select a file."))
             self.close_loading()
-            if Path(path).name == "result.json":
-                self._open(Path(path).parent)
+            if Path(path).suffix.lower() in (".mrb", ".mrml"):
+                slicer.util.loadScene(path, {"clear": False})  # its panel's state comes with it
+                self._say_what_is_shown()
+                return
+            if Path(path).is_dir() or Path(path).name == "result.json":
+                self.logic.open(path)
+                self._say_what_is_shown()
                 return
             target = self._loading.make_folder() / f"{Path(path).stem}.nrrd"
             self._loading.start(["convert", path, "-o", str(target)])
             self.ui.loadButton.enabled = False
             self.ui.statusLabel.text = _("Loading {name}...").format(name=Path(path).name)
 
-    def _open(self, folder):
-        """Show a result that was written before."""
-        run = self.logic.open(folder)
-        self._state.run = run.key
-        self.onRunsChanged()
+    def _say_what_is_shown(self):
+        """A result was opened, or a scene that may hold some."""
+        run = self.logic.run(self._state)
         slicer.util.resetSliceViews()
-        self.ui.statusLabel.text = verdict(run)
+        self.ui.statusLabel.text = verdict(run) if run is not None else _("The scene holds no result.")
 
     def onLoaded(self, child):
         """The child that reads has ended."""
@@ -110,12 +113,25 @@ class LoadingPanel:
         self.ui.loadButton.enabled = True
 
 
+def series_files(image):
+    """Files of the DICOM series that a volume, or the items of a sequence, came from; none if unknown."""
+    database = getattr(slicer, "dicomDatabase", None)
+    if image is None or database is None or not database.isOpen:
+        return []
+    is_sequence = image.IsA("vtkMRMLSequenceNode")
+    items = [image.GetNthDataNode(n) for n in range(image.GetNumberOfDataNodes())] if is_sequence else [image]
+    uids = dict.fromkeys(uid for item in items for uid in (item.GetAttribute(INSTANCES) or "").split())
+    files = [Path(database.fileForInstance(uid) or "") for uid in uids]
+    return files if all(file.is_file() for file in files) else []
+
+
 class ExportPanel:
     """Mixed into the module's widget, which has ``ui``, ``logic`` and ``_state``."""
 
     def setup_part(self):
         """Listen, and have nothing to write yet."""
         self._export = Errand(self.onExported)
+        self._source_proposed_for = None
         self.ui.exportButton.connect("clicked(bool)", self.onExport)
 
     def onExport(self, checked=False):
@@ -138,9 +154,26 @@ class ExportPanel:
             for form in formats:
                 arguments += ["--format", form]
             if "dicom" in formats and self.ui.exportSourceEdit.currentPath:
-                arguments += ["--source", self.ui.exportSourceEdit.currentPath]
+                arguments += ["--source", str(self._source_folder(run.image))]
             self._export.start(arguments)
             self._show_export(_("Writing..."))
+
+    def propose_source(self, run):
+        """Name the series that the image came from, once for each result; what the user enters stays."""
+        if run.key != self._source_proposed_for:
+            self._source_proposed_for, files = run.key, series_files(run.image)
+            self.ui.exportSourceEdit.currentPath = str(files[0].parent) if files else ""
+
+    def _source_folder(self, image):
+        """The folder that was entered; a copy of the series alone where other files lie beside it."""
+        entered, files = Path(self.ui.exportSourceEdit.currentPath), series_files(image)
+        if not files or entered != files[0].parent or {*files} == {*entered.iterdir()}:
+            return entered
+        alone = self._export.folder / "source"
+        alone.mkdir()
+        for number, file in enumerate(files):
+            shutil.copyfile(file, alone / f"{number}.dcm")
+        return alone
 
     def onExported(self, child):
         """The child that writes has ended."""

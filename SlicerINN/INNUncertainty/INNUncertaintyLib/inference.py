@@ -25,9 +25,11 @@ __all__ = [
 
 
 def number_of_bands(node: slicer.vtkMRMLNode) -> int:
-    """Channels of a scalar volume (1), of a vector volume, or of a sequence of volumes, one an item."""
+    """Channels of a scalar volume (1), of a vector volume, or a sequence: its items, or those of a frame."""
     if node.IsA("vtkMRMLSequenceNode"):
-        return node.GetNumberOfDataNodes()
+        first = node.GetNthDataNode(0)
+        channels = number_of_bands(first) if first is not None and first.IsA("vtkMRMLVolumeNode") else 1
+        return channels if channels > 1 else node.GetNumberOfDataNodes()
     image = node.GetImageData()
     return 0 if image is None else image.GetNumberOfScalarComponents()
 
@@ -132,13 +134,17 @@ class Inference(Job):
         path = self.folder / "image.nrrd"
         make_savable(state.image)
         write_image(state.image, path)
-        arguments = [
-            "infer", state.bundle, str(path), "-o", str(self.folder / "result"),
+        arguments = self._command(state, str(path))
+        return arguments if self._has_earlier else [*arguments, "--preview", str(self.folder / "preview")]
+
+    def _command(self, state: PanelState, path: str) -> list[str]:
+        """Words of the command for a file or a pattern of files."""
+        return [
+            "infer", state.bundle, path, "-o", str(self.folder / "result"),
             "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
             "--save-quantiles", str(min(_QUANTILES, state.samples)),
             "--false-alarm", str(state.falseAlarm), "--adequacy", str(state.adequacy),
         ]  # fmt: skip
-        return arguments if self._has_earlier else [*arguments, "--preview", str(self.folder / "preview")]
 
     def preview(self) -> Run | None:
         """Put the quick result into the scene, once, when it is there; ``None`` before and after that."""

@@ -1,7 +1,15 @@
 """The part of the panel that tells of one voxel or region."""
 
 import slicer.util
-from INNDisplayLib import WITHHELD, curve_at, read_at, read_region, show_curve, show_posterior
+from INNDisplayLib import (
+    WITHHELD,
+    curve_at,
+    is_at_its_frame,
+    read_at,
+    read_region,
+    show_curve,
+    show_posterior,
+)
 from slicer.i18n import tr as _
 
 from .module_panel import fill
@@ -75,10 +83,19 @@ class InspectionPanel:
             show_charts(charts, arrange=not self._has_layout)
             self._has_layout = True
 
+    def read_again(self):
+        """The image under mouse and probe is another one."""
+        self.ui.readoutLabel.text = _("No result at this place of this frame.")
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if crosshair is not None:
+            self.onCursor(crosshair, None)
+        if self._state.probe is not None:
+            self.onProbe(self._state.probe, None)
+
     def _reading(self, ras):
         state = self._state
         run = self.logic.run(state) if state is not None else None
-        if run is None:
+        if run is None or not is_at_its_frame(run):
             return None
         threshold = state.threshold if state.kind in (Kind.PROBABILITY, Kind.ABOVE) else None
         return read_at(run, tuple(ras), run.parameter(state.parameter).name, threshold)

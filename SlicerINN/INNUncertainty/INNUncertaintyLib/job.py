@@ -9,7 +9,7 @@ from typing import Any
 
 import slicer
 
-from .child import Child, python_path
+from .worker import WORKER
 
 __all__ = ["Job"]
 
@@ -29,7 +29,7 @@ class Job:
     def __init__(self, state: Any) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="INNUncertainty-", dir=slicer.app.temporaryPath))
         try:
-            self.child = Child(python_path(), self._arguments(state))
+            self.child = WORKER.run(self._arguments(state))
         except BaseException:
             self._clean()
             raise

@@ -71,3 +71,8 @@ class PanelState:
     other: str = ""
     probe: vtkMRMLMarkupsFiducialNode
     segmentation: vtkMRMLSegmentationNode
+    regions: bool = False
+    isAbove: bool = False
+    certain: Annotated[float, WithinRange(50, 100)] = 95.0
+    possible: Annotated[float, WithinRange(0.1, 50)] = 5.0
+    smallestIsland: Annotated[float, WithinRange(0, 1e6)] = 0.0

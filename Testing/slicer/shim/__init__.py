@@ -9,6 +9,7 @@ The scene, the logics, the slice views and `slicer.util` are Slicer's own (pip p
 | `ctk_widgets.py`, `ctk_scales.py`, `mrml_widgets.py` | `import ctk`, and widgets of the package `slicer` |
 | `parameter_node.py`, `_types.py`, `_storage.py`, `_gui.py` | `slicer.parameterNodeWrapper` |
 | `scripted.py`, `packages.py` | `slicer.ScriptedLoadableModule`, `slicer.packaging` |
+| `file_plugins.py`, `dicom.py` | classes for readers and dropped files; `DICOMLib`, `slicer.dicomDatabase` |
 | `scene.py`, `slicer_app.py` | the application: scene, slice views, `slicer.app`, `slicer.modules` |
 | `harness.py`, `scripted_module.py` | a person in front of the screen: what a test holds in its hands |
 

@@ -69,12 +69,14 @@ class ctkSliderWidget(_Scale):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._value = 0.0
+        self._tracking = True
         self._slider = QSlider(Qt.Orientation.Horizontal, self)
         self._slider.setRange(0, _POSITIONS)
         self._row.addWidget(self._slider, 1)
         self._box = self._add_spin_box()
         self._limits_changed()
         self._slider.valueChanged.connect(self._dragged)
+        self._slider.sliderReleased.connect(lambda: self._dragged(self._slider.value))
         self._box.valueChanged.connect(self.setValue)
 
     def _limits_changed(self) -> None:
@@ -83,6 +85,8 @@ class ctkSliderWidget(_Scale):
         self._show_value()
 
     def _dragged(self, position: int) -> None:
+        if self._slider.sliderDown and not self._tracking:
+            return
         steps = position / _POSITIONS * (self._high - self._low) / self._step
         self.setValue(self._low + round(steps) * self._step)
 
@@ -101,7 +105,11 @@ class ctkSliderWidget(_Scale):
             self._show_value()
             self.valueChanged.emit(value)
 
+    def setTracking(self, tracking: bool) -> None:
+        self._tracking = tracking
+
     value = Property(float, lambda self: self._value, setValue)
+    tracking = Property(bool, lambda self: self._tracking, setTracking)
     suffix = Property(str, lambda self: self._box.suffix, lambda self, text: self._box.setSuffix(text))
     prefix = Property(str, lambda self: self._box.prefix, lambda self, text: self._box.setPrefix(text))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
 from . import ctk_widgets, mrml_widgets, parameter_node, pythonqt, scripted
+from .dicom import provide_dicom
+from .file_plugins import DropEvent, qSlicerFileDialog
 from .message_box import Message, MessageBox
 from .packages import Packages
 from .scene import SliceView, has_opengl
@@ -73,6 +76,17 @@ class Harness:
         """Make another slice view, as a layout that names it does."""
         self._slicer.layoutManager().add_slice_view(name)
 
+    def load_plugin(self, path: str | Path) -> None:
+        """Import a scripted module that only hooks into the DICOM module."""
+        spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+        source = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(source)
+        getattr(source, Path(path).stem)(SimpleNamespace())
+
+    def drop(self, *paths: Path) -> bool:
+        """Drop files and folders on the main window; whether a module has taken them."""
+        return self._slicer.coreIOManager().drop(DropEvent([*paths]))
+
     def grab_panel(self, module: ScriptedModule, path: str | Path) -> None:
         """Write a PNG picture of a module's panel."""
         self.process_events()
@@ -98,6 +112,7 @@ class Harness:
     def reset(self) -> None:
         """Close the scene and forget every message, answer, error and call, as before a new test."""
         slicer.mrmlScene.Clear(False)
+        slicer.dicomDatabase.files.clear()
         self.process_events()
         for record in (self.messages, self.answers, self.errors, self.packages.calls, self.packages.missing):
             record.clear()
@@ -133,7 +148,9 @@ class Harness:
 
     def _provide_slicer(self) -> None:
         slicer.app, slicer.selfTests = self._slicer, {}
-        slicer.modules = SimpleNamespace()
+        slicer.qSlicerFileDialog = qSlicerFileDialog
+        provide_dicom()
+        slicer.modules = SimpleNamespace(dicomPlugins={})
         for name, logic in self._slicer.core.module_logics.items():
             setattr(slicer.modules, name.lower(), CoreModule(name, logic))
         slicer.qSlicerScriptedLoadableModule = ScriptedModule

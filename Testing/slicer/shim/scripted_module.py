@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import slicer
 import slicer.util
 from PySide6.QtCore import QCoreApplication, QEvent
 
+from .file_plugins import ScriptedFileDialog, ScriptedFileReader
 from .mrml_widgets import qSlicerScriptedLoadableModuleWidget
 
 __all__ = ["ScriptedModule"]
@@ -32,6 +34,7 @@ class ScriptedModule:
         spec.loader.exec_module(source)
         setattr(slicer.modules, self.name.lower(), self)
         self.instance = getattr(source, self.name)(self)
+        self._register_file_plugins(source)
         # Modules connect to this signal in order to register their sample data.
         slicer.app.startupCompleted.emit()
         self.panel = qSlicerScriptedLoadableModuleWidget(self._make_widget)
@@ -40,6 +43,19 @@ class ScriptedModule:
         self.panel.resize(440, 700)
         self.panel.show()
         self.enter()
+
+    def _register_file_plugins(self, source: ModuleType) -> None:
+        """As Slicer: classes with these names in the module's file, if there are such ones."""
+        files = slicer.app.coreIOManager()
+        readers = [
+            ScriptedFileReader(made) for made in [getattr(source, f"{self.name}FileReader", None)] if made
+        ]
+        dialogs = [
+            ScriptedFileDialog(made) for made in [getattr(source, f"{self.name}FileDialog", None)] if made
+        ]
+        self._file_plugins = (files.readers, readers), (files.dialogs, dialogs)
+        for known, own in self._file_plugins:
+            known += own
 
     def _make_widget(self, panel: qSlicerScriptedLoadableModuleWidget) -> object:
         name = f"{self.name}Widget"
@@ -89,6 +105,8 @@ class ScriptedModule:
         self.panel.close()
         self.panel.deleteLater()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        for known, own in self._file_plugins:
+            known[:] = [each for each in known if each not in own]
         for name in (self.name.lower(), f"{self.name}Widget"):
             delattr(slicer.modules, name)
         del slicer.selfTests[self.name], sys.modules[self.name]

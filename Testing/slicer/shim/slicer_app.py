@@ -15,6 +15,7 @@ import vtk
 from PySide6.QtCore import QObject, QProcessEnvironment, QSettings, Qt, Signal
 from PySide6.QtWidgets import QApplication, QMainWindow, QWidget
 
+from .file_plugins import DropEvent, ScriptedFileDialog, ScriptedFileReader
 from .scene import SceneCore, SliceView
 
 __all__ = ["CoreModule", "SlicerApp"]
@@ -111,13 +112,25 @@ class _LayoutManager(QObject):
 
 
 class _FileManager:
-    """Reads and writes scenes and volumes, and any node by its default storage."""
+    """Reads and writes scenes and volumes, and any node by its default storage; modules add readers."""
 
     def __init__(self, core: SceneCore) -> None:
         self._core = core
+        self.readers: list[ScriptedFileReader] = []
+        self.dialogs: list[ScriptedFileDialog] = []
 
     def fileType(self, path: str | Path) -> str:
+        sure = max(self.readers, key=lambda each: each.confidence(str(path)), default=None)
+        if sure is not None and sure.confidence(str(path)) > 0:
+            return sure.reader.fileType()
         return "SceneFile" if str(path).endswith((".mrb", ".mrml")) else "VolumeFile"
+
+    def drop(self, event: DropEvent) -> bool:
+        """Hand what was dropped to the one dialog that takes it; Slicer asks if there are several."""
+        taking = [dialog for dialog in self.dialogs if dialog.takes(event)]
+        if taking:
+            taking[0].drop(event)
+        return event.accepted
 
     def fileWriterFileType(self, node: slicer.vtkMRMLNode) -> str:
         return "NodeFile"
@@ -126,6 +139,9 @@ class _FileManager:
         self, kind: str, properties: dict, loaded: vtk.vtkCollection, messages: object = None
     ) -> bool:
         path = Path(properties["fileName"]).resolve()
+        for reader in self.readers:
+            if reader.reader.fileType() == kind:
+                return reader.load(properties, loaded, messages)
         if kind == "SceneFile":
             return bool(self._core.scene.ReadFromMRB(str(path)))
         if kind != "VolumeFile":
@@ -150,6 +166,19 @@ class _FileManager:
             node.AddDefaultStorageNode()
         node.GetStorageNode().SetFileName(path)
         return bool(node.GetStorageNode().WriteData(node))
+
+
+class _ModuleSelector:
+    def selectModule(self, name: str) -> None:
+        """Open a module that is loaded."""
+        module = getattr(slicer.modules, name.lower())
+        if not module.panel.isEntered:
+            module.enter()
+
+
+class _MainWindow(QMainWindow):
+    def moduleSelector(self) -> _ModuleSelector:
+        return _ModuleSelector()
 
 
 class _ModuleManager(QObject):
@@ -178,7 +207,7 @@ class SlicerApp(QObject):
         self._layouts = _LayoutManager(self.core)
         self._modules = _ModuleManager()
         self._files = _FileManager(self.core)
-        self._window = QMainWindow()
+        self._window = _MainWindow()
         self._window.name = "qSlicerMainWindow"
         self._add_launcher(folder / "bin")
 

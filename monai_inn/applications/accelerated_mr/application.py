@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,15 @@ class MRApplication(Application):
     warnings = (
         "Learned from images of few people: the posterior of another anatomy or contrast is not proven.",
     )
+
+    def evaluator(self) -> dict[str, Any]:
+        """Return what ``inference.json`` runs for a file of k-space."""
+        return {
+            "_target_": "monai_inn.applications.accelerated_mr.reconstruction.reconstruct",
+            "kspace": "@dataset_dir",
+            "samples": 64,
+            "seed": 0,
+        }
 
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return k-space ten times too strong, and one with more noise at its outer frequencies."""

@@ -57,6 +57,13 @@ class ImageClasses(Application):
         """Command lines for the model card."""
         return ("monai-inn classify . IMAGE… -o OUT", "monai-inn validate . -o REPORT")
 
+    def evaluator(self) -> dict[str, Any]:
+        """Return what ``inference.json`` runs for an image or a folder of images."""
+        return {
+            "_target_": "monai_inn.applications.classification.classifying.classify",
+            "images": "$[item['image'] for item in @items]",
+        }
+
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return images ``(n, C)`` that a guard should notice, by what was done to them."""
         generator = torch.Generator().manual_seed(0)

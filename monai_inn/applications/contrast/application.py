@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monai_inn.problems.application import Application
 
@@ -30,6 +30,15 @@ class TranslationApplication(Application):
     def task(self) -> str:
         """What the network is for."""
         return f"Posterior of {self.problem.target} slices, given {' and '.join(self.problem.given)}"
+
+    def evaluator(self) -> dict[str, Any]:
+        """Return what ``inference.json`` runs for a folder with a file of each contrast."""
+        return {
+            "_target_": "monai_inn.applications.contrast.translation.translate",
+            "files": {name: f"$@dataset_dir + '/{name}.nii.gz'" for name in self.problem.given},
+            "samples": 64,
+            "seed": 0,
+        }
 
     @property
     def usage(self) -> tuple[str, ...]:

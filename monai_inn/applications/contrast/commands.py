@@ -23,7 +23,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("contrasts", metavar="NAME=FILE", nargs="+", type=_file,
                      help="NIfTI file of each observed contrast, brain only: t1=T1.nii.gz")  # fmt: skip
     sub.add_argument("-o", "--out", required=True, help="folder to write")
-    sub.add_argument("--samples", type=int, default=64, help="posterior samples (64)")
+    sub.add_argument("--samples", type=int, default=64, help="posterior samples of each slice (64)")
     sub.add_argument("--interval", type=float, default=0.9, help="probability inside the interval (0.9)")
     sub.add_argument("--keep", type=int, default=16, metavar="N", help="coherent samples to write (16)")
     sub.add_argument("--temperature", type=float, default=1.0, metavar="T",

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from monai_inn.applications.registration.bundle import PatientTrainer, XrayRegistration
+    from monai_inn.applications.registration.bundle import PatientTrainer
     from monai_inn.applications.registration.xrays.matching import match_detector
     from monai_inn.applications.registration.xrays.reading import READABLE_XRAYS, Xray, read_xray
 
-__all__ = ["READABLE_XRAYS", "PatientTrainer", "Xray", "XrayRegistration", "match_detector", "read_xray"]
+__all__ = ["READABLE_XRAYS", "PatientTrainer", "Xray", "match_detector", "read_xray"]
 
 PROBLEMS = {"registration": f"{__name__}.problem:PoseRegistration"}
 COMMANDS = f"{__name__}.commands"
@@ -20,7 +20,6 @@ _HOMES = {
     "PatientTrainer": "bundle",
     "READABLE_XRAYS": "xrays.reading",
     "Xray": "xrays.reading",
-    "XrayRegistration": "bundle",
     "match_detector": "xrays.matching",
     "read_xray": "xrays.reading",
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from monai_inn.bundles.configs import DEVICE
+from monai_inn.bundles.configs import of_files
 from monai_inn.problems.application import Application
 
 __all__ = ["XrayApplication"]
@@ -57,18 +57,18 @@ class XrayApplication(Application):
 
         return {**super().corruptions(y), **spoilt(y, self.problem.observation.size)}
 
-    def configs(self) -> dict[str, dict[str, Any]]:
-        """Return ``inference.json`` for an X-ray and ``train.json`` for the CT of another patient."""
-        register = {
-            "_target_": "monai_inn.applications.registration.XrayRegistration",
-            "bundle": "@bundle_root",
-            "xray": "@dataset_dir",
-            "output_dir": "@output_dir",
+    def evaluator(self) -> dict[str, Any]:
+        """Return what ``inference.json`` runs for an X-ray."""
+        return {
+            "_target_": "monai_inn.applications.registration.results.registering.register_xray",
+            "xrays": "@dataset_dir",
             "samples": 1000,
             "false_alarm": 0.05,
             "seed": 0,
-            "device": "@device",
         }
+
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """Return ``train.json`` for the CT of another patient."""
         train = {
             "_target_": "monai_inn.applications.registration.PatientTrainer",
             "bundle": "@bundle_root",
@@ -80,28 +80,4 @@ class XrayApplication(Application):
             "device": "@device",
             "seed": 0,
         }
-        # What MONAI's tools ask a bundle for; the evaluator reads and matches the X-ray itself.
-        asked = {
-            "network_def": {"_target_": "monai_inn.bundles.sample_network", "bundle": "@bundle_root"},
-            "dataset": {
-                "_target_": "monai.data.Dataset",
-                "data": {"_target_": "monai_inn.bundles.image_items", "path": "@dataset_dir"},
-            },
-            "inferer": {"_target_": "monai.inferers.SimpleInferer"},
-        }
-        return {
-            "inference": _config("eval", "evaluator", register, asked),
-            "train": _config("retrained", "trainer", train, {}),
-        }
-
-
-def _config(folder: str, name: str, workflow: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "bundle_root": ".",
-        "dataset_dir": "",
-        "device": DEVICE,
-        "output_dir": f"$@bundle_root + '/{folder}'",
-        **asked,
-        name: workflow,
-        "run": [f"$@{name}.run()"],
-    }
+        return {"train": of_files("retrained", {"trainer": train, "run": ["$@trainer.run()"]})}

@@ -5,45 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
 
 import torch
 
 from monai_inn.applications.registration.patient import another_patient
 from monai_inn.applications.registration.poses import registration_problem
-from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.bundles import load, save
 from monai_inn.bundles.retraining import architecture
 
-__all__ = ["PatientTrainer", "XrayRegistration"]
-
-
-@dataclass(eq=False)
-class XrayRegistration:
-    """Find the poses that explain an X-ray, as ``monai-inn register`` does.
-
-    Args:
-        bundle: folder of the bundle.
-        xray: X-ray file.
-        output_dir: folder to write.
-        samples: posterior samples.
-        false_alarm: share of X-rays like the simulated that may be called untrusted.
-        seed: seed of the samples.
-        device: where to compute.
-    """
-
-    bundle: str | PathLike[str]
-    xray: str | PathLike[str]
-    output_dir: str | PathLike[str]
-    samples: int = 1000
-    false_alarm: float = 0.05
-    seed: int = 0
-    device: str | torch.device = "cpu"
-
-    def run(self) -> dict[str, Any]:
-        """Write the folder and return its record."""
-        given = dict(vars(self), device=str(self.device))
-        return register_xray(given.pop("bundle"), given.pop("xray"), given.pop("output_dir"), **given)
+__all__ = ["PatientTrainer"]
 
 
 @dataclass(eq=False)

@@ -39,7 +39,7 @@ def add(verb: Verb) -> None:
     sub.add_argument("xrays", metavar="XRAY", nargs="+",
                      help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD; several of an unmoved patient")  # fmt: skip
     sub.add_argument("-o", "--out", required=True, help="folder to write")
-    sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
+    sub.add_argument("--samples", type=int, default=1000, help="posterior samples of the pose (1000)")
     sub.add_argument(
         "--refine", dest="refined", action="store_true", help="climb from each pose to the best fit near it"
     )

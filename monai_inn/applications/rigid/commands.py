@@ -27,7 +27,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      metavar="NAME=LOW:HIGH",
                      help="range of about_right, about_anterior, about_superior (degrees, ±15), right, "
                      "anterior, superior (mm from where the headers put it); may be repeated")  # fmt: skip
-    sub.add_argument("--samples", type=int, default=1000, help="posterior samples (1000)")
+    sub.add_argument("--samples", type=int, default=1000, help="posterior samples of the pose (1000)")
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
 

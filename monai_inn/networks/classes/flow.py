@@ -164,10 +164,6 @@ class ClassFlow(Part):
         self.held_out_labels.copy_(self.label_of(values))
         self.ordinary.copy_(torch.cat([score.unsqueeze(1), self.misfit(features)], 1))
 
-    def populations(self) -> list[Tensor]:
-        """Return the scores that set the thresholds, as ``CombinedThreshold`` takes them."""
-        return [self.ordinary]
-
 
 class _ClassStack(Stack):
     """Line of a class in the place of a ``FlowStack``; the condition is the observation itself."""

@@ -1,4 +1,4 @@
-"""DICOM objects of a result: a Parametric Map for each map, and a Segmentation of what is withheld.
+"""DICOM objects of a result: a Parametric Map for each map, Segmentations of what is withheld and of regions.
 
 Maps are the medians, the widths of the intervals and, if the result has them, the means and the adequacy of
 the model. Objects of an image that nobody acquired say so in description, comments and image type.
@@ -9,6 +9,7 @@ Float Pixel Padding Value: -1, or where values may reach that, the first of -10,
 NaN would not do: many viewers take it badly. The range of the real world value mapping holds the padding
 value, because readers such as highdicom refuse a whole object for one pixel outside that range. Which of the
 two reasons holds, the Segmentation says: segment 1 "Out of distribution", segment 2 "No usable measurement".
+If the result has regions of decision, a second Segmentation holds them: "certain", "possible", "unknown".
 Parameters have codes of the private scheme 99MONAIINN, with their description as meaning.
 
 Without a source series the objects form a study of nobody, see ``monai_inn.reports.dicom.study``.
@@ -25,9 +26,8 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
-from numpy.typing import NDArray
 
-from monai_inn import __version__
+from monai_inn.reports.dicom.segments import located, regions_segmentation, withheld_segmentation
 from monai_inn.reports.dicom.source import Layout, Source, fit_layout, read_source, upright_layout
 from monai_inn.reports.dicom.study import SCHEME, comment, identity, own_study, short
 from monai_inn.reports.stored import StoredResult
@@ -35,8 +35,6 @@ from monai_inn.reports.stored import StoredResult
 __all__ = ["SCHEME", "padding_value", "ucum", "write_dicom"]
 
 _FIRST_SERIES = 9001
-_UNTRUSTED_RGB = (217, 0, 115)  # as in figures
-_UNUSABLE_RGB = (128, 128, 128)
 _ADEQUACY = {"name": "adequacy", "unit": "1", "low": 0.0, "high": 1.0, "width": 1.0,
              "description": "p-value of the fit, low: the model does not fit"}  # fmt: skip
 _UNITS = {"1": "no units", "/cm": "per centimeter", "mm": "millimeter", "cm": "centimeter", "m": "meter",
@@ -132,8 +130,15 @@ def _write_objects(
         about = {"object": "parametric map", "map": kind, "parameter": row["name"], "unit": row["unit"]}
         stem = kind if kind == row["name"] else f"{kind}_{row['name']}"
         yield _save(folder, f"{stem}.dcm", made, {**about, "padding": padding}, result.synthetic)
-    made = _segmentation(result, source, layout, _FIRST_SERIES + len(wanted))
+    number = _FIRST_SERIES + len(wanted)
+    made = withheld_segmentation(result, source, layout, number)
+    made.ImageComments = comment(result)
     yield _save(folder, "withheld.dcm", made, {"object": "segmentation"})
+    if "regions" in result.record:
+        made = regions_segmentation(result, source, layout, number + 1)
+        made.ImageComments = comment(result)
+        about = {"object": "segmentation", "regions": result.record["regions"]}
+        yield _save(folder, "regions.dcm", made, about, result.synthetic)
 
 
 def _parametric_map(
@@ -151,7 +156,7 @@ def _parametric_map(
     what = {"interval_width": f"width of {interval} interval", "adequacy": "p-value"}.get(kind, kind)
     made = hd.pm.ParametricMap(
         source_images=source.images,
-        pixel_array=_volume(filled, layout, source),
+        pixel_array=located(filled, layout, source),
         real_world_value_mappings=[_mapping(row, kind, what, float(filled.min()), last)],
         voi_lut_transformations=[hd.VOILUTTransformation((low + high) / 2, high - low)],
         content_label=kind.upper()[:16],
@@ -190,55 +195,6 @@ def _mapping(row: dict[str, Any], kind: str, what: str, first: float, last: floa
         hd.sr.CodeContentItem(name=code("121401", "DCM", "Derivation"), value=statistics[kind])
     )
     return mapping
-
-
-def _segmentation(result: StoredResult, source: Source, layout: Layout, number: int) -> Any:
-    """The Segmentation of pixels that have no value, a segment for each reason."""
-    segments = [_segment(result, 1, "OUT_OF_DIST", "Out of distribution", _UNTRUSTED_RGB)]
-    labels = result.withheld.astype(np.uint8)
-    if not result.valid.all():
-        segments.append(_segment(result, 2, "NO_MEASUREMENT", "No usable measurement", _UNUSABLE_RGB))
-        labels[~result.valid] = 2
-    made = hd.seg.Segmentation(
-        source_images=source.images,
-        pixel_array=_volume(layout.apply(labels), layout, source),
-        segmentation_type="BINARY",
-        segment_descriptions=segments,
-        content_label="WITHHELD",
-        content_description="pixels whose values must not be interpreted",
-        omit_empty_frames=False,
-        **identity(result, number, "out of distribution"),
-    )
-    made.ImageComments = comment(result)
-    return made
-
-
-def _segment(result: StoredResult, number: int, value: str, label: str, rgb: tuple[int, int, int]) -> Any:
-    """Description of one segment, with the algorithm that found it."""
-    code, settings = hd.sr.CodedConcept, result.record["settings"]
-    bundle = result.record["bundle"]
-    return hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=label,
-        segmented_property_category=code("309825002", "SCT", "Spatial and Relational Concept"),
-        segmented_property_type=code(value, SCHEME, label),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name="monai_inn",
-            version=__version__,
-            family=code("123109", "DCM", "Artificial Intelligence"),
-            parameters={
-                "bundle": f"{bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip(),
-                "weights_sha256": str(bundle.get("weights_sha256", "unknown")),
-                "false_alarm": f"{settings['false_alarm']:g}",
-            },
-        ),
-        display_color=hd.color.CIELabColor.from_rgb(*rgb),
-    )
-
-
-def _volume(array: NDArray[Any], layout: Layout, source: Source) -> Any:
-    return hd.Volume(array, layout.affine, "PATIENT", source.images[0].FrameOfReferenceUID)
 
 
 def _save(

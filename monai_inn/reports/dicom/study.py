@@ -45,6 +45,8 @@ def _mark(result: StoredResult) -> str:
 def identity(result: StoredResult, number: int, description: str) -> dict[str, Any]:
     """Return UIDs, equipment and description of a new object in a series of its own, as highdicom takes them.
 
+    The series has the date and time of the result: what is equal in study, bundle and time belongs together.
+
     Args:
         result: whose maps it holds; the bundle's weights stand for the serial number of a device.
         number: number of the series.
@@ -54,9 +56,12 @@ def identity(result: StoredResult, number: int, description: str) -> dict[str, A
     scheme = CodingSchemeIdentificationItem(
         SCHEME, name="Parameters of monai_inn", version=__version__, responsible_organization="monai_inn"
     )
+    created = _created(result)
     return {
         "series_instance_uid": hd.UID(),
         "series_number": number,
+        "series_date": f"{created:%Y%m%d}",
+        "series_time": f"{created:%H%M%S}",
         "sop_instance_uid": hd.UID(),
         "instance_number": 1,
         "manufacturer": "monai_inn",
@@ -66,6 +71,13 @@ def identity(result: StoredResult, number: int, description: str) -> dict[str, A
         "series_description": short(f"{_mark(result)}: {description}"),
         "coding_schemes": [scheme],
     }
+
+
+def _created(result: StoredResult) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromisoformat(result.record["created"])
+    except (KeyError, ValueError):
+        return datetime.datetime(1900, 1, 1)
 
 
 def own_study(result: StoredResult, layout: Layout) -> list[Any]:
@@ -80,10 +92,7 @@ def own_study(result: StoredResult, layout: Layout) -> list[Any]:
     path = result.files.get(("photo", "photo"))
     colours = _shades(result) if path is None else _photo(result, path)
     slices = layout.apply(np.broadcast_to(colours, (*result.valid.shape, 3)))
-    try:
-        created = datetime.datetime.fromisoformat(result.record["created"])
-    except (KeyError, ValueError):
-        created = datetime.datetime(1900, 1, 1)
+    created = _created(result)
     shared = {
         "study_instance_uid": hd.UID(),
         "series_instance_uid": hd.UID(),

@@ -9,6 +9,7 @@ from trame.widgets import client, html
 from trame.widgets import vuetify3 as v3
 from trame_slicer import module as slicer_module
 
+from monai_inn.viewer.gone import WATCH
 from monai_inn.viewer.page import TIGHT, picture, slider
 from monai_inn.viewer.style import CSS
 
@@ -27,6 +28,7 @@ def build_poses(server: Any, layout: Any) -> None:
     server.enable_module(slicer_module)
     with VAppLayout(server, theme="dark") as page:
         client.Style(CSS)
+        client.Script(WATCH)
         with html.Div(classes="page"):
             with html.Div(classes="head"):  # neither scrolls away
                 with html.Header(classes="top"):

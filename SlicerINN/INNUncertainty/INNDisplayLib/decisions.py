@@ -1,0 +1,243 @@
+"""Regions of decision of a probability map, and their volume: numbers alone, no scene."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+__all__ = [
+    "Division",
+    "Region",
+    "RegionVolume",
+    "count_quantiles",
+    "label_regions",
+    "merge_islands",
+    "region_volume",
+]
+
+Labels = NDArray[np.uint8]
+Interval = tuple[float, float, float]
+
+
+class Region(IntEnum):
+    """Labels of voxels."""
+
+    EXCLUDED = 0
+    CERTAIN = 1
+    POSSIBLE = 2
+    UNKNOWN = 3
+
+
+# What may be said of an island of one label inside another: never more than both of them say.
+_BOTH = np.array([[0, 2, 2, 3], [2, 1, 2, 3], [2, 2, 2, 3], [3, 3, 3, 3]], np.uint8)
+_MOST_EXACT = 2000  # voxels whose sum is counted exactly; that of more is normal to within a voxel
+
+
+@dataclass(frozen=True)
+class Division:
+    """Where the lines between regions are drawn.
+
+    Args:
+        is_above: whether the event is a value above the threshold; below it by default.
+        certain: least probability of the event in the certain region.
+        possible: least probability in the possible region.
+        smallest: islands smaller than this are dissolved; mm³, or mm² in a single slice.
+
+    Raises:
+        ValueError: if the probabilities are not in order, or the size is negative.
+    """
+
+    is_above: bool = False
+    certain: float = 0.95
+    possible: float = 0.05
+    smallest: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.possible < self.certain <= 1:
+            raise ValueError(
+                f"Certain from {self.certain:.3g} and possible from {self.possible:.3g}: these must be "
+                "probabilities above 0, the first of them the larger one; change one of the two."
+            )
+        if not 0 <= self.smallest < math.inf:
+            raise ValueError(f"Smallest island {self.smallest:g}: give 0 or a positive size.")
+
+    def event(self, below: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The probability of the event, from that of a value below the threshold."""
+        return 1 - below if self.is_above else below
+
+
+def label_regions(
+    probability: NDArray[np.floating], withheld: NDArray[np.bool_], division: Division
+) -> Labels:
+    """Return the region of each voxel, before islands are dissolved.
+
+    Args:
+        probability: of the event, any shape; NaN where it is not known.
+        withheld: voxels whose numbers are not to be used, same shape.
+        division: where the lines are drawn.
+    """
+    labels = np.where(probability >= division.possible, np.uint8(Region.POSSIBLE), np.uint8(0))
+    labels[probability >= division.certain] = Region.CERTAIN
+    labels[withheld | np.isnan(probability)] = Region.UNKNOWN
+    return labels
+
+
+def merge_islands(labels: Labels, least: float) -> Labels:
+    """Dissolve islands of fewer voxels than a number, so that nothing looks more certain than it is.
+
+    An island is what hangs together by faces of voxels. One of *certain* or *excluded* gets the label
+    that holds for it and for most of what it touches: *possible* beside *possible*, *unknown* beside
+    *unknown*, and *possible* where *certain* and *excluded* meet. Islands of *possible* and *unknown* stay,
+    because whatever is around them would claim more.
+
+    Args:
+        labels: shape ``(K, J, I)``.
+        least: number of voxels.
+    """
+    if least <= 1:
+        return labels
+    flat = labels.ravel()
+    is_start = np.ones(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=is_start[1:])
+    is_start[:: labels.shape[2]] = True  # a run ends with its row
+    starts = np.flatnonzero(is_start)
+    lengths = np.diff(starts, append=flat.size)
+    of_run = flat[starts]
+    first, second, area = (
+        np.concatenate(part) for part in zip(*_contacts(starts, labels.shape), strict=True)
+    )
+    same = of_run[first] == of_run[second]
+    joined = coo_array((np.ones(same.sum(), bool), (first[same], second[same])), shape=(len(starts),) * 2)
+    number, island = connected_components(joined, directed=False)
+    size = np.bincount(island, lengths, number)
+    of_island = np.empty(number, np.uint8)
+    of_island[island] = of_run
+    touched = np.zeros(4 * number)
+    for one, other in ((first[~same], second[~same]), (second[~same], first[~same])):
+        touched += np.bincount(4 * island[one] + of_run[other], area[~same], 4 * number)
+    around = touched.reshape(-1, 4)
+    most = 3 - around[:, ::-1].argmax(1)  # of equals the less certain one
+    is_small = (size < least) & (of_island <= Region.CERTAIN) & around.any(1)
+    of_island[is_small] = _BOTH[of_island[is_small], most[is_small]]
+    return np.repeat(of_island[island], lengths).reshape(labels.shape)
+
+
+def _contacts(
+    starts: NDArray[np.intp], shape: tuple[int, ...]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
+    """Pairs of runs that share faces of voxels, and how many, along each axis."""
+    _, rows, columns = shape
+    total = math.prod(shape)
+    after = np.flatnonzero(starts % columns)
+    yield after - 1, after, np.ones(len(after), np.intp)
+    for step, is_in_slice in ((columns, True), (rows * columns, False)):
+        # Between two cuts neither the row nor the one a step before it has another run.
+        cuts = np.union1d(starts[starts >= step], starts[starts < total - step] + step)
+        length = np.diff(cuts, append=total)
+        if is_in_slice:
+            inside = cuts % (rows * columns) >= step
+            cuts, length = cuts[inside], length[inside]
+        before = np.searchsorted(starts, cuts - step, "right") - 1
+        yield before, np.searchsorted(starts, cuts, "right") - 1, length
+
+
+@dataclass(frozen=True)
+class RegionVolume:
+    """Volume in which an event holds, at both ends of what nobody knows: how voxels err together.
+
+    Args:
+        expected: its mean, which does not depend on that.
+        independent: low end, median and high end if each voxel errs for itself.
+        shared: the same if all err alike, that is, lie at the same level of their posteriors.
+        unknown: volume of the voxels that are not trusted, which is in none of the other numbers.
+        mass: probability inside the intervals.
+        unit: mm³, or mm² of a single slice.
+    """
+
+    expected: float
+    independent: Interval
+    shared: Interval
+    unknown: float
+    mass: float
+    unit: str
+
+    @property
+    def text(self) -> str:
+        """The volume in words."""
+        word = "Volume" if self.unit == "mm³" else "Area"
+        return (
+            f"{word}: {_sized(self.expected)} {self.unit} expected.\n"
+            f"{self.mass:.0%} if errors are fully shared: {_sized(self.shared[0])}–{_sized(self.shared[2])} "
+            f"{self.unit}\n"
+            f"{self.mass:.0%} if errors are independent: {_sized(self.independent[0])}–"
+            f"{_sized(self.independent[2])} {self.unit}\n"
+            "How the errors of neighbors go together is not known; the truth lies between the two.\n"
+            f"Not trusted, and in none of these numbers: {_sized(self.unknown)} {self.unit}"
+        )
+
+
+def _sized(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def region_volume(
+    probability: NDArray[np.floating],
+    withheld: NDArray[np.bool_],
+    voxel: float,
+    mass: float = 0.95,
+    unit: str = "mm³",
+) -> RegionVolume:
+    """Return the volume in which an event holds.
+
+    Args:
+        probability: of the event in each voxel, any shape; NaN where it is not known.
+        withheld: voxels that are not trusted, same shape.
+        voxel: volume of one, or its area.
+        mass: probability inside the intervals.
+        unit: of ``voxel``.
+    """
+    known = probability[~(withheld | np.isnan(probability))]
+    tails = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
+    # At a common level u all voxels with a probability above u belong to the region.
+    low, middle, high = (float((known > 1 - tail).sum()) for tail in tails)
+    independent = count_quantiles(known, tails)
+    return RegionVolume(
+        voxel * float(known.sum(dtype=np.float64)),
+        (voxel * independent[0], voxel * independent[1], voxel * independent[2]),
+        (voxel * low, voxel * middle, voxel * high),
+        voxel * (probability.size - known.size),
+        mass,
+        unit,
+    )
+
+
+def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]) -> tuple[float, ...]:
+    """Return quantiles of the number of independent events that happen.
+
+    Exact for up to 2000 events of which neither is certain, else by the normal distribution.
+
+    Args:
+        probability: of each event, shape ``(N,)``.
+        levels: of the quantiles.
+    """
+    always = float((probability >= 1).sum())
+    open_ones = probability[(probability > 0) & (probability < 1)]
+    if len(open_ones) <= _MOST_EXACT:
+        share = np.ones(1)
+        for p in open_ones.astype(np.float64):
+            share = np.append(share * (1 - p), 0) + np.insert(share * p, 0, 0)
+        below = share.cumsum()
+        found = np.searchsorted(below, np.array(levels) * (1 - 1e-12)).clip(0, len(open_ones))
+        return tuple(always + float(count) for count in found)
+    mean = float(open_ones.sum(dtype=np.float64))
+    spread = math.sqrt(mean - float(np.square(open_ones, dtype=np.float64).sum()))
+    counts = (mean + spread * NormalDist().inv_cdf(level) for level in levels)
+    return tuple(always + min(max(count, 0.0), float(len(open_ones))) for count in counts)

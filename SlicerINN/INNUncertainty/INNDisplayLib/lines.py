@@ -1,0 +1,322 @@
+"""Planned lines of a scene through a posterior: what they cross, their chart, their tube, their order."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from .curves import add_series
+from .marks import display_of
+from .meshes import tube
+from .pose_run import PoseRun
+from .posteriors import probability_below, share_above
+from .result import Shown
+from .run import Run
+from .sequences import sample_arrays
+from .trajectories import Risk, VoxelPath, carried_points, path_through, risk_along, tube_radius
+
+__all__ = ["LineReading", "line_ends", "rank_lines", "read_line", "show_line", "show_tube"]
+
+Array = NDArray[np.float64]
+
+_LEAST_MM = 1e-3
+_STEPS_A_VOXEL = 4  # where a bent transform lies over the volume
+_MOST_POSES = 200
+
+
+@dataclass(frozen=True)
+class LineReading:
+    """What a line goes through, voxel by voxel.
+
+    Args:
+        node: the line.
+        ends: its ends, RAS in mm, ``(2, 3)``.
+        parameter: whose posterior it is.
+        threshold: in the parameter's unit.
+        is_above: whether values above the threshold are what is not to be crossed.
+        path: its voxels.
+        interval: low end, median and high end in each voxel, ``(3, V)``; NaN where they are not trusted.
+        mass: probability inside the interval.
+        risk: what it crosses.
+        is_joint: whether the risk is that of joint samples, else it is bounded by both ends of dependence.
+    """
+
+    node: slicer.vtkMRMLMarkupsLineNode
+    ends: Array
+    parameter: Shown
+    threshold: float
+    is_above: bool
+    path: VoxelPath
+    interval: NDArray[np.floating]
+    mass: float
+    risk: Risk
+    is_joint: bool
+
+    @property
+    def event(self) -> str:
+        """What is not to be crossed."""
+        return f"{self.parameter.label} {'>' if self.is_above else '<'} {self.parameter.text(self.threshold)}"
+
+    @property
+    def at(self) -> tuple[float, float, float]:
+        """World position at which the event is most likely."""
+        share = self.risk.at_mm / self.risk.length_mm
+        x, y, z = (float(v) for v in self.ends[0] + share * (self.ends[1] - self.ends[0]))
+        return x, y, z
+
+    @property
+    def text(self) -> str:
+        """The reading in words."""
+        risk = self.risk
+        low, high = f"{risk.low:.1%}", f"{risk.high:.1%}"
+        said = [f"{self.node.GetName()}, {risk.length_mm:.1f} mm."]
+        if self.is_joint:
+            said.append(f"Crosses {self.event}: {low} to {high}, of the joint samples (95 %).")
+        else:
+            said.append(
+                f"Crosses {self.event}: {low} if errors are fully shared, {high} if they are independent; "
+                "the truth lies between the two."
+            )
+        if risk.joint is not None:
+            said.append(f"{risk.joint[0]} of {risk.joint[1]} stored samples cross it.")
+        said.append(f"Most likely {risk.at_mm:.1f} mm from its start.")
+        if risk.unknown_mm:
+            said.append(
+                f"{risk.unknown_mm:.1f} mm are not trusted or outside the image: nothing is known there."
+            )
+        if risk.tube_mm:
+            said.append(
+                f"Averaged over the poses; 95 % of them stay within {risk.tube_mm:.1f} mm of the line."
+            )
+        return " ".join(said)
+
+
+def line_ends(line: slicer.vtkMRMLMarkupsLineNode) -> Array:
+    """Return both ends of a line, RAS in mm, ``(2, 3)``.
+
+    Raises:
+        ValueError: if it has not two points, or they are the same.
+    """
+    count = line.GetNumberOfDefinedControlPoints()
+    if count < 2:
+        raise ValueError(f"{line.GetName()}: {count} of 2 points are placed; place entry and target.")
+    ends = np.zeros((2, 3))
+    for number, end in enumerate(ends):
+        line.GetNthControlPointPositionWorld(number, end)
+    if np.linalg.norm(ends[1] - ends[0]) < _LEAST_MM:
+        raise ValueError(f"{line.GetName()}: entry and target are the same point; move one of them.")
+    return ends
+
+
+def read_line(
+    run: Run,
+    line: slicer.vtkMRMLMarkupsLineNode,
+    parameter: str,
+    threshold: float,
+    is_above: bool = False,
+    poses: PoseRun | None = None,
+) -> LineReading:
+    """Read a run's posterior along a line.
+
+    Args:
+        run: the run.
+        line: a line with two points, entry and target.
+        parameter: name of the parameter.
+        threshold: in its unit.
+        is_above: whether values above the threshold are what is not to be crossed; below it by default.
+        poses: a registration that the line relies on: the risk is then averaged over its samples.
+
+    Raises:
+        ValueError: if the line has no length or lies outside the image, or no posterior is stored.
+    """
+    if not math.isfinite(threshold):
+        raise ValueError(f"Threshold {threshold}: give a number, in the unit of {parameter}.")
+    ends = line_ends(line)
+    path = _path(run, parameter, ends)
+    if not path.inside.any():
+        raise ValueError(
+            f"{line.GetName()}: lies outside the image of {run.name}; move it, or select another result."
+        )
+    risk, interval, is_joint = _read(run, path, parameter, threshold, is_above)
+    others = None if poses is None else _carried(poses, ends)
+    if others is not None:
+        risk = _averaged(run, others, parameter, threshold, is_above, risk)
+        risk = replace(risk, tube_mm=tube_radius(others, ends))
+    shown = run.parameter(parameter)
+    return LineReading(line, ends, shown, threshold, is_above, path, interval, run.interval, risk, is_joint)
+
+
+def _path(run: Run, parameter: str, ends: Array) -> VoxelPath:
+    """Voxels of a run's volume along a line, through whatever transforms the volume is under."""
+    volume = run.find("median", parameter)
+    if volume is None:
+        raise ValueError(
+            f"{run.name}: the median of {run.parameter(parameter).label} was deleted; apply the bundle again."
+        )
+    parent = volume.GetParentTransformNode()
+    to_local, matrix = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parent, to_local)
+    volume.GetRASToIJKMatrix(matrix)
+    to_index = slicer.util.arrayFromVTKMatrix(matrix)
+
+    def index_of(places: Array) -> Array:
+        local = np.array([to_local.TransformPoint(place) for place in places])
+        return local @ to_index[:3, :3].T + to_index[:3, 3]
+
+    places = ends
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        steps = int(_STEPS_A_VOXEL * np.abs(np.diff(index_of(ends), axis=0)).sum()) + 2
+        places = ends[0] + np.linspace(0, 1, steps)[:, None] * (ends[1] - ends[0])
+    return path_through(index_of(places), places, run.shape)
+
+
+def _read(
+    run: Run, path: VoxelPath, parameter: str, threshold: float, is_above: bool
+) -> tuple[Risk, NDArray[np.floating], bool]:
+    """Risk and interval along a path, and whether the risk is that of joint samples."""
+    at = tuple(path.voxels[path.inside].T)
+    trusted = path.inside.copy()
+    trusted[path.inside] = run.usable(at) & ~run.untrusted(at)
+    stored, samples = run.layers(parameter), [values[at] for values in sample_arrays(run, parameter)]
+    below = np.full(len(path.voxels), np.nan)
+    interval = np.full((3, len(path.voxels)), np.nan)
+    if stored is not None:
+        rows = np.stack([layer[at] for layer in stored[0]], -1)
+        below[path.inside] = probability_below(rows, stored[1], threshold)
+        wanted = (1 - run.interval) / 2, 0.5, (1 + run.interval) / 2
+        interval[:, path.inside] = np.array([np.interp(wanted, stored[1], row) for row in rows]).T
+    elif samples:
+        below[path.inside] = 1 - share_above(samples, threshold)
+        ends = [run.array(kind, parameter) for kind in ("interval_low", "median", "interval_high")]
+        interval[:, path.inside] = [np.nan * at[0] if e is None else e[at] for e in ends]
+    else:
+        raise ValueError(
+            f"{run.name}: neither quantiles nor samples of {run.parameter(parameter).label} are stored; "
+            "apply the bundle again."
+        )
+    interval[:, ~trusted] = np.nan
+    risk = risk_along(path, 1 - below if is_above else below, trusted)
+    if samples:
+        known = trusted[path.inside]
+        crossed = sum(bool(((s > threshold) if is_above else (s < threshold))[known].any()) for s in samples)
+        risk = replace(risk, joint=(crossed, len(samples)))
+        if stored is None:
+            low, high = _share_bounds(crossed, len(samples))
+            risk = replace(risk, low=low, high=high)
+    return risk, interval, stored is None
+
+
+def _share_bounds(count: int, total: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share, of which ``count`` of ``total`` were seen."""
+    low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, 0.025))
+    high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 0.975))
+    return low, high
+
+
+def _carried(poses: PoseRun, ends: Array) -> Array | None:
+    """Where a line would lie if other samples of the shown pose's posterior were true, ``(S, 2, 3)``."""
+    shown, samples = poses.shown, poses.samples
+    if shown is None or samples is None:
+        return None
+    chosen = samples.camera_to_world[:: max(1, len(samples.camera_to_world) // _MOST_POSES)]
+    return carried_points(chosen, shown.camera_to_world, ends)
+
+
+def _averaged(
+    run: Run, others: Array, parameter: str, threshold: float, is_above: bool, planned: Risk
+) -> Risk:
+    """The risk of the planned line averaged over where it may lie; of lengths the worst."""
+    risks = [_read(run, _path(run, parameter, ends), parameter, threshold, is_above)[0] for ends in others]
+    low, high = (float(np.mean([getattr(risk, end) for risk in risks])) for end in ("low", "high"))
+    unknown = max(planned.unknown_mm, *(risk.unknown_mm for risk in risks))
+    return replace(planned, low=low, high=high, unknown_mm=unknown, joint=None)
+
+
+def rank_lines(
+    run: Run,
+    lines: Iterable[slicer.vtkMRMLMarkupsLineNode],
+    parameter: str,
+    threshold: float,
+    is_above: bool = False,
+    poses: PoseRun | None = None,
+) -> tuple[list[LineReading], list[str]]:
+    """Read lines, the least risk first: in the worst case, what is not trusted crosses the event.
+
+    Returns:
+        The readings, and for each line that cannot be read why.
+    """
+    readings, complaints = [], []
+    for line in lines:
+        try:
+            readings.append(read_line(run, line, parameter, threshold, is_above, poses))
+        except ValueError as error:
+            complaints.append(str(error))
+    return sorted(readings, key=lambda reading: reading.risk.order), complaints
+
+
+_TITLE = 80  # characters of a line of a chart's title
+_BAND, _WARNING, _THRESHOLD = (0.13, 0.40, 0.67), (0.85, 0.0, 0.45), (0.1, 0.1, 0.1)
+
+
+def show_line(run: Run, reading: LineReading) -> slicer.vtkMRMLPlotChartNode:
+    """Put the posterior along a line into the run's chart of lines.
+
+    Returns:
+        The chart: the median as a line, the ends of the interval as dashes, the threshold; a bar below them
+        is where nothing is trusted.
+    """
+    plot = slicer.vtkMRMLPlotSeriesNode
+    table = run.node("line table", "", "vtkMRMLTableNode")
+    chart = run.node("line chart", "", "vtkMRMLPlotChartNode")
+    chart.RemoveAllPlotSeriesNodeIDs()
+    shown, place = reading.parameter, "distance from the start [mm]"
+    low, median, high = np.repeat(reading.interval, 2, axis=1)  # a value from the entry of a voxel to its end
+    columns = {
+        f"lower end of {reading.mass:.0%}": low,
+        f"upper end of {reading.mass:.0%}": high,
+        "median": median,
+        "threshold": np.full(len(median), reading.threshold),
+        "not trusted": np.where(np.isnan(median), shown.low, np.nan),
+    }
+    distance = reading.path.ends.ravel()
+    slicer.util.updateTableFromArray(table, (distance, *columns.values()), [place, *columns])
+    for column, values in columns.items():
+        if np.isnan(values).all():
+            continue
+        series = add_series(run, chart, table, (place, column), column.split()[0], "line")
+        series.SetMarkerStyle(plot.MarkerStyleNone)
+        series.SetLineStyle(plot.LineStyleDash if "end of" in column else plot.LineStyleSolid)
+        series.SetLineWidth({"median": 3, "not trusted": 6}.get(column, 1))
+        series.SetColor(*{"threshold": _THRESHOLD, "not trusted": _WARNING}.get(column, _BAND))
+    chart.SetTitle(textwrap.fill(reading.text, _TITLE))
+    chart.SetXAxisTitle(place)
+    chart.SetYAxisTitle(f"{shown.label}{shown.bracket}")
+    chart.SetLegendVisibility(False)
+    return chart
+
+
+_TUBE_COLOR, _TUBE_OPACITY = (0.1, 0.85, 0.45), 0.4
+
+
+def show_tube(run: Run, reading: LineReading | None) -> slicer.vtkMRMLModelNode | None:
+    """Draw the tube that holds a line in 95 % of the poses, or take it away."""
+    model = run.find("line tube", class_name="vtkMRMLModelNode")
+    if reading is None or not reading.risk.tube_mm:
+        if model is not None:
+            run.drop(model)
+        return None
+    model = run.node("line tube", "", "vtkMRMLModelNode")
+    model.SetAndObserveMesh(tube(reading.ends, reading.risk.tube_mm))
+    display = display_of(model)
+    display.SetColor(*_TUBE_COLOR)
+    display.SetOpacity(_TUBE_OPACITY)
+    display.SetVisibility2D(True)
+    return model

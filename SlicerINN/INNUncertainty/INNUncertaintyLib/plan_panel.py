@@ -1,0 +1,235 @@
+"""The part of the panel that plans: regions of decision, and lines through the posterior."""
+
+import qt
+import slicer.util
+from INNDisplayLib import (
+    Division,
+    ThresholdStep,
+    find_regions,
+    pose_runs,
+    rank_lines,
+    read_regions,
+    regions_text,
+    runs,
+    show_line,
+    show_regions_in_3d,
+    show_tube,
+)
+from slicer.i18n import tr as _
+
+from .background import Background
+from .module_panel import quiet
+from .plots import show_charts
+
+__all__ = ["PlanPanel"]
+
+_REST_MS = 250  # a slider that has not moved for so long counts as released
+_MOST_AT_ONCE = 2_000_000  # voxels that a step of the slider goes through before the next one
+
+
+def _waiting():
+    return _("Computing the probabilities...")
+
+
+def _heads():
+    """Heads of the table of lines, and what they mean."""
+    return (
+        (_("Line"), _("Name of the markups line")),
+        (_("mm"), _("Length")),
+        (_("P if shared"), _("Probability to cross, if all voxels err alike")),
+        (_("P if independent"), _("Probability to cross, if each voxel errs for itself")),
+        (_("unknown mm"), _("Length in voxels that are not trusted, or outside the image")),
+        (_("tube mm"), _("Radius of the tube that holds the line in 95 % of the poses")),
+    )
+
+
+class PlanPanel:
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onStateChanged``."""
+
+    def setup_part(self):
+        """Listen, and have nothing to compute yet."""
+        ui, self._readings = self.ui, []
+        self._background = Background(self.onComputed, self.onNotComputed)
+        self._rest = qt.QTimer()
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.connect("timeout()", self.onRested)
+        ui.regions3DCheck.connect("toggled(bool)", self.onRegions3D)
+        ui.addLineButton.connect("clicked(bool)", self.onAddLine)
+        ui.rankButton.connect("clicked(bool)", self.onRank)
+        ui.lineTable.connect("itemSelectionChanged()", self.onLine)
+
+    def close_plan(self):
+        """End what is being computed."""
+        self._rest.stop()
+        self._background.close()
+
+    def forget_plan(self):
+        """The scene goes, and with it all that was asked for."""
+        self._rest.stop()
+        self._background.forget()
+        self._readings = []
+        self.ui.lineTable.setRowCount(0)
+        self.ui.lineLabel.text = self.ui.regionsLabel.text = ""
+
+    # Steps of the threshold.
+
+    def is_waiting(self, run, state):
+        """Whether what is to be shown is still being computed; a large volume must not hold up the GUI."""
+        self.ui.thresholdSlider.tracking = True
+        step = self._step(run, state)
+        if step is None or step.voxels <= _MOST_AT_ONCE:
+            if step is not None and step.division is not None:
+                self._rest.start()
+            return False
+        self.ui.thresholdSlider.tracking = False  # it then speaks when it is released
+        if step.is_needed:
+            self.ui.statusLabel.text = _waiting()
+            self._background.ask(step)
+        return step.is_needed
+
+    def _step(self, run, state):
+        """What the threshold changes of what is shown; ``None`` if nothing of that."""
+        try:
+            division = self._division(state)
+            if division is None and not state.contours and state.kind.value != "probability_below":
+                return None
+            name = run.parameter(state.parameter).name
+            return ThresholdStep(run, name, state.threshold, state.contours, division)
+        except ValueError as error:
+            self.ui.regionsLabel.text = str(error)
+            return None
+
+    def _division(self, state):
+        if not state.regions:
+            return None
+        smallest = state.smallestIsland
+        return Division(state.isAbove, state.certain / 100, state.possible / 100, smallest)
+
+    def onRested(self):
+        """The threshold is no longer moved: regions follow."""
+        run = self.logic.run(self._state) if self._state is not None else None
+        step = None if run is None else self._step(run, self._state)
+        if step is not None and step.is_needed:
+            self.ui.regionsLabel.text = _("Computing the regions...")
+            self._background.ask(step)
+
+    def onComputed(self, step):
+        """A step was computed beside the GUI; it is shown if nothing else is wanted by now."""
+        if self.ui.statusLabel.text == _waiting():
+            self.ui.statusLabel.text = ""
+        if self._state is None or self.logic.run(self._state) != step.run:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The regions could not be shown."), waitCursor=True):
+            step.place()
+        self.onStateChanged()
+
+    def onNotComputed(self, error):
+        """A step has failed, most likely because memory ran out."""
+        self.ui.regionsLabel.text = self.ui.statusLabel.text = str(error)
+
+    # Regions.
+
+    def show_plan(self, run, state):
+        """Bring regions up to date with what is shown."""
+        for other in runs(slicer.mrmlScene):
+            node = find_regions(other)
+            if node is not None and node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(other == run and state.regions)
+        record = read_regions(run)
+        if state.regions and record is not None and not self._background.is_busy:
+            self.ui.regionsLabel.text = regions_text(run, record)
+        elif not state.regions:
+            self.ui.regionsLabel.text = ""
+
+    def onRegions3D(self, checked):
+        """Closed surfaces in the 3D view are wanted, or no longer."""
+        run = self.logic.run(self._state) if self._state is not None else None
+        if run is not None:
+            with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
+                show_regions_in_3d(run, checked)
+
+    # Lines.
+
+    def onAddLine(self, checked=False):
+        """One more line: its entry and its target are placed by the next two clicks."""
+        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("Path"))
+        line.SetName(slicer.mrmlScene.GenerateUniqueName(_("Path")))
+        line.CreateDefaultDisplayNodes()
+        self.observe_lines()
+        markups = slicer.modules.markups.logic()
+        markups.SetActiveListID(line)
+        markups.StartPlaceMode(0)
+
+    def observe_lines(self):
+        """Follow the lines of the scene when they are let go."""
+        event = slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent
+        for line in slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode"):
+            if not self.hasObserver(line, event, self.onLineMoved):
+                self.addObserver(line, event, self.onLineMoved)
+
+    def onLineMoved(self, caller, event):
+        """An end of a line was let go."""
+        if self._state is not None and self.logic.run(self._state) is not None and self._readings:
+            self.onRank()
+
+    def onRank(self, checked=False):
+        """Read all lines of the scene, and rank them."""
+        with slicer.util.tryWithErrorDisplay(_("The lines could not be read."), waitCursor=True):
+            state = self._state
+            run = self.logic.run(state)
+            self.observe_lines()
+            lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+            if not lines:
+                raise ValueError(
+                    _("There is no line in the scene; press Add line and place entry and target.")
+                )
+            poses = [found for found in pose_runs(slicer.mrmlScene) if found.shown is not None]
+            self._readings, complaints = rank_lines(
+                run,
+                lines,
+                run.parameter(state.parameter).name,
+                state.threshold,
+                state.isAbove,
+                poses[-1] if poses else None,
+            )
+            self._fill_lines()
+            self.ui.lineLabel.text = "\n".join(complaints)
+            if self._readings:
+                self.ui.lineTable.setCurrentCell(0, 0)
+                self._show_reading(self._readings[0], complaints)
+
+    def _fill_lines(self):
+        table = self.ui.lineTable
+        with quiet(table):
+            table.clear()
+            heads = _heads()
+            table.setColumnCount(len(heads))
+            table.setRowCount(len(self._readings))
+            for column, (text, about) in enumerate(heads):
+                head = qt.QTableWidgetItem(text.replace(" ", "\n"))
+                head.setToolTip(about)
+                table.setHorizontalHeaderItem(column, head)
+            for row, reading in enumerate(self._readings):
+                risk = reading.risk
+                numbers = risk.length_mm, 100 * risk.low, 100 * risk.high, risk.unknown_mm, risk.tube_mm
+                texts = [
+                    f"{number:.1f}{' %' if place in (1, 2) else ''}" for place, number in enumerate(numbers)
+                ]
+                for column, text in enumerate([reading.node.GetName(), *texts]):
+                    table.setItem(row, column, qt.QTableWidgetItem(text))
+            table.resizeColumnsToContents()
+
+    def onLine(self):
+        """A row was clicked: the views jump to where the line is most likely to cross."""
+        row = self.ui.lineTable.currentRow()
+        if 0 <= row < len(self._readings):
+            self._show_reading(self._readings[row])
+
+    def _show_reading(self, reading, complaints=()):
+        run = self.logic.run(self._state)
+        self.ui.lineLabel.text = "\n".join([reading.text, *complaints])
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            view.JumpSliceByOffsetting(*reading.at)
+        show_tube(run, reading)
+        show_charts([show_line(run, reading)], arrange=False)

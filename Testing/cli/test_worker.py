@@ -1,0 +1,251 @@
+"""Commands one after the other in one process: what is answered, interrupted, survived, and left the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli_commands import run
+
+import monai_inn
+from monai_inn.worker import _IDLE_S
+
+ROOT = Path(monai_inn.__file__).parents[1]
+# In the place of the command line: what it gets, without torch or MONAI.
+_STUB = """
+import os, sys, time
+from monai_inn import worker
+def command(words):
+    what = words[0]
+    print('PROGRESS 0.5', what, file=sys.stderr)
+    if what == 'wait':
+        try:
+            while True: time.sleep(0.01)
+        except KeyboardInterrupt:
+            print('tidied up', file=sys.stderr)
+            return 130
+    if what == 'stubborn':
+        try:
+            while True: time.sleep(0.01)
+        except KeyboardInterrupt:
+            raise
+    if what == 'refuse': sys.exit(2)
+    if what == 'quit': sys.exit('a reason')
+    if what == 'fail': raise ZeroDivisionError('by zero')
+    if what == 'die': os._exit(7)
+    if what == 'noise': os.write(1, b'from a library\\n')
+    if what == 'warn':
+        import warnings
+        warnings.warn('careful', stacklevel=1)
+    print(*words)
+    return 0
+worker._EARLY, worker.cli.main = (), command
+worker._IDLE_S, worker._PEAK_KIB = {idle}, {peak}
+worker.main()
+"""
+
+
+class Talk:
+    """A worker, its lines and answers."""
+
+    def __init__(self, source: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", source],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    def tell(self, text: str) -> None:
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, job: object, *words: str) -> None:
+        self.tell(json.dumps({"job": job, "arguments": words}))
+
+    def hear(self) -> dict:
+        return json.loads(self.process.stdout.readline())
+
+    def answer(self, job: object, *words: str) -> tuple[int, str, list[str]]:
+        """Code, output and lines of standard error of a command."""
+        self.ask(job, *words)
+        assert self.hear() == {"job": job}
+        return self.rest(job)
+
+    def rest(self, job: object) -> tuple[int, str, list[str]]:
+        lines = []
+        while "code" not in (message := self.hear()):
+            assert message["job"] == job
+            lines.append(message["line"])
+        assert message["job"] == job
+        return message["code"], message["output"], lines
+
+    def end(self) -> int:
+        """Close its standard input; the code that it ends with."""
+        self.process.stdin.close()
+        return self.process.wait(60)
+
+
+@contextmanager
+def talking(source: str):
+    talk = Talk(source)
+    try:
+        yield talk
+    finally:
+        talk.process.kill()
+        talk.process.__exit__(None, None, None)
+
+
+@pytest.fixture
+def stub():
+    with talking(_STUB.format(idle=_IDLE_S, peak=1 << 40)) as talk:
+        yield talk
+
+
+def test_jobs_are_answered_one_after_the_other(stub):
+    assert stub.answer(1, "first", "word") == (0, "first word\n", ["PROGRESS 0.5 first"])
+    assert stub.answer("b", "ä \"'") == (0, "ä \"'\n", ["PROGRESS 0.5 ä \"'"])
+    assert stub.end() == 0
+
+
+def test_jobs_that_come_early_wait(stub):
+    stub.ask(1, "first")
+    stub.ask(2, "second")
+    assert stub.hear() == {"job": 1}
+    assert stub.rest(1)[1] == "first\n"
+    assert stub.hear() == {"job": 2}
+    assert stub.rest(2)[1] == "second\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "line"),
+    [
+        ("refuse", 2, "PROGRESS 0.5 refuse"),
+        ("quit", 1, "PROGRESS 0.5 quit"),
+        ("fail", 1, "ZeroDivisionError: by zero"),
+    ],
+)
+def test_failure_ends_the_job_alone(stub, what, code, line):
+    answer = stub.answer(1, what)
+    assert (answer[0], answer[1], answer[2][-1]) == (code, "", line)
+    assert stub.answer(2, "next")[0] == 0
+
+
+@pytest.mark.parametrize("what", ["wait", "stubborn"])
+def test_cancel_interrupts_the_running_job_once(stub, what):
+    stub.ask(1, what)
+    assert [stub.hear(), stub.hear()] == [{"job": 1}, {"job": 1, "line": f"PROGRESS 0.5 {what}"}]
+    stub.tell('{"cancel": 1}\n{"cancel": 1}')
+    code, _, lines = stub.rest(1)
+    assert (code, lines) == (130, ["tidied up"] if what == "wait" else [])
+    assert stub.answer(2, "next")[:2] == (0, "next\n")
+
+
+def test_cancel_of_another_job_is_harmless(stub):
+    stub.tell('{"cancel": 9}')
+    stub.ask(1, "first")
+    stub.tell('{"cancel": 0}')
+    assert stub.hear() == {"job": 1}
+    assert stub.rest(1)[0] == 0
+
+
+def test_canceled_before_it_begins(stub):
+    stub.ask(1, "wait")
+    assert stub.hear() == {"job": 1}
+    assert "line" in stub.hear()
+    stub.ask(2, "never")
+    stub.tell('{"cancel": 2}')
+    stub.tell('{"cancel": 1}')
+    assert stub.rest(1)[0] == 130
+
+
+def test_garbage_is_not_answered(stub):
+    stub.process.stdin.buffer.write(b"\xff\xfe not text\n")
+    stub.process.stdin.buffer.flush()
+    for line in ("", "nothing", "[]", "3", "null", '{"job": 1}', '{"job": 1, "arguments": "infer"}'):
+        stub.tell(line)
+    assert stub.answer(2, "next")[:2] == (0, "next\n")
+
+
+def test_what_libraries_print_comes_between_no_messages(stub):
+    assert stub.answer(1, "noise")[:2] == (0, "noise\n")
+    stub.process.stdin.close()
+    assert stub.process.stderr.read() == "from a library\n"
+
+
+def test_warnings_are_those_of_each_job(stub):
+    lines = [stub.answer(job, "warn")[2] for job in (1, 2)]
+    assert lines[0] == lines[1]
+    assert any("careful" in line for line in lines[0])
+
+
+def test_a_job_ends_with_standard_input(stub):
+    stub.ask(1, "wait")
+    assert stub.hear() == {"job": 1}
+    assert stub.end() == 0
+
+
+def test_crash_says_nothing_more(stub):
+    stub.ask(1, "die")
+    assert stub.hear() == {"job": 1}
+    assert stub.process.wait(60) == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells no memory, and has no such signal")
+def test_a_process_that_has_grown_ends_after_its_job_and_by_ctrl_c():
+    with talking(_STUB.format(idle=_IDLE_S, peak="worker._peak_kib() + 32 * 1024")) as talk:
+        assert talk.answer(1, "first")[0] == 0
+        assert talk.process.poll() is None
+        talk.process.send_signal(signal.SIGINT)
+        assert talk.process.wait(60) == 0
+    grown = _STUB.replace("print(*words)", "print(*words, len(b'x' * (1 << 27)))")
+    with talking(grown.format(idle=_IDLE_S, peak="worker._peak_kib() + 32 * 1024")) as talk:
+        assert talk.answer(1, "first")[1] == f"first {1 << 27}\n"
+        assert talk.process.wait(60) == 0
+
+
+def test_idle_process_ends():
+    with talking(_STUB.format(idle=0.1, peak=1 << 40)) as talk:
+        assert talk.process.wait(60) == 0
+
+
+def test_infers_to_the_last_byte_as_a_process_of_its_own(camera_fit, tmp_path, capsys):
+    """Also after another job, one that failed, and one that was canceled."""
+    camera_fit.save(tmp_path / "bundle")
+    _, y = camera_fit.problem.simulate(12, seed=1)
+    import numpy as np
+
+    np.savez(tmp_path / "image.npz", image=y.T.reshape(-1, 4, 3).numpy())
+    words = ["infer", str(tmp_path / "bundle"), str(tmp_path / "image.npz"), "--samples", "8"]
+    words += ["--save-samples", "2", "--json"]
+    source = f"import sys; sys.path[:] = {sys.path!r}; from monai_inn import worker; worker.main()"
+    with talking(source) as talk:
+        assert talk.answer(1, *words, "-o", str(tmp_path / "first"), "--seed", "3")[0] == 0
+        code, _, lines = talk.answer(2, "infer", "nothing", "nowhere", "-o", str(tmp_path / "no"))
+        assert (code, len(lines)) == (2, 1)
+        talk.ask(3, "simulate", "two_moons", "-n", "100000000", "-o", str(tmp_path / "data.zarr"))
+        assert talk.hear() == {"job": 3}
+        time.sleep(0.2)
+        talk.tell('{"cancel": 3}')
+        assert talk.rest(3)[0] == 130
+        code, output, _ = talk.answer(4, *words, "-o", str(tmp_path / "there"))
+        assert code == 0
+        assert talk.end() == 0
+    capsys.readouterr()
+    assert run(*words, "-o", tmp_path / "here") == 0
+    ours, theirs = json.loads(capsys.readouterr().out), json.loads(output)
+    assert theirs["summary"] == ours["summary"]
+    files = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "there").iterdir())
+    for name in files:
+        if name != "result.json":  # which says when and where
+            assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name

@@ -1,0 +1,1 @@
+"""From and to a hospital's archive, by DICOMweb or DIMSE: `docs/archive.md`."""

@@ -1,0 +1,25 @@
+"""What the page says when the program that it shows the results of has ended."""
+
+from __future__ import annotations
+
+__all__ = ["WATCH"]
+
+# A new layout makes the page run its scripts again.
+WATCH = """
+if (!window.isWatching) {
+  window.isWatching = true;
+  setInterval(async () => {
+    const isThere = await fetch("index.html", { method: "HEAD", cache: "no-store" })
+      .then((answer) => answer.ok, () => false);
+    const note = document.getElementById("gone");
+    if (isThere && note) {
+      note.remove();
+    } else if (!isThere && !note) {
+      const made = Object.assign(document.createElement("div"), { id: "gone" });
+      made.setAttribute("role", "alert");
+      made.textContent = "The viewer has ended; controls do nothing. Run monai-inn view again.";
+      document.body.append(made);
+    }
+  }, 2000);
+}
+"""
