@@ -2,8 +2,9 @@
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.10,$(shell $(p) -c 'import sys; print(sys.executable) if sys.version_info >= (3, 10) else sys.exit(1)' 2>/dev/null)))
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-# What the tests of the Slicer module and of the viewer draw with; without it they are skipped and say so.
-DRAWING := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri
+# What the tests of the Slicer module and of the viewer draw with, and the archive of those of `fetch` and `store`;
+# without them they are skipped and say so.
+DEBIAN := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri orthanc orthanc-dicomweb
 .PHONY: help demo test suite lint docs package slow fuzz benchmarks screenshots
 
 help:  ## this list
@@ -19,16 +20,19 @@ help:  ## this list
 demo: .venv/.ready  ## posterior and trust maps of the shipped images
 	$(PY) -m monai_inn demo -o demo
 
-.venv/.drawing: .venv/.ready
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	  && apt-get update -q && apt-get install -yq --no-install-recommends $(DRAWING); } \
-	  || echo "Some tests will be skipped; for them: apt-get install $(DRAWING)"
-	@touch .venv/.drawing
+# The tests start an Orthanc of their own; the service that its package starts on a machine with systemd is not wanted.
+.venv/.debian: .venv/.ready
+	@had=$$(command -v Orthanc); { command -v chromium && command -v Orthanc; } >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q \
+	  && apt-get install -yq --no-install-recommends $(DEBIAN) \
+	  && { [ "$$had" ] || [ ! -d /run/systemd/system ] || systemctl disable -q --now orthanc; }; } \
+	  || echo "Some tests will be skipped; for them: apt-get install $(DEBIAN)"
+	@touch .venv/.debian
 
-test: .venv/.drawing  ## lint, types and the whole test suite (no long trainings)
+test: .venv/.debian  ## lint, types and the whole test suite (no long trainings)
 	@$(MAKE) --no-print-directory -j 2 lint suite  # the types are one process, and take a minute
 
-suite: .venv/.drawing
+suite: .venv/.debian
 	$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready
@@ -52,10 +56,10 @@ slow: .venv/.ready  ## what `make test` leaves out: trainings of minutes, dearer
 fuzz: .venv/.ready  ## attacks on readers and verbs, minutes
 	$(PY) -m pytest -q -n 0 Testing/attacks --fuzz-minutes 10
 
-screenshots: .venv/.drawing  ## the pictures of the Slicer module and the viewer in docs/images
+screenshots: .venv/.debian  ## the pictures of the Slicer module and the viewer in docs/images
 	INN_SCREENSHOTS=build/screenshots $(PY) -m pytest -q Testing/slicer/test_screenshots.py \
 	  Testing/slicer/test_registration_screenshot.py Testing/web
-	cd build/screenshots && cp slicer_panel.png slicer_plan.png slicer_median.png slicer_width.png slicer_probability.png \
+	cd build/screenshots && cp slicer_panel.png slicer_uncertainty.png slicer_plan.png slicer_median.png slicer_width.png slicer_probability.png \
 	  slicer_posterior_certain.png slicer_posterior_withheld.png slicer_registration.png \
 	  viewer_registration.png ../../docs/images/
 	cp build/screenshots/reading.png docs/images/viewer.png

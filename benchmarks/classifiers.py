@@ -247,45 +247,68 @@ def guards(
     }
 
 
-def deletion(fitted: mi.FittedPosterior, rows: Tensor) -> dict[str, list[float]]:
+SHARES = 0.02, 0.05, 0.1, 0.2
+"""Of the pixels that are deleted."""
+
+
+def left_over(
+    odds: Callable[[Tensor], Tensor], rows: Tensor, middle: Tensor, values: dict[str, Tensor]
+) -> dict[str, list[float]]:
     """Log odds of the own class that are left when pixels that count most take the mean image's value."""
-    problem, density = fitted.problem, fitted.network.flow.density
-    features = problem.features(rows)
-    own = density.logits(features).argmax(1)
-    keep = own < 2  # of more classes the first two
-    features, own = features[keep], own[keep]
-    sign = (1 - 2 * own).unsqueeze(1)
-
-    def odds(at: Tensor) -> Tensor:
-        terms = density.class_terms(density.latent(at)[0])
-        return (terms[:, 0] - terms[:, 1]) * sign[:, 0]
-
-    def slope(at: Tensor) -> Tensor:
-        at = at.clone().requires_grad_(True)
-        return torch.autograd.grad(odds(at).sum(), at)[0]
-
-    middle = density.components.mean.expand_as(features)
-    path = torch.stack([slope(torch.lerp(middle, features, (i + 0.5) / 16)) for i in range(16)]).mean(0)
-    ranked = {
-        "evidence": evidence_map(density, features, 0, 1) * sign,
-        "integrated gradients": path * (features - middle),
-        "gradient": slope(features).abs(),
-        "at random": torch.rand(features.shape, generator=torch.Generator().manual_seed(0)),
-    }
-    shares, found = (0.02, 0.05, 0.1, 0.2), {}
-    with torch.no_grad():
-        start = odds(features)
-        for name, value in ranked.items():
-            order = value.argsort(1, descending=True)
-            left = []
-            for share in shares:
-                gone = torch.zeros_like(features).scatter_(1, order[:, : round(share * features.shape[1])], 1)
-                left.append(float((odds(torch.lerp(features, middle, gone)) / start).median()))
-            found[name] = left
+    start, found = odds(rows), {}
+    for name, value in values.items():
+        order, left = value.argsort(1, descending=True), []
+        for share in SHARES:
+            gone = torch.zeros_like(rows).scatter_(1, order[:, : round(share * rows.shape[1])], 1)
+            left.append(float((odds(torch.lerp(rows, middle, gone)) / start).median()))
+        found[name] = left
     return found
 
 
-def one_seed(name: str, folder: Path, seed: int) -> dict[str, Any]:
+def deletion(
+    fitted: mi.FittedPosterior, net: Convolutions, rows: Tensor
+) -> dict[str, dict[str, list[float]]]:
+    """What is left under explanations of our network, and under those of convolutions by their own."""
+    from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam
+
+    problem, density = fitted.problem, fitted.network.flow.density
+    middle = density.components.mean
+
+    def of(logits: Callable[[Tensor], Tensor], explain: Callable) -> dict[str, list[float]]:
+        features = problem.features(rows)
+        with torch.no_grad():
+            own = logits(features).argmax(1)
+        features, own = features[own < 2], own[own < 2]  # of more classes the first two
+        sign = 1 - 2 * own
+
+        def odds(at: Tensor) -> Tensor:
+            terms = logits(at)
+            return (terms[:, 0] - terms[:, 1]) * sign
+
+        start = middle.expand_as(features)
+        by_chance = torch.rand(features.shape, generator=torch.Generator().manual_seed(0))
+        whole = {"n_steps": 16, "internal_batch_size": len(features)}  # `odds` knows the rows of one batch
+        integrated = IntegratedGradients(odds).attribute(features, start, **whole)
+        values = explain(features, own) | {"integrated gradients": integrated, "at random": by_chance}
+        with torch.no_grad():
+            return left_over(odds, features, start, {name: value.detach() for name, value in values.items()})
+
+    def evidence(features: Tensor, own: Tensor) -> dict[str, Tensor]:
+        return {"evidence": evidence_map(density, features, 0, 1) * (1 - 2 * own)[:, None]}
+
+    def grad_cam(features: Tensor, own: Tensor) -> dict[str, Tensor]:
+        found = LayerGradCam(net, net.body[3]).attribute(images(problem, 255 * features), own)
+        found = LayerAttribution.interpolate(found, problem.size, "bilinear")[:, 0].flatten(1)
+        return {"Grad-CAM": found.repeat_interleave(len(problem.observation.names), 1)}
+
+    return {
+        "ours": of(lambda at: density.class_terms(density.latent(at)[0]), evidence),
+        "convolutions": of(lambda at: net(images(problem, 255 * at)), grad_cam),
+    }
+
+
+def one_seed(name: str, folder: Path, seed: int, has_deep: bool) -> dict[str, Any]:
+    """Train ours and its opponents with one seed, and measure them; DenseNet121 only if asked for."""
     made, shifted = collection(name, folder)
     problem = LabelledImages.of_collection(made, changes="shift" if name == "xray" else "turn")
     began = time.process_time()
@@ -311,11 +334,11 @@ def one_seed(name: str, folder: Path, seed: int) -> dict[str, Any]:
         "ours": figures(lambda r: density.logits(problem.features(r)), sets, log_shares, problem.classes),
         "net": figures(nets(net), sets, log_shares, problem.classes),
     }  # fmt: skip
-    if seed == 0:
+    if seed == 0 and has_deep:
         deep = nn.Sequential(nn.Upsample(32, mode="bilinear"), DenseNet121(2, colours, classes))
         dense = feed_forward(deep, problem, seconds, seed, judged=64)
         result["DenseNet121"] = figures(nets(dense), sets, log_shares, problem.classes, worse=False)
-        result["deletion"] = deletion(fitted, measured[0][:200])
+    result["deletion"] = deletion(fitted, net, measured[0][:200])
     scores = guards(fitted, net, rows.float(), label)
     odd = strange(name, folder, measured[0])
     with torch.no_grad():
@@ -337,12 +360,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", choices=tuple(STEPS), default="xray")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--deep", action="store_true", help="with DenseNet121 beside the first seed")
     parser.add_argument("-o", "--out", type=Path, required=True)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     results = []
     for seed in range(chosen.seeds):
-        results.append(one_seed(chosen.set, chosen.data, seed))
+        results.append(one_seed(chosen.set, chosen.data, seed, chosen.deep))
         chosen.out.write_text(json.dumps(results, indent=1))
         print(seed, json.dumps(results[-1]["ours"]["measured"]), flush=True)
 

@@ -38,7 +38,8 @@ def write_series(
     made = []
     for n in range(number):
         image = _image(MR, study, series, InstanceNumber=n + 1, **attributes)
-        image.PixelData = b"".join(((n + p) & 0xFFFF).to_bytes(2, "little") for p in range(SIZE * SIZE))
+        pixels = range(n, n + image.Rows * image.Columns)
+        image.PixelData = b"".join((p & 0xFFFF).to_bytes(2, "little") for p in pixels)
         image.save_as(folder / f"{n}.dcm", enforce_file_format=True)
         made.append(image)
     return made

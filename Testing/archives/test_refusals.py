@@ -175,6 +175,8 @@ def test_nobody_there(objects, tmp_path, capsys, pauses, protocol):
     assert "cannot be reached" in line
     assert "Connection refused" in line
     assert not pauses  # an address that never answered is not tried again
+    address = protocol.replace("127.0.0.1", "archive.invalid").format(104)
+    assert "cannot be reached" in line_of(capsys, "fetch", address, "--study", "1.2", "-o", tmp_path / "out")
 
 
 def test_titles_that_are_not_accepted(fake, objects, tmp_path, capsys):
@@ -202,6 +204,15 @@ def test_some_are_taken_and_others_are_not(fake, objects, tmp_path, capsys, addr
     fake.refused.clear()
     assert main(["store", str(tmp_path / "result"), address(fake)]) == 0
     assert "1 were sent now, 2 were there before" in capsys.readouterr().out
+    assert sorted(fake.received[3:]) == sorted(one.SOPInstanceUID for one in objects)
+
+
+def test_an_answer_that_says_nothing_is_no_acknowledgement(fake, objects, tmp_path, capsys):
+    fake.answers["/studies!"] = (200, {"Content_Type": "text/plain"}, b"fine")
+    line = line_of(capsys, "store", tmp_path / "result", web(fake))
+    assert "object_0.dcm (its answer does not say that it was stored)" in line
+    fake.answers.clear()
+    assert main(["store", str(tmp_path / "result"), web(fake)]) == 0
     assert sorted(fake.received[3:]) == sorted(one.SOPInstanceUID for one in objects)
 
 
@@ -343,18 +354,8 @@ def test_what_arrives_is_looked_at(fake, source, tmp_path, capsys):
 def certificate(tmp_path):
     """A certificate that nobody has signed, for this computer."""
     key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=localhost",
-    ]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
+    command += ["-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(path)]
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

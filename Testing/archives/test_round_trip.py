@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 from archive_files import SIZE, write_objects, write_series
 
 from monai_inn.archives import storing
+from monai_inn.archives.connecting import held, open_archive
+from monai_inn.archives.errors import LostError
 from monai_inn.archives.fetching import fetch_series
 from monai_inn.archives.journal import JOURNAL
 from monai_inn.archives.storing import store_objects
@@ -79,6 +82,19 @@ def test_a_network_that_is_cut_loses_and_repeats_nothing(archive, source, tmp_pa
     assert len(events(tmp_path / "result")) == 3
 
 
+def test_an_answer_that_is_cut_is_never_taken_for_a_shorter_one(archive, source):
+    """Or an archive would be sent again what it has."""
+    network, where = archive.network, (source[0].StudyInstanceUID, source[0].SeriesInstanceUID)
+    with open_archive(archive.address) as opened:
+        before = network.answered
+        assert held(opened, *where) == uids(source)
+        for at in range(1, network.answered - before, 41):
+            network.cut_answered = network.answered + at
+            with contextlib.suppress(LostError):
+                assert held(opened, *where) == uids(source)
+            network.cut_answered = None
+
+
 def test_a_network_that_is_cut_while_fetching(archive, source, tmp_path, pauses):
     network = archive.network
     network.cut_answered = network.answered + int(1.5 * PIXELS)
@@ -141,6 +157,7 @@ def test_an_archive_that_calls_back(orthanc, monkeypatch, tmp_path):
     monkeypatch.setattr("monai_inn.archives.errors.pause", lambda seconds: None)
     with pytest.raises(RuntimeError, match="answers C-MOVE with status"):
         fetch_series(f"{there}&aet=NOBODY", tmp_path / "again", study=made[0].StudyInstanceUID)
-    with socket.create_server(("", 0)) as taken, pytest.raises(RuntimeError, match="cannot be listened at"):
-        port = taken.getsockname()[1]
-        fetch_series(f"{address}?listen={port}", tmp_path / "again", study=made[0].StudyInstanceUID)
+    with socket.create_server(("", 0)) as taken:
+        there = f"{address}?listen={taken.getsockname()[1]}"
+        with pytest.raises(RuntimeError, match="cannot be listened at"):
+            fetch_series(there, tmp_path / "again", study=made[0].StudyInstanceUID)

@@ -80,6 +80,22 @@ def test_what_only_the_pair_tells_is_found(seed):
     assert independence_test(x, h, c, permutations=99).p_value == 0.01
 
 
+def test_doubt_takes_off_standard_deviations_over_the_pairings():
+    generator = torch.Generator().manual_seed(0)
+    x, h, c = (
+        torch.randn(200, 1, generator=generator),
+        torch.randn(200, 2, generator=generator),
+        torch.arange(200) % 3,
+    )
+    shuffled = [x[torch.randperm(200, generator=generator)] for _ in range(400)]
+    spread = float(torch.stack([hsic(row, h, c) for row in shuffled]).std())
+    strong = x + h[:, :1] * (c[:, None] - 1)
+    # The standard error of a standard deviation of 400 values is 4 %.
+    taken = float(hsic(strong, h, c) - hsic(strong, h, c, doubt=2.0))
+    assert taken == pytest.approx(2 * spread, rel=0.2)
+    assert float(hsic(x, h, c, doubt=4.0)) == 0.0
+
+
 def test_gradients_flow_through_it():
     h, c = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 2
     shift = torch.tensor(1.0, requires_grad=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import nibabel
@@ -207,6 +208,52 @@ def test_withheld_pixels_are_a_segmentation(tmp_path):
         expected = (ood if n == 1 else ~valid)[tuple(a[f] for a in at)]
         np.testing.assert_array_equal(frames[f] > 0, expected)
     assert sorted(number) == [1] * 3 + [2] * 3
+
+
+def with_regions(folder, affine, labels, **changed):
+    """Add regions of decision, as 3D Slicer writes them, to a result."""
+    nibabel.save(nibabel.Nifti1Image(labels, affine), folder / "regions.nii.gz")
+    record = json.loads((folder / "result.json").read_text())
+    entry = {"file": "regions.nii.gz", "map": "regions", "parameter": "a_mie", "unit": "1"}
+    record["files"].append(entry)
+    record["regions"] = {"parameter": "a_mie", "threshold": 20.5, "is_above": True, "certain": 0.9,
+                         "possible": 0.1, "smallest": 30.0} | changed  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_regions_of_decision_are_a_segmentation_of_their_own(tmp_path):
+    affine = oblique()
+    labels = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
+    folder = with_regions(write_result(tmp_path / "result", affine), affine, labels)
+    report = export_result(folder, tmp_path / "out", formats=("dicom",))
+    (entry,) = [e for e in report["files"] if e["file"] == "dicom/regions.dcm"]
+    assert entry["regions"]["threshold"] == 20.5
+    made = hd.seg.segread(tmp_path / "out/dicom/regions.dcm")
+    assert [d.segment_label for d in made.SegmentSequence] == [
+        "certain: a_mie > 20.5 1/cm (P at least 90 %)",
+        "possible: a_mie > 20.5 1/cm (P 10 % to 90 %)",
+        "unknown / not trusted",
+    ]
+    algorithm = made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert "threshold=20.5" in algorithm.AlgorithmParameters
+    at, frames = index_of(made, affine), made.pixel_array
+    number = [f.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+              for f in made.PerFrameFunctionalGroupsSequence]  # fmt: skip
+    for f, n in enumerate(number):
+        np.testing.assert_array_equal(frames[f] > 0, labels[tuple(a[f] for a in at)] == n)
+    assert sorted(number) == sorted([1, 2, 3] * 3)
+    series = {pydicom.dcmread(path).SeriesInstanceUID for path in (tmp_path / "out/dicom").glob("*.dcm")}
+    assert len(series) == 2 * len(PARAMETERS) + 3  # maps, two segmentations, the image
+
+
+@pytest.mark.parametrize(("value", "parameter"), [(7, "a_mie"), (1, "flow")])
+def test_regions_that_mean_nothing_are_refused(tmp_path, value, parameter):
+    folder = write_result(tmp_path / "result", oblique())
+    with_regions(folder, oblique(), np.full(SHAPE, value, np.uint8), parameter=parameter)
+    with pytest.raises(ValueError, match=f"the regions of {parameter} are missing or damaged"):
+        export_result(folder, tmp_path / "out", formats=("dicom",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_withheld_gives_an_empty_segment(tmp_path):

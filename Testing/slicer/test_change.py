@@ -196,14 +196,14 @@ def test_a_probe_tells_the_change(scene, days):
     low, median, high = reading.interval
     assert median == pytest.approx(float(run.array("median", "sao2_change")[k, j, i]), abs=1e-6)
     assert low < median < high
-    assert reading.text.startswith(f"sao2_change {median:.3g}, 95% {low:.3g}")
+    assert reading.text.startswith(f"Change of oxygen saturation of the blood {median:.3g}, 95% {low:.3g}")
     assert "P(< 0)" in reading.text
 
 
 def test_a_change_in_words(scene, days):
     run = change_of(scene, *days)
     text = change_text(run)
-    assert text.startswith("day 8 minus day 1: sao2_change is lower in 0.0% and higher in ")
+    assert text.startswith("day 8 minus day 1: lower in 0.0%, higher in ")
     assert "another grid" not in text
     assert change_text(days[0]) == ""
 
@@ -271,7 +271,7 @@ def without_posterior(scene, run):
         (bent, "A transform that is not linear lies between day 1 and day 8"),
         (
             without_posterior,
-            "day 8: neither quantiles nor samples of sao2 are stored; apply the bundle again",
+            "day 8: neither quantiles nor samples of Oxygen saturation of the blood are stored",
         ),
     ],
 )
@@ -285,7 +285,9 @@ def test_what_cannot_be_compared_is_refused(scene, days, change, message):
 
 def test_another_unknown_is_refused(scene, days, tmp_path):
     image = store(scene, read_result(write_image_result(tmp_path / "image")), "image")
-    with pytest.raises(ValueError, match="image has no sao2 in the unit 1; select another result"):
+    with pytest.raises(
+        ValueError, match="image has no Oxygen saturation of the blood in the unit 1; select another result"
+    ):
         change_of(scene, days[0], image)
 
 
@@ -321,6 +323,7 @@ def panel(folders, tmp_path, monkeypatch):
     opened.settle()
     for folder in reversed(folders):
         opened.logic.open(folder)
+    opened.choose(opened.ui.kindBox, "difference")
     opened.choose(opened.ui.otherBox, runs(slicer.mrmlScene)[0].key)
     yield opened
     opened.module.close()
@@ -335,16 +338,16 @@ def test_the_button_makes_a_result_that_all_views_take(panel):
     panel.ui.changeButton.click()
     assert panel.ui.changeButton.text == "Cancel"
     settle(panel)
-    assert panel.run.name == "day 8 minus day 1: sao2"
+    assert panel.run.name == "day 8 minus day 1: Oxygen saturation of the blood"
     assert panel.ui.changeButton.text == "Posterior of the difference"
     assert panel.ui.compareLabel.text == change_text(panel.run)
     slider = panel.ui.thresholdSlider
     assert (slider.minimum, slider.maximum, slider.value) == (-1, 1, 0)
-    panel.choose(panel.ui.kindBox, "median")
+    assert (kind_of(shown()), panel.ui.kindBox.currentData) == ("median", "median")
     assert shown().GetDisplayNode().GetColorNode().GetName() == "INN difference"
     panel.choose(panel.ui.kindBox, "probability_below")
     slider.value = 0.1
-    assert panel.ui.thresholdLabel.text == "Probability that sao2_change < 0.1"
+    assert panel.ui.thresholdLabel.text == "Probability that Change of oxygen saturation of the blood < 0.1"
     assert kind_of(shown()) == "probability_below"
     assert np.nanmean(slicer.util.arrayFromVolume(shown())) == pytest.approx(0.5, abs=0.1)
 
@@ -371,5 +374,5 @@ def test_a_refusal_is_one_message(panel):
     with pytest.raises(ValueError, match="neither quantiles nor samples"):
         panel.widget.onChange()
     (message,) = app.messages
-    assert "neither quantiles nor samples of sao2" in message.text
+    assert "neither quantiles nor samples of" in message.text
     assert panel.ui.changeButton.text == "Posterior of the difference"

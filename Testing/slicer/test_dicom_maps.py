@@ -167,7 +167,9 @@ def test_a_voxel_tells_median_and_width_or_why_it_is_withheld(exported):
     shown = text(~run.withheld())
     k, j, i = np.argwhere(~run.withheld())[0]
     median, width = (run.array(kind, "sao2")[k, j, i] for kind in ("median", "interval_width"))
-    assert shown == f"sao2 {median:.3g}, 95% interval {width:.3g} wide, in distribution"
+    assert shown == (
+        f"Oxygen saturation of the blood {median:.3g}, 95% interval {width:.3g} wide, in distribution"
+    )
     assert text(run.untrusted()).startswith("[///] NOT EXPLAINED")
     assert text(~run.usable()).startswith("[+++] NOT USABLE")
 

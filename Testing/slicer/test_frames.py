@@ -114,7 +114,7 @@ def test_playing_turns_map_and_patterns_and_reading_together(panel, played):
         assert pattern().GetAttribute("INN.run") == run.key
         patterns.append(pattern())
         value = run.array("median", "sao2")[1, 6, 9]
-        assert panel.ui.readoutLabel.text.startswith(f"sao2 {value:.3g}, 95%")
+        assert panel.ui.readoutLabel.text.startswith(f"Oxygen saturation of the blood {value:.3g}, 95%")
         texts.append(panel.ui.readoutLabel.text)
     assert len({*texts}) == 3
     assert texts[1] == texts[3]
@@ -145,6 +145,26 @@ def test_no_map_lies_over_a_frame_that_was_not_inferred(panel, played):
     assert panel.ui.readoutLabel.text == "No result at this place of this frame."
     browser.SetSelectedItemNumber(2)
     assert shown().GetAttribute("INN.run") == runs(slicer.mrmlScene)[2].key
+
+
+def test_the_views_follow_while_another_module_is_open(panel, played):
+    browser, found = played[1], runs(slicer.mrmlScene)
+    panel.module.exit()
+    browser.SetSelectedItemNumber(1)
+    assert shown().GetAttribute("INN.run") == found[1].key
+    browser.SetSelectedItemNumber(3)
+    assert (shown(), pattern()) == (None, None)
+    panel.module.enter()
+    browser.SetSelectedItemNumber(2)
+    assert shown().GetAttribute("INN.run") == panel.run.key == found[2].key
+
+
+def test_views_that_show_something_else_are_left_alone(panel, played):
+    browser = played[1]
+    panel.module.exit()
+    slicer.util.setSliceViewerLayers(background=played[2], foreground=None, label=None)
+    browser.SetSelectedItemNumber(1)
+    assert shown() is None
 
 
 def test_choosing_a_result_turns_the_video_to_its_frame(panel, played):
@@ -182,7 +202,9 @@ def test_a_frame_of_a_video_is_compared_with_another(panel, played):
     panel.choose(panel.ui.otherBox, runs(slicer.mrmlScene)[2].key)
     panel.ui.changeButton.click()
     app.wait_until(lambda: panel.widget._change is None)
-    assert panel.run.name == "Video, made, frame 0.08 minus Video, made, frame 0.00: sao2"
+    assert panel.run.name == (
+        "Video, made, frame 0.08 minus Video, made, frame 0.00: Oxygen saturation of the blood"
+    )
     change = panel.run.array("median", "sao2_change")
     assert np.nanmedian(change) == pytest.approx(0.1, abs=0.02)
 

@@ -17,6 +17,7 @@ from INNDisplayLib import (
     read_result,
     region_labels,
     store,
+    thresholds,
 )
 from INNUncertaintyLib import plan_panel
 from made_results import write_image_result, write_result
@@ -123,7 +124,7 @@ def test_surfaces_are_shown_and_taken_away(panel):
 
 
 def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released(panel, monkeypatch):
-    monkeypatch.setattr(plan_panel, "_MOST_AT_ONCE", 10)
+    monkeypatch.setattr(thresholds, "_LARGE", 10)
     ui = panel.ui
     panel.choose(ui.kindBox, "probability_below")
     ui.contoursCheck.checked = ui.regionsCheck.checked = True
@@ -135,7 +136,7 @@ def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released
     assert panel.state.threshold == 0.5  # nothing happens while it is dragged
     slider.setSliderDown(False)
     assert panel.state.threshold == pytest.approx(0.7)
-    assert ui.statusLabel.text == "Computing the probabilities..."
+    assert ui.thresholdLabel.text == "Probability that Oxygen saturation of the blood < 0.7 (computing...)"
     computed(panel)
     volume = panel.run.find("probability_below", "sao2")
     p = probability_below(*panel.run.quantiles("sao2"), panel.state.threshold)
@@ -144,14 +145,14 @@ def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released
     models = slicer.util.getNodesByClass("vtkMRMLModelNode")
     lines = [node for node in models if node.GetAttribute("INN.map") == "contour"]
     assert {"< 0.7" in line.GetName() for line in lines} == {True}
-    assert ui.statusLabel.text == ""
-    monkeypatch.setattr(plan_panel, "_MOST_AT_ONCE", 10**6)
+    assert ui.thresholdLabel.text == "Probability that Oxygen saturation of the blood < 0.7"
+    monkeypatch.setattr(thresholds, "_LARGE", 10**6)
     ui.opacitySlider.value = 0.3
     assert ui.thresholdSlider.tracking
 
 
 def test_a_scene_that_closes_meanwhile_stays_empty(panel, monkeypatch):
-    monkeypatch.setattr(plan_panel, "_MOST_AT_ONCE", 10)
+    monkeypatch.setattr(thresholds, "_LARGE", 10)
     panel.ui.regionsCheck.checked = True
     slicer.mrmlScene.Clear(False)
     computed(panel)

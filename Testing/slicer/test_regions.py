@@ -26,6 +26,7 @@ from INNDisplayLib import (
     show_contours,
     show_regions_in_3d,
     store,
+    thresholds,
 )
 from made_results import AFFINE, SHAPE, UNTRUSTED, UNUSABLE, write_image_result, write_result
 from scipy.ndimage import label
@@ -257,3 +258,46 @@ def test_lines_have_their_names_beside_them_in_every_slice(run):
             assert np.linalg.norm(on_line - point, axis=1).min() < 1e-3
     hide_contours(run)
     assert not [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour labels"]
+
+
+@pytest.mark.parametrize(
+    ("point", "normal"),
+    [
+        ((4, 4, 0), (0, 0, 1)),
+        ((4, 4, 6), (0, 0, 1)),
+        ((4, 2.5, 3), (0, -1, 0)),
+        ((20, 4, 3), (0.6, 0.48, 0.64)),
+    ],
+)
+def test_lines_in_a_plane_are_those_of_the_surface(point, normal):
+    point, normal = np.array(point, float), np.array(normal, float)
+    levels = np.array([0.02, 0.5, 0.98])
+    ramp = np.broadcast_to(np.arange(41, dtype=np.float32), (7, 9, 41))
+    layers = [np.float32(10 + 20 * level) - ramp for level in levels]
+    is_oblique = normal[0] > 0
+    if is_oblique:
+        for layer in layers:
+            layer[4:] = np.nan
+    meshes = contour_meshes(layers, levels, 0.0, [(point, normal)])
+    for level, mesh in zip((0.05, 0.5, 0.95), meshes, strict=True):
+        points = np.array([mesh.GetPoint(n) for n in range(mesh.GetNumberOfPoints())])
+        assert len(points) > 4
+        off = (points - point) @ normal  # ribbons are one voxel thick, half of it to either side
+        np.testing.assert_allclose(np.abs(off), 0.5, atol=1e-4)
+        middle = points - off[:, None] * normal
+        np.testing.assert_allclose(middle[:, 0], 10 + 20 * level, atol=1e-3)
+        assert not is_oblique or middle[:, 2].max() < 4.1
+
+
+def test_lines_of_a_large_volume_are_made_for_the_visible_slices(run, app, monkeypatch):
+    monkeypatch.setattr(thresholds, "_LARGE", 10)
+    for name in ("Red", "Green", "Yellow"):
+        app.slice_view(name).node.JumpSliceByOffsetting(*(float(v) for v in AFFINE[:3] @ [7, 5, 1, 1]))
+    step = ThresholdStep(run, "sao2", THRESHOLD, has_contours=True)
+    step.place()
+    lines = [node for node in run.nodes() if node.GetAttribute("INN.map") == "contour"]
+    assert len(lines) == 3
+    assert all(line.GetMesh().GetNumberOfCells() for line in lines)
+    assert not ThresholdStep(run, "sao2", THRESHOLD, has_contours=True).is_needed
+    app.slice_view("Red").node.JumpSliceByOffsetting(*(float(v) for v in AFFINE[:3] @ [7, 5, 0, 1]))
+    assert ThresholdStep(run, "sao2", THRESHOLD, has_contours=True).is_needed

@@ -138,6 +138,29 @@ def test_screenshot_of_a_posterior(app, module, run, pictures, name, voxel, star
     assert path.stat().st_size > 5000
 
 
+def test_screenshot_of_the_plan(app, module, run, pictures):
+    ui = module.widget.ui
+    plan = {"parameter": "sao2", "threshold": 0.5, "regions": True, "smallestIsland": 20.0}
+    choose(module, app, "probability_below", **plan)
+    app.wait_until(lambda: find_regions(run) is not None and not module.widget._background.is_busy)
+    for name, ends in (("liver", ((0, 20, 20), (0, 44, 48))), ("kidney", ((0, 100, 30), (0, 140, 100)))):
+        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", name)
+        for voxel in ends:
+            line.AddControlPointWorld(*world(run, *voxel))
+    ui.rankButton.click()
+    assert ui.lineTable.rowCount == 2
+    assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.5. Area: ")
+    sections = [ui.inputsSection, ui.displaySection, ui.probeSection, ui.planSection]
+    for section in sections:
+        section.collapsed = section is not ui.planSection
+    path = pictures / "slicer_plan.png"
+    app.grab_panel(module, path)
+    for section in sections:
+        section.collapsed = section is ui.planSection
+    module.widget._state.regions = False
+    assert path.stat().st_size > 20_000
+
+
 # Of 1080 pixels: title, tool bar and status bar of Slicer, head and help of the module, and the data probe.
 SCREEN, SLICER_NEEDS, PANEL_WIDTH = (1920, 1080), 230, 440
 
@@ -152,9 +175,10 @@ def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, picture
     picture = Image.new("RGB", SCREEN, "#22252b")
     panel.resize(PANEL_WIDTH, SCREEN[1])
     app.grab_panel(module, pictures / "panel_alone.png")
-    picture.paste(Image.open(pictures / "panel_alone.png").convert("RGB"), (0, 0))
+    alone = Image.open(pictures / "panel_alone.png").convert("RGB")
+    picture.paste(alone, (0, 0))
     (pictures / "panel_alone.png").unlink()
-    width = (SCREEN[0] - PANEL_WIDTH) // len(views)
+    width = (SCREEN[0] - alone.width) // len(views)
     shown = []
     for number, name in enumerate(views):
         view = app.slice_view(name)
@@ -162,36 +186,13 @@ def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, picture
         shown.append(view.grab())
         picture.paste(
             Image.fromarray(shown[-1]).resize((width - 4, width * 3 // 4)),
-            (PANEL_WIDTH + number * width + 2, (SCREEN[1] - width * 3 // 4) // 2),
+            (alone.width + number * width + 2, (SCREEN[1] - width * 3 // 4) // 2),
         )
     assert (shown[0] != shown[1]).any(-1).mean() > 0.3
     picture.resize((1280, 720), Image.Resampling.LANCZOS).save(
         pictures / "slicer_uncertainty.png", optimize=True
     )
     choose(module, app, "median", mapBeside=False)
-
-
-def test_screenshot_of_the_plan(app, module, run, pictures):
-    ui = module.widget.ui
-    plan = {"parameter": "sao2", "threshold": 0.5, "regions": True, "smallestIsland": 20.0}
-    choose(module, app, "probability_below", **plan)
-    app.wait_until(lambda: find_regions(run) is not None and not module.widget._background.is_busy)
-    for name, ends in (("liver", ((0, 20, 20), (0, 44, 48))), ("kidney", ((0, 100, 30), (0, 140, 100)))):
-        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", name)
-        for voxel in ends:
-            line.AddControlPointWorld(*world(run, *voxel))
-    ui.rankButton.click()
-    assert ui.lineTable.rowCount == 2
-    assert ui.regionsLabel.text.startswith("sao2 < 0.5. Area: ")
-    sections = [ui.inputsSection, ui.displaySection, ui.probeSection, ui.planSection]
-    for section in sections:
-        section.collapsed = section is not ui.planSection
-    path = pictures / "slicer_plan.png"
-    app.grab_panel(module, path)
-    for section in sections:
-        section.collapsed = section is ui.planSection
-    module.widget._state.regions = False
-    assert path.stat().st_size > 20_000
 
 
 def test_the_scene_file_of_the_organs_comes_back(app, module, run, tmp_path):

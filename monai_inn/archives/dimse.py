@@ -142,10 +142,13 @@ class DimseArchive:
         self, service: str, contexts: list[Any], roles: Any = None, handlers: Any = None
     ) -> Iterator[Any]:
         address = self.address
-        association = self._entity.associate(
-            address.host, address.port, contexts=contexts, ae_title=address.title, ext_neg=roles,
-            evt_handlers=handlers, tls_args=(self._tls, address.host) if self._tls else None,
-        )  # fmt: skip
+        try:
+            association = self._entity.associate(
+                address.host, address.port, contexts=contexts, ae_title=address.title, ext_neg=roles,
+                evt_handlers=handlers, tls_args=(self._tls, address.host) if self._tls else None,
+            )  # fmt: skip
+        except OSError as error:  # a host that nobody knows
+            raise self._lost(f"cannot be reached ({error.strerror or error})") from error
         if not association.is_established:
             if association.is_rejected:
                 raise self._rejected(association.acceptor.primitive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monai_inn.archives.addresses import CERTIFICATES, PASSWORD, TOKEN, USER, Address, certificates
+from monai_inn.archives.connecting import held
 from monai_inn.archives.errors import ArchiveError, LostError, reason_of
 from monai_inn.archives.objects import Instance
 from monai_inn.files import one_line
@@ -21,7 +23,7 @@ __all__ = ["WebArchive"]
 _TIMEOUT_S = 20, 120  # to connect, to be answered: archives think before they acknowledge
 _BUSY = (408, 429)
 _PAGE = 500
-_FAILED, _REASON = "00081198", "00081197"
+_STORED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _STUDY = {"StudyInstanceUID": "study_instance_uid"}
 _SERIES = {"SeriesInstanceUID": "series_instance_uid"}
 _LEVELS: dict[str, tuple[str, dict[str, str], str]] = {
@@ -39,8 +41,11 @@ class WebArchive:
         import requests
         from dicomweb_client import DICOMwebClient
 
+        # What it would print to standard error, is said in one line of our own.
+        logging.getLogger("dicomweb_client").addHandler(logging.NullHandler())
         self.address, session = address, requests.Session()
         session.max_redirects = 0  # one would turn a POST into a GET
+        session.hooks["response"].append(_require_whole)
         session.auth = _credentials()
         if own := certificates():  # with each request, for what the environment names goes before the session
             session.request = partial(session.request, verify=own)  # type: ignore[method-assign]
@@ -102,7 +107,11 @@ class WebArchive:
                     answer, refusal = _refusal(error)
             failed = answer.get(_FAILED, {}).get("Value", [])
             reasons = [v for item in failed for v in item.get(_REASON, {}).get("Value", [])]
-            yield instance, ", ".join(map(reason_of, reasons)) or refusal
+            refusal = ", ".join(map(reason_of, reasons)) or refusal
+            # Some answers are in a form that the client does not read.
+            if not refusal and _STORED not in answer and instance.uid not in held(self, *instance.series):
+                refusal = "its answer does not say that it was stored"
+            yield instance, refusal
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -165,6 +174,14 @@ def _credentials() -> Any:
 
         return bearer
     return (user, os.environ.get(PASSWORD, "")) if user else None
+
+
+def _require_whole(response: Any, **_: Any) -> None:
+    """Refuse an answer that ends within its headers, which the libraries take for one without content."""
+    import requests
+
+    if response.status_code == 200 and not response.headers.get("Content-Length") and not response.content:
+        raise requests.ConnectionError("the answer ends early")
 
 
 def _refusal(error: Any) -> tuple[dict[str, Any], str]:

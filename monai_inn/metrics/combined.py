@@ -88,7 +88,9 @@ class JointThreshold:
         inside = (white @ self._axes).square().sum(1)
         # In closed form what mean and covariance of the others would give (Sherman and Morrison).
         alone = n**2 * (n - 2) / (n - 1) ** 3 * inside / (1 - n / (n - 1) ** 2 * inside).clamp_min(1e-12)
-        self._distances = ConformalThreshold(torch.cat([alone, alone.new_full((int((~usable).sum()),), torch.inf)]))
+        self._distances = ConformalThreshold(
+            torch.cat([alone, alone.new_full((int((~usable).sum()),), torch.inf)])
+        )
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the p-value of scores ``(…, J)``, and which of them is most out, ``(…)`` each."""

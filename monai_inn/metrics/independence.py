@@ -31,7 +31,7 @@ class IndependenceResult(NamedTuple):
     p_value: float
 
 
-def hsic(x: Tensor, *others: Tensor) -> Tensor:
+def hsic(x: Tensor, *others: Tensor, doubt: float = 0.0) -> Tensor:
     """Return the Hilbert–Schmidt criterion of ``x`` and all the others together, ``tr(K H L H) / n²``.
 
     Its mean over all random pairings of the rows is taken off, so that it is 0 on average for independent
@@ -43,12 +43,18 @@ def hsic(x: Tensor, *others: Tensor) -> Tensor:
     Args:
         x: numbers or classes of ``n`` rows.
         *others: numbers or classes of the same rows.
+        doubt: how many standard deviations, over the random pairings, count as chance: what is above them is
+            returned, or 0. A loss then does not follow what chance adds.
 
     Source: Gretton et al., A kernel statistical test of independence, 2008.
     """
     own, other = _centred(_kernel(x)), _centred(_joint(others))
     by_chance = own.trace() * other.trace() / (len(x) - 1)
-    return ((own * other).sum() - by_chance) / len(x) ** 2
+    value = ((own * other).sum() - by_chance) / len(x) ** 2
+    if not doubt:
+        return value
+    squares = [_without_diagonal(kernel.detach()).square().sum() for kernel in (own, other)]
+    return (value - doubt * (2 * squares[0] * squares[1]).sqrt() / len(x) ** 3).clamp_min(0.0)
 
 
 @torch.no_grad()
@@ -99,6 +105,10 @@ def _joint(values: Sequence[Tensor]) -> Tensor:
 
 def _centred(kernel: Tensor) -> Tensor:
     return kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+
+
+def _without_diagonal(kernel: Tensor) -> Tensor:
+    return kernel - kernel.diag().diag()
 
 
 def _checked(values: Tensor, rows: int) -> Tensor:

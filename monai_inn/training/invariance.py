@@ -15,7 +15,9 @@ from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.leading import log_normal
 from monai_inn.problems import InverseProblem
+from monai_inn.seeding import stream
 from monai_inn.training.engine import Stage
+from monai_inn.training.mechanisms import DOUBT, invariant_features
 from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
@@ -23,10 +25,10 @@ __all__ = ["PERMUTATIONS", "TESTED_ROWS", "gated_encoder", "invariance_stage", "
 
 USUAL = 2000.0
 _LEAST_ROWS, _LEAST_HELD_OUT = 100, 10  # of a site
-_COST = 0.3  # of open gates, in nats: what tells less is better not relied on
 _BATCH = 512  # the kernels' matrices have its square
 _HELD_OUT_ROWS = 1024
-_WARM_UP = 1 / 3  # of the steps, in which the weight grows from 0
+_COMPARED_ROWS = 8192  # by which gates are chosen
+_ALONE = 1 / 3  # of the steps, before which the weight is 0; it grows to the full one in as many
 TESTED_ROWS, PERMUTATIONS = 600, 199
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -95,6 +97,7 @@ def invariance_stage(
     loss is the mean over the sites of ``−log q(targets | h)`` in nats, plus the weight times the
     Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``. Near 0 it sees a dependence too late, so
     that open gates have a small cost. Nuisances, the site among them, learn from ``h`` and do not shape it.
+    Gates begin where a linear network would have the least loss, see ``invariant_features``.
 
     Sites that cannot be told apart say nothing of what is invariant: weight and cost are then 0.
 
@@ -109,7 +112,7 @@ def invariance_stage(
     size = min(recipe.batch_size, _BATCH)
     least = {pool: _LEAST_ROWS, held_out: _LEAST_HELD_OUT}
     rows = {source: _equal_shares(source, encoder.over, n) for source, n in least.items()}
-    full_weight, cost = encoder.weight, _COST
+    full_weight = encoder.weight
 
     def draw(source: SimulationPool, size: int, purpose: str, step: int, share: float) -> Rows:
         batch = source.batch(size, seed, purpose, step, rows[source])
@@ -118,29 +121,43 @@ def invariance_stage(
         return batch.features, batch.latent, site, weight
 
     def make(step: int) -> Rows:
-        return draw(pool, size, "posterior", step, min(1.0, step / (_WARM_UP * recipe.posterior_steps)))
+        return draw(pool, size, "posterior", step, _share(step / recipe.posterior_steps))
 
     def loss(batch: Rows) -> Tensor:
         features, parameters, site, weight = batch
-        condition = encoder(features, features.roll(1, 0))
+        condition = encoder(features)
         values, seen = parameters.T.unsqueeze(0), condition.T.unsqueeze(0)
         latent, log_det = net.flow.stack(values[:, :targets], Context(seen))
         own = (log_det + log_normal(latent).sum(1)).mean()
-        dependence = weight.mean() * hsic(latent[0].T, condition, site)
+        dependence = weight.mean() * hsic(latent[0].T, condition, site, doubt=DOUBT)
         # The flow, but not the encoder, has the gradient of the targets twice, and the value has them once.
         every = net.flow.stack.log_prob(values, Context(seen.detach())).mean() - own.detach()
-        return dependence + cost * encoder.gates.mean() - own - every
+        return dependence - own - every
 
     steps = recipe.posterior_steps
     with torch.no_grad():
         features, parameters, site, _ = make(FIRST_BATCH)
         if sites_p_value(encoder, features, parameters[:, :targets], site, seed) > UNLIKELY:
-            full_weight = cost = 0.0
+            full_weight = 0.0
+        if full_weight:
+            encoder.open_only(_invariant(encoder, pool, targets, seed))
         net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))
     fixed = draw(held_out, min(_HELD_OUT_ROWS, len(held_out)), "held out", 0, 1.0)
     module = torch.nn.ModuleList([encoder, net.flow])
     rate = recipe.peak_rate(steps)
     return Stage("posterior", module, prefetched(make), loss, lambda: loss(fixed), steps, rate)
+
+
+def _share(progress: float) -> float:
+    """Share of the weight; what a flow leaves open that is not yet fitted would be laid on the condition."""
+    return min(1.0, max(0.0, progress / _ALONE - 1))
+
+
+def _invariant(encoder: GatedEncoder, pool: SimulationPool, targets: int, seed: int) -> list[bool]:
+    batch = pool.noisy(torch.arange(len(pool))[:_COMPARED_ROWS], stream(seed, FIRST_BATCH, "gates"))
+    site = site_of(pool.problem, pool.problem.space.inverse(batch.latent), encoder.over)
+    features = encoder.whitening(batch.features).nan_to_num()
+    return invariant_features(features, batch.latent[:, :targets], site, encoder.weight)
 
 
 def _equal_shares(pool: SimulationPool, over: str, least: int) -> Tensor:

@@ -121,13 +121,16 @@ class SimulationPool:
         generator = stream(seed, step, purpose)
         rows = range(len(self)) if rows is None else rows
         index = torch.randint(len(rows), (size,), generator=generator)
-        index = index + rows.start if isinstance(rows, range) else rows[index]
+        return self.noisy(index + rows.start if isinstance(rows, range) else rows[index], generator)
+
+    def noisy(self, index: Tensor, generator: torch.Generator) -> Batch:
+        """Return the simulations of rows ``(N,)`` with fresh noise."""
         clean = self.clean[index].float()
         y = self.problem.noise(clean, generator)
         valid = self.problem.is_valid(y)
         if not valid.all():  # too dark to be used; a neighbour takes the place, so that the size stays
             keep = torch.nonzero(valid).squeeze(1)
-            chosen = keep[torch.arange(size) % max(len(keep), 1)]
+            chosen = keep[torch.arange(len(index)) % max(len(keep), 1)]
             index, y, clean = index[chosen], y[chosen], clean[chosen]
         return Batch(self.problem, self.latent[index], y, clean, self.device)
 

@@ -7,11 +7,14 @@ Each file says in ``__all__`` what it offers.
 
 from .appearance import *
 from .change import *
+from .contour_labels import *
+from .contours import *
 from .curves import *
 from .decisions import *
 from .frames import *
 from .inspection import *
 from .legend import *
+from .line_views import *
 from .lines import *
 from .made import *
 from .marks import *

@@ -21,6 +21,7 @@ from .measuring import other_voxels
 from .result import Result
 from .run import Run
 from .sequences import sample_arrays
+from .translating import tr as _
 
 __all__ = ["change_text", "difference_quantiles", "posterior_of_change"]
 
@@ -127,7 +128,9 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
     """
     shown = next(p for p in run.parameters if p.name == parameter)
     if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
-        raise ValueError(f"{other.name} has no {parameter} in the unit {shown.unit}; select another result.")
+        raise ValueError(
+            f"{other.name} has no {shown.label} in the unit {shown.unit}; select another result."
+        )
     index, is_resampled = other_voxels(run, other, run.find("median", parameter) or run.find("valid"))
     inside = index[0] >= 0
     valid = run.usable() & inside & other.usable(index)
@@ -135,32 +138,35 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
         raise ValueError(
             f"{run.name} and {other.name} do not overlap where both are usable; move one by a transform."
         )
-    stored = [_stored(each, parameter) for each in (run, other)]
+    (first, own_levels), (second, other_levels) = (_stored(each, parameter) for each in (run, other))
     tail = (1 - run.interval) / 2
     levels = np.unique([*((np.arange(_STORED) + 0.5) / _STORED), tail, 0.5, 1 - tail])
     quantiles = np.full((*run.shape, len(levels)), np.float32(np.nan))
     where, there = np.nonzero(valid), tuple(each[valid] for each in index)
     for start in range(0, len(where[0]), _PIECE):
-        piece = tuple(each[start : start + _PIECE] for each in where)
-        of_other = tuple(each[start : start + _PIECE] for each in there)
-        values = stored[0][0][piece], stored[1][0][of_other]
-        quantiles[piece] = difference_quantiles(*values, levels, (stored[0][1], stored[1][1]))
+        piece, of_other = (tuple(each[start : start + _PIECE] for each in at) for at in (where, there))
+        values = [
+            np.stack([layer[at] for layer in layers], -1)
+            for layers, at in ((first, piece), (second, of_other))
+        ]
+        quantiles[piece] = difference_quantiles(*values, levels, (own_levels, other_levels))
         yield min(1.0, (start + _PIECE) / len(where[0]))
     ood = valid & (run.untrusted() | other.untrusted(index))
     silent = valid & (run.uninformative(parameter) | other.uninformative(parameter, index))
     return _result(run, other, shown, levels, quantiles, (valid, ood, silent), is_resampled)
 
 
-def _stored(run: Run, parameter: str) -> tuple[Array, Any]:
-    """Quantiles ``(K, J, I, L)`` and levels, or samples ``(K, J, I, S)`` and ``None``."""
-    if (found := run.quantiles(parameter)) is not None:
+def _stored(run: Run, parameter: str) -> tuple[list[Array], Any]:
+    """Quantiles, an array ``(K, J, I)`` a level, and their levels; or samples and ``None``."""
+    if (found := run.layers(parameter)) is not None:
         return found
     samples = [*sample_arrays(run, parameter)]
     if len(samples) < 2:
+        label = run.parameter(parameter).label
         raise ValueError(
-            f"{run.name}: neither quantiles nor samples of {parameter} are stored; apply the bundle again."
+            f"{run.name}: neither quantiles nor samples of {label} are stored; apply the bundle again."
         )
-    return np.stack(samples, -1), None
+    return samples, None
 
 
 def _result(
@@ -174,7 +180,7 @@ def _result(
 ) -> Result:
     valid, ood, silent = flags
     name, span = f"{shown.name}_change", shown.high - shown.low
-    low, middle, high = _columns(quantiles, levels, run.interval)
+    low, middle, high = (quantiles[..., column] for column in _columns(levels, run.interval))
     record = {key: value for key, value in run.result.record.items() if key not in ("curves", "pictures")}
     record |= {
         "bundle": record["bundle"] | {"path": ""},  # applying the bundle again must not replace this result
@@ -199,10 +205,9 @@ def _result(
     return made_result(record, maps, matrix_of(like), levels)
 
 
-def _columns(quantiles: Array, levels: Array, mass: float) -> list[Array]:
-    """Low end, median and high end of the central interval, which are stored beside the others."""
-    wanted = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
-    return [quantiles[..., int(np.abs(levels - level).argmin())] for level in wanted]
+def _columns(levels: Array, mass: float) -> list[int]:
+    """Places of low end, median and high end of the central interval, which are stored beside the others."""
+    return [int(np.abs(levels - level).argmin()) for level in ((1 - mass) / 2, 0.5, (1 + mass) / 2)]
 
 
 def change_text(run: Run) -> str:
@@ -210,14 +215,20 @@ def change_text(run: Run) -> str:
     about = run.result.record.get("change")
     if about is None:
         return ""
-    shown = run.parameters[0]
-    stack, levels = run.quantiles(shown.name)
-    trusted = ~run.withheld()
-    low, _, high = _columns(stack[trusted], levels, run.interval)
-    lower, higher = ((side.mean() if len(side) else 0.0) for side in (high < 0, low > 0))
-    text = (
-        f"{about['second']} minus {about['first']}: {shown.name} is lower in {lower:.1%} and higher in "
-        f"{higher:.1%} of {trusted.sum():,} trusted voxels ({run.interval:.0%} interval without 0). "
-        "The errors of the two are taken as independent."
+    shown, trusted = run.parameters[0], ~run.withheld()
+    layers, levels = run.layers(shown.name)
+    low, _median, high = _columns(levels, run.interval)
+    sides = layers[high][trusted] < 0, layers[low][trusted] > 0
+    text = _(
+        "{second} minus {first}: lower in {lower:.1%}, higher in {higher:.1%} of {number:,} trusted voxels "
+        "({mass:.0%} interval without 0). The errors of the two are taken as independent."
+    ).format(
+        second=about["second"],
+        first=about["first"],
+        lower=sides[0].mean() if trusted.any() else 0.0,
+        higher=sides[1].mean() if trusted.any() else 0.0,
+        number=int(trusted.sum()),
+        mass=run.interval,
     )
-    return text + (" The second lay on another grid: its nearest voxels." if about["resampled"] else "")
+    resampled = _("The second lay on another grid: its nearest voxels.") if about["resampled"] else ""
+    return f"{text} {resampled}".strip()

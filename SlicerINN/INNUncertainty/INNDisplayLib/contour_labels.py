@@ -75,7 +75,8 @@ def _points(mesh: vtk.vtkPolyData, slices: int, axis: int, side: int) -> list[ND
     step = -(-slices // _MOST_SLICES)
     found = []
     for k in range(0, slices, step):
-        inside = points[np.abs(points[:, 2] - k) < 0.25]
+        off = np.abs(points[:, 2] - k)
+        inside = points[off < 0.25] if (off < 0.25).any() else points[off <= 0.5]  # of ribbons both edges
         if len(inside):
             found.append(inside[(side * inside[:, axis]).argmax()])
     return found

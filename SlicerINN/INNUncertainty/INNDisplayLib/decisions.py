@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.ndimage import label
 
 __all__ = [
     "Division",
@@ -38,6 +36,7 @@ class Region(IntEnum):
 
 # What may be said of an island of one label inside another: never more than both of them say.
 _BOTH = np.array([[0, 2, 2, 3], [2, 1, 2, 3], [2, 2, 2, 3], [3, 3, 3, 3]], np.uint8)
+_PIECE = 1 << 15  # voxels worked on at a time, which stay in the cache
 _MOST_EXACT = 2000  # voxels whose sum is counted exactly; that of more is normal to within a voxel
 
 
@@ -84,8 +83,8 @@ def label_regions(
         withheld: voxels whose numbers are not to be used, same shape.
         division: where the lines are drawn.
     """
-    labels = np.where(probability >= division.possible, np.uint8(Region.POSSIBLE), np.uint8(0))
-    labels[probability >= division.certain] = Region.CERTAIN
+    labels = np.uint8(Region.POSSIBLE) * (probability >= division.possible).view(np.uint8)
+    labels -= (probability >= division.certain).view(np.uint8)  # 1 is certain
     labels[withheld | np.isnan(probability)] = Region.UNKNOWN
     return labels
 
@@ -104,49 +103,38 @@ def merge_islands(labels: Labels, least: float) -> Labels:
     """
     if least <= 1:
         return labels
-    flat = labels.ravel()
-    is_start = np.ones(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=is_start[1:])
-    is_start[:: labels.shape[2]] = True  # a run ends with its row
-    starts = np.flatnonzero(is_start)
-    lengths = np.diff(starts, append=flat.size)
-    of_run = flat[starts]
-    first, second, area = (
-        np.concatenate(part) for part in zip(*_contacts(starts, labels.shape), strict=True)
-    )
-    same = of_run[first] == of_run[second]
-    joined = coo_array((np.ones(same.sum(), bool), (first[same], second[same])), shape=(len(starts),) * 2)
-    number, island = connected_components(joined, directed=False)
-    size = np.bincount(island, lengths, number)
-    of_island = np.empty(number, np.uint8)
-    of_island[island] = of_run
-    touched = np.zeros(4 * number)
-    for one, other in ((first[~same], second[~same]), (second[~same], first[~same])):
-        touched += np.bincount(4 * island[one] + of_run[other], area[~same], 4 * number)
-    around = touched.reshape(-1, 4)
-    most = 3 - around[:, ::-1].argmax(1)  # of equals the less certain one
-    is_small = (size < least) & (of_island <= Region.CERTAIN) & around.any(1)
-    of_island[is_small] = _BOTH[of_island[is_small], most[is_small]]
-    return np.repeat(of_island[island], lengths).reshape(labels.shape)
+    merged = labels.copy()
+    for value in (Region.EXCLUDED, Region.CERTAIN):
+        mask = labels == value
+        pieces, count = label(mask)
+        island = pieces[mask]
+        mask[mask] = (np.bincount(island, minlength=count + 1) < least)[island]
+        at = np.nonzero(mask)
+        _, island = np.unique(pieces[at], return_inverse=True)
+        around = _around(labels, at, island)
+        most = 3 - around[:, ::-1].argmax(1)  # of equals the less certain one
+        merged[at] = np.where(around.any(1), _BOTH[value, most], value)[island]
+    return merged
 
 
-def _contacts(
-    starts: NDArray[np.intp], shape: tuple[int, ...]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
-    """Pairs of runs that share faces of voxels, and how many, along each axis."""
-    _, rows, columns = shape
-    total = math.prod(shape)
-    after = np.flatnonzero(starts % columns)
-    yield after - 1, after, np.ones(len(after), np.intp)
-    for step, is_in_slice in ((columns, True), (rows * columns, False)):
-        # Between two cuts neither the row nor the one a step before it has another run.
-        cuts = np.union1d(starts[starts >= step], starts[starts < total - step] + step)
-        length = np.diff(cuts, append=total)
-        if is_in_slice:
-            inside = cuts % (rows * columns) >= step
-            cuts, length = cuts[inside], length[inside]
-        before = np.searchsorted(starts, cuts - step, "right") - 1
-        yield before, np.searchsorted(starts, cuts, "right") - 1, length
+def _around(labels: Labels, at: tuple[NDArray[np.intp], ...], island: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many faces of each island, ``(N, 4)``, touch voxels of each label but their own.
+
+    Args:
+        labels: shape ``(K, J, I)``.
+        at: places of the voxels of islands.
+        island: which one each belongs to.
+    """
+    number = int(island.max(initial=-1)) + 1
+    around = np.zeros(4 * number, np.intp)
+    for axis in range(3):
+        for step in (-1, 1):
+            beside = [index + step if a == axis else index for a, index in enumerate(at)]
+            inside = (beside[axis] >= 0) & (beside[axis] < labels.shape[axis])
+            other = labels[tuple(index[inside] for index in beside)]
+            differs = other != labels[tuple(index[inside] for index in at)]
+            around += np.bincount(4 * island[inside][differs] + other[differs], minlength=4 * number)
+    return around.reshape(number, 4)
 
 
 @dataclass(frozen=True)
@@ -229,15 +217,17 @@ def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]
         levels: of the quantiles.
     """
     always = float((probability >= 1).sum())
-    open_ones = probability[(probability > 0) & (probability < 1)]
-    if len(open_ones) <= _MOST_EXACT:
+    number = int(((probability > 0) & (probability < 1)).sum())
+    if number <= _MOST_EXACT:
         share = np.ones(1)
-        for p in open_ones.astype(np.float64):
+        for p in probability[(probability > 0) & (probability < 1)].astype(np.float64):
             share = np.append(share * (1 - p), 0) + np.insert(share * p, 0, 0)
-        below = share.cumsum()
-        found = np.searchsorted(below, np.array(levels) * (1 - 1e-12)).clip(0, len(open_ones))
+        found = np.searchsorted(share.cumsum(), np.array(levels) * (1 - 1e-12)).clip(0, number)
         return tuple(always + float(count) for count in found)
-    mean = float(open_ones.sum(dtype=np.float64))
-    spread = math.sqrt(mean - float(np.square(open_ones, dtype=np.float64).sum()))
-    counts = (mean + spread * NormalDist().inv_cdf(level) for level in levels)
-    return tuple(always + min(max(count, 0.0), float(len(open_ones))) for count in counts)
+    mean = variance = 0.0
+    for start in range(0, len(probability), _PIECE):
+        piece = probability[start : start + _PIECE].astype(np.float64)
+        mean += float(piece.sum())
+        variance += float(piece @ (1 - piece))
+    counts = (mean + math.sqrt(variance) * NormalDist().inv_cdf(level) for level in levels)
+    return tuple(min(max(count, always), always + number) for count in counts)

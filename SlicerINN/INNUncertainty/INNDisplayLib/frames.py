@@ -8,7 +8,17 @@ import slicer.util
 from .marks import RUN
 from .run import Run, runs
 
-__all__ = ["browsers_of", "clear_views", "frame_of", "is_at_its_frame", "mark_frame", "run_at", "turn_to"]
+__all__ = [
+    "browsers_of",
+    "clear_views",
+    "frame_of",
+    "frame_of_run",
+    "is_at_its_frame",
+    "is_shown",
+    "mark_frame",
+    "run_at",
+    "turn_to",
+]
 
 _FRAME, _SEQUENCE = "INN.frame", "INN.sequence"
 Frame = tuple[slicer.vtkMRMLNode, str]
@@ -31,18 +41,23 @@ def mark_frame(run: Run, frame: Frame | None) -> None:
     run.record_node.SetAttribute(_FRAME, value)
 
 
+def frame_of_run(run: Run) -> Frame | None:
+    """The frame that a run belongs to; ``None`` for a run of an image that is not played."""
+    sequence = run.record_node.GetNodeReference(_SEQUENCE)
+    return None if sequence is None else (sequence, run.record_node.GetAttribute(_FRAME))
+
+
 def browsers_of(run: Run) -> list[slicer.vtkMRMLSequenceBrowserNode]:
     """The browsers that play the video of a run; none for other runs."""
-    sequence = run.record_node.GetNodeReference(_SEQUENCE)
-    if sequence is None:
+    if (frame := frame_of_run(run)) is None:
         return []
-    return [b for b in _browsers(run.scene) if b.IsSynchronizedSequenceNodeID(sequence.GetID(), True)]
+    return [b for b in _browsers(run.scene) if b.IsSynchronizedSequenceNodeID(frame[0].GetID(), True)]
 
 
 def run_at(browser: slicer.vtkMRMLSequenceBrowserNode, bundle_path: str) -> Run | None:
     """The run of the frame that a browser shows, by the same bundle; ``None`` if it was not inferred."""
     for run in reversed(runs(browser.GetScene())):
-        if browser in browsers_of(run) and run.bundle_path == bundle_path and _frame(run) == _value(browser):
+        if browser in browsers_of(run) and run.bundle_path == bundle_path and _shows(browser, run):
             return run
     return None
 
@@ -50,15 +65,25 @@ def run_at(browser: slicer.vtkMRMLSequenceBrowserNode, bundle_path: str) -> Run 
 def is_at_its_frame(run: Run, frame: Frame | None = None) -> bool:
     """Whether what is shown, or a given frame, is the one that a run belongs to."""
     if frame is not None:
-        return (run.record_node.GetNodeReference(_SEQUENCE), _frame(run)) == frame
-    return all(_frame(run) == _value(browser) for browser in browsers_of(run))
+        return frame_of_run(run) == frame
+    return all(_shows(browser, run) for browser in browsers_of(run))
+
+
+def is_shown(run: Run) -> bool:
+    """Whether a slice view shows a map of a run."""
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", run.scene):
+        for shown in (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()):
+            layer = run.scene.GetNodeByID(shown or "")
+            if layer is not None and layer.GetAttribute(RUN) == run.key:
+                return True
+    return False
 
 
 def turn_to(run: Run) -> None:
     """Let the browsers of a video show the frame that a run belongs to."""
     for browser in browsers_of(run):
-        if _frame(run) != _value(browser):
-            browser.SetSelectedItemByIndexValue(_frame(run))
+        if not _shows(browser, run):
+            browser.SetSelectedItemByIndexValue(frame_of_run(run)[1])
 
 
 def clear_views(run: Run) -> None:
@@ -75,8 +100,9 @@ def clear_views(run: Run) -> None:
         legend.SetVisibility(False)
 
 
-def _frame(run: Run) -> str | None:
-    return run.record_node.GetAttribute(_FRAME)
+def _shows(browser: slicer.vtkMRMLSequenceBrowserNode, run: Run) -> bool:
+    """Whether a browser shows the frame of a run."""
+    return frame_of_run(run)[1] == _value(browser)
 
 
 def _value(browser: slicer.vtkMRMLSequenceBrowserNode) -> str:

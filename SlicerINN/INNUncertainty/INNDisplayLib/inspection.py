@@ -97,8 +97,12 @@ class Reading:
     def _values(self) -> str:
         if self.summary is not None:
             median, width = self.summary
-            name, unit = self.parameter.name, self.parameter.suffix
-            return f"{name} {self.parameter.text(median)}, {self.mass:.0%} interval {width:.3g}{unit} wide"
+            return _("{name} {median}, {mass:.0%} interval {width} wide").format(
+                name=self.parameter.label,
+                median=self.parameter.text(median),
+                mass=self.mass,
+                width=self.parameter.text(width),
+            )
         if self.interval is None:
             return _("{name}: no posterior stored").format(name=self.parameter.label)
         low, median, high = self.interval

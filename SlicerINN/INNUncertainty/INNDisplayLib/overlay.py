@@ -30,7 +30,6 @@ _TABLES = {
     "adequacy": "INN probability",
     "waic": "INN distrust",
     "mode_count": "INN distrust",
-    "difference": "INN difference",
 }
 _HATCH_LAYER = 3  # 0 is the background, 1 the foreground, 2 labels; further ones come on top
 _VIEWS = ("Red", "Green", "Yellow")
@@ -121,9 +120,7 @@ class Overlay:
         if appearance.kind == "mode_count":
             return 1.5  # a single mode is the rule
         low, high = self.scale(appearance)
-        # A difference has two sides, of which a limit would hide one.
-        has_limit = appearance.hide_below > 0 and appearance.kind != "difference"
-        has_limit = has_limit and not self._is_change(appearance)
+        has_limit = appearance.hide_below > 0 and not self._is_two_sided(appearance)  # it would hide one
         return low + appearance.hide_below * (high - low) if has_limit else -_NO_LIMIT
 
     def scale(self, appearance: Appearance) -> tuple[float, float]:
@@ -136,13 +133,14 @@ class Overlay:
             low, high = self.run.result.record["trust"]["waic_scale"]
             return low, high
         shown = self.run.parameter(appearance.parameter)
-        if appearance.kind == "difference" or self._is_change(appearance):
+        if self._is_two_sided(appearance):
             return -shown.width / 2, shown.width / 2
         return (0.0, shown.width) if appearance.kind == "interval_width" else (shown.low, shown.high)
 
-    def _is_change(self, appearance: Appearance) -> bool:
-        """Whether values have two sides, as those of a change between two results."""
-        return appearance.kind in ("median", "sample") and "change" in self.run.result.record
+    def _is_two_sided(self, appearance: Appearance) -> bool:
+        """Whether values lie on both sides of 0, as those of a change between two results."""
+        is_change = "change" in self.run.result.record
+        return appearance.kind == "difference" or (is_change and appearance.kind == "median")
 
     def unit(self, appearance: Appearance) -> str:
         """The unit of the color scale as it follows a number."""
@@ -174,7 +172,7 @@ class Overlay:
         return self.comparison.volume
 
     def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
-        two_sided = self._is_change(appearance)
+        two_sided = self._is_two_sided(appearance)
         name = "INN difference" if two_sided else _TABLES.get(appearance.kind, "INN value")
         shown = self.run.parameter(appearance.parameter)
         decades = (shown.low, shown.high) if name == "INN value" and shown.scale == "log" else None

@@ -173,5 +173,5 @@ def shadow(center: Array, surface: Array, depth: float) -> vtk.vtkPolyData:
     if np.ptp(surface, axis=0).max() > _LEAST_MM:
         hull = surface[ConvexHull(surface, qhull_options="QJ").vertices]  # QJ: also where all lie on a line
         lines.append(np.concatenate([hull, hull[:1]]))
-    behind = depth - _DEPTH_MM / 2
-    return ribbons(polylines(np.insert(line, 2, behind, axis=1) for line in lines), _DEPTH_MM)
+    across = np.array([0.0, 0.0, _DEPTH_MM])
+    return ribbons(polylines(np.insert(line, 2, depth, axis=1) for line in lines), across)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import slicer
+import slicer.util
+import vtk
 
+from .contours import contour_meshes, draw_contours
 from .decisions import Division, label_regions, merge_islands, region_volume
 from .marks import matrix_of, place
-from .meshes import contour_meshes, draw_contours
 from .posteriors import probability_below
 from .regions import find_regions, show_regions
 from .run import Run
@@ -17,6 +18,7 @@ from .run import Run
 __all__ = ["ThresholdStep", "show_contours"]
 
 _SOURCE = "INN.source"
+_LARGE = 2_000_000
 
 
 class ThresholdStep:
@@ -59,14 +61,17 @@ class ThresholdStep:
             self.has_contours, self.key = False, ""
             return
         stored = run.find("quantiles", parameter, "vtkMRMLSequenceNode")
+        has_planes = has_contours and self.is_large and len(self._layers[0][0]) > 1
+        self._planes = visible_planes(self._like) if has_planes else None
         self._below_key = f"{stored.GetID()} {stored.GetMTime()} {threshold!r}"
-        self.key = f"{self._below_key} {has_contours} {division}"
+        places = None if self._planes is None else np.round(self._planes, 4).tolist()
+        self._line_key, self._region_key = f"{self._below_key} {places}", f"{self._below_key} {division}"
+        self.key = f"{self._line_key} {has_contours} {division}"
         known = run.find("probability_below", parameter)
         if known is not None and known.GetAttribute(_SOURCE) == self._below_key:
             self._values = run.array("probability_below", parameter)
         lines = run.find("contour", class_name="vtkMRMLModelNode")
-        self.has_contours = has_contours and (lines is None or lines.GetAttribute(_SOURCE) != self._below_key)
-        self._region_key = f"{self._below_key} {division}"
+        self.has_contours = has_contours and (lines is None or lines.GetAttribute(_SOURCE) != self._line_key)
         drawn = find_regions(run)
         if drawn is not None and drawn.GetAttribute(_SOURCE) == self._region_key:
             self.division = None
@@ -81,16 +86,19 @@ class ThresholdStep:
         )
 
     @property
-    def voxels(self) -> int:
-        """How many voxels have to be looked at."""
-        return self._layers[0][0].size if self._layers is not None else 0
+    def is_large(self) -> bool:
+        """Whether a step of a slider must not wait for it: that of a volume of more than two million voxels.
+
+        Contour lines of such a volume are made for the visible slices alone.
+        """
+        return self._layers is not None and self._layers[0][0].size > _LARGE
 
     def compute(self) -> None:
         """Compute what is missing."""
         if self._values is None:
             self._values = probability_below(*self._layers, self.threshold)
         if self.has_contours:
-            self._meshes = contour_meshes(*self._layers, self.threshold)
+            self._meshes = contour_meshes(*self._layers, self.threshold, self._planes)
         if self.division is not None:
             event, withheld = self.division.event(self._values), self._withheld()
             size, unit = voxel_size(self._matrix, len(event))
@@ -118,11 +126,31 @@ class ThresholdStep:
             volume.SetAttribute(_SOURCE, self._below_key)
         if self._meshes is not None:
             for model in draw_contours(self.run, self.parameter, self.threshold, self._meshes):
-                model.SetAttribute(_SOURCE, self._below_key)
+                model.SetAttribute(_SOURCE, self._line_key)
         if self._found is not None:
             drawn = show_regions(self.run, self.parameter, self.threshold, self.division, *self._found)
             drawn.SetAttribute(_SOURCE, self._region_key)
         return volume
+
+
+def visible_planes(volume: slicer.vtkMRMLVolumeNode) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Return a point and the normal of each slice view's plane in coordinates of voxels (i, j, k).
+
+    Returns:
+        ``None`` where a bent transform lies over the volume.
+    """
+    parent, to_world = volume.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        return None
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, to_world)
+    matrix = slicer.util.arrayFromVTKMatrix(to_world) @ matrix_of(volume)
+    planes = []
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", volume.GetScene()):
+        plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+        point = np.linalg.solve(matrix, plane[:, 3])[:3]
+        normal = matrix[:3, :3].T @ plane[:3, 2]
+        planes.append((point, normal / np.linalg.norm(normal)))
+    return planes
 
 
 def voxel_size(matrix: np.ndarray, slices: int) -> tuple[float, str]:

@@ -2,8 +2,10 @@
 
 import qt
 import slicer.util
-from INNDisplayLib import change_text, posterior_of_change, runs, store
+from INNDisplayLib import frame_of_run, mark_frame, posterior_of_change, runs, store
 from slicer.i18n import tr as _
+
+from .parameters import Kind
 
 __all__ = ["ChangePanel"]
 
@@ -30,27 +32,28 @@ class ChangePanel:
             other = next((r for r in runs(slicer.mrmlScene) if r.key == state.other), None)
             if other is None:
                 raise ValueError(_("Select another result to compare with."))
-            parameter = run.parameter(state.parameter).name
+            parameter = run.parameter(state.parameter)
             name = _("{second} minus {first}: {parameter}").format(
-                second=other.name, first=run.name, parameter=parameter
+                second=other.name, first=run.name, parameter=parameter.label
             )
-            work = posterior_of_change(run, other, parameter)
+            work = posterior_of_change(run, other, parameter.name)
             next(work)  # what cannot be compared is said at once
-            self._change = work, name, run.image
+            self._change = work, name, run.image, frame_of_run(run)
             self.ui.changeButton.text = _("Cancel")
             self._change_timer.start()
 
     def onChangePiece(self):
         """The next piece, or the end."""
-        work, name, image = self._change
+        work, name, image, frame = self._change
         try:
             self.ui.compareLabel.text = _("{share:.0%} compared").format(share=next(work))
         except StopIteration as end:
             self.close_change()
             run = store(slicer.mrmlScene, end.value, name, image)
-            self._state.run = run.key
+            mark_frame(run, frame)  # it lies over that frame of a video
+            with slicer.util.NodeModify(self._state):
+                self._state.run, self._state.kind = run.key, Kind.MEDIAN
             self.onRunsChanged()
-            self.ui.compareLabel.text = change_text(run)
 
     def close_change(self):
         """End the computation; nothing of it comes into the scene."""

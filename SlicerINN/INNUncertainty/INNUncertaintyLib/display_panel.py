@@ -179,7 +179,7 @@ class DisplayPanel:
             ((ui.gradedCheck,), kind is not Kind.OFF and not state.mapBeside),
             ((ui.thresholdSlider, ui.thresholdSliderCaption, ui.thresholdLabel), is_probability),
             ((ui.sampleSlider, ui.sampleSliderCaption, ui.sampleLabel), "sample" in (kind.value, below)),
-            ((ui.otherBox, ui.otherBoxCaption, ui.compareLabel), kind is Kind.DIFFERENCE),
+            ((ui.otherBox, ui.otherBoxCaption, ui.changeButton), kind is Kind.DIFFERENCE),
         ):
             for control in row:
                 control.visible = is_needed
@@ -202,6 +202,7 @@ class DisplayPanel:
         self.ui.compareLabel.text = change_text(run) if comparison is None else comparison.text
         if self._state.kind is Kind.DIFFERENCE and comparison is None:
             self.ui.compareLabel.text = _("There is no other result to compare with.")
+        self.ui.compareLabel.visible = bool(self.ui.compareLabel.text)
 
     def _scale_text(self, run, state):
         if state.kind is Kind.OFF:

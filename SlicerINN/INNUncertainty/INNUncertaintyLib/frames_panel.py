@@ -5,25 +5,30 @@ from __future__ import annotations
 import slicer
 import slicer.util
 import vtk
-from INNDisplayLib import Run, browsers_of, is_at_its_frame, mark_frame, read_result, run_at, runs, store
+from INNDisplayLib import (
+    Run,
+    browsers_of,
+    is_at_its_frame,
+    is_shown,
+    mark_frame,
+    read_result,
+    run_at,
+    runs,
+    store,
+)
 from slicer.i18n import tr as _
 
-from .inference import Inference, write_image
+from .inference import Inference, make_savable, write_image
 
-__all__ = ["FramesPanel", "VideoInference", "is_video"]
-
-
-def is_video(node: slicer.vtkMRMLNode) -> bool:
-    """Whether a sequence holds images of many bands, one a frame, and not one band an item."""
-    first = node.GetNthDataNode(0) if node.IsA("vtkMRMLSequenceNode") else None
-    image = first.GetImageData() if first is not None and first.IsA("vtkMRMLVolumeNode") else None
-    return image is not None and image.GetNumberOfScalarComponents() > 1
+__all__ = ["FramesPanel", "VideoInference"]
 
 
 class VideoInference(Inference):
     """A running inference of all frames, each of which gets a run, in the place of an earlier one."""
 
     def _arguments(self, state):
+        make_savable(state.image)
+        make_savable(_player(state.image))
         frames = self.folder / "frames"
         frames.mkdir()
         for number in range(state.image.GetNumberOfDataNodes()):
@@ -85,22 +90,24 @@ class FramesPanel:
         for run in runs(slicer.mrmlScene):
             for browser in browsers_of(run):
                 if not self.hasObserver(browser, event, self.onFrame):
+                    self._frames_shown.pop(browser.GetID(), None)
                     self.addObserver(browser, event, self.onFrame)
 
     def onFrame(self, browser, event):
-        """Another frame is shown: its own run comes with it, or no map at all."""
-        number = browser.GetSelectedItemNumber()
-        run = self.logic.run(self._state) if self._state is not None else None
-        if (
-            run is None
-            or browser not in browsers_of(run)
-            or self._frames_shown.get(browser.GetID()) == number
-        ):
+        """Another frame is shown: its own run comes with it, or no map at all; behind other modules too."""
+        number, state = browser.GetSelectedItemNumber(), self._state or self.logic.getParameterNode()
+        run = self.logic.run(state)
+        if run is None or browser not in browsers_of(run):
+            return
+        if self._frames_shown.get(browser.GetID()) == number:
             return
         self._frames_shown[browser.GetID()] = number
-        of_frame = run_at(browser, run.bundle_path)
+        of_frame, has_map = run_at(browser, run.bundle_path), is_shown(run)
         if of_frame is not None and of_frame != run:
-            self._state.run = of_frame.key
-        else:
+            state.run = of_frame.key  # an open panel shows it
+        elif self._state is not None:
             self.onStateChanged()
-        self.read_again()
+        if self._state is not None:
+            self.read_again()
+        elif has_map:
+            self.logic.show(state)

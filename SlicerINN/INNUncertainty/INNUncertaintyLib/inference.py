@@ -16,6 +16,7 @@ from .parameters import PanelState
 
 __all__ = [
     "Inference",
+    "is_video",
     "load_organs",
     "make_savable",
     "number_of_bands",
@@ -24,27 +25,41 @@ __all__ = [
 ]
 
 
+def is_video(node: slicer.vtkMRMLNode) -> bool:
+    """Whether a sequence holds images of many bands, one a frame, and not one band an item."""
+    first = node.GetNthDataNode(0) if node.IsA("vtkMRMLSequenceNode") else None
+    return first is not None and first.IsA("vtkMRMLVolumeNode") and number_of_bands(first) > 1
+
+
 def number_of_bands(node: slicer.vtkMRMLNode) -> int:
-    """Channels of a scalar volume (1), of a vector volume, or a sequence: its items, or those of a frame."""
+    """Channels of a scalar volume (1), of a vector volume, of a frame of a video, or items of a sequence."""
     if node.IsA("vtkMRMLSequenceNode"):
-        first = node.GetNthDataNode(0)
-        channels = number_of_bands(first) if first is not None and first.IsA("vtkMRMLVolumeNode") else 1
-        return channels if channels > 1 else node.GetNumberOfDataNodes()
+        return number_of_bands(node.GetNthDataNode(0)) if is_video(node) else node.GetNumberOfDataNodes()
     image = node.GetImageData()
     return 0 if image is None else image.GetNumberOfScalarComponents()
 
 
 def make_savable(node: slicer.vtkMRMLNode) -> None:
-    """Let a volume of many bands be saved with the scene.
+    """Let a volume of many bands, or a video of such, be saved with the scene.
 
     The storage that Slicer gives a vector volume writes one or three components, and with any other number
-    the whole scene cannot be saved; that for NRRD files writes all.
+    the whole scene cannot be saved; that for NRRD files writes all. That for sequences of volumes writes them
+    and cannot read them again; that for sequences of any nodes can.
     """
-    if not node.IsA("vtkMRMLVectorVolumeNode") or number_of_bands(node) in (0, 1, 3):
+    if not (node.IsA("vtkMRMLVectorVolumeNode") or is_video(node)) or number_of_bands(node) in (0, 1, 3):
         return
+    if node.IsA("vtkMRMLVectorVolumeNode"):
+        _store_by(node, "vtkMRMLNRRDStorageNode")
+        return
+    for number in range(node.GetNumberOfDataNodes()):
+        make_savable(node.GetNthDataNode(number))
+    _store_by(node, "vtkMRMLSequenceStorageNode")
+
+
+def _store_by(node: slicer.vtkMRMLStorableNode, class_name: str) -> None:
     storage = node.GetStorageNode()
-    if storage is None or not storage.IsA("vtkMRMLNRRDStorageNode"):
-        made = node.GetScene().AddNewNodeByClass("vtkMRMLNRRDStorageNode")
+    if storage is None or not storage.IsA(class_name):
+        made = node.GetScene().AddNewNodeByClass(class_name)
         node.SetAndObserveStorageNodeID(made.GetID())
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import qt
 import slicer
 import slicer.util
 import vtk
@@ -113,10 +114,15 @@ class INNUncertaintyFileDialog:
         self.dialog.acceptMimeData(bool(paths) and len(self._dropped) == len(paths))
 
     def dropEvent(self):
-        """Open what was dropped, and the module that shows it."""
+        """Take what was dropped; it is opened later, so that the program it was dragged from can go on."""
         self.isMimeDataAccepted()
         self.dialog.dropEvent().acceptProposedAction()
-        with slicer.util.tryWithErrorDisplay(_("The result could not be opened."), waitCursor=True):
+        qt.QTimer.singleShot(0, self._open)
+
+    def _open(self):
+        try:
             for folder in self._dropped:
                 open_result(folder)
             slicer.util.selectModule("INNUncertainty")
+        except ValueError as error:
+            slicer.util.errorDisplay(str(error), windowTitle=_("INN Uncertainty"))

@@ -2,6 +2,7 @@
 
 import qt
 import slicer.util
+import vtk
 from INNDisplayLib import (
     Division,
     ThresholdStep,
@@ -24,11 +25,6 @@ from .plots import show_charts
 __all__ = ["PlanPanel"]
 
 _REST_MS = 250  # a slider that has not moved for so long counts as released
-_MOST_AT_ONCE = 2_000_000  # voxels that a step of the slider goes through before the next one
-
-
-def _waiting():
-    return _("Computing the probabilities...")
 
 
 def _heads():
@@ -54,6 +50,8 @@ class PlanPanel:
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
         self._rest.connect("timeout()", self.onRested)
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self.onSlice)
         ui.regions3DCheck.connect("toggled(bool)", self.onRegions3D)
         ui.addLineButton.connect("clicked(bool)", self.onAddLine)
         ui.rankButton.connect("clicked(bool)", self.onRank)
@@ -76,17 +74,15 @@ class PlanPanel:
 
     def is_waiting(self, run, state):
         """Whether what is to be shown is still being computed; a large volume must not hold up the GUI."""
-        self.ui.thresholdSlider.tracking = True
         step = self._step(run, state)
-        if step is None or step.voxels <= _MOST_AT_ONCE:
-            if step is not None and step.division is not None:
-                self._rest.start()
-            return False
-        self.ui.thresholdSlider.tracking = False  # it then speaks when it is released
-        if step.is_needed:
-            self.ui.statusLabel.text = _waiting()
+        is_large = step is not None and step.is_large
+        self.ui.thresholdSlider.tracking = not is_large  # else it speaks when it is released
+        if is_large and step.is_needed:
+            self.ui.thresholdLabel.text += _(" (computing...)")
             self._background.ask(step)
-        return step.is_needed
+        elif step is not None and step.division is not None:
+            self._rest.start()
+        return is_large and step.is_needed
 
     def _step(self, run, state):
         """What the threshold changes of what is shown; ``None`` if nothing of that."""
@@ -106,18 +102,22 @@ class PlanPanel:
         smallest = state.smallestIsland
         return Division(state.isAbove, state.certain / 100, state.possible / 100, smallest)
 
+    def onSlice(self, caller, event):
+        """Another slice is shown: lines of a large volume follow."""
+        if self._state is not None and self._state.contours and not self.ui.thresholdSlider.tracking:
+            self._rest.start()
+
     def onRested(self):
-        """The threshold is no longer moved: regions follow."""
+        """The threshold, or a slice, is no longer moved: regions and lines follow."""
         run = self.logic.run(self._state) if self._state is not None else None
         step = None if run is None else self._step(run, self._state)
         if step is not None and step.is_needed:
-            self.ui.regionsLabel.text = _("Computing the regions...")
+            if step.division is not None:
+                self.ui.regionsLabel.text = _("Computing the regions...")
             self._background.ask(step)
 
     def onComputed(self, step):
         """A step was computed beside the GUI; it is shown if nothing else is wanted by now."""
-        if self.ui.statusLabel.text == _waiting():
-            self.ui.statusLabel.text = ""
         if self._state is None or self.logic.run(self._state) != step.run:
             return
         with slicer.util.tryWithErrorDisplay(_("The regions could not be shown."), waitCursor=True):
@@ -126,7 +126,7 @@ class PlanPanel:
 
     def onNotComputed(self, error):
         """A step has failed, most likely because memory ran out."""
-        self.ui.regionsLabel.text = self.ui.statusLabel.text = str(error)
+        self.ui.regionsLabel.text = str(error)
 
     # Regions.
 

@@ -2,3 +2,4 @@
 
 PROBLEMS = {"labelled_images": f"{__name__}.problem:LabelledImages"}
 COMMANDS = f"{__name__}.commands"
+RESULTS = {"classification.json": f"{__name__}.viewer.opening"}

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_image
+from monai_inn.applications.classification.record import EVIDENCE, IMAGES, RECORD
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.inferers.verdicts import Explained
 from monai_inn.metrics import class_shares, classification_figures
+from monai_inn.networks.classes.evidence import evidence_map
 from monai_inn.physics.tables import read_table
+from monai_inn.reports.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["RECORD", "answers", "classify", "with_shares"]
+__all__ = ["answers", "classify", "with_shares"]
 
-RECORD = "classification.json"
 _TABLE = "classes.csv"
+_AT_ONCE = 256  # images whose evidence is computed together
 
 
 def classify(
@@ -48,7 +53,9 @@ def classify(
     Args:
         bundle: folder or name of a bundle of ``labelled_images``.
         images: image files.
-        out: folder to write: ``classification.json``, ``classes.csv`` and, if asked for, a picture an image.
+        out: folder to write: ``classification.json`` and ``classes.csv``; what the network saw and the
+            evidence of each pixel for each pair of classes, ``images.npy`` and ``evidence.npy``, which
+            ``monai-inn view`` shows; and, if asked for, a picture an image.
         coverage: probability with which the set of classes holds the true one, in each class.
         false_alarm: share of usual images that may be called of no class.
         shares: how frequent the classes are where the images come from, by name; ``"estimated"`` for those
@@ -80,7 +87,10 @@ def classify(
     found = answers(fitted, rows, coverage, false_alarm)
     with new_folder(out, RECORD, "a classification") as draft:
         entries = [{"image": name, **entry} for name, entry in zip(names, found, strict=True)]
-        files = [{"file": _TABLE}]
+        files = [{"file": name} for name in (_TABLE, IMAGES, EVIDENCE)]
+        pairs = list(combinations(range(len(problem.classes)), 2))
+        np.save(draft / IMAGES, rows.round().clamp(0, 255).byte().unflatten(1, (*problem.size, -1)).numpy())
+        np.save(draft / EVIDENCE, _evidence(fitted, rows, pairs).numpy())
         if pictures:
             from monai_inn.applications.classification.figures import draw
 
@@ -92,9 +102,11 @@ def classify(
         part = fitted.network.classifier
         assert part is not None
         record = {
+            "format_version": FORMAT_VERSION,
             "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
             "bundle": str(bundle),
             "classes": list(problem.classes),
+            "pairs": pairs,
             "shares": dict(zip(problem.classes, part.density.log_shares.exp().tolist(), strict=True)),
             "settings": {"coverage": coverage, "false_alarm": false_alarm, "levels": levels},
             "images": entries,
@@ -168,6 +180,19 @@ def answers(
             }
         )
     return entries
+
+
+def _evidence(fitted: FittedPosterior, rows: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Evidence of each place of images ``(n, C)`` for each pair of classes, nats, ``(n, pairs, *size)``."""
+    problem, part = fitted.problem, fitted.network.classifier
+    assert part is not None
+    assert isinstance(problem, LabelledImages)
+    found = []
+    for some in rows.split(_AT_ONCE):
+        features = problem.features(some.to(fitted.device, torch.float32))
+        maps = [evidence_map(part.density, features, *pair) for pair in pairs]
+        found.append(torch.stack(maps, 1).unflatten(2, (*problem.size, -1)).sum(-1).cpu())
+    return torch.cat(found)
 
 
 def _truth(path: str | PathLike[str], names: Sequence[str], classes: Sequence[str]) -> Tensor:

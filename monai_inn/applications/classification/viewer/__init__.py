@@ -1,0 +1,1 @@
+"""Classified images in the browser."""
