@@ -193,7 +193,7 @@ def test_a_threshold_or_a_posterior_that_is_missing_is_said(run):
     with pytest.raises(ValueError, match="neither quantiles nor samples of sao2"):
         read_line(run, line, "sao2", 0.5)
     run.drop(run.find("median", "sao2"))
-    with pytest.raises(ValueError, match="median of sao2 was deleted"):
+    with pytest.raises(ValueError, match="median of Oxygen saturation of the blood was deleted"):
         read_line(run, line, "sao2", 0.5)
 
 

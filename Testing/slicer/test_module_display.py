@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from driving import (
@@ -27,6 +29,76 @@ __all__ = ["done", "panel", "replay"]
 def test_opacity(done):
     done.ui.opacitySlider.value = 0.25
     assert view().GetForegroundOpacity() == pytest.approx(0.25)
+
+
+def test_image_and_map_beside_each_other(done):
+    manager = slicer.app.layoutManager()
+    before = manager.layout, app.slice_view("Yellow").node.GetOrientation()
+    done.choose(done.ui.kindBox, "median")
+    done.ui.mapBesideCheck.checked = True
+    image, beside = app.slice_view("Red"), app.slice_view("Yellow")
+    assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView
+    opacities = [each.composite.GetForegroundOpacity() for each in (image, beside)]
+    assert opacities == [0, 1]
+    planes = [slicer.util.arrayFromVTKMatrix(each.node.GetSliceToRAS()) for each in (image, beside)]
+    np.testing.assert_allclose(planes[0][:3, :3], planes[1][:3, :3])
+    assert beside.composite.GetLinkedControl()
+    assert not done.ui.opacitySlider.visible
+    done.ui.mapBesideCheck.checked = False
+    assert (manager.layout, beside.node.GetOrientation()) == before
+    assert beside.composite.GetForegroundOpacity() == pytest.approx(done.state.opacity)
+    assert not beside.composite.GetLinkedControl()
+
+
+def test_scale_of_colors_stands_in_the_panel_and_in_the_views_without_it(done):
+    def in_views():
+        legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+        return [legend.GetTitleText() for legend in legends if legend.GetVisibility()]
+
+    assert done.ui.legendTitle.text == "Oxygen saturation of the blood, 95% width"
+    assert not done.ui.legendLabel.pixmap.isNull()
+    assert in_views() == []
+    done.module.exit()
+    assert in_views() == ["Oxygen saturation of\nthe blood\n95% width"]
+    done.module.enter()
+    assert in_views() == []
+    done.choose(done.ui.kindBox, "off")
+    assert not done.ui.legendLabel.visible
+
+
+def test_calibration_is_that_of_the_shown_result(done):
+    assert done.ui.validationLabel.text.startswith("Tissue, bundle: intervals ")
+    record = done.run.result.record
+    record["bundle"]["calibration"] = {"simulations": 1234, "errors": {"sao2": 0.031, "vhb": 0.002}}
+    done.run.record_node.SetText(json.dumps(record))
+    done.widget.onStateChanged()
+    said = "Tissue, bundle: intervals off by at most 3.1% on 1,234 simulations."
+    assert done.ui.validationLabel.text == said
+
+
+def test_controls_are_those_of_what_is_shown(done):
+    def visible(name):
+        return getattr(done.ui, name).visible
+
+    expected = {
+        "off": set(),
+        "interval_width": {"opacitySlider", "gradedCheck"},
+        "probability_below": {"opacitySlider", "gradedCheck", "thresholdSlider"},
+        "sample": {"opacitySlider", "gradedCheck", "sampleSlider"},
+        "difference": {"opacitySlider", "gradedCheck", "otherBox"},
+    }
+    for kind, names in expected.items():
+        done.choose(done.ui.kindBox, kind)
+        assert {name for name in set().union(*expected.values()) if visible(name)} == names
+    assert (done.ui.inputsSection.collapsed, done.ui.displaySection.collapsed) == (True, False)
+
+
+def test_maps_without_anything_to_see_say_so(done):
+    done.run.array("mode_count", "sao2")[:] = 1
+    done.choose(done.ui.kindBox, "mode_count")
+    assert done.ui.hideBelowLabel.text.startswith(
+        "Nothing to see: Oxygen saturation of the blood has one mode"
+    )
 
 
 def test_hide_below(done):
@@ -143,6 +215,7 @@ def test_cursor(done):
     text = done.ui.readoutLabel.text
     assert text.startswith("Oxygen saturation of the blood ")
     assert text.endswith("in distribution")
+    assert (done.ui.alarmLabel.visible, done.ui.readoutLabel.styleSheet) == (False, "")
     assert "P(<" not in text
     done.choose(done.ui.kindBox, "probability_below")
     crosshair.SetCursorPositionRAS(center_of(median, *np.add(trusted, (0, 0, 0.1))))
@@ -150,6 +223,8 @@ def test_cursor(done):
     withheld = np.argwhere(done.run.withheld())[0]
     crosshair.SetCursorPositionRAS(center_of(median, *withheld))
     assert done.ui.readoutLabel.text.startswith("[///] NOT EXPLAINED")
+    assert (done.ui.alarmLabel.visible, done.ui.alarmLabel.text) == (True, "⚠")
+    assert "border" in done.ui.readoutLabel.styleSheet
     crosshair.SetCursorPositionRAS((500, 0, 0))
     assert done.ui.readoutLabel.text == "outside the image"
 

@@ -82,12 +82,17 @@ def test_second_image_gets_a_result_of_its_own(done, spectra):
     done.choose(done.ui.runBox, first)
     assert shown().GetAttribute("INN.run") == first
     assert (done.run.image, done.state.image) == (done.image, other)
-    visible = [
-        legend.GetDisplayableNode().GetAttribute("INN.run")
-        for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
-        if legend.GetVisibility()
-    ]
-    assert visible == [first]
+
+    def visible():
+        return [
+            legend.GetDisplayableNode().GetAttribute("INN.run")
+            for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+            if legend.GetVisibility()
+        ]
+
+    assert visible() == []  # the panel has the color scale
+    done.module.exit()
+    assert visible() == [first]
 
 
 def test_preview_becomes_the_result(panel):

@@ -243,7 +243,9 @@ def test_the_legend_is_drawn_also_beside_a_graded_map(app, view, run):
 
 def test_lines_lie_where_the_posterior_crosses_the_threshold(run):
     models = show_contours(run, "sao2", 0.5)
-    assert [m.GetName() for m in models] == [f"case: P(sao2 < 0.5) = {p} %" for p in (5, 50, 95)]
+    assert [m.GetName() for m in models] == [
+        f"case: P(Oxygen saturation of the blood < 0.5) = {p} %" for p in (5, 50, 95)
+    ]
     points = slicer.util.arrayFromModelPoints(models[1])
     index = np.linalg.solve(AFFINE, np.c_[points, np.ones(len(points))].T)[:3].T
     median = run.array("median", "sao2")

@@ -73,11 +73,11 @@ def test_regions_follow_the_threshold_and_the_controls(panel):
     computed(panel)
     node = find_regions(panel.run)
     np.testing.assert_array_equal(region_labels(panel.run), expected(panel))
-    assert ui.regionsLabel.text.startswith("sao2 < 0.5. Volume: ")
+    assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.5. Volume: ")
     ui.thresholdSlider.value = 0.6
     computed(panel)
     np.testing.assert_array_equal(region_labels(panel.run), expected(panel))
-    assert ui.regionsLabel.text.startswith("sao2 < 0.6. Volume: ")
+    assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.6. Volume: ")
     ui.certainBox.value, ui.possibleBox.value = 80, 30
     computed(panel)
     np.testing.assert_array_equal(region_labels(panel.run), expected(panel, certain=0.8, possible=0.3))
@@ -136,7 +136,7 @@ def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released
     assert panel.state.threshold == 0.5  # nothing happens while it is dragged
     slider.setSliderDown(False)
     assert panel.state.threshold == pytest.approx(0.7)
-    assert ui.thresholdLabel.text == "Probability that sao2 < 0.7 (computing...)"
+    assert ui.thresholdLabel.text == "Probability that Oxygen saturation of the blood < 0.7 (computing...)"
     computed(panel)
     volume = panel.run.find("probability_below", "sao2")
     p = probability_below(*panel.run.quantiles("sao2"), panel.state.threshold)
@@ -145,7 +145,7 @@ def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released
     models = slicer.util.getNodesByClass("vtkMRMLModelNode")
     lines = [node for node in models if node.GetAttribute("INN.map") == "contour"]
     assert {"< 0.7" in line.GetName() for line in lines} == {True}
-    assert ui.thresholdLabel.text == "Probability that sao2 < 0.7"
+    assert ui.thresholdLabel.text == "Probability that Oxygen saturation of the blood < 0.7"
     monkeypatch.setattr(thresholds, "_LARGE", 10**6)
     ui.opacitySlider.value = 0.3
     assert ui.thresholdSlider.tracking
@@ -169,7 +169,9 @@ def test_lines_are_ranked_and_a_row_jumps_there(panel):
     found = rows(panel)
     assert [row[0] for row in found] == [safe.GetName(), risky.GetName()]
     assert found[1][1] == "18.0"
-    assert panel.ui.lineLabel.text.startswith(f"{safe.GetName()}, 8.0 mm. Crosses sao2 < 0.5: ")
+    assert panel.ui.lineLabel.text.startswith(
+        f"{safe.GetName()}, 8.0 mm. Crosses Oxygen saturation of the blood < 0.5: "
+    )
     chart = panel.run.find("line chart", class_name="vtkMRMLPlotChartNode")
     assert chart.GetTitle().replace("\n", " ") == panel.ui.lineLabel.text
     panel.ui.lineTable.setCurrentCell(1, 0)

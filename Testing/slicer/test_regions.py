@@ -14,6 +14,7 @@ from INNDisplayLib import (
     ThresholdStep,
     contour_meshes,
     find_regions,
+    hide_contours,
     label_regions,
     probability_below,
     read_regions,
@@ -22,6 +23,7 @@ from INNDisplayLib import (
     regions_text,
     runs,
     save_result,
+    show_contours,
     show_regions_in_3d,
     store,
     thresholds,
@@ -61,8 +63,8 @@ def test_segments_are_the_regions_of_the_map(run):
     assert (labels[UNUSABLE] == 3).all()
     names = [node.GetSegmentation().GetNthSegment(n).GetName() for n in range(3)]
     assert names == [
-        "certain: sao2 < 0.5 (P ≥ 0.95)",
-        "possible: sao2 < 0.5 (P 0.05 to 0.95)",
+        "certain: Oxygen saturation of the blood < 0.5 (P ≥ 0.95)",
+        "possible: Oxygen saturation of the blood < 0.5 (P 0.05 to 0.95)",
         "unknown / not trusted",
     ]
     assert node.GetSegmentation().GetNumberOfLayers("Binary labelmap") == 1
@@ -78,7 +80,7 @@ def test_volume_is_stated_with_both_intervals(run):
     low, _, high = volume["independent"]
     assert volume["shared"][0] < low < volume["expected"] < high < volume["shared"][2]
     assert volume["unknown"] == VOXEL_MM3 * run.withheld().sum()
-    assert regions_text(run, read_regions(run)).startswith("sao2 < 0.5. Volume: ")
+    assert regions_text(run, read_regions(run)).startswith("Oxygen saturation of the blood < 0.5. Volume: ")
 
 
 def test_above_is_the_other_side(run):
@@ -99,7 +101,10 @@ def test_another_threshold_keeps_node_segments_and_what_people_set(run):
     np.testing.assert_array_equal(region_labels(run), expected(run, 0.7))
     assert node.GetSegmentation().GetSegment("certain").GetRepresentation("Binary labelmap") is labelmap
     assert not node.GetDisplayNode().GetSegmentVisibility("possible")
-    assert node.GetSegmentation().GetNthSegment(0).GetName() == "certain: sao2 < 0.7 (P ≥ 0.95)"
+    assert (
+        node.GetSegmentation().GetNthSegment(0).GetName()
+        == "certain: Oxygen saturation of the blood < 0.7 (P ≥ 0.95)"
+    )
     node.GetSegmentation().RemoveSegment("possible")
     divide(run, 0.4)
     np.testing.assert_array_equal(region_labels(run), expected(run, 0.4))
@@ -199,29 +204,60 @@ def test_saved_result_has_the_regions_and_is_exported_as_dicom(run, tmp_path):
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
 def test_threshold_that_is_no_number_is_refused(run, threshold):
-    with pytest.raises(ValueError, match="give a number, in the unit of sao2"):
+    with pytest.raises(ValueError, match="give a number, in the unit of Oxygen saturation"):
         divide(run, threshold)
 
 
 def test_a_run_without_quantiles_says_so(scene, tmp_path):
     run = store(scene, read_result(write_image_result(tmp_path / "image")), "image")
-    with pytest.raises(ValueError, match="no quantiles of flair are stored, from which regions are made"):
+    with pytest.raises(
+        ValueError, match="no quantiles of Flair image are stored, from which regions are made"
+    ):
         ThresholdStep(run, "flair", 100.0, division=Division())
 
 
 def test_lines_end_at_what_is_missing_and_do_not_run_along_its_edge():
     """A ramp with a hole: the line of one half crosses it straight, and stops at both edges of the hole."""
-    p = np.broadcast_to(np.linspace(0, 1, 21, dtype=np.float32), (3, 9, 21)).copy()
-    p[:, 2:5, 6:16] = np.nan
-    for level, mesh in zip((0.05, 0.5, 0.95), contour_meshes(p), strict=True):
+    levels = np.array([0.02, 0.5, 0.98])
+    ramp = np.broadcast_to(np.arange(41, dtype=np.float32), (3, 9, 41))
+    layers = [np.float32(10 + 20 * level) - ramp for level in levels]
+    for layer in layers:
+        layer[:, 2:5, 16:26] = np.nan
+    for level, mesh in zip((0.05, 0.5, 0.95), contour_meshes(layers, levels, 0.0), strict=True):
         points = np.array([mesh.GetPoint(n) for n in range(mesh.GetNumberOfPoints())])
-        np.testing.assert_allclose(points[:, 0], 20 * level, atol=1e-5)
+        np.testing.assert_allclose(points[:, 0], 10 + 20 * level, atol=1e-4)
         centers = [mesh.GetCell(n).GetBounds() for n in range(mesh.GetNumberOfCells())]
         in_hole = [b for b in centers if 1.5 < (b[2] + b[3]) / 2 < 4.5]
         assert (len(in_hole) == 0) == (level == 0.5)
-    assert all(
-        mesh.GetNumberOfCells() == 0 for mesh in contour_meshes(np.full((1, 4, 4), np.nan, np.float32))
-    )
+    nothing = [np.full((1, 4, 4), np.nan, np.float32)] * 3
+    assert all(mesh.GetNumberOfCells() == 0 for mesh in contour_meshes(nothing, levels, 0.5))
+
+
+def test_smoothed_lines_of_a_sharp_border_stay_together_and_lose_single_voxels():
+    levels = np.array([0.025, 0.5, 0.975])
+    side = np.where(np.arange(30) < 15, 0.2, 0.8).astype(np.float32)
+    maps = np.broadcast_to(side, (1, 30, 30)).copy()
+    maps[0, 7, 5] = maps[0, 20, 25] = 0.5  # noise: across the threshold by a little
+    layers = [maps + np.float32(spread) for spread in (-0.02, 0.0, 0.02)]
+    lines = contour_meshes(layers, levels, 0.49)
+    for mesh in lines:
+        points = np.array([mesh.GetPoint(n) for n in range(mesh.GetNumberOfPoints())])
+        assert np.abs(points[:, 0] - 14.5).max() < 0.15  # all three along the border, none around a voxel
+
+
+def test_lines_have_their_names_beside_them_in_every_slice(run):
+    meshes = show_contours(run, "sao2", 0.5)
+    (labels,) = [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour labels"]
+    points = [labels.GetNthControlPointPosition(n) for n in range(labels.GetNumberOfControlPoints())]
+    names = [labels.GetNthControlPointLabel(n) for n in range(len(points))]
+    assert names == [name for name in ("5 %", "50 %", "95 %") for _ in range(run.shape[0])]
+    assert labels.GetLocked()
+    for mesh, own in zip(meshes, np.array(points).reshape(3, -1, 3), strict=True):
+        on_line = slicer.util.arrayFromModelPoints(mesh)
+        for point in own:
+            assert np.linalg.norm(on_line - point, axis=1).min() < 1e-3
+    hide_contours(run)
+    assert not [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour labels"]
 
 
 @pytest.mark.parametrize(
@@ -230,22 +266,26 @@ def test_lines_end_at_what_is_missing_and_do_not_run_along_its_edge():
         ((4, 4, 0), (0, 0, 1)),
         ((4, 4, 6), (0, 0, 1)),
         ((4, 2.5, 3), (0, -1, 0)),
-        ((10, 4, 3), (0.6, 0.48, 0.64)),
+        ((20, 4, 3), (0.6, 0.48, 0.64)),
     ],
 )
 def test_lines_in_a_plane_are_those_of_the_surface(point, normal):
     point, normal = np.array(point, float), np.array(normal, float)
-    p = np.broadcast_to(np.linspace(0, 1, 21, dtype=np.float32), (7, 9, 21)).copy()
+    levels = np.array([0.02, 0.5, 0.98])
+    ramp = np.broadcast_to(np.arange(41, dtype=np.float32), (7, 9, 41))
+    layers = [np.float32(10 + 20 * level) - ramp for level in levels]
     is_oblique = normal[0] > 0
     if is_oblique:
-        p[4:] = np.nan
-    for level, mesh in zip((0.05, 0.5, 0.95), contour_meshes(p, [(point, normal)]), strict=True):
+        for layer in layers:
+            layer[4:] = np.nan
+    meshes = contour_meshes(layers, levels, 0.0, [(point, normal)])
+    for level, mesh in zip((0.05, 0.5, 0.95), meshes, strict=True):
         points = np.array([mesh.GetPoint(n) for n in range(mesh.GetNumberOfPoints())])
         assert len(points) > 4
         off = (points - point) @ normal  # ribbons are one voxel thick, half of it to either side
         np.testing.assert_allclose(np.abs(off), 0.5, atol=1e-4)
         middle = points - off[:, None] * normal
-        np.testing.assert_allclose(middle[:, 0], 20 * level, atol=1e-3)
+        np.testing.assert_allclose(middle[:, 0], 10 + 20 * level, atol=1e-3)
         assert not is_oblique or middle[:, 2].max() < 4.1
 
 

@@ -149,7 +149,7 @@ def test_screenshot_of_the_plan(app, module, run, pictures):
             line.AddControlPointWorld(*world(run, *voxel))
     ui.rankButton.click()
     assert ui.lineTable.rowCount == 2
-    assert ui.regionsLabel.text.startswith("sao2 < 0.5. Area: ")
+    assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.5. Area: ")
     sections = [ui.inputsSection, ui.displaySection, ui.probeSection, ui.planSection]
     for section in sections:
         section.collapsed = section is not ui.planSection
@@ -175,9 +175,10 @@ def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, picture
     picture = Image.new("RGB", SCREEN, "#22252b")
     panel.resize(PANEL_WIDTH, SCREEN[1])
     app.grab_panel(module, pictures / "panel_alone.png")
-    picture.paste(Image.open(pictures / "panel_alone.png").convert("RGB"), (0, 0))
+    alone = Image.open(pictures / "panel_alone.png").convert("RGB")
+    picture.paste(alone, (0, 0))
     (pictures / "panel_alone.png").unlink()
-    width = (SCREEN[0] - PANEL_WIDTH) // len(views)
+    width = (SCREEN[0] - alone.width) // len(views)
     shown = []
     for number, name in enumerate(views):
         view = app.slice_view(name)
@@ -185,7 +186,7 @@ def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, picture
         shown.append(view.grab())
         picture.paste(
             Image.fromarray(shown[-1]).resize((width - 4, width * 3 // 4)),
-            (PANEL_WIDTH + number * width + 2, (SCREEN[1] - width * 3 // 4) // 2),
+            (alone.width + number * width + 2, (SCREEN[1] - width * 3 // 4) // 2),
         )
     assert (shown[0] != shown[1]).any(-1).mean() > 0.3
     picture.resize((1280, 720), Image.Resampling.LANCZOS).save(

@@ -7,6 +7,8 @@ Each file says in ``__all__`` what it offers.
 
 from .appearance import *
 from .change import *
+from .contour_labels import *
+from .contours import *
 from .curves import *
 from .decisions import *
 from .frames import *

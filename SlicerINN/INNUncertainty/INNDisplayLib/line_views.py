@@ -51,8 +51,7 @@ def show_line(run: Run, reading: LineReading) -> slicer.vtkMRMLPlotChartNode:
         series.SetColor(*{"threshold": _THRESHOLD, "not trusted": _WARNING}.get(column, _BAND))
     chart.SetTitle(textwrap.fill(reading.text, _TITLE))
     chart.SetXAxisTitle(place)
-    unit = "" if shown.unit == "1" else f" [{shown.unit}]"
-    chart.SetYAxisTitle(f"{shown.name}{unit}")
+    chart.SetYAxisTitle(f"{shown.label}{shown.bracket}")
     chart.SetLegendVisibility(False)
     return chart
 

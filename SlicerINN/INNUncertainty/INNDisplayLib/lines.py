@@ -59,7 +59,7 @@ class LineReading:
     @property
     def event(self) -> str:
         """What is not to be crossed."""
-        return f"{self.parameter.name} {'>' if self.is_above else '<'} {self.parameter.text(self.threshold)}"
+        return f"{self.parameter.label} {'>' if self.is_above else '<'} {self.parameter.text(self.threshold)}"
 
     @property
     def at(self) -> tuple[float, float, float]:
@@ -154,7 +154,9 @@ def _path(run: Run, parameter: str, ends: Array) -> VoxelPath:
     """Voxels of a run's volume along a line, through whatever transforms the volume is under."""
     volume = run.find("median", parameter)
     if volume is None:
-        raise ValueError(f"{run.name}: the median of {parameter} was deleted; apply the bundle again.")
+        raise ValueError(
+            f"{run.name}: the median of {run.parameter(parameter).label} was deleted; apply the bundle again."
+        )
     parent = volume.GetParentTransformNode()
     to_local, matrix = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parent, to_local)
@@ -193,7 +195,8 @@ def _read(
         interval[:, path.inside] = [np.nan * at[0] if e is None else e[at] for e in ends]
     else:
         raise ValueError(
-            f"{run.name}: neither quantiles nor samples of {parameter} are stored; apply the bundle again."
+            f"{run.name}: neither quantiles nor samples of {run.parameter(parameter).label} are stored; "
+            "apply the bundle again."
         )
     interval[:, ~trusted] = np.nan
     risk = risk_along(path, 1 - below if is_above else below, trusted)

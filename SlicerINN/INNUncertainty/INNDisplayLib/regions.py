@@ -93,7 +93,7 @@ def regions_text(run: Run, record: dict[str, Any]) -> str:
 
 def _event(run: Run, parameter: str, threshold: float, is_above: bool) -> str:
     shown = run.parameter(parameter)
-    return f"{shown.name} {'>' if is_above else '<'} {shown.text(threshold)}"
+    return f"{shown.label} {'>' if is_above else '<'} {shown.text(threshold)}"
 
 
 def _names(run: Run, parameter: str, threshold: float, division: Division) -> dict[str, str]:

@@ -8,9 +8,9 @@ import numpy as np
 import slicer.util
 import vtk
 
+from .contours import contour_meshes, draw_contours
 from .decisions import Division, label_regions, merge_islands, region_volume
 from .marks import matrix_of, place
-from .meshes import contour_meshes, draw_contours
 from .posteriors import probability_below
 from .regions import find_regions, show_regions
 from .run import Run
@@ -46,15 +46,17 @@ class ThresholdStep:
         division: Division | None = None,
     ) -> None:
         if not math.isfinite(threshold):
-            raise ValueError(f"Threshold {threshold}: give a number, in the unit of {parameter}.")
+            raise ValueError(
+                f"Threshold {threshold}: give a number, in the unit of {run.parameter(parameter).label}."
+            )
         self.run, self.parameter, self.threshold, self.division = run, parameter, threshold, division
         self._layers, self._like = run.layers(parameter), run.find("median", parameter)
         self._meshes = self._found = self._values = None
         if self._layers is None or self._like is None:
             if division is not None:
                 raise ValueError(
-                    f"{run.name}: no quantiles of {parameter} are stored, from which regions are made; apply "
-                    "the bundle again, on the command line with --save-quantiles 16."
+                    f"{run.name}: no quantiles of {run.parameter(parameter).label} are stored, from which "
+                    "regions are made; apply the bundle again, on the command line with --save-quantiles 16."
                 )
             self.has_contours, self.key = False, ""
             return
@@ -96,7 +98,7 @@ class ThresholdStep:
         if self._values is None:
             self._values = probability_below(*self._layers, self.threshold)
         if self.has_contours:
-            self._meshes = contour_meshes(self._values, self._planes)
+            self._meshes = contour_meshes(*self._layers, self.threshold, self._planes)
         if self.division is not None:
             event, withheld = self.division.event(self._values), self._withheld()
             size, unit = voxel_size(self._matrix, len(event))
