@@ -121,6 +121,7 @@ class Inference(Job):
             "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
             "--save-quantiles", str(min(_QUANTILES, state.samples)),
             "--false-alarm", str(state.falseAlarm), "--adequacy", str(state.adequacy),
+            "--adaptive", "--no-picture",
         ]  # fmt: skip
         return arguments if self._has_earlier else [*arguments, "--preview", str(self.folder / "preview")]
 
