@@ -228,7 +228,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.
         self._show_idle("")
         if run is not None:
             self.take(run)
-        elif self._state is not None:
+        elif isinstance(work, lib.Training) and self._state is not None:
             self.show_inputs(self._state)
             self.ui.statusLabel.text = _("Trained: {folder}").format(folder=work.result)
 
