@@ -190,7 +190,7 @@ def test_a_threshold_or_a_posterior_that_is_missing_is_said(run):
         read_line(run, line, "sao2", float("nan"))
     for kind in ("quantiles", "samples"):
         run.drop(run.find(kind, "sao2", "vtkMRMLSequenceNode"))
-    with pytest.raises(ValueError, match="neither quantiles nor samples of sao2"):
+    with pytest.raises(ValueError, match="neither quantiles nor samples of Oxygen saturation"):
         read_line(run, line, "sao2", 0.5)
     run.drop(run.find("median", "sao2"))
     with pytest.raises(ValueError, match="median of Oxygen saturation of the blood was deleted"):

@@ -229,5 +229,5 @@ def test_without_quantiles_the_section_says_so(panel, tmp_path):
     panel.choose(panel.ui.runBox, key)
     panel.ui.regionsCheck.checked = True
     computed(panel)
-    assert panel.ui.regionsLabel.text.startswith("image: no quantiles of flair are stored")
+    assert panel.ui.regionsLabel.text.startswith("image: no quantiles of Flair image are stored")
     assert find_regions(panel.run) is None
