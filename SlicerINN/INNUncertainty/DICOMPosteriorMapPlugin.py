@@ -28,7 +28,9 @@ class DICOMPosteriorMapPluginClass(DICOMPlugin):
 
     def examineForImport(self, fileLists):  # noqa: N803 -- the name is Slicer's
         """One loadable for each series of ours, so that each is kept from plugins that know it less well."""
-        return [self._loadable(files) for files in fileLists if self._is_ours(files[0], PARAMETRIC_MAP)]
+        return [
+            self._loadable(files) for files in fileLists if files and self._is_ours(files[0], PARAMETRIC_MAP)
+        ]
 
     def _loadable(self, files):
         made = DICOMLoadable()

@@ -359,7 +359,8 @@ def certificate(tmp_path):
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(path)]
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, key)
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    context.load_cert_chain(path)
     return path, context
 
 
@@ -379,4 +380,10 @@ def test_certificates_are_checked(fake, objects, certificate, tmp_path, capsys, 
             assert "no such file" in line_of(capsys, "store", tmp_path / "result", address)
             patch.setenv("MONAI_INN_ARCHIVE_CA", str(path))
             assert main(["store", str(tmp_path / "result"), address]) == 0
+            context.load_verify_locations(path)
+            context.verify_mode = ssl.CERT_REQUIRED
+            line_of(capsys, "store", tmp_path / "result", address)  # who noticed first decides what it says
+            patch.setenv("MONAI_INN_ARCHIVE_CERTIFICATE", str(path))
+            assert main(["store", str(tmp_path / "result"), address]) == 0
+            context.verify_mode = ssl.CERT_NONE
     assert len(fake.received) == 6

@@ -42,8 +42,7 @@ def source(archive, tmp_path):
 
 
 def test_there_and_back(archive, source, tmp_path):
-    record = fetch_series(archive.address, tmp_path / "fetched", series=source[0].SeriesInstanceUID,
-                          study=source[0].StudyInstanceUID)  # fmt: skip
+    record = fetch_series(archive.address, tmp_path / "fetched", series=source[0].SeriesInstanceUID)
     assert {entry["file"] for entry in record["files"]} == {f"{uid}.dcm" for uid in uids(source)}
     for image in source:
         assert pydicom.dcmread(tmp_path / "fetched" / f"{image.SOPInstanceUID}.dcm") == image

@@ -6,13 +6,25 @@ import os
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-__all__ = ["CERTIFICATES", "PASSWORD", "TOKEN", "USER", "Address", "certificates", "parse_address"]
+__all__ = [
+    "CERTIFICATES",
+    "OWN_CERTIFICATE",
+    "PASSWORD",
+    "TOKEN",
+    "USER",
+    "Address",
+    "certificates",
+    "own_certificate",
+    "parse_address",
+]
 
 USER = "MONAI_INN_ARCHIVE_USER"
 PASSWORD = "MONAI_INN_ARCHIVE_PASSWORD"
 TOKEN = "MONAI_INN_ARCHIVE_TOKEN"
 CERTIFICATES = "MONAI_INN_ARCHIVE_CA"
 """Environment variable with the file of certificates that the archive's one is checked against."""
+OWN_CERTIFICATE = "MONAI_INN_ARCHIVE_CERTIFICATE"
+"""Environment variable with the file of our certificate and key, for archives that check both sides."""
 
 _OUR_TITLE = "MONAI_INN"
 _TITLE_LENGTH = 16
@@ -94,12 +106,25 @@ def _dimse(text: str, parts: SplitResult, port: int) -> Address:
 
 
 def certificates() -> str | None:
-    """Return the file of certificates to trust beside those of the system; ``None`` if none is named.
+    """Return the file of certificates to trust in the place of the system's; ``None`` if none is named.
 
     Raises:
         ValueError: if there is no such file.
     """
-    path = os.environ.get(CERTIFICATES) or None
+    return _file_of(CERTIFICATES)
+
+
+def own_certificate() -> str | None:
+    """Return the file of our own certificate and key; ``None`` if none is named.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    return _file_of(OWN_CERTIFICATE)
+
+
+def _file_of(variable: str) -> str | None:
+    path = os.environ.get(variable) or None
     if path is not None and not os.path.isfile(path):
-        raise ValueError(f"{CERTIFICATES} = {path}: no such file; give a PEM file of certificates.")
+        raise ValueError(f"{variable} = {path}: no such file; give a PEM file.")
     return path

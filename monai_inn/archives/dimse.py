@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from monai_inn.archives.addresses import CERTIFICATES, Address, certificates
+from monai_inn.archives.addresses import CERTIFICATES, OWN_CERTIFICATE, Address, certificates, own_certificate
 from monai_inn.archives.errors import ArchiveError, LostError, reason_of
 from monai_inn.archives.objects import Instance
 from monai_inn.files import one_line
@@ -35,8 +35,8 @@ class DimseArchive:
         self.address, self._tls = address, None
         if address.is_encrypted:
             self._tls = ssl.create_default_context(cafile=certificates())
-            if certificates():
-                self._tls.load_default_certs()
+            if own := own_certificate():
+                self._tls.load_cert_chain(own)
         self._entity = AE(address.our_title)
         self._entity.connection_timeout = self._entity.acse_timeout = _TIMEOUT_S
         self._entity.dimse_timeout = self._entity.network_timeout = _ANSWER_S
@@ -103,7 +103,7 @@ class DimseArchive:
         receiver.require_calling_aet = [address.title]
         for kind in kinds:
             receiver.add_supported_context(kind, _SYNTAXES)
-        handlers = [(evt.EVT_C_STORE, received)]
+        handlers: Any = [(evt.EVT_C_STORE, received)]
         try:
             server = receiver.start_server(("", address.listen), block=False, evt_handlers=handlers)
         except OSError as error:
@@ -211,7 +211,8 @@ class DimseArchive:
             )
         except OSError as error:
             return self._lost(f"cannot be reached ({error.strerror or error})")
-        return self._lost("does not answer as a DICOM archive")
+        ours = f", or asks for a certificate of ours, which {OWN_CERTIFICATE} names" * address.is_encrypted
+        return self._lost(f"does not answer as a DICOM archive{ours}")
 
     def _lost(self, what: str = "the connection was lost") -> LostError:
         return LostError(

@@ -54,10 +54,14 @@ class Journal:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         entry = {"time": now, "archive": self._archive, "event": event, "sop_instance_uid": uid, "file": file}
         line = json.dumps(entry | ({"reason": reason} if reason else {}), ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8") as file_:
-            file_.write(line + "\n")
-            file_.flush()
-            os.fsync(file_.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror}); make room, and run the same command again"
+            raise OSError(error.errno, reason, str(self.path)) from error
         if event != "refused":
             self.acknowledged.add(uid)
 

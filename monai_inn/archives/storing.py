@@ -78,7 +78,7 @@ def _check_references(archive: Archive, instances: Collection[Instance]) -> None
                 )
     for study in sorted({one.series[0] for one in instances}):
         rows = archive.find("STUDY", StudyInstanceUID=study, PatientID="")
-        theirs = {str(row.get("PatientID") or "") for row in rows}
+        theirs = {str(row.PatientID) for row in rows if row.get("PatientID")}
         ours = {one.patient for one in instances if one.series[0] == study}
         if theirs and ours != theirs:
             raise ArchiveError(
@@ -104,7 +104,7 @@ class _Sending:
 
     def remaining(self) -> list[Instance]:
         done = self._journal.acknowledged
-        return [one for one in self._instances if one.uid not in done and one.path.name not in self._refused]
+        return [one for one in self._instances if one.uid not in done and one.uid not in self._refused]
 
     def step(self, todo: Collection[Instance]) -> None:
         there = self._listed(todo)
@@ -115,7 +115,7 @@ class _Sending:
         for one, reason in self._archive.store(missing) if missing else ():
             self._journal.write("refused" if reason else "stored", one.uid, one.path.name, reason)
             if reason:
-                self._refused[one.path.name] = reason
+                self._refused[one.uid] = f"{one.path.name} ({reason})"
             else:
                 self.sent += 1
             self._progress(1 - len(self.remaining()) / len(self._instances))
@@ -123,12 +123,12 @@ class _Sending:
     def check(self) -> None:
         """Raise an ``ArchiveError`` if some were refused, or are not listed now."""
         name, refused = self._archive.address.name, self._refused
-        kept = [one for one in self._instances if one.path.name not in refused]
+        kept = [one for one in self._instances if one.uid not in refused]
         if refused:
-            reasons = listed([f"{file} ({reason})" for file, reason in refused.items()])
             raise ArchiveError(
-                f"{name}: has taken {len(kept)} of {len(self._instances)} objects and refused {reasons}; "
-                "when that is mended, run the same command again, which sends these only."
+                f"{name}: has taken {len(kept)} of {len(self._instances)} objects and refused "
+                f"{listed(refused.values())}; when that is mended, run the same command again, which sends "
+                "these only."
             )
         unseen = list(kept)
 
@@ -141,7 +141,8 @@ class _Sending:
             look,
             lambda left: (
                 f"{name}: has acknowledged {listed([one.path.name for one in left])}, but does not "
-                "list it; ask who runs the archive, and run the same command again, which sends nothing"
+                "list it; ask who runs the archive, and run the same command again, which sends nothing "
+                f"(if it was deleted there and shall be sent again, remove {self._journal.path.name})"
             ),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,16 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
-from monai_inn.archives.addresses import CERTIFICATES, PASSWORD, TOKEN, USER, Address, certificates
+from monai_inn.archives.addresses import (
+    CERTIFICATES,
+    OWN_CERTIFICATE,
+    PASSWORD,
+    TOKEN,
+    USER,
+    Address,
+    certificates,
+    own_certificate,
+)
 from monai_inn.archives.connecting import held
 from monai_inn.archives.errors import ArchiveError, LostError, reason_of
 from monai_inn.archives.objects import Instance
@@ -47,8 +57,11 @@ class WebArchive:
         session.max_redirects = 0  # one would turn a POST into a GET
         session.hooks["response"].append(_require_whole)
         session.auth = _credentials()
-        if own := certificates():  # with each request, for what the environment names goes before the session
-            session.request = partial(session.request, verify=own)  # type: ignore[method-assign]
+        session.cert = own_certificate()
+        if (
+            trusted := certificates()
+        ):  # with each request, for what the environment names goes before the session
+            session.request = partial(session.request, verify=trusted)  # type: ignore[method-assign]
         has_password = session.auth is not None or requests.utils.get_netrc_auth(address.name) is not None
         if has_password and not (address.is_encrypted or address.is_local):
             raise ValueError(f"{address.name}: would send the password unencrypted; use https://.")
@@ -125,9 +138,14 @@ class WebArchive:
         except requests.HTTPError as error:
             raise self._of_status(error.response) from error
         except requests.exceptions.SSLError as error:
+            if isinstance(_cause(error), ssl.SSLCertVerificationError):
+                advice = f"name the file with the certificate of its authority in {CERTIFICATES}"
+                raise ArchiveError(
+                    f"{name}: its certificate is not trusted ({_words(error)}); {advice}."
+                ) from error
             raise ArchiveError(
-                f"{name}: its certificate is not trusted ({_innermost(error)}); name the file with the "
-                f"certificate of its authority in {CERTIFICATES}."
+                f"{name}: no encrypted connection ({_words(error)}); it may ask for a certificate of ours, "
+                f"which {OWN_CERTIFICATE} names."
             ) from error
         except requests.TooManyRedirects as error:
             where = str(error.response.headers["Location"]).partition("?")[0]  # type: ignore[union-attr]
@@ -141,7 +159,7 @@ class WebArchive:
             ) from error
         except requests.RequestException as error:
             raise LostError(
-                f"{name}: cannot be reached, or the connection was lost ({_innermost(error)}); check host, "
+                f"{name}: cannot be reached, or the connection was lost ({_words(error)}); check host, "
                 "port and firewall, then run the same command again."
             ) from error
 
@@ -196,9 +214,15 @@ def _refusal(error: Any) -> tuple[dict[str, Any], str]:
     return answer if isinstance(answer, dict) else {}, f"{code} {error.response.reason}"
 
 
-def _innermost(error: BaseException) -> str:
-    """The last cause in a chain of libraries, in its own words."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+def _cause(error: BaseException) -> BaseException:
+    """The last cause in a chain of libraries."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
+
+
+def _words(error: BaseException) -> str:
+    """The last cause, in its own words."""
+    error = _cause(error)
     words = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or one_line(error)
     return str(words)[:120]
