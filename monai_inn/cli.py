@@ -197,6 +197,10 @@ def _parser(
     sub.add_argument("--adequacy", type=int, default=0, metavar="N",
                      help="map whether the model fits: p-values of N simulations a pixel; of curves, such as "
                      "series, also keep the predictive bands (16 bytes a pixel and place)")  # fmt: skip
+    sub.add_argument("--adaptive", action="store_true",
+                     help="draw fewer samples where a fourth or a half of them suffices")  # fmt: skip
+    sub.add_argument("--no-picture", dest="has_picture", action="store_false",
+                     help="leave out maps.png, which takes seconds")  # fmt: skip
     sub.add_argument(
         "--save-samples", type=int, default=0, metavar="N", help="write N coherent posterior samples too"
     )

@@ -1,11 +1,11 @@
 """``python -m monai_inn.worker``: the command ``monai-inn`` again and again, in one process.
 
-For programs that have many commands, since starting Python, torch and MONAI takes seconds. Each line on standard
-input is a JSON object. ``{"job": 7, "arguments": ["infer", …]}`` runs a command, one after the other;
+For programs that have many commands, since starting Python, torch and MONAI takes seconds. Each line on
+standard input is a JSON object. ``{"job": 7, "arguments": ["infer", …]}`` runs a command, one after another;
 ``{"cancel": 7}`` interrupts it as Ctrl-C does. Lines on standard output say ``{"job": 7}`` when it begins,
-``{"job": 7, "line": …}`` for a line of its standard error, and ``{"job": 7, "code": 0, "output": …}`` at its end.
-The process ends with its standard input, after half an hour without work, and after a command that took more
-memory than an idle process should keep.
+``{"job": 7, "line": …}`` for a line of its standard error, ``{"job": 7, "code": 0, "output": …}`` at its end.
+The process ends with its standard input, after half an hour without work, and, where the system tells its
+memory, after a command that left it more than an idle process should keep.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from monai_inn import cli
@@ -32,7 +32,7 @@ __all__ = ["main"]
 
 _INTERRUPTED = 130
 _IDLE_S = 1800.0
-_PEAK_KIB = 4 << 20
+_MOST_BYTES = 2 << 30
 # What most commands import. Importing does nothing else, so that a job finds the state of a new process.
 _EARLY = (
     "monai_inn.inferers.posterior",
@@ -123,7 +123,7 @@ def main() -> None:
     for name in _EARLY:
         importlib.import_module(name)
     with suppress(queue.Empty, BrokenPipeError, KeyboardInterrupt):
-        while _peak_kib() < _PEAK_KIB and (message := jobs.waiting.get(timeout=_IDLE_S)) is not None:
+        while _resident_bytes() < _MOST_BYTES and (message := jobs.waiting.get(timeout=_IDLE_S)) is not None:
             _answer(jobs, message, stdout)
 
 
@@ -142,14 +142,13 @@ def _answer(jobs: _Jobs, message: dict[str, Any], stdout: TextIO) -> None:
     say(code=code, output=output.getvalue())
 
 
-def _peak_kib() -> int:
-    """Most memory that this process has had, in KiB; 0 where the system does not tell."""
+def _resident_bytes() -> int:
+    """Memory that this process has now; 0 where the system does not tell."""
     try:
-        import resource
-    except ImportError:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
         return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // 1024 if sys.platform == "darwin" else peak
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

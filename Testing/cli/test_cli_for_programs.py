@@ -147,3 +147,23 @@ def test_a_preview_of_an_image_without_a_usable_pixel(bundle, image, out, tmp_pa
     early = tmp_path / "early"
     assert run("infer", bundle, tmp_path / "black.npz", "-o", out, "--samples", 4, "--preview", early) == 0
     assert np.isnan(nibabel.load(early / "quantiles_sao2.nii").get_fdata()).all()
+
+
+def test_programs_leave_out_the_picture_and_draw_as_needed(bundle, image_file, out, tmp_path):
+    words = ("infer", bundle, image_file, "--samples", 64, "--save-samples", 4, "--no-picture")
+    assert run(*words, "-o", out) == 0
+    assert run(*words, "-o", tmp_path / "adaptive", "--adaptive", "--preview", tmp_path / "early") == 0
+    files = [sorted(path.name for path in folder.iterdir()) for folder in (out, tmp_path / "adaptive")]
+    assert files[0] == files[1]
+    assert "maps.png" not in files[0]
+    plain, adaptive = (
+        json.loads((folder / "result.json").read_text()) for folder in (out, tmp_path / "adaptive")
+    )
+    assert (plain["pictures"], plain["settings"]["adaptive"]) == ([], False)
+    assert (adaptive["pictures"], adaptive["settings"]["adaptive"]) == ([], True)
+    for entry in plain["files"]:  # samples that are stored are drawn either way, and trust has no samples
+        if entry["map"] in ("samples", "waic", "ood", "valid", "photo"):
+            one, other = (
+                nibabel.load(folder / entry["file"]).get_fdata() for folder in (out, tmp_path / "adaptive")
+            )
+            np.testing.assert_allclose(one, other, rtol=5e-3, atol=1e-3, err_msg=entry["file"])

@@ -13,12 +13,15 @@ from monai_inn import plain
 from monai_inn.arguments import given
 from monai_inn.cli import _parser
 
-UNMOVED = ("problems", "bundles", "ood", "convert", "view", "export", "prepare", "aim", "concentration")
+UNMOVED = (
+    "problems", "bundles", "ood", "convert", "view", "export", "fetch", "store", "prepare", "aim",
+    "concentration",
+)  # fmt: skip
 
 
 def verbs():
     """Names of all verbs with their parsers."""
-    return next(a.choices for a in _parser([])._actions if a.dest == "verb")
+    return _parser([])[1]
 
 
 def test_a_seed_is_an_option_of_the_verbs_in_which_something_is_random():
@@ -31,7 +34,7 @@ def test_a_seed_where_nothing_is_random_is_refused(capsys):
 
 
 def test_options_of_a_verb_without_a_seed_have_none():
-    arguments = _parser([]).parse_args(["aim", "poses", "--target", "0", "0", "0", "-o", "aim"])
+    arguments = _parser([])[0].parse_args(["aim", "poses", "--target", "0", "0", "0", "-o", "aim"])
     assert "seed" not in given(arguments)
 
 

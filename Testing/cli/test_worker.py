@@ -47,7 +47,7 @@ def command(words):
     print(*words)
     return 0
 worker._EARLY, worker.cli.main = (), command
-worker._IDLE_S, worker._PEAK_KIB = {idle}, {peak}
+worker._IDLE_S, worker._MOST_BYTES = {idle}, {most}
 worker.main()
 """
 
@@ -107,7 +107,7 @@ def talking(source: str):
 
 @pytest.fixture
 def stub():
-    with talking(_STUB.format(idle=_IDLE_S, peak=1 << 40)) as talk:
+    with talking(_STUB.format(idle=_IDLE_S, most=1 << 40)) as talk:
         yield talk
 
 
@@ -200,21 +200,21 @@ def test_crash_says_nothing_more(stub):
     assert stub.process.wait(60) == 7
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows tells no memory, and has no such signal")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system tells no memory")
 def test_a_process_that_has_grown_ends_after_its_job_and_by_ctrl_c():
-    with talking(_STUB.format(idle=_IDLE_S, peak="worker._peak_kib() + 32 * 1024")) as talk:
+    with talking(_STUB.format(idle=_IDLE_S, most="worker._resident_bytes() + (32 << 20)")) as talk:
         assert talk.answer(1, "first")[0] == 0
         assert talk.process.poll() is None
         talk.process.send_signal(signal.SIGINT)
         assert talk.process.wait(60) == 0
-    grown = _STUB.replace("print(*words)", "print(*words, len(b'x' * (1 << 27)))")
-    with talking(grown.format(idle=_IDLE_S, peak="worker._peak_kib() + 32 * 1024")) as talk:
-        assert talk.answer(1, "first")[1] == f"first {1 << 27}\n"
+    grown = _STUB.replace("print(*words)", "worker.kept = b'x' * (1 << 27); print(*words)")
+    with talking(grown.format(idle=_IDLE_S, most="worker._resident_bytes() + (32 << 20)")) as talk:
+        assert talk.answer(1, "first")[1] == "first\n"
         assert talk.process.wait(60) == 0
 
 
 def test_idle_process_ends():
-    with talking(_STUB.format(idle=0.1, peak=1 << 40)) as talk:
+    with talking(_STUB.format(idle=0.1, most=1 << 40)) as talk:
         assert talk.process.wait(60) == 0
 
 

@@ -159,6 +159,17 @@ def test_samples_are_coherent_images_from_the_latents_of_the_maps(gaussian_fit):
         torch.testing.assert_close(sample[:, 0, 0], sample[:, 3, 4], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_samples_beside_the_maps_are_those_that_are_drawn(camera_fit, image, adaptive):
+    maps = camera_fit.maps(image, samples=64, keep=5, seed=2, adaptive=adaptive, has_trust=False)
+    drawn = torch.stack(list(camera_fit.draw(image, 5, seed=2)), 1)
+    assert maps["samples"].meta["channel_names"][4:6] == ["sao2, sample 5", "vhb, sample 1"]
+    assert_same_map("samples", maps["samples"], drawn.flatten(0, 1))
+    assert "waic" not in maps
+    with pytest.raises(ValueError, match="drawn everywhere"):
+        camera_fit.maps(image, samples=64, keep=17 if adaptive else 65, adaptive=adaptive)
+
+
 def test_false_alarms_on_fresh_simulations_are_what_was_asked_for(camera_fit):
     """400 held-out scores and 4000 fresh pixels: the rate is Beta(20, 381) plus binomial noise, sd .0114."""
     _, y = camera_fit.problem.simulate(4000, seed=11)

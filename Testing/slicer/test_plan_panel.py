@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from driving import Panel, app, center_of, replay
@@ -14,8 +16,10 @@ from INNDisplayLib import (
     find_regions,
     label_regions,
     probability_below,
+    read_regions,
     read_result,
     region_labels,
+    regions,
     store,
     thresholds,
 )
@@ -110,6 +114,26 @@ def test_a_slider_that_is_moved_computes_once_it_rests(panel, monkeypatch):
     assert made == [0.61]
 
 
+def test_what_is_no_longer_wanted_when_it_is_computed_is_not_shown(panel, monkeypatch):
+    panel.ui.regionsCheck.checked = True
+    computed(panel)
+    go_on, compute = threading.Event(), thresholds.ThresholdStep.compute
+    monkeypatch.setattr(
+        thresholds.ThresholdStep,
+        "compute",
+        lambda self: (self.division is None or go_on.wait(60), compute(self))[1],
+    )
+    panel.ui.thresholdSlider.value = 0.7
+    app.wait_until(lambda: panel.widget._background.is_busy)
+    panel.ui.thresholdSlider.value = 0.4
+    go_on.set()
+    app.wait_until(lambda: not panel.widget._background.is_busy)
+    assert read_regions(panel.run)["threshold"] != 0.7
+    computed(panel)
+    assert read_regions(panel.run)["threshold"] == 0.4
+    np.testing.assert_array_equal(region_labels(panel.run), expected(panel))
+
+
 def test_surfaces_are_shown_and_taken_away(panel):
     panel.ui.regionsCheck.checked = True
     computed(panel)
@@ -121,6 +145,17 @@ def test_surfaces_are_shown_and_taken_away(panel):
     assert node.GetSegmentation().ContainsRepresentation("Closed surface")
     panel.ui.regions3DCheck.checked = False
     assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_surfaces_of_a_large_volume_go_when_the_threshold_moves(panel, monkeypatch):
+    panel.ui.regionsCheck.checked = True
+    computed(panel)
+    panel.ui.regions3DCheck.checked = True
+    monkeypatch.setattr(regions, "_MOST_FOLLOWED", 10)
+    panel.ui.thresholdSlider.value = 0.6
+    computed(panel)
+    assert not find_regions(panel.run).GetSegmentation().ContainsRepresentation("Closed surface")
+    assert not panel.ui.regions3DCheck.checked
 
 
 def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released(panel, monkeypatch):

@@ -103,10 +103,12 @@ class _Sending:
         self.sent = 0
 
     def remaining(self) -> list[Instance]:
+        """Objects that the archive has neither acknowledged nor refused."""
         done = self._journal.acknowledged
         return [one for one in self._instances if one.uid not in done and one.uid not in self._refused]
 
     def step(self, todo: Collection[Instance]) -> None:
+        """Ask what the archive has, and send the rest until the connection is lost."""
         there = self._listed(todo)
         for one in todo:
             if one.uid in there:

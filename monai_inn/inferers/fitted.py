@@ -205,6 +205,9 @@ class FittedPosterior:
         quantiles: int = 0,
         false_alarm: float = 0.05,
         adequacy: int = 0,
+        adaptive: bool = False,
+        keep: int = 0,
+        has_trust: bool = True,
         seed: int = 0,
         batched: bool | None = None,
         progress: Callable[[float], None] = lambda share: None,
@@ -220,6 +223,11 @@ class FittedPosterior:
             quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
             false_alarm: share of in-distribution pixels that ``ood`` may flag.
             adequacy: simulations per pixel behind the p-value ``adequacy``, see ``Adequacy``; 0 for none.
+            adaptive: whether fewer samples are drawn where a fourth or half of them suffices, if the network
+                has a preview head, see ``drawn_or_predicted``.
+            keep: samples to return, the first ones of ``draw``, no more than are drawn everywhere: as many as
+                ``samples``, a fourth of them with ``adaptive``.
+            has_trust: whether to return what ``trust`` does as well.
             seed: seed of the latents, and of the noise of these simulations.
             batched: whether the image has a batch axis. It is only needed where both of the first two axes
                 have as many entries as there are channels.
@@ -243,6 +251,9 @@ class FittedPosterior:
             quantiles=quantiles,
             false_alarm=false_alarm,
             adequacy=adequacy,
+            adaptive=adaptive,
+            keep=keep,
+            has_trust=has_trust,
             seed=seed,
         )
         whole, has_batch = self._batched(image, batched)
@@ -251,7 +262,7 @@ class FittedPosterior:
             maps = current
             progress(share)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
-        return self.with_meta(maps, image, inferer.below, inferer.levels)
+        return self.with_meta(maps, image, inferer.below, inferer.levels, kept=keep)
 
     @property
     def preview_levels(self) -> tuple[float, ...]:
@@ -341,6 +352,7 @@ class FittedPosterior:
         below: Mapping[str, float] | None = None,
         levels: Sequence[float] = (),
         shown: Sequence[Parameter] | None = None,
+        kept: int = 0,
     ) -> dict[str, MetaTensor]:
         """Attach the image's geometry and the names and units of the channels to maps of it.
 
@@ -360,6 +372,9 @@ class FittedPosterior:
             elif name == "quantiles":
                 names = [f"{key} at {level:.4g}" for key in names for level in levels]
                 units = [unit for unit in units for _ in levels]
+            elif name == "samples":
+                names = [f"{key}, sample {i + 1}" for key in names for i in range(kept)]
+                units = [unit for unit in units for _ in range(kept)]
             elif name == "class_probability":
                 names = [f"{p.name} = {label}" for p in shown for label in p.categories]
                 units = ["1"] * len(names)

@@ -14,6 +14,7 @@ from monai_inn.inferers.curves import Curves
 from monai_inn.inferers.derived import DerivedSummaries, side_by_side
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.pixels import Pixels
+from monai_inn.inferers.predicted import FEW, MANY, drawn_or_predicted
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_mass
 from monai_inn.networks import PosteriorNetwork
@@ -46,6 +47,10 @@ class PosteriorInferer(Inferer):
         quantiles: number of equally likely quantiles to return beside the median and the interval's ends.
         false_alarm: share of in-distribution pixels that ``ood`` may flag.
         adequacy: simulations per pixel behind ``adequacy``; none, and no such map, by default.
+        adaptive: whether fewer samples are drawn where a fourth or a half of them suffices, if the network
+            has a preview head, see ``drawn_or_predicted``.
+        keep: samples to return beside the maps, no more than are drawn everywhere.
+        has_trust: whether to return the maps of ``trust`` as well.
         seed: seed of the latents that all pixels share.
 
     Raises:
@@ -63,6 +68,9 @@ class PosteriorInferer(Inferer):
         quantiles: int = 0,
         false_alarm: float = 0.05,
         adequacy: int = 0,
+        adaptive: bool = False,
+        keep: int = 0,
+        has_trust: bool = True,
         seed: int = 0,
     ) -> None:
         if not 0 < interval < 1:
@@ -72,6 +80,11 @@ class PosteriorInferer(Inferer):
         if not 0 <= quantiles <= samples:
             raise ValueError(
                 f"quantiles = {quantiles}; give a number from 0 to that of the samples, {samples}."
+            )
+        if not 0 <= keep <= (samples // FEW if adaptive else samples):
+            raise ValueError(
+                f"keep = {keep} of {samples} samples; give at most as many as are drawn everywhere: all of "
+                "them, or a fourth if the samples are adaptive."
             )
         self.problem = problem
         self.space, shown = problem.space.subset(problem.targets), ParameterSpace(problem.shown)
@@ -90,6 +103,7 @@ class PosteriorInferer(Inferer):
         self.below = dict(sorted((below or {}).items(), key=lambda entry: entry[0] not in self.space.names))
         self.levels = stored_levels(quantiles, interval)
         self.false_alarm, self.adequacy, self.seed = false_alarm, adequacy, seed
+        self.adaptive, self.keep, self.has_trust = adaptive, keep, has_trust
 
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: PosteriorNetwork, *args: Any, **kwargs: Any
@@ -98,10 +112,11 @@ class PosteriorInferer(Inferer):
 
         Keys: ``median``, ``mean``, ``interval_low``, ``interval_high``, ``interval_width``, ``mode_count``,
         ``probability_below`` (if thresholds were given), ``quantiles`` (if asked for, parameter by
-        parameter), ``uninformative`` (1 where the interval is hardly narrower than the prior's), ``waic`` in
-        nats, ``ood`` (1 where the observation is not explained), its ``p_value``, the number of its
-        ``reason``, ``adequacy`` (if asked for, the p-value of ``Adequacy``), and ``valid`` (0 or 1).
-        Channels of parameters are the targets, then the derived quantities of the problem.
+        parameter), ``samples`` (if some are kept, likewise), ``uninformative`` (1 where the interval is
+        hardly narrower than the prior's), ``waic`` in nats, ``ood`` (1 where the observation is not
+        explained), its ``p_value``, the number of its ``reason``, ``adequacy`` (if asked for, the p-value of
+        ``Adequacy``), and ``valid`` (0 or 1). Channels of parameters are the targets, then the derived
+        quantities of the problem.
         """
         return _complete(self.stream(inputs, network))
 
@@ -113,7 +128,9 @@ class PosteriorInferer(Inferer):
         The first share is 0, the last 1, and the maps of the last item are complete. All share their memory.
         With ``adequacy``, ``curves`` takes the curves of the pixels from the same simulations.
         """
-        latents = shared_latents(self.samples, len(self.space), self.seed)
+        is_adaptive = self.adaptive and network.preview is not None
+        number = self.samples * (MANY if is_adaptive else 1)
+        latents = shared_latents(number, len(self.space), self.seed)
         explained = Explained(self.problem, network, self.false_alarm)
         levels = QuantileLevels.of(network)
         below = {name: value for name, value in self.below.items() if name in self.space.names}
@@ -124,15 +141,26 @@ class PosteriorInferer(Inferer):
         if self.adequacy:
             adequacy = Adequacy(self.problem, network, self.adequacy, self.seed, curves)
 
-        def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
-            features = self.problem.features(observation)
-            samples = network.posterior(features).leading(len(self.space)).push(latents.to(features))
+        def summary(samples: Tensor) -> dict[str, Tensor]:
             maps = summarise(samples, self.space, self.interval, below, levels, self.levels)
             known = prior_mass(self.space, maps["interval_low"], maps["interval_high"])
             maps["uninformative"] = (known >= UNINFORMATIVE * self.interval).float()
-            if derived is not None:
-                maps = side_by_side(maps, derived(samples))
-            return maps | explained(observation)
+            maps = maps if derived is None else side_by_side(maps, derived(samples))
+            if self.keep:
+                targets = self.space.inverse(samples[: self.keep])
+                kept = torch.cat([targets, self.problem.derive(targets)], -1)
+                maps["samples"] = kept.permute(1, 2, 0).flatten(1)
+            return maps
+
+        def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
+            features = self.problem.features(observation)
+            if is_adaptive:
+                parts = _adapted(network, features, latents.to(features))
+                maps = _joined([(pixels, summary(samples)) for pixels, samples in parts])
+            else:
+                q = network.posterior(features).leading(len(self.space))
+                maps = summary(q.push(latents.to(features)))
+            return maps | (explained(observation) if self.has_trust else {})
 
         yield from self._fill(Pixels(inputs, self.problem), summarise_rows, adequacy)
 
@@ -213,6 +241,23 @@ class PosteriorInferer(Inferer):
             yield done / len(pieces), maps
         if not pieces:
             yield 1.0, maps
+
+
+def _adapted(network: PosteriorNetwork, features: Tensor, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers of pixels ``(n,)`` and as many samples ``(S, n, D)`` in the flow's space as these need."""
+
+    def draw(pixels: Tensor, some: Tensor) -> Tensor:
+        return network.posterior(features[pixels]).leading(latents.shape[-1]).push(some)
+
+    assert network.preview is not None
+    levels = network.preview.levels.tolist()
+    return drawn_or_predicted(draw, latents, network.preview_quantiles(features), levels)
+
+
+def _joined(parts: list[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """The columns of pixels that come in parts with their numbers, in the order of these."""
+    order = torch.cat([pixels for pixels, _ in parts]).argsort()
+    return {name: torch.cat([maps[name] for _, maps in parts])[order] for name in parts[0][1]}
 
 
 def _complete(stream: Iterator[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:

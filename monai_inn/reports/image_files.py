@@ -81,18 +81,28 @@ def write_photo(folder: Path, fitted: FittedPosterior, image: MetaTensor) -> dic
 
 
 def write_samples(
-    folder: Path, fitted: FittedPosterior, image: MetaTensor, number: int, seed: int
+    folder: Path,
+    fitted: FittedPosterior,
+    image: MetaTensor,
+    number: int,
+    seed: int,
+    kept: MetaTensor | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Write coherent posterior samples, one NIfTI file a parameter with the samples along the last axis."""
+    """Write coherent posterior samples, one NIfTI file a parameter with the samples along the last axis.
+
+    ``kept`` are these samples, if maps have returned them.
+    """
     if number == 0:
         return
-    drawn = [
-        cast("MetaTensor", sample.cpu()) for sample in fitted.draw(image, number, seed=seed, batched=False)
-    ]
-    for d, name in enumerate(drawn[0].meta["channel_names"]):
-        stack, unit = torch.stack([sample.as_tensor()[d] for sample in drawn]), drawn[0].meta["units"][d]
-        labels, path = [f"{name}, sample {i + 1}" for i in range(number)], folder / f"samples_{name}.nii.gz"
-        yield write_channels(path, stack, drawn[0].affine, labels, "samples", name, unit)
+    if kept is None:
+        drawn = [sample.cpu() for sample in fitted.draw(image, number, seed=seed, batched=False)]
+        stacks = torch.stack(drawn, 1).as_subclass(Tensor)
+    else:
+        stacks = kept.as_tensor().unflatten(0, (-1, number))
+    for parameter, stack in zip(fitted.problem.shown, stacks, strict=True):
+        labels = [f"{parameter.name}, sample {i + 1}" for i in range(number)]
+        path = folder / f"samples_{parameter.name}.nii.gz"
+        yield write_channels(path, stack, image.affine, labels, "samples", parameter.name, parameter.unit)
 
 
 def write_channels(

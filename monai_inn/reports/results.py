@@ -14,6 +14,7 @@ from monai_inn.bundles.reading import load_shared
 from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.predicted import FEW
 from monai_inn.inferers.summaries import stored_levels
 from monai_inn.reports import image_files
 from monai_inn.reports.curve_files import CurveFiles
@@ -33,9 +34,11 @@ def infer_image(
     below: Mapping[str, float] | None = None,
     false_alarm: float = 0.05,
     adequacy: int = 0,
+    adaptive: bool = False,
     save_samples: int = 0,
     save_quantiles: int = 0,
     preview: str | PathLike[str] | None = None,
+    has_picture: bool = True,
     mask: str | None = None,
     white: str | None = None,
     dark: str | None = None,
@@ -56,9 +59,12 @@ def infer_image(
         false_alarm: share of in-distribution pixels that may be called untrusted.
         adequacy: simulations per pixel for a map of how well the model fits, and for curves of pixels with
             their posterior-predictive bands where the problem has such; 0 for none.
+        adaptive: whether fewer samples are drawn for the maps where a fourth or half of them suffices; those
+            of ``save_samples`` are all drawn.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
         preview: folder for a quick result from the preview head, of the same form, which is there first.
+        has_picture: whether to draw all maps into ``maps.png``.
         mask: image that is not zero where results are wanted.
         white: white reference, file or number.
         dark: dark reference, file or number.
@@ -75,7 +81,7 @@ def infer_image(
         OSError: if a file cannot be read or written.
     """
     options: dict[str, Any] = {"samples": samples, "interval": interval, "below": dict(below or {})}
-    options |= {"false_alarm": false_alarm, "adequacy": adequacy}
+    options |= {"false_alarm": false_alarm, "adequacy": adequacy, "adaptive": adaptive}
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
     kept = {"save_samples": save_samples, "save_quantiles": save_quantiles}
     settings = {**options, **kept, **reading, "seed": seed, "device": device}
@@ -84,43 +90,59 @@ def infer_image(
     fitted = load_shared(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
+        trust: dict[str, MetaTensor] = {}
         if preview is not None:
-            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
+            trust = _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
         started = time.monotonic()
         curves = CurveFiles(draft, fitted.problem, loaded, interval) if adequacy else None
         options |= {"quantiles": save_quantiles, "seed": seed, "curves": curves and curves.curves}
-        maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress))
+        drawn = samples // FEW if adaptive else samples  # in every pixel
+        options |= {"keep": save_samples if save_samples <= drawn else 0, "has_trust": not trust}
+        maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress)) | trust
         seconds = time.monotonic() - started
         files = [
             *image_files.write_maps(draft, maps),
             *image_files.write_quantiles(draft, maps, stored_levels(save_quantiles, interval)),
-            *image_files.write_samples(draft, fitted, loaded, save_samples, seed),
+            *image_files.write_samples(draft, fitted, loaded, save_samples, seed, maps.pop("samples", None)),
             image_files.write_photo(draft, fitted, loaded),
             *(curves.files if curves else ()),
         ]
         result = record("infer", bundle, fitted, image, settings, loaded, files)
         result |= curves.finish(adequacy) if curves else {}
-        result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": ["maps.png"]}
-        caption = (
-            f"Bundle {result['bundle']['name']}; {samples} samples per pixel; interval {interval:.0%}; "
-            f"not explained at {false_alarm:.0%} false alarms."
-        )
-        from monai_inn.reports.figures import map_figure
-
-        title = f"Posterior maps of {Path(image).name}"
-        map_figure(maps, loaded.cpu(), draft / "maps.png", fitted, caption, title, false_alarm)
+        result |= {"summary": summary(fitted, maps), "seconds": round(seconds, 2), "pictures": []}
+        if has_picture:
+            _draw(draft / "maps.png", maps, loaded, fitted, result)
+            result["pictures"].append("maps.png")
         write_json(draft / RESULT, result)
     return result
 
 
+def _draw(
+    path: Path,
+    maps: Mapping[str, MetaTensor],
+    loaded: MetaTensor,
+    fitted: FittedPosterior,
+    result: dict[str, Any],
+) -> None:
+    """Draw all maps of a result."""
+    from monai_inn.reports.figures import map_figure
+
+    settings = result["settings"]
+    caption = (
+        f"Bundle {result['bundle']['name']}; {settings['samples']} samples per pixel; interval "
+        f"{settings['interval']:.0%}; not explained at {settings['false_alarm']:.0%} false alarms."
+    )
+    title = f"Posterior maps of {Path(result['image']['path']).name}"
+    map_figure(maps, loaded.cpu(), path, fitted, caption, title, settings["false_alarm"])
+
+
 def _preview(
     out: str | PathLike[str], fitted: FittedPosterior, loaded: MetaTensor, false_alarm: float, about: Any
-) -> None:
-    """Write what is known after one pass for each pixel: quantiles of the preview head, and trust."""
+) -> dict[str, MetaTensor]:
+    """Write what is known after one pass for each pixel: quantiles, and trust, whose maps it returns."""
     bundle, image, settings = about
-    maps = image_files.on_cpu(
-        fitted.preview(loaded, batched=False) | fitted.trust(loaded, false_alarm=false_alarm, batched=False)
-    )
+    trust = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
+    maps = image_files.on_cpu(fitted.preview(loaded, batched=False)) | trust
     levels = fitted.preview_levels
     with new_folder(out, RESULT, "a result of inference") as draft:
         files = [
@@ -132,6 +154,7 @@ def _preview(
         result = record("preview", bundle, fitted, image, settings, loaded, files)
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)
+    return trust
 
 
 def trust_image(

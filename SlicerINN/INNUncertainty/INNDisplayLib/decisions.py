@@ -228,6 +228,6 @@ def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]
     for start in range(0, len(probability), _PIECE):
         piece = probability[start : start + _PIECE].astype(np.float64)
         mean += float(piece.sum())
-        variance += float(piece @ (1 - piece))
+        variance += float((piece * (1 - piece)).sum())
     counts = (mean + math.sqrt(variance) * NormalDist().inv_cdf(level) for level in levels)
     return tuple(min(max(count, always), always + number) for count in counts)

@@ -134,7 +134,9 @@ def read_line(
         ValueError: if the line has no length or lies outside the image, or no posterior is stored.
     """
     if not math.isfinite(threshold):
-        raise ValueError(f"Threshold {threshold}: give a number, in the unit of {parameter}.")
+        raise ValueError(
+            f"Threshold {threshold}: give a number, in the unit of {run.parameter(parameter).label}."
+        )
     ends = line_ends(line)
     path = _path(run, parameter, ends)
     if not path.inside.any():

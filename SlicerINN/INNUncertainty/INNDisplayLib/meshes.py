@@ -30,6 +30,8 @@ def polylines(lines: Iterable[Array]) -> vtk.vtkPolyData:
 
 def ribbons(lines: vtk.vtkPolyData, along: Array) -> vtk.vtkPolyData:
     """Return lines drawn out along a vector, half of it to either side, which a slice view can cut."""
+    if not lines.GetNumberOfCells():
+        return vtk.vtkPolyData()
     back = np.eye(4)
     back[:3, 3] = -np.asarray(along) / 2
     ribbon = vtk.vtkLinearExtrusionFilter()

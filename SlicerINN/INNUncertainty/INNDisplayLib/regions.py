@@ -17,6 +17,7 @@ from .run import Run
 
 __all__ = [
     "find_regions",
+    "has_regions_in_3d",
     "read_regions",
     "region_labels",
     "regions_text",
@@ -34,6 +35,7 @@ _SEGMENTS = {
 }
 _OPACITY_3D = {"certain": 1.0, "possible": 0.35, "unknown": 0.15}
 _FILL = 0.25
+_MOST_FOLLOWED = 2_000_000  # voxels
 
 
 def find_regions(run: Run) -> slicer.vtkMRMLSegmentationNode | None:
@@ -53,7 +55,8 @@ def show_regions(
 ) -> slicer.vtkMRMLSegmentationNode:
     """Put regions into the scene, in the segmentation that the run has already if there is one.
 
-    Segments keep their IDs, so that tables and displays that refer to them go on to work.
+    Segments keep their IDs, so that tables and displays that refer to them go on to work. Closed surfaces
+    follow, but those of a large volume, which take seconds, are taken away instead.
 
     Args:
         run: whose posterior it is.
@@ -65,7 +68,7 @@ def show_regions(
     """
     like = run.find("median", parameter)
     node = run.node("regions", "", "vtkMRMLSegmentationNode")
-    has_surfaces = node.GetSegmentation().ContainsRepresentation(_SURFACE)
+    has_surfaces = has_regions_in_3d(run)
     node.SetReferenceImageGeometryParameterFromVolumeNode(like)
     follow(node, like)
     with slicer.util.NodeModify(node):
@@ -76,8 +79,14 @@ def show_regions(
     node.SetAttribute(_RECORD, json.dumps(record))
     if node.GetDisplayNode() is None:
         _dress(node)
-    show_regions_in_3d(run, has_surfaces)
+    show_regions_in_3d(run, has_surfaces and labels.size <= _MOST_FOLLOWED)
     return node
+
+
+def has_regions_in_3d(run: Run) -> bool:
+    """Whether closed surfaces of a run's regions are there."""
+    node = find_regions(run)
+    return node is not None and node.GetSegmentation().ContainsRepresentation(_SURFACE)
 
 
 def regions_text(run: Run, record: dict[str, Any]) -> str:

@@ -70,6 +70,8 @@ class ThresholdStep:
         known = run.find("probability_below", parameter)
         if known is not None and known.GetAttribute(_SOURCE) == self._below_key:
             self._values = run.array("probability_below", parameter)
+            if division is not None and not self.is_large:
+                self._values = self._values.copy()  # the slider may refill it while a thread reads
         lines = run.find("contour", class_name="vtkMRMLModelNode")
         self.has_contours = has_contours and (lines is None or lines.GetAttribute(_SOURCE) != self._line_key)
         drawn = find_regions(run)

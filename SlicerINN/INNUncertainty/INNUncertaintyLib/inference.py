@@ -159,6 +159,7 @@ class Inference(Job):
             "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
             "--save-quantiles", str(min(_QUANTILES, state.samples)),
             "--false-alarm", str(state.falseAlarm), "--adequacy", str(state.adequacy),
+            "--adaptive", "--no-picture",
         ]  # fmt: skip
 
     def preview(self) -> Run | None:

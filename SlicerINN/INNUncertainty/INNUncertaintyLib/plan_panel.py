@@ -7,6 +7,7 @@ from INNDisplayLib import (
     Division,
     ThresholdStep,
     find_regions,
+    has_regions_in_3d,
     pose_runs,
     rank_lines,
     read_regions,
@@ -118,7 +119,9 @@ class PlanPanel:
 
     def onComputed(self, step):
         """A step was computed beside the GUI; it is shown if nothing else is wanted by now."""
-        if self._state is None or self.logic.run(self._state) != step.run:
+        run = self.logic.run(self._state) if self._state is not None else None
+        wanted = None if run is None else self._step(run, self._state)
+        if wanted is None or wanted.key != step.key:
             return
         with slicer.util.tryWithErrorDisplay(_("The regions could not be shown."), waitCursor=True):
             step.place()
@@ -136,6 +139,8 @@ class PlanPanel:
             node = find_regions(other)
             if node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(other == run and state.regions)
+        with quiet(self.ui.regions3DCheck):
+            self.ui.regions3DCheck.checked = has_regions_in_3d(run)
         record = read_regions(run)
         if state.regions and record is not None and not self._background.is_busy:
             self.ui.regionsLabel.text = regions_text(run, record)
