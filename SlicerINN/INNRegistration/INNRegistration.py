@@ -265,7 +265,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.
         missing = lib.missing_input(state) if is_installed(*lib.NEEDED) else _("Install the packages first.")
         tip = _("Find all poses of the C-arm that explain the X-ray")
         for box in (ui.reweightCheck, ui.refineCheck):  # without a network the likelihood decides anyway
-            box.enabled = lib.is_trained(state)
+            box.enabled = box.visible = lib.is_trained(state)
         self._offer(ui.findButton, _("Find poses"), tip, missing, is_running)
         self.show_patients()
         try:

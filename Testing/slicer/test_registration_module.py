@@ -245,14 +245,14 @@ def test_ways_of_comparing(done):
     ui.shareSlider.value = 1.0
     np.testing.assert_array_equal(run.array("comparison"), run.array("drr"))
     ui.checkerboardButton.click()
-    assert (ui.shareSlider.enabled, ui.fieldsBox.enabled) == (False, True)
+    assert (ui.shareSlider.visible, ui.fieldsBox.visible) == (False, True)
     ui.fieldsBox.value = 2
     values = run.array("comparison")[0]
     np.testing.assert_array_equal(values[:32, :32], run.array("xray")[0, :32, :32])
     np.testing.assert_array_equal(values[:32, 32:], run.array("drr")[0, :32, 32:])
     ui.differenceButton.click()
     np.testing.assert_allclose(run.array("comparison"), run.array("xray") - run.array("drr"), atol=1e-6)
-    assert (ui.shareSlider.enabled, ui.fieldsBox.enabled) == (False, False)
+    assert (ui.shareSlider.visible, ui.fieldsBox.visible) == (False, False)
     assert [ui.blendButton.checked, ui.checkerboardButton.checked, ui.differenceButton.checked] == [0, 0, 1]
     done.ui.poseTable.setCurrentCell(1, 0)
     assert run.find("comparison").GetAttribute("INN.comparison") == "difference"

@@ -49,6 +49,7 @@ def plan_screw(panel):
         key = beside.GetSegmentation().AddEmptySegment(name, name)
         voxels = (labels == label).astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, beside, key, panel.state.ct)
+    panel.ui.aimSection.collapsed = False
     panel.ui.planSelector.setCurrentNode(line)
     panel.ui.avoidSelector.setCurrentNode(beside)
     panel.ui.radiusBox.value = RADIUS_MM

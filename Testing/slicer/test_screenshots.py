@@ -151,12 +151,13 @@ def test_screenshot_of_the_plan(app, module, run, pictures):
     assert ui.lineTable.rowCount == 2
     assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.5. Area: ")
     sections = [ui.inputsSection, ui.displaySection, ui.probeSection, ui.planSection]
+    before = [section.collapsed for section in sections]
     for section in sections:
         section.collapsed = section is not ui.planSection
     path = pictures / "slicer_plan.png"
     app.grab_panel(module, path)
-    for section in sections:
-        section.collapsed = section is ui.planSection
+    for section, was_collapsed in zip(sections, before, strict=True):
+        section.collapsed = was_collapsed
     module.widget._state.regions = False
     assert path.stat().st_size > 20_000
 
@@ -168,7 +169,8 @@ SCREEN, SLICER_NEEDS, PANEL_WIDTH = (1920, 1080), 230, 440
 def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, pictures):
     """All that is open after the first result is on the screen, and the views keep the rest of it."""
     panel, views = module.panel, ("Red", "Yellow")
-    assert module.widget.ui.displaySection.collapsed is False
+    ui = module.widget.ui
+    assert (ui.inputsSection.collapsed, ui.displaySection.collapsed) == (True, False)
     choose(module, app, "median", parameter="sao2", mapBeside=True, contours=False)
     app.grab_panel(module, pictures / "panel_alone.png")
     assert panel.sizeHint().height() <= SCREEN[1] - SLICER_NEEDS

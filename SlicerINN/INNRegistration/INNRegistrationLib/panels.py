@@ -129,8 +129,9 @@ class PosesPanel:
         ui.poseLabel.text = display.pose_sentence(run.result, shown) if shown is not None else ""
         for kind, button in self._comparisons():
             button.checked = state.comparison is kind
-        ui.shareSlider.enabled = state.comparison is ComparisonKind.BLEND
-        ui.fieldsBox.enabled = state.comparison is ComparisonKind.CHECKERBOARD
+        ui.shareSlider.visible = ui.shareSliderCaption.visible = state.comparison is ComparisonKind.BLEND
+        is_board = state.comparison is ComparisonKind.CHECKERBOARD
+        ui.fieldsBox.visible = ui.fieldsBoxCaption.visible = is_board
         self._observe_target(run)
         self._show_target(run)
 
