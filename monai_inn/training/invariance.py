@@ -17,7 +17,7 @@ from monai_inn.problems import InverseProblem
 from monai_inn.seeding import stream
 from monai_inn.training.engine import Stage
 from monai_inn.training.mechanisms import DOUBT, invariant_features
-from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
+from monai_inn.training.pool import FIRST_BATCH, Batch, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
 __all__ = ["gated_encoder", "invariance_stage", "site_of"]
@@ -92,28 +92,32 @@ def invariance_stage(
     assert isinstance(encoder, GatedEncoder)
     targets = len(problem.targets)
     size = min(recipe.batch_size, _BATCH)
-    least = {pool: _LEAST_ROWS, held_out: _LEAST_HELD_OUT}
-    rows = {source: _equal_shares(source, encoder.over, n) for source, n in least.items()}
+    own = _of_sites(pool, encoder.over, _LEAST_ROWS)
+    most = max(map(len, own))
+    rows = torch.cat([of_site.repeat(-(-most // len(of_site)))[:most] for of_site in own])
 
-    def draw(source: SimulationPool, size: int, purpose: str, step: int, share: float) -> Rows:
-        batch = source.batch(size, seed, purpose, step, rows[source])
+    def with_sites(batch: Batch, share: float) -> Rows:
         site = site_of(problem, problem.space.inverse(batch.latent), encoder.over)
         weight = torch.full_like(batch.latent[:, 0], share * encoder.weight)
         return batch.features, batch.latent, site, weight
 
     def make(step: int) -> Rows:
-        return draw(pool, size, "posterior", step, _share(step / recipe.posterior_steps))
+        share = _share(step / recipe.posterior_steps)
+        return with_sites(pool.batch(size, seed, "posterior", step, rows), share)
 
-    def loss(batch: Rows) -> Tensor:
+    def loss_of_targets(batch: Rows) -> Tensor:
         features, parameters, site, weight = batch
         condition = encoder(features)
-        values, seen = parameters.T.unsqueeze(0), condition.T.unsqueeze(0)
-        latent, log_det = net.flow.stack(values[:, :targets], Context(seen))
-        own = (log_det + log_normal(latent).sum(1)).mean()
+        values = parameters.T.unsqueeze(0)[:, :targets]
+        latent, log_det = net.flow.stack(values, Context(condition.T.unsqueeze(0)))
         dependence = weight.mean() * hsic(latent[0].T, condition, site, doubt=DOUBT)
-        # The flow, but not the encoder, has the gradient of the targets twice, and the value has them once.
-        every = net.flow.stack.log_prob(values, Context(seen.detach())).mean() - own.detach()
-        return dependence - own - every
+        return dependence - (log_det + log_normal(latent).sum(1)).mean()
+
+    def loss(batch: Rows) -> Tensor:
+        # The flow, but not the encoder, has the gradient of the targets twice.
+        seen = encoder(batch[0]).detach().T.unsqueeze(0)
+        every = net.flow.stack.log_prob(batch[1].T.unsqueeze(0), Context(seen)).mean()
+        return loss_of_targets(batch) - every
 
     steps = recipe.posterior_steps
     with torch.no_grad():
@@ -121,10 +125,14 @@ def invariance_stage(
         if encoder.weight:
             encoder.open_only(_invariant(encoder, pool, seed))
         net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))
-    fixed = draw(held_out, min(_HELD_OUT_ROWS, len(held_out)), "held out", 0, 1.0)
+    judged = _of_sites(held_out, encoder.over, _LEAST_HELD_OUT)
+    fewest = min(*map(len, judged), _HELD_OUT_ROWS // len(judged))
+    # No row twice: equal rows look dependent.
+    once = torch.cat([of_site[:fewest] for of_site in judged])
+    fixed = with_sites(held_out.noisy(once, stream(seed, FIRST_BATCH, "held out")), 1.0)
     module = torch.nn.ModuleList([encoder, net.flow])
     rate = recipe.peak_rate(steps)
-    return Stage("posterior", module, prefetched(make), loss, lambda: loss(fixed), steps, rate)
+    return Stage("posterior", module, prefetched(make), loss, lambda: loss_of_targets(fixed), steps, rate)
 
 
 def _share(progress: float) -> float:
@@ -149,8 +157,8 @@ def _invariant(encoder: GatedEncoder, pool: SimulationPool, seed: int) -> list[b
     return invariant_features(features, outcome, site_of(problem, theta, encoder.over), encoder.weight)
 
 
-def _equal_shares(pool: SimulationPool, over: str, least: int) -> Tensor:
-    """Rows of a pool, among which every site has as many."""
+def _of_sites(pool: SimulationPool, over: str, least: int) -> list[Tensor]:
+    """The rows of each site."""
     names = pool.problem.space.parameters[pool.problem.space.index(over)].categories
     site = site_of(pool.problem, pool.problem.space.inverse(pool.latent), over)
     counts = site.bincount(minlength=len(names)).tolist()
@@ -160,5 +168,4 @@ def _equal_shares(pool: SimulationPool, over: str, least: int) -> Tensor:
             f"{over} {names[few]!r} has {counts[few]} of {len(site):,} simulations; give at "
             f"least {least}, or leave it out."
         )
-    own = [(site == k).nonzero().squeeze(1) for k in range(len(names))]
-    return torch.cat([rows.repeat(-(-max(counts) // len(rows)))[: max(counts)] for rows in own])
+    return [(site == k).nonzero().squeeze(1) for k in range(len(names))]
