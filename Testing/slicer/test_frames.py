@@ -94,7 +94,7 @@ def test_every_frame_is_inferred(panel, played):
     assert (panel.place / "frames").read_text().split() == [f"{n:05d}.nrrd" for n in range(_FRAMES)]
     found = runs(slicer.mrmlScene)
     assert [run.name for run in found] == [f"Video, made, frame {t}" for t in ("0.00", "0.04", "0.08")]
-    assert panel.run == found[0]  # that of the frame which is shown
+    assert panel.run.name == found[0].name  # that of the frame which is shown
     assert {run.image for run in found} == {played[2]}
 
 
@@ -108,7 +108,7 @@ def test_playing_turns_map_and_patterns_and_reading_together(panel, played):
         browser.SetSelectedItemNumber(number)
         assert slicer.util.arrayFromVolume(proxy).max() == number
         run = runs(slicer.mrmlScene)[number]
-        assert panel.run == run
+        assert panel.run.name == run.name
         assert panel.ui.runBox.currentData == run.key
         assert (shown(), kind_of(shown())) == (run.find("median", "sao2"), "median")
         assert pattern().GetAttribute("INN.run") == run.key
@@ -220,6 +220,6 @@ def test_a_saved_video_plays_again(panel, played, tmp_path):
     )
     for number in (2, 1):
         browser.SetSelectedItemNumber(number)
-        assert panel.run == runs(slicer.mrmlScene)[number]
+        assert panel.run.name == runs(slicer.mrmlScene)[number].name
         assert shown().GetAttribute("INN.run") == panel.run.key
     assert np.allclose(matrix_of(shown()), AFFINE, atol=1e-5)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.card_warnings import UNLIKELY
-from monai_inn.metrics.independence import hsic, independence_test
+from monai_inn.metrics.independence import hsic
 from monai_inn.networks import Encoder, PosteriorNetwork
 from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
@@ -18,10 +17,10 @@ from monai_inn.problems import InverseProblem
 from monai_inn.seeding import stream
 from monai_inn.training.engine import Stage
 from monai_inn.training.mechanisms import DOUBT, invariant_features
-from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
+from monai_inn.training.pool import FIRST_BATCH, Batch, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
-__all__ = ["PERMUTATIONS", "TESTED_ROWS", "gated_encoder", "invariance_stage", "site_of", "sites_p_value"]
+__all__ = ["gated_encoder", "invariance_stage", "site_of"]
 
 USUAL = 2000.0
 _LEAST_ROWS, _LEAST_HELD_OUT = 100, 10  # of a site
@@ -29,7 +28,6 @@ _BATCH = 512  # the kernels' matrices have its square
 _HELD_OUT_ROWS = 1024
 _COMPARED_ROWS = 8192  # by which gates are chosen
 _ALONE = 1 / 3  # of the steps, before which the weight is 0; it grows to the full one in as many
-TESTED_ROWS, PERMUTATIONS = 600, 199
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features, parameters, sites, and for each row the weight so far."""
@@ -72,21 +70,6 @@ def site_of(problem: InverseProblem, theta: Tensor, over: str) -> Tensor:
     return theta[:, column].long().clamp_max(len(problem.parameters[column].categories) - 1)
 
 
-def sites_p_value(encoder: GatedEncoder, features: Tensor, latent: Tensor, site: Tensor, seed: int) -> float:
-    """Return the p-value of targets and features being independent of the site, of up to 600 rows.
-
-    Args:
-        encoder: gives features their standard deviations.
-        features: shape ``(N, F)``.
-        latent: targets in the flow's space, shape ``(N, D)``.
-        site: classes, shape ``(N,)``.
-        seed: seed of the permutations.
-    """
-    some = slice(TESTED_ROWS)
-    seen = torch.cat([latent[some].to(features), encoder.whitening(features[some]).nan_to_num()], 1)
-    return independence_test(seen, site[some], permutations=PERMUTATIONS, seed=seed).p_value
-
-
 def invariance_stage(
     net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, recipe: Recipe, seed: int
 ) -> Stage:
@@ -95,11 +78,10 @@ def invariance_stage(
     The latent ``R`` of the targets is all that the condition ``h`` does not say of them. If the targets
     follow from ``h`` by one mechanism everywhere, ``R`` is independent of ``h`` and the site together. The
     loss is the mean over the sites of ``−log q(targets | h)`` in nats, plus the weight times the
-    Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``. Near 0 it sees a dependence too late, so
-    that open gates have a small cost. Nuisances, the site among them, learn from ``h`` and do not shape it.
-    Gates begin where a linear network would have the least loss, see ``invariant_features``.
-
-    Sites that cannot be told apart say nothing of what is invariant: weight and cost are then 0.
+    Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``, as far as it is
+    beyond chance. Features that are not the same everywhere are left out before, see ``invariant_features``:
+    the gradient of the criterion alone would rather give up all of them. Nuisances, the site among them,
+    learn from ``h`` and do not shape it.
 
     Raises:
         ValueError: if the parameter is none whose classes are sites, or a site has too few simulations.
@@ -110,42 +92,47 @@ def invariance_stage(
     assert isinstance(encoder, GatedEncoder)
     targets = len(problem.targets)
     size = min(recipe.batch_size, _BATCH)
-    least = {pool: _LEAST_ROWS, held_out: _LEAST_HELD_OUT}
-    rows = {source: _equal_shares(source, encoder.over, n) for source, n in least.items()}
-    full_weight = encoder.weight
+    own = _of_sites(pool, encoder.over, _LEAST_ROWS)
+    most = max(map(len, own))
+    rows = torch.cat([of_site.repeat(-(-most // len(of_site)))[:most] for of_site in own])
 
-    def draw(source: SimulationPool, size: int, purpose: str, step: int, share: float) -> Rows:
-        batch = source.batch(size, seed, purpose, step, rows[source])
+    def with_sites(batch: Batch, share: float) -> Rows:
         site = site_of(problem, problem.space.inverse(batch.latent), encoder.over)
-        weight = torch.full_like(batch.latent[:, 0], share * full_weight)
+        weight = torch.full_like(batch.latent[:, 0], share * encoder.weight)
         return batch.features, batch.latent, site, weight
 
     def make(step: int) -> Rows:
-        return draw(pool, size, "posterior", step, _share(step / recipe.posterior_steps))
+        share = _share(step / recipe.posterior_steps)
+        return with_sites(pool.batch(size, seed, "posterior", step, rows), share)
 
-    def loss(batch: Rows) -> Tensor:
+    def loss_of_targets(batch: Rows) -> Tensor:
         features, parameters, site, weight = batch
         condition = encoder(features)
-        values, seen = parameters.T.unsqueeze(0), condition.T.unsqueeze(0)
-        latent, log_det = net.flow.stack(values[:, :targets], Context(seen))
-        own = (log_det + log_normal(latent).sum(1)).mean()
+        values = parameters.T.unsqueeze(0)[:, :targets]
+        latent, log_det = net.flow.stack(values, Context(condition.T.unsqueeze(0)))
         dependence = weight.mean() * hsic(latent[0].T, condition, site, doubt=DOUBT)
-        # The flow, but not the encoder, has the gradient of the targets twice, and the value has them once.
-        every = net.flow.stack.log_prob(values, Context(seen.detach())).mean() - own.detach()
-        return dependence - own - every
+        return dependence - (log_det + log_normal(latent).sum(1)).mean()
+
+    def loss(batch: Rows) -> Tensor:
+        # The flow, but not the encoder, has the gradient of the targets twice.
+        seen = encoder(batch[0]).detach().T.unsqueeze(0)
+        every = net.flow.stack.log_prob(batch[1].T.unsqueeze(0), Context(seen)).mean()
+        return loss_of_targets(batch) - every
 
     steps = recipe.posterior_steps
     with torch.no_grad():
-        features, parameters, site, _ = make(FIRST_BATCH)
-        if sites_p_value(encoder, features, parameters[:, :targets], site, seed) > UNLIKELY:
-            full_weight = 0.0
-        if full_weight:
-            encoder.open_only(_invariant(encoder, pool, targets, seed))
+        features, parameters, _, _ = make(FIRST_BATCH)
+        if encoder.weight:
+            encoder.open_only(_invariant(encoder, pool, seed))
         net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))
-    fixed = draw(held_out, min(_HELD_OUT_ROWS, len(held_out)), "held out", 0, 1.0)
+    judged = _of_sites(held_out, encoder.over, _LEAST_HELD_OUT)
+    fewest = min(*map(len, judged), _HELD_OUT_ROWS // len(judged))
+    # No row twice: equal rows look dependent.
+    once = torch.cat([of_site[:fewest] for of_site in judged])
+    fixed = with_sites(held_out.noisy(once, stream(seed, FIRST_BATCH, "held out")), 1.0)
     module = torch.nn.ModuleList([encoder, net.flow])
     rate = recipe.peak_rate(steps)
-    return Stage("posterior", module, prefetched(make), loss, lambda: loss(fixed), steps, rate)
+    return Stage("posterior", module, prefetched(make), loss, lambda: loss_of_targets(fixed), steps, rate)
 
 
 def _share(progress: float) -> float:
@@ -153,15 +140,25 @@ def _share(progress: float) -> float:
     return min(1.0, max(0.0, progress / _ALONE - 1))
 
 
-def _invariant(encoder: GatedEncoder, pool: SimulationPool, targets: int, seed: int) -> list[bool]:
+def _invariant(encoder: GatedEncoder, pool: SimulationPool, seed: int) -> list[bool]:
+    """The features that mean the same at all sites, by simulations of the pool."""
     batch = pool.noisy(torch.arange(len(pool))[:_COMPARED_ROWS], stream(seed, FIRST_BATCH, "gates"))
-    site = site_of(pool.problem, pool.problem.space.inverse(batch.latent), encoder.over)
+    problem = pool.problem
+    theta = problem.space.inverse(batch.latent)
+    columns = []
+    for name, latent in zip(problem.targets, batch.latent.T, strict=False):
+        categories = problem.space.parameters[problem.space.index(name)].categories
+        # Of a class the latent is a random rank inside it, which hides what the class would tell.
+        classes = [site_of(problem, theta, name) == k for k in range(1, len(categories))]
+        columns += [column.to(latent) for column in classes] or [latent]
+    outcome = torch.stack(columns, 1)
+    outcome = (outcome - outcome.mean(0)) / outcome.std(0).clamp_min(1e-6)
     features = encoder.whitening(batch.features).nan_to_num()
-    return invariant_features(features, batch.latent[:, :targets], site, encoder.weight)
+    return invariant_features(features, outcome, site_of(problem, theta, encoder.over), encoder.weight)
 
 
-def _equal_shares(pool: SimulationPool, over: str, least: int) -> Tensor:
-    """Rows of a pool, among which every site has as many."""
+def _of_sites(pool: SimulationPool, over: str, least: int) -> list[Tensor]:
+    """The rows of each site."""
     names = pool.problem.space.parameters[pool.problem.space.index(over)].categories
     site = site_of(pool.problem, pool.problem.space.inverse(pool.latent), over)
     counts = site.bincount(minlength=len(names)).tolist()
@@ -171,5 +168,4 @@ def _equal_shares(pool: SimulationPool, over: str, least: int) -> Tensor:
             f"{over} {names[few]!r} has {counts[few]} of {len(site):,} simulations; give at "
             f"least {least}, or leave it out."
         )
-    own = [(site == k).nonzero().squeeze(1) for k in range(len(names))]
-    return torch.cat([rows.repeat(-(-max(counts) // len(rows)))[: max(counts)] for rows in own])
+    return [(site == k).nonzero().squeeze(1) for k in range(len(names))]

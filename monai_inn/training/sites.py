@@ -10,11 +10,12 @@ from torch import Tensor
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import independence_test
 from monai_inn.networks.encoders.gates import GatedEncoder
-from monai_inn.training.invariance import PERMUTATIONS, TESTED_ROWS, site_of, sites_p_value
+from monai_inn.training.invariance import site_of
 
 __all__ = ["measure_sites"]
 
 _LEVEL = 0.9
+_TESTED_ROWS, _PERMUTATIONS = 600, 199
 
 
 @torch.no_grad()
@@ -36,7 +37,7 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
     site = site_of(problem, theta, encoder.over)
     density = -fitted.target_posterior(y).log_prob(theta[:, :targets])
     is_inside = fitted.is_inside(theta[:, :targets], y, _LEVEL).double()
-    some, of = slice(TESTED_ROWS), site[:TESTED_ROWS]
+    some, of = slice(_TESTED_ROWS), site[:_TESTED_ROWS]
     features = problem.features(y[some].to(fitted.device)).float()
     condition, latent = fitted.network.condition(features), problem.space.to_latent(theta[some])[:, :targets]
     left = fitted.network.flow(condition).leading(targets).latent(latent.to(condition))
@@ -47,8 +48,8 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
         "over": encoder.over,
         "weight": encoder.weight,
         "gates": {name: round(gate, 4) for name, gate in zip(names, encoder.gates.tolist(), strict=True)},
-        "p_value": independence_test(left, condition, of, permutations=PERMUTATIONS, seed=seed).p_value,
-        "sites_p_value": sites_p_value(encoder, features, latent, of, seed),
+        "p_value": independence_test(left, condition, of, permutations=_PERMUTATIONS, seed=seed).p_value,
+        "sites_p_value": _sites_p_value(encoder, features, latent, of, seed),
         "sites": {
             name: {
                 "nll": round(float(density[site == k].mean()), 4),
@@ -57,3 +58,10 @@ def measure_sites(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int) 
             for k, name in enumerate(problem.parameters[problem.space.index(encoder.over)].categories)
         },
     }
+
+
+def _sites_p_value(encoder: GatedEncoder, features: Tensor, latent: Tensor, site: Tensor, seed: int) -> float:
+    """The p-value of targets and features, in standard deviations, being independent of the site."""
+    some = slice(_TESTED_ROWS)
+    seen = torch.cat([latent[some].to(features), encoder.whitening(features[some]).nan_to_num()], 1)
+    return independence_test(seen, site[some], permutations=_PERMUTATIONS, seed=seed).p_value

@@ -43,7 +43,7 @@ def open_result(path):
     Raises:
         ValueError: if there is none, or it is damaged; the scene is then as it was.
     """
-    folder = result_folder(path) or Path(path)
+    folder = Path(path).parent if Path(path).name == _RECORD else Path(path)
     run = store(slicer.mrmlScene, read_result(folder), folder.resolve().name)
     select_run(run)
     return run
