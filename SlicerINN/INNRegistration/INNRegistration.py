@@ -237,7 +237,6 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.
         state = self._state or self.logic.getParameterNode()
         with slicer.util.NodeModify(state):
             state.run, state.pose, state.showUntrusted = run.key, 1, False
-        self.ui.inputsSection.collapsed = True  # screens are low
         said = _("{name}: {n} plausible pose(s).").format(name=run.name, n=len(run.result.poses))
         self.ui.statusLabel.text = " ".join([said, *display.pose_notes(run.result)])
         if self._state is not None:

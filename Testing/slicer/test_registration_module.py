@@ -68,6 +68,15 @@ def test_empty_panel_says_what_to_do(panel):
         assert (panel.status, panel.ui.findButton.enabled, panel.ui.findButton.toolTip) == (said, False, said)
 
 
+def test_what_is_open_fits_a_usual_screen(panel, tmp_path):
+    """Of 1080 pixels Slicer itself and the head of the module need 230."""
+    assert panel.ui.posesSection.collapsed
+    assert panel.module.panel.sizeHint().height() <= 850
+    panel.open(write_registration(tmp_path / "case"))
+    assert not panel.ui.posesSection.collapsed
+    assert panel.module.panel.sizeHint().height() <= 850
+
+
 def test_find_poses_from_the_button_to_the_scene(panel):
     panel.ui.findButton.click()
     assert panel.ui.findButton.text == "Cancel"

@@ -76,6 +76,7 @@ class PosesPanel:
         ui.targetButton.connect("clicked(bool)", self.onPlannedTarget)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self._tabled = None  # key of the run in the table
+        self._has_result = None
 
     # What is chosen.
 
@@ -117,6 +118,11 @@ class PosesPanel:
         fill(ui.runBox, [(r.name, r.key) for r in display.pose_runs(slicer.mrmlScene)])
         for section in (ui.posesSection, ui.compareSection, ui.targetSection):
             section.enabled = run is not None
+        if self._has_result != (run is not None):  # open what there is to do next: screens are low
+            self._has_result = run is not None
+            ui.inputsSection.collapsed = self._has_result
+            for section in (ui.posesSection, ui.compareSection, ui.targetSection):
+                section.collapsed = not self._has_result
         self._show_banner(run)
         self._fill_table(run)
         if run is None:
