@@ -140,7 +140,7 @@ def test_screenshot_of_a_posterior(app, module, run, pictures, name, voxel, star
 
 def test_screenshot_of_the_plan(app, module, run, pictures):
     ui = module.widget.ui
-    plan = {"parameter": "sao2", "threshold": 0.5, "regions": True, "smallestIsland": 20.0}
+    plan = {"parameter": "sao2", "threshold": 0.35, "regions": True, "smallestIsland": 20.0}
     choose(module, app, "probability_below", **plan)
     app.wait_until(lambda: find_regions(run) is not None and not module.widget._background.is_busy)
     for name, ends in (("liver", ((0, 20, 20), (0, 44, 48))), ("kidney", ((0, 100, 30), (0, 140, 100)))):
@@ -149,7 +149,8 @@ def test_screenshot_of_the_plan(app, module, run, pictures):
             line.AddControlPointWorld(*world(run, *voxel))
     ui.rankButton.click()
     assert ui.lineTable.rowCount == 2
-    assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.5. Area: ")
+    assert ui.regionsLabel.text.startswith("Oxygen saturation of the blood < 0.35. Area: ")
+    assert ui.smallestIslandBox.suffix == " mm²"
     sections = [ui.inputsSection, ui.displaySection, ui.probeSection, ui.planSection]
     before = [section.collapsed for section in sections]
     for section in sections:
@@ -158,8 +159,14 @@ def test_screenshot_of_the_plan(app, module, run, pictures):
     app.grab_panel(module, path)
     for section, was_collapsed in zip(sections, before, strict=True):
         section.collapsed = was_collapsed
-    module.widget._state.regions = False
     assert path.stat().st_size > 20_000
+    choose(module, app, "off")
+    app.slice_view("Red").fit()
+    picture = app.slice_view("Red").grab(pictures / "slicer_regions.png").astype(int)
+    module.widget._state.regions = False
+    if app.has_opengl:
+        for rgb in ((0, 115, 178), (230, 158, 0)):  # outlines of the certain and the possible region
+            assert (np.abs(picture - rgb).max(-1) < 40).sum() > 50
 
 
 # Of 1080 pixels: title, tool bar and status bar of Slicer, head and help of the module, and the data probe.

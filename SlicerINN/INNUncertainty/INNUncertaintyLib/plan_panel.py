@@ -139,6 +139,9 @@ class PlanPanel:
             node = find_regions(other)
             if node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(other == run and state.regions)
+        like = run.find("median") or run.find("valid")
+        is_flat = like is not None and like.GetImageData().GetDimensions()[2] == 1
+        self.ui.smallestIslandBox.suffix = _(" mm²") if is_flat else _(" mm³")
         with quiet(self.ui.regions3DCheck):
             self.ui.regions3DCheck.checked = has_regions_in_3d(run)
         record = read_regions(run)

@@ -32,6 +32,7 @@ _MANAGERS = (
     "vtkMRMLColorLegendDisplayableManager",
     "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
 )
 
 
