@@ -26,7 +26,8 @@ def main(path: str) -> None:
                       label=None if k else label)  # fmt: skip
     left.set_xticks(range(len(methods)), methods)
     left.set_ylabel("share of right answers")
-    left.legend(frameon=False, fontsize=8, loc="lower left")
+    left.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+    left.set_ylim(bottom=0.89)
     used = [sum(column) / len(column) for column in zip(*(g.values() for g in found["gates"]), strict=True)]
     right.plot(used[:-2], ".", color="C0", label="48 blocks of the image")
     right.plot(len(used) - 2, used[-2], "s", color="C3", label="brightness")

@@ -70,7 +70,7 @@ def test_the_demo_ends_with_what_to_type_next():
     [
         ("monai-inn va", "validate"),
         ("monai-inn fit oximetry --cam", "--camera"),
-        ("monai-inn infer --ad", "--adequacy"),
+        ("monai-inn infer --adeq", "--adequacy"),
     ],
 )
 def test_the_shell_completes(written, offered, tmp_path):

@@ -24,7 +24,7 @@ from open_module import OpenModule, app, replace_python
 import slicer
 import slicer.util
 import vtk
-from INNUncertaintyLib import write_image
+from INNUncertaintyLib import WORKER, Child, python_path, write_image
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -126,8 +126,9 @@ def members(group: int) -> list[int]:
 
 
 def use_real_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on children are the real `monai-inn`."""
+    """From now on children are the real `monai-inn`, each in a process of its own."""
     monkeypatch.setattr(slicer.app, "slicerHome", _REAL_HOME)
+    monkeypatch.setattr(WORKER, "run", lambda arguments: Child(python_path(), arguments))
 
 
 def complaint_of(*command: str) -> str:

@@ -179,7 +179,7 @@ def test_scene_is_closed_by_an_impatient_user(panel, monkeypatch):
     with monkeypatch.context() as only_here:  # the bundles are listed anew when the scene is closed
         use_real_python(only_here)
         panel.ui.applyButton.click()
-    group = panel.logic.inference.child._process.pid
+    group = panel.logic.inference.child._process._process.pid
     app.wait_until(lambda: len(members(group)) == 2)  # the launcher and Python
     slicer.mrmlScene.Clear(False)
     app.wait_until(lambda: not members(group))

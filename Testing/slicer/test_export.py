@@ -94,7 +94,7 @@ def test_cancel_leaves_nothing(panel, tmp_path):
     folder.mkdir()
     export(panel, folder, "Csv", "Dicom")
     if Path("/proc/self/stat").exists():  # a shell that has not started Python yet would swallow the Ctrl-C
-        group = panel.widget._export.child._process.pid
+        group = panel.widget._export.child._process._process.pid
         app.wait_until(lambda: len(members(group)) == 2)
     panel.ui.exportButton.click()
     assert panel.ui.exportLabel.text == "Canceled; nothing was written."

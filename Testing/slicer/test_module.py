@@ -115,6 +115,7 @@ def test_options_reach_the_command(panel):
         "--save-quantiles": "16",
         "--false-alarm": "0.01",
         "--adequacy": "39",
+        "--adaptive": "--no-picture",
         "--json": "--progress-lines",
     }
 
