@@ -56,7 +56,7 @@ ALLOWED = {*sys.stdlib_module_names, *SLICER, "numpy", "scipy", "SimpleITK", "py
 ELSEWHERE = {"PyTorchUtils", "SampleData"}
 FIELDS = ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
 # Controls that nobody reads or writes: headings, and a caption that never changes.
-STATIC = {*NAMES, "compareBox", "inputsSection", "intendedUseLabel", "openSection", "optionsSection"}
+STATIC = {*NAMES, "compareBox", "inputsSection", "intendedUseLabel", "optionsSection"}
 
 
 def tree_of(path: Path) -> ast.Module:

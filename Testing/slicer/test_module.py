@@ -227,7 +227,6 @@ def test_reload_reads_the_support_libraries_anew(panel):
     }
     panel.module.reload()
     assert all(sys.modules[name] is not module for name, module in before.items())
-    sys.modules.update(before)  # what other tests have imported
 
 
 def test_sample_data_are_registered_and_fit_the_bundle(panel):

@@ -28,6 +28,10 @@ class ScriptedModule:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = str(path), path.stem
+        # What Reload replaces comes back at the end: tests have imported names of the former libraries.
+        folder = str(path.parents[1])
+        files = {name: getattr(module, "__file__", None) for name, module in [*sys.modules.items()]}
+        self._libraries = {n: sys.modules[n] for n, file in files.items() if (file or "").startswith(folder)}
         sys.path.insert(0, str(path.parent))
         spec = importlib.util.spec_from_file_location(self.name, path)
         sys.modules[self.name] = source = importlib.util.module_from_spec(spec)
@@ -109,5 +113,6 @@ class ScriptedModule:
             known[:] = [each for each in known if each not in own]
         for name in (self.name.lower(), f"{self.name}Widget"):
             delattr(slicer.modules, name)
+        sys.modules.update(self._libraries)
         del slicer.selfTests[self.name], sys.modules[self.name]
         sys.path.remove(str(Path(self.path).parent))
