@@ -1,4 +1,4 @@
-"""Classified images in a real browser: the alarm, the words, and evidence that follows the choice of classes."""
+"""Classified images in a real browser: alarm, words, and evidence that follows the choice of classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from driver import Viewer, choose, heard, says, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
