@@ -1,4 +1,4 @@
-"""Classified images in a browser: the alarm, the words, and evidence that follows the choice of classes."""
+"""Classified images in a real browser: alarm, words, and evidence that follows the choice of classes."""
 
 from __future__ import annotations
 

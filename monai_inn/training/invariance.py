@@ -78,10 +78,10 @@ def invariance_stage(
     The latent ``R`` of the targets is all that the condition ``h`` does not say of them. If the targets
     follow from ``h`` by one mechanism everywhere, ``R`` is independent of ``h`` and the site together. The
     loss is the mean over the sites of ``−log q(targets | h)`` in nats, plus the weight times the
-    Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``, as far as it is
-    beyond chance. Features that are not the same everywhere are left out before, see ``invariant_features``:
-    the gradient of the criterion alone would rather give up all of them. Nuisances, the site among them,
-    learn from ``h`` and do not shape it.
+    Hilbert–Schmidt criterion of ``R`` and the pair ``(h, site)``, as far as it is beyond chance. Features
+    that are not the same everywhere are left out before, see ``invariant_features``: the gradient of the
+    criterion alone would rather give up all of them. Nuisances, the site among them, learn from ``h`` and do
+    not shape it.
 
     Raises:
         ValueError: if the parameter is none whose classes are sites, or a site has too few simulations.

@@ -1,4 +1,4 @@
-"""Which features mean the same for the targets at every site, in closed form: where gates begin."""
+"""Which features mean the same for the targets at every site, in closed form: which gates are open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def invariant_features(features: Tensor, latent: Tensor, site: Tensor, weight: f
 
     Args:
         features: in standard deviations from their mean, shape ``(N, F)``.
-        latent: targets in the flow's space, shape ``(N, D)``.
+        latent: targets, numbers in the flow's space and classes as columns of 0 and 1, shape ``(N, D)``.
         site: classes, shape ``(N,)``, none of them without rows.
         weight: of the Hilbert–Schmidt criterion in the loss.
 
