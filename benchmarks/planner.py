@@ -66,9 +66,9 @@ def measure(bundle: Path, image: np.ndarray) -> dict[str, tuple[float, str]]:
 
     module = app.load_module(ROOT / "SlicerINN/INNUncertainty/INNUncertainty.py")
     widget, ui = module.widget, module.widget.ui
-    app.wait_until(lambda: ui.bundleBox.count > 1, 60)
+    app.wait_until(lambda: ui.bundleBox.count > 1, 300)
     ui.bundleFolderEdit.currentPath = str(bundle)
-    app.wait_until(lambda: ui.bundleBox.findData(str(bundle.resolve())) >= 0, 60)
+    app.wait_until(lambda: ui.bundleBox.findData(str(bundle.resolve())) >= 0, 300)
     ui.bundleBox.setCurrentIndex(ui.bundleBox.findData(str(bundle.resolve())))
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "image")
     slicer.util.updateVolumeFromArray(volume, image)
