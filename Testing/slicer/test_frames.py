@@ -198,6 +198,16 @@ def test_a_single_frame_keeps_its_map_to_itself(panel, video):
     assert shown().GetAttribute("INN.run") == first.key == run.key
 
 
+def test_a_video_that_was_deleted_meanwhile_leaves_nothing(panel, video):
+    panel.ui.imageSelector.setCurrentNode(video[0])
+    panel.ui.applyButton.click()
+    slicer.mrmlScene.RemoveNode(video[0])
+    panel.settle()
+    (message,) = app.messages
+    assert message.text == "The video was deleted meanwhile; load it and apply the bundle again."
+    assert runs(slicer.mrmlScene) == []
+
+
 def test_a_frame_of_a_video_is_compared_with_another(panel, played):
     panel.choose(panel.ui.otherBox, runs(slicer.mrmlScene)[2].key)
     panel.ui.changeButton.click()

@@ -48,6 +48,8 @@ class VideoInference(Inference):
         try:
             self.child.result()
             sequence = slicer.mrmlScene.GetNodeByID(self.image_id)
+            if sequence is None:
+                raise RuntimeError(_("The video was deleted meanwhile; load it and apply the bundle again."))
             found = [run for run in self._stored(sequence) if run is not None]
         finally:
             self._clean()
