@@ -81,8 +81,13 @@ _SHOWS = f"""
 _PROCESSES = multiprocessing.get_context("forkserver")
 # What the viewer imports, and nothing else: the import takes longer than all that follows, once per test run.
 _PROCESSES.set_forkserver_preload(
-    [f"monai_inn.viewer.{name}" for name in ("session", "pose_session", "guard")]
-    + ["trame.app", "monai_inn.reports.schemas"]
+    [
+        "monai_inn.viewer.session",
+        "monai_inn.viewer.guard",
+        "monai_inn.applications.registration.viewer.session",
+        "trame.app",
+        "monai_inn.reports.schemas",
+    ]
 )
 
 
