@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import Viewer, as_new, changed, choose, click_at, heard, opened, press, rest, says, settled
+from driver import LIMIT, Viewer, as_new, changed, choose, click_at, heard, opened, press, rest, says, settled
 from made_results import OFFSETS, SYNTHETIC, write_image_result
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def test_the_width_lies_over_the_mean_and_the_median(images: Page, keep: Callabl
 
 def test_only_maps_that_mean_something_are_offered(images: Page) -> None:
     images.locator("#kind").click(force=True)
+    images.get_by_role("option").first.wait_for(timeout=1000 * LIMIT)
     offered = images.get_by_role("option").all_inner_texts()
     images.keyboard.press("Escape")
     assert offered == ["Off", "Interval width", "Probability above"]

@@ -248,7 +248,11 @@ def test_a_stack_has_three_views(strange: Page, keep: Callable[..., None]) -> No
     value = handle.get_attribute("aria-valuenow")
     handle.focus()
     handle.press("ArrowLeft")
-    assert handle.get_attribute("aria-valuenow") != value, "arrows move the slider that has the focus"
+    strange.wait_for_function(  # arrows move the slider that has the focus
+        "([slider, value]) => slider.getAttribute('aria-valuenow') !== value",
+        arg=[handle.element_handle(), value],
+        timeout=1000 * LIMIT,
+    )
     heard(strange)
     assert strange.locator("#where").inner_text() == where
 
