@@ -24,13 +24,14 @@ import os, sys, time
 from monai_inn import worker
 def command(words):
     what = words[0]
-    print('PROGRESS 0.5', what, file=sys.stderr)
     if what == 'wait':
         try:
+            print('PROGRESS 0.5', what, file=sys.stderr)
             while True: time.sleep(0.01)
         except KeyboardInterrupt:
             print('tidied up', file=sys.stderr)
             return 130
+    print('PROGRESS 0.5', what, file=sys.stderr)
     if what == 'stubborn':
         try:
             while True: time.sleep(0.01)
