@@ -364,9 +364,10 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
         bundle = self.logic.bundle(state.bundle)
         lib.select(self.ui.bundleBox, bundle.path if bundle is not None else "")
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
+        self.ui.validationLabel.text = ""
         if bundle is not None:
             line = _("Bundle {name}: {line}").format(name=bundle.name, line=bundle.validation)
-        self.ui.validationLabel.text = line if bundle is not None else ""
+            self.ui.validationLabel.text = line
         missing = ""
         if state.image is None:
             missing = _("Select an image.")

@@ -151,7 +151,7 @@ def test_surfaces_of_a_large_volume_go_when_the_threshold_moves(panel, monkeypat
     panel.ui.regionsCheck.checked = True
     computed(panel)
     panel.ui.regions3DCheck.checked = True
-    monkeypatch.setattr(regions, "_MOST_FOLLOWED", 10)
+    monkeypatch.setattr(regions, "LARGE", 10)
     panel.ui.thresholdSlider.value = 0.6
     computed(panel)
     assert not find_regions(panel.run).GetSegmentation().ContainsRepresentation("Closed surface")
@@ -159,7 +159,7 @@ def test_surfaces_of_a_large_volume_go_when_the_threshold_moves(panel, monkeypat
 
 
 def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released(panel, monkeypatch):
-    monkeypatch.setattr(thresholds, "_LARGE", 10)
+    monkeypatch.setattr(thresholds, "LARGE", 10)
     ui = panel.ui
     panel.choose(ui.kindBox, "probability_below")
     ui.contoursCheck.checked = ui.regionsCheck.checked = True
@@ -181,13 +181,13 @@ def test_a_large_volume_is_computed_beside_the_panel_when_the_slider_is_released
     lines = [node for node in models if node.GetAttribute("INN.map") == "contour"]
     assert {"< 0.7" in line.GetName() for line in lines} == {True}
     assert ui.thresholdLabel.text == "Probability that Oxygen saturation of the blood < 0.7"
-    monkeypatch.setattr(thresholds, "_LARGE", 10**6)
+    monkeypatch.setattr(thresholds, "LARGE", 10**6)
     ui.opacitySlider.value = 0.3
     assert ui.thresholdSlider.tracking
 
 
 def test_a_scene_that_closes_meanwhile_stays_empty(panel, monkeypatch):
-    monkeypatch.setattr(thresholds, "_LARGE", 10)
+    monkeypatch.setattr(thresholds, "LARGE", 10)
     panel.ui.regionsCheck.checked = True
     slicer.mrmlScene.Clear(False)
     computed(panel)

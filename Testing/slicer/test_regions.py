@@ -290,7 +290,7 @@ def test_lines_in_a_plane_are_those_of_the_surface(point, normal):
 
 
 def test_lines_of_a_large_volume_are_made_for_the_visible_slices(run, app, monkeypatch):
-    monkeypatch.setattr(thresholds, "_LARGE", 10)
+    monkeypatch.setattr(thresholds, "LARGE", 10)
     for name in ("Red", "Green", "Yellow"):
         app.slice_view(name).node.JumpSliceByOffsetting(*(float(v) for v in AFFINE[:3] @ [7, 5, 1, 1]))
     step = ThresholdStep(run, "sao2", THRESHOLD, has_contours=True)

@@ -16,7 +16,7 @@ from monai_inn.viewer import images
 from monai_inn.viewer.gone import WATCH
 from monai_inn.viewer.style import CSS
 
-__all__ = ["TIGHT", "build", "picture", "slider", "view_buttons"]
+__all__ = ["TIGHT", "build", "dress", "picture", "slider", "view_buttons"]
 
 # Keys work wherever the focus is. A tab tells the size of its views before the pointer acts in them.
 _LISTENERS = """
@@ -59,9 +59,8 @@ def build(server: Any, layout: Any) -> None:
     """Build the page; everything it says is in the server's state."""
     server.enable_module(slicer_module)
     with VAppLayout(server, theme="dark") as page:
-        client.Style(CSS)
+        dress()
         client.Script(_ONCE % (_LISTENERS + images.LISTENERS))
-        client.Script(WATCH)
         with html.Div(classes="page"):
             _top()
             with html.Main(classes="body"):
@@ -73,6 +72,16 @@ def build(server: Any, layout: Any) -> None:
                     html.Div(v_html=("legend",), classes="legend", id="legend")
                 with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
                     _reading()
+
+
+def dress(css: str = "") -> None:
+    """What every page of the viewer has: its style, and the notice that its program has ended.
+
+    Args:
+        css: rules of this page alone.
+    """
+    client.Style(CSS + css)
+    client.Script(WATCH)
 
 
 def picture(label: str) -> Any:

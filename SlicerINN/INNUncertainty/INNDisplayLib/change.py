@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .made import made_result
 from .marks import matrix_of
-from .measuring import other_voxels
+from .measuring import interval_places, other_voxels
 from .result import Result
 from .run import Run
 from .sequences import sample_arrays
@@ -180,7 +180,7 @@ def _result(
 ) -> Result:
     valid, ood, silent = flags
     name, span = f"{shown.name}_change", shown.high - shown.low
-    low, middle, high = (quantiles[..., column] for column in _columns(levels, run.interval))
+    low, middle, high = (quantiles[..., column] for column in interval_places(levels, run.interval))
     record = {key: value for key, value in run.result.record.items() if key not in ("curves", "pictures")}
     record |= {
         "bundle": record["bundle"] | {"path": ""},  # applying the bundle again must not replace this result
@@ -205,11 +205,6 @@ def _result(
     return made_result(record, maps, matrix_of(like), levels)
 
 
-def _columns(levels: Array, mass: float) -> list[int]:
-    """Places of low end, median and high end of the central interval, which are stored beside the others."""
-    return [int(np.abs(levels - level).argmin()) for level in ((1 - mass) / 2, 0.5, (1 + mass) / 2)]
-
-
 def change_text(run: Run) -> str:
     """What a change says as a whole, in words; empty for other runs."""
     about = run.result.record.get("change")
@@ -217,7 +212,7 @@ def change_text(run: Run) -> str:
         return ""
     shown, trusted = run.parameters[0], ~run.withheld()
     layers, levels = run.layers(shown.name)
-    low, _median, high = _columns(levels, run.interval)
+    low, _median, high = interval_places(levels, run.interval)
     sides = layers[high][trusted] < 0, layers[low][trusted] > 0
     text = _(
         "{second} minus {first}: lower in {lower:.1%}, higher in {higher:.1%} of {number:,} trusted voxels "

@@ -154,9 +154,14 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
 def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     """Low end, median and high end of every voxel, NaN where they are withheld."""
     layers, levels = run.layers(parameter)
-    wanted = ((1 - run.interval) / 2, 0.5, (1 + run.interval) / 2)
-    nearest = [int(np.abs(levels - level).argmin()) for level in wanted]  # stored beside the others
-    return [np.where(run.withheld(), np.nan, layers[place]) for place in nearest]
+    return [
+        np.where(run.withheld(), np.nan, layers[place]) for place in interval_places(levels, run.interval)
+    ]
+
+
+def interval_places(levels: NDArray[np.floating], mass: float) -> list[int]:
+    """Places of low end, median and high end of the central interval, which are stored beside the others."""
+    return [int(np.abs(levels - level).argmin()) for level in ((1 - mass) / 2, 0.5, (1 + mass) / 2)]
 
 
 def other_voxels(

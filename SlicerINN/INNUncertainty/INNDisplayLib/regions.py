@@ -35,7 +35,8 @@ _SEGMENTS = {
 }
 _OPACITY_3D = {"certain": 1.0, "possible": 0.35, "unknown": 0.15}
 _FILL = 0.25
-_MOST_FOLLOWED = 2_000_000  # voxels
+LARGE = 2_000_000
+"""Voxels above which neither surfaces nor a step of a slider may wait for a volume."""
 
 
 def find_regions(run: Run) -> slicer.vtkMRMLSegmentationNode | None:
@@ -79,7 +80,7 @@ def show_regions(
     node.SetAttribute(_RECORD, json.dumps(record))
     if node.GetDisplayNode() is None:
         _dress(node)
-    show_regions_in_3d(run, has_surfaces and labels.size <= _MOST_FOLLOWED)
+    show_regions_in_3d(run, has_surfaces and labels.size <= LARGE)
     return node
 
 

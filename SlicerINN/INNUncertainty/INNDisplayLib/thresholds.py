@@ -12,13 +12,12 @@ from .contours import contour_meshes, draw_contours
 from .decisions import Division, label_regions, merge_islands, region_volume
 from .marks import matrix_of, place
 from .posteriors import probability_below
-from .regions import find_regions, show_regions
+from .regions import LARGE, find_regions, show_regions
 from .run import Run
 
 __all__ = ["ThresholdStep", "show_contours"]
 
 _SOURCE = "INN.source"
-_LARGE = 2_000_000
 
 
 class ThresholdStep:
@@ -93,7 +92,7 @@ class ThresholdStep:
 
         Contour lines of such a volume are made for the visible slices alone.
         """
-        return self._layers is not None and self._layers[0][0].size > _LARGE
+        return self._layers is not None and self._layers[0][0].size > LARGE
 
     def compute(self) -> None:
         """Compute what is missing."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
-from trame.widgets import client, html
+from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from monai_inn.viewer.page import TIGHT, slider
-from monai_inn.viewer.style import CSS
+from monai_inn.viewer.page import TIGHT, dress, slider
 
 __all__ = ["build_classes"]
 
@@ -27,7 +26,7 @@ _CSS = """
 def build_classes(server: Any) -> None:
     """Build the page; everything it says is in the server's state."""
     with VAppLayout(server, theme="dark"):
-        client.Style(CSS + _CSS)
+        dress(_CSS)
         with html.Div(classes="page"):
             with html.Div(classes="head"):
                 with html.Header(classes="top"):

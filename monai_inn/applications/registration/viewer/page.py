@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
-from trame.widgets import client, html
+from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_slicer import module as slicer_module
 
-from monai_inn.viewer.gone import WATCH
-from monai_inn.viewer.page import TIGHT, picture, slider
-from monai_inn.viewer.style import CSS
+from monai_inn.viewer.page import TIGHT, dress, picture, slider
 
 __all__ = ["build_poses", "view_label"]
 
@@ -27,8 +25,7 @@ def build_poses(server: Any, layout: Any) -> None:
     """Build the page; everything it says is in the server's state."""
     server.enable_module(slicer_module)
     with VAppLayout(server, theme="dark") as page:
-        client.Style(CSS)
-        client.Script(WATCH)
+        dress()
         with html.Div(classes="page"):
             with html.Div(classes="head"):  # neither scrolls away
                 with html.Header(classes="top"):
