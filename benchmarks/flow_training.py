@@ -72,7 +72,7 @@ def trained() -> tuple[dict[str, Contestant], Whitening, SimulationPool]:
     held_out = SimulationPool.simulate(problem, _HELD_OUT, 99, torch.device("cpu"))
     whitening = Whitening(len(problem.observation) - 1)
     whitening.fit(pool.batch(20_000, 0, "whitening", 0).features)
-    config = monai_inn.load("oximetry").network.config
+    config = monai_inn.load("oximetry").network.config["flow"]
     shipped = {name: config[name] for name in ("groups", "num_blocks", "hidden_channels", "coupling")}
     torch.manual_seed(0)
     size = whitening.mean.numel()
@@ -150,7 +150,7 @@ def maps(work: Work, repeats: int) -> Report:
     larger error.
     """
     contestants, whitening, held_out = trained()
-    targets = len(held_out.problem.targets)
+    targets, channels = len(held_out.problem.targets), len(held_out.problem.parameters)
     features = whitening(held_out.batch(work.pixels, 0, "maps", 0).features)
     flow, net = contestants["as shipped"].module, contestants["FrEIA"].module
 
@@ -160,7 +160,7 @@ def maps(work: Work, repeats: int) -> Report:
 
     def freia(samples: int) -> Tensor:
         condition = net["encoder"](features).repeat_interleave(samples, 0)
-        draws = net["flow"](torch.randn(len(condition), work.channels), c=[condition], rev=True, jac=False)[0]
+        draws = net["flow"](torch.randn(len(condition), channels), c=[condition], rev=True, jac=False)[0]
         return draws.view(len(features), samples, -1)[..., :targets].quantile(torch.tensor(_LEVELS), dim=1)
 
     with torch.no_grad():

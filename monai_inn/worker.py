@@ -49,7 +49,9 @@ class _Jobs:
 
     def __init__(self) -> None:
         self.waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._lock, self._running, self._canceled = threading.Lock(), None, None
+        self._lock = threading.Lock()
+        self._wanted: list[Any] = []  # numbers of those that wait and are not canceled
+        self._running: list[Any] = []  # number of the one that runs, if there is one
 
     def listen(self) -> None:
         """Take in lines until there are no more; what is not a command is not answered."""
@@ -58,11 +60,15 @@ class _Jobs:
             with suppress(Exception):
                 message = json.loads(line)
                 if isinstance(message.get("arguments"), list):
+                    with self._lock:
+                        self._wanted.append(message.get("job"))
                     self.waiting.put(message)
                 else:
                     self._cancel(message["cancel"])
+        with self._lock:
+            self._wanted.clear()  # the one that is just about to begin as well
+            self._interrupt()
         self.waiting.put(None)
-        self._cancel(self._running)
 
     def run(self, job: Any, arguments: list[str]) -> int:
         """Run a command, and return the code that a process of its own would end with."""
@@ -84,19 +90,28 @@ class _Jobs:
 
     def _begin(self, job: Any) -> bool:
         with self._lock:
-            self._running = job
-            return job is None or job != self._canceled
+            if job not in self._wanted:
+                return False
+            self._wanted.remove(job)
+            self._running = [job]
+            return True
 
     def _end(self) -> None:
         with self._lock:
-            self._running = None
+            self._running = []
 
     def _cancel(self, job: Any) -> None:
         with self._lock:
-            self._canceled = job
-            if job is not None and job == self._running:
-                self._running = None  # which is interrupted once, not while it tidies up
-                _thread.interrupt_main()
+            if [job] == self._running:
+                self._interrupt()
+            elif job in self._wanted:
+                self._wanted.remove(job)
+
+    def _interrupt(self) -> None:
+        """Interrupt the job that runs, once: not while it tidies up."""
+        if self._running:
+            self._running = []
+            _thread.interrupt_main()
 
 
 class _Lines(io.TextIOBase):

@@ -167,6 +167,9 @@ def test_canceled_before_it_begins(stub):
     stub.tell('{"cancel": 2}')
     stub.tell('{"cancel": 1}')
     assert stub.rest(1)[0] == 130
+    assert [stub.hear(), stub.rest(2)[0]] == [{"job": 2}, 130]
+    stub.tell('{"cancel": 2}')
+    assert stub.answer(3, "next")[:2] == (0, "next\n")
 
 
 def test_garbage_is_not_answered(stub):
@@ -193,6 +196,25 @@ def test_a_job_ends_with_standard_input(stub):
     stub.ask(1, "wait")
     assert stub.hear() == {"job": 1}
     assert stub.end() == 0
+
+
+def test_a_job_that_is_about_to_begin_ends_with_standard_input_too():
+    late = """
+import threading
+begin = worker._Jobs._begin
+def late(*job):
+    [thread.join() for thread in threading.enumerate() if thread.daemon]  # which listens to standard input
+    return begin(*job)
+worker._Jobs._begin = late
+worker.main()
+"""
+    stub = _STUB.format(idle=_IDLE_S, most=1 << 40)
+    with talking(stub.removesuffix("worker.main()\n") + late) as talk:
+        talk.ask(1, "wait")
+        assert talk.hear() == {"job": 1}
+        talk.process.stdin.close()
+        assert talk.rest(1) == (130, "", [])
+        assert talk.process.wait(60) == 0
 
 
 def test_crash_says_nothing_more(stub):
