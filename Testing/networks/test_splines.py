@@ -106,6 +106,34 @@ def test_both_inverses_undo_it(seed, dtype):
     assert (log_det + log_det_back).abs().max() < 10 * tolerance
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("bins", "rows"), [(2, 1), (5, 127), (8, 700)])
+def test_compiled_inverse_is_as_exact_as_torch(seed, bins, rows):
+    spline = SplineTransform(bins)
+    y, raw = draw(seed, torch.float32, members=1, rows=rows, bins=bins)
+    truth = spline.inverse(y.double(), raw.double())[0]
+    by_torch = spline.inverse(y, raw)[0]
+    places = torch.full((3, rows + 5), torch.nan)
+    strided = places[:, 2 : rows + 2].copy_(y[0])
+    spline.inverse_(strided, raw[0].clone())
+    error = [float((got - truth).square().mean().sqrt()) for got in (strided, by_torch)]
+    assert error[0] < 2 * error[1] + 1e-6  # two units in the last place of the bound
+    assert places[:, :2].isnan().all()
+    assert places[:, rows + 2 :].isnan().all()
+
+
+def test_compiled_inverse_passes_nan_on():
+    spline = SplineTransform()
+    y, raw = draw(0, torch.float32, members=1)
+    y[0, 1, 3] = torch.nan
+    raw = raw.view(1, 23, 3, 40)
+    expected = spline.inverse(y, raw.flatten(1, 2))[0].isnan()
+    raw[0, 5, 2, 7] = torch.nan  # a logit
+    expected[0, 2, 7] = True
+    spline.inverse_(y[0], raw[0].flatten(0, 1))
+    assert torch.equal(y.isnan(), expected)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_outside_it_is_the_identity_exactly(seed, dtype):

@@ -18,6 +18,7 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -101,7 +102,15 @@ def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
 def spline_inverse_(y: Tensor, raw: Tensor, grid: Grid) -> None:
     """Latent to data in place, for ``y (channels, rows)``; ``raw ((3 bins − 1) channels, rows)`` is lost."""
-    k, raw = grid.bins, raw.view(3 * grid.bins - 1, -1)
+    k = grid.bins
+    raw = raw.view(3 * k - 1, *y.shape)
+    if y.device.type == "cpu" and y.dtype == torch.float32:
+        from monai_inn.networks.kernels import spline
+
+        numbers = (grid.bound, grid.shared, 2 * grid.bound * MINIMUM, OFFSET, MINIMUM)
+        spline.inverse(k)(y.numpy(), raw.numpy(), np.array(numbers, np.float32))
+        return
+    raw = raw.flatten(1)
     logits = raw[: 2 * k].view(2, k, -1)
     share = torch.softmax(logits, 1, out=logits)
     y.copy_(_inverse(y.reshape(-1), share, raw[2 * k :], grid)[0].view_as(y))

@@ -7,7 +7,7 @@ is one for the samples of a pixel, else zero, takes what the condition adds for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -125,18 +125,31 @@ class PreparedSubnet:
 
     def outputs(self, seen: Tensor, chunk: Chunk) -> Tensor:
         """Outputs ``(out, rows)`` for what it reads, ``(in, rows)``."""
+        out = seen.new_empty(self._out, seen.shape[1])
+        for _ in self._fill(seen, chunk, out.split(chunk.lengths, 1)):
+            pass
+        return out
+
+    def strips(self, seen: Tensor, chunk: Chunk) -> Iterator[tuple[Tensor, slice]]:
+        """Yield the outputs strip by strip, in memory that is used again, and which rows they belong to."""
+        memory = seen.new_empty(self._out * max(chunk.lengths))
+        targets = [memory[: self._out * rows].view(self._out, rows) for rows in chunk.lengths]
+        stop = 0
+        for target in self._fill(seen, chunk, targets):
+            start, stop = stop, stop + target.shape[1]
+            yield target, slice(start, stop)
+
+    def _fill(self, seen: Tensor, chunk: Chunk, targets: Sequence[Tensor]) -> Iterator[Tensor]:
         firsts = self._firsts(chunk)
         later = [layer[chunk.member] for layer in self._later]
-        out = seen.new_empty(self._out, seen.shape[1])
-        strips = zip(chunk.numbers, seen.split(chunk.lengths, 1), out.split(chunk.lengths, 1), strict=True)
-        for number, source, target in strips:
+        for number, source, target in zip(chunk.numbers, seen.split(chunk.lengths, 1), targets, strict=True):
             if not later:
                 torch.mm(firsts[number], source, out=target)
             elif self._is_channels_first:
                 _channels_first(firsts[number], later, source, chunk, target)
             else:
                 _rows_first(firsts[number], later, source, target)
-        return out
+            yield target
 
     def _firsts(self, chunk: Chunk) -> Sequence[Tensor]:
         """The first layer for every strip."""

@@ -217,11 +217,11 @@ class _Block:
 
     def inverse_(self, values: _Values, chunk: Chunk) -> None:
         """Undo the couplings in place."""
-        raw = self._second_given_first.outputs(values.after_second, chunk)
-        self.transform.inverse_(values.second, raw)
+        for raw, rows in self._second_given_first.strips(values.after_second, chunk):
+            self.transform.inverse_(values.second[:, rows], raw)
         if self._first_given_second is not None:
-            raw = self._first_given_second.outputs(values.before_first, chunk)
-            self.transform.inverse_(values.first, raw)
+            for raw, rows in self._first_given_second.strips(values.before_first, chunk):
+                self.transform.inverse_(values.first[:, rows], raw)
 
     def forward_(self, values: _Values, chunk: Chunk, total: Tensor) -> None:
         """Apply the couplings in place, adding the log-determinant of the block to ``total (rows)``."""
