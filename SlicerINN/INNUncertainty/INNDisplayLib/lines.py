@@ -16,7 +16,7 @@ from .pose_run import PoseRun
 from .posteriors import probability_below, share_above
 from .result import Shown
 from .run import Run
-from .sequences import sample_arrays
+from .sequences import posterior_layers, sample_arrays
 from .trajectories import Risk, VoxelPath, carried_points, path_through, risk_along, tube_radius
 
 __all__ = ["LineReading", "line_ends", "rank_lines", "read_line"]
@@ -183,33 +183,29 @@ def _read(
     at = tuple(path.voxels[path.inside].T)
     trusted = path.inside.copy()
     trusted[path.inside] = run.usable(at) & ~run.untrusted(at)
-    stored, samples = run.layers(parameter), [values[at] for values in sample_arrays(run, parameter)]
+    arrays, levels = posterior_layers(run, parameter)
+    samples = [values[at] for values in sample_arrays(run, parameter)]
     below = np.full(len(path.voxels), np.nan)
     interval = np.full((3, len(path.voxels)), np.nan)
-    if stored is not None:
-        rows = np.stack([layer[at] for layer in stored[0]], -1)
-        below[path.inside] = probability_below(rows, stored[1], threshold)
+    if levels is not None:
+        rows = np.stack([layer[at] for layer in arrays], -1)
+        below[path.inside] = probability_below(rows, levels, threshold)
         wanted = (1 - run.interval) / 2, 0.5, (1 + run.interval) / 2
-        interval[:, path.inside] = np.array([np.interp(wanted, stored[1], row) for row in rows]).T
-    elif samples:
+        interval[:, path.inside] = np.array([np.interp(wanted, levels, row) for row in rows]).T
+    else:
         below[path.inside] = 1 - share_above(samples, threshold)
         ends = [run.array(kind, parameter) for kind in ("interval_low", "median", "interval_high")]
         interval[:, path.inside] = [np.nan * at[0] if e is None else e[at] for e in ends]
-    else:
-        raise ValueError(
-            f"{run.name}: neither quantiles nor samples of {run.parameter(parameter).label} are stored; "
-            "apply the bundle again."
-        )
     interval[:, ~trusted] = np.nan
     risk = risk_along(path, 1 - below if is_above else below, trusted)
     if samples:
         known = trusted[path.inside]
         crossed = sum(bool(((s > threshold) if is_above else (s < threshold))[known].any()) for s in samples)
         risk = replace(risk, joint=(crossed, len(samples)))
-        if stored is None:
+        if levels is None:
             low, high = _share_bounds(crossed, len(samples))
             risk = replace(risk, low=low, high=high)
-    return risk, interval, stored is None
+    return risk, interval, levels is None
 
 
 def _share_bounds(count: int, total: int) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import slicer.util
 import vtk
 from numpy.typing import NDArray
 
+from .differences import interval_places
 from .marks import matrix_of, place
 from .posteriors import RegionMean, region_mean
 from .result import Shown
@@ -157,11 +158,6 @@ def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     return [
         np.where(run.withheld(), np.nan, layers[place]) for place in interval_places(levels, run.interval)
     ]
-
-
-def interval_places(levels: NDArray[np.floating], mass: float) -> list[int]:
-    """Places of low end, median and high end of the central interval, which are stored beside the others."""
-    return [int(np.abs(levels - level).argmin()) for level in ((1 - mass) / 2, 0.5, (1 + mass) / 2)]
 
 
 def other_voxels(

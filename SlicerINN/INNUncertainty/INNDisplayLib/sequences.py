@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "number_of_samples",
     "numbered_sequence",
+    "posterior_layers",
     "sample_arrays",
     "show_sample",
     "stacked",
@@ -94,6 +95,25 @@ def sample_arrays(run: Run, parameter: str) -> Iterator[NDArray[Any]]:
     sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
     for number in range(number_of_samples(run, parameter)):
         yield slicer.util.arrayFromVolume(sequence.GetNthDataNode(number))
+
+
+def posterior_layers(run: Run, parameter: str) -> tuple[list[NDArray[Any]], NDArray[np.float64] | None]:
+    """What is stored of a posterior: quantiles and their levels, or samples and ``None``.
+
+    Arrays are ``(K, J, I)``. Quantiles come first, for they stand for all samples of an inference.
+
+    Raises:
+        ValueError: if neither is stored; one sample is not a posterior.
+    """
+    if (stored := run.layers(parameter)) is not None:
+        return stored
+    samples = [*sample_arrays(run, parameter)]
+    if len(samples) > 1:
+        return samples, None
+    raise ValueError(
+        f"{run.name}: neither quantiles nor samples of {run.parameter(parameter).label} are stored; apply "
+        "the bundle again."
+    )
 
 
 def show_sample(run: Run, parameter: str, index: int) -> slicer.vtkMRMLScalarVolumeNode | None:
