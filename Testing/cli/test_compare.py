@@ -102,6 +102,13 @@ def test_the_change_in_words(days, tmp_path, capsys):
     assert "monai-inn view" in lines[-2]
 
 
+def test_the_page_of_a_change_says_what_it_is(change):
+    from monai_inn.viewer.words import facts
+
+    record = json.loads((change / "result.json").read_text())
+    assert "day 8 minus day 1, whose errors are taken as independent" in facts(record)
+
+
 def test_a_change_is_exported_like_any_result(change, tmp_path):
     assert run("export", change, "-o", tmp_path / "out", "--format", "csv", "--format", "html") == 0
     assert "<td>day 8 minus day 1" in (tmp_path / "out/record.html").read_text()
