@@ -27,6 +27,7 @@ from driver import (
     says,
     served,
     settled,
+    without_its_program,
 )
 
 if TYPE_CHECKING:
@@ -230,13 +231,8 @@ def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, co
 def test_the_page_says_when_the_viewer_has_ended(
     browser: Browser, viewer: Viewer, keep: Callable[..., None]
 ) -> None:
-    with opened(browser, viewer, []) as page:
-        assert page.locator("#gone").count() == 0
-        page.route("**/index.html", lambda route: route.abort())
-        page.get_by_role("alert").get_by_text("Run monai-inn view again").wait_for(timeout=1000 * LIMIT)
+    with opened(browser, viewer, []) as page, without_its_program(page):
         keep(page, "gone")
-        page.unroute("**/index.html")
-        page.locator("#gone").wait_for(state="detached", timeout=1000 * LIMIT)
 
 
 def test_a_reloaded_page_shows_what_it_showed(page: Page) -> None:
