@@ -45,14 +45,18 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
     shown = next(p for p in run.parameters if p.name == parameter)
     if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
         raise ValueError(
-            f"{other.name} has no {shown.label} in the unit {shown.unit}; select another result."
+            _("{other} has no {parameter} in the unit {unit}; select another result.").format(
+                other=other.name, parameter=shown.label, unit=shown.unit
+            )
         )
     index, is_resampled = other_voxels(run, other, run.find("median", parameter) or run.find("valid"))
     inside = index[0] >= 0
     valid = run.usable() & inside & other.usable(index)
     if not valid.any():
         raise ValueError(
-            f"{run.name} and {other.name} do not overlap where both are usable; move one by a transform."
+            _("{run} and {other} do not overlap where both are usable; move one by a transform.").format(
+                run=run.name, other=other.name
+            )
         )
     stored = [posterior_layers(each, parameter) for each in (run, other)]
     levels = change_levels(run.interval)

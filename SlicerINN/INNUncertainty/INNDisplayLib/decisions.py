@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
+from .translating import tr as _
+
 __all__ = [
     "Division",
     "Region",
@@ -62,11 +64,15 @@ class Division:
     def __post_init__(self) -> None:
         if not 0 < self.possible < self.certain <= 1:
             raise ValueError(
-                f"Certain from {self.certain:.3g} and possible from {self.possible:.3g}: these must be "
-                "probabilities above 0, the first of them the larger one; change one of the two."
+                _(
+                    "Certain from {certain:.3g} and possible from {possible:.3g}: these must be "
+                    "probabilities above 0, the first of them the larger one; change one of the two."
+                ).format(certain=self.certain, possible=self.possible)
             )
         if not 0 <= self.smallest < math.inf:
-            raise ValueError(f"Smallest island {self.smallest:g}: give 0 or a positive size.")
+            raise ValueError(
+                _("Smallest island {size:g}: give 0 or a positive size.").format(size=self.smallest)
+            )
 
     def event(self, below: NDArray[np.floating]) -> NDArray[np.floating]:
         """The probability of the event, from that of a value below the threshold."""
@@ -160,15 +166,21 @@ class RegionVolume:
     @property
     def text(self) -> str:
         """The volume in words."""
-        word = "Volume" if self.unit == "mm³" else "Area"
-        return (
-            f"{word}: {_sized(self.expected)} {self.unit} expected.\n"
-            f"{self.mass:.0%} if errors are fully shared: {_sized(self.shared[0])}–{_sized(self.shared[2])} "
-            f"{self.unit}\n"
-            f"{self.mass:.0%} if errors are independent: {_sized(self.independent[0])}–"
-            f"{_sized(self.independent[2])} {self.unit}\n"
-            "How the errors of neighbors go together is not known; the truth lies between the two.\n"
-            f"Not trusted, and in none of these numbers: {_sized(self.unknown)} {self.unit}"
+        is_flat = self.unit != "mm³"
+        lines = [
+            _("Area: {expected} {unit} expected.") if is_flat else _("Volume: {expected} {unit} expected."),
+            _("{mass:.0%} if errors are fully shared: {shared}"),
+            _("{mass:.0%} if errors are independent: {independent}"),
+            _("How the errors of neighbors go together is not known; the truth lies between the two."),
+            _("Not trusted, and in none of these numbers: {unknown} {unit}"),
+        ]
+        return "\n".join(lines).format(
+            expected=_sized(self.expected),
+            shared=f"{_sized(self.shared[0])}–{_sized(self.shared[2])} {self.unit}",
+            independent=f"{_sized(self.independent[0])}–{_sized(self.independent[2])} {self.unit}",
+            unknown=_sized(self.unknown),
+            mass=self.mass,
+            unit=self.unit,
         )
 
 

@@ -12,6 +12,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from .translating import tr as _
+
 __all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean", "share_above"]
 
 Array = NDArray[np.floating]
@@ -44,7 +46,7 @@ def probability_below(quantiles: Array | Sequence[Array], levels: Array, thresho
         _fill_below(found[piece], [row[piece] for row in rows], levels, threshold)
 
     with ThreadPoolExecutor() as pool:  # NumPy lets other threads work meanwhile
-        for _ in pool.map(work, range(0, len(found), _PIECE)):
+        for _done in pool.map(work, range(0, len(found), _PIECE)):
             pass
     return found.reshape(layers[0].shape)
 
@@ -85,7 +87,7 @@ def share_above(samples: Iterable[Array], threshold: float) -> Array:
         above += values > threshold
         count += 1
     if above is None:
-        raise ValueError("no sample is stored; write the result again with at least one.")
+        raise ValueError(_("no sample is stored; write the result again with at least one."))
     return above / np.float32(count)
 
 
@@ -156,9 +158,8 @@ def region_mean(
     """
     rows = quantiles[trusted & np.isfinite(quantiles[:, 0])].astype(np.float64)
     if not len(rows):
-        raise ValueError(
-            f"The region has {len(quantiles)} voxels and none that can be trusted; draw it elsewhere."
-        )
+        text = _("The region has {voxels} voxels and none that can be trusted; draw it elsewhere.")
+        raise ValueError(text.format(voxels=len(quantiles)))
     # If all errors are shared every voxel is at the same level at once: quantiles of the mean are their mean.
     shared = interval_at(rows.mean(0), np.asarray(levels), mass)
     mean, variance = _moments(rows, np.asarray(levels))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .marks import SYNTHETIC, RunNodes, display_of, follow, mark
 from .result import MapFile
+from .translating import tr as _
 
 if TYPE_CHECKING:
     from .run import Run
@@ -111,8 +112,9 @@ def posterior_layers(run: Run, parameter: str) -> tuple[list[NDArray[Any]], NDAr
     if len(samples) > 1:
         return samples, None
     raise ValueError(
-        f"{run.name}: neither quantiles nor samples of {run.parameter(parameter).label} are stored; apply "
-        "the bundle again."
+        _("{run}: neither quantiles nor samples of {parameter} are stored; apply the bundle again.").format(
+            run=run.name, parameter=run.parameter(parameter).label
+        )
     )
 
 
