@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from .decisions import Division, Labels, Region, RegionVolume
 from .marks import follow
+from .posteriors import LARGE
 from .run import Run
 from .translating import tr as _
 
@@ -36,8 +37,6 @@ _SEGMENTS = {
 }
 _OPACITY_3D = {"certain": 1.0, "possible": 0.35, "unknown": 0.15}
 _FILL = 0.25
-LARGE = 2_000_000
-"""Voxels above which neither surfaces nor a step of a slider may wait for a volume."""
 
 
 def find_regions(run: Run) -> slicer.vtkMRMLSegmentationNode | None:

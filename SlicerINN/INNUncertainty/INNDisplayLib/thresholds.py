@@ -11,8 +11,8 @@ import vtk
 from .contours import contour_meshes, draw_contours
 from .decisions import Division, label_regions, merge_islands, region_volume
 from .marks import matrix_of, place
-from .posteriors import probability_below
-from .regions import LARGE, find_regions, show_regions
+from .posteriors import LARGE, probability_below
+from .regions import find_regions, show_regions
 from .run import Run
 from .translating import tr as _
 
