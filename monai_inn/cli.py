@@ -249,6 +249,12 @@ def _parser(
     sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     add_many(sub, "source")
 
+    text = "posterior of the change between two results of `infer`, at two points in time, as a third result"
+    sub = verb("compare", verbs.compare, text, plain.changed, is_random=False)
+    sub.add_argument("before", metavar="BEFORE", help="folder of the earlier result, with quantiles")
+    sub.add_argument("after", metavar="AFTER", help="that of the later one, by the same bundle")
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+
     sub = verb(
         "compare-devices",
         verbs.compare_devices,

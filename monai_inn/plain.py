@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "bundles",
+    "changed",
     "cohort",
     "compared",
     "converted",
@@ -184,6 +185,36 @@ def maps(result: Mapping[str, Any]) -> str:
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join(
         [*lines, f"Next, in the browser: monai-inn view {shlex.quote(out)}", result["intended_use"]]
+    )
+
+
+def changed(result: Mapping[str, Any]) -> str:
+    """Return what ``compare`` found."""
+    from monai_inn.problems.parameters import labels
+
+    summary, out, change = result["summary"], result["out"], result["change"]
+    untrusted = summary["share_untrusted"]
+    lines = [
+        f"{summary['valid_pixels']} of {summary['pixels']} pixels usable in both, "
+        f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them withheld in one of the two",
+        f"{change['second']} minus {change['first']}, medians over the other pixels:",
+    ]
+    words = labels((row["name"], row["description"]) for row in result["parameters"])
+    for name, row in summary["trusted_pixels"].items():
+        if row["median_of_medians"] is not None:
+            unit = "" if row["unit"] == "1" else f" {row['unit']}"
+            value, width = row["median_of_medians"], row["median_interval_width"]
+            lines.append(f"  {words[name]}: {value:+.3g}{unit}, interval width {width:.3g}{unit}; lower in "
+                         f"{row['share_lower']:.1%}, higher in {row['share_higher']:.1%}")  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            f"Lower and higher: the {result['settings']['interval']:.0%} interval is without 0. The errors "
+            "of the two are taken as independent.",
+            f"maps: {out}/*.nii.gz ({len(result['files'])} files)",
+            f"Next, in the browser: monai-inn view {shlex.quote(out)}",
+            result["intended_use"],
+        ]
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bundles",
+    "compare",
     "compare_devices",
     "convert",
     "demo",
@@ -200,6 +201,14 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
         return for_each(arguments, validate_source, options, REPORT, verdicts, {})
     with progress_of(arguments) as show:
         return {"out": arguments.out} | validate_source(**options, progress=show)
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write the change between two results."""
+    from monai_inn.viewer.comparing import compare_results
+
+    with progress_of(arguments) as show:
+        return {"out": arguments.out} | compare_results(**given(arguments), progress=show)
 
 
 def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:

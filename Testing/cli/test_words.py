@@ -15,7 +15,7 @@ from monai_inn.cli import _parser
 
 UNMOVED = (
     "problems", "bundles", "ood", "convert", "view", "export", "fetch", "store", "prepare", "aim",
-    "concentration",
+    "concentration", "compare",
 )  # fmt: skip
 
 

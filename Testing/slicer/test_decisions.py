@@ -12,6 +12,7 @@ from INNDisplayLib import (
     count_quantiles,
     label_regions,
     merge_islands,
+    posteriors,
     region_volume,
 )
 from scipy.ndimage import generate_binary_structure, label
@@ -100,6 +101,20 @@ def test_islands_touch_by_faces_not_across_the_ends_of_rows():
     np.testing.assert_array_equal(merge_islands(labels, 1), labels)
     full = np.full((2, 2, 2), CERTAIN, np.uint8)
     np.testing.assert_array_equal(merge_islands(full, 1e9), full)  # all there is, and nothing around it
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("shape", [(5, 12, 9), (1, 20, 15), (4, 1, 30), (7, 8, 1), (1, 1, 1)])
+def test_compiled_islands_are_the_same(seed, shape, monkeypatch):
+    generator = np.random.default_rng(seed)
+    share = generator.uniform(0.05, 0.6)
+    labels = np.where(generator.random(shape) < share, generator.integers(0, 4, shape), seed % 4)
+    labels = labels.astype(np.uint8)
+    expected = [merge_islands(labels, least) for least in (2, 6, 1e9)]
+    pytest.importorskip("numba")
+    monkeypatch.setattr(posteriors, "LARGE", 0)
+    for least, plain in zip((2, 6, 1e9), expected, strict=True):
+        np.testing.assert_array_equal(merge_islands(labels, least), plain)
 
 
 def enumerated(probability):

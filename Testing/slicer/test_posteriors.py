@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from INNDisplayLib import density, interval_at, peaks, probability_below, region_mean
+from INNDisplayLib import density, interval_at, peaks, posteriors, probability_below, region_mean
 from scipy.stats import norm, norminvgauss
 
 LEVELS = np.array(sorted({0.025, 0.5, 0.975, *((np.arange(16) + 0.5) / 16)}))
@@ -53,6 +55,30 @@ def test_missing_voxels_stay_missing_and_pieces_do_not_show():
     assert np.flatnonzero(np.isnan(found)).tolist() == [65_536]
     np.testing.assert_allclose(found[np.isfinite(found)], 0.5, atol=1e-6)
     assert probability_below(rows[:0], LEVELS, 0.5).shape == (0,)
+
+
+@pytest.mark.parametrize("number", [2, 3, 19])
+def test_compiled_probabilities_are_the_same_to_the_last_bit(number, monkeypatch):
+    rows = np.sort(np.random.default_rng(number).standard_normal((40_000, number)).astype(np.float32), 1)
+    rows[::7] = rows[::7].round()  # some quantiles are equal, also to the threshold
+    rows[5::11] = np.nan
+    levels = (np.arange(number) + 0.5) / number
+    thresholds = (-9.0, -0.7, 0.0, 1.0, float(rows[0, 0]), 9.0)
+    with np.errstate(all="ignore"):
+        plain = [probability_below(rows, levels, threshold) for threshold in thresholds]
+    pytest.importorskip("numba")
+    monkeypatch.setattr(posteriors, "LARGE", 0)
+    for threshold, expected in zip(thresholds, plain, strict=True):
+        np.testing.assert_array_equal(probability_below(rows, levels, threshold), expected)
+
+
+def test_without_numba_large_volumes_are_computed_plainly(monkeypatch):
+    monkeypatch.setattr(posteriors, "LARGE", 0)
+    monkeypatch.setitem(sys.modules, "INNDisplayLib.kernels", None)
+    monkeypatch.delattr("INNDisplayLib.kernels", raising=False)
+    assert posteriors.compiled_loops(10) is None
+    row = normal_quantiles(0.5, 0.1).astype(np.float32)
+    assert probability_below(row, LEVELS, 0.5) == pytest.approx(0.5)
 
 
 def test_equal_quantiles_are_a_step():

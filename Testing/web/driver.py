@@ -297,3 +297,14 @@ def says(page: Page, where: str, text: str) -> None:
     from playwright.sync_api import expect
 
     expect(page.locator(where)).to_contain_text(text, timeout=1000 * LIMIT)
+
+
+@contextmanager
+def without_its_program(page: Page) -> Iterator[None]:
+    """For the page its program has ended, which it says; afterwards it is there again."""
+    assert page.locator("#gone").count() == 0
+    page.route("**/index.html", lambda route: route.abort())
+    page.get_by_role("alert").get_by_text("Run monai-inn view again").wait_for(timeout=1000 * LIMIT)
+    yield
+    page.unroute("**/index.html")
+    page.locator("#gone").wait_for(state="detached", timeout=1000 * LIMIT)

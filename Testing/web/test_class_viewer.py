@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from driver import Viewer, choose, heard, says, watch
+from driver import Viewer, choose, heard, says, watch, without_its_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,4 +57,15 @@ def test_classes_evidence_and_alarm_are_shown(
     says(page, "#alarm", "Of no class it knows")
     says(page, "#reading", "black and white were exchanged")
     keep(page, "classes_of_none")
+    page.close()
+
+
+def test_the_page_says_when_the_viewer_has_ended(
+    browser: Browser, shown: Viewer, keep: Callable[..., None]
+) -> None:
+    page: Page = browser.new_page()
+    page.goto(shown.address)
+    page.wait_for_selector("#map[src^='data:']")
+    with without_its_program(page):
+        keep(page, "classes_gone")
     page.close()

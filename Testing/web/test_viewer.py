@@ -27,6 +27,7 @@ from driver import (
     says,
     served,
     settled,
+    without_its_program,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +123,55 @@ def test_a_click_reads_the_posterior(page: Page, keep: Callable[..., None]) -> N
     keep(page, "reading")
 
 
+def test_regions_of_decision_follow_the_threshold(
+    page: Page, folder: Path, keep: Callable[..., None]
+) -> None:
+    """They are those of the display library, whose numbers are tested with the Slicer module."""
+    choose(page, "parameter", "Oxygen saturation of the blood")
+    choose(page, "kind", "Off")
+    off = settled(page)
+    assert page.locator("#threshold").is_hidden()
+    page.locator("#regions").click(force=True)
+    says(page, "#regions_text", "Area: ")
+    drawn = settled(page)
+    assert changed(off, drawn) > 0.2
+    says(page, "#segments", "unknown / not trusted")
+    press(page, "threshold", "Home")
+    says(page, "#regions_text", "Oxygen saturation of the blood < 0. Area: ")
+    assert changed(drawn, settled(page)) > 0.1
+    press(page, "threshold", "End")
+    says(page, "#regions_text", "Oxygen saturation of the blood < 1. Area: ")
+    says(page, "#regions_text", f"Not trusted, and in none of these numbers: {withheld(folder):,} mm²")
+    press(page, "threshold", "PageDown", 4)
+    page.locator("#is_above").click(force=True)
+    says(page, "#regions_text", "Oxygen saturation of the blood > 0.6")
+    assert press(page, "certain", "ArrowLeft", 5) == 90
+    says(page, "#segments", "(P ≥ 0.9)")
+    keep(page, "regions")
+    before = settled(page)
+    page.locator("#smallest").fill("400")
+    assert changed(before, comes(page, lambda after: changed(before, after) > 0.002)) < 0.5
+    keep(page, "regions_without_islands")
+    assert press(page, "possible", "End") == 100
+    says(page, "#regions_text", "these must be probabilities")
+    press(page, "possible", "Home")
+    says(page, "#regions_text", "Area: ")
+    page.locator("#regions").click(force=True)
+    assert changed(off, settled(page)) < 0.001
+    assert page.locator("#regions_text").is_hidden()
+
+
+def withheld(folder: Path) -> int:
+    """Pixels of which no number must be used."""
+    import SimpleITK
+
+    flags = [
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / f"{n}.nii.gz")))
+        for n in ("valid", "ood")
+    ]
+    return int(((flags[0] < 0.5) | (flags[1] > 0.5)).sum())
+
+
 def test_numbers_out_of_distribution_come_with_their_warning(page: Page, keep: Callable[..., None]) -> None:
     click_image(page, *CORNER, SHAPE)
     says(page, "#warning", "NOT EXPLAINED, out of distribution")
@@ -181,13 +231,8 @@ def test_two_tabs_show_the_same(browser: Browser, page: Page, viewer: Viewer, co
 def test_the_page_says_when_the_viewer_has_ended(
     browser: Browser, viewer: Viewer, keep: Callable[..., None]
 ) -> None:
-    with opened(browser, viewer, []) as page:
-        assert page.locator("#gone").count() == 0
-        page.route("**/index.html", lambda route: route.abort())
-        page.get_by_role("alert").get_by_text("Run monai-inn view again").wait_for(timeout=1000 * LIMIT)
+    with opened(browser, viewer, []) as page, without_its_program(page):
         keep(page, "gone")
-        page.unroute("**/index.html")
-        page.locator("#gone").wait_for(state="detached", timeout=1000 * LIMIT)
 
 
 def test_a_reloaded_page_shows_what_it_showed(page: Page) -> None:

@@ -57,10 +57,12 @@ def _facts(result: StoredResult, words: dict[str, str]) -> list[tuple[str, list[
         f"{k} {file_name(str(settings[k]))}" for k in ("mask", "white", "dark") if settings.get(k) is not None
     ]
     shrink = settings.get("shrink", 1)
+    change = record.get("change")
     prepared += [f"averaged over {shrink} pixels along each axis"] if shrink > 1 else []
     size = " × ".join(str(n) for n in result.valid.shape)
     facts = [
         ("Synthetic", [result.synthetic] if result.synthetic else []),
+        ("Change", [f"{change['second']} minus {change['first']}"] if change else []),
         ("Image", [f"{result.image_name}, maps of {size} pixels", *prepared]),
         ("SHA-256 of files", [f"{name}: {value}" for name, value in image.get("sha256", {}).items()]),
         ("Bundle", [f"{bundle.get('name', 'unknown')}, version {bundle.get('version', 'unknown')}"]),

@@ -103,6 +103,7 @@ RESULT_RECORD = object_of(
                 "is_above": {"type": "boolean"},
             }
         ),
+        "change": object_of({"first second": TEXT, "resampled": {"type": "boolean"}}),
         "trust": object_of(
             {}, {"waic_scale": list_of(FINITE, 2, 2), "waic_limit": FINITE, "reasons": list_of(TEXT)}
         ),

@@ -72,6 +72,25 @@ class StoredResult:
         """Usable pixels whose values may be interpreted."""
         return self.valid & ~self.withheld
 
+    def posterior(self, parameter: str) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+        """Return what is stored of a posterior: quantiles and their levels, else samples and ``None``.
+
+        Shape ``(i, j, k, L)``. Quantiles come first, for they stand for all samples of an inference.
+
+        Raises:
+            ValueError: if neither is stored, or a file is damaged; one sample is not a posterior.
+        """
+        if ("quantiles", parameter) in self.files:
+            return _quantiles(self.record, self.files, self.valid.shape, parameter)
+        if path := self.files.get(("samples", parameter)):
+            samples = read_volume(path)[0]
+            if samples.ndim == 4 and samples.shape[:3] == self.valid.shape and samples.shape[3] > 1:
+                return samples, None
+        raise ValueError(
+            f"{self.folder}: neither quantiles nor samples of {parameter} are stored; infer its image again "
+            "with --save-quantiles 16."
+        )
+
     @property
     def image_name(self) -> str:
         """File name of the image, without its folder."""
@@ -184,12 +203,21 @@ def _bounds(
     for name in (name for kind, name in files if kind == "interval_low"):
         ends = [read_volume(files[kind, name])[0] for kind in ("interval_low", "interval_high")]
         found[name] = np.stack(ends).astype(np.float32)
-    for entry in (entry for entry in record["files"] if entry["map"] == "quantiles"):
-        path = files["quantiles", entry["parameter"]]
-        stack, levels = read_volume(path)[0], np.asarray(entry.get("levels", ()))
-        if not len(levels) or stack.shape != (*shape, len(levels)):
-            raise ValueError(f"{path}: shape {stack.shape}, expected {(*shape, len(levels))}; {_AGAIN}.")
+    for name in (name for kind, name in files if kind == "quantiles"):
+        stack, levels = _quantiles(record, files, shape, name)
         nearest = [int(np.abs(levels - level).argmin()) for level in (tail, 1 - tail)]
         if np.allclose(levels[nearest], (tail, 1 - tail), atol=1e-6):
-            found[entry["parameter"]] = np.moveaxis(stack[..., nearest], -1, 0)
+            found[name] = np.moveaxis(stack[..., nearest], -1, 0)
     return found
+
+
+def _quantiles(
+    record: dict[str, Any], files: dict[tuple[str, str], Path], shape: tuple[int, ...], parameter: str
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Stored quantiles of a parameter ``(i, j, k, L)`` and their levels."""
+    wanted = "quantiles", parameter
+    entry = next(entry for entry in record["files"] if (entry["map"], entry["parameter"]) == wanted)
+    stack, levels = read_volume(files[wanted])[0], np.asarray(entry.get("levels", ()), float)
+    if not len(levels) or stack.shape != (*shape, len(levels)):
+        raise ValueError(f"{files[wanted]}: shape {stack.shape}, expected {(*shape, len(levels))}; {_AGAIN}.")
+    return stack, levels

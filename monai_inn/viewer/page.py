@@ -138,7 +138,7 @@ def _controls() -> None:
     html.P("{{ about_kind }}", classes="about")
     v3.VSelect(label="Parameter", v_model=("parameter",), items=("parameters",), id="parameter", **TIGHT)
     html.P("{{ about_parameter }}", classes="about")
-    with html.Div(v_show=("kind.startsWith('probability')",)):
+    with html.Div(v_show=("regions || kind.startsWith('probability')",)):
         slider(
             "threshold",
             "Threshold",
@@ -159,11 +159,34 @@ def _controls() -> None:
         color="primary",
         **TIGHT,
     )
+    with html.Div(v_show=("has_regions",)):
+        _regions()
     html.P(
         "Stripes: not explained, out of distribution. Dots: not informative about this parameter. "
         "Grid: not usable, or masked. No setting hides them.",
         classes="about",
     )
+
+
+def _regions() -> None:
+    v3.VSwitch(label="Regions of decision", v_model=("regions",), id="regions", color="primary", **TIGHT)
+    with html.Div(v_show=("regions",)):
+        with html.Ul(id="segments"), html.Li(v_for="part in segments", key=("part.name",)):
+            html.Span(style=("{ background: part.color }",))
+            html.Span("{{ part.name }}")
+        html.P("{{ regions_text }}", id="regions_text", raw_attrs=['aria-live="polite"'])
+        label = "Look for values above the threshold"
+        v3.VSwitch(label=label, v_model=("is_above",), id="is_above", color="primary", **TIGHT)
+        for name in ("certain", "possible"):
+            slider(name, f"{name.capitalize()} from", f"{name} + ' %'", low=1, high=100, step=1)
+        v3.VTextField(
+            label=("`Smallest island [${size_unit}]`",),
+            v_model_number=("smallest",),
+            id="smallest",
+            type="number",
+            min=0,
+            **TIGHT,
+        )
 
 
 def slider(name: str, label: str, text: str, low: Any, high: Any, step: Any, disabled: str = "false") -> None:

@@ -17,6 +17,7 @@ from monai_inn.viewer.display import (
     pictures,
 )
 from monai_inn.viewer.page import build
+from monai_inn.viewer.regions import CONTROLS, Regions
 from monai_inn.viewer.stage import Stage
 
 __all__ = ["Session"]
@@ -51,10 +52,11 @@ class Session:
             name: float(asked.get(name, _middle(shown))) for name, shown in self.parameters.items()
         }
         self._start(name)
+        self.regions = Regions(stage, self.state)
         build(server, stage.layout)
         stage.layout.set_layout("slices")
         stage.on_pick = self.read
-        self.state.change(*_LOOKS)(self.refresh)
+        self.state.change(*_LOOKS, *CONTROLS)(self.refresh)
         server.trigger("toggle_overlay")(self.toggle)
         server.trigger("play")(self.play)
         server.trigger("next_sample")(self.next_sample)
@@ -133,6 +135,7 @@ class Session:
             legend=draw_legend(self.stage.overlay, look),
             sample_text=f"sample {look.sample + 1} of {self.samples}",
         )
+        self.regions.ask()
         self.read()
 
     def _appearance(self) -> Appearance:

@@ -39,6 +39,10 @@ html { overflow-y: auto; }
 .slider { margin-bottom: 0.5rem; }
 .slider .v-slider { margin: 0 10px; }
 .controls .v-switch { margin-left: 10px; }
+#segments { padding: 0; margin: 0.3rem 0 0.5rem; list-style: none; font-size: 0.8rem; }
+#segments li { display: flex; gap: 0.4rem; margin-bottom: 0.2rem; }
+#segments span:first-child { flex: none; width: 0.9rem; height: 0.9rem; margin-top: 0.1rem; }
+#regions_text { font-size: 0.8rem; line-height: 1.3; white-space: pre-line; }
 .head { position: sticky; top: 0; z-index: 10; }
 .banner { padding: 0.45rem 1rem; font-weight: 600; }
 .banner.untrusted { background: #b00020; color: #fff; }

@@ -72,6 +72,8 @@ def facts(record: dict[str, Any]) -> list[str]:
     said = [f"Bundle {bundle.get('name', 'unknown')} {bundle.get('version', '')}".strip()]
     if bundle.get("camera"):
         said.append(f"device {bundle['camera']}")
+    if change := record.get("change"):
+        said.append(f"{change['second']} minus {change['first']}, whose errors are taken as independent")
     share = record["summary"].get("share_untrusted")
     said.append(
         "trust not assessed"

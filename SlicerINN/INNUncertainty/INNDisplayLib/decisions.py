@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import NormalDist
@@ -10,6 +11,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
+
+from .posteriors import compiled_loops
+from .translating import tr as _
 
 __all__ = [
     "Division",
@@ -62,11 +66,15 @@ class Division:
     def __post_init__(self) -> None:
         if not 0 < self.possible < self.certain <= 1:
             raise ValueError(
-                f"Certain from {self.certain:.3g} and possible from {self.possible:.3g}: these must be "
-                "probabilities above 0, the first of them the larger one; change one of the two."
+                _(
+                    "Certain from {certain:.3g} and possible from {possible:.3g}: these must be "
+                    "probabilities above 0, the first of them the larger one; change one of the two."
+                ).format(certain=self.certain, possible=self.possible)
             )
         if not 0 <= self.smallest < math.inf:
-            raise ValueError(f"Smallest island {self.smallest:g}: give 0 or a positive size.")
+            raise ValueError(
+                _("Smallest island {size:g}: give 0 or a positive size.").format(size=self.smallest)
+            )
 
     def event(self, below: NDArray[np.floating]) -> NDArray[np.floating]:
         """The probability of the event, from that of a value below the threshold."""
@@ -83,10 +91,23 @@ def label_regions(
         withheld: voxels whose numbers are not to be used, same shape.
         division: where the lines are drawn.
     """
-    labels = np.uint8(Region.POSSIBLE) * (probability >= division.possible).view(np.uint8)
-    labels -= (probability >= division.certain).view(np.uint8)  # 1 is certain
-    labels[withheld | np.isnan(probability)] = Region.UNKNOWN
-    return labels
+    labels = np.empty(probability.size, np.uint8)
+    for piece, p, is_left_out in _pieces(probability, withheld):
+        found = np.uint8(Region.POSSIBLE) * (p >= division.possible)
+        found -= p >= division.certain  # 1 is certain
+        found[is_left_out] = Region.UNKNOWN
+        labels[piece] = found
+    return labels.reshape(probability.shape)
+
+
+def _pieces(
+    probability: NDArray[np.floating], withheld: NDArray[np.bool_]
+) -> Iterator[tuple[slice, NDArray[np.floating], NDArray[np.bool_]]]:
+    """Yield voxels a piece at a time: where, probabilities, and which of them must not be used."""
+    rows, is_withheld = probability.reshape(-1), withheld.reshape(-1)
+    for start in range(0, len(rows), _PIECE):
+        piece = slice(start, start + _PIECE)
+        yield piece, rows[piece], is_withheld[piece] | np.isnan(rows[piece])
 
 
 def merge_islands(labels: Labels, least: float) -> Labels:
@@ -103,6 +124,10 @@ def merge_islands(labels: Labels, least: float) -> Labels:
     """
     if least <= 1:
         return labels
+    loops = compiled_loops(labels.size)
+    if loops is not None:
+        merged: Labels = loops.merge_islands(np.ascontiguousarray(labels), float(least), _BOTH)
+        return merged
     merged = labels.copy()
     for value in (Region.EXCLUDED, Region.CERTAIN):
         mask = labels == value
@@ -110,7 +135,7 @@ def merge_islands(labels: Labels, least: float) -> Labels:
         island = pieces[mask]
         mask[mask] = (np.bincount(island, minlength=count + 1) < least)[island]
         at = np.nonzero(mask)
-        _, island = np.unique(pieces[at], return_inverse=True)
+        island = np.unique(pieces[at], return_inverse=True)[1]
         around = _around(labels, at, island)
         most = 3 - around[:, ::-1].argmax(1)  # of equals the less certain one
         merged[at] = np.where(around.any(1), _BOTH[value, most], value)[island]
@@ -160,15 +185,21 @@ class RegionVolume:
     @property
     def text(self) -> str:
         """The volume in words."""
-        word = "Volume" if self.unit == "mm³" else "Area"
-        return (
-            f"{word}: {_sized(self.expected)} {self.unit} expected.\n"
-            f"{self.mass:.0%} if errors are fully shared: {_sized(self.shared[0])}–{_sized(self.shared[2])} "
-            f"{self.unit}\n"
-            f"{self.mass:.0%} if errors are independent: {_sized(self.independent[0])}–"
-            f"{_sized(self.independent[2])} {self.unit}\n"
-            "How the errors of neighbors go together is not known; the truth lies between the two.\n"
-            f"Not trusted, and in none of these numbers: {_sized(self.unknown)} {self.unit}"
+        is_flat = self.unit != "mm³"
+        lines = [
+            _("Area: {expected} {unit} expected.") if is_flat else _("Volume: {expected} {unit} expected."),
+            _("{mass:.0%} if errors are fully shared: {shared}"),
+            _("{mass:.0%} if errors are independent: {independent}"),
+            _("How the errors of neighbors go together is not known; the truth lies between the two."),
+            _("Not trusted, and in none of these numbers: {unknown} {unit}"),
+        ]
+        return "\n".join(lines).format(
+            expected=_sized(self.expected),
+            shared=f"{_sized(self.shared[0])}–{_sized(self.shared[2])} {self.unit}",
+            independent=f"{_sized(self.independent[0])}–{_sized(self.independent[2])} {self.unit}",
+            unknown=_sized(self.unknown),
+            mass=self.mass,
+            unit=self.unit,
         )
 
 
@@ -192,19 +223,13 @@ def region_volume(
         mass: probability inside the intervals.
         unit: of ``voxel``.
     """
-    known = probability[~(withheld | np.isnan(probability))]
     tails = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
-    # At a common level u all voxels with a probability above u belong to the region.
-    low, middle, high = (float((known > 1 - tail).sum()) for tail in tails)
-    independent = count_quantiles(known, tails)
-    return RegionVolume(
-        voxel * float(known.sum(dtype=np.float64)),
-        (voxel * independent[0], voxel * independent[1], voxel * independent[2]),
-        (voxel * low, voxel * middle, voxel * high),
-        voxel * (probability.size - known.size),
-        mass,
-        unit,
-    )
+    events = _Events(tails)
+    for _piece, p, is_left_out in _pieces(probability, withheld):
+        events.add(p[~is_left_out])
+    shared, independent = (tuple(voxel * n for n in counts) for counts in (events.shared, events.counts()))
+    unknown = voxel * (probability.size - events.number)
+    return RegionVolume(voxel * events.mean, independent, shared, unknown, mass, unit)
 
 
 def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]) -> tuple[float, ...]:
@@ -216,18 +241,46 @@ def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]
         probability: of each event, shape ``(N,)``.
         levels: of the quantiles.
     """
-    always = float((probability >= 1).sum())
-    number = int(((probability > 0) & (probability < 1)).sum())
-    if number <= _MOST_EXACT:
-        share = np.ones(1)
-        for p in probability[(probability > 0) & (probability < 1)].astype(np.float64):
-            share = np.append(share * (1 - p), 0) + np.insert(share * p, 0, 0)
-        found = np.searchsorted(share.cumsum(), np.array(levels) * (1 - 1e-12)).clip(0, number)
-        return tuple(always + float(count) for count in found)
-    mean = variance = 0.0
-    for start in range(0, len(probability), _PIECE):
-        piece = probability[start : start + _PIECE].astype(np.float64)
-        mean += float(piece.sum())
-        variance += float((piece * (1 - piece)).sum())
-    counts = (mean + math.sqrt(variance) * NormalDist().inv_cdf(level) for level in levels)
-    return tuple(min(max(count, always), always + number) for count in counts)
+    events = _Events(levels)
+    events.add(probability)
+    return events.counts()
+
+
+class _Events:
+    """Events with a probability each, taken in a piece at a time.
+
+    Args:
+        levels: of the quantiles of how many happen.
+    """
+
+    def __init__(self, levels: tuple[float, ...]) -> None:
+        self._levels = levels
+        self.number = self._always = self._open = 0
+        self.mean = self._squares = 0.0
+        self.shared = np.zeros(len(levels))
+        self._undecided: list[NDArray[np.float64]] = []
+
+    def add(self, probability: NDArray[np.floating]) -> None:
+        """Take in a piece ``(N,)``."""
+        exact, is_open = probability.astype(np.float64), (probability > 0) & (probability < 1)
+        self.number += len(exact)
+        self.mean += float(exact.sum())
+        self._squares += float((exact * exact).sum())
+        self._always += np.count_nonzero(probability >= 1)
+        self._open += np.count_nonzero(is_open)
+        # At a common level u all events with a probability above u happen.
+        self.shared += [np.count_nonzero(probability > 1 - level) for level in self._levels]
+        if self._open <= _MOST_EXACT:
+            self._undecided.append(exact[is_open])
+
+    def counts(self) -> tuple[float, ...]:
+        """Quantiles of the number that happens, if they are independent."""
+        if self._open <= _MOST_EXACT:
+            share = np.ones(1)
+            for p in np.concatenate([*self._undecided, np.empty(0)]):
+                share = np.append(share * (1 - p), 0) + np.insert(share * p, 0, 0)
+            found = np.searchsorted(share.cumsum(), np.array(self._levels) * (1 - 1e-12)).clip(0, self._open)
+            return tuple(self._always + float(count) for count in found)
+        deviation = math.sqrt(max(0.0, self.mean - self._squares))
+        normal = (self.mean + deviation * NormalDist().inv_cdf(level) for level in self._levels)
+        return tuple(min(max(count, self._always), self._always + self._open) for count in normal)

@@ -12,6 +12,7 @@ from .lines import LineReading
 from .marks import display_of
 from .meshes import tube
 from .run import Run
+from .translating import tr as _
 
 __all__ = ["show_line", "show_tube"]
 
@@ -30,25 +31,25 @@ def show_line(run: Run, reading: LineReading) -> slicer.vtkMRMLPlotChartNode:
     table = run.node("line table", "", "vtkMRMLTableNode")
     chart = run.node("line chart", "", "vtkMRMLPlotChartNode")
     chart.RemoveAllPlotSeriesNodeIDs()
-    shown, place = reading.parameter, "distance from the start [mm]"
+    shown, place = reading.parameter, _("distance from the start [mm]")
     low, median, high = np.repeat(reading.interval, 2, axis=1)  # a value from the entry of a voxel to its end
     columns = {
-        f"lower end of {reading.mass:.0%}": low,
-        f"upper end of {reading.mass:.0%}": high,
-        "median": median,
-        "threshold": np.full(len(median), reading.threshold),
-        "not trusted": np.where(np.isnan(median), shown.low, np.nan),
+        "lower": (_("lower end of {mass:.0%}").format(mass=reading.mass), low),
+        "upper": (_("upper end of {mass:.0%}").format(mass=reading.mass), high),
+        "median": (_("median"), median),
+        "threshold": (_("threshold"), np.full(len(median), reading.threshold)),
+        "not": (_("not trusted"), np.where(np.isnan(median), shown.low, np.nan)),
     }
-    distance = reading.path.ends.ravel()
-    slicer.util.updateTableFromArray(table, (distance, *columns.values()), [place, *columns])
-    for column, values in columns.items():
+    heads, drawn = zip(*columns.values(), strict=True)
+    slicer.util.updateTableFromArray(table, (reading.path.ends.ravel(), *drawn), [place, *heads])
+    for key, (head, values) in columns.items():
         if np.isnan(values).all():
             continue
-        series = add_series(run, chart, table, (place, column), column.split()[0], "line")
+        series = add_series(run, chart, table, (place, head), key, "line")
         series.SetMarkerStyle(plot.MarkerStyleNone)
-        series.SetLineStyle(plot.LineStyleDash if "end of" in column else plot.LineStyleSolid)
-        series.SetLineWidth({"median": 3, "not trusted": 6}.get(column, 1))
-        series.SetColor(*{"threshold": _THRESHOLD, "not trusted": _WARNING}.get(column, _BAND))
+        series.SetLineStyle(plot.LineStyleDash if key in ("lower", "upper") else plot.LineStyleSolid)
+        series.SetLineWidth({"median": 3, "not": 6}.get(key, 1))
+        series.SetColor(*{"threshold": _THRESHOLD, "not": _WARNING}.get(key, _BAND))
     chart.SetTitle(textwrap.fill(reading.text, _TITLE))
     chart.SetXAxisTitle(place)
     chart.SetYAxisTitle(f"{shown.label}{shown.bracket}")

@@ -16,8 +16,9 @@ from .pose_run import PoseRun
 from .posteriors import probability_below, share_above
 from .result import Shown
 from .run import Run
-from .sequences import sample_arrays
+from .sequences import posterior_layers, sample_arrays
 from .trajectories import Risk, VoxelPath, carried_points, path_through, risk_along, tube_radius
+from .translating import tr as _
 
 __all__ = ["LineReading", "line_ends", "rank_lines", "read_line"]
 
@@ -73,25 +74,26 @@ class LineReading:
         """The reading in words."""
         risk = self.risk
         low, high = f"{risk.low:.1%}", f"{risk.high:.1%}"
-        said = [f"{self.node.GetName()}, {risk.length_mm:.1f} mm."]
+        crosses = _(
+            "Crosses {event}: {low} if errors are fully shared, {high} if they are independent; the truth "
+            "lies between the two."
+        )
         if self.is_joint:
-            said.append(f"Crosses {self.event}: {low} to {high}, of the joint samples (95 %).")
-        else:
-            said.append(
-                f"Crosses {self.event}: {low} if errors are fully shared, {high} if they are independent; "
-                "the truth lies between the two."
-            )
+            crosses = _("Crosses {event}: {low} to {high}, of the joint samples (95 %).")
+        said = [
+            _("{name}, {length:.1f} mm.").format(name=self.node.GetName(), length=risk.length_mm),
+            crosses.format(event=self.event, low=low, high=high),
+        ]
         if risk.joint is not None:
-            said.append(f"{risk.joint[0]} of {risk.joint[1]} stored samples cross it.")
-        said.append(f"Most likely {risk.at_mm:.1f} mm from its start.")
+            text = _("{crossing} of {number} stored samples cross it.")
+            said.append(text.format(crossing=risk.joint[0], number=risk.joint[1]))
+        said.append(_("Most likely {place:.1f} mm from its start.").format(place=risk.at_mm))
         if risk.unknown_mm:
-            said.append(
-                f"{risk.unknown_mm:.1f} mm are not trusted or outside the image: nothing is known there."
-            )
+            text = _("{length:.1f} mm are not trusted or outside the image: nothing is known there.")
+            said.append(text.format(length=risk.unknown_mm))
         if risk.tube_mm:
-            said.append(
-                f"Averaged over the poses; 95 % of them stay within {risk.tube_mm:.1f} mm of the line."
-            )
+            text = _("Averaged over the poses; 95 % of them stay within {radius:.1f} mm of the line.")
+            said.append(text.format(radius=risk.tube_mm))
         return " ".join(said)
 
 
@@ -103,12 +105,14 @@ def line_ends(line: slicer.vtkMRMLMarkupsLineNode) -> Array:
     """
     count = line.GetNumberOfDefinedControlPoints()
     if count < 2:
-        raise ValueError(f"{line.GetName()}: {count} of 2 points are placed; place entry and target.")
+        text = _("{line}: {count} of 2 points are placed; place entry and target.")
+        raise ValueError(text.format(line=line.GetName(), count=count))
     ends = np.zeros((2, 3))
     for number, end in enumerate(ends):
         line.GetNthControlPointPositionWorld(number, end)
     if np.linalg.norm(ends[1] - ends[0]) < _LEAST_MM:
-        raise ValueError(f"{line.GetName()}: entry and target are the same point; move one of them.")
+        text = _("{line}: entry and target are the same point; move one of them.")
+        raise ValueError(text.format(line=line.GetName()))
     return ends
 
 
@@ -135,13 +139,17 @@ def read_line(
     """
     if not math.isfinite(threshold):
         raise ValueError(
-            f"Threshold {threshold}: give a number, in the unit of {run.parameter(parameter).label}."
+            _("Threshold {value}: give a number, in the unit of {parameter}.").format(
+                value=threshold, parameter=run.parameter(parameter).label
+            )
         )
     ends = line_ends(line)
     path = _path(run, parameter, ends)
     if not path.inside.any():
         raise ValueError(
-            f"{line.GetName()}: lies outside the image of {run.name}; move it, or select another result."
+            _("{line}: lies outside the image of {run}; move it, or select another result.").format(
+                line=line.GetName(), run=run.name
+            )
         )
     risk, interval, is_joint = _read(run, path, parameter, threshold, is_above)
     others = None if poses is None else _carried(poses, ends)
@@ -157,7 +165,9 @@ def _path(run: Run, parameter: str, ends: Array) -> VoxelPath:
     volume = run.find("median", parameter)
     if volume is None:
         raise ValueError(
-            f"{run.name}: the median of {run.parameter(parameter).label} was deleted; apply the bundle again."
+            _("{run}: the median of {parameter} was deleted; apply the bundle again.").format(
+                run=run.name, parameter=run.parameter(parameter).label
+            )
         )
     parent = volume.GetParentTransformNode()
     to_local, matrix = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
@@ -183,33 +193,29 @@ def _read(
     at = tuple(path.voxels[path.inside].T)
     trusted = path.inside.copy()
     trusted[path.inside] = run.usable(at) & ~run.untrusted(at)
-    stored, samples = run.layers(parameter), [values[at] for values in sample_arrays(run, parameter)]
+    arrays, levels = posterior_layers(run, parameter)
+    samples = [values[at] for values in sample_arrays(run, parameter)]
     below = np.full(len(path.voxels), np.nan)
     interval = np.full((3, len(path.voxels)), np.nan)
-    if stored is not None:
-        rows = np.stack([layer[at] for layer in stored[0]], -1)
-        below[path.inside] = probability_below(rows, stored[1], threshold)
+    if levels is not None:
+        rows = np.stack([layer[at] for layer in arrays], -1)
+        below[path.inside] = probability_below(rows, levels, threshold)
         wanted = (1 - run.interval) / 2, 0.5, (1 + run.interval) / 2
-        interval[:, path.inside] = np.array([np.interp(wanted, stored[1], row) for row in rows]).T
-    elif samples:
+        interval[:, path.inside] = np.array([np.interp(wanted, levels, row) for row in rows]).T
+    else:
         below[path.inside] = 1 - share_above(samples, threshold)
         ends = [run.array(kind, parameter) for kind in ("interval_low", "median", "interval_high")]
         interval[:, path.inside] = [np.nan * at[0] if e is None else e[at] for e in ends]
-    else:
-        raise ValueError(
-            f"{run.name}: neither quantiles nor samples of {run.parameter(parameter).label} are stored; "
-            "apply the bundle again."
-        )
     interval[:, ~trusted] = np.nan
     risk = risk_along(path, 1 - below if is_above else below, trusted)
     if samples:
         known = trusted[path.inside]
         crossed = sum(bool(((s > threshold) if is_above else (s < threshold))[known].any()) for s in samples)
         risk = replace(risk, joint=(crossed, len(samples)))
-        if stored is None:
+        if levels is None:
             low, high = _share_bounds(crossed, len(samples))
             risk = replace(risk, low=low, high=high)
-    return risk, interval, stored is None
+    return risk, interval, levels is None
 
 
 def _share_bounds(count: int, total: int) -> tuple[float, float]:

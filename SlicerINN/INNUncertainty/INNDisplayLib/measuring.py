@@ -9,10 +9,12 @@ import slicer.util
 import vtk
 from numpy.typing import NDArray
 
+from .differences import interval_places
 from .marks import matrix_of, place
 from .posteriors import RegionMean, region_mean
 from .result import Shown
 from .run import Run
+from .translating import tr as _
 
 __all__ = ["Comparison", "RegionReading", "compare", "read_region"]
 
@@ -40,18 +42,25 @@ class RegionReading:
         """The result in words, with units and with what is not known about it."""
         shown, mean = self.parameter, self.mean
         lines = [
-            f"{shown.label}, mean over {self.segment}: {shown.text(mean.expected)} ({mean.voxels} voxels)",
-            f"{self.mass:.0%} if errors are fully shared: "
-            f"{mean.shared[0]:.3g}–{mean.shared[2]:.3g}{shown.suffix}",
-            f"{self.mass:.0%} if errors are independent: "
-            f"{mean.independent[0]:.3g}–{mean.independent[2]:.3g}{shown.suffix}",
-            "How the errors of neighbors go together is not known; the truth lies between the two.",
+            _("{parameter}, mean over {segment}: {expected} ({voxels} voxels)"),
+            _("{mass:.0%} if errors are fully shared: {shared}"),
+            _("{mass:.0%} if errors are independent: {independent}"),
+            _("How the errors of neighbors go together is not known; the truth lies between the two."),
         ]
         if mean.left_out:
-            lines.append(f"{mean.left_out} voxels left out: out of distribution or not usable.")
+            lines.append(_("{left_out} voxels left out: out of distribution or not usable."))
         if self.is_resampled:
-            lines.append("The segment lies on another grid and was resampled to that of the maps.")
-        return "\n".join(lines)
+            lines.append(_("The segment lies on another grid and was resampled to that of the maps."))
+        return "\n".join(lines).format(
+            parameter=shown.label,
+            segment=self.segment,
+            expected=shown.text(mean.expected),
+            voxels=mean.voxels,
+            left_out=mean.left_out,
+            mass=self.mass,
+            shared=f"{mean.shared[0]:.3g}–{mean.shared[2]:.3g}{shown.suffix}",
+            independent=f"{mean.independent[0]:.3g}–{mean.independent[2]:.3g}{shown.suffix}",
+        )
 
 
 def read_region(
@@ -65,7 +74,8 @@ def read_region(
     shown = next(p for p in run.parameters if p.name == parameter)
     stored, like = run.layers(parameter), run.find("median", parameter)
     if stored is None or like is None:
-        raise ValueError(f"{run.name}: no quantiles of {shown.label} are stored; apply the bundle again.")
+        text = _("{run}: no quantiles of {parameter} are stored; apply the bundle again.")
+        raise ValueError(text.format(run=run.name, parameter=shown.label))
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     inside = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, like)
     mass = run.interval
@@ -113,11 +123,17 @@ class Comparison:
     def text(self) -> str:
         """The result in words, with units."""
         shown = self.parameter
-        text = (
-            f"{shown.label}: medians differ by {shown.text(self.median)} (median over {self.voxels:,} "
-            f"voxels); intervals contradict each other in {self.contradicting:.1%}."
+        text = _(
+            "{parameter}: medians differ by {difference} (median over {voxels:,} voxels); intervals "
+            "contradict each other in {share:.1%}."
+        ).format(
+            parameter=shown.label,
+            difference=shown.text(self.median),
+            voxels=self.voxels,
+            share=self.contradicting,
         )
-        return text + (" The other run was resampled to this one's grid." if self.is_resampled else "")
+        resampled = _("The other run was resampled to this one's grid.") if self.is_resampled else ""
+        return f"{text} {resampled}".strip()
 
 
 def compare(run: Run, other: Run, parameter: str) -> Comparison:
@@ -129,10 +145,12 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     shown = next(p for p in run.parameters if p.name == parameter)
     if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
         raise ValueError(
-            f"{other.name} has no {shown.label} in the unit {shown.unit}; select another result."
+            _("{other} has no {parameter} in the unit {unit}; select another result.").format(
+                other=other.name, parameter=shown.label, unit=shown.unit
+            )
         )
     if run.layers(parameter) is None or other.layers(parameter) is None:
-        raise ValueError("Both results need stored quantiles; apply the bundles again.")
+        raise ValueError(_("Both results need stored quantiles; apply the bundles again."))
     like = run.find("median", parameter)
     index, is_resampled = other_voxels(run, other, like)
     low, middle, high = _interval(run, parameter)
@@ -140,7 +158,7 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     difference = found[1] - middle
     known = np.isfinite(difference)
     if not known.any():
-        raise ValueError("The two results have no voxel in common that both may be trusted at.")
+        raise ValueError(_("The two results have no voxel in common that both may be trusted at."))
     apart = (found[0] > high) | (found[2] < low)
     volume = run.node("difference", parameter, "vtkMRMLScalarVolumeNode")
     volume.SetName(f"{other.name} minus {run.name}: {shown.label}")
@@ -159,11 +177,6 @@ def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     ]
 
 
-def interval_places(levels: NDArray[np.floating], mass: float) -> list[int]:
-    """Places of low end, median and high end of the central interval, which are stored beside the others."""
-    return [int(np.abs(levels - level).argmin()) for level in ((1 - mass) / 2, 0.5, (1 + mass) / 2)]
-
-
 def other_voxels(
     run: Run, other: Run, like: slicer.vtkMRMLVolumeNode
 ) -> tuple[tuple[NDArray[np.intp], ...], bool]:
@@ -178,7 +191,9 @@ def other_voxels(
         like.GetParentTransformNode(), source.GetParentTransformNode(), between
     ):
         raise ValueError(
-            f"A transform that is not linear lies between {run.name} and {other.name}; use a linear one."
+            _("A transform that is not linear lies between {run} and {other}; use a linear one.").format(
+                run=run.name, other=other.name
+            )
         )
     to_other = np.linalg.inv(matrix_of(source)) @ slicer.util.arrayFromVTKMatrix(between) @ matrix_of(like)
     k, j, i = np.indices(run.shape, dtype=np.float32)

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .translating import tr as _
 
 __all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean", "share_above"]
 
@@ -19,6 +22,19 @@ Array = NDArray[np.floating]
 _DRAWN_PIXELS, _DRAWS = 50, 4000
 _PIECE = 1 << 15  # voxels worked on at a time, which stay in the cache
 _POINTS, _SAMPLES = 160, 64
+LARGE = 2_000_000
+"""Voxels above which a step of a slider must not wait for a volume, and compiled loops pay."""
+
+
+def compiled_loops(voxels: int) -> Any:
+    """Return the compiled loops for an image of so many voxels; ``None`` if it is small, or without numba."""
+    if voxels <= LARGE:
+        return None
+    try:
+        from . import kernels
+    except ImportError:
+        return None
+    return kernels
 
 
 def probability_below(quantiles: Array | Sequence[Array], levels: Array, threshold: float) -> Array:
@@ -39,12 +55,18 @@ def probability_below(quantiles: Array | Sequence[Array], levels: Array, thresho
     rows = [layer.reshape(-1) for layer in layers]
     found = np.empty(rows[0].shape, np.float32)
 
+    loops = compiled_loops(found.size) if all(row.dtype == np.float32 for row in rows) else None
+    numbers = np.asarray(levels, np.float32), np.float32(threshold)
+
     def work(start: int) -> None:
         piece = slice(start, start + _PIECE)
-        _fill_below(found[piece], [row[piece] for row in rows], levels, threshold)
+        if loops is not None:
+            loops.fill_below(found[piece], tuple(row[piece] for row in rows), *numbers)
+        else:
+            _fill_below(found[piece], [row[piece] for row in rows], levels, threshold)
 
     with ThreadPoolExecutor() as pool:  # NumPy lets other threads work meanwhile
-        for _ in pool.map(work, range(0, len(found), _PIECE)):
+        for _done in pool.map(work, range(0, len(found), _PIECE)):
             pass
     return found.reshape(layers[0].shape)
 
@@ -85,7 +107,7 @@ def share_above(samples: Iterable[Array], threshold: float) -> Array:
         above += values > threshold
         count += 1
     if above is None:
-        raise ValueError("no sample is stored; write the result again with at least one.")
+        raise ValueError(_("no sample is stored; write the result again with at least one."))
     return above / np.float32(count)
 
 
@@ -156,9 +178,8 @@ def region_mean(
     """
     rows = quantiles[trusted & np.isfinite(quantiles[:, 0])].astype(np.float64)
     if not len(rows):
-        raise ValueError(
-            f"The region has {len(quantiles)} voxels and none that can be trusted; draw it elsewhere."
-        )
+        text = _("The region has {voxels} voxels and none that can be trusted; draw it elsewhere.")
+        raise ValueError(text.format(voxels=len(quantiles)))
     # If all errors are shared every voxel is at the same level at once: quantiles of the mean are their mean.
     shared = interval_at(rows.mean(0), np.asarray(levels), mass)
     mean, variance = _moments(rows, np.asarray(levels))

@@ -13,7 +13,9 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from .decisions import Division, Labels, Region, RegionVolume
 from .marks import follow
+from .posteriors import LARGE
 from .run import Run
+from .translating import tr as _
 
 __all__ = [
     "find_regions",
@@ -35,8 +37,6 @@ _SEGMENTS = {
 }
 _OPACITY_3D = {"certain": 1.0, "possible": 0.35, "unknown": 0.15}
 _FILL = 0.25
-LARGE = 2_000_000
-"""Voxels above which neither surfaces nor a step of a slider may wait for a volume."""
 
 
 def find_regions(run: Run) -> slicer.vtkMRMLSegmentationNode | None:
@@ -109,9 +109,11 @@ def _event(run: Run, parameter: str, threshold: float, is_above: bool) -> str:
 def _names(run: Run, parameter: str, threshold: float, division: Division) -> dict[str, str]:
     event = _event(run, parameter, threshold, division.is_above)
     return {
-        "certain": f"certain: {event} (P ≥ {division.certain:.3g})",
-        "possible": f"possible: {event} (P {division.possible:.3g} to {division.certain:.3g})",
-        "unknown": "unknown / not trusted",
+        "certain": _("certain: {event} (P ≥ {certain:.3g})").format(event=event, certain=division.certain),
+        "possible": _("possible: {event} (P {possible:.3g} to {certain:.3g})").format(
+            event=event, possible=division.possible, certain=division.certain
+        ),
+        "unknown": _("unknown / not trusted"),
     }
 
 
@@ -132,7 +134,7 @@ def _fill(node: slicer.vtkMRMLSegmentationNode, image: slicer.vtkOrientedImageDa
     known = [segmentation.GetSegment(key) for key in _SEGMENTS]
     shared = {s.GetRepresentation(_LABELS) for s in known if s is not None}
     values = [s.GetLabelValue() for s in known if s is not None]
-    if len(shared) == 1 and values == [value for value, _ in _SEGMENTS.values()]:
+    if len(shared) == 1 and values == [value for value, _color in _SEGMENTS.values()]:
         shared.pop().ShallowCopy(image)
         return
     segmentation.RemoveAllSegments()  # also where somebody has edited them
@@ -173,7 +175,7 @@ def region_labels(run: Run) -> Labels | None:
     if like is None:
         return None
     labels = np.zeros(run.shape, np.uint8)
-    for key, (value, _) in _SEGMENTS.items():
+    for key, (value, _color) in _SEGMENTS.items():
         if node.GetSegmentation().GetSegment(key) is not None:
             drawn = slicer.util.arrayFromSegmentBinaryLabelmap(node, key, like)
             labels[drawn > 0] = value

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .marks import SYNTHETIC, RunNodes, display_of, follow, mark
 from .result import MapFile
+from .translating import tr as _
 
 if TYPE_CHECKING:
     from .run import Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "number_of_samples",
     "numbered_sequence",
+    "posterior_layers",
     "sample_arrays",
     "show_sample",
     "stacked",
@@ -94,6 +96,26 @@ def sample_arrays(run: Run, parameter: str) -> Iterator[NDArray[Any]]:
     sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
     for number in range(number_of_samples(run, parameter)):
         yield slicer.util.arrayFromVolume(sequence.GetNthDataNode(number))
+
+
+def posterior_layers(run: Run, parameter: str) -> tuple[list[NDArray[Any]], NDArray[np.float64] | None]:
+    """What is stored of a posterior: quantiles and their levels, or samples and ``None``.
+
+    Arrays are ``(K, J, I)``. Quantiles come first, for they stand for all samples of an inference.
+
+    Raises:
+        ValueError: if neither is stored; one sample is not a posterior.
+    """
+    if (stored := run.layers(parameter)) is not None:
+        return stored
+    samples = [*sample_arrays(run, parameter)]
+    if len(samples) > 1:
+        return samples, None
+    raise ValueError(
+        _("{run}: neither quantiles nor samples of {parameter} are stored; apply the bundle again.").format(
+            run=run.name, parameter=run.parameter(parameter).label
+        )
+    )
 
 
 def show_sample(run: Run, parameter: str, index: int) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -11,9 +11,10 @@ import vtk
 from .contours import contour_meshes, draw_contours
 from .decisions import Division, label_regions, merge_islands, region_volume
 from .marks import matrix_of, place
-from .posteriors import probability_below
-from .regions import LARGE, find_regions, show_regions
+from .posteriors import LARGE, probability_below
+from .regions import find_regions, show_regions
 from .run import Run
+from .translating import tr as _
 
 __all__ = ["ThresholdStep", "show_contours"]
 
@@ -46,7 +47,9 @@ class ThresholdStep:
     ) -> None:
         if not math.isfinite(threshold):
             raise ValueError(
-                f"Threshold {threshold}: give a number, in the unit of {run.parameter(parameter).label}."
+                _("Threshold {value}: give a number, in the unit of {parameter}.").format(
+                    value=threshold, parameter=run.parameter(parameter).label
+                )
             )
         self.run, self.parameter, self.threshold, self.division = run, parameter, threshold, division
         self._layers, self._like = run.layers(parameter), run.find("median", parameter)
@@ -54,8 +57,10 @@ class ThresholdStep:
         if self._layers is None or self._like is None:
             if division is not None:
                 raise ValueError(
-                    f"{run.name}: no quantiles of {run.parameter(parameter).label} are stored, from which "
-                    "regions are made; apply the bundle again, on the command line with --save-quantiles 16."
+                    _(
+                        "{run}: no quantiles of {parameter} are stored, from which regions are made; apply "
+                        "the bundle again, on the command line with --save-quantiles 16."
+                    ).format(run=run.name, parameter=run.parameter(parameter).label)
                 )
             self.has_contours, self.key = False, ""
             return

@@ -198,8 +198,10 @@ class DisplayPanel:
 
     def show_comparison(self, comparison):
         """Say in words what a comparison has found."""
-        run = self.logic.run(self._state)
-        self.ui.compareLabel.text = change_text(run) if comparison is None else comparison.text
+        if comparison is not None:
+            self.ui.compareLabel.text = comparison.text
+        else:
+            self.ui.compareLabel.text = change_text(self.logic.run(self._state), self._state.parameter)
         if self._state.kind is Kind.DIFFERENCE and comparison is None:
             self.ui.compareLabel.text = _("There is no other result to compare with.")
         self.ui.compareLabel.visible = bool(self.ui.compareLabel.text)
