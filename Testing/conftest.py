@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import gc
+import io
 import os
 import pickle
 import signal
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 # Small layers run several times slower on threads that wait for one another, above all on a busy machine.
@@ -23,6 +26,8 @@ from pose_problems import (  # now, for this folder is going to leave the path
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
 
@@ -31,9 +36,15 @@ FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
 
 
 def pytest_collection_finish() -> None:
-    """Take this folder off the path: `slicer` imports every file of a folder of its own name there."""
+    """Before the first test.
+
+    This folder leaves the path: `slicer` imports every file of a folder of its own name there. The million
+    objects of modules and tests stay to the end, so the garbage collector need not visit them.
+    """
     here = Path(__file__).parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,17 +116,35 @@ def curve_fit() -> FittedPosterior:
     return untrained(Perfusion(), {"kind": "series", "channels": 2, "context": 1, "layers": 1})
 
 
-@pytest.fixture(scope="session")
-def pose_fit(tmp_path_factory) -> FittedPosterior:
-    """One for all workers: the first that needs it trains it, and others that need it wait meanwhile."""
+def once_for_all_workers(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> Any:
+    """What `make` returns for a folder; the first worker calls it, and others that need it wait meanwhile."""
+    folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        return small_fit()
-    stored = tmp_path_factory.getbasetemp().parent / "pose_fit"
+        return make(folder / name)
+    stored = folder.parent / f"{name}.pickle"
     with stored.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stored.exists():
-            stored.write_bytes(pickle.dumps(small_fit()))
+            stored.write_bytes(pickle.dumps(make(folder.parent / name)))
         return pickle.loads(stored.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def pose_fit(tmp_path_factory) -> FittedPosterior:
+    return once_for_all_workers(tmp_path_factory, "pose_fit", lambda _: small_fit())
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> tuple[Path, str]:
+    """Folder that `monai-inn demo` has written, and what it has said."""
+    from monai_inn.cli import main
+
+    def run(folder: Path) -> tuple[Path, str]:
+        with redirect_stdout(io.StringIO()) as said:
+            assert main(["demo", "-o", str(folder)]) == 0
+        return folder, said.getvalue()
+
+    return once_for_all_workers(tmp_path_factory, "demo", run)
 
 
 @pytest.fixture(scope="session")

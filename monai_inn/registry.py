@@ -7,6 +7,8 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from monai_inn import __version__
+
 __all__ = ["Registry", "UnknownNameError", "package_of"]
 
 T = TypeVar("T", bound=type)
@@ -109,15 +111,18 @@ class Registry(Generic[T]):
 
 def package_of(cls: type) -> dict[str, str] | None:
     """Return name and version of the installed package that a class is from; ``None`` for a script's."""
-    distribution = _distribution_of(cls.__module__.partition(".")[0])
+    package = cls.__module__.partition(".")[0]
+    if package == __name__.partition(".")[0]:
+        return {"name": package, "version": __version__}
+    distribution = next(iter(_distributions().get(package, ())), None)
     if distribution is None:
         return None
     return {"name": distribution, "version": importlib.metadata.version(distribution)}
 
 
-@functools.cache  # it takes a quarter of a second to look through all installed packages
-def _distribution_of(package: str) -> str | None:
-    return next(iter(importlib.metadata.packages_distributions().get(package, ())), None)
+@functools.cache  # it takes half a second to look through all installed packages
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _where(cls: type) -> str:

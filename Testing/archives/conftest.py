@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import socketserver
 from dataclasses import dataclass
 
 import pytest
@@ -20,6 +21,14 @@ def no_credentials_of_ours(monkeypatch, tmp_path):
     for name in ("USER", "PASSWORD", "TOKEN", "CA"):
         monkeypatch.delenv(f"MONAI_INN_ARCHIVE_{name}", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def servers_that_stop_at_once():
+    """Servers of the standard library look twice a second whether they are to stop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.005,))
+        yield
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ class FakeArchive:
 class _Handler(BaseHTTPRequestHandler):
     archive: FakeArchive
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits for the client to acknowledge its header
 
     def log_message(self, *_) -> None:
         pass

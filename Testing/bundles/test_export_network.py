@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -29,6 +30,12 @@ def answers(path, *inputs):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     named = {x.name: value.numpy() for x, value in zip(session.get_inputs(), inputs, strict=True)}
     return [torch.from_numpy(value) for value in session.run(None, named)]
+
+
+@functools.cache
+def program(path):
+    """What torch made of a file, which takes longer to load than to run."""
+    return torch.export.load(path).module()
 
 
 def assert_near(found, expected, share=1e-5):
@@ -70,7 +77,7 @@ def test_any_number_of_pixels_and_samples(exported, pixels, samples):
         largest_log_prob = float(fitted.density_log_prob(y).abs().max())
     width = (q.space.high - q.space.low).float()
     for kind in ("onnx", "pt2"):
-        run = answers if kind == "onnx" else lambda path, *given: [torch.export.load(path).module()(*given)]
+        run = answers if kind == "onnx" else lambda path, *given: [program(path)(*given)]
         assert_near(run(out / f"sampler.{kind}", y, latent)[0] / width, expected[0] / width)
         assert_near(run(out / f"log_prob.{kind}", y, theta)[0], expected[1], 3e-5)
     # WAIC is a difference of log densities, to which its rounding is relative.
@@ -179,10 +186,10 @@ class ChoosingCompass(Compass):
         return y if float(y.nan_to_num().abs().max()) > 0.1 else 2 * y
 
 
-class BesselCompass(Compass):
-    """The same with features that torch records and ONNX has no operation for."""
+class Bessel(LinearGaussian):
+    """Features that torch records and ONNX has no operation for."""
 
-    name = "bessel_compass_for_export"
+    name = "bessel_for_export"
 
     def features(self, y):
         return torch.special.bessel_j0(y)
@@ -190,7 +197,7 @@ class BesselCompass(Compass):
 
 @pytest.fixture
 def registered():
-    for cls in (Compass, NumPyCompass, ChoosingCompass, BesselCompass):
+    for cls in (Compass, NumPyCompass, ChoosingCompass, Bessel):
         mi.problems.register(cls)
 
 
@@ -266,9 +273,9 @@ def test_features_that_torch_cannot_record_are_named(registered, tmp_path, capsy
 
 
 def test_an_operation_that_a_format_lacks_is_named(registered, tmp_path, capsys, monkeypatch):
-    only(monkeypatch, "trust")
-    line = refused(capsys, tmp_path / "out", bundle_of(BesselCompass(), tmp_path / "b"))
-    assert "trust.onnx cannot be made" in line
+    only(monkeypatch, "log_prob")
+    line = refused(capsys, tmp_path / "out", bundle_of(Bessel(), tmp_path / "b", coupling="affine"))
+    assert "log_prob.onnx cannot be made" in line
     assert "bessel_j0" in line
     assert "Try another --format" in line
 
@@ -296,20 +303,21 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(exported, tmp_p
 
 
 def test_a_graph_that_gives_something_else_is_not_written(tmp_path, capsys, monkeypatch):
-    only(monkeypatch, "sampler")
-    sample = graphs.Sampler.forward
+    only(monkeypatch, "log_prob")
+    density = graphs.Density.forward
 
-    def lying(self, observation, latent):
-        return sample(self, observation, latent) + 0.1 * torch.compiler.is_exporting()
+    def lying(self, observation, parameters):
+        return density(self, observation, parameters) + 0.1 * torch.compiler.is_exporting()
 
-    monkeypatch.setattr(graphs.Sampler, "forward", lying)
-    line = refused(capsys, tmp_path / "out", bundle_of(LinearGaussian(), tmp_path / "b"), "--format", "pt2")
-    assert "sampler.pt2 does not give what the network does" in line
+    monkeypatch.setattr(graphs.Density, "forward", lying)
+    bundle = bundle_of(LinearGaussian(), tmp_path / "b", coupling="affine")
+    line = refused(capsys, tmp_path / "out", bundle, "--format", "pt2")
+    assert "log_prob.pt2 does not give what the network does" in line
 
 
 def test_the_command_says_what_it_wrote_and_replaces_an_older_export(tmp_path, capsys, monkeypatch):
-    only(monkeypatch, "trust")
-    folder = bundle_of(LinearGaussian(), tmp_path / "b")
+    only(monkeypatch, "log_prob")
+    folder = bundle_of(LinearGaussian(), tmp_path / "b", coupling="affine")
     command = [
         "export-network",
         str(folder),
@@ -324,7 +332,7 @@ def test_the_command_says_what_it_wrote_and_replaces_an_older_export(tmp_path, c
     (tmp_path / "out/network.json").write_text('{"files": [{"file": "sampler.onnx"}]}')
     (tmp_path / "out/sampler.onnx").write_text("older")
     assert cli.main(command) == 0
-    assert "trust: observation → waic, p_value; off by at most waic" in capsys.readouterr().out
-    names = {"network.json", "latents.npy", "trust.pt2"}
+    assert "log_prob: observation, parameters → log_prob; off by at most log_prob" in capsys.readouterr().out
+    names = {"network.json", "latents.npy", "log_prob.pt2"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert np.load(tmp_path / "out/latents.npy").shape == (5, 4)

@@ -248,15 +248,17 @@ def test_simulate_then_fit_then_infer(tmp_path, capsys, monkeypatch):
     assert run("infer", bundle, tmp_path / "y.npz", "-o", tmp_path / "out", "--samples", 8) == 0
 
 
-def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, monkeypatch):
+def test_demo_without_bundles_is_refused(tmp_path, capsys, monkeypatch):
     for place in ("reports", "applications.registration"):
         monkeypatch.setattr(f"monai_inn.{place}.demo.shipped", tuple)
     monkeypatch.setattr("monai_inn.applications.registration.demo._CT", "no.nii.gz")
     assert "no trained bundle" in refused(capsys, "demo", "-o", tmp_path / "demo")
-    monkeypatch.undo()
+
+
+def test_demo_runs_the_bundles_that_are_shipped(demo):
     assert mi.bundles.shipped()
-    assert run("demo", "-o", tmp_path / "demo") == 0
-    for line in capsys.readouterr().out.partition("Pictures:\n")[2].partition("\n\n")[0].split():
+    out, said = demo
+    for line in said.partition("Pictures:\n")[2].partition("\n\n")[0].split():
         assert Path(line).stat().st_size > 10_000
     # For the threshold and the posteriors of the viewer.
     below = {
@@ -265,7 +267,7 @@ def test_demo_runs_the_bundles_that_are_shipped(camera_fit, tmp_path, capsys, mo
         "photoacoustic_slice": {"so2": 0.8},
     }
     for image, threshold in below.items():
-        folder = tmp_path / "demo" / image
+        folder = out / image
         record = json.loads((folder / "result.json").read_text())
         assert {"quantiles", "samples"} <= {row["map"] for row in record["files"]}
         assert record["settings"]["below"] == threshold

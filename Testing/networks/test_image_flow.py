@@ -197,7 +197,7 @@ def test_rows_keep_to_the_contract(categories: tuple[tuple[int, int], ...]) -> N
     generator = torch.Generator().manual_seed(6)
 
     def draw(number: int) -> tuple[Tensor, Tensor]:
-        return torch.randn(4000, length, generator=generator), torch.randn(4000, 512, generator=generator)
+        return torch.randn(1500, length, generator=generator), torch.randn(1500, 512, generator=generator)
 
     flow.initialise(draw, 100_000)
     again = build(describe(flow))

@@ -12,7 +12,6 @@ from test_susceptibility import ARTERY, CONCENTRATION, FRAMES, TIMES_S, signals
 from monai_inn.applications.perfusion import acquisition, kinetics
 from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML, BolusPassage
-from monai_inn.problems import check_problem
 from monai_inn.reports.image_files import read_image
 
 PROBLEM = BolusPassage()
@@ -22,10 +21,6 @@ MOST = acquisition.BOLUS.most
 @pytest.fixture(scope="module")
 def simulated():
     return PROBLEM.simulate_clean(1024, seed=1)
-
-
-def test_the_contract_of_problems():
-    check_problem(PROBLEM)
 
 
 def test_frames_are_those_that_are_described(simulated):

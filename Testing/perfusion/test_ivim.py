@@ -10,7 +10,6 @@ import torch
 
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.signal import rician
-from monai_inn.problems import check_problem
 
 PROBLEM = IntravoxelMotion()
 MOST = PROBLEM.observation.places
@@ -22,10 +21,6 @@ def row(signal, b):
     whole = torch.full((2 * MOST,), torch.nan)
     whole[: len(signal)], whole[MOST : MOST + len(b)] = torch.as_tensor(signal), torch.as_tensor(b)
     return whole
-
-
-def test_the_contract_of_problems():
-    check_problem(PROBLEM)
 
 
 @pytest.mark.parametrize("name", ["generic", "generic_brain"])

@@ -1,5 +1,6 @@
 """The example X-ray of a torso comes from its script, and its CT explains it."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_inn.applications.registration.demo import TORSO_READING
 from monai_inn.applications.registration.results.aiming import aim
-from monai_inn.applications.registration.results.from_ct import register_to_ct
 from monai_inn.cli import main
 
 FOLDER = Path(__file__).resolve().parents[2] / "Resources"
@@ -27,15 +26,14 @@ def test_it_comes_from_its_script(tmp_path):
     assert np.abs(made / shipped - 1).max() < 0.08
 
 
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory):
-    out = tmp_path_factory.mktemp("torso") / "pose"
-    ct = FOLDER / "ct" / "torso_ct.nii.gz"
-    return register_to_ct(ct, FOLDER / "torso_xray.png", out, **TORSO_READING), out
+@pytest.fixture
+def registered(demo):
+    """What the demo made of it."""
+    return demo[0] / "torso_xray"
 
 
 def test_its_pose_is_found(registered):
-    record, _ = registered
+    record = json.loads((registered / "registration.json").read_text())
     (mode,) = record["modes"]
     lao, cra, roll = make_torso_xray.POSE[:3]
     assert mode["pose"]["lao"] == pytest.approx(lao, abs=0.2)
@@ -46,7 +44,7 @@ def test_its_pose_is_found(registered):
 
 
 def test_the_command_line_aims(registered, tmp_path, capsys):
-    code = main(["aim", str(registered[1]), "--target", "-4", "135", "297", "-o", str(tmp_path / "aim")])
+    code = main(["aim", str(registered), "--target", "-4", "135", "297", "-o", str(tmp_path / "aim")])
     assert code == 0
     assert "of the plan" in capsys.readouterr().out
     assert (tmp_path / "aim" / "aim.png").is_file()
@@ -54,7 +52,7 @@ def test_the_command_line_aims(registered, tmp_path, capsys):
 
 def test_a_line_between_two_vertebrae_is_carried_along(registered, tmp_path):
     record = aim(
-        registered[1], tmp_path / "aim", target=(-4, 135, 297), entry=(-52, 75, 300),
+        registered, tmp_path / "aim", target=(-4, 135, 297), entry=(-52, 75, 300),
         labels=FOLDER / "ct" / "torso_vertebrae.nii.gz", avoid=[28, 29], radius_mm=1.0,
     )  # fmt: skip
     assert record["target"]["error_mm"]["high"] < 2

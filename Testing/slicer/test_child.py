@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -215,12 +216,13 @@ def test_cancel_lets_a_polite_child_tidy_up(python, tmp_path, monkeypatch):
 
 
 def test_cancel_asks_again_if_the_first_time_was_not_heard(python, tmp_path, monkeypatch):
-    monkeypatch.setattr("INNUncertaintyLib.child._GRACE_S", 20.0)
-    ready, tidy = tmp_path / "ready", tmp_path / "tidy"
+    ready, heard, tidy = tmp_path / "ready", tmp_path / "heard", tmp_path / "tidy"
     child = Child(
         python(
             "import os, signal, time\n"
-            "def deaf(*_): signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "def deaf(*_):\n"
+            "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            f"    open({str(heard)!r}, 'w').write('\\n')\n"
             "signal.signal(signal.SIGINT, deaf)\n"
             "try:\n"
             f"    open({str(ready)!r}, 'w').write(f'{{os.getpid()}}\\n')\n"
@@ -230,6 +232,16 @@ def test_cancel_asks_again_if_the_first_time_was_not_heard(python, tmp_path, mon
         [],
     )
     written(ready)
+    process = child._process._process
+    wait = process.wait
+
+    def impatient(seconds=None):
+        if not heard.exists():
+            written(heard)
+            raise subprocess.TimeoutExpired("monai-inn", seconds)
+        return wait(LIMIT)
+
+    monkeypatch.setattr(process, "wait", impatient)
     child.cancel()
     assert tidy.exists()
 

@@ -27,7 +27,7 @@ SMALL = {
     "num_ood_scores": 64,
 }
 # A batch of 65 rows: shares of different sizes.
-RECIPE = Recipe(2048, 200, 100, 100, 64, 65, rate=0.03, measured=64, held_out=4096)
+RECIPE = Recipe(2048, 100, 50, 50, 64, 65, rate=0.03, measured=64, held_out=4096)
 STEPS = 40
 
 

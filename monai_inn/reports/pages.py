@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["percent", "rendered"]
 
@@ -14,12 +18,17 @@ def rendered(template: str, **values: Any) -> str:
         template: its path in this package; it extends ``reports/base.html``, which has head and style.
         values: what it shows, beside the functions ``number`` and ``percent`` that every page has.
     """
+    return _templates().get_template(template).render({"number": _number, "percent": percent, **values})
+
+
+@cache
+def _templates() -> Environment:
+    """Templates that were compiled once serve all pages of a process."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=PackageLoader("monai_inn", "")
     )
-    return environment.get_template(template).render({"number": _number, "percent": percent, **values})
 
 
 def _number(value: float | None, form: str = "%.3g") -> str:

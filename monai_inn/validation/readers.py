@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, read_json, require_file
 from monai_inn.problems import Parameter
 from monai_inn.reading.arrays import Arrays, read_npz, read_zarr
-from monai_inn.transforms import read_multispectral
 from monai_inn.validation.cases import Cases, describe, pixel_cases
 
 __all__ = ["read_cases", "read_parameters"]
@@ -149,6 +148,8 @@ def _image_cases(
     folder: Path, truth_path: Path, given: tuple[Parameter, ...] | None, source: dict[str, Any]
 ) -> Cases:
     """Return the pixels of images of samples, one file a parameter, whose truth is known."""
+    from monai_inn.transforms import read_multispectral  # with MONAI, which simulations do not need
+
     files = {f.name[len("samples_") : -len(".nii.gz")]: f for f in sorted(folder.glob("samples_*.nii.gz"))}
     stacks = {name: read_multispectral(file) for name, file in files.items()}
     known: dict[str, Any]

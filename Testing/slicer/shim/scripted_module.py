@@ -30,7 +30,8 @@ class ScriptedModule:
         self.path, self.name = str(path), path.stem
         # What Reload replaces comes back at the end: tests have imported names of the former libraries.
         folder = str(path.parents[1])
-        files = {name: getattr(module, "__file__", None) for name, module in [*sys.modules.items()]}
+        # Not by `getattr`: some of the thousands of modules that tests load import others when asked.
+        files = {n: getattr(m, "__dict__", {}).get("__file__") for n, m in [*sys.modules.items()]}
         self._libraries = {n: sys.modules[n] for n, file in files.items() if (file or "").startswith(folder)}
         sys.path.insert(0, str(path.parent))
         spec = importlib.util.spec_from_file_location(self.name, path)
