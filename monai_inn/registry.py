@@ -7,8 +7,6 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from monai_inn import __version__
-
 __all__ = ["Registry", "UnknownNameError", "package_of"]
 
 T = TypeVar("T", bound=type)
@@ -111,6 +109,8 @@ class Registry(Generic[T]):
 
 def package_of(cls: type) -> dict[str, str] | None:
     """Return name and version of the installed package that a class is from; ``None`` for a script's."""
+    from monai_inn import __version__
+
     package = cls.__module__.partition(".")[0]
     if package == __name__.partition(".")[0]:
         return {"name": package, "version": __version__}

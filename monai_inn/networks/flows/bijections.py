@@ -171,10 +171,8 @@ class SplineTransform:
         return splines.spline_inverse(y, raw, self.grid)
 
     def forward_(self, x: Tensor, raw: Tensor) -> Tensor:
-        """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``."""
-        moved, log_det = splines.spline_forward(x.unsqueeze(0), raw.unsqueeze(0), self.grid)
-        x.copy_(moved.squeeze(0))
-        return log_det.squeeze(0)
+        """``forward`` in place for ``x (channels, rows)``; log-det ``(rows,)``; ``raw`` is overwritten."""
+        return splines.spline_forward_(x, raw, self.grid)
 
     def inverse_(self, y: Tensor, raw: Tensor) -> None:
         """Undo ``forward_``, without the log-determinant; ``raw`` is overwritten."""

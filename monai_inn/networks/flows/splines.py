@@ -23,7 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["MINIMUM", "OFFSET", "Grid", "solve_bin", "spline_forward", "spline_inverse", "spline_inverse_"]
+__all__ = [
+    "MINIMUM",
+    "OFFSET",
+    "Grid",
+    "solve_bin",
+    "spline_forward",
+    "spline_forward_",
+    "spline_inverse",
+    "spline_inverse_",
+]
 
 MINIMUM = 1e-3  # of a bin's share of width and height and of slopes, as in the source
 OFFSET = math.log(math.expm1(1 - MINIMUM))  # softplus(OFFSET) + MINIMUM = 1: zeros give the identity
@@ -100,20 +109,45 @@ def spline_inverse(y: Tensor, raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     return x.view_as(y), -torch.lerp(one, slope, is_inside).log().view_as(y).sum(1)
 
 
-def spline_inverse_(y: Tensor, raw: Tensor, grid: Grid) -> None:
-    """Latent to data in place, for ``y (channels, rows)``; ``raw ((3 bins − 1) channels, rows)`` is lost."""
-    k = grid.bins
-    raw = raw.view(3 * k - 1, *y.shape)
-    if y.device.type == "cpu" and y.dtype == torch.float32:
-        from monai_inn.networks.kernels import spline
+def spline_forward_(x: Tensor, raw: Tensor, grid: Grid) -> Tensor:
+    """Data to latent in place, without gradients; returns the log-determinant ``(rows,)``.
 
-        numbers = (grid.bound, grid.shared, 2 * grid.bound * MINIMUM, OFFSET, MINIMUM)
-        spline.inverse(k)(y.numpy(), raw.numpy(), np.array(numbers, np.float32))
+    Args:
+        x: shape ``(channels, rows)``.
+        raw: shape ``((3 bins − 1) channels, rows)``; may be lost.
+        grid: bins and bound.
+    """
+    if _is_compiled(x):
+        return _compiled(x, raw, grid, is_inverse=False).log_().sum(0)
+    moved, log_det = spline_forward(x.unsqueeze(0), raw.unsqueeze(0), grid)
+    x.copy_(moved.squeeze(0))
+    return log_det.squeeze(0)
+
+
+def spline_inverse_(y: Tensor, raw: Tensor, grid: Grid) -> None:
+    """Undo ``spline_forward_``."""
+    if _is_compiled(y):
+        _compiled(y, raw, grid, is_inverse=True)
         return
-    raw = raw.flatten(1)
+    k, raw = grid.bins, raw.view(3 * grid.bins - 1, -1)
     logits = raw[: 2 * k].view(2, k, -1)
     share = torch.softmax(logits, 1, out=logits)
     y.copy_(_inverse(y.reshape(-1), share, raw[2 * k :], grid)[0].view_as(y))
+
+
+def _is_compiled(value: Tensor) -> bool:
+    return value.device.type == "cpu" and value.dtype == torch.float32
+
+
+def _compiled(value: Tensor, raw: Tensor, grid: Grid, *, is_inverse: bool) -> Tensor:
+    """Move values ``(channels, rows)`` in place; their slopes if it is data to latent."""
+    from monai_inn.networks.kernels.spline import spline
+
+    slope = value if is_inverse else torch.empty_like(value)
+    numbers = np.array((grid.bound, grid.shared, 2 * grid.bound * MINIMUM, OFFSET, MINIMUM), np.float32)
+    raw = raw.view(3 * grid.bins - 1, *value.shape)
+    spline(grid.bins, is_inverse)(value.numpy(), raw.numpy(), slope.numpy(), numbers)
+    return slope
 
 
 def _inverse(value: Tensor, share: Tensor, inner: Tensor, grid: Grid) -> tuple[Tensor, Tensor, _Bins, Tensor]:

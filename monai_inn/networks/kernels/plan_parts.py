@@ -123,33 +123,24 @@ class PreparedSubnet:
         else:
             self._later = [tuple(zip(w, b, strict=True)) for w, b in later]
 
-    def outputs(self, seen: Tensor, chunk: Chunk) -> Tensor:
-        """Outputs ``(out, rows)`` for what it reads, ``(in, rows)``."""
-        out = seen.new_empty(self._out, seen.shape[1])
-        for _ in self._fill(seen, chunk, out.split(chunk.lengths, 1)):
-            pass
-        return out
-
     def strips(self, seen: Tensor, chunk: Chunk) -> Iterator[tuple[Tensor, slice]]:
-        """Yield the outputs strip by strip, in memory that is used again, and which rows they belong to."""
-        memory = seen.new_empty(self._out * max(chunk.lengths))
-        targets = [memory[: self._out * rows].view(self._out, rows) for rows in chunk.lengths]
-        stop = 0
-        for target in self._fill(seen, chunk, targets):
-            start, stop = stop, stop + target.shape[1]
-            yield target, slice(start, stop)
+        """Yield the outputs ``(out, r)`` of strips of what it reads, ``(in, rows)``, and their rows.
 
-    def _fill(self, seen: Tensor, chunk: Chunk, targets: Sequence[Tensor]) -> Iterator[Tensor]:
-        firsts = self._firsts(chunk)
+        The memory of the outputs is used again.
+        """
+        firsts, stop = self._firsts(chunk), 0
         later = [layer[chunk.member] for layer in self._later]
-        for number, source, target in zip(chunk.numbers, seen.split(chunk.lengths, 1), targets, strict=True):
+        memory = seen.new_empty(self._out * max(chunk.lengths))
+        for number, source in zip(chunk.numbers, seen.split(chunk.lengths, 1), strict=True):
+            start, stop = stop, stop + source.shape[1]
+            target = memory[: self._out * (stop - start)].view(self._out, stop - start)
             if not later:
                 torch.mm(firsts[number], source, out=target)
             elif self._is_channels_first:
                 _channels_first(firsts[number], later, source, chunk, target)
             else:
                 _rows_first(firsts[number], later, source, target)
-            yield target
+            yield target, slice(start, stop)
 
     def _firsts(self, chunk: Chunk) -> Sequence[Tensor]:
         """The first layer for every strip."""

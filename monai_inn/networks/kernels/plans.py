@@ -227,7 +227,7 @@ class _Block:
         """Apply the couplings in place, adding the log-determinant of the block to ``total (rows)``."""
         total.add_(self._log_det[chunk.member])
         if self._first_given_second is not None:
-            raw = self._first_given_second.outputs(values.before_first, chunk)
-            total.add_(self.transform.forward_(values.first, raw))
-        raw = self._second_given_first.outputs(values.after_second, chunk)
-        total.add_(self.transform.forward_(values.second, raw))
+            for raw, rows in self._first_given_second.strips(values.before_first, chunk):
+                total[rows].add_(self.transform.forward_(values.first[:, rows], raw))
+        for raw, rows in self._second_given_first.strips(values.after_second, chunk):
+            total[rows].add_(self.transform.forward_(values.second[:, rows], raw))

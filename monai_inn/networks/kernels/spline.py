@@ -1,4 +1,4 @@
-"""The inverse of a rational-quadratic spline for many numbers on a CPU, compiled.
+"""Rational-quadratic splines of many numbers on a CPU, compiled.
 
 Torch passes over memory forty times where here a block of elements stays in the first-level cache, and
 Python's lock is free. The compiler makes vector instructions of the loop over elements, since it knows the
@@ -20,7 +20,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-__all__ = ["inverse"]
+__all__ = ["spline"]
 
 _BLOCK = 128  # elements; with eight bins they take 12 KiB
 _ZERO, _HALF, _ONE, _TWO, _FOUR = (np.float32(number) for number in (0, 0.5, 1, 2, 4))
@@ -35,7 +35,7 @@ _E7, _E6, _E5, _E4, _E3, _E2 = (
 _A15, _A13, _A11, _A9, _A7, _A5, _A3 = (np.float32(1 / n) for n in (15, 13, 11, 9, 7, 5, 3))
 # Fused products and additions; all else as written, so that NaN stays NaN.
 _FAST: Any = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-_SIGNATURE = "void(float32[:, :], float32[:, :, ::1], float32[::1])"
+_SIGNATURE = "void(float32[:, :], float32[:, :, ::1], float32[:, :], float32[::1])"
 
 
 @intrinsic
@@ -71,23 +71,26 @@ def _softplus(x: Any) -> Any:
 
 
 @functools.cache
-def inverse(bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
-    """Return the function that goes from latent to data in place.
+def spline(bins: int, is_inverse: bool) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]:
+    """Return the function that moves values in place: data to latent, or back.
 
     It takes the values ``(channels, n)``, the unconstrained widths, heights and inner slopes ``(3 bins - 1,
-    channels, n)``, and five numbers: bound, length that is shared out among the bins, smallest bin, offset of
-    raw slopes and smallest slope, all float32.
+    channels, n)``, memory for the slopes of data to latent, shaped as the values, and five numbers: bound,
+    length that is shared out among the bins, smallest bin, offset of raw slopes and smallest slope. All are
+    float32. Slopes are not written on the way back.
     """
     heights, slopes, values = bins * _BLOCK, 2 * bins * _BLOCK, (3 * bins - 1) * _BLOCK
+    rates = values + _BLOCK
 
     @numba.njit(_SIGNATURE, nogil=True, cache=True, **_FAST)
-    def run(latent: np.ndarray, raw: np.ndarray, numbers: np.ndarray) -> None:
+    def run(data: np.ndarray, raw: np.ndarray, slope_of: np.ndarray, numbers: np.ndarray) -> None:
         bound, shared, smallest, offset, least = numbers
-        s = np.zeros(3 * bins * _BLOCK, np.float32)
-        channels, n = latent.shape
+        s = np.zeros((3 * bins + 1) * _BLOCK, np.float32)
+        moved, steep = s[values:rates], s[rates:]
+        channels, n = data.shape
         for block in range(channels * -(-n // _BLOCK)):
             start, channel = block // channels * _BLOCK, block % channels
-            given, moved = latent[channel, start : start + _BLOCK], s[values:]
+            given = data[channel, start : start + _BLOCK]
             for k in range(3 * bins - 1):
                 row, copy = raw[k, channel, start : start + _BLOCK], s[k * _BLOCK : (k + 1) * _BLOCK]
                 for i in range(len(row)):  # assigning a part to a part is slower
@@ -110,7 +113,7 @@ def inverse(bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
                 at_x, at_y, slope = -bound, -bound, offset  # the first and the last end have the slope 1
                 width = height = right = top = before = after = _ZERO
                 for k in range(bins):
-                    is_above = value >= at_y
+                    is_above = value >= (at_y if is_inverse else at_x)
                     x = smallest + s[k * _BLOCK + i] * share_x
                     y = smallest + s[heights + k * _BLOCK + i] * share_y
                     at_x, at_y = at_x + x, at_y + y
@@ -119,15 +122,26 @@ def inverse(bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
                     before = slope if is_above else before
                     slope = s[slopes + k * _BLOCK + i] + offset if k < bins - 1 else offset
                     after = slope if is_above else after
-                mean, part = height / width, (top - value) / height
+                mean = height / width
                 first, last = _softplus(before) + least, _softplus(after) + least
-                # ``splines.solve_bin``
-                bend = first + last - _TWO * mean
-                a, b, c = mean - last + part * bend, last - part * bend, -mean * part
-                square = b * b - _FOUR * a * c
-                u = _TWO * c / (-b - np.sqrt(_ZERO if square < _ZERO else square))
-                s[values + i] = right - u * width if value == old else old
+                if is_inverse:  # ``splines.solve_bin``
+                    part, bend = (top - value) / height, first + last - _TWO * mean
+                    a, b, c = mean - last + part * bend, last - part * bend, -mean * part
+                    square = b * b - _FOUR * a * c
+                    u = _TWO * c / (-b - np.sqrt(_ZERO if square < _ZERO else square))
+                    new = right - u * width
+                else:  # as in ``splines``
+                    u = (right - value) / width
+                    a, b = last + u * (mean - last), mean + u * (first - mean)
+                    bottom = b + u * (a - b)
+                    new, ratio = top - height * u * a / bottom, mean / bottom
+                    s[rates + i] = (a + u * (b - a)) * ratio * ratio if value == old else _ONE
+                s[values + i] = new if value == old else old
             for i in range(len(given)):
                 given[i] = moved[i]
+            if not is_inverse:
+                out = slope_of[channel, start : start + _BLOCK]
+                for i in range(len(out)):
+                    out[i] = steep[i]
 
     return run
