@@ -12,7 +12,7 @@ from monai_inn.lazy import lazy_attributes
 if TYPE_CHECKING:
     from monai_inn.bundles import load
     from monai_inn.inferers import FittedPosterior
-    from monai_inn.training import fit
+    from monai_inn.training.fit import fit
 
 __version__ = "0.1.0"
 

@@ -109,12 +109,9 @@ class Registry(Generic[T]):
 
 def package_of(cls: type) -> dict[str, str] | None:
     """Return name and version of the installed package that a class is from; ``None`` for a script's."""
-    from monai_inn import __version__
-
     package = cls.__module__.partition(".")[0]
-    if package == __name__.partition(".")[0]:
-        return {"name": package, "version": __version__}
-    distribution = next(iter(_distributions().get(package, ())), None)
+    is_ours = package == __name__.partition(".")[0]
+    distribution = package if is_ours else next(iter(_distributions().get(package, ())), None)
     if distribution is None:
         return None
     return {"name": distribution, "version": importlib.metadata.version(distribution)}
