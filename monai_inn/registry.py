@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
-
-from monai_inn import __version__
 
 __all__ = ["Registry", "UnknownNameError", "package_of"]
 
@@ -112,12 +111,12 @@ class Registry(Generic[T]):
 def package_of(cls: type) -> dict[str, str] | None:
     """Return name and version of the installed package that a class is from; ``None`` for a script's."""
     package = cls.__module__.partition(".")[0]
-    if package == __name__.partition(".")[0]:
-        return {"name": package, "version": __version__}
-    distribution = next(iter(_distributions().get(package, ())), None)
-    if distribution is None:
-        return None
-    return {"name": distribution, "version": importlib.metadata.version(distribution)}
+    is_ours = package == __name__.partition(".")[0]
+    distribution = package if is_ours else next(iter(_distributions().get(package, ())), None)
+    if distribution is not None:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # ours in a bare checkout
+            return {"name": distribution, "version": importlib.metadata.version(distribution)}
+    return None
 
 
 @functools.cache  # it takes half a second to look through all installed packages

@@ -147,7 +147,8 @@ class DimseArchive:
         try:
             association = self._entity.associate(
                 address.host, address.port, contexts=contexts, ae_title=address.title, ext_neg=roles,
-                evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay), *handlers], tls_args=(self._tls, address.host) if self._tls else None,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay), *handlers],
+                tls_args=(self._tls, address.host) if self._tls else None,
             )  # fmt: skip
         except OSError as error:  # a host that nobody knows
             raise self._lost(f"cannot be reached ({error.strerror or error})") from error
