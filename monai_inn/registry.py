@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
@@ -112,9 +113,10 @@ def package_of(cls: type) -> dict[str, str] | None:
     package = cls.__module__.partition(".")[0]
     is_ours = package == __name__.partition(".")[0]
     distribution = package if is_ours else next(iter(_distributions().get(package, ())), None)
-    if distribution is None:
-        return None
-    return {"name": distribution, "version": importlib.metadata.version(distribution)}
+    if distribution is not None:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # ours in a bare checkout
+            return {"name": distribution, "version": importlib.metadata.version(distribution)}
+    return None
 
 
 @functools.cache  # it takes half a second to look through all installed packages

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -59,6 +61,7 @@ class FakeArchive:
     def serve_dimse(self, **options) -> None:
         """Listen for associations at a free port."""
         handlers = [
+            (evt.EVT_CONN_OPEN, self._on_connection),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_FIND, self._on_find),
             (evt.EVT_C_GET, self._on_get),
@@ -78,11 +81,7 @@ class FakeArchive:
         self.dimse.shutdown()
 
     def images(self) -> list[Dataset]:
-        return [
-            pydicom.dcmread(BytesIO(content))
-            for uid, content in self.files.items()
-            if uid not in self.forgets
-        ]
+        return [_parsed(content) for uid, content in self.files.items() if uid not in self.forgets]
 
     def take(self, content: bytes) -> tuple[Dataset, int]:
         """Keep a file, unless its class is refused; its header and the status."""
@@ -104,6 +103,10 @@ class FakeArchive:
                         setattr(row, key, image[key].value)
                 rows[str(image[OWN[level]].value)] = row
         return list(rows.values())
+
+    def _on_connection(self, event):
+        """The parts of an answer do not wait for one another."""
+        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_store(self, event):
         return self.take(event.encoded_dataset())[1]
@@ -207,6 +210,12 @@ class _Handler(BaseHTTPRequestHandler):
             answer.ReferencedSOPSequence = [item]
         text = json.dumps(answer.to_json_dict()).encode()
         self._reply(409 if status else 200, text, Content_Type="application/dicom+json")
+
+
+@functools.lru_cache(100)
+def _parsed(content: bytes) -> Dataset:
+    """A file's content, which every question looks at."""
+    return pydicom.dcmread(BytesIO(content))
 
 
 def basic(user: str, password: str) -> str:
