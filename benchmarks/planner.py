@@ -9,41 +9,26 @@ minutes, because samples are drawn as a posterior needs them. The peer of the ex
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "Testing/slicer"), str(ROOT / "SlicerINN/INNUncertainty")]
-
-from shim import install  # noqa: E402
+from slicer_times import ROOT, install, options_of, report
 
 CAMERA = "imec_ssm4x4_470_620"
 _STEPS = 9
 
 
-def main() -> int:
+def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--side", type=int, default=512, help="pixels along each side (512)")
-    parser.add_argument("--minutes", type=float, default=3, help="time of the training (3)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    about = {"side": (512, "pixels along each side"), "minutes": (3.0, "time of the training")}
+    options = options_of(__doc__, **about)
     with tempfile.TemporaryDirectory() as folder:
         image = prepare(Path(folder) / "bundle", options.side, options.minutes)
-        found = measure(Path(folder) / "bundle", image)
-    if options.json:
-        print(json.dumps(found, indent=1))
-    else:
-        print("\n".join(f"{name}: {value:.3g} {unit}" for name, (value, unit) in found.items()))
-    return 0
+        report(measure(Path(folder) / "bundle", image), options.json)
 
 
 def prepare(bundle: Path, side: int, minutes: float) -> np.ndarray:
@@ -103,4 +88,4 @@ def _redraw(app: Any, view: Any, slider: Any, start: float) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

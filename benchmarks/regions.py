@@ -8,43 +8,28 @@ corners without a posterior. Five quantiles of 200 slices take 1 GB.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "Testing/slicer"), str(ROOT / "SlicerINN/INNUncertainty")]
-
-from shim import install  # noqa: E402
+from slicer_times import install, options_of, report
 
 SIDE, SPREAD, NOISE = 512, 0.06, 0.003
 SPACING_MM = 0.7, 0.7, 1.5
 _TICK_S = 0.005
 
 
-def main() -> int:
+def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--slices", type=int, default=200, help="slices of the volume (200)")
-    parser.add_argument("--levels", type=int, default=5, help="stored quantiles, 3 at least (5)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    about = {"slices": (200, "slices of the volume"), "levels": (5, "stored quantiles, 3 at least")}
+    options = options_of(__doc__, **about)
     install()
-    found = measure(make_run(options.slices, options.levels))
-    if options.json:
-        print(json.dumps(found, indent=1))
-    else:
-        print("\n".join(f"{name}: {value:.3g} s" for name, value in found.items()))
-    return 0
+    report(measure(make_run(options.slices, options.levels)), options.json)
 
 
 def make_run(slices: int, levels: int) -> Any:
@@ -76,18 +61,19 @@ def make_run(slices: int, levels: int) -> Any:
     return run
 
 
-def measure(run: Any) -> dict[str, float]:
+def measure(run: Any) -> dict[str, tuple[float, str]]:
     """Processor time of each part, and the longest time for which the thread of the GUI had to wait."""
     from INNDisplayLib import Division, ThresholdStep
 
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, str]] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> None:
         start = time.process_time()
         work()
-        found[f"{name}, processor time"] = time.process_time() - start
+        found[f"{name}, processor time"] = time.process_time() - start, "s"
 
     wanted = {
+        "first of a session": {"division": Division(smallest=30)},
         "probability": {},
         "probability, lines": {"has_contours": True},
         "probability, regions": {"division": Division()},
@@ -105,9 +91,9 @@ def measure(run: Any) -> dict[str, float]:
         time.sleep(_TICK_S)
         waits.append(time.perf_counter() - last - _TICK_S)
         last = time.perf_counter()
-    found["longest wait of the GUI while it is computed"] = max(waits)
+    found["longest wait of the GUI while it is computed"] = max(waits), "s"
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

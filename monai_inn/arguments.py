@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "add_device",
+    "add_image_posterior",
     "add_many",
     "add_workers",
     "check_workers",
@@ -57,6 +59,21 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     if "device" in chosen and pattern_of(arguments) is None:
         chosen["device"] = device_of(arguments.device)
     return chosen
+
+
+def add_device(sub: argparse.ArgumentParser) -> None:
+    """Add the option of a verb that says where to compute."""
+    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+
+
+def add_image_posterior(sub: argparse.ArgumentParser, interval: float) -> None:
+    """Add the options of a verb that infers whole images, slice by slice; ``interval`` is its usual mass."""
+    sub.add_argument("-o", "--out", required=True, help="folder to write")
+    sub.add_argument("--samples", type=int, default=64, help="posterior samples of each slice (64)")
+    sub.add_argument("--interval", type=float, default=interval,
+                     help=f"probability inside the interval ({interval:g})")  # fmt: skip
+    sub.add_argument("--keep", type=int, default=16, metavar="N", help="coherent samples to write (16)")
+    add_device(sub)
 
 
 def add_many(sub: argparse.ArgumentParser, files: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
-from monai_inn.arguments import add_many, add_workers, is_helper
+from monai_inn.arguments import add_device, add_many, add_workers, is_helper
 from monai_inn.settings_file import add_config, with_config
 
 __all__ = ["main"]
@@ -173,7 +173,7 @@ def _parser(
         action="store_true",
         help="continue an interrupted run into the same BUNDLE, if it has a checkpoint",
     )
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
     sub.add_argument("--invariant-over", metavar="NAME",
                      help="parameter whose classes are sites: use what means the same at all")  # fmt: skip
     sub.add_argument("--invariance", type=float, metavar="WEIGHT", help="weight of that in the loss (2000)")
@@ -246,7 +246,7 @@ def _parser(
     sub.add_argument(
         "--pdf", dest="is_printed", action="store_true", help="write the page as PDF too, by Chromium"
     )
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
     add_many(sub, "source")
 
     text = "posterior of the change between two results of `infer`, at two points in time, as a third result"
@@ -357,7 +357,7 @@ def _parser(
     sub.add_argument(
         "-o", "--out", default="monai_inn_demo", metavar="DIR", help="folder to write (monai_inn_demo)"
     )
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
     return parser, commands.choices
 
 
@@ -401,5 +401,5 @@ def _add_image(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--mask", help="image that is not zero where results are wanted")
     sub.add_argument("--white", help="white reference: image or number")
     sub.add_argument("--dark", help="dark reference: image or number")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
     add_many(sub, "image")

@@ -5,7 +5,6 @@ from contextlib import suppress
 import INNUncertaintyLib as lib  # noqa: N813
 import slicer.util
 from INNDisplayLib import (
-    Appearance,
     Overlay,
     ThresholdStep,
     clear_views,
@@ -13,8 +12,6 @@ from INNDisplayLib import (
     hide_contours,
     is_at_its_frame,
     mark_frame,
-    number_of_samples,
-    pictures,
     runs,
 )
 from INNUncertaintyLib import (  # noqa: F401 -- Slicer looks for classes of these names here
@@ -160,7 +157,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             clear_views(run)
             return None
         overlay = Overlay(run)
-        overlay.show(self.appearance(run, state), has_legend)
+        overlay.show(lib.appearance_of(run, state), has_legend)
         if not state.contours:
             hide_contours(run)
         else:
@@ -169,24 +166,9 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             ).place()
         return overlay.comparison
 
-    def appearance(self, run, state):
-        """What the panel asks for, in the words of the display library."""
-        parameter = run.parameter(state.parameter).name
-        return Appearance(
-            kind=state.kind.value,
-            parameter=parameter,
-            opacity=state.opacity,
-            hide_below=state.hideBelow / 100,
-            graded=state.graded,
-            threshold=state.threshold,
-            sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
-            other=state.other,
-            pictures=(state.picture,) if state.picture in pictures(run) else (),
-            map_beside=state.mapBeside,
-        )
-
 
 _PARTS = (
+    lib.InferencePanel,
     lib.LoadingPanel,
     lib.DisplayPanel,
     lib.InspectionPanel,
@@ -200,16 +182,9 @@ _PARTS = (
 class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
     """The panel: reads and writes its state, leaves the work to the logic."""
 
-    _listed = None  # folders whose bundles are known
-    _proposed_for = None  # image for which a bundle was proposed
-
     def setup(self):
         """Build the panel."""
         self.setup_module("INNUncertainty", INNUncertaintyLogic())
-        self.ui.applyButton.connect("clicked(bool)", self.onApply)
-        self.ui.installButton.connect("clicked(bool)", self.onInstall)
-        self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
-        self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
         for part in _PARTS:
             part.setup_part(self)
         self.initializeParameterNode()
@@ -252,8 +227,7 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
             volumes = slicer.util.getNodesByClass("vtkMRMLVectorVolumeNode")
             state.image = next((v for v in volumes if v.GetAttribute("INN.run") is None), None)
         self._set_state(state)
-        if [*state.bundleFolders] != self._listed:
-            self._list_bundles()
+        self.list_bundles()
 
     def _set_state(self, state):
         lib.ModulePanel._set_state(self, state)
@@ -266,65 +240,12 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
         self.onSegmentation(state.segmentation)
         self.onRunsChanged()
 
-    # Bundles and inference.
-
-    def _list_bundles(self):
-        if lib.is_installed():
-            self._listed = [*self._state.bundleFolders]
-            self.logic.list_bundles(self._listed)
-            self._timer.start()
-        self.ui.installButton.visible = not lib.is_installed()
-
-    def onInstall(self, checked=False):
-        """Ask and install."""
-        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            if lib.install():
-                self._list_bundles()
-
-    def onBundleFolder(self, path):
-        """One more folder with bundles."""
-        if not lib.holds_bundles(path):
-            self.ui.statusLabel.text = _("No bundle in {folder}.").format(folder=path) if path else ""
-        elif path not in self._state.bundleFolders:
-            self._state.bundleFolders.append(path)
-            self._list_bundles()
-
-    def onApply(self, checked=False):
-        """Start, or cancel what runs."""
-        self._start_or_cancel(self.logic.inference, _("The inference could not be started."))
-
-    def onPoll(self):
-        """News of child processes."""
-        try:
-            run = self.logic.poll()
-        except Exception as error:
-            self._show_error(error, _("INN Uncertainty"))
-            return
-        if self.logic.inference is not None:
-            self._show_progress(self.logic.inference.child)
-        if run is not None:
-            if self.logic.inference is None:
-                self._show_idle(lib.verdict(run))
-            if self._state is not None:
-                self._state.run = run.key
-                self.onRunsChanged()
-                slicer.util.resetSliceViews()
-        if not self.logic.is_busy():
-            self._timer.stop()
-            lib.fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
-            self.onStateChanged()
-
-    def onBundle(self, index):
-        """A bundle was chosen."""
-        self._state.bundle = self.ui.bundleBox.currentData
-
     def onStateChanged(self, caller=None, event=None):
         """Bring panel and views up to date."""
         state, ui = self._state, self.ui
         if state is None:
             return
-        self._propose_bundle(state)
-        self._show_bundle(state)
+        self.show_bundle(state)
         run = self.logic.run(state)
         if run is not None and ui.runBox.findData(run.key) < 0:  # it has come from elsewhere
             self.onRunsChanged()
@@ -348,41 +269,6 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
                 self.show_views(run, state)
             except ValueError as error:  # somebody has deleted its maps
                 self.ui.statusLabel.text = str(error)
-
-    def _propose_bundle(self, state):
-        """Choose a bundle that another image fits, once; what the user chooses afterwards stays."""
-        if state.image is None or not self.logic.bundles or state.image.GetID() == self._proposed_for:
-            return
-        known, fitting = self.logic.bundle(state.bundle), self.logic.fitting(state.image)
-        if fitting is None:  # bundles of another folder may come
-            return
-        self._proposed_for = state.image.GetID()
-        if known is None or known.misfit(lib.number_of_bands(state.image)):
-            state.bundle = fitting.path
-
-    def _show_bundle(self, state):
-        bundle = self.logic.bundle(state.bundle)
-        lib.select(self.ui.bundleBox, bundle.path if bundle is not None else "")
-        self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
-        self.ui.validationLabel.text = ""
-        if bundle is not None:
-            line = _("Bundle {name}: {line}").format(name=bundle.name, line=bundle.validation)
-            self.ui.validationLabel.text = line
-        missing = ""
-        if state.image is None:
-            missing = _("Select an image.")
-        elif bundle is None:
-            missing = self._why_no_bundle()
-        else:
-            missing = bundle.misfit(lib.number_of_bands(state.image))
-        is_running = self.logic.inference is not None
-        tip = _("Infer the posterior of every voxel")
-        self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
-
-    def _why_no_bundle(self):
-        if not lib.is_installed():
-            return _("Install the packages first.")
-        return _("Looking for bundles...") if self.logic.is_busy() else _("Select a bundle.")
 
 
 class INNUncertaintyTest(lib.SelfTest):

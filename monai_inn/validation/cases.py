@@ -15,9 +15,22 @@ from monai_inn.metrics.cases import check_cases
 from monai_inn.metrics.information import InformationGain
 from monai_inn.problems import Parameter, ParameterSpace
 
-__all__ = ["Cases", "Images", "describe", "pixel_cases"]
+__all__ = ["Cases", "Images", "check_counts", "describe", "pixel_cases"]
 
 _FEWEST_SAMPLES, _FEWEST_CASES = 9, 40
+
+
+def check_counts(cases: int, samples: int) -> None:
+    """Raise a ``ValueError`` if so many cases, or samples of each, are too few for a report."""
+    if samples < _FEWEST_SAMPLES:
+        raise ValueError(
+            f"{samples} posterior sample(s) per case; draw at least {_FEWEST_SAMPLES} to measure this."
+        )
+    if cases < _FEWEST_CASES:
+        raise ValueError(
+            f"{cases} cases are too few for any verdict; give at least {_FEWEST_CASES}, and about 800 to see "
+            "intervals that are 10 % too narrow."
+        )
 
 
 @dataclass
@@ -84,12 +97,8 @@ class Cases:
                 f"{len(self.parameters)} parameters ({names}), but the truth has {self.truth.shape[-1]} "
                 "columns; give one name and unit for each."
             )
-        check_cases(self.samples, self.truth, period=self.space.period, least_samples=_FEWEST_SAMPLES)
-        if len(self.truth) < _FEWEST_CASES:
-            raise ValueError(
-                f"{len(self.truth)} cases are too few for any verdict; give at least {_FEWEST_CASES}, and "
-                "about 800 to see intervals that are 10 % too narrow."
-            )
+        check_cases(self.samples, self.truth, period=self.space.period)
+        check_counts(len(self.truth), len(self.samples))
         self.targets = self.targets or self.space.names
         self._check_spread()
 

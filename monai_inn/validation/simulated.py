@@ -25,7 +25,7 @@ from monai_inn.problems.application import shuffled_channels
 from monai_inn.problems.parameters import some_pixels
 from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import seeded
-from monai_inn.validation.cases import Cases
+from monai_inn.validation.cases import Cases, check_counts
 
 __all__ = [
     "class_figures",
@@ -66,11 +66,10 @@ def simulated_cases(
         progress: called with the share that is done.
 
     Raises:
-        ValueError: if ``n`` or ``samples`` are too small, as ``Cases`` says.
+        ValueError: if ``n`` or ``samples`` are too small, before anything is simulated.
     """
     problem = fitted.problem
-    if n < 1 or samples < 1:
-        raise ValueError(f"n = {n} simulations, samples = {samples}: give positive numbers.")
+    check_counts(n if simulations is None else len(simulations[0]), samples)
     rows = _ROWS
     if problem.has_fields:
         n, samples, rows = min(n, _IMAGES), min(samples, _DRAWS_OF_IMAGES), _ROWS_OF_IMAGES

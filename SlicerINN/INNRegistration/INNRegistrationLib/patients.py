@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from INNUncertaintyLib import Errand, Job, fill, is_installed, make_savable, select, write_image
+from INNUncertaintyLib import Errand, Job, fill, is_installed, select
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
@@ -42,11 +42,8 @@ class Training(Job):
         super().__init__(state)
 
     def _arguments(self, state: RegistrationState) -> list[str]:
-        path = self.folder / "ct.nrrd"
-        make_savable(state.ct)
-        write_image(state.ct, path)
         limits = ["--minutes", str(state.minutes)]
-        return ["fit", "registration", "--ct", str(path), "-o", str(self.result), *limits]
+        return ["fit", "registration", "--ct", self._written(state.ct, "ct"), "-o", str(self.result), *limits]
 
     def finish(self) -> None:
         """Choose the new network for the patient.

@@ -7,7 +7,7 @@ from pathlib import Path
 import slicer
 import slicer.util
 from INNDisplayLib import IMAGE_VIEWS, PoseRun, read_poses, store_poses
-from INNUncertaintyLib import Job, make_savable, write_image
+from INNUncertaintyLib import Job
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
@@ -75,11 +75,7 @@ class Registering(Job):
 
     def _arguments(self, state: RegistrationState) -> list[str]:
         """Words of the command; a CT of the scene is written where the command finds it."""
-        patient = state.bundle
-        if not patient:
-            patient = str(self.folder / "ct.nrrd")
-            make_savable(state.ct)
-            write_image(state.ct, Path(patient))
+        patient = state.bundle or self._written(state.ct, "ct")
         arguments = ["register", patient, state.xray, "-o", str(self.result)]
         if state.bone.value:
             arguments += ["--contrast", state.bone.value]

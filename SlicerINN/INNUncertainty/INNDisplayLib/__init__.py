@@ -23,6 +23,7 @@ else:
     from .frames import *
     from .inspection import *
     from .legend import *
+    from .line_reading import *
     from .line_views import *
     from .lines import *
     from .made import *
@@ -48,3 +49,4 @@ else:
     from .storing import *
     from .thresholds import *
     from .trajectories import *
+    from .volumes import *

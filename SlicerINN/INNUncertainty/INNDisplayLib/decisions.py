@@ -1,4 +1,4 @@
-"""Regions of decision of a probability map, and their volume: numbers alone, no scene."""
+"""Regions of decision of a probability map: numbers alone, no scene."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +14,9 @@ from scipy.ndimage import label
 from .posteriors import compiled_loops
 from .translating import tr as _
 
-__all__ = [
-    "Division",
-    "Region",
-    "RegionVolume",
-    "count_quantiles",
-    "label_regions",
-    "merge_islands",
-    "region_volume",
-]
+__all__ = ["Division", "Region", "label_regions", "merge_islands"]
 
 Labels = NDArray[np.uint8]
-Interval = tuple[float, float, float]
 
 
 class Region(IntEnum):
@@ -41,7 +31,6 @@ class Region(IntEnum):
 # What may be said of an island of one label inside another: never more than both of them say.
 _BOTH = np.array([[0, 2, 2, 3], [2, 1, 2, 3], [2, 2, 2, 3], [3, 3, 3, 3]], np.uint8)
 _PIECE = 1 << 15  # voxels worked on at a time, which stay in the cache
-_MOST_EXACT = 2000  # voxels whose sum is counted exactly; that of more is normal to within a voxel
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ def label_regions(
         division: where the lines are drawn.
     """
     labels = np.empty(probability.size, np.uint8)
-    for piece, p, is_left_out in _pieces(probability, withheld):
+    for piece, p, is_left_out in pieces(probability, withheld):
         found = np.uint8(Region.POSSIBLE) * (p >= division.possible)
         found -= p >= division.certain  # 1 is certain
         found[is_left_out] = Region.UNKNOWN
@@ -100,7 +89,7 @@ def label_regions(
     return labels.reshape(probability.shape)
 
 
-def _pieces(
+def pieces(
     probability: NDArray[np.floating], withheld: NDArray[np.bool_]
 ) -> Iterator[tuple[slice, NDArray[np.floating], NDArray[np.bool_]]]:
     """Yield voxels a piece at a time: where, probabilities, and which of them must not be used."""
@@ -160,127 +149,3 @@ def _around(labels: Labels, at: tuple[NDArray[np.intp], ...], island: NDArray[np
             differs = other != labels[tuple(index[inside] for index in at)]
             around += np.bincount(4 * island[inside][differs] + other[differs], minlength=4 * number)
     return around.reshape(number, 4)
-
-
-@dataclass(frozen=True)
-class RegionVolume:
-    """Volume in which an event holds, at both ends of what nobody knows: how voxels err together.
-
-    Args:
-        expected: its mean, which does not depend on that.
-        independent: low end, median and high end if each voxel errs for itself.
-        shared: the same if all err alike, that is, lie at the same level of their posteriors.
-        unknown: volume of the voxels that are not trusted, which is in none of the other numbers.
-        mass: probability inside the intervals.
-        unit: mm³, or mm² of a single slice.
-    """
-
-    expected: float
-    independent: Interval
-    shared: Interval
-    unknown: float
-    mass: float
-    unit: str
-
-    @property
-    def text(self) -> str:
-        """The volume in words."""
-        is_flat = self.unit != "mm³"
-        lines = [
-            _("Area: {expected} {unit} expected.") if is_flat else _("Volume: {expected} {unit} expected."),
-            _("{mass:.0%} if errors are fully shared: {shared}"),
-            _("{mass:.0%} if errors are independent: {independent}"),
-            _("How the errors of neighbors go together is not known; the truth lies between the two."),
-            _("Not trusted, and in none of these numbers: {unknown} {unit}"),
-        ]
-        return "\n".join(lines).format(
-            expected=_sized(self.expected),
-            shared=f"{_sized(self.shared[0])}–{_sized(self.shared[2])} {self.unit}",
-            independent=f"{_sized(self.independent[0])}–{_sized(self.independent[2])} {self.unit}",
-            unknown=_sized(self.unknown),
-            mass=self.mass,
-            unit=self.unit,
-        )
-
-
-def _sized(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def region_volume(
-    probability: NDArray[np.floating],
-    withheld: NDArray[np.bool_],
-    voxel: float,
-    mass: float = 0.95,
-    unit: str = "mm³",
-) -> RegionVolume:
-    """Return the volume in which an event holds.
-
-    Args:
-        probability: of the event in each voxel, any shape; NaN where it is not known.
-        withheld: voxels that are not trusted, same shape.
-        voxel: volume of one, or its area.
-        mass: probability inside the intervals.
-        unit: of ``voxel``.
-    """
-    tails = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
-    events = _Events(tails)
-    for _piece, p, is_left_out in _pieces(probability, withheld):
-        events.add(p[~is_left_out])
-    shared, independent = (tuple(voxel * n for n in counts) for counts in (events.shared, events.counts()))
-    unknown = voxel * (probability.size - events.number)
-    return RegionVolume(voxel * events.mean, independent, shared, unknown, mass, unit)
-
-
-def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]) -> tuple[float, ...]:
-    """Return quantiles of the number of independent events that happen.
-
-    Exact for up to 2000 events of which neither is certain, else by the normal distribution.
-
-    Args:
-        probability: of each event, shape ``(N,)``.
-        levels: of the quantiles.
-    """
-    events = _Events(levels)
-    events.add(probability)
-    return events.counts()
-
-
-class _Events:
-    """Events with a probability each, taken in a piece at a time.
-
-    Args:
-        levels: of the quantiles of how many happen.
-    """
-
-    def __init__(self, levels: tuple[float, ...]) -> None:
-        self._levels = levels
-        self.number = self._always = self._open = 0
-        self.mean = self._squares = 0.0
-        self.shared = np.zeros(len(levels))
-        self._undecided: list[NDArray[np.float64]] = []
-
-    def add(self, probability: NDArray[np.floating]) -> None:
-        """Take in a piece ``(N,)``."""
-        exact, is_open = probability.astype(np.float64), (probability > 0) & (probability < 1)
-        self.number += len(exact)
-        self.mean += float(exact.sum())
-        self._squares += float((exact * exact).sum())
-        self._always += np.count_nonzero(probability >= 1)
-        self._open += np.count_nonzero(is_open)
-        # At a common level u all events with a probability above u happen.
-        self.shared += [np.count_nonzero(probability > 1 - level) for level in self._levels]
-        if self._open <= _MOST_EXACT:
-            self._undecided.append(exact[is_open])
-
-    def counts(self) -> tuple[float, ...]:
-        """Quantiles of the number that happens, if they are independent."""
-        if self._open <= _MOST_EXACT:
-            share = np.ones(1)
-            for p in np.concatenate([*self._undecided, np.empty(0)]):
-                share = np.append(share * (1 - p), 0) + np.insert(share * p, 0, 0)
-            found = np.searchsorted(share.cumsum(), np.array(self._levels) * (1 - 1e-12)).clip(0, self._open)
-            return tuple(self._always + float(count) for count in found)
-        deviation = math.sqrt(max(0.0, self.mean - self._squares))
-        normal = (self.mean + deviation * NormalDist().inv_cdf(level) for level in self._levels)
-        return tuple(min(max(count, self._always), self._always + self._open) for count in normal)

@@ -1,4 +1,4 @@
-"""Loops over the voxels of large volumes, compiled by numba, which keeps the machine code on disk.
+"""Loops over the voxels of large volumes, compiled by numba.
 
 Importing this file takes about a second, so that functions import it, and for large volumes alone. Slicer has
 numba with the packages of monai_inn. Each loop has a plain form where it is called, with the same results.
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 __all__: list[str] = []
 
+# Machine code on the disk belongs to the name of its module. The viewer has this file under another name, in
+# a checkout at the same place, and compiles it in each session.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": __package__ == "INNDisplayLib"}
+
 Labels = NDArray[np.uint8]
 Places = NDArray[np.int64]
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@numba.njit(**_OPTIONS)
 def fill_below(found: Any, rows: Any, levels: Any, threshold: np.float32) -> None:
     """Fill in the probability of each voxel to lie below a threshold, see ``posteriors.probability_below``.
 
@@ -48,7 +52,7 @@ def fill_below(found: Any, rows: Any, levels: Any, threshold: np.float32) -> Non
         found[voxel] = np.float32(1) if below > 1 else below
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**_OPTIONS)
 def merge_islands(labels: Labels, least: float, both: Labels) -> Labels:
     """Dissolve small islands, see ``decisions.merge_islands``, by runs of equal labels along rows.
 
@@ -85,7 +89,7 @@ def merge_islands(labels: Labels, least: float, both: Labels) -> Labels:
     return merged.reshape(labels.shape)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**_OPTIONS)
 def _starts(flat: Labels, size: int) -> Places:
     """Where runs of equal labels begin, in rows of a size, and at last where the image ends."""
     count = flat.size // size + 1
@@ -103,7 +107,7 @@ def _starts(flat: Labels, size: int) -> Places:
     return starts
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**_OPTIONS)
 def _islands(flat: Labels, starts: Places, shape: tuple[int, int, int]) -> Places:
     """The first run of the island that each run belongs to."""
     first = np.arange(len(starts) - 1)
@@ -121,7 +125,7 @@ def _islands(flat: Labels, starts: Places, shape: tuple[int, int, int]) -> Place
     return first
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**_OPTIONS)
 def _contacts(starts: Places, shape: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
     """Yield pairs of runs that touch along any axis, and by how many faces; a run touches itself."""
     planes, rows, size = shape

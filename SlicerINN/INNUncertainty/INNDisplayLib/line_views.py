@@ -8,7 +8,7 @@ import numpy as np
 import slicer.util
 
 from .curves import add_series
-from .lines import LineReading
+from .line_reading import LineReading
 from .marks import display_of
 from .meshes import tube
 from .run import Run

@@ -32,7 +32,7 @@ def compiled_loops(voxels: int) -> Any:
         return None
     try:
         from . import kernels
-    except ImportError:
+    except (ImportError, RuntimeError):  # no numba, or no folder in which it may keep the machine code
         return None
     return kernels
 

@@ -11,11 +11,12 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .decisions import Division, Labels, Region, RegionVolume
+from .decisions import Division, Labels, Region
 from .marks import follow
 from .posteriors import LARGE
 from .run import Run
 from .translating import tr as _
+from .volumes import RegionVolume
 
 __all__ = [
     "find_regions",

@@ -9,12 +9,13 @@ import slicer.util
 import vtk
 
 from .contours import contour_meshes, draw_contours
-from .decisions import Division, label_regions, merge_islands, region_volume
+from .decisions import Division, label_regions, merge_islands
 from .marks import matrix_of, place
 from .posteriors import LARGE, probability_below
 from .regions import find_regions, show_regions
 from .run import Run
 from .translating import tr as _
+from .volumes import region_volume
 
 __all__ = ["ThresholdStep", "show_contours"]
 

@@ -11,7 +11,9 @@ from .child import *
 from .display_panel import *
 from .files_panel import *
 from .frames_panel import *
+from .images import *
 from .inference import *
+from .inference_panel import *
 from .inspection_panel import *
 from .job import *
 from .legend_bar import *

@@ -3,7 +3,16 @@
 import qt
 import slicer.util
 import vtk
-from INNDisplayLib import Overlay, change_text, nothing_to_see, number_of_samples, pictures, runs, turn_to
+from INNDisplayLib import (
+    Appearance,
+    Overlay,
+    change_text,
+    nothing_to_see,
+    number_of_samples,
+    pictures,
+    runs,
+    turn_to,
+)
 from slicer.i18n import tr as _
 
 from .beside import put_beside
@@ -12,7 +21,7 @@ from .legend_bar import BAR, legend_picture
 from .module_panel import fill, quiet, select
 from .parameters import Kind
 
-__all__ = ["DisplayPanel", "verdict"]
+__all__ = ["DisplayPanel", "appearance_of", "verdict"]
 
 
 def verdict(run):
@@ -32,6 +41,23 @@ def verdict(run):
     ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
     text += _("Not informative: {parts} (dots).").format(parts=silent or _("none"))
     return f"{run.synthetic} {text}".strip()
+
+
+def appearance_of(run, state):
+    """What the panel asks for, in the words of the display library."""
+    parameter = run.parameter(state.parameter).name
+    return Appearance(
+        kind=state.kind.value,
+        parameter=parameter,
+        opacity=state.opacity,
+        hide_below=state.hideBelow / 100,
+        graded=state.graded,
+        threshold=state.threshold,
+        sample=min(state.sample, max(1, number_of_samples(run, parameter))) - 1,
+        other=state.other,
+        pictures=(state.picture,) if state.picture in pictures(run) else (),
+        map_beside=state.mapBeside,
+    )
 
 
 class DisplayPanel:
@@ -147,7 +173,7 @@ class DisplayPanel:
         select(ui.otherBox, state.other)
         ui.otherBox.enabled = ui.changeButton.enabled = bool(state.other)
         number = number_of_samples(run, shown.name)
-        sample = self.logic.appearance(run, state).sample + 1
+        sample = appearance_of(run, state).sample + 1
         with quiet(ui.thresholdSlider, ui.sampleSlider):
             ui.thresholdSlider.minimum, ui.thresholdSlider.maximum = shown.low, shown.high
             ui.thresholdSlider.singleStep = (shown.high - shown.low) / 100
@@ -186,7 +212,7 @@ class DisplayPanel:
 
     def show_views(self, run, state):
         """Draw the color scale of what the views show, and arrange the views."""
-        legend = Overlay(run).legend(self.logic.appearance(run, state), BAR[2])
+        legend = Overlay(run).legend(appearance_of(run, state), BAR[2])
         ui = self.ui
         ui.legendLabel.visible = ui.legendTitle.visible = legend is not None
         if legend is not None:
@@ -217,7 +243,7 @@ class DisplayPanel:
             return _("Not in this result: below a threshold needs quantiles, above it samples.")
         if state.kind is Kind.ADEQUACY and run.find("adequacy") is None:
             return _("Not in this result: set Simulations among the options, and apply again.")
-        appearance = self.logic.appearance(run, state)
+        appearance = appearance_of(run, state)
         if nothing := nothing_to_see(run, appearance):
             return nothing
         low, high = Overlay(run).scale(appearance)

@@ -11,7 +11,7 @@ from INNDisplayLib import INSTANCES, save_result
 from slicer.i18n import tr as _
 
 from .display_panel import verdict
-from .inference import make_savable
+from .images import make_savable
 from .worker import WORKER
 
 __all__ = ["Errand", "ExportPanel", "LoadingPanel"]

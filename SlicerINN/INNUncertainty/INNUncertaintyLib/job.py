@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 
+from .images import make_savable, write_image
 from .worker import WORKER
 
 __all__ = ["Job"]
@@ -37,6 +38,13 @@ class Job:
     def _arguments(self, state: Any) -> list[str]:
         """Words of the command; what it reads is written into the folder."""
         raise NotImplementedError
+
+    def _written(self, image: slicer.vtkMRMLNode, name: str) -> str:
+        """The file into which an image of the scene was written; it can be saved with the scene, too."""
+        path = self.folder / f"{name}.nrrd"
+        make_savable(image)
+        write_image(image, path)
+        return str(path)
 
     def poll(self) -> bool:
         """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monai_inn.arguments import given, progress_of
+from monai_inn.arguments import add_image_posterior, given, progress_of
 
 __all__ = ["add"]
 
@@ -21,11 +21,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub = verb("reconstruct", reconstruct, "posterior of the images of undersampled k-space", _in_words)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle of the problem accelerated_mr")
     sub.add_argument("kspace", metavar="KSPACE", help="ISMRMRD file, or .npz with samples and mask")
-    sub.add_argument("-o", "--out", required=True, help="folder to write")
-    sub.add_argument("--samples", type=int, default=64, help="posterior samples of each slice (64)")
-    sub.add_argument("--interval", type=float, default=0.95, help="probability inside the interval (0.95)")
-    sub.add_argument("--keep", type=int, default=16, metavar="N", help="samples to write (16)")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_image_posterior(sub, interval=0.95)
 
 
 def reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:

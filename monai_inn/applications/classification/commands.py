@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monai_inn.arguments import given, progress_of
+from monai_inn.arguments import add_device, given, progress_of
 
 __all__ = ["add"]
 
@@ -34,7 +34,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      help="values of the files that are black and white (0 255, or 0 65535)")  # fmt: skip
     sub.add_argument("--truth", metavar="CSV", help="columns file and class, to measure the answers with")
     sub.add_argument("--pictures", action="store_true", help="draw each image with its evidence")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
 
 
 def classify(arguments: argparse.Namespace) -> dict[str, Any]:

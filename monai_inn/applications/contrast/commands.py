@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monai_inn.arguments import given, progress_of
+from monai_inn.arguments import add_image_posterior, given, progress_of
 
 __all__ = ["add"]
 
@@ -22,15 +22,11 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit contrast_translation` wrote")
     sub.add_argument("contrasts", metavar="NAME=FILE", nargs="+", type=_file,
                      help="NIfTI file of each observed contrast, brain only: t1=T1.nii.gz")  # fmt: skip
-    sub.add_argument("-o", "--out", required=True, help="folder to write")
-    sub.add_argument("--samples", type=int, default=64, help="posterior samples of each slice (64)")
-    sub.add_argument("--interval", type=float, default=0.9, help="probability inside the interval (0.9)")
-    sub.add_argument("--keep", type=int, default=16, metavar="N", help="coherent samples to write (16)")
+    add_image_posterior(sub, interval=0.9)
     sub.add_argument("--temperature", type=float, default=1.0, metavar="T",
                      help="what latents are multiplied by; below 1 samples are too alike (1)")  # fmt: skip
     sub.add_argument("--truth", metavar="FILE", help="the contrast itself, to measure the translation with")
     sub.add_argument("--lesions", metavar="FILE", help="mask of lesions, whose figures stand by themselves")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
 
 
 def translate(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn.applications.registration.option_types import range_of, value_of
-from monai_inn.arguments import add_many, for_each, given, pattern_of, progress_of
+from monai_inn.arguments import add_device, add_many, for_each, given, pattern_of, progress_of
 
 __all__ = ["add", "poses_in_words"]
 
@@ -56,7 +56,7 @@ def add(verb: Verb) -> None:
                        help="picture, not black where the (first) X-ray is not to be compared")  # fmt: skip
     group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
                        help="take its angles for the pose of a patient turned by so much (sd)")  # fmt: skip
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
     add_many(sub, "xrays")
 
     help_of_aim = "carry a planned target or line through all poses of a registration"
@@ -77,7 +77,7 @@ def add(verb: Verb) -> None:
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
     sub.add_argument("--step", type=float, default=15.0, help="degrees between views (15)")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
 
 
 def _add_reading(sub: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from monai_inn.applications.registration.option_types import range_of
-from monai_inn.arguments import given, progress_of
+from monai_inn.arguments import add_device, given, progress_of
 
 __all__ = ["add"]
 
@@ -28,7 +28,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      help="range of about_right, about_anterior, about_superior (degrees, ±15), right, "
                      "anterior, superior (mm from where the headers put it); may be repeated")  # fmt: skip
     sub.add_argument("--samples", type=int, default=1000, help="posterior samples of the pose (1000)")
-    sub.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    add_device(sub)
 
 
 def align(arguments: argparse.Namespace) -> dict[str, Any]:

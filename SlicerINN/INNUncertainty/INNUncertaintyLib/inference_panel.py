@@ -1,0 +1,114 @@
+"""The part of the panel that chooses a bundle for the image, and infers."""
+
+import slicer.util
+from slicer.i18n import tr as _
+
+from .bundles import holds_bundles
+from .child import install, is_installed
+from .display_panel import verdict
+from .images import number_of_bands
+from .module_panel import fill, select
+
+__all__ = ["InferencePanel"]
+
+
+class InferencePanel:
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and the like."""
+
+    _listed = None  # folders whose bundles are known
+    _proposed_for = None  # image for which a bundle was proposed
+
+    def setup_part(self):
+        """Listen."""
+        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.ui.installButton.connect("clicked(bool)", self.onInstall)
+        self.ui.bundleBox.connect("currentIndexChanged(int)", self.onBundle)
+        self.ui.bundleFolderEdit.connect("currentPathChanged(QString)", self.onBundleFolder)
+
+    def list_bundles(self):
+        """List the bundles, if other folders are to be looked into than before."""
+        if is_installed() and [*self._state.bundleFolders] != self._listed:
+            self._listed = [*self._state.bundleFolders]
+            self.logic.list_bundles(self._listed)
+            self._timer.start()
+        self.ui.installButton.visible = not is_installed()
+
+    def onInstall(self, checked=False):
+        """Ask and install."""
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
+            if install():
+                self.list_bundles()
+
+    def onBundleFolder(self, path):
+        """One more folder with bundles."""
+        if not holds_bundles(path):
+            self.ui.statusLabel.text = _("No bundle in {folder}.").format(folder=path) if path else ""
+        elif path not in self._state.bundleFolders:
+            self._state.bundleFolders.append(path)
+            self.list_bundles()
+
+    def onApply(self, checked=False):
+        """Start, or cancel what runs."""
+        self._start_or_cancel(self.logic.inference, _("The inference could not be started."))
+
+    def onPoll(self):
+        """News of child processes."""
+        try:
+            run = self.logic.poll()
+        except Exception as error:
+            self._show_error(error, _("INN Uncertainty"))
+            return
+        if self.logic.inference is not None:
+            self._show_progress(self.logic.inference.child)
+        if run is not None:
+            if self.logic.inference is None:
+                self._show_idle(verdict(run))
+            if self._state is not None:
+                self._state.run = run.key
+                self.onRunsChanged()
+                slicer.util.resetSliceViews()
+        if not self.logic.is_busy():
+            self._timer.stop()
+            fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
+            self.onStateChanged()
+
+    def onBundle(self, index):
+        """A bundle was chosen."""
+        self._state.bundle = self.ui.bundleBox.currentData
+
+    def _propose_bundle(self, state):
+        """Choose a bundle that another image fits, once; what the user chooses afterwards stays."""
+        if state.image is None or not self.logic.bundles or state.image.GetID() == self._proposed_for:
+            return
+        known, fitting = self.logic.bundle(state.bundle), self.logic.fitting(state.image)
+        if fitting is None:  # bundles of another folder may come
+            return
+        self._proposed_for = state.image.GetID()
+        if known is None or known.misfit(number_of_bands(state.image)):
+            state.bundle = fitting.path
+
+    def show_bundle(self, state):
+        """Show the bundle, one that fits a new image, and what keeps the inference from being started."""
+        self._propose_bundle(state)
+        bundle = self.logic.bundle(state.bundle)
+        select(self.ui.bundleBox, bundle.path if bundle is not None else "")
+        self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
+        self.ui.validationLabel.text = ""
+        if bundle is not None:
+            line = _("Bundle {name}: {line}").format(name=bundle.name, line=bundle.validation)
+            self.ui.validationLabel.text = line
+        missing = ""
+        if state.image is None:
+            missing = _("Select an image.")
+        elif bundle is None:
+            missing = self._why_no_bundle()
+        else:
+            missing = bundle.misfit(number_of_bands(state.image))
+        is_running = self.logic.inference is not None
+        tip = _("Infer the posterior of every voxel")
+        self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
+
+    def _why_no_bundle(self):
+        if not is_installed():
+            return _("Install the packages first.")
+        return _("Looking for bundles...") if self.logic.is_busy() else _("Select a bundle.")
