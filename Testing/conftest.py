@@ -45,6 +45,7 @@ def pytest_collection_finish() -> None:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)

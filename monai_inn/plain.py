@@ -291,7 +291,8 @@ def stored(result: Mapping[str, Any]) -> str:
     """Return what ``store`` has sent."""
     lines = [
         f"{result['archive']} holds all {result['objects']} objects: {result['sent']} were sent now, "
-        f"{result['before']} were there before",
+        f"{result['before']} were there before"
+        + (", and has committed to keep them" if result["committed"] else ""),
         f"journal: {result['journal']}",
     ]
     return "\n".join(lines)

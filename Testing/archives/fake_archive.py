@@ -16,7 +16,9 @@ import pydicom
 from archive_files import MAP, MR, SEGMENTATION
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel as Commitment
+from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind as Find,
 )
@@ -37,6 +39,9 @@ class FakeArchive:
         forgets: UIDs that are acknowledged and then not listed.
         answers: by the beginning of a path, what the web service answers in its place: code, headers, body.
         titles: application entities that may call.
+        reports_to: port at which it says what it commits to; 0 to say nothing.
+        keeps_not: UIDs to which it does not commit.
+        answer_to_commitment: its status.
         credentials: header that the web service wants.
     """
 
@@ -47,6 +52,8 @@ class FakeArchive:
         self.forgets: set[str] = set()
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.credentials: str | None = None
+        self.reports_to, self.answer_to_commitment = 0, 0
+        self.keeps_not: set[str] = set()
         self.web = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"archive": self}))
         self.web.daemon_threads = True
         threading.Thread(target=self.web.serve_forever, daemon=True).start()
@@ -56,6 +63,7 @@ class FakeArchive:
             self.entity.add_supported_context(kind, ExplicitVRLittleEndian, scu_role=True, scp_role=True)
         self.entity.add_supported_context(Find)
         self.entity.add_supported_context(Get)
+        self.entity.add_supported_context(Commitment)
         self.serve_dimse()
 
     def serve_dimse(self, **options) -> None:
@@ -65,6 +73,7 @@ class FakeArchive:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_FIND, self._on_find),
             (evt.EVT_C_GET, self._on_get),
+            (evt.EVT_N_ACTION, self._on_commitment),
         ]
         self.dimse = self.entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, **options)
 
@@ -127,6 +136,25 @@ class FakeArchive:
         yield len(found)
         for image in found:
             yield 0xFF00, image
+
+    def _on_commitment(self, event):
+        if self.reports_to:
+            threading.Thread(target=self._report, args=(event.action_information,)).start()
+        return self.answer_to_commitment, None
+
+    def _report(self, request: Dataset) -> None:
+        """Say on a connection of its own to which objects it commits, after the report on another request."""
+        report, other = Dataset(), Dataset()
+        report.TransactionUID, other.TransactionUID = request.TransactionUID, "1.2.3"
+        kept = [i for i in request.ReferencedSOPSequence if i.ReferencedSOPInstanceUID not in self.keeps_not]
+        report.ReferencedSOPSequence = other.ReferencedSOPSequence = kept
+        association = AE(TITLE).associate(
+            "127.0.0.1", self.reports_to, [build_context(Commitment)], ae_title="MONAI_INN",
+            ext_neg=[build_role(Commitment, scp_role=True)],
+        )  # fmt: skip
+        for information in (other, report):
+            association.send_n_event_report(information, 1, Commitment, StorageCommitmentPushModelInstance)
+        association.release()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from archive_files import MAP, SEGMENTATION, write_objects, write_series
-from fake_archive import Find, Get, basic
+from fake_archive import Commitment, Find, Get, basic
 
 from monai_inn.archives.addresses import parse_address
 from monai_inn.archives.fetching import FETCHED
@@ -387,3 +388,43 @@ def test_certificates_are_checked(fake, objects, certificate, tmp_path, capsys, 
             assert main(["store", str(tmp_path / "result"), address]) == 0
             context.verify_mode = ssl.CERT_NONE
     assert len(fake.received) == 6
+
+
+@pytest.fixture
+def listening(fake):
+    """Address of an archive that knows where we listen."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        fake.reports_to = server.getsockname()[1]
+    return dimse(fake, options=f"?listen={fake.reports_to}")
+
+
+def test_an_archive_commits_to_what_it_keeps(fake, listening, objects, tmp_path, capsys):
+    assert main(["store", str(tmp_path / "result"), listening]) == 0
+    assert "0 were there before, and has committed to keep them" in capsys.readouterr().out
+    fake.keeps_not.add(str(objects[1].SOPInstanceUID))
+    line = line_of(capsys, "store", tmp_path / "result", listening)
+    assert "has received all objects and does not commit to keep object_1.dcm; ask who runs" in line
+    assert len(fake.received) == 6  # three images and three objects, each once
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ({"reports_to": 0}, "has not said within 0 s whether it keeps the objects. It must know our title"),
+        ({"answer_to_commitment": 0x0110}, "does not take the request to keep the objects .status 0x0110"),
+        ({}, "offers no storage commitment to MONAI_INN"),
+    ],
+)
+def test_what_nobody_commits_to_is_said(
+    fake, listening, objects, tmp_path, capsys, monkeypatch, change, warning
+):
+    monkeypatch.setattr("monai_inn.archives.commitment._REPORT_S", 0.2)
+    for name, value in change.items():
+        setattr(fake, name, value)
+    if not change:
+        fake.without(Commitment)
+        listening = dimse(fake, options=listening[listening.index("?") :])
+    assert main(["store", str(tmp_path / "result"), listening]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(f"WARNING: .*{warning}", shown)
+    assert "has committed" not in shown

@@ -147,8 +147,9 @@ def test_an_archive_that_calls_back(orthanc, monkeypatch, tmp_path):
     """C-MOVE: the archive opens a connection of its own to the port that we listen at."""
     made = write_series(tmp_path / "scanner")
     address = f"dimse://ARCHIVE@127.0.0.1:{orthanc.dicom}"
-    store_objects(tmp_path / "scanner", address)
+    assert not store_objects(tmp_path / "scanner", address)["committed"]  # it could not tell us
     there = f"{address}?listen={orthanc.move}"
+    assert store_objects(tmp_path / "scanner", there)["committed"]
     record = fetch_series(there, tmp_path / "fetched", study=made[0].StudyInstanceUID)
     assert record["archive"] == address
     for image in made:

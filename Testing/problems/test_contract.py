@@ -17,10 +17,14 @@ def made(name: str) -> problems.InverseProblem:
         "registration": {"detector": SMALL, "noise": {"sd": 0.1}},
         "oximetry": {"camera": "imec_ssm4x4_460_600"},
         "accelerated_mr": {"images": None, "spectrum": torch.ones(2, 16, 16), "coils": 1, "centre": 2},
-        "contrast_translation": {"size": [16, 32]},
+        "contrast_translation": {"size": [16, 16]},
         # A report draws a panel for each pixel.
         "disc_ct": {"side": 16, "angles": 12},
         "gaussian_field": {"side": 16},
+        "lesion_field": {"side": 16},
+        "outbreak": {"most": 12},
+        "reported_cases": {"most": 12, "particles": 8},
+        "ricker": {"most": 12, "particles": 8},
         "photoacoustics": {"wavelengths_nm": [700, 760, 850]},
         "simulated": {},
     }

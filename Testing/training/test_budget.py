@@ -90,7 +90,7 @@ def test_a_slow_simulator_keeps_the_budget_and_is_trained(make, most_rows, monke
 
 def test_a_budget_that_cannot_be_kept_is_refused_at_once_and_the_one_named_is_enough(monkeypatch):
     problem = Slow(2, 1)
-    clock = Slow.clock = Clock(monkeypatch, row=0.05, look=0.1)
+    clock = Slow.clock = Clock(monkeypatch, row=0.05, look=0.3)
     with pytest.raises(
         ValueError, match=r"minutes = 0.5 is too short: a simulation takes [5-9]\d"
     ) as refusal:

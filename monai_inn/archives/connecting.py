@@ -33,6 +33,9 @@ class Archive(Protocol):
     def store(self, instances: Sequence[Instance]) -> Iterator[tuple[Instance, str]]:
         """Send objects; yields each that is answered for, with the reason if it is refused."""
 
+    def uncommitted(self, instances: Sequence[Instance]) -> list[Instance] | None:
+        """Ask to keep objects; return those that it does not commit to, ``None`` if it cannot be asked."""
+
     def close(self) -> None:
         """Close what is open."""
 

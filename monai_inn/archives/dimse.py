@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from monai_inn.archives.addresses import CERTIFICATES, OWN_CERTIFICATE, Address, certificates, own_certificate
+from monai_inn.archives.commitment import ask_to_keep
 from monai_inn.archives.errors import ArchiveError, LostError, reason_of
 from monai_inn.archives.objects import Instance
 from monai_inn.files import one_line
@@ -48,7 +49,7 @@ class DimseArchive:
         """Return what matches, see ``connecting.Archive.find``."""
         from pynetdicom import build_context
 
-        with self._associated("C-FIND", [build_context(_FIND)]) as association:
+        with self.associated("C-FIND", [build_context(_FIND)]) as association:
             return self._hear(association.send_c_find(_identifier(level, keys), _FIND), "C-FIND")
 
     def retrieve(
@@ -90,20 +91,30 @@ class DimseArchive:
         contexts += [build_context(kind, syntax) for kind in kinds for syntax in _SYNTAXES]
         roles = [build_role(kind, scp_role=True) for kind in kinds]
         handlers = [(evt.EVT_C_STORE, received)]
-        with self._associated("C-GET", contexts[:_MOST_CONTEXTS], roles, handlers) as association:
+        with self.associated("C-GET", contexts[:_MOST_CONTEXTS], roles, handlers) as association:
             if not any(context.abstract_syntax == _GET for context in association.accepted_contexts):
                 raise self._not_offered("C-GET")
             self._hear(association.send_c_get(question, _GET), "C-GET")
 
     def _move(self, question: Any, kinds: list[str], received: Callable[[Any], int]) -> None:
-        from pynetdicom import AE, build_context, evt
+        from pynetdicom import build_context, evt
+
+        with (
+            self.listening(kinds, _SYNTAXES, [(evt.EVT_C_STORE, received)]),
+            self.associated("C-MOVE", [build_context(_MOVE)]) as association,
+        ):
+            self._hear(association.send_c_move(question, self.address.our_title, _MOVE), "C-MOVE")
+
+    @contextmanager
+    def listening(self, kinds: list[str], syntaxes: Any, handlers: Any) -> Iterator[None]:
+        """Let the archive connect to the port that its address names, to send us something of some kinds."""
+        from pynetdicom import AE
 
         address = self.address
         receiver = AE(address.our_title)
         receiver.require_calling_aet = [address.title]
         for kind in kinds:
-            receiver.add_supported_context(kind, _SYNTAXES)
-        handlers: Any = [(evt.EVT_C_STORE, received)]
+            receiver.add_supported_context(kind, syntaxes, scu_role=True, scp_role=True)
         try:
             server = receiver.start_server(("", address.listen), block=False, evt_handlers=handlers)
         except OSError as error:
@@ -111,10 +122,13 @@ class DimseArchive:
                 f"port {address.listen}: cannot be listened at ({error.strerror}); give another ?listen=PORT."
             ) from error
         try:
-            with self._associated("C-MOVE", [build_context(_MOVE)]) as association:
-                self._hear(association.send_c_move(question, address.our_title, _MOVE), "C-MOVE")
+            yield
         finally:
             server.shutdown()  # type: ignore[union-attr]
+
+    def uncommitted(self, instances: Sequence[Instance]) -> list[Instance] | None:
+        """Return to which objects the archive does not commit, see ``connecting.Archive.uncommitted``."""
+        return ask_to_keep(self, instances) if self.address.listen else None
 
     def store(self, instances: Sequence[Instance]) -> Iterator[tuple[Instance, str]]:
         """Send objects one by one; each comes with the reason if it is refused, else with an empty text."""
@@ -122,7 +136,7 @@ class DimseArchive:
 
         pairs = dict.fromkeys((one.sop_class, one.transfer_syntax) for one in instances)
         contexts = [build_context(kind, syntax) for kind, syntax in list(pairs)[:_MOST_CONTEXTS]]
-        with self._associated("storage of these objects", contexts) as association:
+        with self.associated("storage of these objects", contexts) as association:
             accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
             for instance in instances:
                 if (instance.sop_class, instance.transfer_syntax) not in accepted:
@@ -138,9 +152,10 @@ class DimseArchive:
                 yield instance, "" if _is_done(answer.Status) else reason_of(answer.Status)
 
     @contextmanager
-    def _associated(
+    def associated(
         self, service: str, contexts: list[Any], roles: Any = None, handlers: Sequence[Any] = ()
     ) -> Iterator[Any]:
+        """Give an association for a service, or say why there is none."""
         from pynetdicom import evt
 
         address = self.address

@@ -31,7 +31,8 @@ def store_objects(
         progress: called with the share that is done.
 
     Returns:
-        Numbers of the objects: all, those sent now, and those that the archive had before.
+        Numbers of the objects: all, those sent now, and those that the archive had before; and whether it has
+        committed to keep them, which is asked by DIMSE if the address names a port at which we listen.
 
     Raises:
         BadFileError: see ``objects.read_instances``.
@@ -47,6 +48,7 @@ def store_objects(
         sending = _Sending(archive, journal, instances, progress)
         insist(sending.remaining, sending.step, lambda left: f"{name}: {len(left)} objects were not answered")
         sending.check()
+        committed, doubts = _commitment(archive, instances)
         uids = {one.uid for one in instances}
         others = len(journal.acknowledged - uids)
         left = f"{others} objects that this folder has held before stay in the archive; delete them there."
@@ -57,8 +59,23 @@ def store_objects(
             "objects": len(instances),
             "sent": sending.sent,
             "before": len(instances) - sending.sent,
-            "warnings": [left] if others else [],
+            "committed": committed,
+            "warnings": [*doubts, *([left] if others else [])],
         }
+
+
+def _commitment(archive: Archive, instances: list[Instance]) -> tuple[bool, list[str]]:
+    """Whether the archive has committed to keep all objects, and what is to be said if that is not known."""
+    try:
+        left = archive.uncommitted(instances)
+    except ArchiveError as error:  # all are there, and listed
+        return False, [str(error)]
+    if left:
+        raise ArchiveError(
+            f"{archive.address.name}: has received all objects and does not commit to keep "
+            f"{listed([one.path.name for one in left])}; ask who runs the archive."
+        )
+    return left is not None, []
 
 
 def _check_references(archive: Archive, instances: Collection[Instance]) -> None:

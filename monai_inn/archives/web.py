@@ -70,6 +70,9 @@ class WebArchive:
         self._client.host = urlsplit(address.name).netloc  # the header Host lacks the port otherwise
         self._client.set_http_retry_params(retry=False)  # we count attempts ourselves
 
+    def uncommitted(self, instances: Sequence[Instance]) -> None:
+        """Return nothing: there is no storage commitment by DICOMweb."""
+
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
