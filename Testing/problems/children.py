@@ -19,7 +19,10 @@ from typing import NoReturn
 
 import monai_inn
 
-IMPORTED = ("cli", "bundles.reading", "bundles.writing", "reports.results", "validation.commands")
+IMPORTED = (
+    *(f"monai_inn.{name}" for name in ("cli", "bundles.writing", "reports.results", "validation.commands")),
+    "torch._dynamo",  # which torch imports at the first step of a training
+)
 
 
 def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
@@ -48,7 +51,7 @@ def _server() -> subprocess.Popen[str]:
 
 def _serve() -> None:
     for name in IMPORTED:
-        importlib.import_module(f"monai_inn.{name}")
+        importlib.import_module(name)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
