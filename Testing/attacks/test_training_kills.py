@@ -68,7 +68,8 @@ def child(texts, answers, arguments, word, number):
 def forks():
     context = multiprocessing.get_context("forkserver")
     used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.writing", "monai_inn.bundles"]
-    context.set_forkserver_preload([*used, "torch._dynamo"])  # which torch imports at the first step
+    # What torch imports at the first step, and this file.
+    context.set_forkserver_preload([*used, "torch._dynamo", "pytest"])
     return context
 
 
