@@ -26,7 +26,7 @@ from pose_problems import (  # now, for this folder is going to leave the path
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
@@ -35,17 +35,23 @@ NUM_SCORES = 400
 FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
 
 
-def pytest_collection_finish() -> None:
-    """Before the first test.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The million objects of modules and tests stay to the end: the garbage collector need not visit them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
+        gc.enable()
 
-    This folder leaves the path: `slicer` imports every file of a folder of its own name there. The million
-    objects of modules and tests stay to the end, so the garbage collector need not visit them.
-    """
+
+def pytest_collection_finish() -> None:
+    """Take this folder off the path: `slicer` imports every file of a folder of its own name there."""
     here = Path(__file__).parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)
