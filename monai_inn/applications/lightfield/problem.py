@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.lightfield.application import LightFieldApplication
-from monai_inn.applications.lightfield.grid import Grid, Setting, TwoLayers
+from monai_inn.applications.lightfield.grid import Grid, Setting, TwoLayers, forms_of
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
@@ -138,7 +138,9 @@ class LightField(WhiteNoise, KnownPosterior):
         """
         if not bool(self.is_valid(y).all()):
             raise ValueError("an EPI holds NaN or infinite values; leave it out.")
-        return TwoLayers.of(y, self.setting, grid or Grid())
+        grid = grid or Grid()
+        y = y.double()
+        return TwoLayers.of(y, self.setting, grid, forms_of(self.setting, grid, y.dtype))
 
     def log_evidence(self, y: Tensor) -> float:
         """Return the log density of an EPI ``(C,)`` under the prior predictive law, nats."""
