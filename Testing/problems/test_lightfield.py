@@ -171,6 +171,20 @@ def test_two_layers_are_two_modes_and_an_opaque_one_is_one():
     assert float(mass.median()) > 0.9
 
 
+def test_the_network_starts_from_a_coarse_posterior_that_is_nearly_exact(simulations, layers):
+    cells = 64
+    level = SMALL.features(simulations[1])[:, :129]
+    start = level[:, :128].exp().unflatten(1, (cells, -1)).sum(-1)
+    start = start / start.sum(-1, keepdim=True)
+    exact = layers.log_disparity().exp()
+    divergence = (exact * (exact / start).log()).sum(-1)
+    prior = (exact * (exact * cells).log()).sum(-1)
+    assert float(divergence.mean()) < 0.1 * float(prior.mean())
+    opaque = layers.masses()[:, 1].sum(-1)
+    assert float((level[:, 128].exp() - opaque).abs().mean()) < 0.1
+    assert SMALL.features(1e3 * simulations[1]).isfinite().all()
+
+
 def test_waves_are_strongest_along_their_own_disparity():
     u, s = places(9, 13)
     waves = beams(9, 13, 2.0).unflatten(1, (2, -1))

@@ -23,6 +23,7 @@ __all__ = ["Forms", "Grid", "Setting", "TwoLayers", "forms_of"]
 
 _REACH_SD = 2.8  # of the log contrast, at the outer edges of its cells
 _PIECE = 1 << 20  # cells that are summed at a time
+_DEEPEST = -80.0  # nats below the largest mass, as far as single precision is quick
 
 
 class Setting(NamedTuple):
@@ -128,12 +129,12 @@ class TwoLayers(NamedTuple):
 
     def _masses(self, two: Tensor, one: Tensor) -> Tensor:
         prior = _contrasts(self.grid)[1].diff().log().to(one)[:, None]
-        most = torch.maximum(two.amax((1, 2, 3, 4)), one.amax((1, 2)))
+        levels = [self._between_nodes(part) for part in two.unbind(1)]
+        most = torch.stack([level.amax((1, 2, 3)) for level in levels] + [one.amax((1, 2))]).amax(0)
         alone = (one + prior - most[:, None, None]).exp().sum(1) * self.setting.opaque
         mixed, shares = torch.zeros_like(alone), self._shares().tolist()
-        for i in range(self.grid.shares // 2):
-            level = self._between_nodes(two[:, i]) + (prior[..., None] - most[:, None, None, None])
-            mass = level.exp_().sum(1)
+        for i, level in enumerate(levels):
+            mass = level.add_(prior[..., None] - most[:, None, None, None]).clamp_min_(_DEEPEST).exp_().sum(1)
             mixed = mixed + shares[i] * mass.mean(2) + shares[-1 - i] * mass.mean(1)
         both = torch.stack([mixed, alone], 1)
         return both / both.sum((1, 2), keepdim=True)
@@ -141,7 +142,7 @@ class TwoLayers(NamedTuple):
     def _between_nodes(self, levels: Tensor) -> Tensor:
         """Log likelihoods at the centres of cells of those at nodes, ``(…, nodes, nodes)``."""
         spline = _interpolation(self.grid.nodes, self.grid.cells).to(levels)
-        return spline @ levels @ spline.T
+        return spline @ (levels @ spline.T)
 
     def _shares(self) -> Tensor:
         """Prior mass of the cells of the share of the layer that a photon comes from, ``(shares,)``."""

@@ -31,6 +31,7 @@ class LeadingStack(Stack):
         condition_channels: channels of the condition.
         periodic: the channels that are angles, all of the first group.
         categories: channels that are classes, and how many of them, ``(channel, K)``; of the first group.
+        is_guessed: whether the condition begins with log probabilities of the first of them.
         groups: sizes of the groups of channels, as for a ``FlowStack``.
         num_blocks: coupling blocks for the other channels, one number or one for each group.
         members: number of ensemble members.
@@ -46,6 +47,7 @@ class LeadingStack(Stack):
         condition_channels: int,
         periodic: Sequence[int],
         categories: Sequence[tuple[int, int]],
+        is_guessed: bool,
         groups: Sequence[int],
         num_blocks: int | Sequence[int],
         members: int,
@@ -67,10 +69,11 @@ class LeadingStack(Stack):
         self.groups, self.members, self.condition_channels = tuple(groups), members, condition_channels
         generator = torch.Generator().manual_seed(seed)
         self.heads, seen = nn.ModuleList(), 0
+        guessed = categories[0][0] if is_guessed else None
         for channel in self.leading:
             sizes = (seen, condition_channels, others["hidden_channels"])
             head: CircleFlow | CategoryFlow = (
-                CategoryFlow(classes[channel], *sizes, members, generator)
+                CategoryFlow(classes[channel], *sizes, members, generator, channel == guessed)
                 if channel in classes
                 else CircleFlow(*sizes, 3 * others["num_bins"], members, generator)
             )
