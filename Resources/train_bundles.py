@@ -174,11 +174,11 @@ RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]]
         Recipe(
             num_simulations=300_000,
             batch_size=256,
-            posterior_steps=3_500,
-            density_steps=1_000,
-            preview_steps=1_500,
-            preview_observations=15_000,
-            measured=10_000,
+            posterior_steps=1_500,
+            density_steps=800,
+            preview_steps=1_000,
+            preview_observations=10_000,
+            measured=5_000,
         ),
     ),
     "chest_xray": (

@@ -8,6 +8,7 @@ Every method sees the same features. Divergences are from the exact posterior of
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 import monai_inn
-from monai_inn.applications.lightfield.problem import COARSE
+from monai_inn.applications.lightfield.problem import CELLS
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks.encoders.encoders import ConditionEncoder
 from monai_inn.problems import LightField
@@ -30,6 +31,7 @@ from monai_inn.training.engine import run_stage
 BINS, FLOOR = 64, 1e-6
 NEAR_PX, LEAST_MASS, DIP = 0.2, 0.05, 0.6
 FAR_PX, SHARES = 0.7, (0.3, 0.7)
+DISTANCES_PX = (0.2, 0.3, 0.5, 0.7, 4.0)
 MEMBERS, COMPONENTS = 5, 4
 EXACT_ROWS = 150  # pixels of which the grids of exact posteriors fit into memory
 BATCH, SIMULATIONS = 256, 80_000
@@ -149,20 +151,49 @@ def of_all(hits: list[bool]) -> list[float]:
     return [round(value, 3) for value in (sum(hits) / len(hits), bounds.low, bounds.high)]
 
 
-def figures(theta: Tensor, exact: Tensor, share: Tensor) -> dict[str, Any]:
-    """What is measured of one method on one kind of pixels."""
-    found = [modes(row) for row in share]
+def all_found(theta: Tensor, found: list[list[float]]) -> list[bool]:
+    """Whether each layer of each pixel has a mode."""
     layers = [{float(d) for d, present in ((t[0], True), (t[1], float(t[2]) < 1)) if present} for t in theta]
-    hit = [
+    return [
         all(any(abs(m - d) < NEAR_PX for m in f) for d in wanted)
         for f, wanted in zip(found, layers, strict=True)
     ]
+
+
+def figures(theta: Tensor, exact: Tensor, share: Tensor) -> dict[str, Any]:
+    """What is measured of one method on one kind of pixels."""
+    found = [modes(row) for row in share]
     return {
         "kl": divergence(exact, share),
-        "all_depths_found": of_all(hit),
+        "all_depths_found": of_all(all_found(theta, found)),
         "one_mode": of_all([len(f) == 1 for f in found]),
         "modes": round(sum(map(len, found)) / len(found), 2),
     }
+
+
+def of_flow(fitted: FittedPosterior, y: Tensor) -> Tensor:
+    """Probabilities of the bins ``(N, BINS)`` of the flow."""
+    centres = (torch.arange(4 * BINS) + 0.5) / BINS - 2
+    with torch.no_grad():
+        level = fitted.target_posterior(y).log_prob(centres[:, None, None].expand(-1, len(y), 1))
+    return binned(level.T.log_softmax(-1))
+
+
+def by_distance(problem: LightField, fitted: FittedPosterior, n: int, seed: int) -> dict[str, list[float]]:
+    """Share of pixels whose depths the flow finds both, by how far apart layers of middling shares are."""
+    theta = problem.prior.sample((100 * n,), stream(seed, "distance"))
+    share = theta[:, 2].clamp_max(1).sqrt()
+    theta = theta[(share > SHARES[0]) & (share < SHARES[1])]
+    apart = (theta[:, 0] - theta[:, 1]).abs()
+    result = {}
+    for low, high in itertools.pairwise(DISTANCES_PX):
+        some = theta[(apart > low) & (apart <= high)][:n]
+        clean = problem.draw(some, stream(seed, "distance", "texture"))
+        share = of_flow(fitted, problem.noise(clean, stream(seed, "distance", "noise")))
+        found = [modes(row) for row in share]
+        both = zip(all_found(some, found), found, strict=True)
+        result[f"{low:g} to {high:g} px"] = of_all([hit and len(f) > 1 for hit, f in both])
+    return result
 
 
 def measured(
@@ -176,14 +207,12 @@ def measured(
         binned(torch.cat(parts)).split([len(y) for _, y in rows.values()])
         for parts in ([part.log_disparity() for part in layers], [part.log_single() for part in layers])
     )
-    centres = (torch.arange(4 * BINS) + 0.5) / BINS - 2
     result: dict[str, Any] = {}
     for (name, (theta, y)), truth, one in zip(rows.items(), exact, single, strict=True):
         with torch.no_grad():
-            level = fitted.target_posterior(y).log_prob(centres[:, None, None].expand(-1, len(y), 1))
             shares = heads.shares(pool.condition(y))
-        start = problem.features(y)[:, : COARSE.cells].log_softmax(-1)
-        shares |= {"cINN": binned(level.T.log_softmax(-1)), "start of the cINN": binned(start)}
+        start = problem.features(y)[:, :CELLS].log_softmax(-1)
+        shares |= {"cINN": of_flow(fitted, y), "start of the cINN": binned(start)}
         shares |= {"single-layer likelihood": one, "exact": truth}
         result[name] = {method: figures(theta, truth, share) for method, share in shares.items()}
     return result
@@ -205,7 +234,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=200, help="pixels of each kind (200)")
-    parser.add_argument("--steps", type=int, default=3500, help="steps of the heads, as of the flow (3500)")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of the heads, as of the flow (1500)")
     parser.add_argument("--bundle", default="lightfield", help="bundle of the flow (lightfield)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON on one line")
@@ -215,6 +244,7 @@ def main() -> None:
     heads, pool = trained_heads(problem, options.steps, options.seed)
     result = {
         "pixels": measured(problem, fitted, heads, pool, options.n, options.seed),
+        "both_found": by_distance(problem, fitted, 1000, options.seed),
         "unexplained": trust(problem, fitted, 1000, options.seed),
         "processor_seconds": round(time.process_time() - began),
     }

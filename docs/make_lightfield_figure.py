@@ -124,7 +124,7 @@ def _scene(problem, fitted, figure, panels, scene) -> None:
 def _posteriors(problem, fitted, image, panels, scene) -> None:
     """Posteriors of a pixel in the layer and of one beside it, network and exact."""
     (picture, panel), (layer, disparity) = panels, scene
-    places = {f"in the {layer}": (60, 55), "beside it": (60, 12)}
+    places = {f"in the {layer}": (60, 55), "beside it": (95, 14)}
     half = problem.columns // 2
     rows = torch.stack([image[:, r, c - half : c + half + 1].T.flatten() for r, c in places.values()])
     rows = rows.as_tensor() if isinstance(rows, MetaTensor) else rows
@@ -139,7 +139,8 @@ def _posteriors(problem, fitted, image, panels, scene) -> None:
     for d, what in ((TISSUE_PX, "tissue"), (disparity, layer)):
         panel.axvline(d, color="0.4", linestyle=":")
         panel.text(d, 1.0, what, ha="center", va="bottom", transform=panel.get_xaxis_transform(), fontsize=9)
-    panel.set(xlim=(-2, 2), xlabel="disparity, px per view", ylabel="density, 1/px")
+    height = 1.4 * panel.get_ylim()[1]  # leaves room for the legend
+    panel.set(xlim=(-2, 2), ylim=(0, height), xlabel="disparity, px per view", ylabel="density, 1/px")
     panel.legend(fontsize=8, frameon=False, loc="upper center")
 
 

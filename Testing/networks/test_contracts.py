@@ -58,6 +58,7 @@ def test_an_encoder_keeps_the_features_that_the_flow_is_to_see():
     encoder.fit(seen, seen, None)
     check_encoder(encoder, seen)
     torch.testing.assert_close(encoder(seen)[:, :2], seen[:, :2])
+    torch.testing.assert_close(encoder(seen + torch.eye(6)[0])[:, 2:], encoder(seen)[:, 2:])
 
 
 @pytest.mark.parametrize("may_miss", [False, True])

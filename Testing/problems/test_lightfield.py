@@ -11,6 +11,7 @@ from scipy import stats
 
 from monai_inn.applications.lightfield.application import standardised
 from monai_inn.applications.lightfield.grid import Grid
+from monai_inn.applications.lightfield.problem import CELLS
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers, places
 from monai_inn.cli import main
 from monai_inn.inferers.pixels import Pixels
@@ -173,15 +174,15 @@ def test_two_layers_are_two_modes_and_an_opaque_one_is_one():
 
 def test_the_network_starts_from_a_coarse_posterior_that_is_nearly_exact(simulations, layers):
     cells = 64
-    level = SMALL.features(simulations[1])[:, :129]
-    start = level[:, :128].exp().unflatten(1, (cells, -1)).sum(-1)
+    level = SMALL.features(simulations[1])
+    start = level[:, :CELLS].exp().unflatten(1, (cells, -1)).sum(-1)
     start = start / start.sum(-1, keepdim=True)
     exact = layers.log_disparity().exp()
     divergence = (exact * (exact / start).log()).sum(-1)
     prior = (exact * (exact * cells).log()).sum(-1)
     assert float(divergence.mean()) < 0.1 * float(prior.mean())
     opaque = layers.masses()[:, 1].sum(-1)
-    assert float((level[:, 128].exp() - opaque).abs().mean()) < 0.1
+    assert float((level[:, CELLS + CELLS // 4].exp() - opaque).abs().mean()) < 0.1
     assert SMALL.features(1e3 * simulations[1]).isfinite().all()
 
 

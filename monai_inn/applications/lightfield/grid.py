@@ -19,7 +19,7 @@ from torch import Tensor
 from monai_inn.applications.lightfield.textures import covariance
 from monai_inn.networks.kernels.chunks import is_traced
 
-__all__ = ["Forms", "Grid", "Setting", "TwoLayers", "forms_of"]
+__all__ = ["Forms", "Grid", "Setting", "TwoLayers", "forms_of", "refinement"]
 
 _REACH_SD = 2.8  # of the log contrast, at the outer edges of its cells
 _PIECE = 1 << 20  # cells that are summed at a time
@@ -47,7 +47,6 @@ class Grid(NamedTuple):
         cells: cells of a disparity.
         shares: cells of the share of light, even.
         contrasts: cells of the contrast.
-        finer: disparities in each cell at which one layer is computed.
         negligible: variance over that of the noise up to which a direction is taken for noise.
     """
 
@@ -55,7 +54,6 @@ class Grid(NamedTuple):
     cells: int = 256
     shares: int = 8
     contrasts: int = 7
-    finer: int = 1
     negligible: float = 1e-6
 
 
@@ -101,7 +99,7 @@ class TwoLayers(NamedTuple):
     def of(cls, y: Tensor, setting: Setting, grid: Grid, forms: Iterable[Forms]) -> TwoLayers:
         """Return the posterior of EPIs ``(N, C)``, in their precision, from what ``forms_of`` gives."""
         rest = iter(forms)
-        one = next(rest)(y).unflatten(-1, (grid.cells, grid.finer)).logsumexp(-1) - math.log(grid.finer)
+        one = next(rest)(y)
         two = torch.stack([form(y) for form in rest], 2)
         two = two.unflatten(2, (grid.shares // 2, grid.nodes)).transpose(1, 2)
         variance = setting.noise_sd**2
@@ -177,8 +175,7 @@ class TwoLayers(NamedTuple):
 
 def forms_of(setting: Setting, grid: Grid, dtype: torch.dtype) -> Iterator[Forms]:
     """Yield the log densities of one layer, then those of two for each share and node of the first one."""
-    each = grid.cells * grid.finer
-    centres = setting.most_px * ((2 * torch.arange(each, dtype=torch.float64) + 1) / each - 1)
+    centres = setting.most_px * (2 * torch.from_numpy(_centres(grid.cells)) - 1)
     yield _forms(_waves(centres, setting, grid), setting, grid, dtype)
     nodes = torch.linspace(-setting.most_px, setting.most_px, grid.nodes, dtype=torch.float64)
     waves = _waves(nodes, setting, grid)
@@ -221,6 +218,15 @@ def _contrasts(grid: Grid) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=4)
 def _interpolation(nodes: int, cells: int) -> Tensor:
     """Weights of the nodes at the centres of the cells, ``(cells, nodes)``."""
-    axis = np.linspace(0, 1, nodes)
-    centres = (np.arange(cells) + 0.5) / cells
-    return torch.from_numpy(make_interp_spline(axis, np.eye(nodes), k=5)(centres))
+    return torch.from_numpy(make_interp_spline(np.linspace(0, 1, nodes), np.eye(nodes), k=5)(_centres(cells)))
+
+
+@lru_cache(maxsize=4)
+def refinement(few: int, many: int) -> Tensor:
+    """Weights of log masses of few cells in those of many, a cubic spline, ``(many, few)``."""
+    return torch.from_numpy(make_interp_spline(_centres(few), np.eye(few), k=3)(_centres(many)))
+
+
+def _centres(cells: int) -> np.ndarray:
+    """Centres of equal cells between 0 and 1."""
+    return (np.arange(cells) + 0.5) / cells

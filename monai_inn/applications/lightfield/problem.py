@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.lightfield.application import LightFieldApplication
-from monai_inn.applications.lightfield.grid import Forms, Grid, Setting, TwoLayers, forms_of
+from monai_inn.applications.lightfield.grid import Forms, Grid, Setting, TwoLayers, forms_of, refinement
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
@@ -24,10 +24,12 @@ __all__ = ["MOST_PX", "LightField"]
 MOST_PX = 2.0
 """Largest disparity, px from one view to the next."""
 
-COARSE = Grid(nodes=41, cells=128, shares=2, contrasts=1, negligible=1.0)
-"""Of the posterior that the network starts from: .4 ms a pixel."""
+CELLS = 256
+"""Cells of the disparity, in each of which the density of the network is constant."""
 
-_LEAST_MASS = 3e-5  # of a cell, beyond which the coarse posterior is not to be believed
+_COARSE = Grid(nodes=41, cells=128, shares=4, contrasts=1, negligible=1.0)  # .6 ms a pixel
+_LEAST_MASS = 1e-5  # of a cell, beyond which the coarse posterior is not to be believed
+_NO_MASS = 1e-35  # the least that single precision holds
 _OPAQUE = 1 / 3  # prior probability of one layer
 _CONTRAST_SD = 0.25
 _ROWS = 256
@@ -70,8 +72,8 @@ class LightField(WhiteNoise, KnownPosterior):
         Parameter("contrast", "1", 0.3, 3.4, "contrast of the textures", "lognormal", sd=_CONTRAST_SD),
     )
     targets = ("disparity",)
-    encoder = {"kind": "vector", "kept": COARSE.cells}  # noqa: RUF012
-    flow = {"categories": [(0, COARSE.cells)], "is_guessed": True}  # noqa: RUF012
+    encoder = {"kind": "vector", "kept": CELLS, "out_channels": 64}  # noqa: RUF012
+    flow = {"categories": [(0, CELLS)], "is_guessed": True}  # noqa: RUF012
 
     def __init__(
         self,
@@ -120,12 +122,15 @@ class LightField(WhiteNoise, KnownPosterior):
     def features(self, y: Tensor) -> Tensor:
         """Return what a coarse grid says, and the density features, ``(…, F)``.
 
-        The grid's are the log masses of the disparity's cells, then that of one layer.
+        The grid's are the log masses of the disparity's cells, those of each four together, and that of one
+        layer.
         """
         rows = y.reshape(-1, y.shape[-1]).float()
         forms = _coarse(self.setting, rows.device)
-        mixed, alone = TwoLayers.of(rows, self.setting, COARSE, forms).masses().unbind(1)
-        mass = torch.cat([mixed + alone, alone.sum(-1, keepdim=True)], -1)
+        mixed, alone = TwoLayers.of(rows, self.setting, _COARSE, forms).masses().unbind(1)
+        level = (mixed + alone).clamp_min(_NO_MASS).log() @ refinement(_COARSE.cells, CELLS).T.to(rows)
+        fine = level.softmax(-1)
+        mass = torch.cat([fine, fine.unflatten(-1, (-1, 4)).sum(-1), alone.sum(-1, keepdim=True)], -1)
         level = (mass + _LEAST_MASS).log().reshape(*y.shape[:-1], -1).to(y)
         return torch.cat([level, self.density_features(y)], -1)
 
@@ -199,7 +204,7 @@ class LightField(WhiteNoise, KnownPosterior):
 @lru_cache(maxsize=2)
 def _coarse(setting: Setting, device: torch.device) -> tuple[Forms, ...]:
     """What the coarse grid is computed from, single precision."""
-    made = forms_of(setting, COARSE, torch.float32)
+    made = forms_of(setting, _COARSE, torch.float32)
     return tuple(Forms(*(part.to(device) for part in form)) for form in made)
 
 

@@ -120,8 +120,8 @@ class CategoryFlow(nn.Module):
         hidden_channels: widths of the hidden layers.
         members: number of ensemble members.
         generator: source of the initial weights.
-        is_guessed: whether the condition begins with log probabilities of the classes, which the subnet only
-            corrects.
+        is_guessed: whether the condition begins with log probabilities of the classes, which the subnet, that
+            sees the rest of it, only corrects.
     """
 
     def __init__(
@@ -136,9 +136,8 @@ class CategoryFlow(nn.Module):
     ) -> None:
         super().__init__()
         self.num_categories, self.is_guessed = num_categories, is_guessed
-        self.subnet = Subnet(
-            seen_channels, condition_channels, hidden_channels, num_categories, members, generator
-        )
+        learned = condition_channels - num_categories * is_guessed
+        self.subnet = Subnet(seen_channels, learned, hidden_channels, num_categories, members, generator)
 
     @property
     def embedded_channels(self) -> int:
@@ -159,10 +158,11 @@ class CategoryFlow(nn.Module):
         return CategoryLine(self._logits(seen, context)).inverse(share)
 
     def _logits(self, seen: Tensor, context: Context) -> Tensor:
-        logits = _raw(self.subnet, seen, context)
         if not self.is_guessed or context.condition is None:
-            return logits
+            return _raw(self.subnet, seen, context)
         guess = context.condition[:, : self.num_categories]
+        learned = Context(context.condition[:, self.num_categories :], context.repeats)
+        logits = _raw(self.subnet, seen, learned)
         is_of_rows = logits.shape[2] > guess.shape[2]
         return logits + (guess.repeat_interleave(context.repeats, -1) if is_of_rows else guess)
 
