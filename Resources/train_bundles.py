@@ -7,6 +7,7 @@
     python Resources/train_bundles.py ivim runs
     python Resources/train_bundles.py perfusion runs
     python Resources/train_bundles.py dsc runs
+    python Resources/train_bundles.py lightfield runs
     python Resources/train_bundles.py accelerated_mr runs DATA
     python Resources/train_bundles.py contrast_translation runs DATA
     python Resources/train_bundles.py chest_xray runs DATA
@@ -37,7 +38,7 @@ from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.registration.patient import patient_registration
-from monai_inn.problems import InverseProblem, Oximetry, Photoacoustics, PoseRegistration
+from monai_inn.problems import InverseProblem, LightField, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 from monai_inn.training.measure import measure
 from monai_inn.training.run import MEASURE
@@ -165,6 +166,19 @@ RECIPES: dict[str, tuple[Callable[..., InverseProblem], dict[str, Any], Recipe]]
             preview_steps=1_500,
             preview_observations=15_000,
             measured=10_000,
+        ),
+    ),
+    "lightfield": (
+        LightField,
+        {},
+        Recipe(
+            num_simulations=300_000,
+            batch_size=256,
+            posterior_steps=1_500,
+            density_steps=800,
+            preview_steps=1_000,
+            preview_observations=10_000,
+            measured=5_000,
         ),
     ),
     "chest_xray": (

@@ -1,11 +1,14 @@
-"""Draw smoke over tissue, seen by a light-field camera: python docs/make_lightfield_figure.py [BUNDLE].
+"""Draw smoke, and a film of liquid, over tissue, seen by a light-field camera.
 
-The tissue is the fundus photograph of ``Resources`` (CC0), the smoke is drawn. It trains without a bundle.
+python docs/make_lightfield_figure.py [BUNDLE]
+
+The tissue is the fundus photograph of ``Resources`` (CC0); smoke and film are drawn.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +22,13 @@ from monai_inn.problems import LightField
 from monai_inn.transforms import read_multispectral
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
-
-from lightfield import trained  # noqa: E402
 
 ROWS, COLUMNS, SHRINK = slice(60, 410), slice(110, 420), 3
-TISSUE_PX, SMOKE_PX = -0.8, 1.0
-SMOKE_BRIGHTNESS, SMOKE_CONTRAST, NOISE = 0.6, 0.25, 0.15  # over the tissue's mean, its contrast, both
-DENSEST = 0.55
+TISSUE_PX, NOISE = -0.8, 0.15  # noise over the contrast of the tissue
+SMOKE_PX, DENSEST = 1.0, 0.55
+SMOKE_BRIGHTNESS, SMOKE_CONTRAST = 0.6, 0.25  # over the tissue's mean
+FILM_PX, FILM_SHARE, GLINTS = 0.3, 0.45, 0.22  # of the lamp's mirror image; contrast of its highlights
+INSIDE = 0.1  # opacity from which a pixel counts as two layers
 
 
 def tissue() -> np.ndarray:
@@ -52,14 +54,27 @@ def shifted(image: np.ndarray, columns: float) -> np.ndarray:
     return ndimage.shift(image, (0, -columns), order=3, mode="nearest")
 
 
-def light_field(views: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Views ``(S, rows, columns)`` with noise, and the opacity of the smoke in the middle one."""
+def film(shape: tuple[int, int], random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the light that a wet film reflects, and the highlights in it: many small bright spots."""
+    down, right = np.indices(shape)
+    away = ((right - 0.45 * shape[1]) / (0.3 * shape[1])) ** 2 + (
+        (down - 0.5 * shape[0]) / (0.33 * shape[0])
+    ) ** 2
+    waves = ndimage.gaussian_filter(random.normal(size=shape), 1.0)
+    spots = np.exp(1.2 * waves / waves.std())
+    return FILM_SHARE / (1 + np.exp(12 * (away - 1))), 1 + GLINTS * (spots - spots.mean()) / spots.std()
+
+
+def light_field(
+    views: int, layer: Callable[..., tuple[np.ndarray, np.ndarray]], disparity: float
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Views ``(S, rows, columns)`` of a layer over tissue, with noise; the layer's share of the light."""
     random = np.random.RandomState(0)
     ground = tissue()
-    opacity, bright = smoke(ground.shape, random)
+    opacity, bright = layer(ground.shape, random)
     made = []
     for s in range(-(views // 2), views // 2 + 1):
-        a, over = shifted(opacity, SMOKE_PX * s), shifted(bright, SMOKE_PX * s)
+        a, over = shifted(opacity, disparity * s), shifted(bright, disparity * s)
         made.append(a * over + (1 - a) * shifted(ground, TISSUE_PX * s))
     noise = NOISE * ground.std() * random.normal(size=(views, *ground.shape))
     return torch.from_numpy(np.stack(made) + noise).float(), opacity
@@ -68,15 +83,24 @@ def light_field(views: int) -> tuple[torch.Tensor, np.ndarray]:
 def main() -> None:
     """Write docs/images/lightfield.png."""
     problem = LightField()
-    fitted = monai_inn.load(sys.argv[1]) if sys.argv[1:] else trained(problem, 800, 0)
-    views, opacity = light_field(problem.views)
+    fitted = monai_inn.load(sys.argv[1] if sys.argv[1:] else "lightfield")
+    figure = Figure(figsize=(21, 7), layout="constrained")
+    rows = figure.subplots(2, 6)
+    _scene(problem, fitted, figure, rows[0], ("smoke", smoke, SMOKE_PX))
+    _scene(problem, fitted, figure, rows[1], ("film", film, FILM_PX))
+    figure.savefig(HERE / "images" / "lightfield.png", dpi=80, facecolor="white")
+
+
+def _scene(problem, fitted, figure, panels, scene) -> None:
+    """One row of the figure."""
+    name, layer, disparity = scene
+    views, opacity = light_field(problem.views, layer, disparity)
     image = problem.application.match(MetaTensor(views), "scene")
     maps = fitted.maps(image, samples=64)
-    figure = Figure(figsize=(13, 6.4), layout="constrained")
-    panels = figure.subplots(2, 3).ravel()
+    truth = np.where(opacity > INSIDE, 2, 1)
     shown = [
-        (views[problem.views // 2], "middle view, with noise", "gray", None),
-        (np.where(opacity > 0.1, 2, 1), "truth: layers (smoke of opacity above .1)", "viridis", (1, 3)),
+        (views[problem.views // 2], f"{name} over tissue: middle view, with noise", "gray", None),
+        (truth, f"truth: layers ({name} of more than {INSIDE:g})", "viridis", (1, 3)),
         (maps["mode_count"][0], "modes of the posterior", "viridis", (1, 3)),
         (maps["median"][0], "median disparity, px per view", "coolwarm", (-2, 2)),
         (maps["interval_width"][0], "width of the 95 % interval, px per view", "magma", (0, 4)),
@@ -84,16 +108,23 @@ def main() -> None:
     for panel, (values, title, colours, limits) in zip(panels, shown, strict=False):
         low, high = limits or (None, None)
         drawn = panel.imshow(np.asarray(values), cmap=colours, vmin=low, vmax=high)
-        panel.set(title=title, xticks=[], yticks=[])
+        panel.set(xticks=[], yticks=[])
+        panel.set_title(title, fontsize=10)
         ticks = [1, 2, 3] if limits == (1, 3) else None
         figure.colorbar(drawn, ax=panel, shrink=0.85, ticks=ticks)
-    _posteriors(problem, fitted, image, panels[0], panels[5])
-    figure.savefig(HERE / "images" / "lightfield.png", dpi=100, facecolor="white")
+    _posteriors(problem, fitted, image, (panels[0], panels[5]), (name, disparity))
+    count = np.asarray(maps["mode_count"][0])
+    right = [np.mean(count[truth == n] == n) for n in (1, 2)]
+    outside = float(np.asarray(maps["ood"]).mean())
+    print(
+        f"{name}: one mode beside it {right[0]:.2f}, two inside {right[1]:.2f}, not explained {outside:.2f}"
+    )
 
 
-def _posteriors(problem, fitted, image, picture, panel) -> None:
-    """Posteriors of a pixel in the smoke and of one beside it, network and exact."""
-    places = {"in the smoke": (60, 55), "beside it": (60, 15)}
+def _posteriors(problem, fitted, image, panels, scene) -> None:
+    """Posteriors of a pixel in the layer and of one beside it, network and exact."""
+    (picture, panel), (layer, disparity) = panels, scene
+    places = {f"in the {layer}": (60, 55), "beside it": (95, 14)}
     half = problem.columns // 2
     rows = torch.stack([image[:, r, c - half : c + half + 1].T.flatten() for r, c in places.values()])
     rows = rows.as_tensor() if isinstance(rows, MetaTensor) else rows
@@ -105,10 +136,11 @@ def _posteriors(problem, fitted, image, picture, panel) -> None:
         picture.plot(c, r, "o", color=colour, markersize=7, markeredgecolor="white")
         panel.plot(centres, one * len(centres) / 4, color=colour, linewidth=1.0, label=f"{name}, exact")
         panel.fill_between(centres, q.exp(), color=colour, alpha=0.35, label=f"{name}, network")
-    for d, what in ((TISSUE_PX, "tissue"), (SMOKE_PX, "smoke")):
+    for d, what in ((TISSUE_PX, "tissue"), (disparity, layer)):
         panel.axvline(d, color="0.4", linestyle=":")
         panel.text(d, 1.0, what, ha="center", va="bottom", transform=panel.get_xaxis_transform(), fontsize=9)
-    panel.set(xlim=(-2, 2), xlabel="disparity, px per view", ylabel="density, 1/px")
+    height = 1.4 * panel.get_ylim()[1]  # leaves room for the legend
+    panel.set(xlim=(-2, 2), ylim=(0, height), xlabel="disparity, px per view", ylabel="density, 1/px")
     panel.legend(fontsize=8, frameon=False, loc="upper center")
 
 

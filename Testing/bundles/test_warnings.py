@@ -65,7 +65,7 @@ def test_shipped_bundles_are_well_trained_and_say_what_they_cannot_tell():
     for name, part in of_images.items():
         (warning,) = found.pop(name)
         assert part in warning
-    for warnings in found.values():  # three bands; a spine and its mirror image
+    for warnings in found.values():  # three bands; a spine and its mirror image; an odd view
         assert len(warnings) == 1
         assert "cannot tell all that it does not know" in warnings[0]
 

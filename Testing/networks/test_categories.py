@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from monai_inn.networks import ConditionalFlow
+from monai_inn.networks import ConditionalFlow, check_flow
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.problems import Parameter, ParameterSpace
 
@@ -102,6 +102,34 @@ def test_round_trip_and_its_determinant(case, dtype, tolerance):
     assert (torch.special.ndtr(back) - torch.special.ndtr(x)).abs().max() < tolerance
     inner = (z.abs().amax(1) < 2.5)[0]
     assert (log_det + log_det_back)[:, inner].abs().max() < 100 * tolerance
+
+
+def test_a_flow_starts_from_the_probabilities_that_its_condition_begins_with():
+    mass = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.85, 0.05, 0.05, 0.05]], dtype=torch.float64)
+    condition = torch.cat([mass.log() + 5, torch.ones(2, 1)], 1)
+    flow = ConditionalFlow(2, 5, 1, (8,), groups=(1, 1), categories=[(0, 4)], is_guessed=True).double()
+    check_flow(flow, condition)
+    with torch.no_grad():
+        for parameter in flow.stack.heads.parameters():
+            parameter.zero_()
+        q = flow(condition).leading(1)
+        n = 40_000
+        share = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        latent = torch.special.ndtri(share)[:, None, None]
+        cell = (torch.special.ndtr(q.push(latent)[..., 0]) * 4).long()  # equal cells of the prior
+        log_prob = (
+            q.log_prob(latent.expand(-1, 2, 1)) + 0.5 * latent[..., 0].square() + 0.5 * math.log(2 * math.pi)
+        )
+    found = torch.stack([(cell == k).double().mean(0) for k in range(4)], 1)
+    torch.testing.assert_close(found, mass, rtol=0, atol=2 / n)
+    expected = (4 * mass).log().T.repeat_interleave(n // 4, 0)
+    torch.testing.assert_close(log_prob, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("categories", "conditions"), [((), 5), (((0, 4),), 3)])
+def test_a_flow_cannot_start_from_what_its_condition_lacks(categories, conditions):
+    with pytest.raises(ValueError, match="is_guessed needs categories"):
+        ConditionalFlow(1, conditions, categories=categories, is_guessed=True)
 
 
 def test_classes_and_their_bounds_belong_together():

@@ -52,6 +52,15 @@ def test_encoders_of_vectors(may_miss):
     check_encoder(encoder, seen)
 
 
+def test_an_encoder_keeps_the_features_that_the_flow_is_to_see():
+    seen = features()
+    encoder = VectorEncoder(6, out_channels=4, width=8, kept=2)
+    encoder.fit(seen, seen, None)
+    check_encoder(encoder, seen)
+    torch.testing.assert_close(encoder(seen)[:, :2], seen[:, :2])
+    torch.testing.assert_close(encoder(seen + torch.eye(6)[0])[:, 2:], encoder(seen)[:, 2:])
+
+
 @pytest.mark.parametrize("may_miss", [False, True])
 def test_encoders_with_gates(may_miss):
     seen = features() * torch.arange(1, 7)

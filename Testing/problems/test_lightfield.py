@@ -11,6 +11,7 @@ from scipy import stats
 
 from monai_inn.applications.lightfield.application import standardised
 from monai_inn.applications.lightfield.grid import Grid
+from monai_inn.applications.lightfield.problem import CELLS
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers, places
 from monai_inn.cli import main
 from monai_inn.inferers.pixels import Pixels
@@ -72,24 +73,38 @@ def test_one_pixel_in_three_is_opaque_and_front_layers_take_any_share():
 
 def test_the_grid_holds_the_likelihood_at_the_centres_of_its_cells(simulations, layers):
     """Interpolation, symmetry of the shares and prior masses, each cell for itself."""
-    generator = stream(0)
     for row in range(5):
         log_mass = layers.log_cells(row)
         near = torch.nonzero(log_mass > log_mass.max() - 12)
-        cell = near[torch.randperm(len(near), generator=generator)[:200]]
-        b, c, i, j = cell.T
-        share = torch.where(b < SMALL_GRID.shares, (b + 0.5) / SMALL_GRID.shares, 1.0).double()
-        disparity = (torch.stack([i, j], 1) + 0.5) / SMALL_GRID.cells * 4 - 2
-        log_contrast = 0.25 * (-2.8 + 5.6 / SMALL_GRID.contrasts * (c + 0.5))
-        theta = torch.cat([disparity, torch.stack([share.square(), log_contrast.exp()], 1)], 1)
-        prior = torch.where(
-            share < 1, 2 * share / SMALL_GRID.shares * 2 / 3, torch.tensor(1 / 3, dtype=torch.float64)
-        )
-        edges = torch.linspace(-2.8, 2.8, SMALL_GRID.contrasts + 1, dtype=torch.float64)[1:-1]
-        ranks = torch.cat([torch.zeros(1), torch.special.ndtr(edges), torch.ones(1)]).diff()
-        expected = SMALL.log_likelihood(theta, simulations[1][row]) + (prior * ranks[c]).log()
-        expected -= 2 * math.log(SMALL_GRID.cells)
-        assert float((log_mass[tuple(cell.T)] - expected).abs().max()) < 0.02
+        cells = near[torch.randperm(len(near), generator=stream(0))[:200]]
+        assert float(errors(layers, row, cells, simulations[1][row], SMALL).max()) < 0.02
+
+
+def test_an_opaque_layer_of_high_contrast_does_not_make_the_grid_swing():
+    """Where two layers meet the log likelihood bends within .05 px, by hundreds of nats."""
+    problem = LightField()
+    theta = torch.tensor([[0.064, 1.0, 1.2, 1.15], [1.807, 1.0, 1.2, 1.53], [0.108, 1.0, 1.2, 1.75]])
+    y = problem.noise(problem.draw(theta, stream(1)), stream(2))
+    layers = problem.layers(y, Grid()._replace(cells=64, shares=2, contrasts=3))
+    for row in range(3):
+        mass = layers.log_cells(row).exp()
+        drawn = torch.multinomial((mass / mass.max()).flatten(), 200, True, generator=stream(3))
+        cells = torch.stack(torch.unravel_index(drawn, mass.shape), 1)
+        assert float(errors(layers, row, cells, y[row], problem).mean()) < 0.15
+
+
+def errors(layers, row, cells, y, problem):
+    """Errors of the log mass of cells ``(n, 4)``, nats."""
+    grid, (b, c, i, j) = layers.grid, cells.T
+    share = torch.where(b < grid.shares, (b + 0.5) / grid.shares, 1.0).double()
+    disparity = (torch.stack([i, j], 1) + 0.5) / grid.cells * 4 - 2
+    log_contrast = 0.25 * (-2.8 + 5.6 / grid.contrasts * (c + 0.5))
+    theta = torch.cat([disparity, torch.stack([share.square(), log_contrast.exp()], 1)], 1)
+    prior = torch.where(share < 1, 2 * share / grid.shares * 2 / 3, torch.tensor(1 / 3, dtype=torch.float64))
+    edges = torch.linspace(-2.8, 2.8, grid.contrasts + 1, dtype=torch.float64)[1:-1]
+    ranks = torch.cat([torch.zeros(1), torch.special.ndtr(edges), torch.ones(1)]).diff()
+    expected = problem.log_likelihood(theta, y) + (prior * ranks[c]).log() - 2 * math.log(grid.cells)
+    return (layers.log_cells(row)[b, c, i, j] - expected).abs()
 
 
 def test_the_grid_equals_weighed_draws_of_the_prior(simulations, layers):
@@ -155,6 +170,20 @@ def test_two_layers_are_two_modes_and_an_opaque_one_is_one():
     found, centres = sharp(-1.0, 0.8, 1.0)
     mass = found.log_disparity().exp()[:, (centres + 1).abs() < 0.25].sum(1)
     assert float(mass.median()) > 0.9
+
+
+def test_the_network_starts_from_a_coarse_posterior_that_is_nearly_exact(simulations, layers):
+    cells = 64
+    level = SMALL.features(simulations[1])
+    start = level[:, :CELLS].exp().unflatten(1, (cells, -1)).sum(-1)
+    start = start / start.sum(-1, keepdim=True)
+    exact = layers.log_disparity().exp()
+    divergence = (exact * (exact / start).log()).sum(-1)
+    prior = (exact * (exact * cells).log()).sum(-1)
+    assert float(divergence.mean()) < 0.1 * float(prior.mean())
+    opaque = layers.masses()[:, 1].sum(-1)
+    assert float((level[:, CELLS + CELLS // 4].exp() - opaque).abs().mean()) < 0.1
+    assert SMALL.features(1e3 * simulations[1]).isfinite().all()
 
 
 def test_waves_are_strongest_along_their_own_disparity():

@@ -76,8 +76,8 @@ class InverseProblem(abc.ABC):
         observation: what an observation holds.
         encoder: description of the network between observation and condition, ``{"kind": …, **arguments}``
             of a class that ``networks.register`` knows; ``None`` for the usual one of such observations.
-        flow: further arguments of a flow of images, where some of what is unknown are pixels; with its
-            ``kind`` the description of any flow, which then sees the features as they are.
+        flow: further arguments of the flow, where some of what is unknown are pixels or an observation is a
+            pixel; with its ``kind`` the description of any flow, which then sees the features as they are.
         posterior_covariance: of unknown pixels in the flow's space, ``(D, D)``, if it is the same for each
             observation; for a flow that starts from it, ``flow = {"start": "dense"}``.
         is_relative: whether only differences between ``channel_features`` mean something, as of logarithms of

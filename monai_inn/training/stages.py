@@ -249,10 +249,15 @@ def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[
     own = dict(problem.encoder or (series if observation.kind == "series" else {}))
     if own.get("kind") == "series":
         return {"encoder": {**series, **own}, "density": SMALL_DENSITY}
+    if observation.is_local and own.get("kind", "vector") == "vector":
+        density = {**SMALL_DENSITY, **missing}
+        return {
+            "encoder": {"kind": "vector", **missing, **own},
+            "flow": dict(problem.flow or {}),
+            "density": density,
+        }
     if own:
         return {"encoder": own, "density": missing}
-    if observation.is_local:
-        return {"encoder": {"kind": "vector", **missing}, "density": {**SMALL_DENSITY, **missing}}
     angles = [i for i, p in enumerate(problem.parameters) if p.is_periodic]
     components, templates = _UP_TO_TWO if len(problem.parameters) <= 2 else _BEYOND
     return {

@@ -53,7 +53,7 @@ class LightFieldApplication(Application):
     def limits(self) -> tuple[str, ...]:
         """Sentences on what the network cannot do."""
         return (
-            "Two layers at most. Layers less than .35 px per view apart are taken for one.",
+            "Two layers at most. Layers less than .3 px per view apart are often taken for one.",
             "Layers are parallel to the image within an EPI: at an edge of an object its depth is doubtful.",
             "Textures are Gaussian in the simulation. Where an image has hardly any, it is left out.",
             *super().limits,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from monai_inn.applications.lightfield.application import LightFieldApplication
-from monai_inn.applications.lightfield.grid import Grid, Setting, TwoLayers
+from monai_inn.applications.lightfield.grid import Forms, Grid, Setting, TwoLayers, forms_of, refinement
 from monai_inn.applications.lightfield.textures import beams, covariance, draw_layers
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
@@ -23,6 +24,12 @@ __all__ = ["MOST_PX", "LightField"]
 MOST_PX = 2.0
 """Largest disparity, px from one view to the next."""
 
+CELLS = 256
+"""Cells of the disparity, in each of which the density of the network is constant."""
+
+_COARSE = Grid(nodes=41, cells=128, shares=4, contrasts=1, negligible=1.0)  # .6 ms a pixel
+_LEAST_MASS = 1e-5  # of a cell, beyond which the coarse posterior is not to be believed
+_NO_MASS = 1e-35  # the least that single precision holds
 _OPAQUE = 1 / 3  # prior probability of one layer
 _CONTRAST_SD = 0.25
 _ROWS = 256
@@ -65,6 +72,8 @@ class LightField(WhiteNoise, KnownPosterior):
         Parameter("contrast", "1", 0.3, 3.4, "contrast of the textures", "lognormal", sd=_CONTRAST_SD),
     )
     targets = ("disparity",)
+    encoder = {"kind": "vector", "kept": CELLS, "out_channels": 64}  # noqa: RUF012
+    flow = {"categories": [(0, CELLS)], "is_guessed": True}  # noqa: RUF012
 
     def __init__(
         self,
@@ -111,7 +120,22 @@ class LightField(WhiteNoise, KnownPosterior):
         return made.reshape(*theta.shape[:-1], -1).to(theta)
 
     def features(self, y: Tensor) -> Tensor:
-        """Return the log power of waves along lines of many disparities, ``(…, F)``."""
+        """Return what a coarse grid says, and the density features, ``(…, F)``.
+
+        The grid's are the log masses of the disparity's cells, those of each four together, and that of one
+        layer.
+        """
+        rows = y.reshape(-1, y.shape[-1]).float()
+        forms = _coarse(self.setting, rows.device)
+        mixed, alone = TwoLayers.of(rows, self.setting, _COARSE, forms).masses().unbind(1)
+        level = (mixed + alone).clamp_min(_NO_MASS).log() @ refinement(_COARSE.cells, CELLS).T.to(rows)
+        fine = level.softmax(-1)
+        mass = torch.cat([fine, fine.unflatten(-1, (-1, 4)).sum(-1), alone.sum(-1, keepdim=True)], -1)
+        level = (mass + _LEAST_MASS).log().reshape(*y.shape[:-1], -1).to(y)
+        return torch.cat([level, self.density_features(y)], -1)
+
+    def density_features(self, y: Tensor) -> Tensor:
+        """Return the log power of waves along lines of many disparities, ``(…, K)``."""
         waves = y @ beams(self.views, self.columns, MOST_PX).to(y)
         return waves.unflatten(-1, (2, -1)).square().sum(-2).add(self.noise_sd**2).log()
 
@@ -138,7 +162,9 @@ class LightField(WhiteNoise, KnownPosterior):
         """
         if not bool(self.is_valid(y).all()):
             raise ValueError("an EPI holds NaN or infinite values; leave it out.")
-        return TwoLayers.of(y, self.setting, grid or Grid())
+        grid = grid or Grid()
+        y = y.double()
+        return TwoLayers.of(y, self.setting, grid, forms_of(self.setting, grid, y.dtype))
 
     def log_evidence(self, y: Tensor) -> float:
         """Return the log density of an EPI ``(C,)`` under the prior predictive law, nats."""
@@ -173,6 +199,13 @@ class LightField(WhiteNoise, KnownPosterior):
     def application(self) -> LightFieldApplication:
         """Words, and how light fields are matched."""
         return LightFieldApplication(self)
+
+
+@lru_cache(maxsize=2)
+def _coarse(setting: Setting, device: torch.device) -> tuple[Forms, ...]:
+    """What the coarse grid is computed from, single precision."""
+    made = forms_of(setting, _COARSE, torch.float32)
+    return tuple(Forms(*(part.to(device) for part in form)) for form in made)
 
 
 def _depth(calibration: tuple[float, ...]) -> Derived:

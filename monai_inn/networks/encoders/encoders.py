@@ -21,13 +21,15 @@ class VectorEncoder(Encoder):
     """Encoder of a few numbers: whitened, then a residual network.
 
     If some may be missing it sees them standardised one by one, and which were measured.
+    Leading features may be kept: the condition begins with them as they are, and the network sees the rest.
 
     Args:
         num_features: number of features ``F``.
         may_miss: whether features may be NaN.
-        out_channels: channels of the condition.
+        out_channels: what the network adds to the condition.
         width: width of the residual network.
         num_blocks: its residual blocks.
+        kept: leading features that are kept.
     """
 
     kind = "vector"
@@ -39,28 +41,34 @@ class VectorEncoder(Encoder):
         width: int = 128,
         num_blocks: int = 2,
         may_miss: bool = False,
+        kept: int = 0,
     ) -> None:
         super().__init__()
-        self.config = arguments(locals())
-        self.whitening = Whitening(num_features)
+        given = arguments(locals())
+        self.config = given if kept else {n: v for n, v in given.items() if n != "kept"}
+        self.kept = kept
+        self.whitening = Whitening(num_features - kept)
         self.may_miss = may_miss
-        self.network = ConditionEncoder(num_features * (1 + may_miss), out_channels, width, num_blocks)
-        self.out_channels = out_channels
+        seen = (num_features - kept) * (1 + may_miss)
+        self.network = ConditionEncoder(seen, out_channels, width, num_blocks)
+        self.out_channels = kept + out_channels
 
     def fit(self, features: Tensor, clean: Tensor, known: tuple[Tensor, Tensor] | None) -> None:
         """Set the whitening from features ``(N, F)``."""
         if self.may_miss:
-            self.whitening.standardise(features)
+            self.whitening.standardise(features[..., self.kept :])
         else:
-            self.whitening.fit(features)
+            self.whitening.fit(features[..., self.kept :])
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features ``(…, F)`` to a condition ``(…, out_channels)``."""
+        """Map features ``(…, F)`` to a condition ``(…, kept + out_channels)``."""
+        kept, features = features[..., : self.kept], features[..., self.kept :]
         seen = self.whitening(features.nan_to_num() if self.may_miss else features)
         if self.may_miss:
             measured = features.isfinite()
             seen = torch.cat([torch.where(measured, seen, 0.0), measured.to(seen)], -1)
-        return self.network(seen)  # type: ignore[no-any-return]
+        learned = self.network(seen)
+        return torch.cat([kept, learned], -1) if self.kept else learned
 
 
 @register

@@ -38,7 +38,10 @@ class ConditionalFlow(Part):
             data inform to very different degrees; ``"rotation"`` for features of one kind.
         periodic: channels that are angles on a full circle, see ``leading``; they belong to the first group
             and need one width for all subnets.
-        categories: channels that are classes, and how many of them, ``(channel, K)``; likewise.
+        categories: channels that are classes, and how many of them, ``(channel, K)``; likewise. A number may
+            be one, too: its density is then constant in each of ``K`` equal cells of its prior.
+        is_guessed: whether the condition begins with log probabilities of the first channel of
+            ``categories``, from which the flow starts.
         spatial_dims: 0, a vector for each pixel or image.
         seed: seed of the initial weights and mixing matrices.
 
@@ -72,6 +75,7 @@ class ConditionalFlow(Part):
         mixing: str = "permutation",
         periodic: Sequence[int] = (),
         categories: Sequence[tuple[int, int]] = (),
+        is_guessed: bool = False,
         spatial_dims: int = 0,
         seed: int = 0,
     ) -> None:
@@ -158,11 +162,20 @@ def _config(arguments: dict[str, Any]) -> dict[str, Any]:
     for name in ("periodic", "categories"):  # left out where there is none
         if arguments[name]:
             config[name] = [entry if isinstance(entry, int) else list(entry) for entry in arguments[name]]
+    if arguments["is_guessed"]:
+        config["is_guessed"] = True
     return config
 
 
 def _stack(config: dict[str, Any], members: int) -> FlowStack | LeadingStack:
     leading = {name: config.get(name, ()) for name in ("periodic", "categories")}
+    is_guessed = config.get("is_guessed", False)
+    first = dict(leading["categories"][:1])
+    if is_guessed and not 0 < sum(first.values()) <= config["condition_channels"]:
+        raise ValueError(
+            f"is_guessed needs categories, got {first or 'none'}, and a condition that begins with their log "
+            f"probabilities, got {config['condition_channels']} channels."
+        )
     if not any(leading.values()):
         return FlowStack(**config, members=members)
     if not all(isinstance(width, int) for width in config["hidden_channels"]):
@@ -170,7 +183,7 @@ def _stack(config: dict[str, Any], members: int) -> FlowStack | LeadingStack:
             "a flow with angles or classes has the same hidden layers in all subnets, got "
             f"hidden_channels = {config['hidden_channels']}."
         )
-    return LeadingStack(**{**config, **leading}, members=members)
+    return LeadingStack(**{**config, **leading, "is_guessed": is_guessed}, members=members)
 
 
 def _checked(condition: Tensor | None, channels: int) -> Tensor | None:

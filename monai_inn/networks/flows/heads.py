@@ -85,17 +85,20 @@ class CircleFlow(nn.Module):
         return torch.cat([angle.cos(), angle.sin()], 1)
 
     def _layers(self, seen: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
-        if context.repeats > 1 and not seen.shape[1] and context.condition is not None:
-            # All rows of a pixel have the same density, which needs one pass.
-            pixels = context.condition.shape[2]
-            raw = self.subnet(seen[:, :, :pixels], Context(context.condition))
-            raw = raw if pixels == 1 else raw.repeat_interleave(context.repeats, -1)
-        else:
-            raw = self.subnet(seen, context)
+        raw = _raw(self.subnet, seen, context)
         direction, *splines = raw.split(self._sizes, 1)
         return torch.atan2(direction[:, 1], direction[:, 0]) / (2 * math.pi), [
             s.contiguous() for s in splines
         ]
+
+
+def _raw(subnet: Subnet, seen: Tensor, context: Context) -> Tensor:
+    """What a subnet says; where it sees the condition alone, in one pass for all rows of a pixel."""
+    if context.repeats == 1 or seen.shape[1] or context.condition is None:
+        return subnet(seen, context)  # type: ignore[no-any-return]
+    pixels = context.condition.shape[2]
+    raw = subnet(seen[:, :, :pixels], Context(context.condition))
+    return raw if pixels == 1 else raw.repeat_interleave(context.repeats, -1)  # type: ignore[no-any-return]
 
 
 def _wrapped(turn: Tensor) -> Tensor:
@@ -108,6 +111,8 @@ _LEAST = 1e-7  # probability that a class keeps, below which float32 cannot find
 class CategoryFlow(nn.Module):
     """Line with one slope for each class; takes the place of a ``CircleFlow``.
 
+    Classes may as well be equal cells of a number's prior, in each of which its density is constant.
+
     Args:
         num_categories: number of classes ``K``.
         seen_channels: channels that the density depends on beside the condition.
@@ -115,6 +120,8 @@ class CategoryFlow(nn.Module):
         hidden_channels: widths of the hidden layers.
         members: number of ensemble members.
         generator: source of the initial weights.
+        is_guessed: whether the condition begins with log probabilities of the classes, which the subnet, that
+            sees the rest of it, only corrects.
     """
 
     def __init__(
@@ -125,12 +132,12 @@ class CategoryFlow(nn.Module):
         hidden_channels: Sequence[int],
         members: int,
         generator: torch.Generator,
+        is_guessed: bool = False,
     ) -> None:
         super().__init__()
-        self.num_categories = num_categories
-        self.subnet = Subnet(
-            seen_channels, condition_channels, hidden_channels, num_categories, members, generator
-        )
+        self.num_categories, self.is_guessed = num_categories, is_guessed
+        learned = condition_channels - num_categories * is_guessed
+        self.subnet = Subnet(seen_channels, learned, hidden_channels, num_categories, members, generator)
 
     @property
     def embedded_channels(self) -> int:
@@ -144,11 +151,20 @@ class CategoryFlow(nn.Module):
 
     def forward(self, share: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Shares of the prior to those of the posterior, both within ±½; log-determinant ``(M, rows)``."""
-        return CategoryLine(self.subnet(seen, context)).forward(share)
+        return CategoryLine(self._logits(seen, context)).forward(share)
 
     def inverse(self, share: Tensor, seen: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Undo ``forward``."""
-        return CategoryLine(self.subnet(seen, context)).inverse(share)
+        return CategoryLine(self._logits(seen, context)).inverse(share)
+
+    def _logits(self, seen: Tensor, context: Context) -> Tensor:
+        if not self.is_guessed or context.condition is None:
+            return _raw(self.subnet, seen, context)
+        guess = context.condition[:, : self.num_categories]
+        learned = Context(context.condition[:, self.num_categories :], context.repeats)
+        logits = _raw(self.subnet, seen, learned)
+        is_of_rows = logits.shape[2] > guess.shape[2]
+        return logits + (guess.repeat_interleave(context.repeats, -1) if is_of_rows else guess)
 
 
 class CategoryLine:

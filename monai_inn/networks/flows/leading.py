@@ -31,6 +31,8 @@ class LeadingStack(Stack):
         condition_channels: channels of the condition.
         periodic: the channels that are angles, all of the first group.
         categories: channels that are classes, and how many of them, ``(channel, K)``; of the first group.
+        is_guessed: whether the condition begins with log probabilities of the first of them. Nothing else
+            sees these: values that hardly vary about a mean far from zero keep a subnet from learning.
         groups: sizes of the groups of channels, as for a ``FlowStack``.
         num_blocks: coupling blocks for the other channels, one number or one for each group.
         members: number of ensemble members.
@@ -46,6 +48,7 @@ class LeadingStack(Stack):
         condition_channels: int,
         periodic: Sequence[int],
         categories: Sequence[tuple[int, int]],
+        is_guessed: bool,
         groups: Sequence[int],
         num_blocks: int | Sequence[int],
         members: int,
@@ -67,10 +70,13 @@ class LeadingStack(Stack):
         self.groups, self.members, self.condition_channels = tuple(groups), members, condition_channels
         generator = torch.Generator().manual_seed(seed)
         self.heads, seen = nn.ModuleList(), 0
+        guessed, self.num_guessed = categories[0] if is_guessed else (None, 0)
+        learned = condition_channels - self.num_guessed
         for channel in self.leading:
-            sizes = (seen, condition_channels, others["hidden_channels"])
+            whole = condition_channels if channel == guessed else learned
+            sizes = (seen, whole, others["hidden_channels"])
             head: CircleFlow | CategoryFlow = (
-                CategoryFlow(classes[channel], *sizes, members, generator)
+                CategoryFlow(classes[channel], *sizes, members, generator, channel == guessed)
                 if channel in classes
                 else CircleFlow(*sizes, 3 * others["num_bins"], members, generator)
             )
@@ -84,7 +90,7 @@ class LeadingStack(Stack):
                 num_blocks = num_blocks[first:]
             self.rest = FlowStack(
                 in_channels=len(self.others),
-                condition_channels=condition_channels + seen,
+                condition_channels=learned + seen,
                 num_blocks=num_blocks,
                 groups=left[first:],
                 members=members,
@@ -99,7 +105,7 @@ class LeadingStack(Stack):
             seen = x[:, :0]
             for channel, head in self._heads():
                 seen = torch.cat([seen, head.embed(turn_of(x[:, channel]))], 1)
-            self.rest.initialise(x[:, list(self.others)], _with(context, seen))
+            self.rest.initialise(x[:, list(self.others)], _with(self._learned(context), seen))
 
     def forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Data to latent. ``x`` may hold only the leading groups. Log-determinant of shape ``(M, rows)``."""
@@ -113,20 +119,28 @@ class LeadingStack(Stack):
         """Head by head, each of which sees the data of those before it, then all others."""
         log_det = values.new_zeros(len(values), values.shape[2])
         columns: dict[int, Tensor] = {}
-        seen = values[:, :0]
+        seen, learned = values[:, :0], self._learned(context)
         for channel, head in self._heads():
             share = turn_of(values[:, channel])
-            moved, change = (head.inverse if is_inverse else head.forward)(share, seen, context)
+            is_guessed = isinstance(head, CategoryFlow) and head.is_guessed
+            step = head.inverse if is_inverse else head.forward
+            moved, change = step(share, seen, context if is_guessed else learned)
             columns[channel] = normal_score(moved)
             log_det = log_det + change + log_normal(values[:, channel]) - log_normal(columns[channel])
             seen = torch.cat([seen, head.embed(moved if is_inverse else share)], 1)
         others = [channel for channel in self.others if channel < values.shape[1]]
         if self.rest is not None and others:
             rest = self.rest.inverse if is_inverse else self.rest.forward
-            moved, change = rest(values[:, others], _with(context, seen))
+            moved, change = rest(values[:, others], _with(learned, seen))
             columns |= dict(zip(others, moved.unbind(1), strict=True))
             log_det = log_det + change
         return torch.stack([columns[channel] for channel in range(values.shape[1])], 1), log_det
+
+    def _learned(self, context: Context) -> Context:
+        """The context without the guess."""
+        if not self.num_guessed or context.condition is None:
+            return context
+        return Context(context.condition[:, self.num_guessed :], context.repeats)
 
     def _heads(self) -> Iterator[tuple[int, CircleFlow | CategoryFlow]]:
         for channel, head in zip(self.leading, self.heads, strict=True):
