@@ -22,6 +22,7 @@ def made(name: str) -> problems.InverseProblem:
         "disc_ct": {"side": 16, "angles": 12},
         "gaussian_field": {"side": 16},
         "lesion_field": {"side": 16},
+        "lightfield": {"views": 3, "columns": 5},
         "outbreak": {"most": 12},
         "reported_cases": {"most": 12, "particles": 8},
         "ricker": {"most": 12, "particles": 8},

@@ -186,6 +186,17 @@ def test_the_network_starts_from_a_coarse_posterior_that_is_nearly_exact(simulat
     assert SMALL.features(1e3 * simulations[1]).isfinite().all()
 
 
+def test_features_are_recorded_for_any_number_of_pixels(simulations):
+    class Features(torch.nn.Module):
+        def forward(self, y):
+            return SMALL.features(y)
+
+    y = simulations[1][:20]
+    free = ({0: torch.export.Dim("pixels", min=2)},)
+    recorded = torch.export.export(Features(), (y[:7],), dynamic_shapes=free, strict=False).module()
+    torch.testing.assert_close(recorded(y), SMALL.features(y), rtol=1e-4, atol=1e-4)
+
+
 def test_waves_are_strongest_along_their_own_disparity():
     u, s = places(9, 13)
     waves = beams(9, 13, 2.0).unflatten(1, (2, -1))

@@ -121,7 +121,9 @@ class TwoLayers(NamedTuple):
 
     def masses(self) -> Tensor:
         """Mass of the cells of the disparity, of two layers and of one, normalised, ``(N, 2, cells)``."""
-        rows = len(self.one) if is_traced() else max(1, _PIECE // (self.grid.contrasts * self.grid.cells**2))
+        if is_traced():
+            return self._masses(self.two, self.one)
+        rows = max(1, _PIECE // (self.grid.contrasts * self.grid.cells**2))
         parts = [self._masses(*part) for part in zip(self.two.split(rows), self.one.split(rows), strict=True)]
         return torch.cat(parts)
 
