@@ -277,10 +277,15 @@ def load(name_or_path: str | PathLike[str], passband_nm: tuple[float, float] | N
         )
     if Path(text).suffix.lower() != ".json":
         return Camera.from_csv(text, passband_nm=passband_nm)
-    settings = read_camera_file(text)
-    if passband_nm is not None and "passband_nm" in settings:
-        raise ValueError(f"{text} has a passband_nm already. Leave one of the two pass-bands out.")
-    return Camera.from_csv(**{"passband_nm": passband_nm, **settings})
+    try:
+        settings = read_camera_file(text)
+        if passband_nm is not None and "passband_nm" in settings:
+            raise ValueError(f"{text} has a passband_nm already. Leave one of the two pass-bands out.")
+        return Camera.from_csv(**{"passband_nm": passband_nm, **settings})
+    except ValueError as error:
+        if text in str(error):
+            raise
+        raise ValueError(f"{text}: {error}") from error
 
 
 @functools.cache
