@@ -27,9 +27,11 @@ def test_it_comes_from_its_script(tmp_path, monkeypatch, pixels):
         )
     )
     # Another processor may round a sum, and with it a draw of photons, the other way; then all that follow
-    # differ. The mean of 16 or 64 pixels does not depend on it; the brightest, which is the unit, does.
+    # differ. The mean of 16 or 64 pixels does not depend on it. The brightest pixel, which is the unit, is a
+    # brighter one among more.
     ratio = made / shipped
-    assert np.abs(ratio / np.median(ratio) - 1).max() < 0.08
+    unit = 1 if pixels == 256 else np.median(ratio)
+    assert np.abs(ratio / unit - 1).max() < 0.08
 
 
 @pytest.fixture

@@ -52,10 +52,7 @@ def check_cases(
             f"samples have shape {tuple(samples.shape)} and truth {tuple(truth.shape)}, expected "
             "(samples, cases, parameters) and (cases, parameters) with equal cases and parameters."
         )
-    if samples.shape[0] < least_samples:
-        raise ValueError(
-            f"{samples.shape[0]} posterior sample(s) per case; draw at least {least_samples} to measure this."
-        )
+    check_sample_count(samples.shape[0], least_samples)
     if mask is not None:
         check_mask(mask, len(truth))
         samples, truth = samples[:, mask], truth[mask]
@@ -63,6 +60,12 @@ def check_cases(
     if period is not None:
         _check_period(samples, truth, period)
     return samples, truth
+
+
+def check_sample_count(samples: int, least: int) -> None:
+    """Raise a ``ValueError`` if there are fewer posterior samples of a case than are needed."""
+    if samples < least:
+        raise ValueError(f"{samples} posterior sample(s) per case; draw at least {least} to measure this.")
 
 
 def check_mask(mask: Tensor, cases: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.cases import check_cases
+from monai_inn.metrics.cases import check_cases, check_sample_count
 from monai_inn.metrics.information import InformationGain
 from monai_inn.problems import Parameter, ParameterSpace
 
@@ -22,10 +22,7 @@ _FEWEST_SAMPLES, _FEWEST_CASES = 9, 40
 
 def check_counts(cases: int, samples: int) -> None:
     """Raise a ``ValueError`` if so many cases, or samples of each, are too few for a report."""
-    if samples < _FEWEST_SAMPLES:
-        raise ValueError(
-            f"{samples} posterior sample(s) per case; draw at least {_FEWEST_SAMPLES} to measure this."
-        )
+    check_sample_count(samples, _FEWEST_SAMPLES)
     if cases < _FEWEST_CASES:
         raise ValueError(
             f"{cases} cases are too few for any verdict; give at least {_FEWEST_CASES}, and about 800 to see "

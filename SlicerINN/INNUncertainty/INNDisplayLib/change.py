@@ -16,7 +16,7 @@ from .differences import (
 )
 from .made import made_result
 from .marks import matrix_of
-from .measuring import other_voxels
+from .measuring import other_voxels, shared_parameter
 from .result import Result
 from .run import Run
 from .sequences import posterior_layers
@@ -42,13 +42,7 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
         ValueError: if the other run does not have the parameter in the same unit, if either has neither
             quantiles nor samples of it, or if they do not overlap.
     """
-    shown = next(p for p in run.parameters if p.name == parameter)
-    if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
-        raise ValueError(
-            _("{other} has no {parameter} in the unit {unit}; select another result.").format(
-                other=other.name, parameter=shown.label, unit=shown.unit
-            )
-        )
+    shared_parameter(run, other, parameter)
     index, is_resampled = other_voxels(run, other, run.find("median", parameter) or run.find("valid"))
     inside = index[0] >= 0
     valid = run.usable() & inside & other.usable(index)

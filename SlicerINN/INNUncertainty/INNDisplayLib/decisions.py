@@ -120,11 +120,11 @@ def merge_islands(labels: Labels, least: float) -> Labels:
     merged = labels.copy()
     for value in (Region.EXCLUDED, Region.CERTAIN):
         mask = labels == value
-        pieces, count = label(mask)
-        island = pieces[mask]
+        islands, count = label(mask)
+        island = islands[mask]
         mask[mask] = (np.bincount(island, minlength=count + 1) < least)[island]
         at = np.nonzero(mask)
-        island = np.unique(pieces[at], return_inverse=True)[1]
+        island = np.unique(islands[at], return_inverse=True)[1]
         around = _around(labels, at, island)
         most = 3 - around[:, ::-1].argmax(1)  # of equals the less certain one
         merged[at] = np.where(around.any(1), _BOTH[value, most], value)[island]

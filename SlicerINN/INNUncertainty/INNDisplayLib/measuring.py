@@ -142,13 +142,7 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     Raises:
         ValueError: if the other run does not have the parameter in the same unit, or nothing can be compared.
     """
-    shown = next(p for p in run.parameters if p.name == parameter)
-    if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
-        raise ValueError(
-            _("{other} has no {parameter} in the unit {unit}; select another result.").format(
-                other=other.name, parameter=shown.label, unit=shown.unit
-            )
-        )
+    shown = shared_parameter(run, other, parameter)
     if run.layers(parameter) is None or other.layers(parameter) is None:
         raise ValueError(_("Both results need stored quantiles; apply the bundles again."))
     like = run.find("median", parameter)
@@ -175,6 +169,22 @@ def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
     return [
         np.where(run.withheld(), np.nan, layers[place]) for place in interval_places(levels, run.interval)
     ]
+
+
+def shared_parameter(run: Run, other: Run, parameter: str) -> Shown:
+    """Return a parameter of a run, which another run has in the same unit.
+
+    Raises:
+        ValueError: if it has not.
+    """
+    shown = next(p for p in run.parameters if p.name == parameter)
+    if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
+        raise ValueError(
+            _("{other} has no {parameter} in the unit {unit}; select another result.").format(
+                other=other.name, parameter=shown.label, unit=shown.unit
+            )
+        )
+    return shown
 
 
 def other_voxels(

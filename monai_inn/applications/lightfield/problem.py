@@ -27,7 +27,7 @@ MOST_PX = 2.0
 CELLS = 256
 """Cells of the disparity, in each of which the density of the network is constant."""
 
-_COARSE = Grid(nodes=41, cells=128, shares=4, contrasts=1, negligible=1.0)  # .6 ms a pixel
+_COARSE = Grid(nodes=41, cells=128, shares=4, contrasts=1, negligible=1.0)  # .7 ms a pixel
 _LEAST_MASS = 1e-5  # of a cell, beyond which the coarse posterior is not to be believed
 _NO_MASS = 1e-35  # the least that single precision holds
 _OPAQUE = 1 / 3  # prior probability of one layer
