@@ -16,6 +16,7 @@ WATER = 0.0192
 DETECTOR = Detector(128, 128, 1.8)
 POSE = torch.tensor([24.0, 6.0, 3.0, 5.0, -7.0, 12.0], dtype=torch.float64)
 SPACING_MM = 2.5
+_MARGIN = 16  # pixels
 
 
 def phantom_ct() -> AttenuationVolume:
@@ -46,15 +47,28 @@ def write_ct(path: Path) -> Path:
     return path
 
 
-def intensity(pose: torch.Tensor = POSE, target: torch.Tensor | None = None, seed: int = 0) -> np.ndarray:
-    """Photons behind the patient at 128 × 128 pixels: scatter, blur, noise."""
+def intensity(
+    pose: torch.Tensor = POSE,
+    target: torch.Tensor | None = None,
+    seed: int = 0,
+    source: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> np.ndarray:
+    """Photons behind the patient at 128 × 128 pixels: scatter, blur, noise.
+
+    ``source`` is how far the source is off its place, to the right, down and away, in mm; whole pixels.
+    """
     ct = phantom_ct()
     attenuation = AttenuationVolume(WATER * (1 + ct.values / 1000).clamp_min(0), ct.affine)
-    fine = Detector(256, 256, DETECTOR.spacing_mm / 2)
-    centre = torch.zeros(3) if target is None else target
-    path = Projector(attenuation, fine)(camera_to_world(pose, fine, centre)).double().numpy()
-    primary = np.exp(-path)
-    scatter = gaussian_filter(primary, 45 / fine.spacing_mm, mode="nearest")
+    pixel, (right, down, away) = DETECTOR.spacing_mm / 2, source
+    distances = (d + away for d in (DETECTOR.source_detector_mm, DETECTOR.source_isocentre_mm))
+    larger = Detector(256 + 2 * _MARGIN, 256 + 2 * _MARGIN, pixel, *distances)
+    camera = camera_to_world(pose, DETECTOR, torch.zeros(3) if target is None else target)
+    moved = torch.tensor([DETECTOR.handedness * right, down, -away], dtype=torch.float64)
+    camera[:3, 3] += camera[:3, :3] @ moved
+    path = Projector(attenuation, larger)(camera).double().numpy()
+    top, left = (_MARGIN - round(side / pixel) for side in (down, right))
+    primary = np.exp(-path[top : top + 256, left : left + 256])
+    scatter = gaussian_filter(primary, 45 / pixel, mode="nearest")
     total = gaussian_filter(primary + 0.4 * scatter, 0.7).reshape(128, 2, 128, 2).mean((1, 3))
     return np.random.default_rng(seed).poisson(total * 40_000) / 40_000
 

@@ -8,6 +8,8 @@ of each are registered to the next one: the verdict should refuse them.
 
 With ``--peer N`` the first N X-rays of each CT are also registered as toolkits do: correlation of image
 gradients (nanodrr's renderer and similarity) climbed by Adam from 16 starts around the circle.
+
+With ``--source-sd MM`` the source is off its place.
 """
 
 from __future__ import annotations
@@ -71,46 +73,51 @@ def main() -> None:
     parser.add_argument("--xrays", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer", type=int, default=0, metavar="N", help="X-rays that the peer gets (0)")
+    parser.add_argument(
+        "--source-sd", type=float, default=0.0, metavar="MM", help="of sources off their place"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     cts = [read_ct(path) for path in options.ct]
     for k, path in enumerate(options.ct):
         began = time.monotonic()
-        solver = ready(cts[k])
+        solver = ready(cts[k], options.source_sd)
         prepared, rows, strangers = time.monotonic() - began, [], []
         for number in range(options.xrays):
-            rows.append(one(Unit(cts[k]), solver, options.seed, number))
+            rows.append(one(Unit(cts[k]), solver, options.seed, number, options.source_sd))
             print(json.dumps({"ct": path.name, "number": number} | rows[-1]), flush=True)
         for number in range(options.xrays // 2 if len(cts) > 1 else 0):
-            strangers.append(one(Unit(cts[(k + 1) % len(cts)]), solver, options.seed + 1, number))
+            other = Unit(cts[(k + 1) % len(cts)])
+            strangers.append(one(other, solver, options.seed + 1, number, options.source_sd))
         told = summary(path, rows, prepared) | verdicts(rows, strangers)
         if options.peer:
             told["peer"] = peer(cts[k], options.seed, options.peer)
         print(json.dumps(told, indent=None if options.json else 2), flush=True)
 
 
-def ready(ct: AttenuationVolume) -> Solver:
+def ready(ct: AttenuationVolume, source_sd: float) -> Solver:
     """A solver with all that does not depend on the X-ray."""
-    solver = Solver(ct, Unit(ct).target, Unknowns.of(RANGES, {}))
+    solver = Solver(ct, Unit(ct).target, Unknowns.of(RANGES, {}, source_sd=source_sd))
     solver.prepare([detector(size) for size in SIZES], lambda share: None)
     return solver
 
 
-def one(unit: Unit, solver: Solver, seed: int, number: int) -> dict[str, Any]:
+def one(unit: Unit, solver: Solver, seed: int, number: int, source_sd: float) -> dict[str, Any]:
     """One X-ray, registered."""
-    truth, image = taken(unit, seed, number)
+    truth, image = taken(unit, seed, number, source_sd)
     began = time.monotonic()
     found = solver.solve([(detector(n), at_size(image, n)) for n in SIZES], seed=number)
     return measure(unit, truth, found, time.monotonic() - began, number % 6)
 
 
-def taken(unit: Unit, seed: int, number: int) -> tuple[Tensor, np.ndarray]:
-    """A pose and its X-ray."""
+def taken(unit: Unit, seed: int, number: int, source_sd: float = 0.0) -> tuple[Tensor, np.ndarray]:
+    """A pose and its X-ray, from a source that is off its place."""
     low, high = (torch.tensor(edges).double() for edges in zip(*RANGES.values(), strict=True))
     generator = np.random.default_rng((seed, number))
     share = torch.from_numpy(generator.uniform(size=6)) - 0.5
     truth = (low + high) / 2 + (high - low) * share * torch.tensor([1.0, *[INSIDE] * 5]).double()
-    return truth, unit(truth, number % 6, generator)
+    source = source_sd * np.random.default_rng((seed, number, 1)).normal(size=3)
+    return truth, unit(truth, number % 6, generator, tuple(source.tolist()))
 
 
 def peer(ct: AttenuationVolume, seed: int, xrays: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ apart, scatter of random amount and width, blur, photon noise, an unknown exposu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -50,12 +51,19 @@ class Unit:
         rays = made(pixels * FINER * RAYS)
         self.parts = [Projector(AttenuationVolume(v.float(), ct.affine), rays) for v in (water, 1.92 * bone)]
 
-    def __call__(self, pose: Tensor, kind: int, generator: np.random.Generator) -> np.ndarray:
-        """Intensity of an image, arbitrary exposure; kind 0 shows a rod, kind 3 a collimator."""
-        camera = camera_to_world(pose, self.fine, self.target)
-        water, bone = (
-            torch.nn.functional.avg_pool2d(p(camera)[None], RAYS)[0].double().numpy() for p in self.parts
-        )
+    def __call__(
+        self,
+        pose: Tensor,
+        kind: int,
+        generator: np.random.Generator,
+        source: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> np.ndarray:
+        """Intensity of an image, arbitrary exposure.
+
+        Kind 0 shows a rod, kind 3 a collimator. The source is off its place by so many mm to the right, down
+        and away; the first two are rounded to pixels.
+        """
+        water, bone = self._paths(pose, source)
         beam = sum(
             s * np.exp(-0.1 * (water * w + bone * b)) for s, w, b in zip(SPECTRUM, WATER, BONE, strict=True)
         )
@@ -69,6 +77,23 @@ class Unit:
         return generator.uniform(0.3, 3) * np.maximum(
             seen.reshape(n, FINER, n, FINER).mean((1, 3)), 0.5 / photons
         )
+
+    def _paths(self, pose: Tensor, source: tuple[float, float, float]) -> list[np.ndarray]:
+        """Line integrals through water and bone."""
+        fine, (right, down, away), parts = self.fine, source, self.parts
+        camera = camera_to_world(pose, fine, self.target)
+        margin = math.ceil(max(abs(right), abs(down)) / fine.spacing_mm)
+        if any(source):
+            # A camera that moves along takes a larger image, of which the detector sees a part.
+            moved = torch.tensor([fine.handedness * right, down, -away]).to(camera)
+            camera[:3, 3] += camera[:3, :3] @ moved
+            distances = (d + away for d in (fine.source_detector_mm, fine.source_isocentre_mm))
+            size = [(n + 2 * margin) * RAYS for n in (fine.rows, fine.columns)]
+            larger = Detector(*size, fine.spacing_mm / RAYS, *distances)
+            parts = [Projector(p.volume, larger) for p in parts]
+        top, left = (margin - round(side / fine.spacing_mm) for side in (down, right))
+        paths = [torch.nn.functional.avg_pool2d(p(camera)[None], RAYS)[0] for p in parts]
+        return [p[top : top + fine.rows, left : left + fine.columns].double().numpy() for p in paths]
 
     def _covered(
         self, beam: np.ndarray, kind: int, generator: np.random.Generator

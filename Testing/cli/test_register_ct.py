@@ -316,6 +316,25 @@ def test_a_prior_needs_the_gantrys_angles(files, patient, tmp_path, capsys):
     assert "--turned LAO1 CRA1" in told
 
 
+def test_a_source_off_its_place_widens_the_pose_as_it_moves_it(files, patient, tmp_path):
+    """Nearer by 25 mm and to the side: taken for where it should be, the pose is wrong beyond its width."""
+    xray = write_xray(tmp_path / "moved.png", intensity(source=(9.0, -7.2, -25.0)))
+    distance = []
+    for sd in (0.0, 15.0):
+        record = register_to_ct(patient, xray, tmp_path / str(sd), source_sd=sd, **READING)
+        spread = torch.tensor([record["modes"][0]["spread"][name] for name in NAMES])
+        distance.append((error(record).abs() / spread)[[0, 1, 3, 4, 5]])
+    assert distance[0].min() > 4
+    assert distance[1].max() < 2
+
+
+@pytest.mark.parametrize("sd", [-3, 80, "nan"])
+def test_a_source_that_is_nowhere_is_refused(files, patient, tmp_path, capsys, sd):
+    told = refused(capsys, "register", patient, files[1], "-o", tmp_path / "o", "--source-sd", sd,
+                   "--contrast", "intensity", "--spacing", 1.8)  # fmt: skip
+    assert "give 0 to 50 mm" in told
+
+
 def test_a_mask_leaves_out_what_covers_the_patient(files, patient, tmp_path, capsys):
     """An implant over a sixth of the image, of the brightness of bone."""
     image = intensity(seed=2)

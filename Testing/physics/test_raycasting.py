@@ -82,6 +82,44 @@ def test_slopes_are_those_of_the_image(index, step):
     assert (slopes - difference).square().mean().sqrt() < 0.03 * difference.square().mean().sqrt()
 
 
+def test_a_source_farther_away_is_another_detector():
+    volume = smooth_spine()
+    config = DETECTOR.to_config()
+    longer = {k: config[k] + 25.0 for k in ("source_detector_mm", "source_isocentre_mm")}
+    expected = caster(volume, Detector(**config | longer))(POSES, ONES).mixture
+    found = caster(volume)(POSES, ONES, torch.tensor([0.0, 0.0, 25.0]).expand(4, 3)).mixture
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.max()))
+
+
+@pytest.mark.parametrize("view", ["detector", "source"])
+def test_a_bead_moves_against_the_source(view):
+    detector = Detector(64, 64, 2.0, 1000.0, 800.0, view=view)
+    parts = torch.zeros(21, 21, 21, 3)
+    parts[10, 10, 10, 0] = 1.0
+    bead = RayCaster(Materials(parts, torch.full((3,), -30.0), 3.0), detector, torch.zeros(3))
+    images = bead(
+        POSES[2:3].expand(3, 6), torch.ones(3, 3), torch.diag(torch.tensor([20.0, -12.0, 0.0]))
+    ).mixture
+    place = torch.arange(64.0) * 2.0
+    columns, rows = ((images.sum(over) * place).sum(1) / images.sum((1, 2)) for over in (1, 2))
+    # 790 mm of the beam lie before the bead, 210 behind it.
+    expected = -210 / 790 * torch.tensor([[20.0, 0.0], [0.0, -12.0]])
+    moved = torch.stack([columns[:2] - columns[2], rows[:2] - rows[2]], 1)
+    assert torch.allclose(moved, expected, atol=0.2)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_slopes_in_the_place_of_the_source_are_those_of_the_image(index):
+    spine, step = caster(smooth_spine()), 1.0
+    place = torch.tensor([[4.0, -3.0, 10.0]]).expand(4, 3).double()
+    moved = step * torch.eye(3).double()[index]
+    ahead, behind = (spine(POSES, ONES, place + sign * moved).mixture for sign in (1, -1))
+    difference = (ahead - behind) / (2 * step)
+    slopes = spine(POSES, ONES, place, slopes=True).slopes
+    assert slopes.shape[1] == 9
+    assert (slopes[:, 6 + index] - difference).abs().max() < 0.02 * difference.abs().max()
+
+
 def test_an_image_does_not_jump_where_the_detector_stands_inside_the_ct():
     block = AttenuationVolume(torch.full((60, 60, 60), 0.02), torch.eye(4, dtype=torch.float64) * 2.5)
     block.affine[:3, 3], block.affine[3, 3] = -29.5 * 2.5, 1.0

@@ -56,6 +56,8 @@ def add(verb: Verb) -> None:
                        help="picture, not black where the (first) X-ray is not to be compared")  # fmt: skip
     group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
                        help="take its angles for the pose of a patient turned by so much (sd)")  # fmt: skip
+    group.add_argument("--source-sd", type=float, default=0.0, metavar="MM",
+                       help="the source may be off its place by so much (sd, 0)")  # fmt: skip
     add_device(sub)
     add_many(sub, "xrays")
 
@@ -117,7 +119,7 @@ def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
-_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry_sd", "leave_out")
+_OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry_sd", "source_sd", "leave_out")
 _OF_BUNDLE = ("refined", "reweighted")
 _SAID = {"refined": "refine", "reweighted": "reweight"}
 

@@ -28,6 +28,7 @@ class Unknowns(NamedTuple):
         low: bounds.
         high: bounds.
         free: whether each is to be found, boolean.
+        source_sd: mm by which the source may be off its place, standard deviation in each direction.
     """
 
     mean: Tensor
@@ -35,6 +36,7 @@ class Unknowns(NamedTuple):
     low: Tensor
     high: Tensor
     free: Tensor
+    source_sd: Tensor
 
     @classmethod
     def of(
@@ -42,6 +44,7 @@ class Unknowns(NamedTuple):
         free: Mapping[str, Sequence[float]],
         fixed: Mapping[str, float],
         about: Mapping[str, Sequence[float]] | None = None,
+        source_sd: float = 0.0,
     ) -> Unknowns:
         """Return priors of a pose's free parameters and those of the X-ray unit.
 
@@ -49,6 +52,7 @@ class Unknowns(NamedTuple):
             free: range of every pose parameter that is to be found.
             fixed: value of the others; 0 where not given.
             about: mean and standard deviation of free ones whose prior is normal; flat by default.
+            source_sd: mm by which the source may be off its place, standard deviation in each direction.
         """
         rows = []
         for name in POSE:
@@ -57,7 +61,7 @@ class Unknowns(NamedTuple):
             rows.append((mean, sd, low, high, name in free))
         rows += [(n.mean, n.sd, n.low, n.high, True) for n in NUISANCES]
         mean, sd, low, high, is_free = torch.tensor(rows, dtype=torch.float64).T
-        return cls(mean, sd, low, high, is_free > 0)
+        return cls(mean, sd, low, high, is_free > 0, torch.tensor(source_sd, dtype=torch.float64))
 
     def inside(self, x: Tensor) -> Tensor:
         """Return rows ``(B, 13)`` within the bounds; an angle that may take a full turn is turned back."""

@@ -85,9 +85,11 @@ class Patient:
             self.ct, self.keep, detector, free=self.free, fixed=self.fixed, target=self._target, brightest=1.0
         )
 
-    def unknowns(self, about: Mapping[str, Sequence[float]] | None = None) -> Unknowns:
-        """Return priors of the pose, normal ones as of ``Unknowns.of``."""
-        return Unknowns.of(self.free, self.fixed, about)
+    def unknowns(
+        self, about: Mapping[str, Sequence[float]] | None = None, source_sd: float = 0.0
+    ) -> Unknowns:
+        """Return priors of the pose and of the source's place, as of ``Unknowns.of``."""
+        return Unknowns.of(self.free, self.fixed, about, source_sd)
 
     def solver(self, target: Tensor) -> Solver:
         """Return what finds poses about a target, RAS in mm; it keeps what it has computed."""

@@ -34,6 +34,8 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 
 __all__ = ["register_to_ct"]
 
+_MOST_MM = 50.0  # that a source may be off its place, standard deviation
+
 
 def register_to_ct(
     ct: str | PathLike[str],
@@ -47,6 +49,7 @@ def register_to_ct(
     target: Sequence[float] | None = None,
     gantry: Sequence[float] | None = None,
     gantry_sd: float | None = None,
+    source_sd: float = 0.0,
     leave_out: str | PathLike[str] | None = None,
     samples: int = 1000,
     seed: int = 0,
@@ -71,6 +74,8 @@ def register_to_ct(
         gantry: ``lao`` and ``cra`` in degrees that it showed at each X-ray; by default what the files say.
         gantry_sd: degrees by which the patient may lie turned (standard deviation): makes the gantry's angles
             at the first X-ray a prior; without, they are compared with what was found.
+        source_sd: mm by which the source may be off its place (standard deviation in each direction), which
+            widens the poses.
         leave_out: mask of what is not to be compared in the first X-ray, see ``left_out_of``.
         samples: posterior samples.
         seed: seed of the draws.
@@ -86,7 +91,12 @@ def register_to_ct(
         OSError: if a file cannot be read or written.
     """
     check_samples(samples)
-    settings = {"samples": samples, "seed": seed, "frame": frame, "gantry_sd": gantry_sd}
+    if not 0 <= source_sd <= _MOST_MM:
+        raise ValueError(
+            f"a source off its place by {source_sd:g} mm; give 0 to {_MOST_MM:g} mm, or its distances."
+        )
+    settings: dict[str, Any] = {"samples": samples, "seed": seed, "frame": frame}
+    settings |= {"gantry_sd": gantry_sd, "source_sd": source_sd}
     settings |= {"leave_out": None if leave_out is None else str(Path(leave_out).resolve())} | reading
     paths = several(xrays)
     with new_folder(out, REGISTRATION, "a registration") as draft:
@@ -103,7 +113,7 @@ def register_to_ct(
         solver = who.solver(problem.target)
         about = _about(problem, angles[0], gantry_sd) if angles else {}
         # It is one patient who may lie turned: the prior counts once.
-        priors = [who.unknowns(about if number == 0 else None) for number in range(len(images))]
+        priors = [who.unknowns(about if n == 0 else None, source_sd) for n in range(len(images))]
         mirror = bool(reading.get("mirror"))
         masks: list[Tensor | None] = [None] * len(images)
         if leave_out is not None:
