@@ -81,7 +81,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if misfit:
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle
-        self._frame = None
+        self._frame, state.showClasses = None, False
         if lib.is_video(state.image):
             self.inference = lib.VideoInference(state)
             return
@@ -133,7 +133,9 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         lib.WORKER.close()
 
     def run(self, state):
-        """The run that the panel shows: the selected one, or the latest."""
+        """The run that the panel shows: the selected one, or the latest; none while it shows classes."""
+        if lib.shown_classes(state) is not None:
+            return None
         found = runs(slicer.mrmlScene)
         return next((r for r in found if r.key == state.run), found[-1] if found else None)
 
@@ -150,6 +152,8 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
         A panel beside the views has the color scale; without it the views show it themselves.
         """
+        if lib.shown_classes(state) is not None:
+            lib.show_classes(state, has_legend)
         run = self.run(state)
         if run is None:
             return None
@@ -174,6 +178,7 @@ _PARTS = (
     lib.InspectionPanel,
     lib.PlanPanel,
     lib.ChangePanel,
+    lib.ClassesPanel,
     lib.FramesPanel,
     lib.ExportPanel,
 )
@@ -246,6 +251,7 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
         if state is None:
             return
         self.show_bundle(state)
+        self.show_classification(state)
         run = self.logic.run(state)
         if run is not None and ui.runBox.findData(run.key) < 0:  # it has come from elsewhere
             self.onRunsChanged()

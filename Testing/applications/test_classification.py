@@ -13,17 +13,22 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.applications.classification.classifying import answers, classify, with_shares
+from monai_inn.applications.classification.classifying import (
+    RECORD,
+    answers,
+    classify,
+    with_shares,
+)
 from monai_inn.applications.classification.collections import Collection, made_up, parts_of_groups
 from monai_inn.applications.classification.figures import draw_classes, evidence_of
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_collection, read_image
-from monai_inn.applications.classification.record import EVIDENCE, RECORD, read_classification
-from monai_inn.applications.classification.viewer import drawing, words
+from monai_inn.applications.classification.viewer import drawing
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
 from monai_inn.training import Recipe
 from monai_inn.validation.commands import validate_source
+from monai_inn.viewer.display import class_result, class_words
 
 pillow = pytest.importorskip("PIL.Image")
 
@@ -115,7 +120,7 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
     assert record["images"][12]["is_of_no_class"]
     assert record["measured"]["cases"] == 13
     assert (tmp_path / "out" / "evidence_0001.png").stat().st_size > 1000
-    shown = read_classification(tmp_path / "out")
+    shown = class_result.read_classes(tmp_path / "out")
     assert np.array_equal(shown.images[12].reshape(-1), (255 - y[0]).byte().numpy())
     with torch.no_grad():
         features = fitted.problem.features(255 - y[:1])
@@ -290,24 +295,6 @@ def test_classify_refuses_nothing_to_do(bundle, tmp_path):
         classify(bundle, [], tmp_path / "out")
 
 
-def test_a_classification_that_does_not_fit_its_arrays_is_not_shown(bundle, fitted, tmp_path):
-    _, y = measured(fitted)
-    out = tmp_path / "out"
-    classify(bundle, [png(tmp_path / f"{k}.png", y[k]) for k in range(2)], out)
-    record = (out / RECORD).read_text()
-    kept = np.load(out / EVIDENCE)
-    np.save(out / EVIDENCE, kept[:1])
-    with pytest.raises(ValueError, match=r"has shape \(1, 1, 16, 16\), expected \(2, 1, 16, 16\)"):
-        read_classification(out)
-    (out / EVIDENCE).write_bytes(b"none")
-    with pytest.raises(ValueError, match="cannot be read as an array"):
-        read_classification(out)
-    np.save(out / EVIDENCE, kept)
-    (out / RECORD).write_text(record.replace('"ring"', '"rung"', 1))
-    with pytest.raises(ValueError, match="other classes than the network"):
-        read_classification(out)
-
-
 def test_evidence_is_drawn_red_for_the_first_class_and_blue_for_the_second():
     evidence = np.array([[2.0, -2.0], [0.0, 0.0]])
     picture = drawing.evidence_picture(evidence, 2.0, np.zeros((2, 2, 1), np.uint8), 1.0)
@@ -319,11 +306,12 @@ def test_evidence_is_drawn_red_for_the_first_class_and_blue_for_the_second():
     assert [mark["text"] for mark in marks] == ["−2 nat: for disc", "0", "+2 nat: for ring"]
 
 
-def test_what_the_page_says():
+def test_what_is_said_of_an_image():
     entry = {"is_of_no_class": True, "p_value": 0.002, "set": []}
-    assert words.alarm(entry, 0.05).startswith("Of no class it knows: of 1,000 usual images 2 or fewer")
-    assert not words.alarm(entry | {"is_of_no_class": False}, 0.05)
-    assert words.sets(entry, 0.9).startswith("No class fits")
-    assert "other classes are excluded" in words.sets(entry | {"set": ["ring"]}, 0.9)
-    assert "disc is 20 times as probable as ring" in words.odds(-math.log(20), "ring", "disc")
-    assert "more than 10,000 times" in words.odds(500.0, "ring", "disc")
+    alarm = class_words.class_alarm(entry, 0.05)
+    assert alarm.startswith("Of no class it knows: of 1,000 usual images 2 or fewer")
+    assert not class_words.class_alarm(entry | {"is_of_no_class": False}, 0.05)
+    assert class_words.class_sets(entry, 0.9).startswith("No class fits")
+    assert "other classes are excluded" in class_words.class_sets(entry | {"set": ["ring"]}, 0.9)
+    assert "disc is 20 times as probable as ring" in class_words.class_odds(-math.log(20), "ring", "disc")
+    assert "more than 10,000 times" in class_words.class_odds(500.0, "ring", "disc")

@@ -371,8 +371,8 @@ def test_words_on_screen_can_be_translated(path):
 
 # What the section Plan, the mean over a segment and comparisons say, warnings among it.
 SPOKEN = (
-    "change", "decisions", "line_reading", "line_views", "lines", "measuring", "posteriors", "regions",
-    "sequences", "thresholds", "trajectories", "volumes",
+    "change", "class_words", "decisions", "line_reading", "line_views", "lines", "measuring", "posteriors",
+    "regions", "sequences", "thresholds", "trajectories", "volumes",
 )  # fmt: skip
 KEYS = {"Binary labelmap", "Closed surface", "line table", "line chart", "line tube"}
 

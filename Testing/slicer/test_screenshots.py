@@ -204,6 +204,36 @@ def test_screenshot_of_image_and_map_on_a_usual_screen(app, module, run, picture
     choose(module, app, "median", mapBeside=False)
 
 
+def test_screenshot_of_classes(app, module, pictures, tmp_path):
+    """A usual X-ray and the same inverted, of the bundle that is shipped."""
+    import monai_inn as mi
+    from monai_inn.applications.classification.classifying import classify
+
+    row = mi.load("chest_xray").problem.tensors["images"][0].reshape(28, 28).byte().numpy()
+    for name, pixels in (("usual", row), ("inverted", 255 - row)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    classify("chest_xray", [tmp_path / "usual.png", tmp_path / "inverted.png"], tmp_path / "X-rays")
+    ui = module.widget.ui
+    module.widget.logic.open(tmp_path / "X-rays")
+    picture = Image.new("RGB", (1280, 720), "#22252b")
+    for number, name in enumerate(("usual", "inverted")):
+        ui.classTable.setCurrentCell(number, 0)
+        app.process_events()
+        assert ui.classAlarmLabel.visible is (name == "inverted")
+        view = app.slice_view("Red")
+        view.fit()
+        square = Image.fromarray(view.grab()).crop((80, 0, 560, 480)).resize((410, 410))
+        picture.paste(square, (445 + 415 * number, 155))
+    for section in (ui.inputsSection, ui.displaySection, ui.probeSection):
+        section.collapsed = True
+    module.panel.resize(PANEL_WIDTH, 1080)
+    app.grab_panel(module, tmp_path / "panel.png")
+    panel = Image.open(tmp_path / "panel.png").convert("RGB")
+    picture.paste(panel.crop((0, 0, PANEL_WIDTH, 860)).resize((PANEL_WIDTH * 720 // 860, 720)), (0, 0))
+    picture.save(pictures / "slicer_classes.png", optimize=True)
+    module.widget.ui.showClassesCheck.checked = False
+
+
 def test_the_scene_file_of_the_organs_comes_back(app, module, run, tmp_path):
     path = tmp_path / "organs.mrb"
     bands = slicer.util.arrayFromVolume(run.image).copy()

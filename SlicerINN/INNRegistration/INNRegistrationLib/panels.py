@@ -3,10 +3,9 @@
 from functools import partial
 
 import INNDisplayLib as display  # noqa: N813
-import qt
 import slicer.util
 import vtk
-from INNUncertaintyLib import fill, quiet, select
+from INNUncertaintyLib import fill, fill_table, quiet, select
 from slicer.i18n import tr as _
 
 from .parameters import Bone, ComparisonKind
@@ -162,20 +161,8 @@ class PosesPanel:
                 self._tabled = key
                 result = None if run is None else run.result
                 heads = [] if result is None else display.pose_header(result)
-                table.clear()
-                table.setColumnCount(len(heads))
-                table.setRowCount(0 if result is None else len(result.poses))
-                table.verticalHeader().setVisible(False)
-                for column, (text, about) in enumerate(heads):
-                    head = qt.QTableWidgetItem(text.replace(" ", "\n"))
-                    head.setToolTip(about)
-                    table.setHorizontalHeaderItem(column, head)
-                for number, pose in enumerate([] if result is None else result.poses):
-                    for column, text in enumerate(display.pose_row(result, pose)):
-                        cell = qt.QTableWidgetItem(text)
-                        cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                        table.setItem(number, column, cell)
-                table.resizeColumnsToContents()
+                rows = [] if result is None else [display.pose_row(result, pose) for pose in result.poses]
+                fill_table(table, heads, rows)
             shown = None if run is None else run.shown
             if shown is None:
                 table.clearSelection()

@@ -16,6 +16,9 @@ except ImportError:
 else:
     from .appearance import *
     from .change import *
+    from .class_result import *
+    from .class_scene import *
+    from .class_words import *
     from .contour_labels import *
     from .contours import *
     from .curves import *

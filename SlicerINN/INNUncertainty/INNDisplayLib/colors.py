@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .marks import matrix_of, place
+from .marks import RunNodes, matrix_of, place
 from .run import Run
 
 __all__ = ["TABLES", "color_node", "color_volume", "graded", "lab_to_rgb", "rgb_to_lab", "table"]
@@ -119,7 +119,7 @@ def graded(
 
 
 def color_volume(
-    run: Run, kind: str, rgba: NDArray[np.uint8], like: slicer.vtkMRMLVolumeNode, matrix: Array
+    run: RunNodes, kind: str, rgba: NDArray[np.uint8], like: slicer.vtkMRMLVolumeNode, matrix: Array
 ) -> slicer.vtkMRMLVectorVolumeNode:
     """Return a volume of colors with their alpha, made at the first call.
 

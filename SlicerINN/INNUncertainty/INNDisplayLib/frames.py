@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 import slicer.util
 
-from .marks import RUN
+from .marks import RUN, hide_legends, set_layers
 from .run import Run, runs
 
 __all__ = [
@@ -89,15 +89,9 @@ def turn_to(run: Run) -> None:
 def clear_views(run: Run) -> None:
     """Show the image alone, without the maps of a run, which are of another frame."""
     image = run.image
-    background = image.GetID() if image is not None and image.IsA("vtkMRMLVolumeNode") else None
     for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", run.scene):
-        with slicer.util.NodeModify(view):
-            view.SetBackgroundVolumeID(background)
-            view.SetForegroundVolumeID(None)
-            view.SetLabelVolumeID(None)
-            view.SetNthLayerVolumeID(3, None)
-    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", run.scene):
-        legend.SetVisibility(False)
+        set_layers(view, image if image is not None and image.IsA("vtkMRMLVolumeNode") else None)
+    hide_legends(run.scene)
 
 
 def _shows(browser: slicer.vtkMRMLSequenceBrowserNode, run: Run) -> bool:

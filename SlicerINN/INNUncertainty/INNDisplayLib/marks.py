@@ -23,10 +23,12 @@ __all__ = [
     "UNIT",
     "RunNodes",
     "follow",
+    "hide_legends",
     "itk_image",
     "mark",
     "matrix_of",
     "place",
+    "set_layers",
 ]
 
 RUN, MAP, PARAMETER, UNIT, LEVELS = (f"INN.{word}" for word in ("run", "map", "parameter", "unit", "levels"))
@@ -67,6 +69,48 @@ def show_legend(volume: slicer.vtkMRMLVolumeNode, title: str, form: str, labels:
     legend.SetPosition(0.97, 0.5)
     legend.SetSize(0.11, 0.5)  # the text grows with the box, font sizes are not looked at
     return legend
+
+
+def hide_legends(scene: slicer.vtkMRMLScene) -> None:
+    """Show no color scale in the views."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", scene):
+        legend.SetVisibility(False)
+
+
+_TOP = 3  # 0 is the background, 1 the foreground, 2 labels; further ones come on top
+
+
+def set_layers(
+    view: slicer.vtkMRMLSliceCompositeNode,
+    below: slicer.vtkMRMLNode | None,
+    layer: slicer.vtkMRMLNode | None = None,
+    opacity: float = 1.0,
+    owner: slicer.vtkMRMLNode | None = None,
+    covered: slicer.vtkMRMLNode | None = None,
+) -> None:
+    """Say what a slice view shows.
+
+    Args:
+        view: of which view.
+        below: the image.
+        layer: what is laid over it.
+        opacity: of that, 0 to 1.
+        owner: a volume that is not seen, and whose legend is: one is drawn for the three first layers alone.
+        covered: patterns on top of all.
+    """
+    with slicer.util.NodeModify(view):
+        view.SetBackgroundVolumeID(_id(below))
+        view.SetForegroundVolumeID(_id(layer))
+        view.SetForegroundOpacity(opacity)
+        view.SetLabelVolumeID(_id(owner))
+        view.SetLabelOpacity(0.0)
+        view.SetNthLayerVolumeID(_TOP, _id(covered))
+        if covered is not None:
+            view.SetNthLayerOpacity(_TOP, 1.0)
+
+
+def _id(node: slicer.vtkMRMLNode | None) -> str | None:
+    return None if node is None else node.GetID()
 
 
 def place(node: slicer.vtkMRMLVolumeNode, array: NDArray[Any], matrix: Any, image: Any) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .appearance import Appearance
 from .colors import color_node, graded
 from .legend import Legend, legend_of
-from .marks import SYNTHETIC, matrix_of, place, show_legend, span
+from .marks import SYNTHETIC, hide_legends, matrix_of, place, set_layers, show_legend, span
 from .measuring import Comparison, compare
 from .patterns import hatch
 from .pictures import picture, pictures
@@ -31,7 +31,6 @@ _TABLES = {
     "waic": "INN distrust",
     "mode_count": "INN distrust",
 }
-_HATCH_LAYER = 3  # 0 is the background, 1 the foreground, 2 labels; further ones come on top
 _VIEWS = ("Red", "Green", "Yellow")
 _MAX_MODES = 4
 _LABELS = {"mode_count": _MAX_MODES}  # of a legend
@@ -68,17 +67,9 @@ class Overlay:
         below = self._below(appearance)
         views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self.scene)
         for number, view in enumerate(sorted(views, key=_place_of)):
-            beside = appearance.map_beside
-            with slicer.util.NodeModify(view):
-                view.SetBackgroundVolumeID(_id(below[number % len(below)]))
-                view.SetForegroundVolumeID(_id(layer))
-                view.SetForegroundOpacity(float(number > 0) if beside else appearance.opacity)
-                # A legend is drawn for a volume in one of the three first layers alone.
-                view.SetLabelVolumeID(_id(volume) if layer is not volume else None)
-                view.SetLabelOpacity(0.0)
-                view.SetNthLayerVolumeID(_HATCH_LAYER, _id(covered))
-                if covered is not None:
-                    view.SetNthLayerOpacity(_HATCH_LAYER, 1.0)
+            opacity = float(number > 0) if appearance.map_beside else appearance.opacity
+            owner = volume if layer is not volume else None
+            set_layers(view, below[number % len(below)], layer, opacity, owner, covered)
         # An image alone needs none, unless nobody acquired it.
         is_synthetic = volume is None and below[0] is not None and bool(below[0].GetAttribute(SYNTHETIC))
         has_legend = has_legend or bool(self.run.synthetic)
@@ -203,8 +194,7 @@ class Overlay:
 
     def _legends(self, volume: slicer.vtkMRMLVolumeNode | None, appearance: Appearance) -> None:
         """A legend with unit for what is shown, none for anything else of any run."""
-        for node in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", self.scene):
-            node.SetVisibility(False)
+        hide_legends(self.scene)
         if volume is None:
             return
         low, high = self.scale(appearance)
@@ -241,7 +231,3 @@ def _place_of(view: slicer.vtkMRMLSliceCompositeNode) -> int:
     """Where a view stands, whichever was made first."""
     name = view.GetLayoutName()
     return _VIEWS.index(name) if name in _VIEWS else len(_VIEWS)
-
-
-def _id(node: slicer.vtkMRMLNode | None) -> str | None:
-    return None if node is None else node.GetID()

@@ -12,10 +12,10 @@ import slicer.util
 from numpy.typing import NDArray
 
 from .colors import color_volume
-from .marks import matrix_of
+from .marks import RunNodes, matrix_of
 from .run import Run
 
-__all__ = ["HATCH_RGB", "hatch"]
+__all__ = ["HATCH_RGB", "hatch", "hatch_all"]
 
 HATCH_RGB = (217, 0, 115)  # in none of the tables
 _SOURCE = "INN.source"
@@ -49,6 +49,14 @@ def hatch(run: Run, parameter: str = "") -> slicer.vtkMRMLVectorVolumeNode | Non
     node = color_volume(run, "withheld", rgba, like, _fine_matrix(matrix_of(like), parts))
     node.SetAttribute(_SOURCE, _version(like, shown))
     return node
+
+
+def hatch_all(run: RunNodes, like: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLVectorVolumeNode:
+    """Return stripes over a whole image that is not explained; between them it is as it was."""
+    none, matrix = np.zeros(slicer.util.arrayFromVolume(like).shape[:3], bool), matrix_of(like)
+    rgba = _covered(~none, none, none, _MOST_PARTS)
+    rgba[(rgba[..., :3] != HATCH_RGB).any(-1)] = 0
+    return color_volume(run, "withheld", rgba, like, _fine_matrix(matrix, _MOST_PARTS))
 
 
 def _divided(region: NDArray[np.bool_], parts: int) -> NDArray[np.bool_]:

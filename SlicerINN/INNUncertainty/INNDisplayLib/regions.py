@@ -14,7 +14,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from .decisions import Division, Labels, Region
 from .marks import follow
 from .posteriors import LARGE
-from .run import Run
+from .run import Run, runs
 from .translating import tr as _
 from .volumes import RegionVolume
 
@@ -24,6 +24,7 @@ __all__ = [
     "read_regions",
     "region_labels",
     "regions_text",
+    "show_only_regions",
     "show_regions",
     "show_regions_in_3d",
 ]
@@ -83,6 +84,14 @@ def show_regions(
         _dress(node)
     show_regions_in_3d(run, has_surfaces and labels.size <= LARGE)
     return node
+
+
+def show_only_regions(scene: slicer.vtkMRMLScene, run: Run | None) -> None:
+    """Show the regions of a run, or of none, and of no other run."""
+    for other in runs(scene):
+        node = find_regions(other)
+        if node is not None and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(other == run)
 
 
 def has_regions_in_3d(run: Run) -> bool:

@@ -8,6 +8,7 @@ from .beside import *
 from .bundles import *
 from .change_panel import *
 from .child import *
+from .classes_panel import *
 from .display_panel import *
 from .files_panel import *
 from .frames_panel import *

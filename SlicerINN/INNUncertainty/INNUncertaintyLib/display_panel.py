@@ -116,7 +116,7 @@ class DisplayPanel:
 
     def onToggle(self):
         """Image alone, or what was shown before."""
-        if self._state is None:
+        if self._state is None or self.toggle_evidence():
             return
         shown = self._state.kind
         self._state.kind = self._shown_before if shown is Kind.OFF else Kind.OFF
@@ -126,7 +126,7 @@ class DisplayPanel:
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         """A result may have gone."""
-        if node is not None and node.GetAttribute("INN.map") == "record":
+        if node is not None and node.GetAttribute("INN.map") in ("record", "classification"):
             self.onRunsChanged()
 
     def onRunsChanged(self, caller=None, event=None):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import qt
 import slicer.util
-from INNDisplayLib import INSTANCES, save_result
+from INNDisplayLib import INSTANCES, classes_found, save_result
 from slicer.i18n import tr as _
 
+from .classes_panel import classes_of
 from .display_panel import verdict
 from .images import make_savable
+from .opening import RECORDS
 from .worker import WORKER
 
 __all__ = ["Errand", "ExportPanel", "LoadingPanel"]
@@ -76,7 +78,7 @@ class LoadingPanel:
                 slicer.util.loadScene(path, {"clear": False})  # its panel's state comes with it
                 self._say_what_is_shown()
                 return
-            if Path(path).is_dir() or Path(path).name == "result.json":
+            if Path(path).is_dir() or Path(path).name in RECORDS:
                 self.logic.open(path)
                 self._say_what_is_shown()
                 return
@@ -87,9 +89,10 @@ class LoadingPanel:
 
     def _say_what_is_shown(self):
         """A result was opened, or a scene that may hold some."""
-        run = self.logic.run(self._state)
+        run, classes = self.logic.run(self._state), classes_of(self._state)
         slicer.util.resetSliceViews()
-        self.ui.statusLabel.text = verdict(run) if run is not None else _("The scene holds no result.")
+        text = _("The scene holds no result.") if classes is None else classes_found(classes.record)
+        self.ui.statusLabel.text = verdict(run) if run is not None else text
 
     def onLoaded(self, child):
         """The child that reads has ended."""

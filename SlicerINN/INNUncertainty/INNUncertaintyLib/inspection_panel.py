@@ -16,10 +16,10 @@ from .module_panel import fill
 from .parameters import Kind
 from .plots import show_charts
 
-__all__ = ["InspectionPanel"]
+__all__ = ["FRAME", "InspectionPanel"]
 
 
-_FRAME = "border: 3px double; padding: 3px"
+FRAME = "border: 3px double; padding: 3px"
 
 
 class InspectionPanel:
@@ -47,7 +47,7 @@ class InspectionPanel:
         """Say what is known of a voxel; that it must not be used with a sign and a frame besides."""
         is_alarm = reading.state == WITHHELD
         self.ui.alarmLabel.visible = is_alarm
-        self.ui.readoutLabel.styleSheet = _FRAME if is_alarm else ""
+        self.ui.readoutLabel.styleSheet = FRAME if is_alarm else ""
         self.ui.readoutLabel.text = reading.text
 
     def onPlaceProbe(self, checked=False):

@@ -12,7 +12,7 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest, ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-__all__ = ["ModulePanel", "SelfTest", "describe", "fill", "quiet", "select"]
+__all__ = ["ModulePanel", "SelfTest", "describe", "fill", "fill_table", "quiet", "select"]
 
 
 @contextmanager
@@ -43,6 +43,32 @@ def select(box, value):
     """Select the item of a value; nothing if it is not offered."""
     with quiet(box):
         box.setCurrentIndex(box.findData(value))
+
+
+def fill_table(table, heads, rows):
+    """Fill a table anew.
+
+    Args:
+        table: the widget, which does not say that it changes.
+        heads: what stands over each column, and what that means.
+        rows: texts, a list of one for each column.
+    """
+    with quiet(table):
+        table.clear()
+        table.setColumnCount(len(heads))
+        table.setRowCount(len(rows))
+        table.verticalHeader().setVisible(False)
+        for column, (text, about) in enumerate(heads):
+            head = qt.QTableWidgetItem(text.replace(" ", "\n"))
+            head.setToolTip(about)
+            table.setHorizontalHeaderItem(column, head)
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                cell = qt.QTableWidgetItem(text)
+                if column:
+                    cell.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                table.setItem(row, column, cell)
+        table.resizeColumnsToContents()
 
 
 _POLL_MS = 100

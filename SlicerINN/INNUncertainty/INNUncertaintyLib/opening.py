@@ -6,12 +6,14 @@ import qt
 import slicer
 import slicer.util
 import vtk
-from INNDisplayLib import read_result, store
+from INNDisplayLib import CLASSES_FILE, read_classes, read_result, store, store_classes
 from slicer.i18n import tr as _
 
+from .classes_panel import take_classes
 from .parameters import PanelState
 
 __all__ = [
+    "RECORDS",
     "INNUncertaintyFileDialog",
     "INNUncertaintyFileReader",
     "open_result",
@@ -19,16 +21,15 @@ __all__ = [
     "select_run",
 ]
 
-_RECORD = "result.json"
+RECORDS = "result.json", CLASSES_FILE
 _MARK = '"format_version"'  # near the beginning of every record, also of one that was cut off
 _BEGINNING = 4096
 
 
 def result_folder(path):
     """The folder of a result, given it or the record in it; ``None`` for anything else."""
-    path = Path(path)
-    record = path / _RECORD if path.is_dir() else path
-    if record.name != _RECORD or not record.is_file():
+    record = _record(path)
+    if record.name not in RECORDS or not record.is_file():
         return None
     try:
         with record.open(encoding="utf-8", errors="replace") as file:
@@ -43,21 +44,39 @@ def open_result(path):
     Raises:
         ValueError: if there is none, or it is damaged; the scene is then as it was.
     """
-    folder = Path(path).parent if Path(path).name == _RECORD else Path(path)
-    run = store(slicer.mrmlScene, read_result(folder), folder.resolve().name)
+    record, scene = _record(path), slicer.mrmlScene
+    folder = record.parent if record.name in RECORDS else record
+    name = folder.resolve().name
+    if record.name == CLASSES_FILE:
+        run = store_classes(scene, read_classes(folder), name)
+        node = scene.GetSingletonNode("INNUncertainty", "vtkMRMLScriptedModuleNode")
+        if node is not None:
+            take_classes(PanelState(node), run)
+        return run
+    run = store(scene, read_result(folder), name)
     select_run(run)
     return run
+
+
+def _record(path):
+    """The record in a folder, or the file that was given; that of maps where there is neither."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    return next((path / name for name in RECORDS if (path / name).is_file()), path / RECORDS[0])
 
 
 def select_run(run):
     """Let the panel show a run; one that was not opened in this scene shows the latest anyway."""
     node = slicer.mrmlScene.GetSingletonNode("INNUncertainty", "vtkMRMLScriptedModuleNode")
     if node is not None:
-        PanelState(node).run = run.key
+        state = PanelState(node)
+        with slicer.util.NodeModify(state):
+            state.run, state.showClasses = run.key, False
 
 
 class INNUncertaintyFileReader:
-    """Reads ``result.json`` for Slicer, which looks for a class of this name in the module's file."""
+    """Reads records of results for Slicer, which looks for a class of this name in the module's file."""
 
     def __init__(self, parent):
         self.parent = parent
@@ -72,7 +91,7 @@ class INNUncertaintyFileReader:
 
     def extensions(self):
         """Files that are offered."""
-        return [_("INN result") + f" ({_RECORD})"]
+        return [_("INN result") + f" ({' '.join(RECORDS)})"]
 
     def canLoadFile(self, path):
         """Whether a file is the record of a result."""

@@ -76,3 +76,9 @@ class PanelState:
     certain: Annotated[float, WithinRange(50, 100)] = 95.0
     possible: Annotated[float, WithinRange(0.1, 50)] = 5.0
     smallestIsland: Annotated[float, WithinRange(0, 1e6)] = 0.0
+    classes: str = ""
+    showClasses: bool = False
+    classImage: int = 0
+    classFor: str = ""
+    classAgainst: str = ""
+    evidenceOpacity: Annotated[float, WithinRange(0, 1)] = 0.6

@@ -6,21 +6,20 @@ import vtk
 from INNDisplayLib import (
     Division,
     ThresholdStep,
-    find_regions,
     has_regions_in_3d,
     pose_runs,
     rank_lines,
     read_regions,
     regions_text,
-    runs,
     show_line,
+    show_only_regions,
     show_regions_in_3d,
     show_tube,
 )
 from slicer.i18n import tr as _
 
 from .background import Background
-from .module_panel import quiet
+from .module_panel import fill_table, quiet
 from .plots import show_charts
 
 __all__ = ["PlanPanel"]
@@ -135,10 +134,7 @@ class PlanPanel:
 
     def show_plan(self, run, state):
         """Bring regions up to date with what is shown."""
-        for other in runs(slicer.mrmlScene):
-            node = find_regions(other)
-            if node is not None and node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetVisibility(other == run and state.regions)
+        show_only_regions(slicer.mrmlScene, run if state.regions else None)
         like = run.find("median") or run.find("valid")
         is_flat = like is not None and like.GetImageData().GetDimensions()[2] == 1
         self.ui.smallestIslandBox.suffix = _(" mm²") if is_flat else _(" mm³")
@@ -208,25 +204,13 @@ class PlanPanel:
                 self._show_reading(self._readings[0], complaints)
 
     def _fill_lines(self):
-        table = self.ui.lineTable
-        with quiet(table):
-            table.clear()
-            heads = _heads()
-            table.setColumnCount(len(heads))
-            table.setRowCount(len(self._readings))
-            for column, (text, about) in enumerate(heads):
-                head = qt.QTableWidgetItem(text.replace(" ", "\n"))
-                head.setToolTip(about)
-                table.setHorizontalHeaderItem(column, head)
-            for row, reading in enumerate(self._readings):
-                risk = reading.risk
-                numbers = risk.length_mm, 100 * risk.low, 100 * risk.high, risk.unknown_mm, risk.tube_mm
-                texts = [
-                    f"{number:.1f}{' %' if place in (1, 2) else ''}" for place, number in enumerate(numbers)
-                ]
-                for column, text in enumerate([reading.node.GetName(), *texts]):
-                    table.setItem(row, column, qt.QTableWidgetItem(text))
-            table.resizeColumnsToContents()
+        rows = []
+        for reading in self._readings:
+            risk = reading.risk
+            numbers = risk.length_mm, 100 * risk.low, 100 * risk.high, risk.unknown_mm, risk.tube_mm
+            texts = [f"{number:.1f}{' %' if place in (1, 2) else ''}" for place, number in enumerate(numbers)]
+            rows.append([reading.node.GetName(), *texts])
+        fill_table(self.ui.lineTable, _heads(), rows)
 
     def onLine(self):
         """A row was clicked: the views jump to where the line is most likely to cross."""

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_image
-from monai_inn.applications.classification.record import EVIDENCE, IMAGES, RECORD
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
 from monai_inn.folders import new_folder
@@ -28,9 +27,10 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["answers", "classify", "with_shares"]
+__all__ = ["RECORD", "answers", "classify", "with_shares"]
 
-_TABLE = "classes.csv"
+# The display library of the viewer and of 3D Slicer reads all but the table.
+RECORD, _IMAGES, _EVIDENCE, _TABLE = "classification.json", "images.npy", "evidence.npy", "classes.csv"
 _AT_ONCE = 256  # images whose evidence is computed together
 
 
@@ -87,10 +87,10 @@ def classify(
     found = answers(fitted, rows, coverage, false_alarm)
     with new_folder(out, RECORD, "a classification") as draft:
         entries = [{"image": name, **entry} for name, entry in zip(names, found, strict=True)]
-        files = [{"file": name} for name in (_TABLE, IMAGES, EVIDENCE)]
+        files = [{"file": name} for name in (_TABLE, _IMAGES, _EVIDENCE)]
         pairs = list(combinations(range(len(problem.classes)), 2))
-        np.save(draft / IMAGES, rows.round().clamp(0, 255).byte().unflatten(1, (*problem.size, -1)).numpy())
-        np.save(draft / EVIDENCE, _evidence(fitted, rows, pairs).numpy())
+        np.save(draft / _IMAGES, rows.round().clamp(0, 255).byte().unflatten(1, (*problem.size, -1)).numpy())
+        np.save(draft / _EVIDENCE, _evidence(fitted, rows, pairs).numpy())
         if pictures:
             from monai_inn.applications.classification.figures import draw
 

@@ -10,16 +10,10 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["evidence_legend", "evidence_picture", "grey_picture", "limit_of"]
+__all__ = ["evidence_legend", "evidence_picture", "grey_picture"]
 
 _COLOURS = colormaps["RdBu_r"]
 _STOPS = 17
-_STRONGEST = 0.995  # of places: the scale ends at the evidence of this share of them
-
-
-def limit_of(evidence: NDArray[np.float64]) -> float:
-    """Return the evidence at the ends of the scale, nats; more of it has the same colour."""
-    return float(np.quantile(np.abs(evidence), _STRONGEST)) or 1.0
 
 
 def grey_picture(image: NDArray[np.uint8]) -> str:

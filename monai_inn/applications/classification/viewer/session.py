@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import PureWindowsPath
 from typing import Any
 
-from monai_inn.applications.classification.record import Classification
-from monai_inn.applications.classification.viewer import drawing, words
+from monai_inn.applications.classification.viewer import drawing
 from monai_inn.applications.classification.viewer.page import build_classes
+from monai_inn.viewer import display
 from monai_inn.viewer.words import INTENDED_USE
 
 __all__ = ["ClassSession"]
@@ -27,7 +27,7 @@ class ClassSession:
         name: what people call the result.
     """
 
-    def __init__(self, server: Any, result: Classification, name: str) -> None:
+    def __init__(self, server: Any, result: display.ClassResult, name: str) -> None:
         self.state, self.result = server.state, result
         self.shown = -1
         self._start(name)
@@ -39,12 +39,13 @@ class ClassSession:
         """First values of all that the page shows."""
         record, size = self.result.record, self.result.images.shape[1:-1]
         self.depth = size[0] if len(size) == 3 else 1
-        strange = sum(entry["is_of_no_class"] for entry in record["images"])
         self.state.update(
             trame__title=f"{name}: classes",
             name=name,
             intended_use=INTENDED_USE,
-            images=[{"title": _title(k, e), "value": k} for k, e in enumerate(record["images"])],
+            images=[
+                {"title": display.image_title(record, k), "value": k} for k in range(len(record["images"]))
+            ],
             classes=list(record["classes"]),
             image=0,
             opacity=0.7,
@@ -53,12 +54,10 @@ class ClassSession:
             scale={"background": drawing.scale_colours()},
             facts=[
                 f"Bundle {PureWindowsPath(record['bundle']).name}",
-                f"{strange} of {len(record['images'])} images are of no class it knows",
+                display.classes_found(record),
                 *record["warnings"],
             ],
-            about_shares="If the image is of one of them, where "
-            + ", ".join(f"{share:.0%} of the images are {name}" for name, share in record["shares"].items())
-            + ".",
+            about_shares=display.class_shares(record),
         )
 
     def refresh(self, **_: Any) -> None:
@@ -68,12 +67,12 @@ class ClassSession:
         entry = record["images"][number]
         if number != self.shown:
             self.shown = number
-            state.first, state.second = sorted(entry["probability"], key=entry["probability"].get)[:-3:-1]
+            state.first, state.second = display.likeliest(entry)
         if state.first == state.second:
             state.second = next(name for name in record["classes"] if name != state.first)
         first, second = state.first, state.second
         evidence = self.result.evidence_for(number, first, second)
-        total, limit = float(evidence.sum()), drawing.limit_of(evidence)
+        total, limit = float(evidence.sum()), display.evidence_limit(evidence)
         image = self.result.images[number]
         if self.depth > 1:
             place = min(int(state.slice), self.depth) - 1
@@ -83,7 +82,7 @@ class ClassSession:
         state.update(
             others=[name for name in record["classes"] if name != first],
             seen=drawing.grey_picture(image),
-            seen_text=f"image {_title(number, entry)}",
+            seen_text=f"image {display.image_title(record, number)}",
             map=drawing.evidence_picture(evidence, limit, image, float(state.opacity)),
             map_text=f"{chosen} at each pixel",
             map_caption=chosen.capitalize(),
@@ -91,15 +90,9 @@ class ClassSession:
             opacity_text=f"{float(state.opacity):.0%}",
             slice_text=f"{int(state.slice)} of {self.depth}",
             rows=[{"name": name, "text": f"{p:.1%}"} for name, p in entry["probability"].items()],
-            alarm=words.alarm(entry, settings["false_alarm"]),
-            sets=words.sets(entry, settings["coverage"]),
-            strange=f"p = {entry['p_value']:.2g}: the share of usual images that are as strange.",
+            alarm=display.class_alarm(entry, settings["false_alarm"]),
+            sets=display.class_sets(entry, settings["coverage"]),
+            strange=display.class_p_value(entry),
             notes=entry["notes"],
-            odds=words.odds(total, first, second),
+            odds=display.class_odds(total, first, second),
         )
-
-
-def _title(number: int, entry: dict[str, Any]) -> str:
-    """Name of an image, and what is said of it. A record from Windows has other slashes."""
-    said = "of no class" if entry["is_of_no_class"] else entry["class"]
-    return f"{number + 1}. {PureWindowsPath(entry['image']).name} – {said}"
