@@ -59,7 +59,7 @@ fuzz: .venv/.ready  ## attacks on readers and verbs, minutes
 screenshots: .venv/.debian  ## the pictures of the Slicer module and the viewer in docs/images
 	INN_SCREENSHOTS=build/screenshots $(PY) -m pytest -q Testing/slicer/test_screenshots.py \
 	  Testing/slicer/test_registration_screenshot.py Testing/web
-	cd build/screenshots && cp slicer_panel.png slicer_uncertainty.png slicer_plan.png slicer_regions.png slicer_median.png slicer_width.png slicer_probability.png \
+	cd build/screenshots && cp slicer_panel.png slicer_uncertainty.png slicer_plan.png slicer_regions.png slicer_median.png slicer_width.png slicer_probability.png slicer_classes.png \
 	  slicer_posterior_certain.png slicer_posterior_withheld.png slicer_registration.png \
 	  viewer_registration.png ../../docs/images/
 	cp build/screenshots/reading.png docs/images/viewer.png

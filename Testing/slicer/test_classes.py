@@ -44,9 +44,9 @@ def drop(*paths):
 
 
 def layers():
-    """Background, foreground and pattern of the first view."""
+    """Image, evidence and pattern of the first view."""
     view = app.slice_view("Red").composite
-    ids = view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetNthLayerVolumeID(3)
+    ids = view.GetBackgroundVolumeID(), view.GetLabelVolumeID(), view.GetNthLayerVolumeID(3)
     return [slicer.mrmlScene.GetNodeByID(each or "") for each in ids]
 
 
@@ -119,6 +119,11 @@ def test_a_damaged_result_is_refused_in_a_line(folder, tmp_path, how, message):
     with pytest.raises(ResultError, match=message) as error:
         read_classes(damage(folder, tmp_path, how))
     assert "\n" not in str(error.value)
+
+
+def test_slicers_own_loading_takes_the_record(panel, folder):
+    assert slicer.util.loadNodeFromFile(str(folder / "classification.json")) is not None
+    assert the_run().name == "chest X-rays"
 
 
 def test_a_refused_drop_leaves_the_scene_as_it_was(panel, folder, tmp_path):
@@ -195,32 +200,33 @@ def test_rows_run_down_and_columns_to_the_right(panel, folder):
     np.testing.assert_allclose(np.ptp(lit, 0) / np.ptp(inside, 0), [2 / SIZE[0], 2 / SIZE[1]], atol=0.02)
 
 
-def test_positive_and_negative_evidence_have_the_ends_of_the_table(panel, folder):
+def test_strong_evidence_has_the_ends_of_the_table_and_weak_evidence_fades(panel, tmp_path):
+    folder, values = write_classes(tmp_path / "made"), made_evidence()
+    values[0, 0] = [[9.0] * 3 + [0.0] * 4 + [-9.0] * 3] * SIZE[0]
+    np.save(folder / "evidence.npy", values)
     drop(folder)
     panel.ui.evidenceOpacitySlider.value = 1.0
-    evidence = layers()[1]
-    slicer.util.arrayFromVolume(evidence)[:] = [[[9.0] * 5 + [-9.0] * 5] * 8]
-    slicer.util.arrayFromVolumeModified(evidence)
     view = app.slice_view("Red")
     view.fit()
     row = view.pixels()[240]
-    ends = [row[np.flatnonzero(row.any(1))[place]] for place in (5, -5)]
-    np.testing.assert_allclose(ends, 255 * table("INN difference")[[-1, 0]], atol=1)
+    inside = row[row.any(1)]
+    for place, color in ((5, table("INN difference")[-1]), (-5, table("INN difference")[0])):
+        np.testing.assert_allclose(inside[place], 255 * color, atol=1)
+    assert inside[len(inside) // 2].tolist() == [30, 30, 30]  # the image, as if nothing lay over it
 
 
 def test_an_image_of_no_class_has_the_sign_the_frame_and_stripes(panel, folder):
     drop(folder)
     ui = panel.ui
-    assert not ui.classAlarmLabel.visible
+    assert not ui.classCard.styleSheet
     assert ui.classCard.plainText.startswith("p = 0.62: the share of usual images that are as strange.")
     said = "normal: other classes are excluded. Of the images of each class, 90% keep it"
     assert said in ui.classCard.plainText
     ui.classTable.setCurrentCell(1, 0)
-    assert ui.classAlarmLabel.visible
     assert "double" in ui.classCard.styleSheet
     text = ui.classCard.plainText
     assert text.startswith(
-        "[///] NOT EXPLAINED. Of no class it knows: of 1,000 usual images 2 or fewer are as"
+        "⚠ [///] NOT EXPLAINED. Of no class it knows: of 1,000 usual images 2 or fewer are as"
     )
     assert "No class fits" in text
     assert "1 of 3 images are of no class it knows" in text
@@ -234,7 +240,7 @@ def test_an_image_of_no_class_has_the_sign_the_frame_and_stripes(panel, folder):
     assert layers()[2] is not None
     ui.classTable.setCurrentCell(2, 0)
     assert layers()[2] is None
-    assert not ui.classAlarmLabel.visible
+    assert not ui.classCard.styleSheet
     assert "normal or pneumonia: these cannot be told apart" in ui.classCard.plainText
 
 
@@ -261,26 +267,27 @@ def test_maps_come_back_when_classes_are_not_to_be_shown(panel, folder, tmp_path
     assert kind_of(shown()) == "interval_width"
     panel.state.contours = True
     drop(folder)
-    assert kind_of(shown()) == "evidence"
-    assert not panel.ui.displaySection.enabled
+    assert kind_of(shown()) == "graded"
+    assert (panel.ui.displaySection.enabled, panel.ui.displaySection.collapsed) == (False, True)
     (maps,) = runs(slicer.mrmlScene)
     assert maps.find("contour", class_name="vtkMRMLModelNode") is None
     panel.ui.showClassesCheck.checked = False
     assert kind_of(shown()) == "interval_width"
-    assert panel.ui.displaySection.enabled
+    assert (panel.ui.displaySection.enabled, panel.ui.displaySection.collapsed) == (True, False)
     assert panel.ui.parameterBox.count == 3
     panel.ui.classTable.setCurrentCell(2, 0)  # a click on an image asks for it
-    assert kind_of(shown()) == "evidence"
+    assert kind_of(shown()) == "graded"
     drop(tmp_path / "liver")
     assert kind_of(shown()) == "interval_width"
     assert not panel.ui.showClassesCheck.checked
 
 
-def test_without_maps_the_views_are_empty_again(panel, folder):
-    drop(folder)
-    panel.ui.showClassesCheck.checked = False
-    assert layers() == [None, None, None]
-    assert panel.ui.classesSection.visible
+def test_without_maps_classes_are_shown_whoever_has_opened_them(panel, folder):
+    store_classes(slicer.mrmlScene, read_classes(folder), "from a script")
+    panel.module.exit()
+    panel.module.enter()
+    assert kind_of(shown()) == "graded"
+    assert not panel.ui.showClassesCheck.visible
 
 
 def test_the_key_takes_the_evidence_off_and_on(panel, folder):

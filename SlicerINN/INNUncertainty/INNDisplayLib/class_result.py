@@ -90,17 +90,20 @@ def parse_classes(folder: Path, record: Any) -> dict[str, Any]:
         if sorted(map(sorted, record["pairs"])) != [[*pair] for pair in combinations(range(len(names)), 2)]:
             raise ValueError("pairs of classes are missing")
         settings, shares = record["settings"], record["shares"]
-        _check_finite([settings["coverage"], settings["false_alarm"], *(shares[name] for name in names)])
+        _check_finite([settings["coverage"], settings["false_alarm"], *shares.values()])
         for entry in record["images"]:
             "".join([entry["image"], *entry["notes"]])
             _check_finite([entry["p_value"], *entry["probability"].values()])
-            if {*entry["probability"]} != {*names} or not {entry["class"], *entry["set"]} <= {*names}:
+            if not {*entry["probability"]} == {*shares} == {*names} or not {
+                entry["class"],
+                *entry["set"],
+            } <= {*names}:
                 raise ValueError("an image has other classes than the network")
             if not isinstance(entry["is_of_no_class"], bool):
                 raise ValueError("is_of_no_class is neither true nor false")
         if not record["images"]:
             raise ValueError("there is no image")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise _KIND.damaged(folder, error) from error
     return record
 

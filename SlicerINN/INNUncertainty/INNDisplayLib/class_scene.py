@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .class_result import ClassResult, evidence_limit, pair_of, parse_classes
 from .class_words import image_title
-from .colors import color_node, table
+from .colors import color_node, graded, table
 from .legend import Legend, ticks
 from .marks import UNIT, RunNodes, hide_legends, place, set_layers, show_legend, span
 from .patterns import hatch_all
@@ -24,6 +24,7 @@ _NAMES = {
     "classification": "record",
     "evidence": "evidence of the shown image",
     "evidences": "evidence of all images",
+    "graded": "evidence in colors",
     "image": "shown image",
     "images": "all images",
     "withheld": "not explained",
@@ -40,7 +41,7 @@ class ClassRun(RunNodes):
         key: value of the attribute that its nodes carry.
     """
 
-    internal = ("evidences", "images", "withheld")
+    internal = ("evidences", "graded", "images", "withheld")
     image = None  # the files of its images are not in the scene
 
     def title(self, kind: str, parameter: str = "") -> str:
@@ -102,7 +103,8 @@ def show_class_image(
 ) -> None:
     """Show an image in all slice views, with its evidence for one class against another laid over it.
 
-    Stripes cover an image that is of no class; no setting hides them.
+    Weak evidence fades, so that the image stays visible where nothing speaks for a class. Stripes cover an
+    image that is of no class; no setting hides them.
 
     Args:
         run: the classification.
@@ -128,9 +130,11 @@ def show_class_image(
     ):
         node.SetName(f"{run.name}: {name}")
         node.GetDisplayNode().InterpolateOff()
+    share = np.clip(evidence / limit, -1, 1)
+    layer = graded(run, over, (1 + share) / 2, np.abs(share))
     covered = hatch_all(run, image) if run.record["images"][number]["is_of_no_class"] else None
     for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", run.scene):
-        set_layers(view, image, over, opacity, covered=covered)
+        set_layers(view, image, layer, opacity, over, covered)
     hide_legends(run.scene)
     if has_legend:
         short = _("evidence\nfor {first}\n[nat]").format(first=first)

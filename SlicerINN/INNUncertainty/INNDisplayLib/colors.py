@@ -12,7 +12,6 @@ from scipy.interpolate import PchipInterpolator
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .marks import RunNodes, matrix_of, place
-from .run import Run
 
 __all__ = ["TABLES", "color_node", "color_volume", "graded", "lab_to_rgb", "rgb_to_lab", "table"]
 
@@ -101,7 +100,10 @@ def lab_to_rgb(lab: Array) -> Array:
 
 
 def graded(
-    run: Run, volume: slicer.vtkMRMLScalarVolumeNode, share: NDArray[np.floating], alpha: NDArray[np.floating]
+    run: RunNodes,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    share: NDArray[np.floating],
+    alpha: NDArray[np.floating],
 ) -> slicer.vtkMRMLVectorVolumeNode:
     """Return a map as colors with an alpha for each voxel.
 

@@ -35,8 +35,8 @@ def classes_of(state):
 
 
 def shown_classes(state):
-    """The classification that the views show; ``None`` if they show maps."""
-    return classes_of(state) if state.showClasses else None
+    """The classification that the views show, always where there are no maps; ``None`` if they show maps."""
+    return classes_of(state) if state.showClasses or not runs(slicer.mrmlScene) else None
 
 
 def _look(run, state):
@@ -136,10 +136,17 @@ class ClassesPanel:
         if shown is not None:
             self.logic.show(state, has_legend=False)
             if shown != before:
+                self._give_way(True)
                 slicer.util.resetSliceViews()
         elif before is not None:
             clear_views(before)
+            self._give_way(self.logic.run(state) is None)
             self.onRunsChanged()  # maps come back
+
+    def _give_way(self, has_classes):
+        """Fold what is not for classes, or open it again: screens are low."""
+        self.ui.inputsSection.collapsed = True
+        self.ui.displaySection.collapsed = self.ui.probeSection.collapsed = has_classes
 
     def _fill_classes(self, run, state):
         ui, record = self.ui, run.record
@@ -147,6 +154,7 @@ class ClassesPanel:
         entry = record["images"][number]
         fill(ui.classesBox, [(each.name, each.key) for each in class_runs(slicer.mrmlScene)])
         select(ui.classesBox, run.key)
+        ui.showClassesCheck.visible = bool(runs(slicer.mrmlScene))
         with quiet(ui.classTable):
             if self._class_tabled != run:
                 self._class_tabled = run
@@ -166,7 +174,7 @@ class ClassesPanel:
         """What is said of an image; that its class must not be used with a sign and a frame besides."""
         settings, is_alarm = record["settings"], entry["is_of_no_class"]
         alarm = class_alarm(entry, settings["false_alarm"])
-        warning = _("[///] NOT EXPLAINED. {alarm}").format(alarm=alarm) if is_alarm else ""
+        warning = _("⚠ [///] NOT EXPLAINED. {alarm}").format(alarm=alarm) if is_alarm else ""
         parts = [
             warning or class_p_value(entry),
             *entry["notes"],
@@ -176,6 +184,5 @@ class ClassesPanel:
             classes_found(record),
             *record["warnings"],
         ]
-        self.ui.classAlarmLabel.visible = is_alarm
         self.ui.classCard.styleSheet = FRAME if is_alarm else ""
         self.ui.classCard.plainText = "\n".join(parts)
