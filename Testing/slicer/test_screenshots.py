@@ -223,13 +223,13 @@ def test_screenshot_of_classes(app, module, pictures, tmp_path):
         view = app.slice_view("Red")
         view.fit()
         square = Image.fromarray(view.grab()).crop((80, 0, 560, 480)).resize((410, 410))
-        picture.paste(square, (445 + 415 * number, 155))
+        picture.paste(square, (405 + 420 * number, 155))
     for section in (ui.inputsSection, ui.displaySection, ui.probeSection):
         section.collapsed = True
     module.panel.resize(PANEL_WIDTH, 1080)
     app.grab_panel(module, tmp_path / "panel.png")
     panel = Image.open(tmp_path / "panel.png").convert("RGB")
-    picture.paste(panel.crop((0, 0, PANEL_WIDTH, 860)).resize((PANEL_WIDTH * 720 // 860, 720)), (0, 0))
+    picture.paste(panel.crop((0, 0, PANEL_WIDTH, 900)).resize((PANEL_WIDTH * 720 // 900, 720)), (0, 0))
     picture.save(pictures / "slicer_classes.png", optimize=True)
     module.widget.ui.showClassesCheck.checked = False
 

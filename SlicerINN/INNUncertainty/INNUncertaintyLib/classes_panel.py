@@ -137,6 +137,7 @@ class ClassesPanel:
             self.logic.show(state, has_legend=False)
             if shown != before:
                 self._give_way(True)
+                self.ui.statusLabel.text = classes_found(shown.record)
                 slicer.util.resetSliceViews()
         elif before is not None:
             clear_views(before)
@@ -181,8 +182,7 @@ class ClassesPanel:
             class_sets(entry, settings["coverage"]),
             class_odds(float(nats), first, second),
             class_shares(record),
-            classes_found(record),
             *record["warnings"],
         ]
-        self.ui.classCard.styleSheet = FRAME if is_alarm else ""
+        self.ui.classCard.styleSheet = f"QTextBrowser {{ {FRAME} }}" if is_alarm else ""
         self.ui.classCard.plainText = "\n".join(parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import qt
 import slicer.util
-from INNDisplayLib import INSTANCES, classes_found, save_result
+from INNDisplayLib import INSTANCES, save_result
 from slicer.i18n import tr as _
 
 from .classes_panel import classes_of
@@ -89,10 +89,12 @@ class LoadingPanel:
 
     def _say_what_is_shown(self):
         """A result was opened, or a scene that may hold some."""
-        run, classes = self.logic.run(self._state), classes_of(self._state)
+        run = self.logic.run(self._state)
         slicer.util.resetSliceViews()
-        text = _("The scene holds no result.") if classes is None else classes_found(classes.record)
-        self.ui.statusLabel.text = verdict(run) if run is not None else text
+        if run is not None:
+            self.ui.statusLabel.text = verdict(run)
+        elif classes_of(self._state) is None:  # which say themselves what is shown
+            self.ui.statusLabel.text = _("The scene holds no result.")
 
     def onLoaded(self, child):
         """The child that reads has ended."""
