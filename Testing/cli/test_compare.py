@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,16 @@ from scipy.stats import norm
 
 sys.path.append(str(Path(__file__).parents[1] / "slicer"))  # made_results, which needs no Slicer
 
-from made_results import AFFINE, PARAMETERS, SHAPE, UNTRUSTED, UNUSABLE, write_image_result, write_result
+from made_results import (
+    AFFINE,
+    PARAMETERS,
+    SHAPE,
+    UNTRUSTED,
+    UNUSABLE,
+    turned,
+    write_image_result,
+    write_result,
+)
 
 NAMES = [row["name"] for row in PARAMETERS]
 BAD = np.zeros(SHAPE, bool)
@@ -62,6 +72,52 @@ def test_two_normal_posteriors_have_the_normal_difference(days, change, name):
     assert off[:, 1:-1].max() < 0.02
     width = 2 * norm.ppf(0.975) * total
     np.testing.assert_allclose(array(change, f"interval_width_{name}_change")[valid], width[valid], rtol=0.02)
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory):
+    """An angle that has moved by nine tenths of a turn, which is a tenth backwards, and a class."""
+    place = tmp_path_factory.mktemp("turns")
+    return turned(write_result(place / "day 1")), turned(write_result(place / "day 8", seed=1, shift=0.9))
+
+
+def test_an_angle_turns_the_short_way_and_a_class_is_left_out(turns, tmp_path, capsys):
+    assert run("compare", *turns, "-o", tmp_path / "out") == 0
+    warning = (
+        "vhb left out: classes have no difference; compare the class_probability maps of the two results."
+    )
+    assert f"WARNING: {warning}" in capsys.readouterr().out.splitlines()
+    record = json.loads((tmp_path / "out/result.json").read_text())
+    assert record["warnings"] == [warning]
+    assert [row["name"] for row in record["parameters"]] == ["sao2_change", "a_mie_change"]
+    row = record["parameters"][1]
+    assert (row["low"], row["high"], row["turn"], row["width"]) == (-22.5, 22.5, 45, 45)
+    (old, old_spread), (new, new_spread) = (laws(day, "a_mie") for day in turns)
+    exact, total = (
+        np.angle(np.exp(2j * np.pi * (new - old) / 45)) * 45 / (2 * np.pi),
+        np.hypot(old_spread, new_spread),
+    )
+    valid = array(tmp_path / "out", "valid") > 0
+    median, width = (
+        array(tmp_path / "out", f"{k}_a_mie_change")[valid] for k in ("median", "interval_width")
+    )
+    np.testing.assert_allclose(median, exact[valid], atol=0.01)
+    np.testing.assert_allclose(width, 2 * norm.ppf(0.975) * total[valid], rtol=0.02)
+    assert run("compare", tmp_path / "out", tmp_path / "out", "-o", tmp_path / "again") == 0
+
+
+def test_nothing_but_a_class_is_refused_in_one_line(turns, tmp_path, capsys):
+    both = [shutil.copytree(day, tmp_path / day.name) for day in turns]
+    for day in both:
+        (row,) = (
+            row for row in json.loads((day / "result.json").read_text())["parameters"] if "is_class" in row
+        )
+        changed(day, parameters=[row])
+    line = refused(capsys, "compare", *both, "-o", tmp_path / "out")
+    assert (
+        "day 8: has nothing but the class vhb, and classes have no difference; compare the class_prob" in line
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_voxel_is_withheld_where_it_is_in_either(days, change, tmp_path):

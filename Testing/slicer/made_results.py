@@ -116,6 +116,15 @@ def write_result(folder, seed=0, samples=3, shift=0.0, curves=False):
     return folder
 
 
+def turned(folder):
+    """The same result, in which the second parameter is a class and the third an angle."""
+    path = folder / "result.json"
+    record = json.loads(path.read_text())
+    record["parameters"][1]["is_class"], record["parameters"][2]["turn"] = True, 45.0
+    path.write_text(json.dumps(record))
+    return folder
+
+
 IMAGE = {"name": "flair", "unit": "grey level", "description": "flair image", "scale": "linear",
          "low": 0.0, "high": 230.0, "width": 150.0}  # fmt: skip
 SYNTHETIC = "SYNTHETIC: computed from other contrasts, not acquired."

@@ -94,13 +94,15 @@ def provenance(bundle: str | PathLike[str], settings: dict[str, Any]) -> dict[st
 
 
 def _described(parameter: Parameter) -> dict[str, Any]:
-    """Meaning, unit and fixed scales of a parameter."""
-    return {
+    """Meaning, unit and fixed scales of a parameter, and whether it is an angle or a class."""
+    described: dict[str, Any] = {
         "name": parameter.name,
         "unit": parameter.unit,
         "description": parameter.description,
         "scale": parameter.scale,
     } | prior_scale(parameter)._asdict()
+    described |= {"turn": parameter.high - parameter.low} if parameter.is_periodic else {}
+    return described | ({"is_class": True} if parameter.categories else {})
 
 
 def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str, Any]:

@@ -69,7 +69,10 @@ RESULT_RECORD = object_of(
         "image": object_of({"path": TEXT}, {"sha256": each(TEXT)}),
         "intended_use": TEXT,
         "parameters": list_of(
-            object_of({"name unit description": TEXT, "low high width": FINITE}, {"scale": TEXT}),
+            object_of(
+                {"name unit description": TEXT, "low high width": FINITE},
+                {"scale": TEXT, "turn": FINITE, "is_class": {"type": "boolean"}},
+            ),
             least=1,
         ),
         "settings": object_of(

@@ -43,7 +43,8 @@ def compare_results(
     """Write the posterior of every parameter of a later result minus that of an earlier one.
 
     The errors of the two are taken as independent. A pixel is withheld where it is in either. The folder is a
-    result like that of ``infer``, with parameters ``NAME_change``.
+    result like that of ``infer``, with parameters ``NAME_change``. Classes have no difference: they are left
+    out, and a warning says so.
 
     Args:
         before: folder of the earlier result of ``infer``, with quantiles or samples.
@@ -59,12 +60,18 @@ def compare_results(
         OSError: if a file cannot be read or written.
     """
     first, second = read_stored(before), read_stored(after)
-    shown = _comparable(first, second)
+    shown, classes = _comparable(first, second)
     valid = first.valid & second.valid
     ood = valid & (first.withheld | second.withheld)
     levels = change_levels(first.record["settings"]["interval"])
     names = [stored.folder.resolve().name for stored in (first, second)]
     record = change_record([first.record, second.record], names, shown)
+    if classes:
+        record["warnings"] = [
+            *record.get("warnings", []),
+            f"{', '.join(classes)} left out: classes have no difference; compare the class_probability maps "
+            "of the two results.",
+        ]
     found: dict[str, Any] = {}
     with new_folder(out, RESULT, "a result of inference") as draft:
         write = partial(_write, draft, first.affine, levels, record.get("synthetic", ""))
@@ -74,7 +81,7 @@ def compare_results(
             *_copied_photo(draft, first),
         ]
         for done, (name, row) in enumerate(zip(shown, record["parameters"], strict=True)):
-            work = _work((first, second), name, valid, levels)
+            work = _work((first, second), name, valid, levels, row.get("turn", 0.0))
             quantiles = _finished(work, progress, done, len(shown))
             silent = first.uninformative(name) | second.uninformative(name)
             places = interval_places(levels, record["settings"]["interval"])
@@ -92,14 +99,21 @@ def compare_results(
     return record
 
 
-def _comparable(first: StoredResult, second: StoredResult) -> list[str]:
-    """Names of the parameters of two results, which are checked to be of one kind."""
+def _comparable(first: StoredResult, second: StoredResult) -> tuple[list[str], list[str]]:
+    """Names of the parameters of two results, which are checked to be of one kind, and those of classes."""
     rows = [{row["name"]: row["unit"] for row in stored.record["parameters"]} for stored in (first, second)]
     shown = [name for name in rows[0] if name in rows[1]]
     if not shown:
         raise ValueError(
             f"{second.folder}: has {', '.join(rows[1])}, but {first.folder} has {', '.join(rows[0])}; give "
             "two results of the same parameters."
+        )
+    of_class = {row["name"] for row in first.record["parameters"] if row.get("is_class")}
+    classes, shown = [n for n in shown if n in of_class], [n for n in shown if n not in of_class]
+    if not shown:
+        raise ValueError(
+            f"{second.folder}: has nothing but the class {', '.join(classes)}, and classes have no "
+            "difference; compare the class_probability maps of the two results."
         )
     for name in (name for name in shown if rows[0][name] != rows[1][name]):
         raise ValueError(
@@ -119,7 +133,7 @@ def _comparable(first: StoredResult, second: StoredResult) -> list[str]:
             f"{second.folder}: {second.valid.shape} pixels on another grid than {first.folder}, "
             f"{first.valid.shape}; resample the later image to the grid of the earlier one, then infer it."
         )
-    return shown
+    return shown, classes
 
 
 def _work(
@@ -127,11 +141,12 @@ def _work(
     parameter: str,
     valid: NDArray[np.bool_],
     levels: NDArray[np.floating],
+    turn: float,
 ) -> Generator[float, None, NDArray[np.floating]]:
     """What computes quantiles of the change of a parameter, ``(i, j, k, L)``."""
     posteriors = [stored.posterior(parameter) for stored in both]
     layers = [([*np.moveaxis(values, -1, 0)], own) for values, own in posteriors]
-    return change_quantiles(*layers, (np.nonzero(valid),) * 2, levels)
+    return change_quantiles(*layers, (np.nonzero(valid),) * 2, levels, turn)
 
 
 def _finished(

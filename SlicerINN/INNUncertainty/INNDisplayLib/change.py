@@ -39,10 +39,10 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
         A result for ``store``, with one parameter ``NAME_change``.
 
     Raises:
-        ValueError: if the other run does not have the parameter in the same unit, if either has neither
-            quantiles nor samples of it, or if they do not overlap.
+        ValueError: if the other run does not have the parameter in the same unit, if it is a class, if either
+            has neither quantiles nor samples of it, or if they do not overlap.
     """
-    shared_parameter(run, other, parameter)
+    turn = shared_parameter(run, other, parameter).turn
     index, is_resampled = other_voxels(run, other, run.find("median", parameter) or run.find("valid"))
     inside = index[0] >= 0
     valid = run.usable() & inside & other.usable(index)
@@ -55,7 +55,7 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
     stored = [posterior_layers(each, parameter) for each in (run, other)]
     levels = change_levels(run.interval)
     voxels = np.nonzero(valid), tuple(axis[valid] for axis in index)
-    quantiles = yield from change_quantiles(*stored, voxels, levels)
+    quantiles = yield from change_quantiles(*stored, voxels, levels, turn)
     silent = run.uninformative(parameter) | other.uninformative(parameter, index)
     ood = np.where(valid, run.untrusted() | other.untrusted(index), np.float32(np.nan))
     records = [each.result.record for each in (run, other)]

@@ -23,6 +23,7 @@ __all__ = [
     "difference_quantiles",
     "interval_places",
     "share_apart",
+    "wrapped",
 ]
 
 Array = NDArray[np.floating]
@@ -34,18 +35,25 @@ _PIECE = 1 << 13  # voxels at a time: their pairs take 50 MB
 _STORED = 16
 
 
-def difference_quantiles(first: Array, second: Array, wanted: Array, levels: tuple[Any, Any]) -> Array:
+def difference_quantiles(
+    first: Array, second: Array, wanted: Array, levels: tuple[Any, Any], turn: float = 0.0
+) -> Array:
     """Return quantiles of second minus first for independent posteriors, in every row.
 
     All pairs of values are subtracted: of the samples, or of equally likely values between the quantiles, on
     which each posterior is linear in the normal score, also beyond the outermost ones. For normal posteriors
     the ends of a 95 % interval are then off by at most 2 % of the standard deviation of the difference.
 
+    The circle of an angle is cut opposite to the mean direction of the difference. Its median is at most half
+    a turn from 0. The other quantiles lie beside it, so that an interval never seems to be the rest of the
+    circle.
+
     Args:
         first: samples in any order or ascending quantiles of the first result, shape ``(N, S)``.
         second: those of the second one, shape ``(N, T)``.
         wanted: levels of the quantiles to return, shape ``(L,)``.
         levels: levels of ``first`` and of ``second`` if these are quantiles, ``None`` if they are samples.
+        turn: a whole turn in the unit of an angle; 0 for what lies on a line.
 
     Returns:
         Shape ``(N, L)``, ascending; NaN where a value is.
@@ -53,8 +61,11 @@ def difference_quantiles(first: Array, second: Array, wanted: Array, levels: tup
     found = np.empty((len(first), len(wanted)), np.float32)
     for start in range(0, len(first), _PIECE):
         piece = slice(start, start + _PIECE)
-        pairs = _pairs(np.asarray(first[piece]), np.asarray(second[piece]), levels)
+        pairs = _pairs(np.asarray(first[piece]), np.asarray(second[piece]), levels, turn)
         pairs.sort(1)
+        if turn:
+            middle = pairs[:, [pairs.shape[1] // 2]]
+            pairs += wrapped(middle, turn) - middle
         place = np.clip(np.asarray(wanted) * pairs.shape[1] - 0.5, 0, pairs.shape[1] - 1)
         low = place.astype(int)
         high, share = np.minimum(low + 1, pairs.shape[1] - 1), (place - low).astype(np.float32)
@@ -62,7 +73,15 @@ def difference_quantiles(first: Array, second: Array, wanted: Array, levels: tup
     return found
 
 
-def _pairs(first: Array, second: Array, levels: tuple[Any, Any]) -> Array:
+def wrapped(difference: Array, turn: float, center: Array | float = 0.0) -> Array:
+    """Return differences of an angle moved by whole turns to within half a turn of a center.
+
+    Those of what has no turn, 0, are returned as they are.
+    """
+    return difference - turn * np.round((difference - center) / turn) if turn else difference
+
+
+def _pairs(first: Array, second: Array, levels: tuple[Any, Any], turn: float) -> Array:
     """All differences of values of the second and of the first, ``(N, pairs)``."""
     values, sign = [first.astype(np.float32), second.astype(np.float32)], np.float32(1)
     numbers = _WIDE, _WIDE
@@ -73,7 +92,16 @@ def _pairs(first: Array, second: Array, levels: tuple[Any, Any]) -> Array:
         each if own is None else each @ _weights(tuple(own), number)
         for each, own, number in zip(values, levels, numbers, strict=True)
     )
-    return sign * (b[:, :, None] - a[:, None]).reshape(len(a), -1)
+    pairs = (b[:, :, None] - a[:, None]).reshape(len(a), -1)
+    if turn:
+        pairs = wrapped(pairs, turn, (_direction(b, turn) - _direction(a, turn))[:, None])
+    return sign * pairs
+
+
+def _direction(angles: Array, turn: float) -> Array:
+    """Mean direction of the angles ``(N, S)`` in each row; that of a difference is the difference of two."""
+    radians = angles * (2 * math.pi / turn)
+    return np.arctan2(np.sin(radians).mean(1), np.cos(radians).mean(1)) * (turn / (2 * math.pi))
 
 
 def _wider_first(values: list[Array], levels: tuple[Any, Any]) -> tuple[list[Array], tuple[Any, Any], Array]:
@@ -118,7 +146,11 @@ def change_levels(mass: float) -> Array:
 
 
 def change_quantiles(
-    first: Stored, second: Stored, voxels: tuple[tuple[NDArray[np.intp], ...], ...], levels: Array
+    first: Stored,
+    second: Stored,
+    voxels: tuple[tuple[NDArray[np.intp], ...], ...],
+    levels: Array,
+    turn: float = 0.0,
 ) -> Generator[float, None, Array]:
     """Compute quantiles of second minus first, a piece at a time.
 
@@ -127,6 +159,7 @@ def change_quantiles(
         second: those of the second one.
         voxels: places of the voxels to compare, in the first result and in the second.
         levels: of the quantiles to compute.
+        turn: a whole turn of an angle, else 0.
 
     Yields:
         The share that is done.
@@ -142,7 +175,7 @@ def change_quantiles(
             np.stack([array[piece] for array in arrays], -1)
             for (arrays, _), piece in zip((first, second), pieces, strict=True)
         ]
-        quantiles[pieces[0]] = difference_quantiles(*values, levels, (first[1], second[1]))
+        quantiles[pieces[0]] = difference_quantiles(*values, levels, (first[1], second[1]), turn)
         yield min(1.0, (start + _PIECE) / number)
     return quantiles
 
@@ -179,11 +212,14 @@ def change_record(
 
 
 def _change_of(row: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's entry in the record as that of its change."""
-    span = row["high"] - row["low"]
-    return {"name": f"{row['name']}_change", "unit": row["unit"], "scale": "linear",
-            "description": f"change of {row['description']}",
-            "low": -span, "high": span, "width": math.sqrt(2) * row["width"]}  # fmt: skip
+    """A parameter's entry in the record as that of its change, which an angle has of at most half a turn."""
+    span, width = row["high"] - row["low"], math.sqrt(2) * row["width"]
+    changed = {"name": f"{row['name']}_change", "unit": row["unit"], "scale": "linear",
+               "description": f"change of {row['description']}",
+               "low": -span, "high": span, "width": width}  # fmt: skip
+    if turn := row.get("turn"):
+        changed |= {"turn": turn, "low": -turn / 2, "high": turn / 2, "width": min(width, turn)}
+    return changed
 
 
 def change_maps(

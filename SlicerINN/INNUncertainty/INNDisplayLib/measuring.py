@@ -9,7 +9,7 @@ import slicer.util
 import vtk
 from numpy.typing import NDArray
 
-from .differences import interval_places
+from .differences import interval_places, wrapped
 from .marks import matrix_of, place
 from .posteriors import RegionMean, region_mean
 from .result import Shown
@@ -140,7 +140,8 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     """Compare a parameter of two runs voxel by voxel, on the grid of the first.
 
     Raises:
-        ValueError: if the other run does not have the parameter in the same unit, or nothing can be compared.
+        ValueError: if the other run does not have the parameter in the same unit, if it is a class, or if
+            nothing can be compared.
     """
     shown = shared_parameter(run, other, parameter)
     if run.layers(parameter) is None or other.layers(parameter) is None:
@@ -149,11 +150,12 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     index, is_resampled = other_voxels(run, other, like)
     low, middle, high = _interval(run, parameter)
     found = [np.where(index[0] < 0, np.nan, values[index]) for values in _interval(other, parameter)]
-    difference = found[1] - middle
+    step = found[1] - middle
+    difference = wrapped(step, shown.turn)
     known = np.isfinite(difference)
     if not known.any():
         raise ValueError(_("The two results have no voxel in common that both may be trusted at."))
-    apart = (found[0] > high) | (found[2] < low)
+    apart = _is_apart(low, high, *(end + difference - step for end in found[::2]), shown.turn)
     volume = run.node("difference", parameter, "vtkMRMLScalarVolumeNode")
     volume.SetName(f"{other.name} minus {run.name}: {shown.label}")
     place(volume, difference.astype(np.float32), matrix_of(like), like)
@@ -161,6 +163,19 @@ def compare(run: Run, other: Run, parameter: str) -> Comparison:
     return Comparison(
         volume, shown, float(np.median(absolute)), float(apart[known].mean()), int(known.sum()), is_resampled
     )
+
+
+def _is_apart(
+    low: NDArray[np.floating],
+    high: NDArray[np.floating],
+    other_low: NDArray[np.floating],
+    other_high: NDArray[np.floating],
+    turn: float,
+) -> NDArray[np.bool_]:
+    """Where two intervals do not overlap; those of an angle might a turn away."""
+    turn = turn or np.inf
+    above, below = other_low > high, other_high < low
+    return (above & (other_high - turn < low)) | (below & (other_low + turn > high))
 
 
 def _interval(run: Run, parameter: str) -> list[NDArray[np.float64]]:
@@ -175,9 +190,12 @@ def shared_parameter(run: Run, other: Run, parameter: str) -> Shown:
     """Return a parameter of a run, which another run has in the same unit.
 
     Raises:
-        ValueError: if it has not.
+        ValueError: if it has not, or if the parameter is a class.
     """
     shown = next(p for p in run.parameters if p.name == parameter)
+    if shown.is_class:
+        text = _("{parameter} is a class, and classes have no difference; select another parameter.")
+        raise ValueError(text.format(parameter=shown.label))
     if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
         raise ValueError(
             _("{other} has no {parameter} in the unit {unit}; select another result.").format(

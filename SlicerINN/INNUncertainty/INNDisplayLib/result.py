@@ -113,6 +113,8 @@ class Shown:
         high: upper end.
         width: upper end of the color scale of interval widths: that of the prior.
         scale: ``"log"`` where values span decades.
+        turn: a whole turn in the unit of an angle; 0 for what lies on a line.
+        is_class: whether its integer part says which of several classes it is.
         label: what people read in place of the name, the description in short; the name by default.
     """
 
@@ -123,6 +125,8 @@ class Shown:
     high: float
     width: float
     scale: str
+    turn: float = 0.0
+    is_class: bool = False
     label: str = ""
 
     def __post_init__(self) -> None:
