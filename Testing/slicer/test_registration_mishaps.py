@@ -108,7 +108,7 @@ def test_result_was_deleted(done):
 def test_record_was_changed_in_the_scene(done):
     done.run.find("registration", class_name="vtkMRMLTextNode").SetText("{}")
     done.ui.checkerboardButton.click()
-    assert "the registration lacks" in done.status
+    assert "registration.json lacks" in done.status
     assert (done.ui.poseTable.rowCount, done.ui.bannerLabel.visible) == (0, False)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .result import RecordKind, ResultError
+from .translating import tr as _
 
 __all__ = [
     "CLASSES_FILE",
@@ -24,9 +25,14 @@ __all__ = [
 ]
 
 CLASSES_FILE, _IMAGES, _EVIDENCE = "classification.json", "images.npy", "evidence.npy"
-_AGAIN = "Classify the images again."
+
+
+def _again() -> str:
+    return _("Classify the images again.")
+
+
 _KIND = RecordKind(
-    CLASSES_FILE, "classification", "monai-inn classify", _AGAIN,
+    CLASSES_FILE, "monai-inn classify", _again,
     ("bundle", "classes", "format_version", "images", "pairs", "settings", "shares", "warnings"),
 )  # fmt: skip
 _STRONGEST = 0.995  # of places: the scale ends at the evidence of this share of them
@@ -64,18 +70,19 @@ def read_classes(folder: Path | str) -> ClassResult:
     _KIND.check_files(folder, [_IMAGES, _EVIDENCE])
     images, evidence = _array(folder / _IMAGES), _array(folder / _EVIDENCE)
     if images.ndim not in (4, 5) or images.shape[-1] not in (1, 3) or images.dtype != np.uint8:
-        raise ResultError(f"{folder / _IMAGES}: holds no images of gray levels or colors. {_AGAIN}")
+        text = _("{path}: holds no images of gray levels or colors. {again}")
+        raise ResultError(text.format(path=folder / _IMAGES, again=_again()))
     size = images.shape[1:-1]
     for name, array, expected in (
         (_IMAGES, images, (len(record["images"]), *images.shape[1:])),
         (_EVIDENCE, evidence, (len(record["images"]), len(record["pairs"]), *size)),
     ):
         if array.shape != expected:
-            raise ResultError(
-                f"{folder / name}: has shape {array.shape}, expected {expected}; copy the folder as a whole."
-            )
+            text = _("{path}: has shape {shape}, expected {expected}; copy the folder as a whole.")
+            raise ResultError(text.format(path=folder / name, shape=array.shape, expected=expected))
     if evidence.dtype != np.float32 or not np.isfinite(evidence).all():
-        raise ResultError(f"{folder / _EVIDENCE}: holds values that are not finite numbers. {_AGAIN}")
+        text = _("{path}: holds values that are not finite numbers. {again}")
+        raise ResultError(text.format(path=folder / _EVIDENCE, again=_again()))
     return ClassResult(record, images, evidence)
 
 
@@ -86,9 +93,9 @@ def parse_classes(folder: Path, record: Any) -> dict[str, Any]:
         names = record["classes"]
         "".join([*names, record["bundle"], *record["warnings"]])
         if len({*names}) < max(len(names), 2):
-            raise ValueError("two different classes are needed")
+            raise ValueError(_("two different classes are needed"))
         if sorted(map(sorted, record["pairs"])) != [[*pair] for pair in combinations(range(len(names)), 2)]:
-            raise ValueError("pairs of classes are missing")
+            raise ValueError(_("pairs of classes are missing"))
         settings, shares = record["settings"], record["shares"]
         _check_finite([settings["coverage"], settings["false_alarm"], *shares.values()])
         for entry in record["images"]:
@@ -98,11 +105,11 @@ def parse_classes(folder: Path, record: Any) -> dict[str, Any]:
                 entry["class"],
                 *entry["set"],
             } <= {*names}:
-                raise ValueError("an image has other classes than the network")
+                raise ValueError(_("an image has other classes than the network"))
             if not isinstance(entry["is_of_no_class"], bool):
-                raise ValueError("is_of_no_class is neither true nor false")
+                raise ValueError(_("is_of_no_class is neither true nor false"))
         if not record["images"]:
-            raise ValueError("there is no image")
+            raise ValueError(_("there is no image"))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise _KIND.damaged(folder, error) from error
     return record
@@ -127,7 +134,7 @@ def evidence_limit(evidence: NDArray[np.floating]) -> float:
 
 def _check_finite(numbers: list[Any]) -> None:
     if not all(math.isfinite(number) for number in numbers):
-        raise ValueError("a number is not finite")
+        raise ValueError(_("a number is not finite"))
 
 
 def _array(path: Path) -> NDArray[Any]:
@@ -135,4 +142,5 @@ def _array(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header raises many types
-        raise ResultError(f"{path}: cannot be read; the file is truncated or damaged. {_AGAIN}") from error
+        text = _("{path}: cannot be read; the file is truncated or damaged. {again}")
+        raise ResultError(text.format(path=path, again=_again())) from error

@@ -17,11 +17,17 @@ from .meshes import tube
 from .pose_run import PoseRun
 from .pose_spread import ellipsoid_surface
 from .result import RecordKind
+from .translating import tr as _
 
 __all__ = ["Aim", "aim_text", "forget_aim", "read_aim", "show_aim", "store_aim"]
 
+
+def _again() -> str:
+    return _("Aim again.")
+
+
 _KIND = RecordKind(
-    "aim.json", "aim", "monai-inn aim", "Aim again.",
+    "aim.json", "monai-inn aim", _again,
     ("command", "format_version", "is_trusted", "line", "settings", "target"),
 )  # fmt: skip
 _COLOR = (0.1, 0.85, 0.45)
@@ -72,7 +78,7 @@ def _parse(folder: Path, record: Any) -> Aim:
         if shapes != [(3,), (3,), (3, 3)] or not all(
             np.isfinite(array).all() for array in (aim.plan, center, lengths, axes, tube)
         ):
-            raise ValueError("points or axes are not numbers")
+            raise ValueError(_("points or axes are not numbers"))
         aim_text(aim)
     except (AttributeError, KeyError, TypeError, ValueError, np.linalg.LinAlgError) as error:
         raise _KIND.damaged(folder, error) from error
@@ -133,26 +139,32 @@ def aim_text(aim: Aim) -> str:
     """What an aim means for the plan, a line for each thing."""
     target, line = aim.record["target"], aim.record["line"]
     said = [
-        "If the plan relies on pose 1, the target is off by at most "
-        f"{target['in_plane_mm']['high']:.1f} mm in the image and {target['depth_mm']['high']:.1f} mm in "
-        "depth, along the beam (95 % of all poses that may be true)."
+        _(
+            "If the plan relies on pose 1, the target is off by at most {across:.1f} mm in the image and "
+            "{depth:.1f} mm in depth, along the beam (95 % of all poses that may be true)."
+        ).format(across=target["in_plane_mm"]["high"], depth=target["depth_mm"]["high"])
     ]
     if line is not None:
         radius = aim.record["settings"]["radius_mm"]
-        said.append(
-            f"The path is off by at most {line['tube_radius_mm']['high']:.1f} mm. The tube has a radius of "
-            f"{aim.tube_mm:.1f} mm" + (f", of which {radius:.1f} mm are the instrument." if radius else ".")
-        )
+        text = _("The path is off by at most {off:.1f} mm. The tube has a radius of {tube:.1f} mm.")
+        if radius:
+            text = _(
+                "The path is off by at most {off:.1f} mm. The tube has a radius of {tube:.1f} mm, of which "
+                "{radius:.1f} mm are the instrument."
+            )
+        off = line["tube_radius_mm"]["high"]
+        said.append(text.format(off=off, tube=aim.tube_mm, radius=radius))
         said += [_breach(aim, breach) for breach in line["breaches"]]
     if not aim.record["is_trusted"]:
-        said.append("Do not use this: the registration is not trusted.")
+        said.append(_("Do not use this: the registration is not trusted."))
     return "\n".join(said)
 
 
 def _breach(aim: Aim, breach: Mapping[str, Any]) -> str:
     label = str(breach["label"])
-    name = aim.record.get("names", {}).get(label, f"structure {label}")
+    name = aim.record.get("names", {}).get(label) or _("structure {label}").format(label=label)
     share, error = 100 * breach["probability"], 100 * breach["standard_error"]
     if not share:
-        return f"{name}: touched in none of the poses."
-    return f"{name}: touched in {share:.1f} % of the poses (± {error:.1f} %)."
+        return _("{name}: touched in none of the poses.").format(name=name)
+    text = _("{name}: touched in {share:.1f} % of the poses (± {error:.1f} %).")
+    return text.format(name=name, share=share, error=error)

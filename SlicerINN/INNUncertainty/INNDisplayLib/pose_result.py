@@ -10,15 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .result import MapFile, RecordKind, ResultError
+from .translating import tr as _
 
 __all__ = ["AIM_FILE", "POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
 
 POSES_FILE, BONE_FILE = "registration.json", "bone.nii.gz"
 AIM_FILE = "aim/aim.json"
 """What `monai-inn aim` has left in the folder of a registration, if it was told to."""
-_AGAIN = "Find the poses again."
+
+
+def _again() -> str:
+    return _("Find the poses again.")
+
+
 _KIND = RecordKind(
-    POSES_FILE, "registration", "monai-inn register", _AGAIN,
+    POSES_FILE, "monai-inn register", _again,
     (
         "ambiguity", "bundle", "command", "detector", "differences", "format_version", "intended_use",
         "modes", "parameters", "target_ras_mm", "trust", "xray",
@@ -120,7 +126,8 @@ class PoseResult:
         for pose in self.poses:
             if pose.number == number:
                 return pose
-        raise ValueError(f"There is no pose {number}; the result has {len(self.poses)}.")
+        text = _("There is no pose {number}; the result has {poses}.")
+        raise ValueError(text.format(number=number, poses=len(self.poses)))
 
     def xray(self) -> DetectorImage:
         """Read the X-ray."""
@@ -135,9 +142,10 @@ class PoseResult:
         path = self.folder / BONE_FILE
         if not path.is_file():
             return None
-        values, matrix = MapFile(path, "", "", "1", (), _AGAIN).load()
+        values, matrix = MapFile(path, "", "", "1", (), _again).load()
         if values.ndim != 3:
-            raise ResultError(f"{path}: is not a volume; the file is damaged. {_AGAIN}")
+            text = _("{path}: is not a volume; the file is damaged. {again}")
+            raise ResultError(text.format(path=path, again=_again()))
         return values, matrix
 
     def samples(self) -> PoseSamples:
@@ -152,20 +160,26 @@ class PoseResult:
                 camera = np.asarray(stored["camera_to_world"], float)
                 mode = np.asarray(stored["mode"], np.int64)
         except (OSError, ValueError, KeyError, EOFError) as error:
-            raise ResultError(f"{path}: cannot be read; the file is damaged. {_AGAIN}") from error
+            text = _("{path}: cannot be read; the file is damaged. {again}")
+            raise ResultError(text.format(path=path, again=_again())) from error
         if camera.shape != (len(mode), 4, 4) or mode.ndim != 1 or not np.isfinite(camera).all():
-            raise ResultError(f"{path}: holds no poses; the file is damaged. {_AGAIN}")
+            text = _("{path}: holds no poses; the file is damaged. {again}")
+            raise ResultError(text.format(path=path, again=_again()))
         return PoseSamples(camera, mode)
 
     def _image(self, name: str) -> DetectorImage:
         path = self.folder / Path(name).name
-        values, matrix = MapFile(path, "", "", "1", (), _AGAIN).load()
+        values, matrix = MapFile(path, "", "", "1", (), _again).load()
         detector = self.record["detector"]
         shape = (1, detector["rows"], detector["columns"])
         if values.shape != shape:
+            text = _(
+                "{path}: has {columns} x {rows} pixels, the detector {across} x {down}; copy the folder as a "
+                "whole."
+            )
+            rows, columns = values.shape[-2:]
             raise ResultError(
-                f"{path}: has {values.shape[-1]} x {values.shape[-2]} pixels, the detector "
-                f"{shape[2]} x {shape[1]}; copy the folder as a whole."
+                text.format(path=path, columns=columns, rows=rows, across=shape[2], down=shape[1])
             )
         return DetectorImage(values.astype(np.float32), matrix)
 
@@ -194,11 +208,12 @@ def parse_poses(folder: Path, record: Any) -> PoseResult:
         detector["rows"], detector["columns"], detector["source_detector_mm"], detector["beam"]
         target = np.asarray(record["target_ras_mm"], float)
         if target.shape != (3,) or not np.isfinite(target).all():
-            raise ValueError("the target is not a point")
+            raise ValueError(_("the target is not a point"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _KIND.damaged(folder, error) from error
     if not poses:
-        raise ResultError(f"{folder}: the registration holds no pose. {_AGAIN}")
+        text = _("{folder}: the registration holds no pose. {again}")
+        raise ResultError(text.format(folder=folder, again=_again()))
     return PoseResult(folder, record, poses)
 
 
@@ -210,11 +225,11 @@ def _pose(entry: dict[str, Any], names: list[str]) -> Pose:
     """
     matrix = np.asarray(entry["camera_to_world"], float)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise ValueError("camera_to_world is not a matrix")
+        raise ValueError(_("camera_to_world is not a matrix"))
     rotation = matrix[:3, :3]
     is_rotation = np.abs(rotation.T @ rotation - np.eye(3)).max() < _RIGID and np.linalg.det(rotation) > 0
     if not is_rotation or not np.array_equal(matrix[3], [0, 0, 0, 1]):
-        raise ValueError("camera_to_world is not a rigid motion")
+        raise ValueError(_("camera_to_world is not a rigid motion"))
     pose = Pose(entry, matrix)
     shown = [pose.mass, pose.similarity, *(pose.value(name) for name in names)]
     shown += [float(entry["spread"][name]) for name in names]
@@ -223,5 +238,5 @@ def _pose(entry: dict[str, Any], names: list[str]) -> Pose:
         shown += [float(top[part][name]) for part in ("pose", "sd") for name in names]
         shown.append(float(top["log_likelihood_gain"]))
     if not np.isfinite(shown).all() or pose.number < 1 or "drr" not in entry["files"]:
-        raise ValueError("a pose is incomplete")
+        raise ValueError(_("a pose is incomplete"))
     return pose

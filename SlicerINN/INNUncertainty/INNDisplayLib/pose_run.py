@@ -12,29 +12,33 @@ import slicer.util
 from .marks import RunNodes
 from .pose_result import Pose, PoseResult, PoseSamples, parse_poses
 from .pose_spread import Spread, spread_of
+from .translating import tr as _
 
 __all__ = ["MODE", "PoseRun", "pose_runs"]
 
 MODE = "INN.mode"
 """Attribute of the nodes that change with the shown pose: its number."""
 
-_NAMES = {
-    "aim": "plan under all poses, record",
-    "aim ellipsoid": "where the planned target may lie, all poses, 95 %",
-    "aim tube": "tube around the planned path, all poses, 95 %",
-    "bone": "bone of the CT",
-    "carm": "C-arm",
-    "comparison": "X-ray and DRR compared",
-    "drr": "DRR, the X-ray simulated for the shown pose",
-    "drrs": "DRRs of all poses",
-    "pose": "shown pose (C-arm to CT)",
-    "pose samples": "posterior samples",
-    "registration": "record",
-    "shadow": "where the target appears in the X-ray, 95 %",
-    "spread": "where the target may lie, 95 %",
-    "target": "target",
-    "xray": "X-ray",
-}
+
+def _names() -> dict[str, str]:
+    """What nodes are called."""
+    return {
+        "aim": _("plan under all poses, record"),
+        "aim ellipsoid": _("where the planned target may lie, all poses, 95 %"),
+        "aim tube": _("tube around the planned path, all poses, 95 %"),
+        "bone": _("bone of the CT"),
+        "carm": _("C-arm"),
+        "comparison": _("X-ray and DRR compared"),
+        "drr": _("DRR, the X-ray simulated for the shown pose"),
+        "drrs": _("DRRs of all poses"),
+        "pose": _("shown pose (C-arm to CT)"),
+        "pose samples": _("posterior samples"),
+        "registration": _("record"),
+        "shadow": _("where the target appears in the X-ray, 95 %"),
+        "spread": _("where the target may lie, 95 %"),
+        "target": _("target"),
+        "xray": _("X-ray"),
+    }
 
 
 class PoseRun(RunNodes):
@@ -49,7 +53,7 @@ class PoseRun(RunNodes):
 
     def title(self, kind: str, parameter: str = "") -> str:
         """What a node is called."""
-        return f"{self.name}: {_NAMES[kind]}"
+        return f"{self.name}: {_names()[kind]}"
 
     @property
     def result(self) -> PoseResult:

@@ -19,6 +19,7 @@ from .pose_run import MODE, PoseRun, pose_runs
 from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
 from .pose_views import Comparing, shades, show_comparison
 from .sequences import numbered_sequence
+from .translating import tr as _
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
 
@@ -60,7 +61,7 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
         _store_bone(run, *bone)
     target = run.node("target", "", "vtkMRMLMarkupsFiducialNode")
     target.AddControlPointWorld(*(float(v) for v in result.target))
-    target.SetNthControlPointLabel(0, "target")
+    target.SetNthControlPointLabel(0, _("target"))
     display = display_of(target)
     display.SetGlyphScale(1.5)  # smaller than the ellipsoid around it
     display.SetTextScale(2.5)
@@ -76,7 +77,7 @@ def _store_images(
     sequence = numbered_sequence(run, "drrs", "", "pose")
     item = slicer.vtkMRMLScalarVolumeNode()  # outside the scene: the sequence copies it
     for pose, drr in zip(poses, drrs, strict=True):
-        item.SetName(f"DRR of pose {pose.number}")
+        item.SetName(_("DRR of pose {number}").format(number=pose.number))
         item.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(drr.matrix))
         slicer.util.updateVolumeFromArray(item, np.ascontiguousarray(drr.values))
         sequence.SetDataNodeAtValue(item, str(pose.number))
@@ -106,7 +107,7 @@ def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
 def _store_bone(run: PoseRun, values: np.ndarray, matrix: np.ndarray) -> None:
     """The patient's bone, through which target and path can be seen, without specks and bright vessels."""
     values = gaussian_filter(values.astype(np.float32), _BLUR_VOXELS)
-    pieces, _ = label(values > _BONE_PER_MM)
+    pieces = label(values > _BONE_PER_MM)[0]
     sizes = np.bincount(pieces.ravel()) * abs(np.linalg.det(matrix[:3, :3]))
     values[(sizes < _LEAST_MM3)[pieces] & (pieces > 0)] = 0
     if not (values > _BONE_PER_MM).any():
@@ -145,7 +146,8 @@ def show_mode(run: PoseRun, number: int, how: Comparing | None = None, is_confir
     """
     pose = run.result.pose(number)
     if not run.result.is_trusted and not is_confirmed:
-        raise ValueError("The X-ray is out of distribution; its poses are shown only after confirmation.")
+        text = _("The X-ray is out of distribution; its poses are shown only after confirmation.")
+        raise ValueError(text)
     transform = run.transform
     with slicer.util.NodeModify(transform):
         transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(pose.camera_to_world))

@@ -12,6 +12,7 @@ from scipy.spatial import ConvexHull
 from .meshes import moved, polylines, ribbons
 from .pose_result import Pose, PoseResult, PoseSamples
 from .trajectories import carried_points
+from .translating import tr as _
 
 __all__ = [
     "CHI_95",
@@ -60,10 +61,11 @@ class Spread:
         """Its half lengths in words."""
         lengths, axes = self.axes()
         if lengths[0] < _FIXED_MM:
-            return "Target: this bundle keeps its place fixed; only points beside it move with the pose."
+            return _("Target: this bundle keeps its place fixed; only points beside it move with the pose.")
         said = ", ".join(f"± {length:.1f}" for length in lengths)
-        nearest = ("left to right", "back to front", "foot to head")[int(np.abs(axes[:, 0]).argmax())]
-        return f"Target, 95 %: {said} mm along its axes; longest {nearest}."
+        directions = _("left to right"), _("back to front"), _("foot to head")
+        text = _("Target, 95 %: {lengths} mm along its axes; longest {direction}.")
+        return text.format(lengths=said, direction=directions[int(np.abs(axes[:, 0]).argmax())])
 
 
 def spread_of(samples: PoseSamples, pose: Pose, point: NDArray[np.floating]) -> Spread | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .colors import color_node
 from .marks import matrix_of, place, show_legend, span
 from .pose_run import MODE, PoseRun
+from .translating import tr as _
 
 __all__ = [
     "COMPARISONS",
@@ -45,7 +46,7 @@ def image_axes(volume: slicer.vtkMRMLVolumeNode) -> Array:
 def face_image(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode) -> None:
     """Turn a slice view into the plane of an image: its first row on top, all of it in sight."""
     across, up = image_axes(volume).T
-    columns, rows, _ = volume.GetImageData().GetDimensions()
+    columns, rows = volume.GetImageData().GetDimensions()[:2]
     to_world = _to_world(volume) @ matrix_of(volume)
     center = to_world @ [(columns - 1) / 2, (rows - 1) / 2, 0, 1]
     placed = np.eye(4)
@@ -152,7 +153,8 @@ def compared(xray: NDArray[np.floating], drr: NDArray[np.floating], how: Compari
         return np.where((row // side + column // side) % 2 == 0, xray, drr)
     if how.kind == "difference":
         return xray - drr
-    raise ValueError(f"{how.kind!r} is not a comparison; give one of {', '.join(COMPARISONS)}.")
+    text = _("{kind!r} is not a comparison; give one of {known}.")
+    raise ValueError(text.format(kind=how.kind, known=", ".join(COMPARISONS)))
 
 
 def shades(run: PoseRun) -> tuple[float, float]:
@@ -188,6 +190,6 @@ def _show_legend(node: slicer.vtkMRMLScalarVolumeNode, is_visible: bool) -> None
         # Views do not draw a legend that is older than they are: it is made when it is needed.
         node.GetScene().RemoveNode(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node))
         return
-    legend = show_legend(node, "X-ray \u2212 DRR\n[share of\nbrightest]", "%.1f", 5)
+    legend = show_legend(node, _("X-ray \u2212 DRR\n[share of\nbrightest]"), "%.1f", 5)
     legend.SetVisibility3D(False)
     legend.Modified()  # that of a scene that was read is drawn only then

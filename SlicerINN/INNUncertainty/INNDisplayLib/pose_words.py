@@ -10,10 +10,10 @@ from .translating import tr as _
 __all__ = [
     "AMBIGUOUS",
     "CERTAIN",
-    "POSE_LABELS",
     "UNTRUSTED",
     "accuracy_sentence",
     "pose_header",
+    "pose_label",
     "pose_notes",
     "pose_row",
     "pose_sentence",
@@ -22,14 +22,6 @@ __all__ = [
 ]
 
 UNTRUSTED, AMBIGUOUS, CERTAIN = "untrusted", "ambiguous", "certain"
-POSE_LABELS = {
-    "lao": "LAO/RAO",
-    "cra": "CRA/CAU",
-    "roll": "Roll",
-    "right": "Right",
-    "down": "Down",
-    "away": "Away",
-}
 _SIDES = {"lao": ("LAO", "RAO"), "cra": ("CRA", "CAU")}
 _UNITS = {"deg": "°"}
 _FINE = 0.1  # a smaller standard deviation needs two digits
@@ -51,21 +43,33 @@ def pose_notes(result: PoseResult) -> list[str]:
     return [*map(str, found), *([str(weighed)] if weighed else [])]
 
 
+def pose_label(name: str) -> str:
+    """What people call a parameter of the pose."""
+    return {
+        "lao": "LAO/RAO",
+        "cra": "CRA/CAU",
+        "roll": _("Roll"),
+        "right": _("Right"),
+        "down": _("Down"),
+        "away": _("Away"),
+    }.get(name, name)
+
+
 def pose_header(result: PoseResult) -> list[tuple[str, str]]:
     """Headings of the table of poses, with units, and what each means."""
-    parameters = [
-        (
-            f"{POSE_LABELS.get(p['name'], p['name'])} [{_UNITS.get(p['unit'], p['unit'])}]"
-            + ("" if p.get("is_free", True) else " fixed"),
-            p["description"] + ("" if p.get("is_free", True) else "; fixed"),
+    parameters = []
+    for p in result.record["parameters"]:
+        is_free = p.get("is_free", True)
+        head, tip = (
+            ("{name} [{unit}]", "{what}") if is_free else (_("{name} [{unit}] fixed"), _("{what}; fixed"))
         )
-        for p in result.record["parameters"]
-    ]
+        name, unit = pose_label(p["name"]), _UNITS.get(p["unit"], p["unit"])
+        parameters.append((head.format(name=name, unit=unit), tip.format(what=p["description"])))
     return [
-        ("#", "number of the plausible pose, the most probable first"),
-        ("Mass [%]", "probability of the pose, given the X-ray"),
+        ("#", _("number of the plausible pose, the most probable first")),
+        (_("Mass [%]"), _("probability of the pose, given the X-ray")),
         *parameters,
-        ("NCC", "normalized cross-correlation of X-ray and simulated X-ray; 1 is a perfect match"),
+        ("NCC", _("normalized cross-correlation of X-ray and simulated X-ray; 1 is a perfect match")),
     ]
 
 
@@ -85,7 +89,7 @@ def pose_value(parameter: dict[str, Any], value: float, sd: float) -> str:
     """
     unit = "°" if parameter["unit"] == "deg" else f" {parameter['unit']}"
     if not parameter.get("is_free", True):
-        return f"{_sided(parameter, value, unit)} (fixed)"
+        return _("{value} (fixed)").format(value=_sided(parameter, value, unit))
     digits = 1 if sd >= _FINE else 2
     return f"{_sided(parameter, value, unit, digits)} ± {sd:.{digits}f}{unit}"
 
@@ -100,17 +104,22 @@ def _sided(parameter: dict[str, Any], value: float, unit: str = "", digits: int 
 def pose_sentence(result: PoseResult, pose: Pose) -> str:
     """A pose in clinical words: which way the C-arm is turned, how sure that is, how far points are off."""
     angles = _angles(result, pose.record["pose"], pose.record["spread"])
-    return f"Pose {pose.number}, {100 * pose.mass:.0f} %: {angles}. {accuracy_sentence(result, pose)}"
+    text = _("Pose {number}, {mass:.0f} %: {angles}. {accuracy}")
+    accuracy = accuracy_sentence(result, pose)
+    return text.format(number=pose.number, mass=100 * pose.mass, angles=angles, accuracy=accuracy)
 
 
 def accuracy_sentence(result: PoseResult, pose: Pose) -> str:
     """How far points are off under the other samples of a pose, and the best fit near it if asked for."""
     median, low, high = (float(pose.record["mtre_mm"][end]) for end in ("median", "low", "high"))
-    said = f"Mean distance of bone landmarks: {median:.1f} mm (95 %: {low:.1f} to {high:.1f} mm)."
+    text = _("Mean distance of bone landmarks: {median:.1f} mm (95 %: {low:.1f} to {high:.1f} mm).")
+    said = [text.format(median=median, low=low, high=high)]
     if (top := pose.record.get("refined")) is not None:
-        gain = float(top["log_likelihood_gain"])
-        said += f" Refined: {_angles(result, top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats."
-    return said
+        gain, angles = float(top["log_likelihood_gain"]), _angles(result, top["pose"], top["sd"])
+        said.append(
+            _("Refined: {angles}; log likelihood + {gain:.1f} nats.").format(angles=angles, gain=gain)
+        )
+    return " ".join(said)
 
 
 def _angles(result: PoseResult, values: dict[str, float], sd: dict[str, float]) -> str:
@@ -118,6 +127,6 @@ def _angles(result: PoseResult, values: dict[str, float], sd: dict[str, float]) 
     said = []
     for parameter in result.record["parameters"]:
         name = parameter["name"]
-        label = "" if name in _SIDES else f"{POSE_LABELS.get(name, name).lower()} "
+        label = "" if name in _SIDES else f"{pose_label(name).lower()} "
         said.append(label + pose_value(parameter, float(values[name]), float(sd[name])))
     return ", ".join(said)

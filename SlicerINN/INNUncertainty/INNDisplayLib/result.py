@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 from numpy.typing import NDArray
+
+from .translating import tr as _
 
 __all__ = ["MapFile", "RecordKind", "Result", "ResultError", "Shown", "parse_result", "read_result"]
 
@@ -28,16 +31,14 @@ class RecordKind:
 
     Args:
         file: name of the file.
-        what: what people call it.
         command: the command that writes it.
-        again: how to get a new one.
+        again: says how to get a new one, in the language of the moment.
         needed: entries that every one has.
     """
 
     file: str
-    what: str
     command: str
-    again: str
+    again: Callable[[], str]
     needed: tuple[str, ...]
 
     def read(self, folder: Path | str) -> Any:
@@ -51,49 +52,59 @@ class RecordKind:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ResultError(
-                f"{folder}: no {self.file} in it; give the folder that `{self.command}` wrote."
-            ) from error
+            text = _("{folder}: no {file} in it; give the folder that `{command}` wrote.")
+            raise ResultError(text.format(folder=folder, file=self.file, command=self.command)) from error
         except (OSError, ValueError, RecursionError) as error:
-            raise ResultError(f"{path}: cannot be read ({error}). {self.again}") from error
+            text = _("{path}: cannot be read ({error}). {again}")
+            raise ResultError(text.format(path=path, error=error, again=self.again())) from error
 
     def check(self, folder: Path, record: Any) -> None:
         """Raise a ``ResultError`` if an entry is missing, or the format is another release's."""
         missing = [key for key in self.needed if not isinstance(record, dict) or key not in record]
         if missing:
+            text = _("{folder}: {file} lacks {missing}; it is of an older monai_inn or damaged. {again}")
             raise ResultError(
-                f"{folder}: the {self.what} lacks {', '.join(missing)}; it is of an older monai_inn or "
-                f"damaged. {self.again}"
+                text.format(folder=folder, file=self.file, missing=", ".join(missing), again=self.again())
             )
         if record["format_version"] != _FORMAT:
-            raise ResultError(
-                f"{folder}: the {self.what} has format {record['format_version']}, this module shows "
-                f"{_FORMAT}; update the older of monai_inn and the extension."
+            text = _(
+                "{folder}: {file} has format {format}, this module shows {known}; update the older of "
+                "monai_inn and the extension."
             )
+            found = record["format_version"]
+            raise ResultError(text.format(folder=folder, file=self.file, format=found, known=_FORMAT))
 
     def damaged(self, folder: Path, why: object) -> ResultError:
         """Return the error of a record whose entries are not what they should be."""
-        return ResultError(f"{folder}: {self.file} is damaged ({why}). {self.again}")
+        text = _("{folder}: {file} is damaged ({why}). {again}")
+        return ResultError(text.format(folder=folder, file=self.file, why=why, again=self.again()))
 
     def check_files(self, folder: Path, names: list[str]) -> None:
         """Raise a ``ResultError`` if a file that belongs to the record is missing or lies elsewhere."""
         self._check_place(folder, names)
         absent = [name for name in names if not (folder / name).is_file()]
         if absent:
-            raise ResultError(f"{folder}: {', '.join(absent)} is missing; copy the folder as a whole.")
+            text = _("{folder}: {files} is missing; copy the folder as a whole.")
+            raise ResultError(text.format(folder=folder, files=", ".join(absent)))
 
     def _check_place(self, folder: Path, names: list[str]) -> None:
         """Raise a ``ResultError`` if a link leads out of a folder, which may come from somebody else."""
         home = folder.resolve()
         outside = [name for name in names if not (folder / name).resolve().is_relative_to(home)]
         if outside:
-            raise ResultError(f"{folder}: {', '.join(outside)} leads out of the folder; copy the file there.")
+            text = _("{folder}: {files} leads out of the folder; copy the file there.")
+            raise ResultError(text.format(folder=folder, files=", ".join(outside)))
 
 
-_AGAIN = "Run the inference again."
 _HEADER, _FLOAT32 = 348, 16
+
+
+def _again() -> str:
+    return _("Run the inference again.")
+
+
 _KIND = RecordKind(
-    "result.json", "result", "monai-inn infer", _AGAIN,
+    "result.json", "monai-inn infer", _again,
     ("bundle", "files", "format_version", "intended_use", "parameters", "settings", "summary", "trust"),
 )  # fmt: skip
 
@@ -157,7 +168,7 @@ class MapFile:
     parameter: str
     unit: str
     levels: tuple[float, ...]
-    again: str = _AGAIN
+    again: Callable[[], str] = _again
 
     def read(self) -> NDArray[Any]:
         """Voxels in Slicer's order, ``(K, J, I)``, or ``(K, J, I, C)`` for a stack."""
@@ -183,7 +194,7 @@ class MapFile:
         try:
             header = np.fromfile(self.path, "<i2", _HEADER // 2)  # of NIfTI-1, which counts in bytes
             if len(header) < _HEADER // 2 or header[70 // 2] != _FLOAT32:
-                raise ValueError("not a file of float32")
+                raise ValueError(_("not a file of float32"))
             (offset,) = header[108 // 2 : 112 // 2].view("<f4")
             size = tuple(header[42 // 2 : 50 // 2][::-1].tolist())
             return np.moveaxis(np.memmap(self.path, "<f4", "r", int(offset), size), 0, -1)
@@ -235,13 +246,13 @@ def parse_result(folder: Path, record: Any) -> Result:
             Shown(**row, label=label) for row, label in zip(record["parameters"], words, strict=True)
         )
         if not all(math.isfinite(value) for p in parameters for value in (p.low, p.high, p.width)):
-            raise ValueError("a scale is not finite")
+            raise ValueError(_("a scale is not finite"))
         record["bundle"]["name"], record["bundle"]["path"], record["trust"]["waic_scale"]
         if "curves" in record:
             "".join(record["curves"][key] for key in _OF_CURVES)
             numbers = np.array([*record["curves"]["positions"], record["curves"]["interval"]], float)
             if not np.isfinite(numbers).all():
-                raise ValueError("a number of the curves is not finite")
+                raise ValueError(_("a number of the curves is not finite"))
         files = tuple(
             MapFile(
                 folder / Path(entry["file"]).name,
@@ -270,12 +281,13 @@ def _labels(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _read(path: Path, again: str) -> sitk.Image:
+def _read(path: Path, again: Callable[[], str]) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, again) from error
 
 
-def _unreadable(path: Path, again: str) -> ResultError:
-    return ResultError(f"{path}: cannot be read; the file is truncated or damaged. {again}")
+def _unreadable(path: Path, again: Callable[[], str]) -> ResultError:
+    text = _("{path}: cannot be read; the file is truncated or damaged. {again}")
+    return ResultError(text.format(path=path, again=again()))

@@ -189,7 +189,7 @@ class PoseSession:
             name = parameter["name"]
             rows.append(
                 {
-                    "name": display.POSE_LABELS.get(name, name),
+                    "name": display.pose_label(name),
                     "about": parameter["description"],
                     "text": display.pose_value(
                         parameter, pose.value(name), float(pose.record["spread"][name])
