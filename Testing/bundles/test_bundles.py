@@ -21,6 +21,7 @@ FILES = {
     "configs/export.json",
     "configs/inference.json",
     "configs/metadata.json",
+    "configs/multi_gpu_train.json",
     "configs/train.json",
     "docs/README.md",
     "models/model.pt",

@@ -18,10 +18,17 @@ __all__ = ["DEVICE", "of", "of_files"]
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 """The GPU if there is one, as an expression of MONAI's configs."""
 
+# `torchrun` starts a process for each GPU; what `train.json` runs joins them.
+_OWN_GPU = {
+    "imports": ["$import os"],
+    "device": "$torch.device('cuda', int(os.environ['LOCAL_RANK'])) if torch.cuda.is_available() "
+    "else torch.device('cpu')",
+}
+
 
 def of(fitted: FittedPosterior) -> dict[str, dict[str, Any]]:
     """Return the content of every config by its name."""
-    usual = {"train": _train(fitted), "evaluate": _evaluate()}
+    usual = {"train": _train(fitted), "multi_gpu_train": _OWN_GPU, "evaluate": _evaluate()}
     if fitted.problem.observation.is_local:
         usual |= {"inference": _inference(fitted), "export": _export()}
     elif evaluator := fitted.problem.application.evaluator():

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_inn.bundles.reading import describe, find, problem_and_weights, read_weights
-from monai_inn.bundles.writing import save
+from monai_inn.bundles.writing import fit_bundle
 
 if TYPE_CHECKING:
     from monai_inn.training.simulation_store import Simulations
@@ -116,9 +116,9 @@ class BundleTrainer:
             raise ValueError(f"max_epochs = {self.max_epochs}; give at least 1.")
 
     def run(self) -> None:
-        """Train and write the bundle."""
-        from monai_inn.training import Recipe, fit
-        from monai_inn.training.checkpoint import Checkpoint
+        """Train and write the bundle, together with the other processes that ``torchrun`` has started."""
+        from monai_inn.training import Recipe
+        from monai_inn.training.ranks import together
 
         default = Recipe(**self.recipe)
         steps = max(1, self.max_epochs * len(self.dataset) // default.batch_size)
@@ -131,19 +131,18 @@ class BundleTrainer:
             preview_steps=max(1, round(default.preview_steps * share)),
             explanation_steps=max(1, round(default.explanation_steps * share)),
         )
-        output = Path(self.output)
-        state = output.with_name(f"{output.name}.training")
-        self.dataset.make()
-        fitted = fit(
-            self.dataset.problem,
-            seed=self.seed,
-            members=self.members,
-            network=self.dataset.network,
-            recipe=recipe,
-            simulations=self.dataset.folder,
-            checkpoint=state,
-            resume=True,
-            device=self.device,
-        )
-        save(fitted, self.output)
-        Checkpoint(state).remove()
+        with together() as ranks:
+            if ranks.is_first:
+                self.dataset.make()
+            ranks.agreed(None)  # the others wait for the simulations
+            fit_bundle(
+                self.dataset.problem,
+                self.output,
+                resume=True,
+                device=str(self.device),
+                seed=self.seed,
+                members=self.members,
+                network=self.dataset.network,
+                recipe=recipe,
+                simulations=self.dataset.folder,
+            )

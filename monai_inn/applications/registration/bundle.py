@@ -10,8 +10,9 @@ import torch
 
 from monai_inn.applications.registration.patient import another_patient
 from monai_inn.applications.registration.poses import registration_problem
-from monai_inn.bundles import load, save
+from monai_inn.bundles import load
 from monai_inn.bundles.retraining import architecture
+from monai_inn.bundles.writing import fit_bundle
 
 __all__ = ["PatientTrainer"]
 
@@ -47,19 +48,20 @@ class PatientTrainer:
             raise ValueError("dataset_dir is empty; give the CT of the patient: --dataset_dir CT.nii.gz.")
 
     def run(self) -> None:
-        """Train and write the bundle."""
-        from monai_inn.training import Recipe, fit
+        """Train and write the bundle; training state is kept beside it until then, as by ``fit_bundle``."""
+        from monai_inn.training import Recipe
 
         donor = load(self.bundle)
         problem = another_patient(registration_problem(donor), self.ct, self.labels or None, self.keep)
-        fitted = fit(
+        fit_bundle(
             problem,
+            self.output,
+            resume=True,
+            warm=self.bundle,
+            device=str(self.device),
             minutes=None if self.recipe else self.minutes,
             recipe=Recipe(**self.recipe) if self.recipe else None,
             seed=self.seed,
             members=donor.network.density.ensemble.members,
             network=architecture(donor.network.config),
-            warm=donor,
-            device=self.device,
         )
-        save(fitted, self.output)
