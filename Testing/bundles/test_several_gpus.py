@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import monai_inn as mi
 from monai_inn.bundles import TrainingSet
 
@@ -33,6 +35,7 @@ class ToldSet(TrainingSet):
         return super().make()
 
 
+@pytest.mark.slow  # starting MONAI three times takes half a minute of processor time
 def test_two_processes_write_one_bundle(gaussian_fit, tmp_path):
     """On a machine without GPUs, where the config takes the processor."""
     bundle = tmp_path / "bundle"
