@@ -136,8 +136,8 @@ def test_a_preview_is_there_first_and_close_to_the_result(bundle, image_file, im
     assert levels == list(fitted.preview_levels) == [0.025, 0.16, 0.5, 0.84, 0.975]
     np.testing.assert_allclose(written[..., 2], preview["median"][1].numpy(), rtol=1e-5)
     np.testing.assert_allclose(written[..., 4] - written[..., 0], preview["interval_width"][1], rtol=1e-4)
-    for name in ("ood.nii.gz", "valid.nii.gz", "waic.nii.gz"):
-        quick, full = (nibabel.load(folder / name).get_fdata() for folder in (early, out))
+    for name in ("ood", "valid", "waic"):
+        quick, full = (nibabel.load(p).get_fdata() for p in (early / f"{name}.nii", out / f"{name}.nii.gz"))
         np.testing.assert_allclose(quick, full, rtol=1e-3, atol=5e-3)
 
 

@@ -42,7 +42,9 @@ _WRITTEN = (
 )
 
 
-def write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[str, Any]]:
+def write_maps(
+    folder: Path, maps: Mapping[str, MetaTensor], ending: str = ".nii.gz"
+) -> Iterator[dict[str, Any]]:
     """Write one NIfTI file for each channel of each map and yield what it holds."""
     for kind in (k for k in _WRITTEN if k in maps):
         stacked = maps[kind]
@@ -51,7 +53,7 @@ def write_maps(folder: Path, maps: Mapping[str, MetaTensor]) -> Iterator[dict[st
         ):
             stem = kind if name == kind else f"{kind}_{name.replace(' < ', '_').replace(' = ', '_')}"
             values = (channel.bool() if kind == "valid" else channel).as_tensor()[None]
-            yield write_channels(folder / f"{stem}.nii.gz", values, stacked.affine, [name], kind, name, unit)
+            yield write_channels(folder / f"{stem}{ending}", values, stacked.affine, [name], kind, name, unit)
 
 
 def write_quantiles(

@@ -139,14 +139,17 @@ def _draw(
 def _preview(
     out: str | PathLike[str], fitted: FittedPosterior, loaded: MetaTensor, false_alarm: float, about: Any
 ) -> dict[str, MetaTensor]:
-    """Write what is known after one pass for each pixel: quantiles, and trust, whose maps it returns."""
+    """Write what is known after one pass for each pixel: quantiles, and trust, whose maps it returns.
+
+    Somebody waits for it, and compressing its files takes longer than writing them.
+    """
     bundle, image, settings = about
     trust = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
     maps = image_files.on_cpu(fitted.preview(loaded, batched=False)) | trust
     levels = fitted.preview_levels
     with new_folder(out, RESULT, "a result of inference") as draft:
         files = [
-            *image_files.write_maps(draft, maps),
+            *image_files.write_maps(draft, maps, ".nii"),
             *image_files.write_quantiles(draft, maps, levels),
             image_files.write_photo(draft, fitted, loaded),
         ]
