@@ -74,10 +74,10 @@ def test_poses_are_told_in_the_language_of_the_application(folder, scene, monkey
     )
     assert store_poses(scene, result, "case").find("xray").GetName() == "case: <pose_run> X-ray"
     (folder / "samples.npz").unlink()
-    with pytest.raises(ResultError, match="^<result> .*samples.npz is missing; copy the folder as a whole"):
+    with pytest.raises(ResultError, match=r"^<result> .*samples.npz is missing; copy the folder as a whole"):
         read_poses(folder)
     (folder / "registration.json").write_text("{broken")
-    with pytest.raises(ResultError, match="^<result> .*cannot be read .* <pose_result> Find the poses again"):
+    with pytest.raises(ResultError, match=r"^<result> .*cannot be read .* <pose_result> Find the poses"):
         read_poses(folder)
 
 
