@@ -120,7 +120,8 @@ def curve_fit() -> FittedPosterior:
     """Of curves of a tissue and an artery over time."""
     from monai_inn.applications.perfusion.problem import Perfusion
 
-    return untrained(Perfusion(), {"kind": "series", "channels": 2, "context": 1, "layers": 1})
+    problem = Perfusion()
+    return untrained(problem, {**problem.encoder, "context": 1, "layers": 1})
 
 
 def once_for_all_workers(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> Any:

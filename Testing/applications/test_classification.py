@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai_inn.viewer.display import class_result, class_words
 
 import monai_inn as mi
 from monai_inn.applications.classification.classifying import (
@@ -28,7 +29,6 @@ from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
 from monai_inn.training import Recipe
 from monai_inn.validation.commands import validate_source
-from monai_inn.viewer.display import class_result, class_words
 
 pillow = pytest.importorskip("PIL.Image")
 

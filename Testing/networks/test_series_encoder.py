@@ -121,3 +121,24 @@ def test_the_regression_is_that_of_rows_with_a_ridge_below():
     left = (seen[..., :2] - design @ expected).square().mean(1)
     assert torch.allclose(found[:, : 2 * size].sinh(), expected.flatten(1), atol=1e-8)
     assert torch.allclose(found[:, -2:].exp(), left, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixing", ["none", "gru"])
+def test_numbers_of_the_whole_row_stand_behind_its_entries(mixing):
+    torch.manual_seed(0)
+    made = SeriesEncoder(MOST * (CHANNELS + CONTEXT) + 4, CHANNELS, CONTEXT, mixing, width=16, whole=4)
+    series = rows(*entries(6))
+    whole = torch.randn(5, 4, generator=torch.Generator().manual_seed(2)) * 30 + 100
+    features = torch.cat([series, whole], 1)
+    made.fit(features, features, None)
+    check_encoder(made, features)
+    assert made.config["whole"] == 4
+    assert torch.equal(made.summary(features), made.summary(torch.cat([series, whole + 1], 1)))
+    others = torch.cat([series, whole.roll(1, 0)], 1)
+    assert (made(features) - made(others)).abs().amax(1).min() > 1e-3
+    # Standardised: what they are counted in says nothing.
+    other = SeriesEncoder(**made.config)
+    other.load_state_dict(made.state_dict())
+    rescaled = torch.cat([series, whole * 7 - 3], 1)
+    other.fit(rescaled, rescaled, None)
+    torch.testing.assert_close(other(rescaled), made(features), rtol=1e-4, atol=1e-4)

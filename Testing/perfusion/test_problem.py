@@ -12,6 +12,7 @@ from monai_inn.applications.perfusion import acquisition, kinetics
 from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
 from monai_inn.applications.perfusion.problem import MODELS, Perfusion
+from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
 from monai_inn.problems import create
 
 MOST = acquisition.DYNAMIC.most
@@ -164,11 +165,10 @@ def test_noise_leaves_times_and_what_is_missing(problem, simulated):
 def test_features_are_frame_by_frame(problem, simulated):
     _, y = simulated
     features = problem.features(y)
-    values, times = (
-        features[:, : NUM_FEATURES * MOST].unflatten(1, (MOST, -1)),
-        features[:, NUM_FEATURES * MOST :],
-    )
-    tissue, blood, seconds = problem.curves(y)
+    values, times, fitted = features.split([NUM_FEATURES * MOST, MOST, NUM_FITTED], 1)
+    values, curves = values.unflatten(1, (MOST, -1)), problem.curves(y)
+    tissue, blood, seconds = curves
+    assert torch.equal(fitted, fitted_features(*curves))
     torch.testing.assert_close(values[..., 0], torch.asinh(tissue / 0.02), equal_nan=True)
     torch.testing.assert_close(values[..., 1], torch.asinh(blood / 0.2), equal_nan=True)
     torch.testing.assert_close(times, seconds / 60, equal_nan=True)

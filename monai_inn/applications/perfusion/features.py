@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["NUM_FEATURES", "curve_features"]
+__all__ = ["LEAST_ARTERY_MM", "NUM_FEATURES", "curve_features", "held"]
 
 NUM_FEATURES = 8
 """Features of a frame, before its time."""
 
+LEAST_ARTERY_MM = 0.02
+"""Least peak of an artery in mM that tissues are compared with."""
+
 _TISSUE_MM, _ARTERY_MM, _SHARE = 0.02, 0.2, 0.02  # linear below and logarithmic above
-_LEAST_MM = 0.02  # of the artery that tissues are compared with
 _MINUTE = 60.0
 
 
@@ -35,7 +37,7 @@ def curve_features(tissue: Tensor, artery: Tensor, times_s: Tensor) -> Tensor:
         Shape ``(…, T, NUM_FEATURES)``; NaN for NaN of the same curve.
     """
     areas = _area(tissue, times_s), _area(artery, times_s)
-    peak = artery.nan_to_num(0.0).amax(-1, keepdim=True).clamp_min(_LEAST_MM)
+    peak = artery.nan_to_num(0.0).amax(-1, keepdim=True).clamp_min(LEAST_ARTERY_MM)
     relative = [
         torch.asinh(tissue / peak / _SHARE),
         artery / peak,
@@ -45,15 +47,20 @@ def curve_features(tissue: Tensor, artery: Tensor, times_s: Tensor) -> Tensor:
     return torch.cat([_plain(tissue, artery), _plain(*areas), torch.stack(relative, -1)], -1)
 
 
+def held(values: Tensor, times_s: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values and times ``(…, T)`` in which one that is missing is that of the frame before, or 0.
+
+    A frame without a time has no values either; the first has the time 0.
+    """
+    place = torch.arange(values.shape[-1], device=values.device).expand_as(values)
+    last = torch.where(values.isfinite(), place, -1).cummax(-1).values
+    kept = torch.where(last >= 0, values.nan_to_num(0.0).gather(-1, last.clamp_min(0)), 0.0)
+    return kept, times_s.nan_to_num(-torch.inf).cummax(-1).values.clamp_min(0)
+
+
 def _area(values: Tensor, times_s: Tensor) -> Tensor:
     """Area in mM min from the first frame on; a value that is missing counts as the one before it."""
-    is_there = values.isfinite()
-    place = torch.arange(values.shape[-1], device=values.device).expand_as(values)
-    last = torch.where(is_there, place, -1).cummax(-1).values
-    held = torch.where(last >= 0, values.nan_to_num(0.0).gather(-1, last.clamp_min(0)), 0.0)
-    # A frame without a time has no values either; its time is that of the frame before.
-    times = times_s.nan_to_num(-torch.inf).cummax(-1).values
-    steps = times.diff(dim=-1).nan_to_num(0.0, 0.0, 0.0) / _MINUTE
-    parts = 0.5 * (held[..., 1:] + held[..., :-1]) * steps
-    total = torch.cat([torch.zeros_like(held[..., :1]), parts.cumsum(-1)], -1)
-    return torch.where(is_there, total, torch.nan)
+    kept, times = held(values, times_s)
+    parts = 0.5 * (kept[..., 1:] + kept[..., :-1]) * times.diff(dim=-1) / _MINUTE
+    total = torch.cat([torch.zeros_like(kept[..., :1]), parts.cumsum(-1)], -1)
+    return torch.where(values.isfinite(), total, torch.nan)

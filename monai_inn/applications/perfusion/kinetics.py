@@ -17,13 +17,17 @@ from torch import Tensor
 
 __all__ = [
     "Artery",
+    "Places",
     "Response",
     "concentration_at",
+    "convolved",
     "exchange",
     "extended_tofts",
     "passage_curve",
     "patlak",
+    "places_of",
     "tissue_curve",
+    "values_at",
 ]
 
 _PER_MINUTE = 1 / 60.0  # in 1/s
@@ -58,15 +62,24 @@ class Response(NamedTuple):
     rates: Tensor
 
 
-class _Places(NamedTuple):
-    """Where times lie among the knots of an artery; all of shape ``(…, T)`` but the first."""
+class Places(NamedTuple):
+    """Where times lie among the knots of an artery; all of shape ``(…, T)`` but the first.
+
+    Attributes:
+        artery: the curve.
+        last: number of the knot before.
+        elapsed: time since then in s.
+        value: concentration at that knot in mM.
+        slope: change since then in mM/s.
+        is_after: whether the first knot is past.
+    """
 
     artery: Artery
-    last: Tensor  # knot before, its number
-    elapsed: Tensor  # since then
-    value: Tensor  # of the artery then
+    last: Tensor
+    elapsed: Tensor
+    value: Tensor
     slope: Tensor
-    is_after: Tensor  # the first knot
+    is_after: Tensor
 
 
 def extended_tofts(ktrans: Tensor, ve: Tensor, vp: Tensor) -> Response:
@@ -126,10 +139,10 @@ def tissue_curve(
         Concentrations in mM, shape ``(…, T)``, where leading axes are broadcast.
     """
     shifted = times_s - torch.as_tensor(delay_s, dtype=times_s.dtype, device=times_s.device).unsqueeze(-1)
-    places = _places(artery, shifted, response.plasma.shape)
-    total = response.plasma.unsqueeze(-1) * _values_at(places)
+    places = places_of(artery, shifted, response.plasma.shape)
+    total = response.plasma.unsqueeze(-1) * values_at(places)
     for amplitude, rate in zip(response.amplitudes.unbind(-1), response.rates.unbind(-1), strict=True):
-        total = total + amplitude.unsqueeze(-1) * _convolved(places, rate)
+        total = total + amplitude.unsqueeze(-1) * convolved(places, rate)
     return total
 
 
@@ -166,10 +179,11 @@ def passage_curve(
 
 def concentration_at(artery: Artery, times_s: Tensor) -> Tensor:
     """Return the concentration of the artery in mM at times ``(T,)`` or ``(…, T)`` in s, ``(…, T)``."""
-    return _values_at(_places(artery, times_s, torch.Size()))
+    return values_at(places_of(artery, times_s, torch.Size()))
 
 
-def _places(artery: Artery, times_s: Tensor, shape: torch.Size) -> _Places:
+def places_of(artery: Artery, times_s: Tensor, shape: torch.Size) -> Places:
+    """Find times ``(…, T)`` in s among the knots of arteries, of rows that are broadcast to a shape."""
     rows = torch.broadcast_shapes(
         artery.values.shape[:-1], artery.knots_s.shape[:-1], times_s.shape[:-1], shape
     )
@@ -183,7 +197,7 @@ def _places(artery: Artery, times_s: Tensor, shape: torch.Size) -> _Places:
     start = knots[index] if knots.ndim == 1 else knots.gather(-1, index)
     slopes = values.diff(dim=-1) / knots.diff(dim=-1)
     slopes = torch.cat([slopes, torch.zeros_like(values[..., :1])], -1)
-    return _Places(
+    return Places(
         Artery(knots, values),
         index,
         torch.where(found >= 0, times - start, 0.0),
@@ -193,12 +207,13 @@ def _places(artery: Artery, times_s: Tensor, shape: torch.Size) -> _Places:
     )
 
 
-def _values_at(places: _Places) -> Tensor:
+def values_at(places: Places) -> Tensor:
+    """Return the concentration of the artery in mM there, ``(…, T)``."""
     return torch.where(places.is_after, places.value + places.slope * places.elapsed, 0.0)
 
 
-def _convolved(places: _Places, rate: Tensor) -> Tensor:
-    """Convolution of the artery with ``exp(−rate t)``, shape ``(…, T)``, for rates ``(…)``."""
+def convolved(places: Places, rate: Tensor) -> Tensor:
+    """Return the artery convolved with ``exp(−rate t)`` in mM s, ``(…, T)``, for rates ``(…)`` in 1/s."""
     knots, values = places.artery
     step = knots.diff(dim=-1)
     decay, first, second = _weights(rate.unsqueeze(-1) * step)

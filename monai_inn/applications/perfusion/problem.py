@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from monai_inn.applications.perfusion.acquisition import DYNAMIC, spoiled_magnit
 from monai_inn.applications.perfusion.application import CurveApplication
 from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.curves import TracerCurves
+from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -58,6 +60,7 @@ class Perfusion(TracerCurves):
     frames = DYNAMIC
     observation = Observation.series(frames.most, "tissue", "artery", context=("time",))
     of_magnitudes = spoiled_magnitudes
+    encoder = MappingProxyType({**TracerCurves.encoder, "whole": NUM_FITTED})
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:
         self.models = tuple(models)
@@ -84,6 +87,14 @@ class Perfusion(TracerCurves):
     def tissue(self, value: Mapping[str, Tensor], blood: kinetics.Artery, since_s: Tensor) -> Tensor:
         """Return concentrations in tissues in mM, see ``TracerCurves.tissue``."""
         return kinetics.tissue_curve(blood, self.response(value), since_s, value["delay"])
+
+    def features(self, y: Tensor) -> Tensor:
+        """Return those of any tracer, then what a quick fit says of the row."""
+        return torch.cat([super().features(y), fitted_features(*self.curves(y))], -1)
+
+    def density_features(self, y: Tensor) -> Tensor:
+        """Return those of any tracer: an unusual curve is not told by its fit."""
+        return super().features(y)
 
     def response(self, value: Mapping[str, Tensor]) -> kinetics.Response:
         """Return what each tissue does with a unit of tracer, of parameters ``(n,)`` by name."""

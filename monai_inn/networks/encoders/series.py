@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_inn.networks.encoders.encoders import ConditionEncoder
+from monai_inn.networks.encoders.whitening import Whitening
 from monai_inn.networks.kernels.chunks import full_precision, is_traced
 from monai_inn.networks.kernels.products import Linear
 from monai_inn.networks.parts import Encoder, arguments, register
@@ -52,6 +53,7 @@ class SeriesEncoder(Encoder):
         num_blocks: residual blocks behind the pooling.
         basis: functions of the settings that values are regressed on.
         watched: how many channels, the first ones, ``summary`` shows; all by default.
+        whole: numbers of the row as a whole, which stand behind its entries.
 
     Raises:
         ValueError: if sizes do not fit each other, or there is no such mixing.
@@ -73,10 +75,12 @@ class SeriesEncoder(Encoder):
         num_blocks: int = 2,
         basis: int = 12,
         watched: int | None = None,
+        whole: int = 0,
     ) -> None:
         super().__init__()
-        self.config = arguments(locals())
-        if num_features % (channels + context) or width % _HEADS:
+        given = arguments(locals())
+        self.config = given if whole else {n: v for n, v in given.items() if n != "whole"}
+        if (num_features - whole) % (channels + context) or width % _HEADS:
             raise ValueError(
                 f"rows of {num_features} numbers, {channels} values and {context} settings an entry, width "
                 f"{width}; expected whole entries, and a width that {_HEADS} divides."
@@ -84,6 +88,8 @@ class SeriesEncoder(Encoder):
         if mixing not in _MIXING:
             raise ValueError(f"mixing = {mixing!r}; expected one of {', '.join(_MIXING)}.")
         self.channels, self.context, self.watched = channels, context, watched or channels
+        self.places = (num_features - whole) // (channels + context)
+        self.whole, self.whitening = whole, Whitening(whole) if whole else None
         self.is_ordered = mixing in ("convolution", "gru")
         self.register_buffer("location", torch.zeros(channels + context))
         self.register_buffer("scale", torch.ones(channels + context))
@@ -93,7 +99,7 @@ class SeriesEncoder(Encoder):
         self.mixing = nn.ModuleList(_MIXING[mixing](width) for _ in range(layers))
         products = size * (size + 3) // 2
         self.regression = _Regression(channels, context, basis) if context else None
-        pooled = 2 * width + products + 2 + (self.regression.out_channels if self.regression else 0)
+        pooled = whole + 2 * width + products + 2 + (self.regression.out_channels if self.regression else 0)
         self.outlet = ConditionEncoder(pooled, out_channels, 2 * width, num_blocks)
         self.out_channels = out_channels
 
@@ -104,6 +110,8 @@ class SeriesEncoder(Encoder):
         self.location.copy_(columns.nanmean(0).nan_to_num(0.0))
         variance = (columns - self.location).square().nanmean(0).nan_to_num(0.0)
         self.scale.copy_(torch.where(variance > 0, variance, 1.0).sqrt())
+        if self.whitening is not None:
+            self.whitening.standardise(features[..., -self.whole :].flatten(0, -2))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``(…, F)`` to a condition ``(…, out_channels)``."""
@@ -123,6 +131,8 @@ class SeriesEncoder(Encoder):
         parts = [*_pooled(hidden, weight), *_moments(entries.seen, there)]
         if self.regression is not None:
             parts.append(self.regression(entries.seen, there))
+        if self.whitening is not None:
+            parts.append(self.whitening(rows[:, -self.whole :]))
         return self.outlet(torch.cat(parts, -1))  # type: ignore[no-any-return]
 
     def summary(self, features: Tensor) -> Tensor:
@@ -145,10 +155,10 @@ class SeriesEncoder(Encoder):
         return torch.lerp(below, above, place - low).nan_to_num(0.0, 0.0, 0.0).flatten(-2)
 
     def _apart(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Values ``(…, T, channels)`` and settings ``(…, T, context)`` of rows."""
-        places = features.shape[-1] // (self.channels + self.context)
-        values, context = features.split([places * self.channels, places * self.context], -1)
-        return values.unflatten(-1, (places, -1)), context.reshape(*values.shape[:-1], places, self.context)
+        """Values ``(…, T, channels)`` and settings ``(…, T, context)`` of rows, whatever is behind."""
+        end, last = self.places * self.channels, self.places * (self.channels + self.context)
+        values = features[..., :end].unflatten(-1, (self.places, -1))
+        return values, features[..., end:last].reshape(*values.shape[:-1], self.context)
 
     def _entries(self, rows: Tensor) -> _Entries:
         """Standardised entries of rows ``(N, F)``, those that are there first."""
