@@ -80,7 +80,8 @@ class Unit:
 
     def _paths(self, pose: Tensor, source: tuple[float, float, float]) -> list[np.ndarray]:
         """Line integrals through water and bone."""
-        fine, (right, down, away), parts = self.fine, source, self.parts
+        fine, parts, away = self.fine, self.parts, source[2]
+        right, down = (round(side / fine.spacing_mm) * fine.spacing_mm for side in source[:2])
         camera = camera_to_world(pose, fine, self.target)
         margin = math.ceil(max(abs(right), abs(down)) / fine.spacing_mm)
         if any(source):

@@ -5,7 +5,8 @@ residual, block by block (sandwich covariance), and added to what noise alone le
 likelihood itself weighs draws; those of the posterior are the same draws, stretched to the wider covariance.
 
 Sources: Huber, The behavior of maximum likelihood estimates under nonstandard conditions, 1967; Ribatet et
-al., Bayesian inference from composite likelihoods, 2012 (curvature adjustment).
+al., Bayesian inference from composite likelihoods, 2012 (curvature adjustment); Julier and Uhlmann, A new
+extension of the Kalman filter to nonlinear systems, 1997 (points in place of a normal).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, loss_at
+from monai_inn.applications.registration.carm import pose_difference
+from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb, loss_at
 
 __all__ = ["Draws", "Mixture", "draw_posterior"]
 
@@ -28,6 +30,7 @@ _FREEDOM, _WIDER = 7.0, 1.2  # of the Student-t proposal
 _WEIGHED, _WEIGHED_OF_SEVERAL, _AT_A_TIME = 32, 192, 16
 _NATS = 12.0  # that a mode may be worse
 _LEAST_MASS = 0.02
+_SOURCE_STEPS = 4  # to find a fit again
 _ALIKE = 0.5  # share of the weighed draws that count, from which on the normal stands for the posterior
 
 
@@ -76,8 +79,8 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     # Errors that widen a pose also make the evidence of one against another weaker.
     temper = inflation[fit.loss.argmin()].square().clamp_min(1.0)
     if unknowns.source_sd > 0:
-        carried = unknowns.source_sd * _by_source(level, unknowns, fit, plain)[:, :free]
-        stretched = torch.linalg.cholesky(wide[:, :free, :free] + carried @ carried.transpose(1, 2))
+        carried = torch.stack([_by_source(level, unknowns, one) for one in fit.x])
+        stretched = torch.linalg.cholesky(wide[:, :free, :free] + carried.transpose(1, 2) @ carried)
     evidence = -(fit.loss - fit.loss.min()) / temper + 0.5 * torch.logdet(plain)
     kept = torch.nonzero(evidence > evidence.max() - _NATS).flatten()
     label, z, weight, normal = _weighed(
@@ -171,16 +174,27 @@ def _widened(level: Level, unknowns: Unknowns, fit: Fit, k: int, plain: Tensor) 
     return _UNSEEN**2 * (plain + plain @ (sums @ sums.T) @ plain)
 
 
-def _by_source(level: Level, unknowns: Unknowns, fit: Fit, plain: Tensor) -> Tensor:
-    """How far each fit goes for every mm that the source is off its place, ``(K, F, 3)``.
+def _by_source(level: Level, unknowns: Unknowns, x: Tensor) -> Tensor:
+    """How far a fit ``(N,)`` goes as the source leaves its place: roots of a covariance, ``(6, F)``.
 
     The image is not asked for that place: a source that is moved to the side does nearly what a turned
-    patient does, and what tells them apart is less than the errors of a simulation.
+    patient does, and what tells them apart is less than the errors of a simulation. The fit is found again
+    for a source at six points that stand for its normal distribution.
     """
-    there = torch.zeros(len(fit.x), 3, dtype=torch.float64)
-    _, slopes = level.radiograph.linearised(fit.x[:, :6], torch.cat([fit.x[:, 6:], there], 1))
-    by_source = level.whitening(slopes[:, -3:]).double()
-    return -plain @ (fit.slopes[:, unknowns.free].double() @ by_source.transpose(1, 2))
+    side = math.sqrt(3) * torch.eye(3, dtype=torch.float64)
+    places = unknowns.source_sd * torch.cat([side, -side])
+    beyond = torch.full((3,), torch.inf, dtype=torch.float64)
+    known = Unknowns(
+        torch.cat([unknowns.mean, torch.zeros_like(beyond)]),
+        torch.cat([unknowns.sd, beyond]),
+        torch.cat([unknowns.low, -beyond]),
+        torch.cat([unknowns.high, beyond]),
+        torch.cat([unknowns.free, beyond < 0]),
+        unknowns.source_sd,
+    )
+    start = torch.cat([x.expand(len(places), -1), places], 1)
+    moved = pose_difference(climb(level, known, start, _SOURCE_STEPS).x[:, : len(x)], x)
+    return moved[:, :6][:, unknowns.free[:6]] / math.sqrt(len(places))
 
 
 def _weighed(
