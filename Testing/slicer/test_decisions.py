@@ -9,7 +9,6 @@ import pytest
 from INNDisplayLib import (
     Division,
     Region,
-    count_quantiles,
     label_regions,
     merge_islands,
     posteriors,
@@ -130,15 +129,16 @@ def test_independent_counts_are_those_of_enumeration(seed):
     p = np.random.default_rng(seed).beta(0.5, 0.5, 11)
     p[:2] = 1.0, 0.0
     below = enumerated(p).cumsum()
-    levels = (0.025, 0.3, 0.5, 0.975)
-    expected = [int(np.argmax(below >= level - 1e-12)) for level in levels]
-    assert count_quantiles(p, levels) == tuple(expected)
+    for mass in (0.95, 0.4):
+        levels = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
+        expected = [int(np.argmax(below >= level - 1e-12)) for level in levels]
+        assert region_volume(p, np.zeros(11, bool), 1.0, mass).independent == tuple(expected)
 
 
 def test_many_independent_counts_are_normal_to_within_a_voxel():
     p = np.random.default_rng(0).random(2000)
-    exact = count_quantiles(p, (0.025, 0.5, 0.975))
-    normal = count_quantiles(np.append(p, 1e-12), (0.025, 0.5, 0.975))  # one more than is counted exactly
+    more = np.append(p, 1e-12)  # one more than is counted exactly
+    exact, normal = (region_volume(each, np.zeros(len(each), bool), 1.0).independent for each in (p, more))
     np.testing.assert_allclose(normal, exact, atol=1.0)
 
 

@@ -16,12 +16,12 @@ from INNDisplayLib import (
     KINDS,
     Appearance,
     Overlay,
+    ThresholdStep,
     compare,
     hide_contours,
     read_at,
     read_region,
     read_result,
-    show_contours,
     show_posterior,
     store,
 )
@@ -242,7 +242,8 @@ def test_the_legend_is_drawn_also_beside_a_graded_map(app, view, run):
 
 
 def test_lines_lie_where_the_posterior_crosses_the_threshold(run):
-    models = show_contours(run, "sao2", 0.5)
+    ThresholdStep(run, "sao2", 0.5, has_contours=True).place()
+    models = [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour"]
     assert [m.GetName() for m in models] == [
         f"case: P(Oxygen saturation of the blood < 0.5) = {p} %" for p in (5, 50, 95)
     ]
@@ -252,10 +253,9 @@ def test_lines_lie_where_the_posterior_crosses_the_threshold(run):
     for i, j, _ in index[:: max(1, len(index) // 50)]:
         near = median[:, max(0, int(j)) : int(j) + 2, max(0, int(i)) : int(i) + 2]
         assert np.nanmin(near) <= 0.5 <= np.nanmax(near)
-    again = show_contours(run, "sao2", 0.6)
-    assert len(slicer.util.getNodesByClass("vtkMRMLModelNode", run.scene)) >= 3
-    assert sum(n.GetAttribute("INN.map") == "contour" for n in run.nodes()) == 3
-    assert again[0].GetDisplayNode().GetVisibility2D()
+    ThresholdStep(run, "sao2", 0.6, has_contours=True).place()
+    assert [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour"] == models
+    assert models[0].GetDisplayNode().GetVisibility2D()
     hide_contours(run)
     assert not any(n.GetAttribute("INN.map") == "contour" for n in run.nodes())
 

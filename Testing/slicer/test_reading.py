@@ -19,6 +19,7 @@ from INNDisplayLib import (
     Appearance,
     Overlay,
     hatch,
+    legend_of,
     nothing_to_see,
     read_at,
     read_result,
@@ -79,7 +80,7 @@ def test_a_color_beside_the_image_is_that_of_its_value_on_the_scale(views, run, 
     look = Appearance(kind, parameter, opacity=0.6, threshold=0.5, map_beside=True)
     overlay = Overlay(run)
     overlay.show(look)
-    legend, stored = overlay.legend(look, BAR[2]), run.array(kind, parameter)[0]
+    legend, stored = legend_of(overlay, look, BAR[2]), run.array(kind, parameter)[0]
     picture, found = legend_picture(legend), colors_at(views[1], run, parameter)
     assert len(found) > 100
     assert worst_error(picture, legend, found, stored) < 0.01
@@ -101,19 +102,19 @@ def test_the_scale_is_drawn_with_its_unit_its_numbers_and_what_is_hidden(run):
     overlay = Overlay(run)
     look = Appearance("interval_width", "a_mie", hide_below=0.25)
     overlay.show(look)
-    legend = overlay.legend(look, 288)
+    legend = legend_of(overlay, look, 288)
     assert legend.title == "Reduced scattering, 95% width [1/cm]"
     assert [text for _, text in legend.marks] == ["0", "10", "20", "30", "40"]
     assert legend.hidden == pytest.approx(0.25)
     np.testing.assert_allclose(legend.colors[[0, -1]], 255 * table("INN interval width")[[0, -1]], atol=1)
-    decades = overlay.legend(Appearance("median", "vhb"), 288)
+    decades = legend_of(overlay, Appearance("median", "vhb"), 288)
     overlay.show(Appearance("median", "vhb"))
-    decades = overlay.legend(Appearance("median", "vhb"), 288)
+    decades = legend_of(overlay, Appearance("median", "vhb"), 288)
     assert decades.value(decades.place(0.02)) == pytest.approx(0.02)
     assert decades.place(0.02) == pytest.approx(np.log(10) / np.log(150))
     overlay.show(Appearance("waic"))
-    assert overlay.legend(Appearance("waic"), 288).limit == -12
-    assert overlay.legend(Appearance("off"), 288) is None
+    assert legend_of(overlay, Appearance("waic"), 288).limit == -12
+    assert legend_of(overlay, Appearance("off"), 288) is None
 
 
 # Alarms.

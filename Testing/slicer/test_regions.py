@@ -23,7 +23,6 @@ from INNDisplayLib import (
     regions_text,
     runs,
     save_result,
-    show_contours,
     show_regions_in_3d,
     store,
     thresholds,
@@ -246,7 +245,8 @@ def test_smoothed_lines_of_a_sharp_border_stay_together_and_lose_single_voxels()
 
 
 def test_lines_have_their_names_beside_them_in_every_slice(run):
-    meshes = show_contours(run, "sao2", 0.5)
+    ThresholdStep(run, "sao2", 0.5, has_contours=True).place()
+    meshes = [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour"]
     (labels,) = [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour labels"]
     points = [labels.GetNthControlPointPosition(n) for n in range(labels.GetNumberOfControlPoints())]
     names = [labels.GetNthControlPointLabel(n) for n in range(len(points))]

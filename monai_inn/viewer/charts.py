@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from monai_inn.viewer.display import ticks
+from monai_inn.viewer.display import legend_of, ticks
 
 if TYPE_CHECKING:
     from monai_inn.viewer.display import Appearance, Overlay, Reading, Shown
@@ -144,7 +144,7 @@ def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
     Returns:
         HTML. All text that comes from a file is escaped.
     """
-    legend = overlay.legend(appearance, _STOPS)
+    legend = legend_of(overlay, appearance, _STOPS)
     if legend is None:
         return ""
     colors = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in legend.colors.tolist())

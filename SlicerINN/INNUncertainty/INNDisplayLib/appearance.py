@@ -10,6 +10,8 @@ KINDS = (
     "off", "interval_width", "probability_below", "probability_above", "median", "sample", "mode_count",
     "waic", "adequacy", "difference",
 )  # fmt: skip
+OF_A_PIXEL = ("waic", "adequacy")
+"""Kinds of maps that are the same whatever the parameter."""
 
 
 @dataclass(frozen=True)

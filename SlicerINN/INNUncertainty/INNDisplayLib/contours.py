@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .contour_labels import LABELS, label_lines
-from .marks import MAP, display_of, matrix_of
+from .marks import matrix_of
 from .meshes import moved, ribbons
 from .run import Run
 
@@ -140,24 +140,17 @@ def draw_contours(
     like, shown, models = run.find("median", parameter), run.parameter(parameter), []
     label_lines(run, like, meshes, [label for _, _, label in _LINES], _COLOR)
     for (_, thickness, label), mesh in zip(_LINES, meshes, strict=True):
-        model = run.node("contour", label, "vtkMRMLModelNode")
+        model = run.draw("contour", moved(mesh, matrix_of(like)), _COLOR, label, thickness)
         model.SetName(f"{run.name}: P({shown.label} < {shown.text(threshold)}) = {label}")
-        model.SetAndObserveMesh(moved(mesh, matrix_of(like)))
         model.SetAndObserveTransformNodeID(like.GetTransformNodeID())
-        display = display_of(model)
-        display.SetColor(*_COLOR)
-        display.SetVisibility2D(True)
-        display.SetVisibility3D(False)
-        display.SetSliceIntersectionThickness(thickness)
+        model.GetDisplayNode().SetVisibility3D(False)
         models.append(model)
     return models
 
 
 def hide_contours(run: Run) -> None:
     """Remove the lines of a run."""
-    for node in [*run.nodes()]:
-        if node.GetAttribute(MAP) in ("contour", LABELS):
-            run.drop(node)
+    run.forget("contour", LABELS)
 
 
 def _continued(values: NDArray[np.floating], missing: NDArray[np.bool_]) -> NDArray[np.floating]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
+from .charts import BAND, WARNING, add_line, new_chart
 from .inspection import WITHHELD, Reading
+from .marks import arrays_of
 from .run import Run
 from .translating import tr as _
 
-__all__ = ["VoxelCurve", "add_series", "curve_at", "read_curve", "show_curve"]
+__all__ = ["VoxelCurve", "curve_at", "read_curve", "show_curve"]
 
 Array = NDArray[np.floating]
 
@@ -75,8 +76,7 @@ def curve_at(run: Run, voxel: tuple[int, int, int] | None) -> VoxelCurve | None:
         sequence = run.find("curve", name, "vtkMRMLSequenceNode")
         if sequence is None:
             return None
-        items = range(sequence.GetNumberOfDataNodes())
-        return np.array([slicer.util.arrayFromVolume(sequence.GetNthDataNode(n))[voxel] for n in items])
+        return np.array([values[voxel] for values in arrays_of(sequence)])
 
     return read_curve(run.result.record, part)
 
@@ -85,37 +85,7 @@ def _with_unit(words: str, unit: str) -> str:
     return f"{words} [{'no unit' if unit == '1' else unit}]" if unit else words
 
 
-def add_series(
-    run: Run,
-    chart: slicer.vtkMRMLPlotChartNode,
-    table: slicer.vtkMRMLTableNode,
-    columns: tuple[str, str],
-    part: str,
-    kind: str = "curve",
-) -> slicer.vtkMRMLPlotSeriesNode:
-    """Put a column of a table into a chart, against another one.
-
-    Args:
-        run: whose series it is; made at the first call.
-        chart: where it is drawn.
-        table: where the numbers are.
-        columns: names of the columns along the axis and up.
-        part: which of the chart's series it is.
-        kind: which chart of the run.
-    """
-    series = run.node(f"{kind} series", part, "vtkMRMLPlotSeriesNode")
-    series.SetName(columns[1])
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(columns[0])
-    series.SetYColumnName(columns[1])
-    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-    series.SetMarkerSize(7)
-    chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    return series
-
-
-_TITLE = 80  # characters of a line of a chart's title
-_MEASURED, _BAND, _WARNING = (0.1, 0.1, 0.1), (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
+_MEASURED = (0.1, 0.1, 0.1)
 
 
 def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
@@ -129,35 +99,26 @@ def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.v
     Returns:
         The chart: measured values as points, the median as a line, the ends of the band as dashes.
     """
-    plot = slicer.vtkMRMLPlotSeriesNode
-    table = run.node("curve table", "", "vtkMRMLTableNode")
-    chart = run.node("curve chart", "", "vtkMRMLPlotChartNode")
-    chart.RemoveAllPlotSeriesNodeIDs()
     if curve is None:
-        chart.SetTitle(textwrap.fill(reading.text, _TITLE))
-        return chart
-    share = f"{curve.interval:.0%}"
+        return new_chart(run, "curve", reading.text, ("", ""), {})
+    share, is_withheld = f"{curve.interval:.0%}", reading.state == WITHHELD
+    warning = _("[///] NOT EXPLAINED, out of distribution. Do not use. ") if is_withheld else ""
+    text = f"{warning}Points: measured. Line: median prediction. Dashes: {share} of them, with noise"
     columns = {
         f"lower end of {share}": curve.low,
         f"upper end of {share}": curve.high,
         "median": curve.median,
         "measured": curve.measured,
     }
-    slicer.util.updateTableFromArray(table, (curve.positions, *columns.values()), [curve.axis, *columns])
-    for part, column in zip(("low", "high", "median", "measured"), columns, strict=True):
-        is_measured, is_end = part == "measured", part in ("low", "high")
-        series = add_series(run, chart, table, (curve.axis, column), part)
-        series.SetMarkerStyle(plot.MarkerStyleCircle if is_measured else plot.MarkerStyleNone)
-        series.SetLineStyle(
-            plot.LineStyleNone if is_measured else plot.LineStyleDash if is_end else plot.LineStyleSolid
+    axes = curve.axis, curve.quantity
+    chart = new_chart(run, "curve", text, axes, {curve.axis: curve.positions, **columns})
+    for number, column in enumerate(columns):
+        is_end = number < 2
+        series = add_line(
+            run, "curve", (curve.axis, column), WARNING if is_withheld else BAND, 1 if is_end else 2, is_end
         )
-        series.SetLineWidth(1 if is_end else 2)
-        series.SetColor(*(_MEASURED if is_measured else _WARNING if reading.state == WITHHELD else _BAND))
-    is_withheld = reading.state == WITHHELD
-    warning = _("[///] NOT EXPLAINED, out of distribution. Do not use. ") if is_withheld else ""
-    text = f"{warning}Points: measured. Line: median prediction. Dashes: {share} of them, with noise"
-    chart.SetTitle(textwrap.fill(text, _TITLE))
-    chart.SetXAxisTitle(curve.axis)
-    chart.SetYAxisTitle(curve.quantity)
-    chart.SetLegendVisibility(False)  # it would cover points
+    series.SetMarkerStyle(series.MarkerStyleCircle)
+    series.SetMarkerSize(7)
+    series.SetLineStyle(series.LineStyleNone)
+    series.SetColor(*_MEASURED)
     return chart

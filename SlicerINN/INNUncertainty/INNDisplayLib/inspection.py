@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import slicer.util
-import vtk
 from numpy.typing import NDArray
 
+from .charts import BAND, WARNING, add_line, new_chart
+from .marks import indices_at
 from .posteriors import density, interval_at, probability_below
 from .result import Shown
 from .run import Run
@@ -128,12 +128,7 @@ def voxel_at(
     volume: slicer.vtkMRMLVolumeNode, ras: tuple[float, float, float]
 ) -> tuple[int, int, int] | None:
     """The (k, j, i) of a world position, through the volume's transform; ``None`` outside."""
-    to_local = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volume.GetParentTransformNode(), to_local)
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetRASToIJKMatrix(matrix)
-    found = matrix.MultiplyPoint((*to_local.TransformPoint(ras), 1.0))[:3]
-    i, j, k = (int(np.floor(v + 0.5)) for v in found)
+    i, j, k = np.floor(indices_at(volume, [ras])[0] + 0.5).astype(int).tolist()
     size = volume.GetImageData().GetDimensions()
     return (k, j, i) if all(0 <= v < n for v, n in zip((i, j, k), size, strict=True)) else None
 
@@ -213,10 +208,6 @@ def _separate_tops(height: NDArray[np.floating]) -> list[int]:
     return tops
 
 
-_TITLE = 80  # characters of a line of a chart's title
-_COLOR, _WARNING = (0.13, 0.40, 0.67), (0.85, 0.0, 0.45)
-
-
 def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
     """Put a reading into the run's chart.
 
@@ -227,32 +218,20 @@ def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
     Returns:
         The chart: the density with the central interval marked below it, axes with units.
     """
-    shown, plot = reading.parameter, slicer.vtkMRMLPlotSeriesNode
-    table = run.node("posterior table", "", "vtkMRMLTableNode")
-    chart = run.node("posterior chart", "", "vtkMRMLPlotChartNode")
+    shown = reading.parameter
     values, height = reading.curve if reading.curve is not None else (np.zeros(0), np.zeros(0))
     low, _, high = reading.interval or (0.0, 0.0, 0.0)
     inside = np.where((values >= low) & (values <= high), height, 0.0)
-    columns = (shown.name, "density", "inside the interval")
-    slicer.util.updateTableFromArray(table, (values, height, inside), list(columns))
-    chart.RemoveAllPlotSeriesNodeIDs()
+    axes = (
+        shown.label + shown.bracket,
+        "posterior density" + ("" if shown.unit == "1" else f" per {shown.unit}"),
+    )
+    columns = {shown.name: values, "density": height, "inside the interval": inside}
+    chart = new_chart(run, "posterior", reading.text, axes, columns)
+    is_withheld = reading.state == WITHHELD  # also told by dashes, for pink is slate to some
     for column, width in (("density", 3), ("inside the interval", 1)):
-        series = run.node("posterior series", column, "vtkMRMLPlotSeriesNode")
-        series.SetName(column)
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetXColumnName(shown.name)
-        series.SetYColumnName(column)
-        series.SetPlotType(plot.PlotTypeScatter)
-        series.SetMarkerStyle(plot.MarkerStyleNone)
-        series.SetLineWidth(width)
-        is_withheld = reading.state == WITHHELD  # also told by dashes, for pink is slate to some
-        series.SetLineStyle(plot.LineStyleDash if is_withheld else plot.LineStyleSolid)
-        series.SetColor(*(_WARNING if is_withheld else _COLOR))
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    chart.SetTitle(textwrap.fill(reading.text, _TITLE))
-    chart.SetXAxisTitle(f"{shown.label}{shown.bracket}")
-    chart.SetYAxisTitle("posterior density" + ("" if shown.unit == "1" else f" per {shown.unit}"))
+        color = WARNING if is_withheld else BAND
+        add_line(run, "posterior", (shown.name, column), color, width, is_withheld)
     chart.SetXAxisRangeAuto(False)
     chart.SetXAxisRange(shown.low, shown.high)
-    chart.SetLegendVisibility(False)
     return chart

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .appearance import OF_A_PIXEL
 from .translating import tr as _
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = ["Legend", "legend_of", "nothing_to_see", "ticks"]
 
 _STEPS = (1, 2, 5, 10)
 _WANTED_TICKS = 5
-_OF_A_PIXEL = ("waic", "adequacy")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def legend_of(overlay: Overlay, appearance: Appearance, size: int) -> Legend | N
         size: how many colors.
     """
     run, kind = overlay.run, appearance.kind
-    volume = None if kind == "off" else run.find(kind, "" if kind in _OF_A_PIXEL else appearance.parameter)
+    volume = None if kind == "off" else run.find(kind, "" if kind in OF_A_PIXEL else appearance.parameter)
     if volume is None:
         return None
     low, high = overlay.scale(appearance)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
-import slicer.util
+import slicer
 
-from .curves import add_series
+from .charts import BAND, WARNING, add_line, new_chart
 from .line_reading import LineReading
-from .marks import display_of
 from .meshes import tube
 from .run import Run
 from .translating import tr as _
 
 __all__ = ["show_line", "show_tube"]
 
-_TITLE = 80  # characters of a line of a chart's title
-_BAND, _WARNING, _THRESHOLD = (0.13, 0.40, 0.67), (0.85, 0.0, 0.45), (0.1, 0.1, 0.1)
+_THRESHOLD = (0.1, 0.1, 0.1)
 
 
 def show_line(run: Run, reading: LineReading) -> slicer.vtkMRMLPlotChartNode:
@@ -27,33 +23,21 @@ def show_line(run: Run, reading: LineReading) -> slicer.vtkMRMLPlotChartNode:
         The chart: the median as a line, the ends of the interval as dashes, the threshold; a bar below them
         is where nothing is trusted.
     """
-    plot = slicer.vtkMRMLPlotSeriesNode
-    table = run.node("line table", "", "vtkMRMLTableNode")
-    chart = run.node("line chart", "", "vtkMRMLPlotChartNode")
-    chart.RemoveAllPlotSeriesNodeIDs()
     shown, place = reading.parameter, _("distance from the start [mm]")
     low, median, high = np.repeat(reading.interval, 2, axis=1)  # a value from the entry of a voxel to its end
-    columns = {
-        "lower": (_("lower end of {mass:.0%}").format(mass=reading.mass), low),
-        "upper": (_("upper end of {mass:.0%}").format(mass=reading.mass), high),
-        "median": (_("median"), median),
-        "threshold": (_("threshold"), np.full(len(median), reading.threshold)),
-        "not": (_("not trusted"), np.where(np.isnan(median), shown.low, np.nan)),
+    # Values, color, width and dashes of each line.
+    lines = {
+        _("lower end of {mass:.0%}").format(mass=reading.mass): (low, BAND, 1, True),
+        _("upper end of {mass:.0%}").format(mass=reading.mass): (high, BAND, 1, True),
+        _("median"): (median, BAND, 3, False),
+        _("threshold"): (np.full(len(median), reading.threshold), _THRESHOLD, 1, False),
+        _("not trusted"): (np.where(np.isnan(median), shown.low, np.nan), WARNING, 6, False),
     }
-    heads, drawn = zip(*columns.values(), strict=True)
-    slicer.util.updateTableFromArray(table, (reading.path.ends.ravel(), *drawn), [place, *heads])
-    for key, (head, values) in columns.items():
-        if np.isnan(values).all():
-            continue
-        series = add_series(run, chart, table, (place, head), key, "line")
-        series.SetMarkerStyle(plot.MarkerStyleNone)
-        series.SetLineStyle(plot.LineStyleDash if key in ("lower", "upper") else plot.LineStyleSolid)
-        series.SetLineWidth({"median": 3, "not": 6}.get(key, 1))
-        series.SetColor(*{"threshold": _THRESHOLD, "not": _WARNING}.get(key, _BAND))
-    chart.SetTitle(textwrap.fill(reading.text, _TITLE))
-    chart.SetXAxisTitle(place)
-    chart.SetYAxisTitle(f"{shown.label}{shown.bracket}")
-    chart.SetLegendVisibility(False)
+    columns = {place: reading.path.ends.ravel()} | {head: values for head, (values, *_look) in lines.items()}
+    chart = new_chart(run, "line", reading.text, (place, shown.label + shown.bracket), columns)
+    for head, (values, *look) in lines.items():
+        if not np.isnan(values).all():
+            add_line(run, "line", (place, head), *look)
     return chart
 
 
@@ -62,15 +46,9 @@ _TUBE_COLOR, _TUBE_OPACITY = (0.1, 0.85, 0.45), 0.4
 
 def show_tube(run: Run, reading: LineReading | None) -> slicer.vtkMRMLModelNode | None:
     """Draw the tube that holds a line in 95 % of the poses, or take it away."""
-    model = run.find("line tube", class_name="vtkMRMLModelNode")
     if reading is None or not reading.risk.tube_mm:
-        if model is not None:
-            run.drop(model)
+        run.forget("line tube")
         return None
-    model = run.node("line tube", "", "vtkMRMLModelNode")
-    model.SetAndObserveMesh(tube(reading.ends, reading.risk.tube_mm))
-    display = display_of(model)
-    display.SetColor(*_TUBE_COLOR)
-    display.SetOpacity(_TUBE_OPACITY)
-    display.SetVisibility2D(True)
+    model = run.draw("line tube", tube(reading.ends, reading.risk.tube_mm), _TUBE_COLOR, thickness=1)
+    model.GetDisplayNode().SetOpacity(_TUBE_OPACITY)
     return model

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import slicer.util
-import vtk
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from .line_reading import LineReading
+from .marks import indices_at
 from .pose_run import PoseRun
 from .posteriors import probability_below, share_above
 from .run import Run
@@ -69,12 +68,7 @@ def read_line(
     Raises:
         ValueError: if the line has no length or lies outside the image, or no posterior is stored.
     """
-    if not math.isfinite(threshold):
-        raise ValueError(
-            _("Threshold {value}: give a number, in the unit of {parameter}.").format(
-                value=threshold, parameter=run.parameter(parameter).label
-            )
-        )
+    run.check_threshold(parameter, threshold)
     ends = line_ends(line)
     path = _path(run, parameter, ends)
     if not path.inside.any():
@@ -101,21 +95,11 @@ def _path(run: Run, parameter: str, ends: Array) -> VoxelPath:
                 run=run.name, parameter=run.parameter(parameter).label
             )
         )
-    parent = volume.GetParentTransformNode()
-    to_local, matrix = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, parent, to_local)
-    volume.GetRASToIJKMatrix(matrix)
-    to_index = slicer.util.arrayFromVTKMatrix(matrix)
-
-    def index_of(places: Array) -> Array:
-        local = np.array([to_local.TransformPoint(place) for place in places])
-        return local @ to_index[:3, :3].T + to_index[:3, 3]
-
-    places = ends
+    parent, places = volume.GetParentTransformNode(), ends
     if parent is not None and not parent.IsTransformToWorldLinear():
-        steps = int(_STEPS_A_VOXEL * np.abs(np.diff(index_of(ends), axis=0)).sum()) + 2
+        steps = int(_STEPS_A_VOXEL * np.abs(np.diff(indices_at(volume, ends), axis=0)).sum()) + 2
         places = ends[0] + np.linspace(0, 1, steps)[:, None] * (ends[1] - ends[0])
-    return path_through(index_of(places), places, run.shape)
+    return path_through(indices_at(volume, places), places, run.shape)
 
 
 def _read(

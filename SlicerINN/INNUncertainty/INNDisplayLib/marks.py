@@ -139,6 +139,32 @@ def matrix_of(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
+def arrays_of(sequence: slicer.vtkMRMLSequenceNode) -> list[NDArray[Any]]:
+    """Voxels of each volume in a sequence, views on its own memory."""
+    items = range(sequence.GetNumberOfDataNodes())
+    return [slicer.util.arrayFromVolume(sequence.GetNthDataNode(n)) for n in items]
+
+
+def indices_at(volume: slicer.vtkMRMLVolumeNode, places: Any) -> NDArray[np.float64]:
+    """Voxels (i, j, k), not rounded, of world positions ``(N, 3)``, through the volume's transform."""
+    to_local, matrix = vtk.vtkGeneralTransform(), vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volume.GetParentTransformNode(), to_local)
+    volume.GetRASToIJKMatrix(matrix)
+    local = np.array([to_local.TransformPoint(place) for place in places])
+    to_index = slicer.util.arrayFromVTKMatrix(matrix)
+    return local @ to_index[:3, :3].T + to_index[:3, 3]
+
+
+def matrix_between(
+    source: slicer.vtkMRMLNode | None, target: slicer.vtkMRMLNode | None
+) -> NDArray[np.float64] | None:
+    """What takes points under one transform to those under another; ``None`` if that is not linear."""
+    matrix = vtk.vtkMatrix4x4()
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix):
+        return None
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -266,6 +292,29 @@ class RunNodes:
         for each in own:
             if each is not None:
                 self.scene.RemoveNode(each)
+
+    def draw(
+        self,
+        kind: str,
+        mesh: vtk.vtkPolyData,
+        color: tuple[float, float, float],
+        parameter: str = "",
+        thickness: int = 2,
+    ) -> slicer.vtkMRMLModelNode:
+        """Draw a mesh in 3-D and, with lines of a thickness in pixels, as its cut in slices."""
+        model = self.node(kind, parameter, "vtkMRMLModelNode")
+        model.SetAndObserveMesh(mesh)
+        display = display_of(model)
+        display.SetColor(*color)
+        display.SetVisibility2D(True)
+        display.SetSliceIntersectionThickness(thickness)
+        return model
+
+    def forget(self, *kinds: str) -> None:
+        """Take all nodes of some kinds out of the scene."""
+        for node in [*self.nodes()]:
+            if node.GetAttribute(MAP) in kinds:
+                self.drop(node)
 
     def remove(self) -> None:
         """Take all nodes of the run out of the scene."""

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer.util
-import vtk
 from numpy.typing import NDArray
 
 from .differences import interval_places, wrapped
-from .marks import matrix_of, place
-from .posteriors import RegionMean, region_mean
+from .marks import matrix_between, matrix_of, place
+from .posteriors import RegionMean, either_way, region_mean
 from .result import Shown
 from .run import Run
 from .translating import tr as _
@@ -41,26 +40,22 @@ class RegionReading:
     def text(self) -> str:
         """The result in words, with units and with what is not known about it."""
         shown, mean = self.parameter, self.mean
+        text = _("{parameter}, mean over {segment}: {expected} ({voxels} voxels)")
         lines = [
-            _("{parameter}, mean over {segment}: {expected} ({voxels} voxels)"),
-            _("{mass:.0%} if errors are fully shared: {shared}"),
-            _("{mass:.0%} if errors are independent: {independent}"),
-            _("How the errors of neighbors go together is not known; the truth lies between the two."),
+            text.format(
+                parameter=shown.label,
+                segment=self.segment,
+                expected=shown.text(mean.expected),
+                voxels=mean.voxels,
+            ),
+            either_way(self.mass, mean, lambda value: f"{value:.3g}", shown.suffix),
         ]
         if mean.left_out:
-            lines.append(_("{left_out} voxels left out: out of distribution or not usable."))
+            text = _("{left_out} voxels left out: out of distribution or not usable.")
+            lines.append(text.format(left_out=mean.left_out))
         if self.is_resampled:
             lines.append(_("The segment lies on another grid and was resampled to that of the maps."))
-        return "\n".join(lines).format(
-            parameter=shown.label,
-            segment=self.segment,
-            expected=shown.text(mean.expected),
-            voxels=mean.voxels,
-            left_out=mean.left_out,
-            mass=self.mass,
-            shared=f"{mean.shared[0]:.3g}–{mean.shared[2]:.3g}{shown.suffix}",
-            independent=f"{mean.independent[0]:.3g}–{mean.independent[2]:.3g}{shown.suffix}",
-        )
+        return "\n".join(lines)
 
 
 def read_region(
@@ -71,7 +66,7 @@ def read_region(
     Raises:
         ValueError: if nothing of the segment can be trusted, or the run has no quantiles.
     """
-    shown = next(p for p in run.parameters if p.name == parameter)
+    shown = run.parameter(parameter)
     stored, like = run.layers(parameter), run.find("median", parameter)
     if stored is None or like is None:
         text = _("{run}: no quantiles of {parameter} are stored; apply the bundle again.")
@@ -192,7 +187,7 @@ def shared_parameter(run: Run, other: Run, parameter: str) -> Shown:
     Raises:
         ValueError: if it has not, or if the parameter is a class.
     """
-    shown = next(p for p in run.parameters if p.name == parameter)
+    shown = run.parameter(parameter)
     if shown.is_class:
         text = _("{parameter} is a class, and classes have no difference; select another parameter.")
         raise ValueError(text.format(parameter=shown.label))
@@ -214,16 +209,14 @@ def other_voxels(
         ValueError: if a transform that is not linear lies between the two.
     """
     source = other.find("median") or other.find("valid")
-    between = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        like.GetParentTransformNode(), source.GetParentTransformNode(), between
-    ):
+    between = matrix_between(like.GetParentTransformNode(), source.GetParentTransformNode())
+    if between is None:
         raise ValueError(
             _("A transform that is not linear lies between {run} and {other}; use a linear one.").format(
                 run=run.name, other=other.name
             )
         )
-    to_other = np.linalg.inv(matrix_of(source)) @ slicer.util.arrayFromVTKMatrix(between) @ matrix_of(like)
+    to_other = np.linalg.inv(matrix_of(source)) @ between @ matrix_of(like)
     k, j, i = np.indices(run.shape, dtype=np.float32)
     position = np.tensordot(to_other[:3, :3], np.stack([i, j, k]), 1) + to_other[:3, 3].reshape(3, 1, 1, 1)
     nearest = np.floor(position + 0.5).astype(int)[::-1]

@@ -8,21 +8,19 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .appearance import Appearance
+from .appearance import OF_A_PIXEL, Appearance
 from .colors import color_node, graded
-from .legend import Legend, legend_of
 from .marks import SYNTHETIC, hide_legends, matrix_of, place, set_layers, show_legend, span
 from .measuring import Comparison, compare
 from .patterns import hatch
 from .pictures import picture, pictures
 from .posteriors import share_above
 from .run import Run, runs
-from .sequences import number_of_samples, sample_arrays, show_sample
+from .sequences import sample_arrays, show_sample
 from .thresholds import ThresholdStep
 
 __all__ = ["Overlay"]
 
-_OF_A_PIXEL = ("waic", "adequacy")  # whatever the parameter
 _TABLES = {
     "interval_width": "INN interval width",
     "probability_above": "INN probability",
@@ -92,7 +90,7 @@ class Overlay:
         elif appearance.kind == "difference":
             volume = self._difference(appearance)
         else:
-            of = "" if appearance.kind in _OF_A_PIXEL else appearance.parameter
+            of = "" if appearance.kind in OF_A_PIXEL else appearance.parameter
             volume = self.run.find(appearance.kind, of)
         if volume is None:
             return None
@@ -145,9 +143,10 @@ class Overlay:
         parameter, kind = self.run.parameter(appearance.parameter), appearance.kind
         if kind == "probability_below":
             return ThresholdStep(self.run, parameter.name, appearance.threshold).place()
-        if not number_of_samples(self.run, parameter.name):
+        samples = sample_arrays(self.run, parameter.name)
+        if not samples:
             return None
-        values = share_above(sample_arrays(self.run, parameter.name), appearance.threshold)
+        values = share_above(samples, appearance.threshold)
         volume = self.run.node(kind, parameter.name, "vtkMRMLScalarVolumeNode")
         volume.SetAttribute("INN.threshold", repr(appearance.threshold))
         like = self.run.find("median", parameter.name) or self.run.find("valid")
@@ -202,10 +201,6 @@ class Overlay:
         legend = show_legend(volume, self.legend_title(appearance, _LEGEND_WIDTH), form, labels)
         legend.SetVisibility(True)
 
-    def legend(self, appearance: Appearance, size: int) -> Legend | None:
-        """The color scale of what is shown, in so many colors, to be drawn beside the views."""
-        return legend_of(self, appearance, size)
-
     def legend_title(self, appearance: Appearance, width: int = 0) -> str:
         """What is shown, in its unit; in lines of so many characters for a legend inside of a view."""
         shown, kind = self.run.parameter(appearance.parameter), appearance.kind
@@ -214,7 +209,7 @@ class Overlay:
         if kind.startswith("probability"):
             side = "<" if kind == "probability_below" else ">"
             title = f"P({name}{blank}{side} {shown.text(appearance.threshold)})"
-        elif kind in _OF_A_PIXEL:
+        elif kind in OF_A_PIXEL:
             title = {"waic": f"WAIC{blank}[nat]", "adequacy": f"adequacy{comma}p-value"}[kind]
         else:
             what = {

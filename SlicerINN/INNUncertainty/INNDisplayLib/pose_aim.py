@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import vtk
 from numpy.typing import NDArray
 
-from .marks import display_of
 from .meshes import tube
 from .pose_run import PoseRun
 from .pose_spread import ellipsoid_surface
@@ -100,9 +98,7 @@ def store_aim(run: PoseRun, aim: Aim, names: Mapping[int, str] | None = None) ->
 
 def forget_aim(run: PoseRun) -> None:
     """Take an aim out of the scene: its plan has moved."""
-    for kind in ("aim", "aim ellipsoid", "aim tube"):
-        if (node := run.find(kind, class_name="vtkMRMLStorableNode")) is not None:
-            run.drop(node)
+    run.forget("aim", "aim ellipsoid", "aim tube")
 
 
 def show_aim(run: PoseRun) -> Aim | None:
@@ -113,26 +109,13 @@ def show_aim(run: PoseRun) -> Aim | None:
     """
     aim = run.read("aim", lambda record: _parse(Path(), record))
     is_drawn = aim is not None and run.shown is not None and run.shown == run.result.poses[0]
-    has_tube = aim is not None and len(aim.plan) > 1 and aim.tube_mm > 0
-    for kind, is_there in (("aim ellipsoid", True), ("aim tube", has_tube)):
-        if is_drawn and is_there:
-            _draw(run, kind, tube(aim.plan, aim.tube_mm) if kind == "aim tube" else _ellipsoid(aim))
-        elif (node := run.find(kind, class_name="vtkMRMLModelNode")) is not None:
-            run.drop(node)
+    if is_drawn:
+        run.draw("aim ellipsoid", ellipsoid_surface(aim.lengths, aim.axes, aim.center), _COLOR)
+    if is_drawn and len(aim.plan) > 1 and aim.tube_mm > 0:
+        run.draw("aim tube", tube(aim.plan, aim.tube_mm), _COLOR)
+    else:
+        run.forget("aim tube", *(() if is_drawn else ("aim ellipsoid",)))
     return aim
-
-
-def _ellipsoid(aim: Aim) -> vtk.vtkPolyData:
-    return ellipsoid_surface(aim.lengths, aim.axes, aim.center)
-
-
-def _draw(run: PoseRun, kind: str, mesh: vtk.vtkPolyData) -> None:
-    model = run.node(kind, "", "vtkMRMLModelNode")
-    model.SetAndObserveMesh(mesh)
-    display = display_of(model)
-    display.SetColor(*_COLOR)
-    display.SetVisibility2D(True)
-    display.SetSliceIntersectionThickness(2)
 
 
 def aim_text(aim: Aim) -> str:

@@ -93,12 +93,11 @@ def _place(run: PoseRun, kind: str, values: np.ndarray, matrix: np.ndarray) -> N
 
 
 def _store_carm(run: PoseRun, xray: DetectorImage) -> None:
-    model = run.node("carm", "", "vtkMRMLModelNode")
     corners = detector_corners(xray.matrix, *xray.values.shape[-2:])
-    model.SetAndObserveMesh(carm_lines(corners, run.result.record["detector"]["beam"] == "parallel"))
+    mesh = carm_lines(corners, run.result.record["detector"]["beam"] == "parallel")
+    model = run.draw("carm", mesh, _CARM_COLOR)
     model.SetAndObserveTransformNodeID(run.transform.GetID())
-    display = display_of(model)
-    display.SetColor(*_CARM_COLOR)
+    display = model.GetDisplayNode()
     display.SetVisibility2D(False)
     display.SetLineWidth(2)
     display.SetVisibility(False)
@@ -112,10 +111,7 @@ def _store_bone(run: PoseRun, values: np.ndarray, matrix: np.ndarray) -> None:
     values[(sizes < _LEAST_MM3)[pieces] & (pieces > 0)] = 0
     if not (values > _BONE_PER_MM).any():
         return
-    model = run.node("bone", "", "vtkMRMLModelNode")
-    model.SetAndObserveMesh(surface_above(values, matrix, _BONE_PER_MM))
-    display = display_of(model)
-    display.SetColor(*_BONE_COLOR)
+    display = run.draw("bone", surface_above(values, matrix, _BONE_PER_MM), _BONE_COLOR).GetDisplayNode()
     display.SetOpacity(_BONE_OPACITY)
     display.SetVisibility2D(False)
     display.SetVisibility(False)
@@ -169,7 +165,7 @@ def hide_mode(run: PoseRun) -> None:
     """Show the X-ray without any pose."""
     if run.shown is None and run.find("drr") is None:
         return
-    _drop(run, "spread", "shadow", "comparison", "drr")
+    run.forget("spread", "shadow", "comparison", "drr")
     _set_visible(run, False)
     with slicer.util.NodeModify(run.transform):
         run.transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
@@ -185,7 +181,7 @@ def show_spread(run: PoseRun) -> Spread | None:
     """
     spread, pose = run.spread(), run.shown
     if spread is None or pose is None:
-        _drop(run, "spread", "shadow")
+        run.forget("spread", "shadow")
         return None
     surface = ellipsoid(spread)
     solid = _draw(run, "spread", surface)
@@ -209,9 +205,3 @@ def _draw(run: PoseRun, kind: str, mesh: vtk.vtkPolyData) -> slicer.vtkMRMLModel
     display.SetVisibility2D(True)
     display.SetSliceIntersectionThickness(2)
     return display
-
-
-def _drop(run: PoseRun, *kinds: str) -> None:
-    for kind in kinds:
-        if (node := run.find(kind, class_name="vtkMRMLDisplayableNode")) is not None:
-            run.drop(node)

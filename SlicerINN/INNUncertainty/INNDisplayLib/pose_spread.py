@@ -133,21 +133,10 @@ def carm_lines(corners: Array, is_parallel: bool) -> vtk.vtkPolyData:
         is_parallel: whether rays are parallel; they then come from a frame in the plane of the source.
     """
     start = corners * [1, 1, 0] if is_parallel else np.zeros_like(corners)
-    points, lines = vtk.vtkPoints(), vtk.vtkCellArray()
-    for point in (*corners, *start):
-        points.InsertNextPoint(*(float(v) for v in point))
-    for first in range(4):
-        for last in ((first + 1) % 4, first + 4):  # around, and along the beam
-            lines.InsertNextCell(2)
-            lines.InsertCellPoint(first)
-            lines.InsertCellPoint(last)
-    drawn = vtk.vtkPolyData()
-    drawn.SetPoints(points)
-    drawn.SetLines(lines)
     source = vtk.vtkSphereSource()
     source.SetRadius(_SOURCE_MM)
     both = vtk.vtkAppendPolyData()
-    both.AddInputData(drawn)
+    both.AddInputData(polylines([np.append(corners, corners[:1], 0), *np.stack([corners, start], 1)]))
     both.AddInputConnection(source.GetOutputPort())
     both.Update()
     return both.GetOutput()

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer.util
-import vtk
 from numpy.typing import NDArray
 
 from .colors import color_node
-from .marks import matrix_of, place, show_legend, span
+from .marks import matrix_between, matrix_of, place, show_legend, span
 from .pose_run import MODE, PoseRun
 from .translating import tr as _
 
@@ -110,9 +109,7 @@ def look_at_target(run: PoseRun) -> None:
 
 def _to_world(volume: slicer.vtkMRMLVolumeNode) -> Array:
     """Camera coordinates to world, through the transform that the image hangs under."""
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(volume.GetParentTransformNode(), None, matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return matrix_between(volume.GetParentTransformNode(), None)
 
 
 COMPARISONS = ("blend", "checkerboard", "difference")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -158,8 +158,28 @@ class RegionMean:
     independent: tuple[float, float, float]
 
 
+def either_way(mass: float, found: Any, written: Callable[[float], str], suffix: str) -> str:
+    """Say the central interval of something of many voxels at both ends of how their errors go together.
+
+    Args:
+        mass: probability inside.
+        found: has low end, median and high end as ``shared`` and ``independent``.
+        written: a number for people.
+        suffix: the unit as it follows a number.
+    """
+    shared, independent = (
+        f"{written(low)}–{written(high)}{suffix}" for low, _median, high in (found.shared, found.independent)
+    )
+    lines = (
+        _("{mass:.0%} if errors are fully shared: {shared}"),
+        _("{mass:.0%} if errors are independent: {independent}"),
+        _("How the errors of neighbors go together is not known; the truth lies between the two."),
+    )
+    return "\n".join(lines).format(mass=mass, shared=shared, independent=independent)
+
+
 def region_mean(
-    quantiles: Array, levels: Array, trusted: NDArray[np.bool_], mass: float = 0.95, seed: int = 0
+    quantiles: Array, levels: Array, trusted: NDArray[np.bool_], mass: float = 0.95
 ) -> RegionMean:
     """Return the posterior of the mean of a parameter over a region.
 
@@ -168,7 +188,6 @@ def region_mean(
         levels: shape ``(L,)``.
         trusted: which of them count, shape ``(N,)``; the others are left out and counted.
         mass: probability inside the intervals.
-        seed: of the draws by which few voxels are averaged.
 
     Returns:
         Low end, median and high end of the mean, for errors that are fully shared and for independent ones.
@@ -184,7 +203,7 @@ def region_mean(
     shared = interval_at(rows.mean(0), np.asarray(levels), mass)
     mean, variance = _moments(rows, np.asarray(levels))
     if len(rows) <= _DRAWN_PIXELS:
-        independent = _drawn(rows, np.asarray(levels), mass, seed)
+        independent = _drawn(rows, np.asarray(levels), mass)
     else:  # the mean of many is normal
         reach = math.sqrt(variance.sum()) / len(rows) * NormalDist().inv_cdf((1 + mass) / 2)
         center = float(mean.mean())
@@ -201,10 +220,10 @@ def _moments(rows: Array, levels: Array) -> tuple[Array, Array]:
     return mean, np.maximum(square - mean**2, 0)
 
 
-def _drawn(rows: Array, levels: Array, mass: float, seed: int) -> tuple[float, float, float]:
+def _drawn(rows: Array, levels: Array, mass: float) -> tuple[float, float, float]:
     """The mean of a few voxels that err independently, by drawing."""
     tails = ((1 - mass) / 2, 0.5, (1 + mass) / 2)
-    level = np.random.default_rng(seed).random((len(rows), _DRAWS))
+    level = np.random.default_rng(0).random((len(rows), _DRAWS))
     drawn = [np.interp(u, *_continued(levels, row)) for u, row in zip(level, rows, strict=True)]
     low, median, high = np.quantile(np.mean(drawn, 0), tails)
     return float(low), float(median), float(high)

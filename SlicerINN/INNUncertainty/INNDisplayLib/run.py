@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, INSTANCES, LEVELS, SYNTHETIC, RunNodes
+from .marks import IMAGE, INSTANCES, LEVELS, SYNTHETIC, RunNodes, arrays_of
 from .result import Result, Shown, parse_result
+from .translating import tr as _
 
 __all__ = ["Run", "runs"]
 
@@ -126,6 +128,15 @@ class Run(RunNodes):
         marked = f"SYNTHETIC {whole}" if kind in _OF_VALUES and self.synthetic else whole
         return f"{self.name}: {marked}"
 
+    def check_threshold(self, parameter: str, threshold: float) -> None:
+        """Raise a ``ValueError`` if a threshold of a parameter is not a number."""
+        if not math.isfinite(threshold):
+            raise ValueError(
+                _("Threshold {value}: give a number, in the unit of {parameter}.").format(
+                    value=threshold, parameter=self.parameter(parameter).label
+                )
+            )
+
     def layers(self, parameter: str) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]] | None:
         """Quantiles of a parameter, an array ``(K, J, I)`` a level, and the levels; ``None`` without them.
 
@@ -134,9 +145,7 @@ class Run(RunNodes):
         node = self.find("quantiles", parameter, "vtkMRMLSequenceNode")
         if node is None:
             return None
-        items = range(node.GetNumberOfDataNodes())
-        arrays = [slicer.util.arrayFromVolume(node.GetNthDataNode(n)) for n in items]
-        return arrays, np.array(json.loads(node.GetAttribute(LEVELS)))
+        return arrays_of(node), np.array(json.loads(node.GetAttribute(LEVELS)))
 
     def quantiles(self, parameter: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
         """A copy of the same in one array, ``(K, J, I, L)``."""

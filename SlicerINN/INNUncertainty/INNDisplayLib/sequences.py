@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import SYNTHETIC, RunNodes, display_of, follow, mark
+from .marks import SYNTHETIC, RunNodes, arrays_of, display_of, follow, mark
 from .result import MapFile
 from .translating import tr as _
 
@@ -67,8 +66,7 @@ def store_stack(
 
 def stacked(sequence: slicer.vtkMRMLSequenceNode) -> NDArray[Any]:
     """The items of a sequence of volumes, ``(K, J, I, N)``."""
-    items = range(sequence.GetNumberOfDataNodes())
-    return np.stack([slicer.util.arrayFromVolume(sequence.GetNthDataNode(n)) for n in items], -1)
+    return np.stack(arrays_of(sequence), -1)
 
 
 def store_samples(run: Run, file: MapFile, array: NDArray[Any], matrix: Any, image: Any) -> None:
@@ -91,11 +89,10 @@ def number_of_samples(run: Run, parameter: str) -> int:
     return 0 if sequence is None else sequence.GetNumberOfDataNodes()
 
 
-def sample_arrays(run: Run, parameter: str) -> Iterator[NDArray[Any]]:
-    """The stored samples of a parameter, ``(K, J, I)`` each, a view on the sequence's own memory."""
+def sample_arrays(run: Run, parameter: str) -> list[NDArray[Any]]:
+    """The stored samples of a parameter, ``(K, J, I)`` each, views on the sequence's own memory."""
     sequence = run.find("samples", parameter, "vtkMRMLSequenceNode")
-    for number in range(number_of_samples(run, parameter)):
-        yield slicer.util.arrayFromVolume(sequence.GetNthDataNode(number))
+    return [] if sequence is None else arrays_of(sequence)
 
 
 def posterior_layers(run: Run, parameter: str) -> tuple[list[NDArray[Any]], NDArray[np.float64] | None]:
@@ -108,7 +105,7 @@ def posterior_layers(run: Run, parameter: str) -> tuple[list[NDArray[Any]], NDAr
     """
     if (stored := run.layers(parameter)) is not None:
         return stored
-    samples = [*sample_arrays(run, parameter)]
+    samples = sample_arrays(run, parameter)
     if len(samples) > 1:
         return samples, None
     raise ValueError(

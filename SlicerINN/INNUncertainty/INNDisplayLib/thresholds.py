@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import slicer.util
-import vtk
 
 from .contours import contour_meshes, draw_contours
 from .decisions import Division, label_regions, merge_islands
-from .marks import matrix_of, place
+from .marks import matrix_between, matrix_of, place
 from .posteriors import LARGE, probability_below
 from .regions import find_regions, show_regions
 from .run import Run
 from .translating import tr as _
 from .volumes import region_volume
 
-__all__ = ["ThresholdStep", "show_contours"]
+__all__ = ["ThresholdStep"]
 
 _SOURCE = "INN.source"
 
@@ -46,12 +43,7 @@ class ThresholdStep:
         has_contours: bool = False,
         division: Division | None = None,
     ) -> None:
-        if not math.isfinite(threshold):
-            raise ValueError(
-                _("Threshold {value}: give a number, in the unit of {parameter}.").format(
-                    value=threshold, parameter=run.parameter(parameter).label
-                )
-            )
+        run.check_threshold(parameter, threshold)
         self.run, self.parameter, self.threshold, self.division = run, parameter, threshold, division
         self._layers, self._like = run.layers(parameter), run.find("median", parameter)
         self._meshes = self._found = self._values = None
@@ -146,11 +138,10 @@ def visible_planes(volume: slicer.vtkMRMLVolumeNode) -> list[tuple[np.ndarray, n
     Returns:
         ``None`` where a bent transform lies over the volume.
     """
-    parent, to_world = volume.GetParentTransformNode(), vtk.vtkMatrix4x4()
-    if parent is not None and not parent.IsTransformToWorldLinear():
+    to_world = matrix_between(volume.GetParentTransformNode(), None)
+    if to_world is None:
         return None
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, to_world)
-    matrix = slicer.util.arrayFromVTKMatrix(to_world) @ matrix_of(volume)
+    matrix = to_world @ matrix_of(volume)
     planes = []
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", volume.GetScene()):
         plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
@@ -170,18 +161,3 @@ def voxel_size(matrix: np.ndarray, slices: int) -> tuple[float, str]:
     if slices > 1:
         return float(abs(np.linalg.det(matrix[:3, :3]))), "mm³"
     return float(np.linalg.norm(np.cross(matrix[:3, 0], matrix[:3, 1]))), "mm²"
-
-
-def show_contours(run: Run, parameter: str, threshold: float) -> list[slicer.vtkMRMLModelNode]:
-    """Draw where a parameter lies below a threshold with a probability of 5, 50 and 95 %.
-
-    Args:
-        run: whose posterior it is.
-        parameter: name of the parameter.
-        threshold: in its unit.
-
-    Returns:
-        One model for each line; earlier lines of the run are replaced. Empty without stored quantiles.
-    """
-    ThresholdStep(run, parameter, threshold, has_contours=True).place()
-    return [node for node in run.nodes() if node.GetAttribute("INN.map") == "contour"]

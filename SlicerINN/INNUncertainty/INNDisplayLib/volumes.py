@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decisions import pieces
+from .posteriors import either_way
 from .translating import tr as _
 
-__all__ = ["RegionVolume", "count_quantiles", "region_volume"]
+__all__ = ["RegionVolume", "region_volume"]
 
 Interval = tuple[float, float, float]
 
@@ -42,21 +43,15 @@ class RegionVolume:
     @property
     def text(self) -> str:
         """The volume in words."""
-        is_flat = self.unit != "mm³"
-        lines = [
-            _("Area: {expected} {unit} expected.") if is_flat else _("Volume: {expected} {unit} expected."),
-            _("{mass:.0%} if errors are fully shared: {shared}"),
-            _("{mass:.0%} if errors are independent: {independent}"),
-            _("How the errors of neighbors go together is not known; the truth lies between the two."),
-            _("Not trusted, and in none of these numbers: {unknown} {unit}"),
-        ]
-        return "\n".join(lines).format(
-            expected=_sized(self.expected),
-            shared=f"{_sized(self.shared[0])}–{_sized(self.shared[2])} {self.unit}",
-            independent=f"{_sized(self.independent[0])}–{_sized(self.independent[2])} {self.unit}",
-            unknown=_sized(self.unknown),
-            mass=self.mass,
-            unit=self.unit,
+        area, volume = _("Area: {expected} {unit} expected."), _("Volume: {expected} {unit} expected.")
+        first = volume if self.unit == "mm³" else area
+        last = _("Not trusted, and in none of these numbers: {unknown} {unit}")
+        return "\n".join(
+            [
+                first.format(expected=_sized(self.expected), unit=self.unit),
+                either_way(self.mass, self, _sized, f" {self.unit}"),
+                last.format(unknown=_sized(self.unknown), unit=self.unit),
+            ]
         )
 
 
@@ -87,20 +82,6 @@ def region_volume(
     shared, independent = (tuple(voxel * n for n in counts) for counts in (events.shared, events.counts()))
     unknown = voxel * (probability.size - events.number)
     return RegionVolume(voxel * events.mean, independent, shared, unknown, mass, unit)
-
-
-def count_quantiles(probability: NDArray[np.floating], levels: tuple[float, ...]) -> tuple[float, ...]:
-    """Return quantiles of the number of independent events that happen.
-
-    Exact for up to 2000 events of which neither is certain, else by the normal distribution.
-
-    Args:
-        probability: of each event, shape ``(N,)``.
-        levels: of the quantiles.
-    """
-    events = _Events(levels)
-    events.add(probability)
-    return events.counts()
 
 
 class _Events:

@@ -7,6 +7,7 @@ from INNDisplayLib import (
     Appearance,
     Overlay,
     change_text,
+    legend_of,
     nothing_to_see,
     number_of_samples,
     pictures,
@@ -212,7 +213,7 @@ class DisplayPanel:
 
     def show_views(self, run, state):
         """Draw the color scale of what the views show, and arrange the views."""
-        legend = Overlay(run).legend(appearance_of(run, state), BAR[2])
+        legend = legend_of(Overlay(run), appearance_of(run, state), BAR[2])
         ui = self.ui
         ui.legendLabel.visible = ui.legendTitle.visible = legend is not None
         if legend is not None:
