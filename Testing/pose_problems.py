@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from monai_inn.applications.registration.carm import Detector
     from monai_inn.inferers import FittedPosterior
 
 SMALL = {"rows": 16, "columns": 16, "spacing_mm": 12.75}
@@ -67,3 +70,24 @@ def xray(problem, *angles, seed=0):
     """An X-ray with noise, as a row of pixels."""
     theta = torch.tensor([angles])
     return problem.noise(problem.forward(theta), torch.Generator().manual_seed(seed))[0]
+
+
+def project_points(points: Tensor, camera: Tensor, detector: Detector) -> Tensor:
+    """Return where points appear in the image.
+
+    Args:
+        points: RAS in mm, shape ``(K, 3)``.
+        camera: poses from camera to world, shape ``(…, 4, 4)``.
+        detector: image size, distances, beam and view.
+
+    Returns:
+        Column and row in pixels, whole numbers at the centres of pixels, shape ``(…, K, 2)``.
+    """
+    rotation, source = camera[..., :3, :3], camera[..., :3, 3]
+    at = (points.to(camera) - source.unsqueeze(-2)) @ rotation
+    on_detector = at[..., :2]
+    if detector.beam == "cone":
+        on_detector = on_detector * detector.source_detector_mm / at[..., 2:]
+    side = on_detector.new_tensor([detector.handedness, 1.0])
+    middle = on_detector.new_tensor([detector.columns / 2 - 0.5, detector.rows / 2 - 0.5])
+    return side * on_detector / detector.spacing_mm + middle

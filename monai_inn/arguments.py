@@ -24,10 +24,31 @@ __all__ = [
     "is_helper",
     "pattern_of",
     "progress_of",
+    "range_of",
+    "value_of",
 ]
 
 _OURS = {"run", "words", "json", "progress_lines", "config", "verb", "files", "scheduler", "workers"}
 _FILES = ("bundle", "mask", "white", "dark", "labels", "leave_out", "truth", "parameters")
+
+
+def value_of(text: str) -> tuple[str, float]:
+    """Return name and value of ``NAME=VALUE``."""
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. sao2=0.6") from None
+
+
+def range_of(text: str) -> tuple[str, tuple[float, float]]:
+    """Return name and bounds of ``NAME=LOW:HIGH``."""
+    name, _, edges = text.partition("=")
+    try:
+        low, high = (float(edge) for edge in edges.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LOW:HIGH, e.g. lao=-60:60") from None
+    return name, (low, high)
 
 
 def device_of(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 from monai_inn import __version__, plain, verbs
 from monai_inn.applications import offered
-from monai_inn.arguments import add_device, add_many, add_workers, is_helper
+from monai_inn.arguments import add_device, add_many, add_workers, is_helper, value_of
 from monai_inn.settings_file import add_config, with_config
 
 __all__ = ["main"]
@@ -192,7 +192,7 @@ def _parser(
     sub.add_argument(
         "--interval", type=float, default=0.95, help="probability inside the mapped interval (0.95)"
     )
-    sub.add_argument("--below", action="append", default=[], metavar="NAME=VALUE",
+    sub.add_argument("--below", action="append", default=[], type=value_of, metavar="NAME=VALUE",
                      help="map the probability of a value below, e.g. sao2=0.6; may be repeated")  # fmt: skip
     sub.add_argument("--adequacy", type=int, default=0, metavar="N",
                      help="map whether the model fits: p-values of N simulations a pixel; of curves, such as "
@@ -235,7 +235,7 @@ def _parser(
                      help="share by which intervals may be too narrow or wide (0.1)")  # fmt: skip
     sub.add_argument("--tolerance-shift", type=float, default=0.1, metavar="SD",
                      help="posterior standard deviations by which values may be off (0.1)")  # fmt: skip
-    sub.add_argument("--mode", action="append", default=[], metavar="NAME=TOLERANCE",
+    sub.add_argument("--mode", action="append", default=[], type=value_of, metavar="NAME=TOLERANCE",
                      help="compare modes with the truth, e.g. sao2=0.05; repeat for joint modes")  # fmt: skip
     sub.add_argument(
         "--recalibrate",

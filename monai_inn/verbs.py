@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -59,20 +59,6 @@ def _warned(make: Callable[[], InverseProblem]) -> InverseProblem:
     for warning in caught:
         print(f"monai-inn: WARNING: {' '.join(str(warning.message).split())}", file=sys.stderr, flush=True)
     return problem
-
-
-def _values(option: str, example: str, given: Sequence[str]) -> dict[str, float]:
-    """``NAME=VALUE`` arguments of an option that may be repeated."""
-    result = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        try:
-            result[name.strip()] = float(value)
-        except ValueError:
-            sign = ""
-        if not sign or not name.strip():
-            raise ValueError(f"{option} {text!r} is not NAME=VALUE; write for example {option} {example}.")
-    return result
 
 
 def problems(_: argparse.Namespace) -> dict[str, Any]:
@@ -156,7 +142,7 @@ def infer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write posterior maps of an image, or of many."""
     from monai_inn.reports import infer_image
 
-    options = given(arguments) | {"below": _values("--below", "sao2=0.6", arguments.below)}
+    options = given(arguments) | {"below": dict(arguments.below)}
     if pattern_of(arguments) is not None:
         if options.pop("preview") is not None:
             raise ValueError("--preview writes into one folder and is for one image; leave it out.")
@@ -194,7 +180,7 @@ def validate(arguments: argparse.Namespace) -> dict[str, Any]:
 
     options = given(arguments)
     options["tolerance"] = Tolerance(options.pop("tolerance_width"), options.pop("tolerance_shift"))
-    options["mode_tolerance"] = _values("--mode", "sao2=0.05", options.pop("mode"))
+    options["mode_tolerance"] = dict(options.pop("mode"))
     if pattern_of(arguments) is not None:
         if options.pop("recalibrated") is not None:
             raise ValueError("--recalibrate writes one bundle and is for one source; leave it out.")

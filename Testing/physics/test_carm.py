@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pose_problems import project_points
 from scipy.spatial.transform import Rotation
 
 from monai_inn.applications.registration.carm import (
@@ -20,7 +21,6 @@ from monai_inn.applications.registration.carm import (
     geodesic_degrees,
     itk_matrix,
     pose_of,
-    project_points,
 )
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector
 

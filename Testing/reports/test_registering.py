@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from pose_problems import project_points
 from safetensors import safe_open
 
 import monai_inn as mi
-from monai_inn.applications.registration.carm import POSE, project_points
+from monai_inn.applications.registration.carm import POSE
 from monai_inn.applications.registration.commands import poses_in_words
 from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.applications.registration.results.view_planning import plan_views

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from pose_problems import project_points
 from xray_files import intensity
 
 from monai_inn.applications.registration import Xray, match_detector
-from monai_inn.applications.registration.carm import Detector, camera_to_world, project_points
+from monai_inn.applications.registration.carm import Detector, camera_to_world
 from monai_inn.problems import PoseRegistration
 
 DETECTOR = Detector(rows=32, columns=32, spacing_mm=6.4)

@@ -115,10 +115,6 @@ def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys)
         (["{bundle}", "-o", "{tmp}/bundle"], "exists and is not a report"),
         (["{bundle}", "-o", "{tmp}/r", "--recalibrate", "{tmp}/r"], "give another folder"),
         (["{bundle}", "-o", "{tmp}/r", "--tolerance-width", "0"], "give a share between 0 and 1"),
-        (
-            ["{bundle}", "-o", "{tmp}/r", "--mode", "sao2"],
-            "is not NAME=VALUE; write for example --mode sao2=0.05",
-        ),
     ],
 )
 def test_bad_input_costs_one_line_and_leaves_nothing(gaussian_fit, tmp_path, capsys, arguments, message):

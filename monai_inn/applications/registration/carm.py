@@ -27,7 +27,6 @@ __all__ = [
     "geodesic_degrees",
     "itk_matrix",
     "pose_of",
-    "project_points",
 ]
 
 POSE: Mapping[str, tuple[str, str]] = {
@@ -184,27 +183,6 @@ def _about(axis: int, degrees: Tensor) -> Tensor:
         2: (c, -s, zero, s, c, zero, zero, zero, one),
     }[axis]
     return torch.stack(entries, -1).unflatten(-1, (3, 3))
-
-
-def project_points(points: Tensor, camera: Tensor, detector: Detector) -> Tensor:
-    """Return where points appear in the image.
-
-    Args:
-        points: RAS in mm, shape ``(K, 3)``.
-        camera: poses from camera to world, shape ``(…, 4, 4)``.
-        detector: image size, distances, beam and view.
-
-    Returns:
-        Column and row in pixels, whole numbers at the centres of pixels, shape ``(…, K, 2)``.
-    """
-    rotation, source = camera[..., :3, :3], camera[..., :3, 3]
-    at = (points.to(camera) - source.unsqueeze(-2)) @ rotation
-    on_detector = at[..., :2]
-    if detector.beam == "cone":
-        on_detector = on_detector * detector.source_detector_mm / at[..., 2:]
-    side = on_detector.new_tensor([detector.handedness, 1.0])
-    middle = on_detector.new_tensor([detector.columns / 2 - 0.5, detector.rows / 2 - 0.5])
-    return side * on_detector / detector.spacing_mm + middle
 
 
 def itk_matrix(camera: Tensor) -> Tensor:

@@ -7,8 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_inn.applications.registration.option_types import range_of, value_of
-from monai_inn.arguments import add_device, add_many, for_each, given, pattern_of, progress_of
+from monai_inn.arguments import (
+    add_device,
+    add_many,
+    for_each,
+    given,
+    pattern_of,
+    progress_of,
+    range_of,
+    value_of,
+)
 
 __all__ = ["add", "poses_in_words"]
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
-from monai_inn.applications.registration.option_types import range_of, value_of
 from monai_inn.applications.registration.problem import RANGES, WIDE_RANGES, PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
+from monai_inn.arguments import range_of, value_of
 
 __all__ = [
     "add_options",

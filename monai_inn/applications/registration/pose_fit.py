@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -134,6 +134,13 @@ def _evaluated(level: Level, unknowns: Unknowns, x: Tensor) -> Fit:
     return Fit(x, _loss(unknowns, x, white), white, level.whitening(slopes))
 
 
+def kept_better(best: Any, trial: Any, better: Tensor) -> Any:
+    """Return a tuple of tensors ``(B, …)`` whose rows are those of a trial where that is better ``(B,)``."""
+    pairs = zip(best, trial, strict=True)
+    rows = (torch.where(better.to(a.device).view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs)
+    return type(best)(*rows)
+
+
 @torch.no_grad()
 def climb(level: Level, unknowns: Unknowns, start: Tensor | Fit, steps: int) -> Fit:
     """Return the best fits near rows ``(B, 13)`` (Levenberg–Marquardt, all rows at once)."""
@@ -152,12 +159,7 @@ def climb(level: Level, unknowns: Unknowns, start: Tensor | Fit, steps: int) -> 
         trial = _evaluated(level, unknowns, unknowns.inside(moved))
         better = trial.loss < fit.loss
         gained = float((fit.loss - trial.loss)[better].max()) if bool(better.any()) else 0.0
-        fit = Fit(
-            *(
-                torch.where(better.view(-1, *[1] * (a.ndim - 1)), b, a)
-                for a, b in zip(fit, trial, strict=True)
-            )
-        )
+        fit = kept_better(fit, trial, better)
         damping = torch.where(better, damping / 5, damping * 8)
         if gained < _ENOUGH and (bool(better.any()) or float(damping.min()) > 1e3):
             break

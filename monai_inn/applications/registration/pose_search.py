@@ -13,7 +13,7 @@ from monai_inn.applications.registration.pose_fit import Unknowns
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
 
-__all__ = ["Bank", "candidates", "distinct", "make_bank"]
+__all__ = ["Bank", "candidates", "distinct", "far_apart", "make_bank"]
 
 _STEPS_DEGREES = (6.0, 7.5, 7.5)  # of lao, cra and roll
 _MOST_SHIFT, _SLACK = 12, 0.1  # pixels; share of a shift that need not be reached
@@ -133,17 +133,30 @@ def distinct(
         apart: degrees and, in the image plane, mm; poses that differ by less in both are one.
         count: most of them.
     """
-    camera = camera_to_world(pose, detector, torch.zeros(3))
+    return far_apart(camera_to_world(pose, detector, torch.zeros(3)), pose[:, 3:5], score, apart, count)
+
+
+def far_apart(
+    rotation: Tensor, place: Tensor, score: Tensor, apart: tuple[float, float], count: int
+) -> Tensor:
+    """Return indices of highest score, best first, no two of them close together; a score of −∞ is none.
+
+    Args:
+        rotation: shape ``(N, 3, 3)`` or ``(N, 4, 4)``.
+        place: in mm, shape ``(N, …)``.
+        score: shape ``(N,)``.
+        apart: degrees and mm; what differs by less in both is one.
+        count: most of them.
+    """
     chosen: list[int] = []
-    left = torch.ones(len(pose), dtype=torch.bool)
+    left = score > -torch.inf
     while len(chosen) < count and bool(left.any()):
         top = int(torch.where(left, score, -torch.inf).argmax())
         chosen.append(top)
-        turned = geodesic_degrees(camera, camera[top])
-        moved = (pose[:, 3:5] - pose[top, 3:5]).norm(dim=1)
-        left &= (turned > apart[0]) | (moved > apart[1])
+        turned = geodesic_degrees(rotation, rotation[top])
+        left &= (turned > apart[0]) | ((place - place[top]).norm(dim=1) > apart[1])
         left[top] = False
-    return torch.tensor(chosen)
+    return torch.tensor(chosen, dtype=torch.int64)
 
 
 def _smoothed(images: Tensor, width: float) -> Tensor:

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monai_inn.applications.registration.option_types import range_of
-from monai_inn.arguments import add_device, given, progress_of
+from monai_inn.arguments import add_device, given, progress_of, range_of
 
 __all__ = ["add"]
 

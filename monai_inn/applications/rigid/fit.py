@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.carm import geodesic_degrees
+from monai_inn.applications.registration.pose_fit import kept_better
+from monai_inn.applications.registration.pose_search import far_apart
 from monai_inn.applications.rigid.likelihood import Comparison, Match
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.search import Bounds
@@ -52,12 +53,7 @@ def climb(comparison: Comparison, bounds: Bounds, theta: Tensor, steps: int) -> 
         gained = (
             float((trial.log_likelihood - best.log_likelihood)[better].max()) if bool(better.any()) else 0.0
         )
-        best = Match(
-            *(
-                torch.where(better.to(a.device).view(-1, *[1] * (a.ndim - 1)), b, a)
-                for a, b in zip(best, trial, strict=True)
-            )
-        )
+        best = kept_better(best, trial, better)
         damping = torch.where(better, damping / 5, damping * 8)
         if gained < _ENOUGH and (bool(better.any()) or float(damping.min()) > 1e3):
             break
@@ -73,13 +69,4 @@ def distinct(match: Match, apart: tuple[float, float], count: int) -> Tensor:
         count: most of them.
     """
     rotation = Motions.of(match.theta).rotation
-    left = match.log_likelihood.isfinite()
-    chosen: list[int] = []
-    while len(chosen) < count and bool(left.any()):
-        top = int(torch.where(left, match.log_likelihood, -torch.inf).argmax())
-        chosen.append(top)
-        turned = geodesic_degrees(rotation, rotation[top])
-        moved = (match.theta[:, 3:] - match.theta[top, 3:]).norm(dim=1)
-        left &= (turned > apart[0]) | (moved > apart[1])
-        left[top] = False
-    return torch.tensor(chosen, dtype=torch.int64)
+    return far_apart(rotation, match.theta[:, 3:], match.log_likelihood, apart, count)
