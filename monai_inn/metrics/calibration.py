@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from monai_inn.metrics.cases import check_levels
 from monai_inn.metrics.sbc import rank_counts, sbc_ranks
 
 __all__ = [
@@ -88,13 +89,7 @@ def curve_of_counts(counts: Tensor, level: Tensor | None = None) -> CalibrationC
     cases = counts[0].sum()
     if int(cases) < 1:
         raise ValueError("no case to measure calibration on; the mask leaves none, or there were none.")
-    if level is None:
-        level = torch.arange(1, 100, dtype=torch.float64) / 100
-    level = torch.as_tensor(level, dtype=torch.float64, device=counts.device)
-    if not bool(((level > 0) & (level < 1)).all()):
-        raise ValueError(
-            f"levels span {float(level.min())} to {float(level.max())}, expected numbers inside (0, 1)."
-        )
+    level = check_levels(level).to(counts.device)
     cumulative = torch.nn.functional.pad(counts.double().cumsum(1) / cases, (1, 0))
     coverage = _interpolate(cumulative, 0.5 + level / 2) - _interpolate(cumulative, 0.5 - level / 2)
     return CalibrationCurve(level, coverage)

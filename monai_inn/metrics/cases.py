@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -91,6 +91,17 @@ def check_share(**shares: float) -> None:
     for name, value in shares.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} = {value}; give a number between 0 and 1.")
+
+
+def check_levels(level: Sequence[float] | Tensor | None, is_rising: bool = False) -> Tensor:
+    """Return levels of coverage, float64 on the processor, 1…99 % by default, or say what is wrong."""
+    if level is None:
+        level = torch.arange(1, 100, dtype=torch.float64) / 100
+    level = torch.as_tensor(level, dtype=torch.float64).flatten().cpu()
+    if not bool(((level > 0) & (level < 1)).all()) or (is_rising and bool((level.diff() <= 0).any())):
+        which = "rising numbers" if is_rising else "numbers"
+        raise ValueError(f"levels are {level.tolist()}, expected {which} inside (0, 1), such as 0.9.")
+    return level
 
 
 def check_scale(scale: Tensor, num_parameters: int, name: str) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.coverage import coverage_interval
+from monai_inn.metrics.coverage import rate_of
 from monai_inn.metrics.detection import auroc, bootstrap_interval
 
 __all__ = [
@@ -128,7 +128,7 @@ def classification_figures(
             if 0 < int((label == k).sum()) < len(label)
         },
         "reliability": [
-            {"cases": int(n), "confidence": float(c), **_share_of(round(float(a * n)), int(n))}
+            {"cases": int(n), "confidence": float(c), **rate_of(round(float(a * n)), int(n))}
             for n, c, a in zip(bins.cases, bins.confidence, bins.accuracy, strict=True)
         ],
     }
@@ -231,12 +231,7 @@ def _log_score(probability: Tensor, label: Tensor) -> float:
 
 
 def _share(hit: Tensor) -> dict[str, float]:
-    return _share_of(int(hit.sum()), len(hit))
-
-
-def _share_of(hits: int, count: int) -> dict[str, float]:
-    low, high = coverage_interval(hits, count)
-    return {"value": hits / count, "low": float(low), "high": float(high)}
+    return rate_of(int(hit.sum()), len(hit))
 
 
 def _auroc(score: Tensor, is_of: Tensor, seed: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import beta, binom, chi2, norm
 from torch import Tensor
 
-from monai_inn.metrics.cases import check_share
+from monai_inn.metrics.cases import check_levels, check_share
 from monai_inn.metrics.sbc import rank_counts, sbc_ranks
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "coverage_of_counts",
     "needed_cases_for_shift",
     "needed_cases_for_width",
+    "rate_of",
     "width_and_shift",
 ]
 
@@ -90,9 +91,7 @@ def coverage_of_counts(
     cases = int(counts[0].sum())
     if cases < 1:
         raise ValueError("no case to measure coverage on; the mask leaves none, or there were none.")
-    level = torch.as_tensor(level, dtype=torch.float64).flatten().cpu()
-    if not bool(((level > 0) & (level < 1)).all()):
-        raise ValueError(f"levels are {level.tolist()}, expected numbers inside (0, 1), such as 0.9.")
+    level = check_levels(level)
     hits = _hits(counts.cpu().numpy(), level.numpy(), seed)
     low, high = _clopper_pearson(hits, cases, confidence)
     return Coverage(level, torch.from_numpy(hits / cases), torch.from_numpy(low), torch.from_numpy(high))
@@ -110,6 +109,12 @@ def coverage_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[floa
         raise ValueError(f"{hits} hits in {n} cases; expected 0 ≤ hits ≤ n and n ≥ 1.")
     low, high = _clopper_pearson(np.asarray(hits), n, confidence)
     return float(low), float(high)
+
+
+def rate_of(hits: int, n: int) -> dict[str, float]:
+    """Return a rate of which ``hits`` of ``n`` independent cases were seen, and its exact 95 % bounds."""
+    low, high = coverage_interval(hits, n)
+    return {"value": hits / n, "low": low, "high": high}
 
 
 def _hits(counts: np.ndarray[Any, Any], level: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:

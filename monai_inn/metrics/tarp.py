@@ -10,7 +10,7 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
-from monai_inn.metrics.cases import angles, check_cases, check_scale, check_share
+from monai_inn.metrics.cases import angles, check_cases, check_levels, check_scale, check_share
 from monai_inn.metrics.sbc import break_ties, count_in_chunks, unit_share
 from monai_inn.seeding import stream
 
@@ -154,11 +154,7 @@ def tarp_of_fractions(
             f"fractions have shape {tuple(fractions.shape)}, expected (cases,) with at least one case."
         )
     check_share(confidence=confidence)
-    if level is None:
-        level = torch.arange(1, 100, dtype=torch.float64) / 100
-    level = torch.as_tensor(level, dtype=torch.float64).flatten().cpu()
-    if not bool(((level > 0) & (level < 1)).all()) or not bool((level.diff() > 0).all()):
-        raise ValueError(f"levels are {level.tolist()}, expected rising numbers inside (0, 1).")
+    level = check_levels(level, is_rising=True)
     values = np.sort(fractions.cpu().double().numpy())
     hits = np.searchsorted(values, level.numpy(), side="right")
     # To draw cases anew is to draw how many of them fall between one level and the next.

@@ -10,7 +10,8 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from monai_inn.metrics import coverage_interval, energy_score, tarp
+from monai_inn.metrics import energy_score, tarp
+from monai_inn.metrics.coverage import rate_of
 from monai_inn.metrics.modes import ModeSpace, find_modes, match
 from monai_inn.validation.cases import Cases
 
@@ -103,14 +104,9 @@ def mode_figures(cases: Cases, tolerance: Mapping[str, float], seed: int = 0) ->
     return {
         "tolerance": dict(tolerance),
         "cases": count,
-        "recall": _rate(len(ranks), count),
-        "recall_of_heaviest": _rate(ranks.count(0), count),
-        "share_with_several": _rate(sum(number > 1 for number in numbers), count),
+        "recall": rate_of(len(ranks), count),
+        "recall_of_heaviest": rate_of(ranks.count(0), count),
+        "share_with_several": rate_of(sum(number > 1 for number in numbers), count),
         "modes_per_case": sum(numbers) / count,
         "median_distance": float(torch.tensor(distances).quantile(0.5)) if distances else None,
     }
-
-
-def _rate(hits: int, n: int) -> dict[str, float]:
-    low, high = coverage_interval(hits, n)
-    return {"value": hits / n, "low": low, "high": high}

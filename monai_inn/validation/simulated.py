@@ -16,10 +16,10 @@ from monai_inn.metrics import (
     auroc,
     bootstrap_interval,
     classification_figures,
-    coverage_interval,
     information_gain,
     pit,
 )
+from monai_inn.metrics.coverage import rate_of
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
 from monai_inn.problems.parameters import some_pixels
@@ -113,9 +113,8 @@ def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
     shuffled = fitted.waic(shuffled_channels(y, fitted.problem.observation.num_values))
     alarms = []
     for rate in _FALSE_ALARMS:
-        hits = int(fitted.guard.is_out(scores, rate).sum())
-        low, high = coverage_interval(hits, len(y))
-        alarms.append({"nominal": rate, "measured": hits / len(y), "low": low, "high": high})
+        found = rate_of(int(fitted.guard.is_out(scores, rate).sum()), len(y))
+        alarms.append({"nominal": rate, "measured": found.pop("value"), **found})
     low, high = bootstrap_interval(auroc, shuffled, scores, n=200)
     return {
         "false_alarms": alarms,
@@ -142,8 +141,7 @@ def class_figures(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int =
         for k, name in enumerate(names):
             hit = inside[label == k, k]
             if len(hit):
-                low, high = coverage_interval(int(hit.sum()), len(hit))
-                coverage[name] = {"value": float(hit.double().mean()), "low": low, "high": high}
+                coverage[name] = rate_of(int(hit.sum()), len(hit))
         size = float(inside.sum(1).double().mean())
         sets.append({"level": level, "mean_size": size, "coverage": coverage})
     return {**classification_figures(probability, label, names, seed), "sets": sets}
