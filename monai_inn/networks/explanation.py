@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.networks.kernels.products import Linear
+from monai_inn.networks.parts import arguments
 
 __all__ = ["Explanation", "Misfit"]
 
@@ -77,14 +78,7 @@ class Explanation(nn.Module):
         objects: int = 0,
     ) -> None:
         super().__init__()
-        self.config = {
-            "num_parameters": num_parameters,
-            "num_explained": num_explained,
-            "families": list(families),
-            "width": width,
-            "num_ordinary": num_ordinary,
-            "objects": objects,
-        }
+        self.config = arguments(locals())
         deep = _network(num_explained, width, num_parameters)
         self.finders = nn.ModuleList([Linear(num_explained, num_parameters), deep])
         self.model = _network(num_parameters, width, num_explained)

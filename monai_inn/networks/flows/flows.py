@@ -11,7 +11,7 @@ from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.distributions import EnsembleDistribution, FlowDistribution
 from monai_inn.networks.flows.leading import LeadingStack
 from monai_inn.networks.flows.stacks import FlowStack
-from monai_inn.networks.parts import Part, register
+from monai_inn.networks.parts import Part, arguments, register
 
 __all__ = ["ConditionalFlow", "FlowEnsemble"]
 
@@ -138,33 +138,13 @@ class FlowEnsemble(nn.Module):
         return ", ".join(f"{key}={value}" for key, value in self.config.items())
 
 
-_CONFIG = {
-    "in_channels",
-    "condition_channels",
-    "num_blocks",
-    "hidden_channels",
-    "coupling",
-    "groups",
-    "num_bins",
-    "clamp",
-    "mixing",
-    "seed",
-}
-
-
-def _config(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments in a form that JSON keeps."""
-    config = {name: value for name, value in arguments.items() if name in _CONFIG}
-    config["hidden_channels"] = [h if isinstance(h, int) else list(h) for h in config["hidden_channels"]]
-    if not isinstance(config["num_blocks"], int):
-        config["num_blocks"] = list(config["num_blocks"])
-    config["groups"] = list(config["groups"] or [config["in_channels"]])
-    for name in ("periodic", "categories"):  # left out where there is none
-        if arguments[name]:
-            config[name] = [entry if isinstance(entry, int) else list(entry) for entry in arguments[name]]
-    if arguments["is_guessed"]:
-        config["is_guessed"] = True
-    return config
+def _config(given: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments in a form that JSON keeps; what came later is left out where there is none."""
+    added = ("periodic", "categories", "is_guessed", "spatial_dims")
+    config = {name: v for name, v in arguments(given).items() if v or name not in added}
+    for name in {"hidden_channels", "periodic", "categories"} & config.keys():
+        config[name] = [entry if isinstance(entry, int) else list(entry) for entry in config[name]]
+    return config | {"groups": config["groups"] or [config["in_channels"]]}
 
 
 def _stack(config: dict[str, Any], members: int) -> FlowStack | LeadingStack:
