@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
 import json
 import math
 import os
+import platform
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +20,13 @@ __all__ = [
     "cell_text",
     "check_record",
     "damage_named",
+    "now",
     "one_line",
     "own_file",
     "parse_json",
     "read_json",
     "require_file",
+    "versions",
     "write_json",
 ]
 
@@ -204,3 +209,13 @@ def cell_text(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """Return the message of an error without line breaks and not too long, for a message of our own."""
     return " ".join((str(error) or type(error).__name__).split())[:300]
+
+
+def now() -> str:
+    """Return date and time of the moment in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of installed packages, by name."""
+    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib import metadata
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from monai_inn.devices.figures import Measured, differences, figures_of, summary
 from monai_inn.devices.page import write_pages
 from monai_inn.devices.training import TRAINING, folder_of, train_devices
 from monai_inn.drafts import replacing
-from monai_inn.files import read_json
+from monai_inn.files import now, read_json, versions
 from monai_inn.folders import check_target
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import FlatPrior, drawn
@@ -35,7 +32,6 @@ SCHEMA = "monai_inn devices 1"
 RECORD, SETTINGS = "devices.json", "settings.json"
 _SAMPLES = 255
 _FEWEST = 100
-_PACKAGES = ("monai_inn", "torch")
 
 
 def compare_devices(
@@ -185,11 +181,10 @@ def _folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
 def _record(measured: Mapping[str, Measured], seed: int) -> dict[str, Any]:
     """The content of ``devices.json`` but for the budget."""
     first = next(iter(measured.values()))
-    versions = {name: metadata.version(name) for name in _PACKAGES}
     record: dict[str, Any] = {
         "schema": SCHEMA,
-        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **versions},
+        "made": now(),
+        "versions": versions("monai_inn", "torch"),
         "problem": first.fitted.problem.name,
         "seed": seed,
         "cases": len(first.cases),

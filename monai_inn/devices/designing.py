@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import json
 import math
@@ -14,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_inn.bundles.schemas import TEXT, each, object_of
 from monai_inn.devices.figures import bounded
 from monai_inn.devices.linear import Linearised
 from monai_inn.devices.page import bands_page
 from monai_inn.devices.search import best_set, even_set, random_sets
-from monai_inn.files import check_record
+from monai_inn.files import check_record, now
 from monai_inn.folders import check_target, new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.bootstrap import mean_of_cases
@@ -26,6 +26,7 @@ from monai_inn.metrics.information import log_priors
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.bands import SomeBands
 from monai_inn.problems.base import FlatPrior
+from monai_inn.reports.schemas import FINITE, list_of
 from monai_inn.training import Recipe, fit
 
 __all__ = ["BANDS", "PosteriorBits", "design_bands"]
@@ -153,7 +154,7 @@ def _record(
     wavelengths = some.problem.application.wavelengths_nm
     return {
         "schema": SCHEMA,
-        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "made": now(),
         "problem": some.problem.name,
         "device": some.problem.application.device_text,
         "parameters": [
@@ -199,34 +200,24 @@ def _table(record: Mapping[str, Any]) -> str:
     return buffer.getvalue()
 
 
-_TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
-_FIGURE = {
-    "type": "object",
-    "required": ["value", "low", "high"],
-    "additionalProperties": {"type": "number"},
-}
-_NUMBERS = {"type": "array", "items": {"type": "number"}}
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["schema", "made", "problem", "parameters", "channels", "bands", "cases", "sets", "gains"],
-    "properties": {
+_COUNT = {"type": "integer", "minimum": 0}
+_FIGURE = object_of({"value low high": FINITE})
+_SCHEMA = object_of(
+    {
         "schema": {"const": SCHEMA},
-        "parameters": {"type": "array", "minItems": 1},
-        "channels": {"type": "array", "items": _TEXT, "minItems": 1},
-        "wavelengths_nm": {"anyOf": [{"type": "null"}, _NUMBERS]},
-        "bands": _COUNT,
-        "cases": _COUNT,
-        "seed": _COUNT,
-        "sets": {
-            "type": "array",
-            "minItems": 3,
-            "items": {
-                "type": "object",
-                "required": ["name", "channels", "bits", "linear_bits"],
-                "properties": {"name": _TEXT, "channels": _NUMBERS, "bits": _FIGURE},
-            },
-        },
-        "random": {"type": "object", "properties": {"sets": _COUNT, "bits": _FIGURE, "of_each": _NUMBERS}},
-        "gains": {"type": "object", "additionalProperties": _FIGURE},
+        "made problem": TEXT,
+        "parameters": list_of({}, least=1),
+        "channels": list_of(TEXT, least=1),
+        "bands cases": _COUNT,
+        "sets": list_of(
+            object_of({"name": TEXT, "channels": list_of(FINITE), "bits": _FIGURE, "linear_bits": FINITE}),
+            least=3,
+        ),
+        "gains": each(_FIGURE),
     },
-}
+    {
+        "wavelengths_nm": {"anyOf": [{"type": "null"}, list_of(FINITE)]},
+        "seed": _COUNT,
+        "random": object_of({}, {"sets": _COUNT, "bits": _FIGURE, "of_each": list_of(FINITE)}),
+    },
+)

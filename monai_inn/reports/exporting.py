@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import gzip
 import io
 import shutil
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_inn import __version__
-from monai_inn.files import cell_text, write_json
+from monai_inn.files import cell_text, now, write_json
 from monai_inn.folders import new_folder
 from monai_inn.reports.schemas import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
@@ -82,7 +81,7 @@ def export_result(
         files = [{**e, "format": f} for f in FORMATS if f in formats for e in writers[f](draft, result)]
         report = {
             "format_version": 1,
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "created": now(),
             "intended_use": result.record["intended_use"],
             **({"synthetic": result.synthetic} if result.synthetic else {}),
             "monai_inn": __version__,

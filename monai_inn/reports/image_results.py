@@ -12,12 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.bundles.layout import sha256
 from monai_inn.files import write_json
 from monai_inn.inferers import FittedPosterior
+from monai_inn.reports import records
 from monai_inn.reports.image_files import write_channels
-from monai_inn.reports.records import provenance
-from monai_inn.reports.scales import trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION, RESULT
 
 __all__ = ["FALSE_ALARM", "ImageScale", "write_image_result"]
@@ -105,18 +103,10 @@ def write_image_result(
         "format_version": FORMAT_VERSION,
         "command": command,
         **({"synthetic": synthetic} if synthetic else {}),
-        **provenance(bundle, settings),
+        **records.provenance(bundle, settings),
         "parameters": [scale._asdict() | {"scale": "linear"}],
-        "trust": {
-            "waic_scale": trust_scale(fitted, FALSE_ALARM),
-            "waic_limit": fitted.guard.threshold(FALSE_ALARM),
-            "reasons": [],
-        },
-        "image": {
-            "path": str(Path(sources[0]).resolve()),
-            "shape": list(claimed.shape),
-            "sha256": {Path(file).name: sha256(Path(file)) for file in sources},
-        },
+        "trust": records.trust(fitted, FALSE_ALARM, []),
+        "image": records.sources([Path(file) for file in sources], claimed),
         "summary": _summary(scale, maps, claimed),
         **more,
         "files": files,
@@ -128,19 +118,11 @@ def write_image_result(
 
 def _summary(scale: ImageScale, maps: Mapping[str, Tensor], claimed: Tensor) -> dict[str, Any]:
     """A few numbers over the pixels that are claimed and may be trusted."""
-    strange = maps["ood"][claimed] > 0.5
     trusted = claimed & ~(maps["ood"] > 0.5)
-    middle = {kind: maps[kind][trusted] for kind in ("median", "interval_width")}
-    known = {k: float(f"{float(v.median()):.5g}") if v.numel() else None for k, v in middle.items()}
+    medians = (maps[kind][trusted] for kind in ("median", "interval_width"))
     return {
         "pixels": claimed.numel(),
         "valid_pixels": int(claimed.sum()),
-        "share_untrusted": round(float(strange.float().mean()), 4) if strange.numel() else None,
-        "trusted_pixels": {
-            scale.name: {
-                "unit": scale.unit,
-                "median_of_medians": known["median"],
-                "median_interval_width": known["interval_width"],
-            }
-        },
+        "share_untrusted": records.share_of(maps["ood"][claimed] > 0.5),
+        "trusted_pixels": {scale.name: records.middle(scale.unit, *medians)},
     }

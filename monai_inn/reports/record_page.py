@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import datetime
 from collections.abc import Iterable
 from typing import Any
 
 from monai_inn import __version__
-from monai_inn.files import own_file
+from monai_inn.files import now, own_file
 from monai_inn.problems import labels
 from monai_inn.reports.pages import percent, rendered
 from monai_inn.reports.stored import StoredResult, file_name
@@ -43,7 +42,7 @@ def record_page(result: StoredResult, rows: list[dict[str, Any]]) -> str:
         picture=_picture(result),
         versions=record.get("versions", {}),
         created=record.get("created", "unknown"),
-        exported=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        exported=now(),
         exporter=f"monai_inn {__version__}",
     )
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from torch import Tensor
 from monai_inn.bundles.layout import SECTION, sha256
 from monai_inn.bundles.metadata import overview
 from monai_inn.bundles.reading import describe, find
+from monai_inn.files import now, versions
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.verdicts import reasons
 from monai_inn.problems import Parameter
@@ -49,27 +47,33 @@ def record(
         "command": command,
         **provenance(bundle, settings),
         "parameters": [_described(parameter) for parameter in shown],
-        "trust": {
-            "waic_scale": trust_scale(fitted, settings["false_alarm"]),
-            "waic_limit": fitted.guard.threshold(settings["false_alarm"]),
-            "reasons": list(reasons(problem, fitted.network)),
-        },
-        "image": {
-            "path": str(Path(image).resolve()),
-            "shape": list(loaded.shape),
-            "sha256": {file.name: sha256(file) for file in image_files(image)},
-        },
+        "trust": trust(fitted, settings["false_alarm"], list(reasons(problem, fitted.network))),
+        "image": sources(image_files(image), loaded, Path(image)),
         "files": files,
+    }
+
+
+def trust(fitted: FittedPosterior, false_alarm: float, why: list[str]) -> dict[str, Any]:
+    """Return scale and limit of the trust score, and what may be said of observations beyond it."""
+    scale, limit = trust_scale(fitted, false_alarm), fitted.guard.threshold(false_alarm)
+    return {"waic_scale": scale, "waic_limit": limit, "reasons": why}
+
+
+def sources(files: Sequence[Path], image: Tensor, path: Path | None = None) -> dict[str, Any]:
+    """Return from which files an image was read, by default known by the first, and its shape."""
+    return {
+        "path": str((path or files[0]).resolve()),
+        "shape": list(image.shape),
+        "sha256": {file.name: sha256(file) for file in files},
     }
 
 
 def made_with(settings: dict[str, Any]) -> dict[str, Any]:
     """Return when and with which versions and settings a result was made."""
     return {
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": now(),
         "settings": settings,
-        "versions": {"python": platform.python_version()}
-        | {p: importlib.metadata.version(p) for p in _PACKAGES},
+        "versions": versions(*_PACKAGES),
     }
 
 
@@ -110,17 +114,14 @@ def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str
     trusted = (maps["valid"][0] > 0.5) & (maps["ood"][0] < 0.5)
     parameters = {}
     for d, parameter in enumerate(fitted.problem.shown):
-        found = {k: _median(maps[k][d][trusted]) for k in ("median", "interval_width")}
-        parameters[parameter.name] = {
-            "unit": parameter.unit,
-            "median_of_medians": found["median"],
-            "median_interval_width": found["interval_width"],
-            "share_multimodal": _share(maps["mode_count"][d][trusted] > 1),
-            "share_uninformative": _share(maps["uninformative"][d][trusted] > 0.5),
+        medians = (maps[k][d][trusted] for k in ("median", "interval_width"))
+        parameters[parameter.name] = middle(parameter.unit, *medians) | {
+            "share_multimodal": share_of(maps["mode_count"][d][trusted] > 1),
+            "share_uninformative": share_of(maps["uninformative"][d][trusted] > 0.5),
         }
     result = trust_summary(maps) | {"trusted_pixels": parameters}
     if "adequacy" in maps:
-        result["share_inadequate"] = _share(maps["adequacy"][0][trusted] <= _INADEQUATE)
+        result["share_inadequate"] = share_of(maps["adequacy"][0][trusted] <= _INADEQUATE)
     return result
 
 
@@ -143,14 +144,17 @@ def trust_summary(maps: Mapping[str, MetaTensor]) -> dict[str, Any]:
     return {
         "pixels": valid.numel(),
         "valid_pixels": int(valid.sum()),
-        "share_untrusted": _share(ood > 0.5),
+        "share_untrusted": share_of(ood > 0.5),
         "reasons": {texts[k + 1]: round(float(counts[k]) / ood.numel(), 4) for k in most if counts[k]},
     }
 
 
-def _share(found: Tensor) -> float | None:
+def share_of(found: Tensor) -> float | None:
+    """Return the share of pixels for which something holds, ``None`` if there is no pixel."""
     return round(float(found.float().mean()), 4) if found.numel() else None
 
 
-def _median(values: Tensor) -> float | None:
-    return float(f"{float(values.median()):.5g}") if values.numel() else None
+def middle(unit: str, medians: Tensor, widths: Tensor) -> dict[str, Any]:
+    """Return the unit of a parameter and the medians over pixels of its medians and its widths."""
+    found = [float(f"{float(v.median()):.5g}") if v.numel() else None for v in (medians, widths)]
+    return {"unit": unit, "median_of_medians": found[0], "median_interval_width": found[1]}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import math
-import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from monai_inn.files import now, versions
 from monai_inn.metrics import calibration_noise_floor, curve_of_counts, ecdf_difference
 from monai_inn.metrics.coverage import WidthShift, coverage_of_counts, width_and_shift
 from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
@@ -60,9 +58,8 @@ def validate(
     pit = _pit(figures.rank, cases.samples.shape[0], seed)
     report: dict[str, Any] = {
         "schema": SCHEMA,
-        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "made": now(),
+        "versions": versions(*_PACKAGES),
         "source": dict(cases.source),
         "seed": seed,
         "cases": len(cases),
