@@ -13,7 +13,7 @@ from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import Configured, check_positive
 from monai_inn.problems.particles import particle_log_likelihood
 from monai_inn.problems.references import ReferencePosterior
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.tempering import tempered_posterior
 from monai_inn.testproblems.series import few_or_many
 
 __all__ = ["Daily", "Ricker"]
@@ -138,10 +138,7 @@ class Daily(Configured):
         """Return the posterior of observations ``(…, 2 most)``: samples in up to minutes, no density."""
 
         def draw(row: Tensor, n: int) -> Tensor:
-            def log_likelihood(latent: Tensor) -> Tensor:
-                return self.log_likelihood(self.space.inverse(latent), row)
-
-            return self.space.inverse(tempered_samples(log_likelihood, len(self.parameters), n).samples)
+            return self.space.inverse(tempered_posterior(self, row, n).samples)
 
         return ReferencePosterior(y, len(self.parameters), draw, may_miss=True)
 

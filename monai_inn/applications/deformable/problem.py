@@ -14,7 +14,7 @@ from torch.nn import functional
 from monai_inn.applications.deformable import displacements, moving_images
 from monai_inn.problems import Observation, Parameter
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive
-from monai_inn.problems.tempering import TemperedSamples, tempered_samples
+from monai_inn.problems.tempering import tempered_posterior
 
 __all__ = ["DeformableRegistration"]
 
@@ -186,20 +186,11 @@ class DeformableRegistration(WhiteNoise, KnownPosterior):
         samples are independent only nearly. Draw all at once, as each call runs anew: 4,000 samples of the
         default image take 15 to 40 seconds. Densities are exact but for the evidence, 0.1 nats or less.
         """
-        return self.space.inverse(self._tempered(y, n).samples)
+        return self.space.inverse(tempered_posterior(self, y, n).samples)
 
     def log_evidence(self, y: Tensor) -> float:
         """Return the log of the prior predictive density of one observation ``(C,)``, nats."""
-        return self._tempered(y, _EVIDENCE_PARTICLES).log_evidence
-
-    def _tempered(self, y: Tensor, n: int) -> TemperedSamples:
-        """Posterior of one observation ``(C,)``; follows torch's global seed."""
-
-        def level(latent: Tensor) -> Tensor:
-            # Half of the time of float64, and a rounding error far below the noise.
-            return self.log_likelihood(self.space.inverse(latent).float(), y)
-
-        return tempered_samples(level, len(self.parameters), n)
+        return tempered_posterior(self, y, _EVIDENCE_PARTICLES).log_evidence
 
 
 def _indices(shape: Sequence[int]) -> list[tuple[int, ...]]:

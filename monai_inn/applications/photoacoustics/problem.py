@@ -23,7 +23,7 @@ from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.devices import settings_of
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
-from monai_inn.problems.tempering import TemperedSamples, tempered_samples
+from monai_inn.problems.tempering import TemperedSamples, tempered_posterior
 
 __all__ = ["Photoacoustics"]
 
@@ -242,12 +242,7 @@ class Photoacoustics(InverseProblem):
         Returns:
             Samples in the flow's space, ``(n, D)``; ``space.inverse`` gives physical units.
         """
-        return tempered_samples(
-            lambda latent: self.log_likelihood(self.space.inverse(latent.float()), y),
-            len(self.parameters),
-            n,
-            seed,
-        )
+        return tempered_posterior(self, y, n, seed)
 
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:

@@ -19,7 +19,7 @@ from monai_inn.applications.registration.pose_grid import PoseGrid
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
 from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.references import ReferencePosterior
-from monai_inn.problems.tempering import TemperedSamples, tempered_samples
+from monai_inn.problems.tempering import TemperedSamples, tempered_posterior
 
 __all__ = ["RANGES", "WIDE_RANGES", "PoseRegistration"]
 
@@ -219,11 +219,7 @@ class PoseRegistration(InverseProblem):
         Returns:
             Samples as parameters, shape ``(n, D)``, float64.
         """
-
-        def log_likelihood(latent: Tensor) -> Tensor:
-            return self.log_likelihood(self.space.inverse(latent), y)
-
-        found = tempered_samples(log_likelihood, len(self.parameters), n, seed)
+        found = tempered_posterior(self, y, n, seed)
         return found._replace(samples=self.space.inverse(found.samples))
 
     @cached_property
