@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Registry", "UnknownNameError", "package_of"]
+__all__ = ["Registry", "UnknownNameError", "installed_version", "package_of"]
 
 T = TypeVar("T", bound=type)
 
@@ -113,10 +112,16 @@ def package_of(cls: type) -> dict[str, str] | None:
     package = cls.__module__.partition(".")[0]
     is_ours = package == __name__.partition(".")[0]
     distribution = package if is_ours else next(iter(_distributions().get(package, ())), None)
-    if distribution is not None:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # ours in a bare checkout
-            return {"name": distribution, "version": importlib.metadata.version(distribution)}
-    return None
+    version = None if distribution is None else installed_version(distribution)
+    return {"name": str(distribution), "version": version} if version else None  # ours in a bare checkout
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package; ``None`` of one that is not there."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache  # it takes half a second to look through all installed packages

@@ -10,10 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_inn import __version__
 from monai_inn.bundles.layout import FORMAT_VERSION, METADATA, PRETRAINED, README, SECTION
 from monai_inn.bundles.older import result_of
 from monai_inn.bundles.reading import describe, find
 from monai_inn.inferers.card_warnings import card_warnings
+from monai_inn.registry import installed_version
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -40,16 +42,16 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
 
     problem, version = fitted.problem, importlib.metadata.version
     described = one_of_each_field(problem.parameters)
-    ours = _version("monai_inn")
     told = problem.application
     return {
         "schema": _SCHEMA,
-        "version": ours,
-        "changelog": {ours: f"trained with monai_inn {ours} on {datetime.date.today().isoformat()}"},
+        "version": __version__,
+        "changelog": {__version__: f"trained with monai_inn {__version__} on {datetime.date.today()}"},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {"monai_inn": ours} | {p: v for p in _REQUIRED if (v := _version(p))},
+        "required_packages_version": {"monai_inn": __version__}
+        | {package: found for package in _REQUIRED if (found := installed_version(package))},
         "name": name,
         "task": told.task,
         "description": told.description,
@@ -118,13 +120,6 @@ def _headline(card: dict[str, Any]) -> dict[str, float]:
     found["held-out negative log-likelihood, nat"] = card.get("nll")
     found["false alarms at 5 %"] = card.get("ood", {}).get("false_alarm_measured")
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _finite(value: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from monai_inn.registry import installed_version
 
 __all__ = ["TOLERATED_ERROR", "card_warnings"]
 
@@ -38,13 +39,10 @@ def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
 def _of_package(package: Mapping[str, str] | None) -> list[str]:
     if package is None or package["name"] == "monai_inn":
         return []  # ours says by its format version what it can read
-    try:
-        installed = importlib.metadata.version(package["name"])
-    except importlib.metadata.PackageNotFoundError:
-        return []  # loading says so
-    if installed == package["version"]:
-        return []
     name, version = package["name"], package["version"]
+    installed = installed_version(name)
+    if installed in (version, None):  # loading says that it is missing
+        return []
     return [
         f"This network was trained on simulations of {name} {version}, and {name} {installed} is installed, "
         f"which may simulate otherwise: install {name}=={version}, or train it again."

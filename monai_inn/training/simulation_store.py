@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 from collections.abc import Collection
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from monai_inn import __version__
 from monai_inn.drafts import replacing
 from monai_inn.files import one_line, read_json
 from monai_inn.folders import new_folder
@@ -106,16 +106,7 @@ def open_simulations(path: str | PathLike[str]) -> Simulations:
 
 def describe(problem: InverseProblem, n: int, seed: int) -> dict[str, Any]:
     """What identifies a run, as it reads after a round trip through JSON."""
-    try:
-        version = importlib.metadata.version("monai_inn")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
-    return {
-        "problem": problem.identity,
-        "seed": seed,
-        "n": n,
-        "version": version,
-    }
+    return {"problem": problem.identity, "seed": seed, "n": n, "version": __version__}
 
 
 def difference(found: dict[str, Any], wanted: dict[str, Any], keys: list[str]) -> str:
