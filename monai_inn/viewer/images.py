@@ -6,6 +6,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from monai_inn.viewer.display import Run
+from monai_inn.viewer.widgets import choice, switch
 
 __all__ = ["LISTENERS", "caption", "compared", "controls", "values"]
 
@@ -78,22 +79,8 @@ def caption(run: Run, name: str, sample: int, samples: int) -> str:
 def controls() -> None:
     """Build the choice of the image, and the button that plays samples."""
     with html.Div(v_show=("pictures.length",)):
-        v3.VSelect(
-            label="Image below the map",
-            v_model=("picture",),
-            items=("pictures",),
-            id="picture",
-            density="compact",
-            hide_details=True,
-        )
-        v3.VSwitch(
-            label="Side by side",
-            v_model=("side_by_side",),
-            id="side_by_side",
-            color="primary",
-            density="compact",
-            hide_details=True,
-        )
+        choice("picture", "Image below the map", "pictures")
+        switch("side_by_side", "Side by side")
         with html.Div(v_show=("samples > 1",), classes="playing"):
             v3.VBtn(
                 "{{ playing ? 'Stop' : 'Play samples' }}",

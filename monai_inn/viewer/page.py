@@ -15,6 +15,7 @@ from trame_slicer.app.ui import Slider
 from monai_inn.viewer import images
 from monai_inn.viewer.gone import WATCH
 from monai_inn.viewer.style import CSS
+from monai_inn.viewer.widgets import TIGHT, choice, slider, switch
 
 __all__ = ["TIGHT", "build", "dress", "picture", "slider", "view_buttons"]
 
@@ -51,8 +52,6 @@ document.addEventListener("pointerdown", claim, true);
 
 # A new layout makes the page run its scripts again.
 _ONCE = "if (!window.isListening) { window.isListening = true; %s }"
-
-TIGHT: dict[str, Any] = {"density": "compact", "hide_details": True}
 
 
 def build(server: Any, layout: Any) -> None:
@@ -134,31 +133,18 @@ def _controls() -> None:
     kind = "kind === '{}'"
     off = "kind === 'off'"
     images.controls()
-    v3.VSelect(label="Map (U: off and on)", v_model=("kind",), items=("kinds",), id="kind", **TIGHT)
+    choice("kind", "Map (U: off and on)", "kinds")
     html.P("{{ about_kind }}", classes="about")
-    v3.VSelect(label="Parameter", v_model=("parameter",), items=("parameters",), id="parameter", **TIGHT)
+    choice("parameter", "Parameter", "parameters")
     html.P("{{ about_parameter }}", classes="about")
     with html.Div(v_show=("regions || kind.startsWith('probability')",)):
-        slider(
-            "threshold",
-            "Threshold",
-            "threshold_text",
-            low=("threshold_low",),
-            high=("threshold_high",),
-            step=("threshold_step",),
-        )
+        ends = {"low": ("threshold_low",), "high": ("threshold_high",)}
+        slider("threshold", "Threshold", "threshold_text", **ends, step=("threshold_step",))
     with html.Div(v_show=(f"samples && (pictures.length || {kind.format('sample')})",)):
         slider("sample", "Sample", "sample_text", low=1, high=("samples",), step=1)
     slider("opacity", "Opacity", "opacity_text", low=0, high=1, step=0.05, disabled=off)
     slider("hide_below", "Hide below", "hide_text", low=0, high=1, step=0.01, disabled=off)
-    v3.VSwitch(
-        label="Graded transparency",
-        v_model=("graded",),
-        disabled=(off,),
-        id="graded",
-        color="primary",
-        **TIGHT,
-    )
+    switch("graded", "Graded transparency", disabled=off)
     with html.Div(v_show=("has_regions",)):
         _regions()
     html.P(
@@ -169,14 +155,13 @@ def _controls() -> None:
 
 
 def _regions() -> None:
-    v3.VSwitch(label="Regions of decision", v_model=("regions",), id="regions", color="primary", **TIGHT)
+    switch("regions", "Regions of decision")
     with html.Div(v_show=("regions",)):
         with html.Ul(id="segments"), html.Li(v_for="part in segments", key=("part.name",)):
             html.Span(style=("{ background: part.color }",))
             html.Span("{{ part.name }}")
         html.P("{{ regions_text }}", id="regions_text", raw_attrs=['aria-live="polite"'])
-        label = "Look for values above the threshold"
-        v3.VSwitch(label=label, v_model=("is_above",), id="is_above", color="primary", **TIGHT)
+        switch("is_above", "Look for values above the threshold")
         for name in ("certain", "possible"):
             slider(name, f"{name.capitalize()} from", f"{name} + ' %'", low=1, high=100, step=1)
         v3.VTextField(
@@ -185,24 +170,6 @@ def _regions() -> None:
             id="smallest",
             type="number",
             min=0,
-            **TIGHT,
-        )
-
-
-def slider(name: str, label: str, text: str, low: Any, high: Any, step: Any, disabled: str = "false") -> None:
-    """A slider with its name and, from the state, its value in words and units."""
-    with html.Div(classes="slider", id=name):
-        with html.Div(classes="says"):
-            html.Span(label)
-            html.Strong(f"{{{{ {text} }}}}")
-        v3.VSlider(
-            v_model=(name,),
-            min=low,
-            max=high,
-            step=step,
-            disabled=(disabled,),
-            name=label,
-            color="primary",
             **TIGHT,
         )
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
-from trame.widgets import vuetify3 as v3
 from trame_slicer import module as slicer_module
 
-from monai_inn.viewer.page import TIGHT, dress, picture, slider
+from monai_inn.viewer.page import dress, picture
+from monai_inn.viewer.widgets import choice, slider, switch
 
 __all__ = ["build_poses", "view_label"]
 
@@ -53,13 +53,7 @@ def view_label(server: Any, name: str, view: Any) -> None:
 
 def _controls() -> None:
     with html.Div(v_show=("!is_trusted",)):
-        v3.VSwitch(
-            label="Show untrusted poses: I will not use them for the patient",
-            v_model=("confirmed",),
-            id="confirmed",
-            color="primary",
-            **TIGHT,
-        )
+        switch("confirmed", "Show untrusted poses: I will not use them for the patient")
     html.H2("Poses")
     with html.Table(id="poses", classes="poses"):
         with html.Thead(), html.Tr():
@@ -82,13 +76,7 @@ def _controls() -> None:
             html.Td("{{ cell }}", v_for="cell in row.cells", key=("cell",))
     html.P("A click moves the C-arm into the pose.", classes="about")
     html.H2("X-ray against DRR")
-    v3.VSelect(
-        label="Show",
-        v_model=("comparison",),
-        items=("comparisons",),
-        id="comparison",
-        **TIGHT,
-    )
+    choice("comparison", "Show", "comparisons")
     with html.Div(v_show=("comparison === 'blend'",), classes="below"):
         slider("share", "Share of the DRR", "share_text", low=0, high=1, step=0.05)
     with html.Div(v_show=("comparison === 'checkerboard'",), classes="below"):
