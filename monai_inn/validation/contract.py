@@ -43,19 +43,16 @@ def check_problem(problem: InverseProblem) -> None:
     Raises:
         ValueError: at the first point that is not kept; the message names it and says what was expected.
     """
-    for check in (
-        _check_description,
-        _check_shapes,
-        _check_bounds,
-        _check_bijection,
-        _check_prior,
-        _check_derived,
-        _check_streams,
-        _check_arguments,
-    ):
-        check(problem)
+    _check_description(problem)
+    _check_shapes(problem)
+    theta, clean = problem.simulate_clean(2 * BLOCK)
+    _check_bounds(problem, theta)
+    for check in (_check_bijection, _check_prior, _check_derived):
+        check(problem, theta[:_ROWS])
+    _check_streams(problem)
+    _check_arguments(problem)
     with tempfile.TemporaryDirectory() as folder:
-        _check_store(problem, Path(folder))
+        _check_store(problem, Path(folder), (theta, clean))
         _check_bundle(problem, Path(folder))
 
 
@@ -115,18 +112,17 @@ def _check_shapes(problem: InverseProblem) -> None:
         require(apart.shape == expected, f"forward of (3, 1, D) returned {tuple(apart.shape)}.")
 
 
-def _check_bounds(problem: InverseProblem) -> None:
-    theta, _ = problem.simulate_clean(BLOCK, seed=2)
+def _check_bounds(problem: InverseProblem, theta: Tensor) -> None:
     inside = problem.space.contains(theta)
     worst = theta[~inside][:1].tolist()
     require(inside.all(), f"the prior draws parameters outside their bounds, such as {worst}.")
 
 
-def _check_bijection(problem: InverseProblem) -> None:
+def _check_bijection(problem: InverseProblem, theta: Tensor) -> None:
     space = problem.space
     again = ParameterSpace.from_config(space.to_config())
     require(again.parameters == space.parameters, "parameters are not those of their own configuration.")
-    theta = problem.simulate_clean(_ROWS, seed=3)[0].double()
+    theta = theta.double()
     latent, log_det = space.forward(theta)
     scale = theta.std(0) + 1e-12
     require(
@@ -142,8 +138,7 @@ def _check_bijection(problem: InverseProblem) -> None:
     )
 
 
-def _check_prior(problem: InverseProblem) -> None:
-    theta, _ = problem.simulate_clean(_ROWS, seed=4)
+def _check_prior(problem: InverseProblem, theta: Tensor) -> None:
     density = problem.prior.log_prob(theta)
     require(
         density.shape == (_ROWS,) and density.isfinite().all(),
@@ -151,9 +146,9 @@ def _check_prior(problem: InverseProblem) -> None:
     )
 
 
-def _check_derived(problem: InverseProblem) -> None:
+def _check_derived(problem: InverseProblem, theta: Tensor) -> None:
     ParameterSpace(problem.shown)  # raises if a name is that of a target or repeats
-    values = problem.derive(problem.simulate_clean(_ROWS, seed=4)[0])  # raises for a wrong shape
+    values = problem.derive(theta)  # raises for a wrong shape
     for quantity, column in zip(problem.derived, values.unbind(-1), strict=True):
         name = f"the derived quantity {quantity.name!r}"
         require(column.isfinite().all(), f"{name} of draws of the prior is not finite.")
@@ -187,20 +182,18 @@ def _check_arguments(problem: InverseProblem) -> None:
         require(same, "a problem made anew from to_config and tensors simulates something else.")
 
 
-def _check_store(problem: InverseProblem, folder: Path) -> None:
+def _check_store(problem: InverseProblem, folder: Path, expected: tuple[Tensor, Tensor]) -> None:
     class _StoppedError(Exception):
         pass
 
     def stop(done: int, _: int) -> None:
         raise _StoppedError
 
-    rows = 2 * BLOCK
     for progress in (stop, None):
         try:
-            simulate_to_zarr(problem, rows, folder / "store", chunk=BLOCK, progress=progress)
+            simulate_to_zarr(problem, len(expected[0]), folder / "store", chunk=BLOCK, progress=progress)
         except _StoppedError:
             continue
-    expected = problem.simulate_clean(rows)
     for stored, made in zip(open_simulations(folder / "store").load(), expected, strict=True):
         require(_equal(stored, made), "a store that was interrupted and resumed holds other simulations.")
 
@@ -209,7 +202,7 @@ def _check_bundle(problem: InverseProblem, folder: Path) -> None:
     from monai_inn.validation.commands import validate_source
 
     small = {"flow": {"num_blocks": 1, "hidden_channels": 8}} if problem.has_fields else _SMALL
-    fitted = fit(problem, recipe=_BRIEF, network=small)
+    fitted = fit(problem, recipe=_BRIEF, network=small, simulations=folder / "store")
     fitted.save(folder / "bundle")
     again = load(folder / "bundle")
     theta, y = valid_simulations(problem, 8, seed=8)
