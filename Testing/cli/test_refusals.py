@@ -158,7 +158,7 @@ def interrupted(arguments, folder, ready):
 
 def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
     _, y = camera_fit.problem.simulate(4096, seed=2)
-    np.savez(tmp_path / "large.npz", image=y.T.reshape(16, 64, 64).repeat(1, 20, 20).numpy())
+    np.savez(tmp_path / "large.npz", image=y.T.reshape(16, 64, 64).repeat(1, 10, 10).numpy())
     before = {p.name for p in tmp_path.iterdir()}
     code, errors = interrupted(
         ["infer", bundle, tmp_path / "large.npz", "-o", out],

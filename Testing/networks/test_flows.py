@@ -82,7 +82,7 @@ def test_chunks_and_threads_do_not_change_the_answer(coupling, rows, is_channels
     whole, density = q.push(latent), q.log_prob(latent)  # gradients on: one pass
     # Strips shorter than the samples of a pixel, of one pixel, of several, and of too many to tell apart.
     for limit, strip in ((8, 100), (64, 5), (1000, 20), (1000, 55), (300, 40), (1000, 1000)):
-        if rows * 17 > 100 * limit:
+        if rows * 17 > 10 * limit:
             continue  # the fewer rows have such chunks too
         monkeypatch.setattr(CHUNK, lambda *_, limit=limit: limit)
         monkeypatch.setattr(STRIP, lambda *_, strip=strip: strip)

@@ -84,7 +84,7 @@ def test_without_invariance_the_unseen_site_is_answered_badly_and_the_card_says_
 
 def test_sites_that_are_alike_do_no_harm_and_are_said_to_tell_nothing():
     problem = CauseAndEffect(slopes=(1.0,) * 4, spreads=(0.5,) * 4)
-    fitted = trained(problem)
+    fitted = trained(problem, recipe=replace(RECIPE, posterior_steps=150))
     theta, y = problem.simulate(4000, seed=98)
     with torch.no_grad():
         mean = fitted.target_posterior(y).sample((64,)).mean(0)

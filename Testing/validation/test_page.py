@@ -36,6 +36,27 @@ def page_of(tmp_path, source, count=2, **options):
     return report, (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
 
 
+CAMERA = {"name": "tivita", "response": {"values": [0.018453, 0.0625]}}
+
+
+@pytest.fixture(scope="module")
+def of_files(tmp_path_factory):
+    return page_of(tmp_path_factory.mktemp("files"), {"kind": "files", "samples": "s.npz"})
+
+
+@pytest.fixture(scope="module")
+def of_simulations(tmp_path_factory):
+    source = {
+        "kind": "simulations",
+        "problem": "oximetry",
+        "configuration": {"camera": CAMERA, "tissue": "skin"},
+        "bundle": "b",
+        "version": "0.2.0",
+        "weights_sha256": "ab" * 32,
+    }
+    return page_of(tmp_path_factory.mktemp("simulations"), source)
+
+
 def drawn_texts(page):
     """Texts inside the drawings, which matplotlib repeats as comments."""
     return [text for text in re.findall(r"<!-- (.*?) -->", page, flags=re.DOTALL)]
@@ -77,22 +98,16 @@ def test_parameters_are_named_in_words_with_their_units(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["simulations", "files"])
-def test_a_verdict_on_simulations_says_so(tmp_path, kind):
-    report, page = page_of(tmp_path, {"kind": kind, "samples": "s.npz"})
+def test_a_verdict_on_simulations_says_so(request, kind):
+    report, page = request.getfixturevalue(f"of_{kind}")
     told = [*re.findall(r'<span class="tag.*?</td>', page), *re.findall(r'<div class="box.*?</div>', page)]
     assert len(told) == 3
     assert all(("on simulations" in text) == (kind == "simulations") for text in told)
     assert ("simulations" in report["summary"]) == (kind == "simulations")
 
 
-def test_the_page_holds_no_raw_json_and_nothing_that_only_a_mouse_shows(tmp_path):
-    camera = {"name": "tivita", "response": {"values": [0.018453, 0.0625]}}
-    source = {
-        "kind": "simulations",
-        "problem": "oximetry",
-        "configuration": {"camera": camera, "tissue": "skin"},
-    }
-    report, page = page_of(tmp_path, source)
+def test_the_page_holds_no_raw_json_and_nothing_that_only_a_mouse_shows(of_simulations):
+    report, page = of_simulations
     assert report["source"]["configuration"]["camera"]["response"]["values"] == [0.018453, 0.0625]
     text = without_drawings(page)
     assert "0.018453" not in text
@@ -102,8 +117,8 @@ def test_the_page_holds_no_raw_json_and_nothing_that_only_a_mouse_shows(tmp_path
     assert "skin" in text
 
 
-def test_the_page_prints_whole(tmp_path):
-    _, page = page_of(tmp_path, {"kind": "files", "samples": "s.npz"})
+def test_the_page_prints_whole(of_files):
+    _, page = of_files
     style = page[page.index("<style>") : page.index("</style>")]
     assert "@page { size: A4" in style
     printed = style[style.index("@media print") :]
@@ -142,10 +157,10 @@ def test_a_bundle_is_named_with_version_and_checksum(gaussian_fit, tmp_path, mon
         assert fact in text
 
 
-def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(gaussian_fit, tmp_path):
-    source = {"kind": "simulations", "problem": "test"}
-    _, page = page_of(tmp_path, source)
-    assert "<h2>Information</h2>" not in page
+def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(
+    gaussian_fit, of_simulations, tmp_path
+):
+    assert "<h2>Information</h2>" not in of_simulations[1]
     validate = (
         "validate",
         str(tmp_path / "bundle"),
@@ -166,10 +181,8 @@ def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(gauss
     assert "<td>all parameters together</td>" not in page  # there are no nuisances
 
 
-def test_the_page_explains_its_words_and_says_how_to_cite_it(tmp_path):
-    source = {"kind": "simulations", "bundle": "b", "version": "0.2.0", "weights_sha256": "ab" * 32}
-    _, page = page_of(tmp_path, source)
-    text = " ".join(without_drawings(page).split())
+def test_the_page_explains_its_words_and_says_how_to_cite_it(of_simulations):
+    text = " ".join(without_drawings(of_simulations[1]).split())
     assert "How to cite</th><td>monai_inn" in text
     assert "bundle b 0.2.0, weights abababababab; seed 0" in text
     words = re.findall(r"<dt>(.*?)</dt>", text)
