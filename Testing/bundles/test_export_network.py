@@ -245,6 +245,7 @@ def test_every_kind_of_parameter(registered, tmp_path, monkeypatch, graph, outpu
     assert off[output] < 1e-5
 
 
+@pytest.mark.slow  # an export compares each of its files with the network anyway
 def test_affine_couplings_and_a_recalibrated_base(tmp_path, monkeypatch):
     only(monkeypatch, "sampler", "log_prob")
     fitted = recalibrate(mi.load(bundle_of(LinearGaussian(), tmp_path / "before", coupling="affine")), 250)

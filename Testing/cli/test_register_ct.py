@@ -142,6 +142,7 @@ def test_another_exposure_and_a_collimator_change_nothing(files, patient):
     assert away[3:5].abs().max() < 1
 
 
+@pytest.mark.slow  # the limb below is the harder case of the same
 def test_an_x_ray_of_something_else_is_not_trusted(files, patient):
     _, _, folder = files
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
@@ -387,6 +388,7 @@ def test_an_x_ray_of_another_region_is_not_trusted(files, patient, tmp_path):
     xray = write_xray(tmp_path / "limb.png", photons)
     record = register_to_ct(patient, xray, tmp_path / "o", samples=100, **READING)
     assert not record["trust"]["is_trusted"]
+    assert "Do not use" in record["trust"]["statement"]
 
 
 def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
