@@ -138,7 +138,7 @@ def _controls() -> None:
     choice("parameter", "Parameter", "parameters")
     html.P("{{ about_parameter }}", classes="about")
     with html.Div(v_show=("regions || kind.startsWith('probability')",)):
-        ends = {"low": ("threshold_low",), "high": ("threshold_high",)}
+        ends: dict[str, Any] = {"low": ("threshold_low",), "high": ("threshold_high",)}
         slider("threshold", "Threshold", "threshold_text", **ends, step=("threshold_step",))
     with html.Div(v_show=(f"samples && (pictures.length || {kind.format('sample')})",)):
         slider("sample", "Sample", "sample_text", low=1, high=("samples",), step=1)
