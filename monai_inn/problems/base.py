@@ -34,6 +34,9 @@ SampleShape = torch.Size | list[int] | tuple[int, ...]
 class Prior(Distribution):
     """Prior that draws from a generator of its own, as distributions of torch do not."""
 
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+
     def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw parameters in physical units, ``(*sample_shape, D)``; torch's own generator by default."""
         raise NotImplementedError
@@ -41,9 +44,6 @@ class Prior(Distribution):
 
 class FlatPrior(Prior):
     """Independent prior that is flat on each parameter's own scale; event shape ``(D,)``."""
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
 
     def __init__(self, space: ParameterSpace) -> None:
         self.space = space

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from monai_inn.problems.base import Prior, SampleShape
 
@@ -24,9 +22,6 @@ class StationaryNormal(Prior):
         spectrum: variance of each frequency of the Fourier transform of norm ``"ortho"``, the same at
             ``k`` and ``−k``, ``(C, rows, columns)``.
     """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
 
     def __init__(self, mean: Tensor, spectrum: Tensor) -> None:
         self.mean_image, self.spectrum = mean, spectrum

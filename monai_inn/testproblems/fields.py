@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from monai_inn.problems import Observation, Parameter, stationary
 from monai_inn.problems.base import Prior, SampleShape
@@ -153,9 +153,6 @@ class LesionPosterior(Prior):
         lesion: what a lesion adds to their mean, ``(D,)``.
         log_odds: of a lesion, ``(*batch,)``.
     """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
 
     def __init__(self, without: Distribution, lesion: Tensor, log_odds: Tensor) -> None:
         self.without, self.lesion, self.log_odds = without, lesion, log_odds

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.nn import functional
 
 from monai_inn.applications.accelerated_mr.acquisition import smooth_phase
@@ -35,9 +33,6 @@ class ImagePrior(Prior):
     Args:
         magnitudes: images of brightness about 0 to 1, ``(n, *size)``.
     """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
 
     def __init__(self, magnitudes: Tensor) -> None:
         self.magnitudes = magnitudes
