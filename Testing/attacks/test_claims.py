@@ -23,6 +23,7 @@ from readable_files import write_dicom
 
 from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct
+from monai_inn.problems import LinearGaussian
 from monai_inn.reading.limits import MAX_GB
 from monai_inn.reports.stored import read_volume
 from monai_inn.transforms import read_multispectral
@@ -226,3 +227,10 @@ def test_metaimages_of_impossible_axes_do_not_end_the_process(tmp_path, change):
     with pytest.raises(ValueError, match=r"expected 1 to 5 axes and as many sizes") as error:
         read_ct(path)
     assert "\n" not in str(error.value)
+
+
+def test_more_simulations_than_memory_holds_are_refused():
+    with pytest.raises(
+        ValueError, match=r"n = 10{20} simulations asked for, which take \d+ GB; give at most "
+    ):
+        LinearGaussian().simulate(10**20)

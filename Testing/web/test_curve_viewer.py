@@ -92,7 +92,6 @@ def test_a_drawing_of_strange_values_and_words() -> None:
 
 def test_curves_are_read_from_the_disk_when_they_are_looked_at(result: Path, tmp_path: Path) -> None:
     import nibabel
-
     from monai_inn.viewer.display import ResultError, read_curve, read_result
 
     read = read_result(result)

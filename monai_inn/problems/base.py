@@ -26,6 +26,7 @@ __all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "SampleShape", "chec
 # whatever the chunk size, the number of workers or the total asked for.
 BLOCK = 1024
 
+_MOST_BYTES = 2**36  # of simulations in memory
 _LEAST = 1e-30  # of a sum of squares that is divided by
 
 SampleShape = torch.Size | list[int] | tuple[int, ...]
@@ -279,7 +280,7 @@ class InverseProblem(abc.ABC):
             ``theta`` of shape ``(n, D)`` in physical units and ``y`` of shape ``(n, C)``, both float32.
 
         Raises:
-            ValueError: if ``n`` is not positive.
+            ValueError: if ``n`` is not positive, or more than memory holds.
         """
         theta, clean = self.simulate_clean(n, seed)
         # The noise, too, is drawn for whole blocks, so that a row does not depend on how many follow it.
@@ -298,6 +299,11 @@ class InverseProblem(abc.ABC):
         """Draw ``n`` parameters and their noise-free observations, from block ``first_block`` on."""
         if n < 1:
             raise ValueError(f"n = {n} simulations asked for; give a positive number.")
+        if (size := 4 * n * (len(self.parameters) + len(self.observation))) > _MOST_BYTES:
+            raise ValueError(
+                f"n = {n} simulations asked for, which take {size / 1e9:.0f} GB; give at most "
+                f"{n * _MOST_BYTES // size:,}, or write more of them to a store (monai-inn simulate)."
+            )
         blocks = range(first_block, first_block + math.ceil(n / BLOCK))
         prior = self.prior
         theta = torch.cat([drawn(prior, stream(seed, i, "prior")) for i in blocks])
