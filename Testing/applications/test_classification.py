@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai_inn.viewer.display import class_result, class_words
 
 import monai_inn as mi
 from monai_inn.applications.classification.classifying import (
@@ -103,6 +102,8 @@ def test_a_bundle_answers_alike_and_is_validated_on_images_it_brings(fitted, bun
 
 
 def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, capsys):
+    from monai_inn.viewer.display.class_result import read_classes
+
     label, y = measured(fitted)
     files = [png(tmp_path / f"{i}.png", y[i], factor=3) for i in range(12)]
     strange = png(tmp_path / "inverted.png", 255 - y[0])
@@ -120,7 +121,7 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
     assert record["images"][12]["is_of_no_class"]
     assert record["measured"]["cases"] == 13
     assert (tmp_path / "out" / "evidence_0001.png").stat().st_size > 1000
-    shown = class_result.read_classes(tmp_path / "out")
+    shown = read_classes(tmp_path / "out")
     assert np.array_equal(shown.images[12].reshape(-1), (255 - y[0]).byte().numpy())
     with torch.no_grad():
         features = fitted.problem.features(255 - y[:1])
@@ -307,6 +308,8 @@ def test_evidence_is_drawn_red_for_the_first_class_and_blue_for_the_second():
 
 
 def test_what_is_said_of_an_image():
+    from monai_inn.viewer.display import class_words
+
     entry = {"is_of_no_class": True, "p_value": 0.002, "set": []}
     alarm = class_words.class_alarm(entry, 0.05)
     assert alarm.startswith("Of no class it knows: of 1,000 usual images 2 or fewer")
