@@ -19,6 +19,7 @@ from torch import Tensor
 
 from monai_inn.applications.registration.carm import pose_difference
 from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb, loss_at
+from monai_inn.applications.registration.radiograph import Radiograph
 
 __all__ = ["Draws", "Mixture", "draw_posterior"]
 
@@ -183,18 +184,10 @@ def _by_source(level: Level, unknowns: Unknowns, x: Tensor) -> Tensor:
     """
     side = math.sqrt(3) * torch.eye(3, dtype=torch.float64)
     places = unknowns.source_sd * torch.cat([side, -side])
-    beyond = torch.full((3,), torch.inf, dtype=torch.float64)
-    known = Unknowns(
-        torch.cat([unknowns.mean, torch.zeros_like(beyond)]),
-        torch.cat([unknowns.sd, beyond]),
-        torch.cat([unknowns.low, -beyond]),
-        torch.cat([unknowns.high, beyond]),
-        torch.cat([unknowns.free, beyond < 0]),
-        unknowns.source_sd,
-    )
-    start = torch.cat([x.expand(len(places), -1), places], 1)
-    moved = pose_difference(climb(level, known, start, _SOURCE_STEPS).x[:, : len(x)], x)
-    return moved[:, :6][:, unknowns.free[:6]] / math.sqrt(len(places))
+    caster, field = level.radiograph.caster, level.radiograph.field
+    seen = level._replace(radiograph=Radiograph(caster, field, places))
+    found = climb(seen, unknowns, x.expand(len(places), -1), _SOURCE_STEPS).x
+    return pose_difference(found, x)[:, :6][:, unknowns.free[:6]] / math.sqrt(len(places))
 
 
 def _weighed(

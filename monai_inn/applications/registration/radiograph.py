@@ -50,16 +50,15 @@ _WIDTH_STEP = 0.05  # of the logarithm, for the one slope that has no closed for
 class Radiograph:
     """Images of a patient, minus log intensity, as functions of the pose and of what the unit does.
 
-    Behind the seven nuisances may stand how far the source is off its place in mm: right, down, away.
-
     Args:
         caster: line integrals of the patient.
         field: what the collimator leaves open, which is all that scatters, shape ``(rows, columns)``; all of
             the image by default.
+        source: how far the source of each image is off its place, see ``RayCaster``; nowhere by default.
     """
 
-    def __init__(self, caster: RayCaster, field: Tensor | None = None) -> None:
-        self.caster, self.field = caster, field
+    def __init__(self, caster: RayCaster, field: Tensor | None = None, source: Tensor | None = None) -> None:
+        self.caster, self.field, self.source = caster, field, source
 
     @property
     def detector(self) -> Detector:
@@ -67,11 +66,11 @@ class Radiograph:
         return self.caster.detector
 
     def __call__(self, pose: Tensor, nuisance: Tensor) -> Tensor:
-        """Return images ``(B, rows, columns)`` of poses ``(B, 6)`` and nuisances ``(B, 7 or 10)``."""
+        """Return images ``(B, rows, columns)`` of poses ``(B, 6)`` and nuisances ``(B, 7)``."""
         return self._intensity(self._rays(pose, nuisance, slopes=False).mixture, nuisance)[0]
 
     def linearised(self, pose: Tensor, nuisance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images and their slopes in poses and nuisances, ``(B, 13 or 16, rows, columns)``."""
+        """Return images and their slopes in poses and nuisances, ``(B, 13, rows, columns)``."""
         rays = self._rays(pose, nuisance, slopes=True)
         assert rays.slopes is not None
         path = rays.mixture
@@ -95,15 +94,14 @@ class Radiograph:
         wider = self._intensity(path, nuisance + _WIDTH_STEP * _one_hot("scatter_mm", nuisance))[0]
         more = primary / total - 1
         offset = torch.ones_like(image)
-        *source, by_gain, by_hardening, by_soft, by_bone = inner[:, 6:].unbind(1)
-        width = (wider - image) / _WIDTH_STEP
-        slopes = [offset, by_gain, by_hardening, more, width, by_soft, by_bone, *source]
-        return image, torch.cat([inner[:, :6], torch.stack(slopes, 1)], 1)
+        pose_slopes, others = inner[:, :6], inner[:, 6:]
+        slopes = [offset, others[:, 0], others[:, 1], more, (wider - image) / _WIDTH_STEP]
+        return image, torch.cat([pose_slopes, torch.stack([*slopes, others[:, 2], others[:, 3]], 1)], 1)
 
     def _rays(self, pose: Tensor, nuisance: Tensor, *, slopes: bool) -> Rays:
-        soft, bone, *source = nuisance[:, 5:].unbind(1)
+        soft, bone = nuisance[:, -2], nuisance[:, -1]
         weights = torch.stack([torch.ones_like(soft), soft, bone], 1)
-        return self.caster(pose, weights, torch.stack(source, 1) if source else None, slopes=slopes)
+        return self.caster(pose, weights, self.source, slopes=slopes)
 
     def _intensity(self, path: Tensor, nuisance: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Minus log intensity; primary and total intensity, and what blurs the one into scatter."""
@@ -125,9 +123,8 @@ def _columns(nuisance: Tensor) -> tuple[Tensor, ...]:
 
 
 def _one_hot(name: str, like: Tensor) -> Tensor:
-    chosen = torch.zeros_like(like[:1])
-    chosen[:, [n.name for n in NUISANCES].index(name)] = 1
-    return chosen
+    chosen = [float(n.name == name) for n in NUISANCES]
+    return torch.tensor(chosen, dtype=like.dtype, device=like.device)
 
 
 def _blur(size: int, width: Tensor) -> Tensor:

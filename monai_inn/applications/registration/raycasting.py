@@ -49,31 +49,13 @@ class Rays(NamedTuple):
         mixture: of the weighted sum of the materials, shape ``(B, rows, columns)``, float32.
         second: of the second material alone, same shape.
         third: of the third.
-        slopes: of the mixture, per degree or mm of the six pose parameters and of the source's place, if that
-            was given, shape ``(B, 6 or 9, rows, columns)``.
+        slopes: of the mixture, per degree or mm of the six pose parameters, shape ``(B, 6, rows, columns)``.
     """
 
     mixture: Tensor
     second: Tensor
     third: Tensor
     slopes: Tensor | None
-
-
-class _Beam(NamedTuple):
-    """Where rays start and where they end, in voxels, ``(B, 3)`` each."""
-
-    source: Tensor
-    first: Tensor  # point on the detector
-    right: Tensor  # steps there
-    down: Tensor
-
-    def pixels(self, detector: Detector, rays: int) -> Tensor:
-        """Centres of pixels that have so many rays along each side, ``(B, rows, columns, 3)``."""
-        rows, columns = (
-            (torch.arange(n) * rays + (rays - 1) / 2)[:, None] for n in (detector.rows, detector.columns)
-        )
-        first, right, down = (part[:, None, None] for part in (self.first, self.right, self.down))
-        return first + rows[:, None] * down + columns * right
 
 
 class RayCaster:
@@ -169,12 +151,11 @@ class RayCaster:
             weights: of the three materials in the mixture, shape ``(B, 3)``.
             source: how far the source is from its place before the detector in mm, to the right and down in
                 the image and away from it, shape ``(B, 3)``.
-            slopes: whether to return derivatives in the pose, and in the source's place if that is given.
+            slopes: whether to return derivatives in the pose.
         """
         pose = pose.double().cpu()
         camera = camera_to_world(pose, self.detector, self.target)
-        rays = self._rays(camera, source)
-        starts = [part.numpy() for part in rays]
+        starts = [part.numpy() for part in self._rays(camera, source)]
         centre = ((self.target - self._origin) / self.spacing_mm).numpy()
         steep = camera[:, :3, 2].abs().argmax(1)
         mixed = weights.float().cpu().numpy() * self._level
@@ -206,7 +187,7 @@ class RayCaster:
             image[:, 0] * self.spacing_mm,
             second,
             third,
-            self._slopes(pose, camera, image, None if source is None else rays) if slopes else None,
+            self._slopes(pose, camera, image) if slopes else None,
         )
 
     def within(self, pose: Tensor) -> Tensor:
@@ -219,9 +200,14 @@ class RayCaster:
         """
         if not self.is_cut:
             return torch.ones(self.detector.rows, self.detector.columns)
-        beam = self._rays(camera_to_world(pose.double()[None], self.detector, self.target))
-        source = beam.source[0]
-        ray = beam.pixels(self.detector, self.rays)[0] - source
+        source, first, right, down = (
+            part[0] for part in self._rays(camera_to_world(pose.double()[None], self.detector, self.target))
+        )
+        rows, columns = (
+            torch.arange(n) * self.rays + (self.rays - 1) / 2
+            for n in (self.detector.rows, self.detector.columns)
+        )
+        ray = first + rows[:, None, None] * down + columns[:, None] * right - source
         sides = torch.from_numpy(self._size[:2]) - 1
         enter, leave = -source[:2] / ray[..., :2], (sides - source[:2]) / ray[..., :2]
         near = torch.minimum(enter, leave).amax(-1).clamp(0, 1)
@@ -239,7 +225,7 @@ class RayCaster:
             beyond = torch.maximum(beyond, met.amax(-1))
         return 1 - beyond
 
-    def _rays(self, camera: Tensor, shift: Tensor | None = None) -> _Beam:
+    def _rays(self, camera: Tensor, shift: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Source, first point on the detector, and steps along rows and columns, in voxels, ``(B, 3)``."""
         d = self.detector
         rotation, source = camera[:, :3, :3] / self.spacing_mm, camera[:, :3, 3]
@@ -250,33 +236,16 @@ class RayCaster:
         half = ((n * self.rays - 1) / 2 for n in (d.columns, d.rows))
         first = middle - next(half) * right - next(half) * down
         if shift is not None:
-            start = (
-                start + self._source_axes(rotation).transpose(1, 2).matmul(shift.to(start)[..., None])[..., 0]
-            )
-        return _Beam(start, first, right, down)
+            side = shift.to(rotation) * rotation.new_tensor([d.handedness, 1.0, -1.0])
+            start = start + (rotation @ side.unsqueeze(-1)).squeeze(-1)
+        return start, first, right, down
 
-    def _source_axes(self, rotation: Tensor) -> Tensor:
-        """Directions in which the source may stand elsewhere, ``(B, 3, 3)``, one in each row."""
-        side = rotation.new_tensor([self.detector.handedness, 1.0, -1.0])
-        return side[:, None] * rotation.transpose(1, 2)
-
-    def _slopes(self, pose: Tensor, camera: Tensor, image: Tensor, beam: _Beam | None) -> Tensor:
-        """Derivatives in pose and source, from those by shifts along and turns about the voxels' axes."""
+    def _slopes(self, pose: Tensor, camera: Tensor, image: Tensor) -> Tensor:
+        """Derivatives in the pose, from those by shifts along and turns about the voxels' axes."""
         shift, turn = self._twists(pose, camera)
-        slopes = torch.einsum(
+        return torch.einsum(
             "bkp,bprc->bkrc", torch.cat([shift, turn * self.spacing_mm], -1).float(), image[:, 3:]
         )
-        if beam is None:
-            return slopes
-        # A ray whose source moves turns about its pixel.
-        pixel = beam.pixels(self.detector, self.rays) * self.spacing_mm
-        back = beam.source[:, None, None] * self.spacing_mm - pixel
-        axes = self._source_axes(camera[:, :3, :3])[:, :, None, None]
-        spin = torch.linalg.cross(back[:, None], axes) / back.square().sum(-1)[:, None, ..., None]
-        away = (self.target - self._origin) - pixel
-        moved = torch.linalg.cross(spin, away[:, None].expand_as(spin))
-        twist = torch.cat([moved, spin * self.spacing_mm], -1).float()
-        return torch.cat([slopes, torch.einsum("bkrcp,bprc->bkrc", twist, image[:, 3:])], 1)
 
     def _twists(self, pose: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """How a camera moves with each parameter: shift of the target's place in mm, turn in radians.
