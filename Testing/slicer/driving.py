@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +27,12 @@ import vtk
 from INNUncertaintyLib import WORKER, Child, python_path, write_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from monai_inn.inferers import FittedPosterior
 
 __all__ = [
+    "NO_BUNDLES",
     "SPACING",
     "Panel",
     "add_image",
@@ -37,10 +40,12 @@ __all__ = [
     "center_of",
     "complaint_of",
     "done",
+    "drop",
     "every_node",
     "is_alive",
     "kind_of",
     "members",
+    "opened_panel",
     "panel",
     "record",
     "replay",
@@ -54,6 +59,7 @@ SOURCE = Path(__file__).parents[2] / "SlicerINN" / "INNUncertainty" / "INNUncert
 SPACING = 0.5, 0.25, 2.0
 _REAL_HOME = slicer.app.slicerHome
 _SAMPLES, _STORED = 8, 3
+NO_BUNDLES = "#!/bin/sh\necho '{{\"bundles\": []}}'\n"
 # Arguments are -m monai_inn VERB ...; of infer: BUNDLE IMAGE -o OUT ...
 _REPLAY = """#!/bin/sh
 here='{folder}'
@@ -176,6 +182,25 @@ class Panel(OpenModule):
     def left_behind(self) -> list[Path]:
         """Temporary folders that are still there."""
         return [*Path(slicer.app.temporaryPath).glob("INNUncertainty-*")]
+
+
+@contextmanager
+def opened_panel() -> Iterator[Panel]:
+    """The open module in an empty scene; in the end nothing is left behind, and no error was shown."""
+    app.reset()
+    opened = Panel()
+    opened.settle()
+    yield opened
+    opened.module.close()
+    assert app.errors == []
+    assert opened.left_behind() == []
+
+
+def drop(*paths: Path) -> bool:
+    """Drop files on the window; whether a module takes them."""
+    taken = app.drop(*paths)
+    app.process_events()
+    return taken
 
 
 def view():

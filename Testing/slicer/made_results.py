@@ -132,6 +132,15 @@ SYNTHETIC = "SYNTHETIC: computed from other contrasts, not acquired."
 OFFSETS = np.array([-1.5, 1.0, -0.5, 1.5, -0.5], np.float32)
 
 
+def finished(work):
+    """What a generator returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
 def image_center():
     """Center of the posterior of each pixel, in grey levels: 46 to 184 along I."""
     return (230 * ramp(3)).astype(np.float32)

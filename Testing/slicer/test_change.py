@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 import pytest
-from driving import Panel, app, kind_of, replace_python, shown
+from driving import NO_BUNDLES, app, kind_of, opened_panel, replace_python, shown
 from made_results import (
     AFFINE,
     LEVELS,
@@ -13,6 +13,7 @@ from made_results import (
     SHAPE,
     UNTRUSTED,
     UNUSABLE,
+    finished,
     write_image_result,
     write_result,
 )
@@ -117,15 +118,6 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def days(scene, folders):
     return [store(scene, read_result(folder), folder.name) for folder in folders]
-
-
-def finished(work):
-    """What a generator returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
 
 
 def change_of(scene, first, second, parameter="sao2"):
@@ -317,17 +309,13 @@ def test_a_change_is_saved_and_exported_like_any_result(scene, days, tmp_path):
 
 @pytest.fixture
 def panel(folders, tmp_path, monkeypatch):
-    replace_python(tmp_path / "python", "#!/bin/sh\necho '{{\"bundles\": []}}'\n", monkeypatch)
-    app.reset()
-    opened = Panel()
-    opened.settle()
-    for folder in reversed(folders):
-        opened.logic.open(folder)
-    opened.choose(opened.ui.kindBox, "difference")
-    opened.choose(opened.ui.otherBox, runs(slicer.mrmlScene)[0].key)
-    yield opened
-    opened.module.close()
-    assert app.errors == []
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
+    with opened_panel() as opened:
+        for folder in reversed(folders):
+            opened.logic.open(folder)
+        opened.choose(opened.ui.kindBox, "difference")
+        opened.choose(opened.ui.otherBox, runs(slicer.mrmlScene)[0].key)
+        yield opened
 
 
 def settle(panel):

@@ -7,7 +7,7 @@ import json
 import driving  # noqa: F401 -- it installs what stands in for Slicer
 import numpy as np
 import pytest
-from made_results import turned, write_result
+from made_results import finished, turned, write_result
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -95,15 +95,6 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def days(scene, folders):
     return [store(scene, read_result(folder), folder.name) for folder in folders]
-
-
-def finished(work):
-    """What a generator returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
 
 
 def short_way(days):

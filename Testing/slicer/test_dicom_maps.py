@@ -8,7 +8,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-from driving import SOURCE, Panel, app, kind_of, replace_python, shown, view
+from driving import NO_BUNDLES, SOURCE, Panel, app, kind_of, replace_python, shown, view
 from made_results import AFFINE, PARAMETERS, SHAPE, UNTRUSTED, UNUSABLE, write_image_result, write_result
 from scipy.spatial.transform import Rotation
 
@@ -146,7 +146,7 @@ def test_maps_lie_over_the_series_they_refer_to_whenever_it_is_loaded(exported):
 
 
 def test_the_module_shows_what_the_dicom_module_has_loaded(exported, tmp_path, monkeypatch):
-    replace_python(tmp_path / "python", "#!/bin/sh\necho '{{\"bundles\": []}}'\n", monkeypatch)
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
     opened = Panel()
     opened.settle()
     _, run = load(exported)

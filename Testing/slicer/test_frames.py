@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from driving import Panel, app, kind_of, replace_python, shown, view
+from driving import app, kind_of, opened_panel, replace_python, shown, view
 from made_results import AFFINE, SHAPE, write_result
 
 import slicer  # isort: skip -- driving has installed what stands in for it
@@ -51,15 +51,10 @@ def panel(results, tmp_path, monkeypatch):
     replace_python(place, _PYTHON, monkeypatch)
     shutil.copytree(results, place, dirs_exist_ok=True)
     (place / "bundles.json").write_text(json.dumps({"bundles": [_BUNDLE]}))
-    app.reset()
-    opened = Panel()
-    opened.settle()
-    opened.choose(opened.ui.bundleBox, "/bundles/made")
-    opened.place = place
-    yield opened
-    opened.module.close()
-    assert app.errors == []
-    assert opened.left_behind() == []
+    with opened_panel() as opened:
+        opened.choose(opened.ui.bundleBox, "/bundles/made")
+        opened.place = place
+        yield opened
 
 
 @pytest.fixture

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from driving import Panel, app, kind_of, replace_python, shown, view
+from driving import NO_BUNDLES, kind_of, opened_panel, replace_python, shown, view
 from made_results import IMAGE, OFFSETS, SYNTHETIC, write_image_result
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
-
-_NO_BUNDLES = """#!/bin/sh
-echo '{{"bundles": []}}'
-"""
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +19,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def panel(folder, tmp_path, monkeypatch):
     """The open module with a result that was written before."""
-    replace_python(tmp_path / "python", _NO_BUNDLES, monkeypatch)
-    app.reset()
-    opened = Panel()
-    opened.settle()
-    opened.ui.fileEdit.currentPath = str(folder / "result.json")
-    opened.widget.onLoad()
-    yield opened
-    opened.module.close()
-    assert app.errors == []
-    assert opened.left_behind() == []
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
+    with opened_panel() as opened:
+        opened.ui.fileEdit.currentPath = str(folder / "result.json")
+        opened.widget.onLoad()
+        yield opened
 
 
 def background():

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from driving import Panel, app, kind_of, replace_python, shown
+from driving import NO_BUNDLES, app, drop, kind_of, opened_panel, replace_python, shown
 from made_results import write_result
 
 import slicer  # isort: skip -- driving has installed what stands in for it
@@ -23,21 +23,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def panel(tmp_path, monkeypatch):
     """The open module in an empty scene."""
-    replace_python(tmp_path / "python", "#!/bin/sh\necho '{{\"bundles\": []}}'\n", monkeypatch)
-    app.reset()
-    opened = Panel()
-    opened.settle()
-    yield opened
-    opened.module.close()
-    assert app.errors == []
-    assert opened.left_behind() == []
-
-
-def drop(*paths):
-    """Drop files on the window; whether a module takes them."""
-    taken = app.drop(*paths)
-    app.process_events()
-    return taken
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
+    with opened_panel() as opened:
+        yield opened
 
 
 def names():

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from driving import Panel, app, kind_of, replace_python, shown
+from driving import NO_BUNDLES, app, drop, kind_of, opened_panel, replace_python, shown
 from golden_pictures import check_looks
 from made_classes import CLASSES, PAIRS, SIZE, made_evidence, made_images, made_record, write_classes
 from made_results import write_result
@@ -27,20 +27,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def panel(tmp_path, monkeypatch):
     """The open module in an empty scene."""
-    replace_python(tmp_path / "python", "#!/bin/sh\necho '{{\"bundles\": []}}'\n", monkeypatch)
-    app.reset()
-    opened = Panel()
-    opened.settle()
-    yield opened
-    opened.module.close()
-    assert app.errors == []
-    assert opened.left_behind() == []
-
-
-def drop(*paths):
-    taken = app.drop(*paths)
-    app.process_events()
-    return taken
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
+    with opened_panel() as opened:
+        yield opened
 
 
 def layers():
