@@ -111,6 +111,21 @@ def test_no_room_knows_the_name_of_a_problem():
     assert not known
 
 
+def test_errors_of_the_extension_can_be_translated():
+    """What is raised in 3D Slicer is shown there, in its language: no text of an error is a bare literal."""
+    bare = []
+    for path in (ROOT.parent / "SlicerINN").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = (
+                node.exc.args[0] if isinstance(node, ast.Raise) and getattr(node.exc, "args", None) else None
+            )
+            if isinstance(text, ast.JoinedStr) or (
+                isinstance(text, ast.Constant) and isinstance(text.value, str)
+            ):
+                bare.append(f"{path.name}:{node.lineno}")
+    assert not bare
+
+
 def test_heavy_packages_load_when_used():
     """One after the other in one process, that with the most still absent first."""
     absent = {

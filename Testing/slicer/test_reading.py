@@ -223,6 +223,13 @@ def test_warnings_are_in_the_language_of_the_application(run, monkeypatch):
     assert said["unusable"].startswith("(inspection) [+++] NOT USABLE")
     assert said["silent"].startswith("(inspection) [...] NOT INFORMATIVE")
     assert said["trusted"].startswith("(inspection) Blood volume fraction")
+    assert said["trusted"].endswith("(inspection) 1 mode, in distribution")
     assert nothing_to_see(run, Appearance("mode_count", "vhb")).startswith(
         "(legend) Nothing to see: (legend) "
+    )
+    assert run.title("interval_width", "vhb").endswith("volume fraction, (run) 95% interval width")
+    assert (
+        Overlay(run)
+        .legend_title(Appearance("median", "vhb"))
+        .startswith("Blood volume fraction, (overlay) median")
     )

@@ -26,18 +26,16 @@ __all__ = ["python"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in for Python is a shell script")
 # The true worker, or else a run of its own as without it; `go` lets what waits end.
 _SOURCE = """
-import os, sys, time
+import os, signal, sys, time
 folder = {folder!r}
 def command(words):
     what = words[0]
+    if what == 'deaf': signal.signal(signal.SIGINT, signal.SIG_IGN)  # before anybody knows that it runs
     print('PROGRESS 0.5', what, file=sys.stderr)
     with open(folder + '/pid', 'w') as file: file.write(str(os.getpid()) + '\\n')
     if what == 'wait':
         while not os.path.exists(folder + '/go'): time.sleep(0.01)
-    if what == 'deaf':
-        import signal
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        while True: time.sleep(0.01)
+    while what == 'deaf': time.sleep(0.01)
     if what == 'refuse':
         print('monai-inn: the image is too dark.', file=sys.stderr)
         sys.exit(2)

@@ -82,7 +82,7 @@ def curve_at(run: Run, voxel: tuple[int, int, int] | None) -> VoxelCurve | None:
 
 
 def _with_unit(words: str, unit: str) -> str:
-    return f"{words} [{'no unit' if unit == '1' else unit}]" if unit else words
+    return f"{words} [{_('no unit') if unit == '1' else unit}]" if unit else words
 
 
 _MEASURED = (0.1, 0.1, 0.1)
@@ -103,12 +103,13 @@ def show_curve(run: Run, curve: VoxelCurve | None, reading: Reading) -> slicer.v
         return new_chart(run, "curve", reading.text, ("", ""), {})
     share, is_withheld = f"{curve.interval:.0%}", reading.state == WITHHELD
     warning = _("[///] NOT EXPLAINED, out of distribution. Do not use. ") if is_withheld else ""
-    text = f"{warning}Points: measured. Line: median prediction. Dashes: {share} of them, with noise"
+    legend = _("Points: measured. Line: median prediction. Dashes: {share} of them, with noise")
+    text = warning + legend.format(share=share)
     columns = {
-        f"lower end of {share}": curve.low,
-        f"upper end of {share}": curve.high,
-        "median": curve.median,
-        "measured": curve.measured,
+        _("lower end of {share}").format(share=share): curve.low,
+        _("upper end of {share}").format(share=share): curve.high,
+        _("median"): curve.median,
+        _("measured"): curve.measured,
     }
     axes = curve.axis, curve.quantity
     chart = new_chart(run, "curve", text, axes, {curve.axis: curve.positions, **columns})

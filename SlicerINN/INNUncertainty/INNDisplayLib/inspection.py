@@ -109,10 +109,14 @@ class Reading:
         shown, many = self.parameter, len(self.modes)
         parts = [f"{shown.label} {shown.text(median)}", f"{self.mass:.0%} {low:.3g}–{high:.3g}{shown.suffix}"]
         if many:
-            parts.append("1 mode" if many == 1 else f"{many} modes")
+            parts.append(_("1 mode") if many == 1 else _("{many} modes").format(many=many))
         if self.above is not None:
             threshold, share = self.above
-            parts.append(f"{share:.0%} of {len(self.samples)} samples > {shown.text(threshold)}")
+            parts.append(
+                _("{share:.0%} of {number} samples > {threshold}").format(
+                    share=share, number=len(self.samples), threshold=shown.text(threshold)
+                )
+            )
         if self.below is not None:
             threshold, share = self.below
             parts.append(f"P(< {shown.text(threshold)}) {_percent(share)}")
@@ -220,16 +224,15 @@ def show_posterior(run: Run, reading: Reading) -> slicer.vtkMRMLPlotChartNode:
     """
     shown = reading.parameter
     values, height = reading.curve if reading.curve is not None else (np.zeros(0), np.zeros(0))
-    low, _, high = reading.interval or (0.0, 0.0, 0.0)
+    low, _median, high = reading.interval or (0.0, 0.0, 0.0)
     inside = np.where((values >= low) & (values <= high), height, 0.0)
-    axes = (
-        shown.label + shown.bracket,
-        "posterior density" + ("" if shown.unit == "1" else f" per {shown.unit}"),
-    )
-    columns = {shown.name: values, "density": height, "inside the interval": inside}
+    axis = _("posterior density") if shown.unit == "1" else _("posterior density per {unit}")
+    axes = shown.label + shown.bracket, axis.format(unit=shown.unit)
+    whole, central = _("density"), _("inside the interval")
+    columns = {shown.name: values, whole: height, central: inside}
     chart = new_chart(run, "posterior", reading.text, axes, columns)
     is_withheld = reading.state == WITHHELD  # also told by dashes, for pink is slate to some
-    for column, width in (("density", 3), ("inside the interval", 1)):
+    for column, width in ((whole, 3), (central, 1)):
         color = WARNING if is_withheld else BAND
         add_line(run, "posterior", (shown.name, column), color, width, is_withheld)
     chart.SetXAxisRangeAuto(False)

@@ -18,6 +18,7 @@ from .posteriors import share_above
 from .run import Run, runs
 from .sequences import sample_arrays, show_sample
 from .thresholds import ThresholdStep
+from .translating import tr as _
 
 __all__ = ["Overlay"]
 
@@ -210,16 +211,18 @@ class Overlay:
             side = "<" if kind == "probability_below" else ">"
             title = f"P({name}{blank}{side} {shown.text(appearance.threshold)})"
         elif kind in OF_A_PIXEL:
-            title = {"waic": f"WAIC{blank}[nat]", "adequacy": f"adequacy{comma}p-value"}[kind]
+            title = f"WAIC{blank}[nat]" if kind == "waic" else _("adequacy") + comma + _("p-value")
         else:
+            of = (*appearance.pictures, "mean")[0] if kind == "off" else kind
             what = {
-                "off": (*appearance.pictures, "mean")[0],
-                "interval_width": f"{self.run.interval:.0%} width",
-                "sample": "one sample",
-                "mode_count": "modes",
-            }.get(kind, kind)
+                "interval_width": _("{interval:.0%} width").format(interval=self.run.interval),
+                "mean": _("mean"),
+                "median": _("median"),
+                "mode_count": _("modes"),
+                "sample": _("one sample"),
+            }.get(of, of)
             title = f"{name}{comma}{what}{'' if kind == 'mode_count' else shown.bracket}"
-        return f"SYNTHETIC{blank}{title}" if self.run.synthetic else title
+        return _("SYNTHETIC") + blank + title if self.run.synthetic else title
 
 
 def _place_of(view: slicer.vtkMRMLSliceCompositeNode) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .made import made_result
 from .result import Result, ResultError
+from .translating import tr as _
 
 __all__ = ["MAKER", "PARAMETRIC_MAP", "SEGMENTATION", "read_parametric_maps"]
 
@@ -53,7 +54,11 @@ def read_parametric_maps(paths: Sequence[str | PathLike[str]]) -> Result:
         raise
     except Exception as error:  # attributes are decoded, and found damaged, when they are first used
         names = ", ".join(path.name for path, _ in objects)
-        raise ResultError(f"{names}: damaged or cut off ({error}); get the study once more.") from error
+        raise ResultError(
+            _("{names}: damaged or cut off ({error}); get the study once more.").format(
+                names=names, error=error
+            )
+        ) from error
 
 
 def _read(path: str | PathLike[str]) -> Any:
@@ -62,9 +67,13 @@ def _read(path: str | PathLike[str]) -> Any:
     try:
         found = pydicom.dcmread(path)
     except Exception as error:  # pydicom has exceptions of many kinds for files that are not DICOM
-        raise ResultError(f"{path}: not a DICOM file, or damaged ({error}).") from error
+        raise ResultError(
+            _("{path}: not a DICOM file, or damaged ({error}).").format(path=path, error=error)
+        ) from error
     if found.get("Manufacturer") != MAKER or found.get("SOPClassUID") not in (PARAMETRIC_MAP, SEGMENTATION):
-        raise ResultError(f"{path}: not an object of monai_inn; load it as other DICOM images.")
+        raise ResultError(
+            _("{path}: not an object of monai_inn; load it as other DICOM images.").format(path=path)
+        )
     return found
 
 
@@ -73,8 +82,10 @@ def _result(objects: list[tuple[Path, Any]]) -> Result:
     withheld = [each for _, each in objects if each.SOPClassUID == SEGMENTATION]
     if first is None or len(withheld) != 1:
         raise ResultError(
-            f"{first.SeriesDescription if first else 'The result'}: has {len(withheld)} Segmentations of "
-            "withheld voxels, expected 1 beside the maps; get the whole study from the archive."
+            _(
+                "{result}: has {number} Segmentations of withheld voxels, expected 1 beside the maps; get "
+                "the whole study from the archive."
+            ).format(result=first.SeriesDescription if first else _("The result"), number=len(withheld))
         )
     matrix, shape = _grid(first)
     valid, ood = _verdicts(withheld[0], matrix, shape)
@@ -86,14 +97,22 @@ def _result(objects: list[tuple[Path, Any]]) -> Result:
             continue
         own, own_shape = _grid(each)
         if own_shape != shape or not np.allclose(own, matrix, atol=1e-4):
-            raise ResultError(f"{path}: lies on another grid than the other maps; load one result at a time.")
+            raise ResultError(_other_grid(path))
         maps.append(_map(path, each, rows, settings))
     known = [(kind, parameter) for kind, parameter, *_ in maps]
     if len(set(known)) < len(known) or not rows:
-        what = "is there twice" if rows else "shows no parameter"
-        raise ResultError(f"{first.SeriesDescription}: a map {what}; load one result at a time.")
+        what = (
+            _("{map}: is there twice; load one result at a time.")
+            if rows
+            else _("{map}: shows no parameter; load one result at a time.")
+        )
+        raise ResultError(what.format(map=first.SeriesDescription))
     maps += [("ood", "ood", "1", ood), ("valid", "valid", "1", valid.astype(np.uint8))]
     return made_result({**_about(first), "settings": settings, "parameters": [*rows.values()]}, maps, matrix)
+
+
+def _other_grid(what: object) -> str:
+    return _("{map}: lies on another grid than the other maps; load one result at a time.").format(map=what)
 
 
 def _grid(found: Any) -> tuple[NDArray[np.float64], tuple[int, ...]]:
@@ -107,7 +126,9 @@ def _grid(found: Any) -> tuple[NDArray[np.float64], tuple[int, ...]]:
         step = (places[-1] - places[0]) / (len(places) - 1)
         off = np.abs(places - places[0] - np.arange(len(places))[:, None] * step).max()
         if off > _SAME_PLACE * np.linalg.norm(step):
-            raise ResultError(f"{found.SeriesDescription}: its slices are not equally far apart.")
+            raise ResultError(
+                _("{map}: its slices are not equally far apart.").format(map=found.SeriesDescription)
+            )
     matrix = np.eye(4)
     down, across = (float(s) for s in measures.PixelSpacing)
     matrix[:3, :3] = np.stack([cosines[0] * across, cosines[1] * down, step], 1)
@@ -131,10 +152,11 @@ def _map(
     kind = _KINDS.get(statistic.CodeValue)
     if quantity.CodingSchemeDesignator != _SCHEME or kind is None:
         raise ResultError(
-            f"{path}: a map of {statistic.CodeMeaning}, which this module does not know; update the "
-            "extension."
+            _("{path}: a map of {statistic}, which this module does not know; update the extension.").format(
+                path=path, statistic=statistic.CodeMeaning
+            )
         )
-    name, _, what = mapping.LUTExplanation.rpartition(", ")
+    name, _comma, what = mapping.LUTExplanation.rpartition(", ")
     code = mapping.MeasurementUnitsCodeSequence[0].CodeValue
     unit = f"1{code}" if code.startswith("/") else str(code)
     window = shared.FrameVOILUTSequence[0]
@@ -164,9 +186,7 @@ def _verdicts(
     from_first = (_places(found) - (_RAS @ matrix)[:3, 3]) @ (_RAS @ matrix)[:3, 2]
     slices = np.rint(from_first / (matrix[:3, 2] @ matrix[:3, 2])).astype(int)
     if frames.shape[1:] != shape[1:] or slices.min() < 0 or slices.max() >= shape[0]:
-        raise ResultError(
-            f"{found.SeriesDescription}: lies on another grid than the maps; load one result at a time."
-        )
+        raise ResultError(_other_grid(found.SeriesDescription))
     valid, ood = np.ones(shape, bool), np.zeros(shape, np.float32)
     for k, frame, group in zip(slices, frames, found.PerFrameFunctionalGroupsSequence, strict=True):
         number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
@@ -188,7 +208,9 @@ def _about(found: Any) -> dict[str, Any]:
     said = re.fullmatch(_COMMENT, str(found.ImageComments), re.DOTALL)
     if said is None:
         raise ResultError(
-            f"{found.SeriesDescription}: written by another monai_inn; update the older of the two."
+            _("{map}: written by another monai_inn; update the older of the two.").format(
+                map=found.SeriesDescription
+            )
         )
     synthetic, use, image, bundle = said.groups()
     sources = [

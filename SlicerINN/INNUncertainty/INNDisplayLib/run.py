@@ -17,22 +17,6 @@ from .translating import tr as _
 
 __all__ = ["Run", "runs"]
 
-_NAMES = {
-    "adequacy": "adequacy, low = the model does not fit",
-    "interval_high": "{interval:.0%} interval, upper end",
-    "interval_low": "{interval:.0%} interval, lower end",
-    "interval_width": "{interval:.0%} interval width",
-    "mode_count": "number of modes",
-    "ood": "out of distribution",
-    "p_value": "p-value, low = not explained",
-    "probability_above": "probability above",
-    "probability_below": "probability below",
-    "reason": "reason",
-    "regions": "regions of decision",
-    "uninformative": "not informative",
-    "valid": "usable",
-    "waic": "WAIC, high = out of distribution",
-}
 _OF_VALUES = {
     "interval_high", "interval_low", "interval_width", "mean", "median", "probability_above", "sample",
     "samples",
@@ -119,13 +103,15 @@ class Run(RunNodes):
         """What a map is called."""
         if kind == "reference":
             return f"{self.name}: {parameter}"
-        text = _NAMES.get(kind, kind)
+        text = _names().get(kind, kind)
         if "{" in text:
             text = text.format(interval=self.interval)
         known = self.parameters if self.record_node is not None else ()
         label = next((p.label for p in known if p.name == parameter), None)
         whole = text if label is None else f"{label}, {text}"
-        marked = f"SYNTHETIC {whole}" if kind in _OF_VALUES and self.synthetic else whole
+        marked = (
+            _("SYNTHETIC {whole}").format(whole=whole) if kind in _OF_VALUES and self.synthetic else whole
+        )
         return f"{self.name}: {marked}"
 
     def check_threshold(self, parameter: str, threshold: float) -> None:
@@ -187,7 +173,29 @@ class Run(RunNodes):
         for kind in ("median", "valid", "waic"):
             if (array := self.array(kind)) is not None:
                 return array.shape
-        raise ValueError(f"{self.name}: all maps were deleted; apply the bundle again.")
+        raise ValueError(_("{run}: all maps were deleted; apply the bundle again.").format(run=self.name))
+
+
+def _names() -> dict[str, str]:
+    """What kinds of maps are called."""
+    return {
+        "adequacy": _("adequacy, low = the model does not fit"),
+        "interval_high": _("{interval:.0%} interval, upper end"),
+        "interval_low": _("{interval:.0%} interval, lower end"),
+        "interval_width": _("{interval:.0%} interval width"),
+        "mean": _("mean"),
+        "median": _("median"),
+        "mode_count": _("number of modes"),
+        "ood": _("out of distribution"),
+        "p_value": _("p-value, low = not explained"),
+        "probability_above": _("probability above"),
+        "probability_below": _("probability below"),
+        "reason": _("reason"),
+        "regions": _("regions of decision"),
+        "uninformative": _("not informative"),
+        "valid": _("usable"),
+        "waic": _("WAIC, high = out of distribution"),
+    }
 
 
 def runs(scene: slicer.vtkMRMLScene) -> list[Run]:

@@ -19,6 +19,7 @@ from .regions import read_regions, region_labels
 from .result import MapFile, Result, ResultError
 from .run import Run
 from .sequences import stacked, store_samples, store_stack
+from .translating import tr as _
 
 __all__ = ["save_result", "store"]
 
@@ -93,9 +94,11 @@ def _read_all(result: Result) -> list[tuple[MapFile, NDArray[Any], NDArray[np.fl
     matrix = read[0][2] if read else np.eye(4)
     read += [(file, file.mapped(), matrix) for file in result.files if file.kind == "curve"]
     if len({array.shape[:3] for _, array, _ in read}) > 1:
-        raise ResultError(f"{result.folder}: its maps differ in size; copy the folder as a whole.")
+        raise ResultError(
+            _("{folder}: its maps differ in size; copy the folder as a whole.").format(folder=result.folder)
+        )
     missing = next((array < 0.5 for file, array, _ in read if file.kind == "valid"), None)
-    for _, array, _ in read:
+    for array in (part[1] for part in read):
         in_memory = array.flags.writeable  # others hold NaN as they are
         if missing is not None and in_memory and array.dtype.kind == "f" and array.shape[:3] == missing.shape:
             array[missing] = np.nan
@@ -117,12 +120,16 @@ def save_result(run: Run, folder: Path) -> None:
         ResultError: if it exists already, or cannot be written.
     """
     if folder.exists():
-        raise ResultError(f"{folder}: exists already; choose another name.")
+        raise ResultError(_("{folder}: exists already; choose another name.").format(folder=folder))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise ResultError(f"{folder}: cannot be written ({error.strerror}); choose another place.") from error
+        raise ResultError(
+            _("{folder}: cannot be written ({why}); choose another place.").format(
+                folder=folder, why=error.strerror
+            )
+        ) from error
     try:
         kept = [file for file in run.result.files if _write(run, file, draft)]
         names = {file.path.name for file in kept}
@@ -133,7 +140,11 @@ def save_result(run: Run, folder: Path) -> None:
         draft.chmod(0o755)
         draft.rename(folder)
     except (OSError, RuntimeError) as error:
-        raise ResultError(f"{folder}: cannot be written; is there space left? ({error})") from error
+        raise ResultError(
+            _("{folder}: cannot be written; is there space left? ({error})").format(
+                folder=folder, error=error
+            )
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
