@@ -35,6 +35,11 @@ NUM_SCORES = 400
 FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a fifth of the tests' time is spent waiting for browsers and processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """The million objects of modules and tests stay to the end: the garbage collector need not visit them."""
