@@ -96,15 +96,16 @@ from monai_inn.training.simulation import simulate_to_zarr
 class Held(LinearGaussian):
     def simulate_clean(self, n, seed=0, first_block=0):
         if first_block >= 4:
-            parent = os.getppid()
-            while os.getppid() == parent:  # until it is killed
+            while os.getppid() == self.parent:  # until it is killed
                 time.sleep(0.01)
             os._exit(0)
         return super().simulate_clean(n, seed, first_block)
 
 if __name__ == "__main__":
     tell = lambda done, n: print(done, flush=True)
-    simulate_to_zarr(Held(), 20_000, sys.argv[1], chunk=1024, workers=2, progress=tell)
+    held = Held()
+    held.parent = os.getpid()
+    simulate_to_zarr(held, 20_000, sys.argv[1], chunk=1024, workers=2, progress=tell)
 """
 
 
