@@ -59,8 +59,8 @@ def measured(fitted: FittedPosterior) -> tuple[torch.Tensor, torch.Tensor]:
     return theta[:, 0].long(), y
 
 
-def png(path: Path, row: torch.Tensor, factor: int = 1) -> Path:
-    pixels = row.reshape(SIZE).byte().numpy().repeat(factor, 0).repeat(factor, 1)
+def png(path: Path, row: torch.Tensor) -> Path:
+    pixels = row.reshape(SIZE).byte().numpy()
     pillow.fromarray(pixels).save(path)
     return path
 
@@ -105,7 +105,7 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
     from monai_inn.viewer.display.class_result import read_classes
 
     label, y = measured(fitted)
-    files = [png(tmp_path / f"{i}.png", y[i], factor=3) for i in range(12)]
+    files = [png(tmp_path / f"{i}.png", y[i]) for i in range(12)]
     strange = png(tmp_path / "inverted.png", 255 - y[0])
     table = tmp_path / "truth.csv"
     rows = [f"{i}.png,{fitted.problem.classes[label[i]]}" for i in range(12)] + ["inverted.png,disc"]

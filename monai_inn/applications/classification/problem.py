@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_inn.applications.classification.application import ImageClasses
 from monai_inn.applications.classification.collections import Collection, made_up
+from monai_inn.applications.classification.variations import VARIANTS, as_by_another_device, moved
 from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.base import BLOCK, checksum
 from monai_inn.seeding import stream
@@ -34,6 +35,8 @@ class LabelledImages(InverseProblem):
         channels: names of its channels, ``("grey",)`` or ``("red", "green", "blue")``.
         changes: how images of the training are varied: ``"shift"`` by one pixel, ``"turn"`` by right angles
             and in a mirror, or ``"none"``.
+        other_devices: whether contrast, brightness, sharpness and noise of training images vary as between
+            devices.
         beta: weight of the class in the training, see ``training.information_bottleneck``.
         collection: the images. A bundle holds those that it was measured on.
         images: values of these, whole numbers, ``(n, *size, C)``.
@@ -54,6 +57,7 @@ class LabelledImages(InverseProblem):
         size: Sequence[int] = (16, 16),
         channels: Sequence[str] = ("grey",),
         changes: str = "shift",
+        other_devices: bool = True,
         beta: float = 1.0,
         collection: Collection | None = None,
         images: Tensor | None = None,
@@ -62,11 +66,12 @@ class LabelledImages(InverseProblem):
         if classes is None:
             collection = made_up(tuple(size))
             classes = collection.classes
-        self.classes, self.size, self.changes, self.beta = tuple(classes), tuple(size), changes, beta
+        self.classes, self.size, self.beta = tuple(classes), tuple(size), beta
+        self.changes, self.other_devices = changes, other_devices
         if len(self.classes) < 2:
             raise ValueError(f"the classes are {', '.join(self.classes)}; a classifier needs at least two.")
-        if changes not in ("none", "shift", "turn"):
-            raise ValueError(f"changes = {changes!r}; give 'none', 'shift' or 'turn'.")
+        if changes not in VARIANTS:
+            raise ValueError(f"changes = {changes!r}; give one of {', '.join(VARIANTS)}.")
         if not 0 <= beta < float("inf"):
             raise ValueError(f"beta = {beta}; give a finite number, at least 0.")
         if changes == "turn" and len(set(self.size)) > 1:
@@ -110,8 +115,12 @@ class LabelledImages(InverseProblem):
         parser.add_argument(
             "--size", type=int, default=28, help="pixels of a side that images of files get (28)"
         )
-        parser.add_argument("--changes", default="shift", choices=("none", "shift", "turn"),
+        parser.add_argument("--changes", default="shift", choices=(*VARIANTS,),
                             help="variations of training images (shift)")  # fmt: skip
+        parser.add_argument(
+            "--one-device", action="store_true",
+            help="do not vary contrast, brightness, sharpness and noise of training images",
+        )  # fmt: skip
         parser.add_argument(
             "--beta", type=float, default=1.0, help="weight of the class against the density (1)"
         )
@@ -124,7 +133,9 @@ class LabelledImages(InverseProblem):
         from monai_inn.applications.classification.reading import read_collection
 
         found = read_collection(options.images, options.labels, options.size)
-        return cls.of_collection(found, changes=options.changes, beta=options.beta)
+        return cls.of_collection(
+            found, changes=options.changes, other_devices=not options.one_device, beta=options.beta
+        )
 
     @classmethod
     def of_collection(cls, collection: Collection, **options: Any) -> LabelledImages:
@@ -171,7 +182,7 @@ class LabelledImages(InverseProblem):
         y = images[rows].float()
         for number in variant.unique().tolist():
             chosen = variant == number
-            y[chosen] = self._varied(y[chosen], number)
+            y[chosen] = moved(self._as_images(y[chosen]), self.changes, number).flatten(1)
         inside = torch.rand(most, generator=stream(seed, 0, "inside the class"))[first : first + n]
         return (labels[rows] + inside.clamp(1e-3, 1 - 1e-3)).unsqueeze(1), y
 
@@ -184,9 +195,12 @@ class LabelledImages(InverseProblem):
         raise ValueError("classes are known by images that were taken; there is no forward model.")
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return images ``(…, C)`` whose grey levels are no whole numbers, for the training."""
-        blur = torch.rand(y.shape, generator=generator, dtype=y.dtype) - 0.5
-        return y + blur.to(y) + _NOISE * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)
+        """Return images ``(…, C)`` for the training: as other devices have them, not in whole levels."""
+        if self.other_devices:
+            rows = y.reshape(-1, y.shape[-1])
+            y = as_by_another_device(self._as_images(rows), generator).reshape(y.shape)
+        between = torch.rand(y.shape, generator=generator, dtype=y.dtype) - 0.5
+        return y + between.to(y) + _NOISE * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)
 
     def features(self, y: Tensor) -> Tensor:
         """Return grey levels from 0 to 1."""
@@ -194,21 +208,10 @@ class LabelledImages(InverseProblem):
 
     @property
     def _variants(self) -> int:
-        return {"none": 1, "shift": 1 + 2 * len(self.size), "turn": 8}[self.changes]
+        return VARIANTS[self.changes](len(self.size))
 
-    def _varied(self, rows: Tensor, number: int) -> Tensor:
-        """A variant of images ``(n, C)``; number 0 leaves them as they are."""
-        if number == 0:
-            return rows
-        images = rows.unflatten(1, (*self.size, -1))
-        if self.changes == "turn":
-            turned = images.rot90(number % 4, (1, 2))
-            return (turned.flip(1) if number >= 4 else turned).flatten(1)
-        axis, ahead = 1 + (number - 1) // 2, number % 2
-        length = images.shape[axis]
-        # The border stands twice: what lies beyond it is not known.
-        index = (torch.arange(length) + (1 if ahead else -1)).clamp(0, length - 1)
-        return images.index_select(axis, index).flatten(1)
+    def _as_images(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(1, (*self.size, -1))
 
     def _is_training(self, seed: int) -> bool:
         return self._seeds.get(seed) == "training"
@@ -244,5 +247,6 @@ class LabelledImages(InverseProblem):
             "size": list(self.size),
             "channels": list(self.observation.names),
             "changes": self.changes,
+            "other_devices": self.other_devices,
             "beta": self.beta,
         }
