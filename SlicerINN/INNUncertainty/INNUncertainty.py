@@ -61,12 +61,12 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return next((b for b in self.bundles if path in (b.path, b.name)), None)
 
     def fitting(self, image):
-        """The first listed bundle that an image fits; ``None`` if none does."""
+        """The first listed bundle that makes maps of such an image; ``None`` if none does."""
         bands = lib.number_of_bands(image)
-        return next((bundle for bundle in self.bundles if not bundle.misfit(bands)), None)
+        return next((b for b in self.bundles if not (b.is_classifier or b.misfit(bands))), None)
 
     def start(self, state):
-        """Start an inference.
+        """Start an inference, or a classification by a bundle that classifies.
 
         Raises:
             ValueError: if image and bundle do not fit.
@@ -82,6 +82,9 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle
         self._frame, state.showClasses = None, False
+        if bundle is not None and bundle.is_classifier:
+            self.inference = lib.Classification(state)
+            return
         if lib.is_video(state.image):
             self.inference = lib.VideoInference(state)
             return

@@ -8,8 +8,8 @@ the child itself matters lists the bundles by the script and then calls ``use_re
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = [
     "app",
     "center_of",
     "complaint_of",
+    "dies",
     "done",
     "drop",
     "every_node",
@@ -114,11 +115,17 @@ def center_of(volume: slicer.vtkMRMLVolumeNode, k: int, j: int, i: int) -> tuple
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be collected does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def dies(pid: int, seconds: float = 120.0) -> bool:
+    """Whether a process ends: one that was killed does when the system comes to it."""
+    end = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not is_alive(pid)
 
 
 def members(group: int) -> list[int]:

@@ -15,7 +15,7 @@ from driving import (
     add_image,
     app,
     complaint_of,
-    is_alive,
+    dies,
     members,
     panel,
     replay,
@@ -192,7 +192,7 @@ def test_apply_twice_is_cancel(panel):
     pid = panel.start()
     panel.ui.applyButton.click()
     panel.ui.applyButton.click()
-    assert not is_alive(pid)
+    assert dies(pid)
     app.wait_until(lambda: panel.logic.inference.child.share == 0.5)
     panel.ui.applyButton.click()
     assert (panel.logic.inference, app.messages, panel.run) == (None, [], None)

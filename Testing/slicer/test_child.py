@@ -18,7 +18,7 @@ if missing_package():
     pytest.skip(f"needs the pip package {missing_package()}", allow_module_level=True)
 install()
 
-from driving import is_alive
+from driving import dies, is_alive
 from INNUncertaintyLib import Child
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in for Python is a shell script")
@@ -210,7 +210,7 @@ def test_cancel_lets_a_polite_child_tidy_up(python, tmp_path, monkeypatch):
     pid = int(written(ready))
     child.cancel()
     assert tidy.exists()
-    assert not is_alive(pid)
+    assert dies(pid)
     with pytest.raises(RuntimeError, match="Canceled; nothing was changed"):
         ended(child).result()
 
@@ -261,10 +261,7 @@ def test_cancel_ends_stubborn_grandchildren(python, tmp_path):
     pid = int(written(ready))
     assert is_alive(pid)
     child.cancel()
-    end = time.monotonic() + LIMIT
-    while is_alive(pid) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not is_alive(pid)
+    assert dies(pid)
     assert not ended(child).poll()
     assert child.is_cancelled
 
@@ -284,10 +281,7 @@ def test_cancel_ends_what_outlives_a_polite_child(python, tmp_path):
     )
     pid = int(written(ready))
     child.cancel()
-    end = time.monotonic() + LIMIT
-    while is_alive(pid) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not is_alive(pid)
+    assert dies(pid)
 
 
 def test_cancel_twice_and_after_the_end_is_harmless(python):

@@ -7,9 +7,9 @@ from driving import (
     Panel,
     add_image,
     app,
+    dies,
     done,
     every_node,
-    is_alive,
     kind_of,
     panel,
     replay,
@@ -139,7 +139,7 @@ def test_cancel_leaves_nothing(panel):
     panel.ui.applyButton.click()
     assert panel.status == "Canceled; nothing was changed."
     assert (panel.ui.applyButton.text, panel.ui.progressBar.value) == ("Apply", 0)
-    assert not is_alive(pid)
+    assert dies(pid)
     assert panel.left_behind() == []
     panel.settle()
     assert (every_node(), app.messages) == (before, [])
@@ -182,7 +182,7 @@ def test_closing_the_scene_ends_the_child(panel):
     (panel.replay / "hold").touch()
     pid = panel.start()
     slicer.mrmlScene.Clear(False)
-    assert not is_alive(pid)
+    assert dies(pid)
     (panel.replay / "hold").unlink()
     panel.settle()
     assert (panel.run, panel.state.image, app.messages) == (None, None, [])
@@ -206,7 +206,7 @@ def test_closing_the_module_ends_the_child(panel):
     (panel.replay / "hold").touch()
     pid = panel.start()
     panel.module.reload()
-    assert not is_alive(pid)
+    assert dies(pid)
     assert panel.left_behind() == []
 
 

@@ -15,7 +15,7 @@ if missing_package():
     pytest.skip(f"needs the pip package {missing_package()}", allow_module_level=True)
 install()
 
-from driving import is_alive
+from driving import dies
 from INNUncertaintyLib import Worker
 from test_child import LIMIT, ended, python, written
 
@@ -133,7 +133,7 @@ def test_process_that_does_not_listen_is_ended_and_another_started(worker, folde
     run = worker.run(["deaf"])
     pid = begun(run, folder)
     run.cancel()
-    assert not is_alive(pid)
+    assert dies(pid)
     assert run.is_cancelled
     assert ended(worker.run(["next"])).result()["pid"] != pid
 
@@ -169,7 +169,7 @@ def test_a_run_of_its_own_is_canceled_as_ever(made, folder):
     run = made("sys.exit(1)").run(["wait"])
     pid = begun(run, folder)
     run.cancel()
-    assert not is_alive(pid)
+    assert dies(pid)
     assert run.is_cancelled
 
 
@@ -184,7 +184,7 @@ def test_close_ends_process_and_run(worker, folder):
     pid = begun(run, folder)
     worker.close()
     worker.close()
-    assert not is_alive(pid)
+    assert dies(pid)
     assert ended(worker.run(["next"])).result()["pid"] != pid
 
 

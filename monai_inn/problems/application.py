@@ -80,7 +80,10 @@ class Application:
 
     @property
     def result(self) -> str:
-        """Kind of result that people get: ``"maps"``, or ``"posterior"``; what programs choose bundles by."""
+        """Kind of result that people get, which programs choose bundles by.
+
+        ``"maps"`` or ``"posterior"``; an application may say otherwise, such as ``"poses"`` or ``"classes"``.
+        """
         return "maps" if self.problem.observation.is_local else "posterior"
 
     @property

@@ -9,6 +9,7 @@ from .bundles import *
 from .change_panel import *
 from .child import *
 from .classes_panel import *
+from .classifying import *
 from .display_panel import *
 from .files_panel import *
 from .frames_panel import *

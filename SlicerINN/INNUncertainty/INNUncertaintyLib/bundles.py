@@ -43,6 +43,20 @@ class Bundle:
         """Channels of the images that it is for."""
         return self.entry.get("bands", 0)
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it tells the class of a whole image, instead of making maps."""
+        return self.entry.get("result") == "classes"
+
+    @property
+    def device(self) -> str:
+        """Whose images it is for."""
+        return self.entry["camera"] or ", ".join(self._classes) or self.entry["problem"]
+
+    @property
+    def _classes(self) -> list[str]:
+        return [name for target in self.entry["targets"] for name in target.get("categories", ())]
+
     def misfit(self, bands: int) -> str:
         """Why an image of so many channels cannot be used; empty if it can."""
         if self.error:
@@ -51,7 +65,7 @@ class Bundle:
             return _("{name} needs an image of {wanted} channels ({device}); this one has {given}.").format(
                 name=self.name,
                 wanted=self.bands,
-                device=self.entry["camera"] or self.entry["problem"],
+                device=self.device,
                 given=bands,
             )
         return ""
@@ -72,10 +86,9 @@ class Bundle:
             f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
             for t in [*self.entry["targets"], *self.entry.get("derived", [])]
         )
-        device = self.entry["camera"] or self.entry["problem"]
         return (
             f"<p>{_escaped(self.entry['description'])}</p>"
-            f"<p>{_('For images of')} {_escaped(device)}, {self.bands} {_('channels')}.</p>"
+            f"<p>{_('For images of')} {_escaped(self.device)}, {self.bands} {_('channels')}.</p>"
             f"<table cellspacing='4'>{rows}</table><p>{_escaped(self.validation)}</p>"
             f"<p>{_escaped(self.entry['intended_use'])}</p>"
         )
@@ -98,8 +111,8 @@ def holds_bundles(folder: str) -> bool:
 
 
 def bundles_of(listing: dict[str, Any]) -> list[Bundle]:
-    """The bundles of a listing that make maps of images; those of X-rays have a module of their own."""
-    return [Bundle(entry) for entry in listing["bundles"] if entry.get("result", "maps") == "maps"]
+    """The bundles of a listing that make maps or tell classes; those of X-rays have a module of their own."""
+    return [Bundle(e) for e in listing["bundles"] if e.get("result", "maps") in ("maps", "classes")]
 
 
 def _escaped(text: str) -> str:

@@ -1,10 +1,12 @@
 """The part of the panel that chooses a bundle for the image, and infers."""
 
 import slicer.util
+from INNDisplayLib import ClassRun, classes_found
 from slicer.i18n import tr as _
 
 from .bundles import holds_bundles
 from .child import install, is_installed
+from .classes_panel import take_classes
 from .display_panel import verdict
 from .images import number_of_bands
 from .module_panel import fill, select
@@ -61,16 +63,25 @@ class InferencePanel:
         if self.logic.inference is not None:
             self._show_progress(self.logic.inference.child)
         if run is not None:
-            if self.logic.inference is None:
-                self._show_idle(verdict(run))
-            if self._state is not None:
-                self._state.run = run.key
-                self.onRunsChanged()
-                slicer.util.resetSliceViews()
+            self._show_what_came(run)
         if not self.logic.is_busy():
             self._timer.stop()
             fill(self.ui.bundleBox, [(b.name, b.path) for b in self.logic.bundles])
             self.onStateChanged()
+
+    def _show_what_came(self, run):
+        """Show what has come: maps, or classes in their place."""
+        has_classes = isinstance(run, ClassRun)
+        if self.logic.inference is None:
+            self._show_idle(classes_found(run.record) if has_classes else verdict(run))
+        if self._state is None:
+            return
+        if has_classes:
+            take_classes(self._state, run)
+            return
+        self._state.run = run.key
+        self.onRunsChanged()
+        slicer.util.resetSliceViews()
 
     def onBundle(self, index):
         """A bundle was chosen."""
@@ -105,7 +116,8 @@ class InferencePanel:
         else:
             missing = bundle.misfit(number_of_bands(state.image))
         is_running = self.logic.inference is not None
-        tip = _("Infer the posterior of every voxel")
+        is_classifier = bundle is not None and bundle.is_classifier
+        tip = _("Tell the class of the image") if is_classifier else _("Infer the posterior of every voxel")
         self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
 
     def _why_no_bundle(self):

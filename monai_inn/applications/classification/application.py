@@ -20,6 +20,7 @@ class ImageClasses(Application):
 
     problem: LabelledImages
     modality = "image"
+    result = "classes"
     value_range = (0.0, 255.0)
     unexplained = "an image of no class that it knows"
     references = (
