@@ -84,6 +84,6 @@ def _eight_bits(volume: slicer.vtkMRMLNode) -> NDArray[np.uint8]:
         raise ValueError(text.format(name=volume.GetName()))
     volume.CreateDefaultDisplayNodes()
     display = volume.GetDisplayNode()
-    low, width = display.GetWindowLevelMin(), display.GetWindow()
-    shown = np.clip((values - low) / max(width, 1e-12), 0, 1) * 255
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    shown = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255
     return np.nan_to_num(shown).round().astype(np.uint8)
