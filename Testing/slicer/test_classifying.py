@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 from driving import opened_panel, replace_python
 from made_classes import write_classes
 from PIL import Image
@@ -14,7 +15,7 @@ from PIL import Image
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 from INNDisplayLib import class_runs, runs
-from INNUncertaintyLib.classifying import Classification
+from INNUncertaintyLib.classifying import Classification, _written_gray
 
 from monai_inn import cli
 
@@ -92,6 +93,13 @@ def test_other_values_than_of_8_bits_are_taken_as_they_are_shown(panel):
     written = np.asarray(Image.open(panel.place / "CT_slice.png"))
     expected = np.clip((grey()[0] * 10.0 - 1000 + 500) / 1020, 0, 1) * 255
     assert np.array_equal(written, expected.round().astype(np.uint8))
+
+
+def test_a_volume_of_several_slices_is_written_as_one(panel, tmp_path):
+    values = np.concatenate([grey(), 255 - grey()])
+    path = _written_gray(add(values, "of a child: CT"), tmp_path)
+    assert path.name == "of_a_child_CT.nrrd"
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), values)
 
 
 def test_colors_need_a_bundle_of_colors(panel):

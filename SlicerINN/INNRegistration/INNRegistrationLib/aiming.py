@@ -82,19 +82,9 @@ class Aiming(Job):
             arguments += ["--labels", str(labels), "--avoid", *map(str, self.names)]
         return arguments
 
-    def finish(self) -> None:
-        """Put what was found into the scene.
-
-        Raises:
-            RuntimeError: if the child failed or was canceled.
-            ResultError: if its result cannot be read.
-        """
-        try:
-            self.child.result()
-            if self.run.find("registration", class_name="vtkMRMLTextNode") is not None:  # not deleted since
-                store_aim(self.run, read_aim(self.folder / "aim"), self.names)
-        finally:
-            self._clean()
+    def _take(self) -> None:
+        if self.run.find("registration", class_name="vtkMRMLTextNode") is not None:  # not deleted since
+            store_aim(self.run, read_aim(self.folder / "aim"), self.names)
 
 
 def _write_poses(folder: Path, run: PoseRun) -> None:

@@ -45,16 +45,8 @@ class Training(Job):
         limits = ["--minutes", str(state.minutes)]
         return ["fit", "registration", "--ct", self._written(state.ct, "ct"), "-o", str(self.result), *limits]
 
-    def finish(self) -> None:
-        """Choose the new network for the patient.
-
-        Raises:
-            RuntimeError: if the child failed or was canceled.
-        """
-        try:
-            self.child.result()
-        finally:
-            self._clean()
+    def _take(self) -> None:
+        """The patient has a new network."""
         self.state.bundle = str(self.result)
 
 

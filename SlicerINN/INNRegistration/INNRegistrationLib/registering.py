@@ -89,17 +89,7 @@ class Registering(Job):
             arguments += ["--refine"]
         return arguments
 
-    def finish(self) -> PoseRun:
-        """Put the result into the scene.
-
-        Raises:
-            RuntimeError: if the child failed or was canceled.
-            ResultError: if its result cannot be read.
-        """
-        try:
-            self.child.result()
-        finally:
-            self._clean()
+    def _take(self) -> PoseRun:
         return store_poses(slicer.mrmlScene, read_poses(self.result), self.result.name)
 
 

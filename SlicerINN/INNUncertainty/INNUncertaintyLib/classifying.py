@@ -38,18 +38,8 @@ class Classification(Job):
     def preview(self) -> None:
         """Nothing is there before the end."""
 
-    def finish(self) -> ClassRun:
-        """Put the answer into the scene.
-
-        Raises:
-            RuntimeError: if the child failed or was canceled.
-            ResultError: if its answer cannot be read.
-        """
-        try:
-            self.child.result()
-            return store_classes(slicer.mrmlScene, read_classes(self.folder / "result"), self.name)
-        finally:
-            self._clean()
+    def _take(self) -> ClassRun:
+        return store_classes(slicer.mrmlScene, read_classes(self.folder / "result"), self.name)
 
 
 def _written_gray(volume: slicer.vtkMRMLNode, folder: Path) -> Path:

@@ -39,21 +39,12 @@ class VideoInference(Inference):
     def preview(self) -> Run | None:
         """There is none."""
 
-    def finish(self) -> Run:
-        """Put the results into the scene; returns that of the frame that is shown, else of the first one.
-
-        Raises:
-            RuntimeError: if the child failed or was canceled, or no frame could be inferred.
-            ResultError: if a result cannot be read.
-        """
-        try:
-            self.child.result()
-            sequence = slicer.mrmlScene.GetNodeByID(self.image_id)
-            if sequence is None:
-                raise RuntimeError(_("The video was deleted meanwhile; load it and apply the bundle again."))
-            found = [run for run in self._stored(sequence) if run is not None]
-        finally:
-            self._clean()
+    def _take(self) -> Run:
+        """Put the results into the scene; returns that of the frame that is shown, else of the first one."""
+        sequence = slicer.mrmlScene.GetNodeByID(self.image_id)
+        if sequence is None:
+            raise RuntimeError(_("The video was deleted meanwhile; load it and apply the bundle again."))
+        found = [run for run in self._stored(sequence) if run is not None]
         if not found:
             raise RuntimeError(_("No frame could be inferred; apply the bundle to one frame to see why."))
         return next((run for run in found if is_at_its_frame(run)), found[0])

@@ -85,20 +85,15 @@ class Inference(Job):
         return self.run
 
     def finish(self) -> Run:
-        """Put the result into the scene.
-
-        Raises:
-            RuntimeError: if the child failed or was canceled.
-            ResultError: if its result cannot be read.
-        """
+        """Put the result into the scene; see ``Job``. Without one the preview goes, too."""
         try:
-            self.child.result()
-            return self._store(self.folder / "result", self.name)
+            return super().finish()
         except BaseException:
             self._forget_preview()
             raise
-        finally:
-            self._clean()
+
+    def _take(self) -> Run:
+        return self._store(self.folder / "result", self.name)
 
     def cancel(self) -> None:
         """End it and leave nothing behind."""

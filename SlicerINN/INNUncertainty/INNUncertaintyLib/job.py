@@ -46,6 +46,23 @@ class Job:
         write_image(image, path)
         return str(path)
 
+    def _take(self) -> Any:
+        """Put what the child has left into the scene; the folder is there until this returns."""
+        raise NotImplementedError
+
+    def finish(self) -> Any:
+        """Put the result into the scene, and leave nothing else behind.
+
+        Raises:
+            RuntimeError: if the child failed or was canceled.
+            ResultError: if its result cannot be read.
+        """
+        try:
+            self.child.result()
+            return self._take()
+        finally:
+            self._clean()
+
     def poll(self) -> bool:
         """Whether it goes on; ``child.share`` and ``child.text`` say how far it is."""
         return self.child.poll()
