@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -35,9 +36,10 @@ NUM_SCORES = 400
 FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: a fifth of the tests' time is spent waiting for browsers and processes."""
-    return (os.cpu_count() or 1) + 1
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few tests first: they are the dear ones, and must not be left to one worker at the end."""
+    number = Counter(item.path for item in items)
+    items.sort(key=lambda item: number[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
