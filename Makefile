@@ -33,7 +33,7 @@ test: .venv/.debian  ## lint, types and the whole test suite (no long trainings)
 	@$(MAKE) --no-print-directory -j 2 lint suite  # the types are one process, and take a minute
 
 suite: .venv/.debian
-	$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready
 	$(PY) -m ruff check .

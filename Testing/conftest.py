@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import sys
-from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
 
 NUM_SCORES = 400
 FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of few tests first: they are the dear ones, and must not be left to one worker at the end."""
-    number = Counter(item.path for item in items)
-    items.sort(key=lambda item: number[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
