@@ -51,19 +51,21 @@ def drafted(home: Path, name: str, make: Callable[[Path], object]) -> Iterator[P
     """Make a hidden file or folder, and lock it until the block ends, by which others see that it is in use.
 
     A lock ends with its process, whatever kills that; a number of the process would mean another one in
-    another container.
+    another container. An interrupt leaves nothing of the draft, whenever it comes.
     """
     while True:
-        draft = home / f".{uuid.uuid4().hex}-{name}"
-        make(draft)
-        lock = _lock(draft, wait=True)
-        if draft.exists():
-            break
-        _release(lock)  # swept before it was locked
-    try:
-        yield draft
-    finally:
-        _release(lock)
+        draft, lock = home / f".{uuid.uuid4().hex}-{name}", None
+        try:
+            make(draft)
+            lock = _lock(draft, wait=True)
+            if draft.exists():  # not swept before it was locked
+                yield draft
+                return
+        except (KeyboardInterrupt, GeneratorExit):  # maybe before the block has begun, which tidies up
+            _remove(draft)
+            raise
+        finally:
+            _release(lock)
 
 
 def is_draft(path: Path) -> bool:
@@ -89,11 +91,15 @@ def abandoned(home: Path, name: str | None = None) -> Iterator[Path]:
 def sweep(home: Path, name: str | None = None) -> None:
     """Remove the drafts of a name, or of any, whose process has ended."""
     for draft in abandoned(home, name):
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                draft.unlink()
+        _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            draft.unlink()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from attacked import attempt, files_in, made_result
+
+from monai_inn import drafts
+from monai_inn.folders import new_folder
 
 TABLES = {"export.json", "summary.csv", "pixels.csv.gz"}
 
@@ -187,3 +191,26 @@ def test_ctrl_c_while_files_are_moved_comes_after_the_last_one(result, tmp_path,
     assert len(complaint.splitlines()) == 1
     assert files_in(out) == TABLES | {"record.html", "mine.txt"}
     assert len(calls) == 7
+
+
+@pytest.mark.parametrize("when", ["between making and locking", "before the block begins"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_an_interrupt_leaves_no_draft_whenever_it_comes(tmp_path, monkeypatch, when, kind):
+    if kind == "folder":
+        context = new_folder(tmp_path / "out", "record.json", "a result")
+    else:
+        context = drafts.replacing(tmp_path / "out")
+    if when == "between making and locking":
+
+        def interrupt(path, *, wait):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(drafts, "_lock", interrupt)
+        with pytest.raises(KeyboardInterrupt), context:
+            pass
+    else:
+        context.__enter__()
+        assert list(tmp_path.iterdir())
+        del context
+        gc.collect()
+    assert not list(tmp_path.iterdir())
