@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +166,27 @@ def test_a_zarr_group_does_not_lead_out_of_its_folder(tmp_path):
     os.mkfifo(chunk)
     with pytest.raises(ValueError, match="is a named pipe"):
         read_cases(tmp_path / "cases.zarr")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+def test_names_that_are_not_utf8_do_not_end_the_process(tmp_path):
+    """SimpleITK does; in a process of its own, which would be aborted."""
+    script = """
+import os, sys
+from pathlib import Path
+import torch
+from monai_inn.applications.registration.results.files import write_transform
+from monai_inn.reading.volumes import itk_name
+folder = Path(os.fsdecode(os.fsencode(sys.argv[1]) + b"/\\xff"))
+folder.mkdir()
+for ending in (".tfm", ".h5"):
+    write_transform(folder / f"pose{ending}", torch.eye(4))
+    assert (folder / f"pose{ending}").stat().st_size > 100
+try:
+    itk_name(folder / "a.nrrd")
+except ValueError as error:
+    assert "is not UTF-8" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)

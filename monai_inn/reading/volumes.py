@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, import_library, inflate, require_detached
 
-__all__ = ["LPS_TO_RAS", "load_itk", "load_nifti", "scaled"]
+__all__ = ["LPS_TO_RAS", "itk_name", "load_itk", "load_nifti", "scaled"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count x to the left and y to the back, MONAI and NIfTI to the right and to the front."""
@@ -108,6 +108,19 @@ class _Data(NamedTuple):
     is_packed: bool
 
 
+def itk_name(path: Path) -> str:
+    """Return a path for ITK, which ends the process on one that is not UTF-8.
+
+    Raises:
+        BadFileError: if it is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise BadFileError(f"{path}: the name is not UTF-8, which ITK needs; rename it.") from error
+    return str(path)
+
+
 def load_itk(path: Path) -> Any:
     """Return the SimpleITK image of an NRRD or MetaImage file.
 
@@ -129,7 +142,7 @@ def load_itk(path: Path) -> Any:
         )
     reader = sitk.ImageFileReader()
     reader.SetImageIO(kind)
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.ReadImageInformation()
     claimed = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * _bytes(sitk, reader)
     check_claim(path, claimed, max(0, data.path.stat().st_size - data.offset), data.ratio)

@@ -16,7 +16,7 @@ from torch import Tensor
 from monai_inn.drafts import replacing
 from monai_inn.files import BadFileError, parse_json
 from monai_inn.reading.limits import import_library
-from monai_inn.reading.volumes import LPS_TO_RAS, load_itk, load_nifti
+from monai_inn.reading.volumes import LPS_TO_RAS, itk_name, load_itk, load_nifti
 from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_nifti", "read_nrrd", "write_map", "write_nrrd"]
@@ -160,7 +160,7 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
         written.SetMetaData("wavelength_nm", " ".join(f"{nm:.3f}" for nm in wavelengths))
     with replacing(target) as draft:
         try:
-            sitk.WriteImage(written, str(draft), useCompression=False)
+            sitk.WriteImage(written, itk_name(draft), useCompression=False)
         except RuntimeError as error:
             raise OSError(f"{target}: cannot be written; choose another folder, or free space.") from error
     return target

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +92,10 @@ def write_transform(path: Path, camera: Tensor) -> None:
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(matrix[:3, :3].ravel().tolist())
     transform.SetTranslation(matrix[:3, 3].tolist())
-    sitk.WriteTransform(transform, str(path))
+    with tempfile.TemporaryDirectory() as folder:  # SimpleITK dies of a path that is not UTF-8
+        written = Path(folder) / f"pose{path.suffix}"
+        sitk.WriteTransform(transform, str(written))
+        shutil.copyfile(written, path)
 
 
 def write_samples(
