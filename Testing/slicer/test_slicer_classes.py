@@ -55,6 +55,9 @@ def damage(folder, tmp_path, how):
         evidence.write_bytes(evidence.read_bytes()[:-100])
     elif how == "no evidence":
         evidence.unlink()
+    elif how == "links in a circle":
+        evidence.unlink()
+        evidence.symlink_to(evidence.name)
     elif how == "no array":
         evidence.write_bytes(b"none")
     elif how == "NaN":
@@ -89,6 +92,7 @@ DAMAGES = [
         "evidence.npy: cannot be read; the file is truncated or damaged. Classify the images again",
     ),
     ("no evidence", "evidence.npy is missing; copy the folder as a whole"),
+    ("links in a circle", "evidence.npy is missing; copy the folder as a whole"),
     ("no array", "evidence.npy: cannot be read"),
     ("NaN", "evidence.npy: holds values that are not finite numbers. Classify the images again"),
     ("fewer images", r"has shape \(1, 3, 8, 10\), expected \(3, 3, 8, 10\); copy the folder as a whole"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class RecordKind:
     def _check_place(self, folder: Path, names: list[str]) -> None:
         """Raise a ``ResultError`` if a link leads out of a folder, which may come from somebody else."""
         home = folder.resolve()
-        outside = [name for name in names if not (folder / name).resolve().is_relative_to(home)]
+        # Not `resolve`, which raises where links go in a circle.
+        outside = [n for n in names if not Path(os.path.realpath(folder / n)).is_relative_to(home)]
         if outside:
             text = _("{folder}: {files} leads out of the folder; copy the file there.")
             raise ResultError(text.format(folder=folder, files=", ".join(outside)))
