@@ -48,6 +48,7 @@ __all__ = [
     "members",
     "opened_panel",
     "panel",
+    "panel_without_bundles",
     "record",
     "replay",
     "shown",
@@ -271,6 +272,14 @@ def replay(recorded, tmp_path, monkeypatch) -> Path:
         shutil.copy(recorded / name, place)
     (place / "result").symlink_to(recorded / "result")
     return place
+
+
+@pytest.fixture
+def panel_without_bundles(tmp_path, monkeypatch):
+    """The open module in an empty scene, without a bundle to choose."""
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
+    with opened_panel() as opened:
+        yield opened
 
 
 @pytest.fixture

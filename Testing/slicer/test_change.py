@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 import pytest
-from driving import NO_BUNDLES, app, kind_of, opened_panel, replace_python, shown
+from driving import app, kind_of, panel_without_bundles, shown
 from made_results import (
     AFFINE,
     LEVELS,
@@ -36,6 +36,8 @@ from INNDisplayLib import (
 
 _WANTED = np.array([0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975])
 _LEVELS = np.array(sorted({0.025, 0.5, 0.975, *((np.arange(16) + 0.5) / 16)}))
+
+__all__ = ["panel_without_bundles"]
 
 
 # Numbers.
@@ -308,14 +310,13 @@ def test_a_change_is_saved_and_exported_like_any_result(scene, days, tmp_path):
 
 
 @pytest.fixture
-def panel(folders, tmp_path, monkeypatch):
-    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
-    with opened_panel() as opened:
-        for folder in reversed(folders):
-            opened.logic.open(folder)
-        opened.choose(opened.ui.kindBox, "difference")
-        opened.choose(opened.ui.otherBox, runs(slicer.mrmlScene)[0].key)
-        yield opened
+def panel(folders, panel_without_bundles):
+    opened = panel_without_bundles
+    for folder in reversed(folders):
+        opened.logic.open(folder)
+    opened.choose(opened.ui.kindBox, "difference")
+    opened.choose(opened.ui.otherBox, runs(slicer.mrmlScene)[0].key)
+    return opened
 
 
 def settle(panel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from PIL import Image
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 from INNDisplayLib import class_runs, runs
-from INNUncertaintyLib.classifying import Classification, _written_gray
+from INNUncertaintyLib.classifying import Classification, _written_in_8_bits
 
 from monai_inn import cli
 
@@ -97,7 +96,7 @@ def test_other_values_than_of_8_bits_are_taken_as_they_are_shown(panel):
 
 def test_a_volume_of_several_slices_is_written_as_one(panel, tmp_path):
     values = np.concatenate([grey(), 255 - grey()])
-    path = _written_gray(add(values, "of a child: CT"), tmp_path)
+    path = _written_in_8_bits(add(values, "of a child: CT"), tmp_path)
     assert path.name == "of_a_child_CT.nrrd"
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), values)
 
@@ -113,15 +112,12 @@ def test_colors_need_a_bundle_of_colors(panel):
 
 
 def test_what_cannot_be_classified_is_refused_and_nothing_is_left(panel):
-    def left() -> list[Path]:
-        return sorted(Path(slicer.app.temporaryPath).glob("INNUncertainty-*"))
-
-    before = left()
+    before = panel.left_behind()
     panel.state.bundle = "/bundles/colors"
     panel.state.image = add(np.stack([grey(np.uint16)] * 3, -1), "deep")
     with pytest.raises(ValueError, match=r"^deep has colors of more than 8 bits; give a picture of 8 bits"):
         panel.logic.start(panel.state)
-    assert left() == before
+    assert panel.left_behind() == before
 
 
 def test_the_command_is_one_that_the_package_knows(panel, capsys):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from driving import NO_BUNDLES, kind_of, opened_panel, replace_python, shown, view
+from driving import kind_of, panel_without_bundles, shown, view
 from made_results import IMAGE, OFFSETS, SYNTHETIC, write_image_result
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
+
+__all__ = ["panel_without_bundles"]
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +19,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def panel(folder, tmp_path, monkeypatch):
+def panel(folder, panel_without_bundles):
     """The open module with a result that was written before."""
-    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
-    with opened_panel() as opened:
-        opened.ui.fileEdit.currentPath = str(folder / "result.json")
-        opened.widget.onLoad()
-        yield opened
+    panel_without_bundles.ui.fileEdit.currentPath = str(folder / "result.json")
+    panel_without_bundles.widget.onLoad()
+    return panel_without_bundles
 
 
 def background():

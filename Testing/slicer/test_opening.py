@@ -7,25 +7,20 @@ import shutil
 
 import numpy as np
 import pytest
-from driving import NO_BUNDLES, app, drop, kind_of, opened_panel, replace_python, shown
+from driving import app, drop, kind_of, replace_python, shown
+from driving import panel_without_bundles as panel
 from made_results import write_result
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 from INNDisplayLib import read_result, runs, store
 
+__all__ = ["panel"]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_result(tmp_path_factory.mktemp("results") / "liver, day 1")
-
-
-@pytest.fixture
-def panel(tmp_path, monkeypatch):
-    """The open module in an empty scene."""
-    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
-    with opened_panel() as opened:
-        yield opened
 
 
 def names():

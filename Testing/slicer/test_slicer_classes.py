@@ -7,7 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
-from driving import NO_BUNDLES, app, drop, kind_of, opened_panel, replace_python, shown
+from driving import app, drop, kind_of, shown
+from driving import panel_without_bundles as panel
 from golden_pictures import check_looks
 from made_classes import CLASSES, PAIRS, SIZE, made_evidence, made_images, made_record, write_classes
 from made_results import write_result
@@ -18,18 +19,12 @@ from INNDisplayLib import ResultError, class_runs, read_classes, runs, store_cla
 from INNDisplayLib.colors import table
 from INNDisplayLib.patterns import HATCH_RGB
 
+__all__ = ["panel"]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_classes(tmp_path_factory.mktemp("results") / "chest X-rays")
-
-
-@pytest.fixture
-def panel(tmp_path, monkeypatch):
-    """The open module in an empty scene."""
-    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
-    with opened_panel() as opened:
-        yield opened
 
 
 def layers():

@@ -102,11 +102,11 @@ def _result(objects: list[tuple[Path, Any]]) -> Result:
     known = [(kind, parameter) for kind, parameter, *_ in maps]
     if len(set(known)) < len(known) or not rows:
         what = (
-            _("{map}: is there twice; load one result at a time.")
+            _("{result}: a map is there twice; load one result at a time.")
             if rows
-            else _("{map}: shows no parameter; load one result at a time.")
+            else _("{result}: a map shows no parameter; load one result at a time.")
         )
-        raise ResultError(what.format(map=first.SeriesDescription))
+        raise ResultError(what.format(result=first.SeriesDescription))
     maps += [("ood", "ood", "1", ood), ("valid", "valid", "1", valid.astype(np.uint8))]
     return made_result({**_about(first), "settings": settings, "parameters": [*rows.values()]}, maps, matrix)
 

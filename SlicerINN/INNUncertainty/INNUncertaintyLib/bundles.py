@@ -51,11 +51,8 @@ class Bundle:
     @property
     def device(self) -> str:
         """Whose images it is for."""
-        return self.entry["camera"] or ", ".join(self._classes) or self.entry["problem"]
-
-    @property
-    def _classes(self) -> list[str]:
-        return [name for target in self.entry["targets"] for name in target.get("categories", ())]
+        classes = [name for target in self.entry["targets"] for name in target.get("categories", ())]
+        return self.entry["camera"] or ", ".join(classes) or self.entry["problem"]
 
     def misfit(self, bands: int) -> str:
         """Why an image of so many channels cannot be used; empty if it can."""

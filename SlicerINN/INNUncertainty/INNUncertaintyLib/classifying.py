@@ -31,7 +31,7 @@ class Classification(Job):
         super().__init__(state)
 
     def _arguments(self, state: PanelState) -> list[str]:
-        path = _written_gray(state.image, self.folder)
+        path = _written_in_8_bits(state.image, self.folder)
         out = str(self.folder / "result")
         return ["classify", state.bundle, str(path), "-o", out, "--false-alarm", str(state.falseAlarm)]
 
@@ -42,7 +42,7 @@ class Classification(Job):
         return store_classes(slicer.mrmlScene, read_classes(self.folder / "result"), self.name)
 
 
-def _written_gray(volume: slicer.vtkMRMLNode, folder: Path) -> Path:
+def _written_in_8_bits(volume: slicer.vtkMRMLNode, folder: Path) -> Path:
     """The file into which an image was written in 8 bits: a picture of one slice, or else a volume."""
     values = _eight_bits(volume)
     name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip(".") or "image"
