@@ -26,7 +26,11 @@ def run(*arguments) -> None:
     assert main([str(a) for a in arguments]) == 0
 
 
-@pytest.mark.parametrize("archive", ["web-orthanc", "dimse-orthanc", "dimse-small"], indirect=True)
+@pytest.mark.parametrize(
+    "archive",
+    ["web-orthanc", "dimse-orthanc", pytest.param("dimse-small", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_from_the_archive_to_the_archive(archive, bundle, image, tmp_path, quick_picture):
     scanner, result = tmp_path / "scanner", tmp_path / "result"
     series = write_series(scanner, len(image), **PLACE)

@@ -79,7 +79,7 @@ def wide(fixed, moving, degrees=15.0, mm=100.0) -> Bounds:
 def test_masses_of_levels_are_those_of_a_grid():
     """The level alone is unknown; what else there is may move by a hundredth, which changes nothing."""
     doubtful = 0
-    for seed in range(10):
+    for seed in range(6):
         fixed, moving = pair(seed, THETA, 0.7, unlike=0.04, shape=(6, 6, 10))
         comparison = compared(fixed, moving, 0.7)
         edge = torch.tensor([0.01] * 5 + [45.0])
@@ -100,7 +100,7 @@ def test_masses_of_levels_are_those_of_a_grid():
         masses = torch.stack([found.masses[own == k].sum() for k in (-1, 0, 1)])
         assert (masses - expected).abs().max() < 0.02, seed
         doubtful += bool(expected.max() < 0.95)
-    assert doubtful >= 5
+    assert doubtful >= 3
 
 
 def test_six_unknowns_agree_with_tempered_monte_carlo():

@@ -24,11 +24,12 @@ from monai_inn.training import Recipe
 sizes = dict(num_simulations=4096, density_steps=20, preview_steps=5,
              preview_observations=64, held_out=512, guard=200, measured=64, batch_size=256)
 steps = {"strange_relaxation": 400, "strange_finding": 150}  # asked below for what they have learned
-flows = {part: {"num_blocks": 2, "hidden_channels": (24, 24)} for part in ("flow", "density")}
 said = {}
 for name in mi.problems.names():
     if name.startswith("strange_"):
         problem = mi.problems.create(name)
+        blocks = 2 if name in steps else 1
+        flows = {part: {"num_blocks": blocks, "hidden_channels": (24, 24)} for part in ("flow", "density")}
         recipe = Recipe(posterior_steps=steps.get(name, 20), **sizes)
         fitted = mi.fit(problem, recipe=recipe, members=2, network=flows)
         fitted.save(name)

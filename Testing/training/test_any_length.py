@@ -19,7 +19,7 @@ ROWS = 256
 @pytest.fixture(scope="module", params=["set", pytest.param("series", marks=pytest.mark.slow)])
 def fitted(request):
     """A network after some twenty seconds; how near it comes in minutes: docs/own_problem.md."""
-    recipe = Recipe(posterior_steps=400, **SIZES)
+    recipe = Recipe(posterior_steps=250, **SIZES)
     return mi.fit(PROBLEMS[request.param], recipe=recipe, members=2, network={"flow": FLOW}, seed=1)
 
 

@@ -16,7 +16,7 @@ from monai_inn.testproblems.sites import CauseAndEffect
 from monai_inn.training import Recipe, fit
 
 RECIPE = Recipe(
-    num_simulations=8192, posterior_steps=400, density_steps=2, explanation_steps=2, preview_steps=2,
+    num_simulations=8192, posterior_steps=250, density_steps=2, explanation_steps=2, preview_steps=2,
     preview_observations=64, batch_size=512, held_out=512, guard=200, measured=600,
 )  # fmt: skip
 SMALL = {
