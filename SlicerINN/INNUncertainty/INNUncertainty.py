@@ -61,9 +61,13 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return next((b for b in self.bundles if path in (b.path, b.name)), None)
 
     def fitting(self, image):
-        """The first listed bundle that makes maps of such an image; ``None`` if none does."""
-        bands = lib.number_of_bands(image)
-        return next((b for b in self.bundles if not (b.is_classifier or b.misfit(bands))), None)
+        """The first listed bundle that makes maps of such an image; ``None`` if none does.
+
+        Of several for a series none is preferred: curves of one tracer look like those of another.
+        """
+        channels = lib.channels_of(image)
+        fitting = [b for b in self.bundles if not (b.is_classifier or b.misfit(channels))]
+        return None if not fitting or (fitting[0].series and len(fitting) > 1) else fitting[0]
 
     def start(self, state):
         """Start an inference, or a classification by a bundle that classifies.
@@ -77,7 +81,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         if state.image is None:
             raise ValueError(_("Select an image."))
         bundle = self.bundle(state.bundle)
-        misfit = bundle.misfit(lib.number_of_bands(state.image)) if bundle is not None else ""
+        misfit = bundle.misfit(lib.channels_of(state.image)) if bundle is not None else ""
         if misfit:
             raise ValueError(misfit)
         path = bundle.path if bundle is not None else state.bundle

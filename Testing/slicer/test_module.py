@@ -87,7 +87,7 @@ def test_bundles_of_xrays_are_left_to_their_own_module():
 def test_a_bundle_that_fits_the_image_is_proposed_once(panel, recorded, spectra):
     """Of the listed ones the first that fits; what is chosen afterwards stays."""
     own = str((recorded / "bundle").resolve())
-    unfit = next(b.path for b in panel.logic.bundles if b.misfit(spectra.shape[-1]))
+    unfit = next(b.path for b in panel.logic.bundles if b.bands > spectra.shape[-1] and not b.series)
     panel.choose(panel.ui.bundleBox, unfit)
     assert "needs an image of" in panel.ui.applyButton.toolTip
     panel.ui.imageSelector.setCurrentNode(add_image(spectra, "Another"))

@@ -20,6 +20,7 @@ from monai_inn.registry import installed_version
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
+    from monai_inn.problems.observation import Observation
 
 __all__ = ["INTENDED_USE", "donor_of", "identity", "list_bundles", "metadata", "overview"]
 
@@ -71,11 +72,19 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
             "parameters": [_finite(p) for p in ParameterSpace(described).to_config()],
             "derived": [{key: getattr(p, key) for key in _OF_DERIVED} for p in problem.derived],
             "camera": told.device,
+            "series": _series(problem.observation),
             "weights_sha256": weights_sha256,
             "weights_bytes": weights_bytes,
             "card": _finite(fitted.card),
         },
     }
+
+
+def _series(observation: Observation) -> dict[str, Any] | None:
+    """How many images a series has at most, and what has to be known of each; ``None`` if it is no series."""
+    if observation.kind != "series":
+        return None
+    return {"most": observation.places, "settings": [*observation.names[1:], *observation.context]}
 
 
 def identity(path: str | PathLike[str]) -> dict[str, Any]:
@@ -188,6 +197,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "result": section.get("result") or result_of(metadata),
         "camera": section.get("camera"),
         "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
+        "series": section.get("series"),
         "targets": [row for row in section["parameters"] if row["name"] in wanted],
         "derived": section.get("derived", []),
         "calibration": {

@@ -101,6 +101,7 @@ SECTION_OF_THIS_FORMAT = object_of(
     {
         "camera": {"type": ["string", "null"]},
         "result": TEXT,
+        "series": {"anyOf": [{"type": "null"}, object_of({"most": SIZE, "settings": TEXTS})]},
         "derived": {"type": "array", "items": _PARAMETER},
     },
 )

@@ -63,6 +63,8 @@ def read_nrrd(path: Path) -> StoredImage:
             labels[key] = image.GetMetaData(key).replace(",", " ").split()
         elif key == "band_names":
             labels[key] = [x.strip() for x in image.GetMetaData(key).split(",")]
+        elif key == _OURS:
+            labels |= _json_object(image.GetMetaData(key))
     return StoredImage(array, LPS_TO_RAS @ affine, labels=labels)
 
 
@@ -76,6 +78,7 @@ def _json_object(content: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+_OURS = "monai_inn"  # key of an NRRD's header, below which stands what a JSON file beside it would say
 _PER_CHANNEL = ("band_names", "channel_names", "wavelength_nm", "fwhm_nm")
 _COMMENT_EXTENSION = 6
 
@@ -128,7 +131,8 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     Args:
         path: file to write, ending in ``.nrrd``; an existing file is replaced.
         image: image of shape ``(bands, *spatial)`` with two or three spatial axes; its ``affine`` gives the
-            geometry, its wavelengths travel in the header.
+            geometry. Its wavelengths travel in the header, and so do units and settings, such as the times of
+            a series, as JSON.
 
     Returns:
         The path written; ``read_multispectral`` gives the same bands back.
@@ -155,9 +159,14 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     written.SetSpacing(spacing.tolist())
     written.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     written.SetOrigin(lps[:3, 3].tolist())
-    wavelengths = getattr(image, "meta", {}).get("wavelength_nm")
+    meta: Mapping[str, Any] = getattr(image, "meta", {})
+    wavelengths = meta.get("wavelength_nm")
     if wavelengths is not None and len(wavelengths) == len(image):
         written.SetMetaData("wavelength_nm", " ".join(f"{nm:.3f}" for nm in wavelengths))
+    said: dict[str, Any] = {name: str(meta[name]) for name in ("units", "transfer") if name in meta}
+    said |= {name: [float(v) for v in values] for name, values in meta.get("settings", {}).items()}
+    if said:
+        written.SetMetaData(_OURS, json.dumps(said))
     with replacing(target) as draft:
         try:
             sitk.WriteImage(written, itk_name(draft), useCompression=False)

@@ -8,6 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from .images import Channels
+
 __all__ = ["Bundle", "bundles_of", "calibration_line", "holds_bundles"]
 
 _METADATA = "configs/metadata.json"
@@ -54,17 +56,37 @@ class Bundle:
         classes = [name for target in self.entry["targets"] for name in target.get("categories", ())]
         return self.entry["camera"] or ", ".join(classes) or self.entry["problem"]
 
-    def misfit(self, bands: int) -> str:
-        """Why an image of so many channels cannot be used; empty if it can."""
+    @property
+    def series(self) -> dict[str, Any] | None:
+        """Of a bundle for series of images: ``most`` images, and the ``settings`` that each has."""
+        return self.entry.get("series")
+
+    def misfit(self, channels: Channels) -> str:
+        """Why an image of such channels cannot be used; empty if it can."""
         if self.error:
             return self.error
-        if bands != self.bands:
+        if self.series is not None:
+            return self._misfit_of_series(channels)
+        if channels.number != self.bands:
             return _("{name} needs an image of {wanted} channels ({device}); this one has {given}.").format(
                 name=self.name,
                 wanted=self.bands,
                 device=self.device,
-                given=bands,
+                given=channels.number,
             )
+        return ""
+
+    def _misfit_of_series(self, channels: Channels) -> str:
+        missing = [name for name in self.series["settings"] if name not in channels.settings]
+        if missing:
+            text = _(
+                "{name} needs {missing} of each image of a series; load the file with its JSON file under "
+                "Other file."
+            )
+            return text.format(name=self.name, missing=", ".join(missing))
+        if channels.number > self.series["most"]:
+            text = _("{name} takes at most {most} images of a series; this one has {given}.")
+            return text.format(name=self.name, most=self.series["most"], given=channels.number)
         return ""
 
     @property
@@ -83,9 +105,13 @@ class Bundle:
             f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
             for t in [*self.entry["targets"], *self.entry.get("derived", [])]
         )
+        wanted = f"{_('For images of')} {_escaped(self.device)}, {self.bands} {_('channels')}."
+        if self.series is not None:
+            text = _("For series of up to {most} images, each with {settings}.")
+            wanted = text.format(most=self.series["most"], settings=", ".join(self.series["settings"]))
         return (
             f"<p>{_escaped(self.entry['description'])}</p>"
-            f"<p>{_('For images of')} {_escaped(self.device)}, {self.bands} {_('channels')}.</p>"
+            f"<p>{wanted}</p>"
             f"<table cellspacing='4'>{rows}</table><p>{_escaped(self.validation)}</p>"
             f"<p>{_escaped(self.entry['intended_use'])}</p>"
         )

@@ -106,6 +106,8 @@ class LoadingPanel:
             if self._state is not None:
                 self._state.image = volume
             text = _("Loaded {name}.").format(name=volume.GetName())
+            if not self.ui.applyButton.enabled:
+                text = f"{text} {self.ui.applyButton.toolTip}"
         except RuntimeError as error:
             text = str(error)
             slicer.util.errorDisplay(text, windowTitle=_("INN Uncertainty"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
@@ -11,7 +13,28 @@ from INNDisplayLib import itk_image, matrix_of
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-__all__ = ["is_video", "make_savable", "number_of_bands", "write_image"]
+__all__ = ["Channels", "channels_of", "is_video", "make_savable", "number_of_bands", "write_image"]
+
+_SETTINGS = "monai_inn"
+# Slicer makes attributes of the notes in the header of an NRRD. These are for the command.
+_NOTES = ("wavelength_nm", _SETTINGS)
+
+
+class Channels(NamedTuple):
+    """How many channels an image has, and what is known of each, such as its time."""
+
+    number: int
+    settings: frozenset[str] = frozenset()
+
+
+def channels_of(node: slicer.vtkMRMLNode) -> Channels:
+    """The channels of an image."""
+    try:
+        said = json.loads(node.GetAttribute(_SETTINGS) or "{}")
+        names = [name for name, value in said.items() if isinstance(value, list)]
+    except (ValueError, AttributeError):  # a note of somebody else
+        names = []
+    return Channels(number_of_bands(node), frozenset(names))
 
 
 def is_video(node: slicer.vtkMRMLNode) -> bool:
@@ -55,12 +78,17 @@ def _store_by(node: slicer.vtkMRMLStorableNode, class_name: str) -> None:
 def write_image(node: slicer.vtkMRMLNode, path: Path) -> None:
     """Write a volume or a sequence of volumes as NRRD, bands as the components of a voxel.
 
+    What its own file said of wavelengths and settings goes with it.
+
     Raises:
         ValueError: if it has no voxels, or the items of a sequence do not lie on the same grid.
         OSError: if the file cannot be written.
     """
     array, matrix = _voxels(node)
     image = itk_image(array, matrix)
+    for name in _NOTES:
+        if node.GetAttribute(name):
+            image.SetMetaData(name, node.GetAttribute(name))
     try:
         sitk.WriteImage(image, str(path), useCompression=False)
     except RuntimeError as error:

@@ -8,7 +8,7 @@ from .bundles import holds_bundles
 from .child import install, is_installed
 from .classes_panel import take_classes
 from .display_panel import verdict
-from .images import number_of_bands
+from .images import channels_of
 from .module_panel import fill, select
 
 __all__ = ["InferencePanel"]
@@ -95,7 +95,7 @@ class InferencePanel:
         if fitting is None:  # bundles of another folder may come
             return
         self._proposed_for = state.image.GetID()
-        if known is None or known.misfit(number_of_bands(state.image)):
+        if known is None or known.misfit(channels_of(state.image)):
             state.bundle = fitting.path
 
     def show_bundle(self, state):
@@ -114,7 +114,7 @@ class InferencePanel:
         elif bundle is None:
             missing = self._why_no_bundle()
         else:
-            missing = bundle.misfit(number_of_bands(state.image))
+            missing = bundle.misfit(channels_of(state.image))
         is_running = self.logic.inference is not None
         is_classifier = bundle is not None and bundle.is_classifier
         tip = _("Tell the class of the image") if is_classifier else _("Infer the posterior of every voxel")
