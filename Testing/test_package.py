@@ -36,6 +36,8 @@ LAYERS = (
     {"viewer"},
     {"arguments", "settings_file"},
     {"plain", "verbs"},
+    {"answer_options", "learning_options"},
+    {"parser"},
     {"cli"},
     {"__main__", "__init__", "worker"},
 )

@@ -11,7 +11,7 @@ from cli_commands import refused, run
 
 from monai_inn import plain
 from monai_inn.arguments import given
-from monai_inn.cli import _parser
+from monai_inn.parser import parser_of
 
 UNMOVED = (
     "problems", "bundles", "ood", "convert", "view", "export", "fetch", "store", "prepare", "aim",
@@ -21,7 +21,7 @@ UNMOVED = (
 
 def verbs():
     """Names of all verbs with their parsers."""
-    return _parser([])[1]
+    return parser_of([])[1]
 
 
 def test_a_seed_is_an_option_of_the_verbs_in_which_something_is_random():
@@ -34,7 +34,7 @@ def test_a_seed_where_nothing_is_random_is_refused(capsys):
 
 
 def test_options_of_a_verb_without_a_seed_have_none():
-    arguments = _parser([])[0].parse_args(["aim", "poses", "--target", "0", "0", "0", "-o", "aim"])
+    arguments = parser_of([])[0].parse_args(["aim", "poses", "--target", "0", "0", "0", "-o", "aim"])
     assert "seed" not in given(arguments)
 
 
