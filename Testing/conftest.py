@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the few tests that as
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pose_problems import (  # now, for this folder is going to leave the path
     ExactPosterior,
     small_fit,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 NUM_SCORES = 400
 FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}

@@ -37,7 +37,7 @@ def test_samples_beside_the_cut_are_near_one_another():
     assert found["mode_count"][0, 0] == 1
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(turn=st.floats(-720, 720), sd=st.floats(1, 40), seed=st.integers(0, 99))
 def test_summaries_turn_with_the_samples(turn, sd, seed):
     around = sd * torch.randn(300, 4, generator=torch.Generator().manual_seed(seed))

@@ -101,7 +101,7 @@ def test_same_seed_same_maps_and_another_seed_other_maps(camera_fit, image):
     assert not torch.equal(first, other)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=st.lists(st.integers(0, 4), min_size=1, max_size=3))
 def test_any_number_and_size_of_spatial_axes(gaussian_fit, shape):
     y = torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(0))

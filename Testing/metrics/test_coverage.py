@@ -82,7 +82,7 @@ def test_bounds_are_those_of_scipy():
             assert float(result.high[q, d]) == pytest.approx(expected.high, abs=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 40))
 def test_coverage_never_falls_where_the_level_rises(seed, num_samples, num_cases):
     counts = uniform_counts(3, num_cases, num_samples, seed)

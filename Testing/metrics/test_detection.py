@@ -16,7 +16,7 @@ SEED = 0
 SCORES = st.lists(st.integers(-4, 4), min_size=1, max_size=40)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SCORES, SCORES)
 def test_auroc_is_the_share_of_ordered_pairs(positives, negatives):
     pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in itertools.product(positives, negatives)]
@@ -24,7 +24,7 @@ def test_auroc_is_the_share_of_ordered_pairs(positives, negatives):
     assert auroc(negatives, positives) == pytest.approx(1 - np.mean(pairs), abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SCORES, SCORES, st.sampled_from([0.3, 0.5, 0.95, 1.0]))
 def test_fpr_at_tpr_is_the_best_threshold(positives, negatives, tpr):
     positives, negatives = np.array(positives), np.array(negatives)
@@ -34,7 +34,7 @@ def test_fpr_at_tpr_is_the_best_threshold(positives, negatives, tpr):
     assert fpr_at_tpr(positives, negatives, tpr) == pytest.approx(min(reached))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SCORES, SCORES)
 def test_average_precision_is_its_definition(positives, negatives):
     positives, negatives = np.array(positives), np.array(negatives)
@@ -46,7 +46,7 @@ def test_average_precision_is_its_definition(positives, negatives):
     assert average_precision(positives, negatives) == pytest.approx(total)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SCORES, SCORES)
 def test_only_the_order_of_scores_counts(positives, negatives):
     for statistic in (auroc, average_precision, fpr_at_tpr):

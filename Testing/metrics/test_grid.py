@@ -79,7 +79,7 @@ def test_mass_shows_a_grid_that_does_not_cover():
     assert float(result.mass_q) == pytest.approx(0.5, abs=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.floats(-50, 50), st.floats(0.01, 100))
 def test_factors_and_units_do_not_matter(seed, constant, unit):
     generator = torch.Generator().manual_seed(seed)

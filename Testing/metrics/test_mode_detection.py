@@ -267,7 +267,7 @@ def test_log_densities_of_samples_place_the_mode_at_the_best_one():
     assert [[m.log_prob for m in found] for found in batch] == [[m.log_prob for m in modes]] * 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.integers(1, 3))
 def test_order_and_shifts_do_not_matter(seed, dimension):
     rng = np.random.default_rng(seed)
@@ -284,7 +284,7 @@ def test_order_and_shifts_do_not_matter(seed, dimension):
             torch.testing.assert_close(two.spread, one.spread * factor, rtol=1e-6, atol=0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.floats(-180, 180), st.integers(-1, 1))
 def test_the_origin_of_an_angle_does_not_matter(seed, shift, turns):
     rng = np.random.default_rng(seed)

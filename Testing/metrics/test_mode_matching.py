@@ -28,7 +28,7 @@ def pose(rotation, translation, space):
     return torch.as_tensor(np.concatenate([values, translation]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(-500, 500), st.floats(-500, 500), st.integers(-2, 2))
 def test_linear_and_periodic_distance(a, b, turns):
     space = ModeSpace([0.5, 10.0], period=[math.inf, 360.0])
@@ -119,7 +119,7 @@ def test_greedy_and_hungarian_by_hand():
     assert best.spare_modes.numel() == best.missed_references.numel() == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31), st.integers(0, 4), st.integers(0, 4))
 def test_assignments_against_brute_force(seed, num_modes, num_references):
     rng = np.random.default_rng(seed)

@@ -119,7 +119,7 @@ CASE = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(CASE, min_size=1, max_size=8), st.integers(0, 2**31), st.sampled_from(["greedy", "hungarian"])
 )

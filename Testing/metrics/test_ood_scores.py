@@ -114,7 +114,7 @@ def test_conformal_p_value_is_its_definition():
     torch.testing.assert_close(ConformalThreshold(held_out).p_value(scores), torch.tensor(expected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(-5, 5), min_size=19, max_size=120),
     st.lists(st.integers(-7, 7), min_size=1, max_size=30),

@@ -127,7 +127,7 @@ def test_noise_floor_is_what_uniform_ranks_show(n):
     assert float(error.quantile(0.95)) == pytest.approx(floor.upper, rel=0.06)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 200), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_coverage_interval_is_clopper_pearson(n, data, confidence):
     hits = data.draw(st.integers(0, n))
@@ -135,7 +135,7 @@ def test_coverage_interval_is_clopper_pearson(n, data, confidence):
     assert coverage_interval(hits, n, confidence) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.integers(1, 4))
 def test_order_of_samples_cases_and_units_do_not_matter(seed, num_parameters):
     generator = torch.Generator().manual_seed(seed)

@@ -61,7 +61,7 @@ def test_float32_samples_and_float64_truth_are_compared_exactly():
     assert int(sbc_ranks(above, third + 1e-7)) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(1, 30), st.booleans())
 def test_pit_is_the_rank_spread_over_its_cell(seed, num_samples, has_ties):
     generator = torch.Generator().manual_seed(seed)

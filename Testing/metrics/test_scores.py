@@ -192,7 +192,7 @@ def test_log_score_is_the_negative_mean():
     assert log_score(log_prob, torch.arange(50) > 3).mean == pytest.approx(-float(log_prob[4:].mean()))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(2, 30), st.sampled_from([torch.inf, 2.0]))
 def test_order_shift_and_units_do_not_matter(seed, size, turn):
     samples, truth = draws(size, 5, 2, seed=seed % 1000), draws(5, 2, seed=seed % 997)

@@ -145,7 +145,7 @@ def test_densest_set_does_not_see_the_cut_of_the_circle():
         assert float((turned - length).abs().mean()) < 0.002 * float(length.mean())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(20, 60))
 def test_order_shift_and_units_do_not_matter(seed, size):
     samples = (draws(size, 4, 2, seed=seed) * 2**20).round() / 2**20  # so that sums are exact

@@ -83,7 +83,7 @@ def test_scale_of_an_angle_is_that_of_its_points_on_the_circle():
     torch.testing.assert_close(scale, torch.tensor([360 / TURN, 5.0, 1.0, 4.0]).double(), rtol=0.01, atol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(3, 60), st.integers(0, 2**31))
 def test_default_references_form_one_ring_of_other_cases(n, seed):
     owner = other_truths(torch.arange(n)[:, None], seed)[:, 0]
@@ -95,7 +95,7 @@ def test_default_references_form_one_ring_of_other_cases(n, seed):
     assert sorted(visited) == list(range(n))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31))
 def test_units_order_of_samples_and_offsets_do_not_matter(seed):
     samples, truth, references = random_case(31, 50, 3, seed)

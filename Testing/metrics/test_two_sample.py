@@ -139,7 +139,7 @@ def test_angles_on_either_side_of_the_cut_are_one_mode():
     assert c2st(x, shifted, period=period, permutations=99).p_value == pytest.approx(0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.sampled_from([torch.float32, torch.float64]))
 def test_units_and_order_of_the_sets_do_not_matter(seed, dtype):
     x, y = draws(40, 2, seed=seed).to(dtype), (draws(40, 2, seed=seed + 1) + 0.3).to(dtype)

@@ -42,7 +42,7 @@ def log_density(base: AdjustedNormal, value: torch.Tensor) -> torch.Tensor:
     knots=st.integers(1, 8),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pull_undoes_push_and_the_density_is_that_of_the_jacobian(groups, knots, seed):
     base = make_base(groups, knots, seed)
     generator = torch.Generator().manual_seed(seed)

@@ -43,7 +43,7 @@ def columns(rows: torch.Tensor) -> torch.Tensor:
     seed=st.integers(0, 10_000),
     scale=st.sampled_from([0.1, 0.5, 1.0]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_round_trip_and_log_det(coupling, dtype, channels, condition_channels, seed, scale):
     flow = make_flow(coupling, seed, in_channels=channels, condition_channels=condition_channels).to(dtype)
     generator = torch.Generator().manual_seed(seed)

@@ -137,7 +137,7 @@ def test_the_artery_is_zero_before_its_first_knot_and_stays_after_its_last():
     torch.testing.assert_close(late, numbers(5 * 0.4, torch.nan), equal_nan=True)  # equilibrium: ca (ve + vp)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SEEDS)
 def test_curves_are_linear_in_the_artery(seed):
     artery, tissue, times, generator = drawn(seed)
@@ -148,7 +148,7 @@ def test_curves_are_linear_in_the_artery(seed):
         torch.testing.assert_close(mixed, 2 * one - 0.5 * two, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SEEDS, st.floats(-30, 30))
 def test_a_delay_shifts_the_curve(seed, delay):
     artery, tissue, times, _ = drawn(seed)
@@ -159,7 +159,7 @@ def test_a_delay_shifts_the_curve(seed, delay):
             torch.testing.assert_close(shifted, expected, rtol=1e-6, atol=1e-8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SEEDS)
 def test_a_knot_on_the_line_changes_nothing(seed):
     artery, tissue, times, _ = drawn(seed)

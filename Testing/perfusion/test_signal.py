@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from osipi import rows
 from scipy.stats import rice
@@ -27,7 +27,6 @@ def test_equals_the_reference_of_osipi():
         torch.testing.assert_close(found, row["conc"], rtol=0, atol=1e-10)
 
 
-@settings(deadline=None)
 @given(
     concentration=st.floats(-0.05, 20),
     t1=st.floats(0.2, 3),
@@ -61,7 +60,6 @@ def test_a_signal_that_no_concentration_gives_is_missing():
     assert found.isnan().tolist() == [False, True, True]
 
 
-@settings(deadline=None)
 @given(t1=st.floats(0.1, 4), m0=st.floats(1, 1e4), tr=st.floats(0.004, 0.02))
 def test_flip_angles_tell_t1(t1, m0, tr):
     angles = torch.tensor([2.0, 5.0, 10.0, 20.0]).double()

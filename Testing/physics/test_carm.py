@@ -60,7 +60,7 @@ length = st.floats(-500, 500, allow_nan=False)
 
 
 @given(st.tuples(angle, angle, angle, length, length, length), st.sampled_from(VIEWS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_pose_is_a_rigid_motion(values, view):
     camera = camera_to_world(torch.tensor(values, dtype=torch.float64), Detector(view=view), TARGET)
     rotation = camera[:3, :3]

@@ -88,7 +88,7 @@ stack = st.integers(1, 3).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(stack, st.sampled_from([4, 5, 8]), st.sampled_from(["collimated", "diffuse"]))
 def test_energy_is_conserved(layers, directions, light):
     result = solve(*layers, directions, light=light)
@@ -97,7 +97,7 @@ def test_energy_is_conserved(layers, directions, light):
     assert float(result.absorbed.min()) > -1e-12
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(stack, st.floats(0.1, 10.0))
 def test_only_optical_thickness_matters(layers, k):
     mu_a, mu_s, g, d, n = layers
@@ -105,7 +105,7 @@ def test_only_optical_thickness_matters(layers, k):
     assert float(solve(*scaled, 5).total) == pytest.approx(float(solve(*layers, 5).total), abs=1e-10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.01, 100.0), st.floats(1.0, 500.0), st.floats(0.0, 0.95), st.floats(0.1, 10.0))
 def test_half_space_depends_on_albedo_only(mu_a, mu_s, g, k):
     first, second = (solve(f * mu_a, f * mu_s, g, INFINITE, 1.4, 5) for f in (1.0, k))

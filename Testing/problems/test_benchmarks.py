@@ -228,7 +228,7 @@ def test_gaussian_uniform_is_a_product_of_truncated_normals():
     assert posterior.log_prob(torch.full((3,), 1.1)).tolist() == [-math.inf] * 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(-40, 40))
 def test_gaussian_uniform_samples_stay_inside_however_far_the_observation(value):
     samples = GaussianUniform(1).reference_posterior(torch.tensor([value])).sample((50,))

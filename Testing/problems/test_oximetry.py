@@ -99,7 +99,7 @@ def test_blood_and_scattering_of_a_bloody_half_space_scale_invisibly(problem):
     assert float((problem.forward(watery[0]) - problem.forward(watery[1])).abs().max()) > 1e-5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_targets_are_means_over_the_top_millimetre(seed):
     problem = Oximetry(CAMERA)

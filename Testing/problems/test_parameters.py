@@ -33,7 +33,7 @@ def space_of(scale: str, low: float = 0.5, width: float = 3.0) -> ParameterSpace
     share=st.floats(0.001, 0.999),
     extra=st.integers(0, 3),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_round_trip_and_log_det_against_autograd(scale, low, width, share, extra):
     space = ParameterSpace([Parameter(f"p{i}", "1", low, low + width, scale=scale) for i in range(extra + 1)])
     theta = torch.full((extra + 1,), low + share * width, dtype=torch.float64, requires_grad=True)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from INNDisplayLib import density, interval_at, peaks, posteriors, probability_below, region_mean
 from scipy.stats import norm, norminvgauss
@@ -40,7 +40,6 @@ def test_probability_of_a_normal_is_known_to_the_spacing_of_the_levels():
     st.floats(-6, 6),
     st.floats(0, 3),
 )
-@settings(deadline=None)
 def test_probability_is_a_distribution_function(values, threshold, more):
     row = np.sort(np.array(values, np.float32))
     low, high = (float(probability_below(row, LEVELS, t)) for t in (threshold, threshold + more))

@@ -108,7 +108,7 @@ def test_dead_white_pixels_become_nan_and_dead_bands_are_refused():
         CalibrateReflectance(white=torch.tensor([2.0, 0.5, 2.0]), dark=1.0)(an_image())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=arrays(np.float32, (4, 3, 2), elements=st.floats(-1e4, 1e4, width=32)),
     dark=st.floats(-100, 100),
@@ -123,7 +123,7 @@ def test_calibration_inverts(values, dark, contrast):
     assert (np.abs(back.numpy() - values) <= limit).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     values=array_shapes(min_dims=3, max_dims=4, max_side=5).flatmap(
         lambda shape: arrays(np.float32, shape, elements=st.floats(-(2.0**99), 2.0**99, width=32))

@@ -209,7 +209,7 @@ def test_levels_that_too_few_cases_cannot_give_are_the_outermost():
 
 
 @given(n=st.integers(3, 60), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_probability_undoes_the_levels_and_is_monotone(n, seed):
     generator = torch.Generator().manual_seed(seed)
     levels = QuantileLevels(torch.rand(2, n, generator=generator, dtype=torch.float64).sort().values)
