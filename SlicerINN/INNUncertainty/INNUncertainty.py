@@ -61,13 +61,9 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         return next((b for b in self.bundles if path in (b.path, b.name)), None)
 
     def fitting(self, image):
-        """The first listed bundle that makes maps of such an image; ``None`` if none does.
-
-        Of several for a series none is preferred: curves of one tracer look like those of another.
-        """
+        """The listed bundles that make maps of such an image."""
         channels = lib.channels_of(image)
-        fitting = [b for b in self.bundles if not (b.is_classifier or b.misfit(channels))]
-        return None if not fitting or (fitting[0].series and len(fitting) > 1) else fitting[0]
+        return [b for b in self.bundles if not (b.is_classifier or b.misfit(channels))]
 
     def start(self, state):
         """Start an inference, or a classification by a bundle that classifies.

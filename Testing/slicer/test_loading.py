@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from driving import Panel, app, complaint_of, replay, use_real_python
+from INNUncertaintyLib import channels_of
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
@@ -38,6 +41,7 @@ def cube(tmp_path):
     counts[3, 2, 1] = 65_535
     affine = np.array([[0, -0.5, 0, 3], [-0.25, 0, 0, 4], [0, 0, -2, 5], [0, 0, 0, 1.0]])
     np.savez(tmp_path / "lésion 1.npz", image=counts, affine=affine)
+    (tmp_path / "lésion 1.json").write_text(json.dumps({"time": [*range(16)]}))
     return tmp_path / "lésion 1.npz"
 
 
@@ -52,6 +56,7 @@ def test_a_cube_becomes_a_volume_and_is_selected(panel, cube, tmp_path, monkeypa
     expected[:, 2, 1] = np.nan  # saturated
     np.testing.assert_array_equal(bands[0].transpose(2, 1, 0), expected)
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    assert channels_of(volume).settings == {"time"}  # of the file beside the image
 
 
 def test_converted_files_give_the_same_image_back(cube, tmp_path):

@@ -39,17 +39,14 @@ def choose(panel: Panel, name: str) -> None:
     panel.choose(panel.ui.bundleBox, next(b.path for b in panel.logic.bundles if b.name == name))
 
 
-def test_from_the_file_of_a_series_to_its_maps(series, monkeypatch):
+def test_a_series_gets_its_maps(volume, monkeypatch, tmp_path):
     use_real_python(monkeypatch)
     with opened_panel() as panel:
         before = panel.state.bundle
-        panel.ui.fileEdit.currentPath = str(series)
-        panel.ui.loadButton.click()
-        app.wait_until(lambda: panel.widget._loading.child is None)
-        assert panel.state.image.GetName() == "breast"
-        assert panel.state.bundle == before  # perfusion and dsc take such curves
-        assert panel.status.startswith("Loaded breast. ")
-        assert "needs an image of" in panel.status
+        volume = slicer.util.loadVolume(str(tmp_path / "breast.nrrd"), {"show": False})
+        panel.ui.imageSelector.setCurrentNode(volume)
+        assert panel.state.bundle == before  # two take such curves
+        assert panel.ui.applyButton.toolTip.endswith("this one has 25. These fit: dsc, perfusion.")
         choose(panel, "perfusion")
         assert "series of up to 60 images, each with artery, time" in panel.ui.bundleCard.plainText
         panel.ui.samplesBox.value, panel.ui.storedSamplesBox.value = 8, 3

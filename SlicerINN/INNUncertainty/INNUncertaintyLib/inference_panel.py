@@ -88,15 +88,18 @@ class InferencePanel:
         self._state.bundle = self.ui.bundleBox.currentData
 
     def _propose_bundle(self, state):
-        """Choose a bundle that another image fits, once; what the user chooses afterwards stays."""
+        """Choose a bundle that another image fits, once; what the user chooses afterwards stays.
+
+        Of several for a series none is chosen: curves of one tracer look like those of another.
+        """
         if state.image is None or not self.logic.bundles or state.image.GetID() == self._proposed_for:
             return
         known, fitting = self.logic.bundle(state.bundle), self.logic.fitting(state.image)
-        if fitting is None:  # bundles of another folder may come
+        if not fitting or (fitting[0].series and len(fitting) > 1):  # bundles of another folder may come
             return
         self._proposed_for = state.image.GetID()
         if known is None or known.misfit(channels_of(state.image)):
-            state.bundle = fitting.path
+            state.bundle = fitting[0].path
 
     def show_bundle(self, state):
         """Show the bundle, one that fits a new image, and what keeps the inference from being started."""
@@ -115,6 +118,9 @@ class InferencePanel:
             missing = self._why_no_bundle()
         else:
             missing = bundle.misfit(channels_of(state.image))
+            if missing and (fitting := self.logic.fitting(state.image)):
+                names = ", ".join(other.name for other in fitting)
+                missing = _("{missing} These fit: {names}.").format(missing=missing, names=names)
         is_running = self.logic.inference is not None
         is_classifier = bundle is not None and bundle.is_classifier
         tip = _("Tell the class of the image") if is_classifier else _("Infer the posterior of every voxel")
