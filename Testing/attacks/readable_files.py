@@ -14,6 +14,7 @@ import pydicom
 import SimpleITK as sitk  # noqa: N813
 import tifffile
 import zarr
+from monai.data.meta_tensor import MetaTensor
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from spectral.io import envi
@@ -25,7 +26,7 @@ from monai_inn.applications.registration.ct import read_ct, read_labels
 from monai_inn.physics import cameras
 from monai_inn.reports.dicom.source import read_source
 from monai_inn.reports.stored import read_stored
-from monai_inn.transforms import read_multispectral
+from monai_inn.transforms import read_multispectral, write_nrrd
 from monai_inn.validation import read_cases, read_parameters
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("transforms", "reports", "perfusion")]
@@ -87,10 +88,12 @@ def images(folder: Path) -> dict[str, Target]:
     _itk(folder / "raw.nrrd", last[None], vector=True)
     _itk(folder / "detached.nhdr", last[None], vector=True)
     packed = _itk(folder / "packed.nrrd", last[None], packed=True, vector=True)
+    known = {"settings": {"time": [1.5 * n for n in range(len(CUBE))]}, "units": "mM"}
+    write_nrrd(folder / "series.nrrd", MetaTensor(CUBE.astype(np.float32), meta=known))
     found = {
         name: Target(folder / name, read_multispectral)
         for name in ("envi.hdr", "envi.dat", "raw.tif", "packed.tif", "big.tif", "tiles.tif", "imagej.tif",
-                     "ome.ome.tif", "photo.jpg", "raw.nrrd", "detached.nhdr")
+                     "ome.ome.tif", "photo.jpg", "raw.nrrd", "detached.nhdr", "series.nrrd")
     }  # fmt: skip
     found["sidecar"] = Target(folder / "labelled.json", lambda p: read_multispectral(p.with_suffix(".npz")))
     found["raw.nii"] = Target(_nifti(folder / "raw.nii", last[:, :, None]), read_multispectral)
