@@ -10,18 +10,22 @@ converted as ``monai-inn concentration`` does, cut, and rounded to what is far b
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import SimpleITK
 import torch
+from PIL import Image
 
 from monai_inn.applications.perfusion.concentrations import Settings
 from monai_inn.applications.perfusion.converting import Artery, convert_series
 from monai_inn.applications.perfusion.series_files import read_series, with_times
-from monai_inn.transforms import read_multispectral, write_map
+from monai_inn.transforms import read_multispectral, write_map, write_nrrd
 
 HERE = Path(__file__).resolve().parent
+SLICER = HERE.parent / "SlicerINN/INNUncertainty/Resources/SampleData"
 CUT = (slice(80, 144), slice(68, 132))
 STEP_MM = 2**-14  # 0.06 µM; the noise is 4 µM at least
 INTERVAL_S, TR_MS, FLIP_DEG, RELAXIVITY = 16.43, 7.939, 20.0, 4.5
@@ -54,5 +58,16 @@ def write_series(source: Path, folder: Path) -> Path:
     return out
 
 
+def write_slicer_sample(series: Path, folder: Path) -> None:
+    """Write the series as sample data of the Slicer module, with its thumbnail and licence."""
+    image = read_multispectral(series)
+    path = write_nrrd(folder / "breast_dce.nrrd", image)
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(path), useCompression=True)
+    shown = image.as_tensor()[8:, :, :, 0].mean(0).nan_to_num().T
+    grey = Image.fromarray((255 * (shown / shown.quantile(0.93)).clamp(0, 1)).byte().numpy())
+    grey.resize((210, 210)).save(path.with_suffix(".png"), optimize=True)
+    shutil.copy(series.with_name("breast_dce_LICENSE.md"), folder)
+
+
 if __name__ == "__main__":
-    print(write_series(Path(sys.argv[1]), HERE))
+    write_slicer_sample(write_series(Path(sys.argv[1]), HERE), SLICER)

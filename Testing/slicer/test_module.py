@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import numpy as np
+import pytest
 from driving import (
     SPACING,
     Panel,
@@ -23,6 +24,7 @@ from driving import (
     shown,
     view,
 )
+from INNUncertaintyLib import Channels, channels_of, register_sample_data
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
@@ -229,14 +231,20 @@ def test_reload_reads_the_support_libraries_anew(panel):
     assert all(sys.modules[name] is not module for name, module in before.items())
 
 
-def test_sample_data_are_registered_and_fit_the_bundle(panel):
-    from INNUncertaintyLib import number_of_bands, register_sample_data
-
+@pytest.mark.parametrize(
+    ("sample", "channels", "shape"),
+    [
+        ("INNOrganMosaic", Channels(100), (1, 128, 96, 100)),
+        ("INNBreastDCE", Channels(25, frozenset({"time", "artery"})), (1, 64, 64, 25)),
+    ],
+)
+def test_sample_data_are_registered_and_fit_a_bundle(panel, sample, channels, shape):
     register_sample_data()
-    sample = app.sample_data["INNOrganMosaic"]
-    path = Path(url2pathname(urlparse(sample["uris"]).path))
+    found = app.sample_data[sample]
+    path = Path(url2pathname(urlparse(found["uris"]).path))
     assert path.is_file()
-    assert Path(sample["thumbnailFileName"]).is_file()
+    assert Path(found["thumbnailFileName"]).is_file()
     volume = slicer.util.loadVolume(str(path))
-    assert number_of_bands(volume) == 100  # those of the bundle `oximetry`
-    assert slicer.util.arrayFromVolume(volume).shape == (1, 128, 96, 100)
+    assert channels_of(volume) == channels
+    assert slicer.util.arrayFromVolume(volume).shape == shape
+    assert panel.logic.fitting(volume)

@@ -24,4 +24,5 @@ from .opening import *
 from .parameters import *
 from .plan_panel import *
 from .plots import *
+from .sample_data import *
 from .worker import *

@@ -11,31 +11,7 @@ from slicer.i18n import tr as _
 from .job import Job
 from .parameters import PanelState
 
-__all__ = ["Inference", "load_organs", "register_sample_data"]
-
-
-def register_sample_data():
-    """Tell Slicer's Sample Data module of the organs; nothing is downloaded for them."""
-    import SampleData
-
-    folder = _sample_data()
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="INN Uncertainty",
-        sampleName="INNOrganMosaic",
-        uris=(folder / "organ_mosaic.nrrd").as_uri(),
-        fileNames="organ_mosaic.nrrd",
-        nodeNames="organs",
-        thumbnailFileName=str(folder / "organ_mosaic.png"),
-    )
-
-
-def load_organs() -> slicer.vtkMRMLVolumeNode:
-    """Load the organs, without the module Sample Data."""
-    return slicer.util.loadVolume(str(_sample_data() / "organ_mosaic.nrrd"), {"name": "organs"})
-
-
-def _sample_data() -> Path:
-    return Path(__file__).parents[1] / "Resources" / "SampleData"
+__all__ = ["Inference"]
 
 
 _QUANTILES = 16
