@@ -201,7 +201,7 @@ def _rehash(bundle: Path) -> None:
         weights = bundle / WEIGHTS
         record[SECTION] |= {"weights_sha256": sha256(weights), "weights_bytes": weights.stat().st_size}
         (bundle / METADATA).write_text(json.dumps(record))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # damaged before
 
 
