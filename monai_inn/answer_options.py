@@ -16,7 +16,7 @@ __all__ = ["add_archives", "add_files", "add_inferring", "add_sharing", "add_tes
 
 
 def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verbs `infer` and `ood`."""
+    """Add the verbs ``infer`` and ``ood``."""
     sub = verb(
         "infer", verbs.infer, "posterior maps of an image: NIfTI files, a picture, result.json", plain.maps
     )
@@ -49,7 +49,7 @@ def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def add_testing(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verbs `validate` and `compare`."""
+    """Add the verbs ``validate`` and ``compare``."""
     sub = verb(
         "validate",
         verbs.validate,
@@ -93,7 +93,7 @@ def add_testing(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def add_files(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verbs `convert`, `view` and `export`."""
+    """Add the verbs ``convert``, ``view`` and ``export``."""
     sub = verb(
         "convert",
         verbs.convert,
@@ -128,7 +128,7 @@ def add_files(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def add_archives(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verbs `fetch` and `store`."""
+    """Add the verbs ``fetch`` and ``store``."""
     text = "fetch a series from a hospital's archive into a folder, by DICOMweb or DIMSE"
     sub = verb("fetch", verbs.fetch, text, plain.fetched, is_random=False)
     _add_archive(sub)
@@ -148,7 +148,7 @@ def add_archives(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def add_sharing(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verbs `export-network` and `demo`."""
+    """Add the verbs ``export-network`` and ``demo``."""
     sub = verb(
         "export-network",
         verbs.export_network,

@@ -17,7 +17,7 @@ __all__ = ["add_designing", "add_learning", "add_listing"]
 
 
 def add_listing(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the verbs `problems` and `bundles`."""
+    """Add the verbs ``problems`` and ``bundles``."""
     verb(
         "problems",
         verbs.problems,
@@ -37,7 +37,7 @@ def add_listing(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def add_learning(verb: Callable[..., argparse.ArgumentParser], argv: Sequence[str]) -> None:
-    """Add the verbs `simulate` and `fit`."""
+    """Add the verbs ``simulate`` and ``fit``."""
     sub = verb(
         "simulate",
         verbs.simulate,
@@ -74,7 +74,7 @@ def add_learning(verb: Callable[..., argparse.ArgumentParser], argv: Sequence[st
 
 
 def add_designing(verb: Callable[..., argparse.ArgumentParser], argv: Sequence[str]) -> None:
-    """Add the verbs `compare-devices` and `design-bands`."""
+    """Add the verbs ``compare-devices`` and ``design-bands``."""
     sub = verb(
         "compare-devices",
         verbs.compare_devices,

@@ -29,22 +29,24 @@ def series(tmp_path) -> Path:
 
 
 @pytest.fixture
-def volume(series, tmp_path):
-    app.reset()
-    write_nrrd(tmp_path / "breast.nrrd", read_multispectral(series))
-    return slicer.util.loadVolume(str(tmp_path / "breast.nrrd"), {"show": False})
+def nrrd(series, tmp_path) -> Path:
+    """The same as Slicer reads it."""
+    return write_nrrd(tmp_path / "breast.nrrd", read_multispectral(series))
+
+
+def loaded(path: Path):
+    return slicer.util.loadVolume(str(path), {"show": False})
 
 
 def choose(panel: Panel, name: str) -> None:
     panel.choose(panel.ui.bundleBox, next(b.path for b in panel.logic.bundles if b.name == name))
 
 
-def test_a_series_gets_its_maps(volume, monkeypatch, tmp_path):
+def test_a_series_gets_its_maps(nrrd, monkeypatch):
     use_real_python(monkeypatch)
     with opened_panel() as panel:
         before = panel.state.bundle
-        volume = slicer.util.loadVolume(str(tmp_path / "breast.nrrd"), {"show": False})
-        panel.ui.imageSelector.setCurrentNode(volume)
+        panel.ui.imageSelector.setCurrentNode(loaded(nrrd))
         assert panel.state.bundle == before  # two take such curves
         assert panel.ui.applyButton.toolTip.endswith("this one has 25. These fit: dsc, perfusion.")
         choose(panel, "perfusion")
@@ -57,8 +59,9 @@ def test_a_series_gets_its_maps(volume, monkeypatch, tmp_path):
         assert np.isfinite(median).all()
 
 
-def test_what_is_known_of_each_image_goes_with_it(volume, series, tmp_path):
-    write_image(volume, tmp_path / "again.nrrd")
+def test_what_is_known_of_each_image_goes_with_it(nrrd, series, tmp_path):
+    app.reset()
+    write_image(loaded(nrrd), tmp_path / "again.nrrd")
     before, after = read_multispectral(series), read_multispectral(tmp_path / "again.nrrd")
     assert after.meta["settings"] == before.meta["settings"]
     assert after.meta["units"] == "mM"
@@ -66,9 +69,9 @@ def test_what_is_known_of_each_image_goes_with_it(volume, series, tmp_path):
     np.testing.assert_allclose(after.affine, before.affine)
 
 
-def test_it_is_still_known_when_the_scene_was_saved(volume, tmp_path):
+def test_it_is_still_known_when_the_scene_was_saved(nrrd, tmp_path):
     with opened_panel() as panel:
-        volume = slicer.util.loadVolume(str(tmp_path / "breast.nrrd"), {"show": False})
+        volume = loaded(nrrd)
         panel.ui.imageSelector.setCurrentNode(volume)
         known = channels_of(volume)
         assert slicer.util.saveScene(str(tmp_path / "case.mrb"))

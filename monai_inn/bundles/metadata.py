@@ -84,7 +84,7 @@ def _series(observation: Observation) -> dict[str, Any] | None:
     """How many images a series has at most, and what has to be known of each; ``None`` if it is no series."""
     if observation.kind != "series":
         return None
-    return {"most": observation.places, "settings": [*observation.names[1:], *observation.context]}
+    return {"most": observation.places, "settings": list(observation.settings)}
 
 
 def identity(path: str | PathLike[str]) -> dict[str, Any]:

@@ -105,6 +105,11 @@ class Observation:
         return (*_placed(self.names, self.size), *_placed(self.context, (rows,) if rows > 1 else ()))
 
     @property
+    def settings(self) -> tuple[str, ...]:
+        """Of a series: what is known of each entry beside its first value, further values and context."""
+        return (*self.names[1:], *self.context)
+
+    @property
     def channels(self) -> int:
         """Channels of an image whose pixels have one each: values and context of one place."""
         return len(self.names) if self.kind == "neighbourhood" else len(self)

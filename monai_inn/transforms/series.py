@@ -29,6 +29,10 @@ class SeriesLike(Protocol):
         """Settings of one entry."""
 
     @property
+    def settings(self) -> tuple[str, ...]:
+        """What is known of each entry beside its first value."""
+
+    @property
     def places(self) -> int:
         """Most entries of a series."""
 
@@ -59,7 +63,7 @@ class MatchSeries(Transform):
         """Return the image ``(C, *spatial)`` of an image ``(entries, *spatial)``."""
         image = as_image(img)
         given: Mapping[str, tuple[float, ...]] = metadata(image).get("settings", {})
-        needed = (*self.observation.names[1:], *self.observation.context)
+        needed = self.observation.settings
         if len(image) == len(self.observation) and not set(needed) & set(given):
             return image
         self._check(image, given, needed)

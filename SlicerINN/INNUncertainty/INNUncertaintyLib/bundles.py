@@ -105,8 +105,9 @@ class Bundle:
             f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
             for t in [*self.entry["targets"], *self.entry.get("derived", [])]
         )
-        wanted = f"{_('For images of')} {_escaped(self.device)}, {self.bands} {_('channels')}."
-        if self.series is not None:
+        if self.series is None:
+            wanted = f"{_('For images of')} {_escaped(self.device)}, {self.bands} {_('channels')}."
+        else:
             text = _("For series of up to {most} images, each with {settings}.")
             wanted = text.format(most=self.series["most"], settings=", ".join(self.series["settings"]))
         return (
