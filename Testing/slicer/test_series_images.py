@@ -80,7 +80,7 @@ def test_it_is_still_known_when_the_scene_was_saved(nrrd, tmp_path):
     assert channels_of(slicer.util.getNode("breast")) == known == Channels(25, frozenset({"artery", "time"}))
 
 
-@pytest.mark.parametrize("said", ["", "no JSON", "[1, 2]", '{"time": 3}'])
+@pytest.mark.parametrize("said", ["", "no JSON", "[1, 2]", '{"time": 3}', 100_000 * "["], ids=str.__len__)
 def test_notes_of_others_are_no_settings(said):
     app.reset()
     image = add_image(np.zeros((1, 2, 3, 4), np.float32))

@@ -32,7 +32,7 @@ def channels_of(node: slicer.vtkMRMLNode) -> Channels:
     try:
         said = json.loads(node.GetAttribute(_SETTINGS) or "{}")
         names = [name for name, value in said.items() if isinstance(value, list)]
-    except (ValueError, AttributeError):  # a note of somebody else
+    except (ValueError, AttributeError, RecursionError):  # a note of somebody else
         names = []
     return Channels(number_of_bands(node), frozenset(names))
 
