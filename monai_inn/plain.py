@@ -49,7 +49,9 @@ def simulated(result: Mapping[str, Any]) -> str:
 
 def converted(result: Mapping[str, Any]) -> str:
     """Return what ``convert`` wrote."""
-    return f"{result['bands']} channels of {' × '.join(map(str, result['size']))} pixels: {result['out']}"
+    size = " × ".join(map(str, result["size"]))
+    lines = [result.get("synthetic", ""), f"{result['bands']} channels of {size} pixels: {result['out']}"]
+    return "\n".join(line for line in lines if line)
 
 
 def viewed(result: Mapping[str, Any]) -> str:

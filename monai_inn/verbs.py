@@ -244,7 +244,8 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
     if saturated is not None:
         image[:, saturated[0]] = float("nan")  # the new file cannot say it otherwise
     write_nrrd(arguments.out, image)
-    return {"out": arguments.out, "bands": len(image), "size": list(image.shape[1:])}
+    written = {"out": arguments.out, "bands": len(image), "size": list(image.shape[1:])}
+    return written | {key: value for key, value in image.meta.items() if key == "synthetic"}
 
 
 def view(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -279,6 +279,11 @@ def with_affine(image: object, affine: object) -> object:
     return nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), affine)
 
 
+def drawn(image: object) -> object:
+    image.header["descrip"] = b"SYNTHETIC, of a test."
+    return image
+
+
 OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 0, 1]])
 
 
@@ -295,8 +300,9 @@ OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 
             lambda image: nibabel.Nifti1Image(np.zeros(image.shape, np.float32), image.affine),
             "hardly any voxel",
         ),
+        (drawn, "synthetic, nobody acquired it"),
     ],
-    ids=["NaN", "spacing", "oblique", "one slice", "shape", "grid", "empty"],
+    ids=["NaN", "spacing", "oblique", "one slice", "shape", "grid", "empty", "synthetic"],
 )
 def test_files_that_do_not_fit_are_refused(files, bundle, tmp_path, change, message) -> None:
     nibabel.save(change(nibabel.load(files["t2"])), files["t2"])

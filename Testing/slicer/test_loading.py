@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from driving import Panel, app, complaint_of, replay, use_real_python
 from INNUncertaintyLib import channels_of
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 
-from monai_inn.transforms import read_multispectral
+from monai.data.meta_tensor import MetaTensor
+
+from monai_inn.transforms import read_multispectral, write_nrrd
 
 __all__ = ["replay"]
 
@@ -57,6 +61,14 @@ def test_a_cube_becomes_a_volume_and_is_selected(panel, cube, tmp_path, monkeypa
     np.testing.assert_array_equal(bands[0].transpose(2, 1, 0), expected)
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     assert channels_of(volume).settings == {"time"}  # of the file beside the image
+
+
+def test_an_image_that_nobody_acquired_says_so(panel, tmp_path):
+    mark = {"synthetic": "SYNTHETIC, of a test."}
+    write_nrrd(tmp_path / "flair.nrrd", MetaTensor(torch.rand(1, 5, 4)))
+    panel.widget.onLoaded(SimpleNamespace(result=lambda: {"out": str(tmp_path / "flair.nrrd")} | mark))
+    assert panel.status.startswith("Loaded SYNTHETIC flair.")
+    assert panel.state.image.GetAttribute("INN.synthetic") == "SYNTHETIC, of a test."
 
 
 def test_converted_files_give_the_same_image_back(cube, tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+import nibabel
 import numpy as np
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 
-from monai_inn.transforms import read_multispectral, write_nrrd
+from monai_inn.cli import main
+from monai_inn.transforms import read_multispectral, write_map, write_nrrd
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -24,6 +28,19 @@ def test_settings_and_units_come_back_to_the_last_bit(tmp_path):
     assert torch.equal(again.as_tensor(), image.as_tensor())
     write_nrrd(tmp_path / "twice.nrrd", again)
     assert read_multispectral(tmp_path / "twice.nrrd").meta["settings"] == settings
+
+
+def test_an_image_that_nobody_acquired_says_so_in_every_file(tmp_path, capsys):
+    """Also when another program has dropped the extension of the NIfTI header."""
+    mark = "SYNTHETIC, of a test."
+    write_map(tmp_path / "map.nii.gz", torch.rand(1, 3, 4, 2), {"synthetic": mark, "affine": torch.eye(4)})
+    dropped = nibabel.load(tmp_path / "map.nii.gz")
+    dropped.header.extensions.clear()
+    nibabel.save(dropped, tmp_path / "dropped.nii")
+    for name in ("map.nii.gz", "dropped.nii"):
+        assert main(["convert", str(tmp_path / name), "-o", str(tmp_path / "map.nrrd"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["synthetic"] == mark
+        assert read_multispectral(tmp_path / "map.nrrd").meta["synthetic"] == mark
 
 
 def test_a_file_beside_it_comes_first(tmp_path):

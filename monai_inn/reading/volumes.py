@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, import_library, inflate, require_detached
 
-__all__ = ["LPS_TO_RAS", "itk_name", "load_itk", "load_nifti", "scaled"]
+__all__ = ["LPS_TO_RAS", "itk_name", "load_itk", "load_nifti", "scaled", "synthetic_mark"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count x to the left and y to the back, MONAI and NIfTI to the right and to the front."""
@@ -83,6 +83,12 @@ def _check_extensions(path: Path, stream: Any, start: int, end: int, order: Lite
             fits, at = 8 < size <= end - at, at + size
     if not fits:
         raise BadFileError(f"{path}: the extensions of its header do not fit; the file is damaged.")
+
+
+def synthetic_mark(header: Any) -> str:
+    """Return what the header of a NIfTI says of an image that nobody acquired, or nothing."""
+    said = header["descrip"].tobytes().rstrip(b"\0").decode("ascii", "replace")
+    return said if "SYNTHETIC" in said else ""
 
 
 def scaled(image: Any, stored: NDArray[Any]) -> NDArray[Any]:

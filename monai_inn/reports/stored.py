@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError, own_file
 from monai_inn.reading.limits import check_affine
-from monai_inn.reading.volumes import load_nifti, scaled
+from monai_inn.reading.volumes import load_nifti, scaled, synthetic_mark
 from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 
 __all__ = ["StoredResult", "file_name", "read_stored", "read_volume"]
@@ -185,7 +185,7 @@ def read_volume(path: Path, is_synthetic: bool | None = None) -> tuple[NDArray[A
 
 
 def _check_mark(path: Path, header: Any, is_synthetic: bool) -> None:
-    said = b"SYNTHETIC" in header["descrip"].tobytes()
+    said = bool(synthetic_mark(header))
     if said != is_synthetic:
         here, there = ("says", "does not") if said else ("does not say", "does")
         raise BadFileError(

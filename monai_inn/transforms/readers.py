@@ -68,8 +68,9 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
 
     Returns:
         Image of shape ``(bands, *spatial)``. Its ``meta`` has ``affine`` (RAS, mm), ``filename_or_obj`` and,
-        where known, ``wavelength_nm``, ``fwhm_nm``, ``band_names`` (tuples), ``units``, ``transfer`` and
-        ``settings``, other lists of numbers by name.
+        where known, ``wavelength_nm``, ``fwhm_nm``, ``band_names`` (tuples), ``units``, ``transfer``,
+        ``settings``, other lists of numbers by name, and ``synthetic``, what an image that nobody acquired
+        says of itself.
         Files of integers also give ``saturation`` (the largest number of the file's type, in the units of
         the image) and ``saturated`` (boolean, shape ``(1, *spatial)``), taken before any conversion.
 
@@ -143,7 +144,7 @@ def _check(path: Path, array: NDArray[Any]) -> None:
 def _labels(path: Path, stored: StoredImage) -> dict[str, Any]:
     """Band labels from the file and from the JSON file beside it, as tuples of the right length."""
     given = {**stored.labels, **described_beside(path), **b_values_beside(path)}
-    labels: dict[str, Any] = {k: str(given[k]) for k in ("units", "transfer") if k in given}
+    labels: dict[str, Any] = {k: str(given[k]) for k in ("units", "transfer", "synthetic") if k in given}
     for key in ("wavelength_nm", "fwhm_nm", "band_names", "channel_names"):
         if key in given:
             labels[key] = _label(path, key, given[key], len(stored.array))

@@ -16,7 +16,7 @@ from torch import Tensor
 from monai_inn.drafts import replacing
 from monai_inn.files import BadFileError, parse_json
 from monai_inn.reading.limits import import_library
-from monai_inn.reading.volumes import LPS_TO_RAS, itk_name, load_itk, load_nifti
+from monai_inn.reading.volumes import LPS_TO_RAS, itk_name, load_itk, load_nifti, synthetic_mark
 from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_nifti", "read_nrrd", "write_map", "write_nrrd"]
@@ -37,6 +37,8 @@ def read_nifti(path: Path) -> StoredImage:
     labels: dict[str, Any] = {}
     for extension in image.header.extensions:
         labels.update(_json_object(extension.get_content()))
+    if mark := synthetic_mark(image.header):  # other programs drop the extension
+        labels.setdefault("synthetic", mark)
     return StoredImage(
         array, np.asarray(image.affine, np.float64), float(proxy.slope), float(proxy.inter), labels=labels
     )
@@ -131,8 +133,8 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     Args:
         path: file to write, ending in ``.nrrd``; an existing file is replaced.
         image: image of shape ``(bands, *spatial)`` with two or three spatial axes; its ``affine`` gives the
-            geometry. Its wavelengths travel in the header, and so do units and settings, such as the times of
-            a series, as JSON.
+            geometry. Its wavelengths travel in the header, and so do units, settings, such as the times of a
+            series, and ``synthetic``, as JSON.
 
     Returns:
         The path written; ``read_multispectral`` gives the same bands back.
@@ -163,7 +165,7 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     wavelengths = meta.get("wavelength_nm")
     if wavelengths is not None and len(wavelengths) == len(image):
         written.SetMetaData("wavelength_nm", " ".join(f"{nm:.3f}" for nm in wavelengths))
-    said: dict[str, Any] = {name: str(meta[name]) for name in ("units", "transfer") if name in meta}
+    said: dict[str, Any] = {k: str(meta[k]) for k in ("units", "transfer", "synthetic") if k in meta}
     said |= {name: [float(v) for v in values] for name, values in meta.get("settings", {}).items()}
     if said:
         written.SetMetaData(_OURS, json.dumps(said))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import qt
 import slicer.util
-from INNDisplayLib import INSTANCES, save_result
+from INNDisplayLib import INSTANCES, SYNTHETIC, save_result
 from slicer.i18n import tr as _
 
 from .classes_panel import classes_of
@@ -99,10 +99,13 @@ class LoadingPanel:
     def onLoaded(self, child):
         """The child that reads has ended."""
         try:
-            path = child.result()["out"]
-            volume = slicer.util.loadVolume(path, {"show": False})
+            result = child.result()
+            volume = slicer.util.loadVolume(result["out"], {"show": False})
             volume.SetAndObserveStorageNodeID(None)  # the file is about to go
             make_savable(volume)
+            if "synthetic" in result:
+                volume.SetAttribute(SYNTHETIC, result["synthetic"])
+                volume.SetName(_("SYNTHETIC {whole}").format(whole=volume.GetName()))
             if self._state is not None:
                 self._state.image = volume
             text = _("Loaded {name}.").format(name=volume.GetName())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.limits import import_library
-from monai_inn.reading.volumes import load_nifti, scaled
+from monai_inn.reading.volumes import load_nifti, scaled, synthetic_mark
 
 __all__ = ["WHITE", "Scan", "Shape", "read_volume", "shape_of"]
 
@@ -131,6 +131,8 @@ def read_volume(
     source = Path(path)
     nibabel = import_library("nibabel", source)
     image, stored = load_nifti(source)
+    if synthetic_mark(image.header):
+        raise BadFileError(f"{source}: the image is synthetic, nobody acquired it; give an acquired one.")
     values = np.asarray(scaled(image, stored), np.float32)
     if values.ndim != 3 or min(values.shape) < _LEAST_SLICES:
         raise BadFileError(
