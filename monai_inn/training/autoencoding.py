@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.networks.autoencoder import InvertibleAutoencoder
-from monai_inn.training.engine import Progress, Stage, run_stage, single_thread
+from monai_inn.networks.kernels.chunks import single_thread
+from monai_inn.training.engine import Progress, Stage, run_stage
 
 __all__ = ["autoencoding", "fit_autoencoder"]
 

@@ -16,7 +16,7 @@ from monai_inn.training.checkpoint import HeldSignals
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.ranks import Ranks
 
-__all__ = ["Pace", "Progress", "Stage", "denormals_flushed", "run_stage", "single_thread"]
+__all__ = ["Pace", "Progress", "Stage", "denormals_flushed", "run_stage"]
 
 _WARM_UP = 0.02
 _AVERAGING = 0.05  # the weight average looks back over this share of the steps
@@ -71,18 +71,6 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
-
-
-@contextlib.contextmanager
-def single_thread(device: torch.device) -> Iterator[None]:
-    """Train on one thread: small steps run several times slower when cores wait for one another."""
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @denormals_flushed()

@@ -14,10 +14,10 @@ from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.networks import PosteriorNetwork, QuantileHead
 from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
-from monai_inn.networks.kernels.chunks import on_all_threads
+from monai_inn.networks.kernels.chunks import on_all_threads, single_thread
 from monai_inn.problems import InverseProblem
 from monai_inn.training.bottleneck import Build, information_bottleneck
-from monai_inn.training.engine import Stage, single_thread
+from monai_inn.training.engine import Stage
 from monai_inn.training.invariance import invariance_stage
 from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import MultivariateNormal
 
 from monai_inn.applications.registration import poses
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.inferers.fitted import FittedPosterior
+from monai_inn.inferers.importance import weighed_draws
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 
@@ -23,9 +22,6 @@ LEAST_INSIDE = 0.95
 _LEAST_EFFECTIVE = 100
 _MOST_ROUNDS = 16  # of as many draws as samples are wanted
 _RENDERED = 1024  # poses at a time
-_WIDER = (
-    1.2  # than the draws that a proposal is fitted to: its tails must not be thinner than the posterior's
-)
 
 
 class Reweighted(NamedTuple):
@@ -65,46 +61,32 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
         ValueError: as for ``infer_pose``, or if fewer than 100 draws count in the end.
     """
     problem = poses.registration_problem(fitted)
-    dimension, effective = len(problem.parameters), 0.0
-    proposals = [MultivariateNormal(torch.zeros(dimension).double(), torch.eye(dimension).double())]
-    columns: list[tuple[Tensor, ...]] = []
-    while effective < samples and len(columns) < _MOST_ROUNDS:
-        own = proposals[-1]
-        latents = shared_latents(samples, dimension, seed + len(columns)).double()
-        latents = own.loc + latents.squeeze(1) @ own.scale_tril.T
-        theta, log_density = poses.draw_poses(fitted, observation, latents.float().unsqueeze(1))
+
+    def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
+        theta, log_density = poses.draw_poses(fitted, observation, latents.float())
         parts = [problem.log_likelihood(part, observation.cpu()) for part in theta.split(_RENDERED)]
         joint = (problem.prior.log_prob(theta) + torch.cat(parts)).double()
-        columns.append((latents, theta, joint, joint - log_density))
-        latents, theta, joint, ratio = (torch.cat(column) for column in zip(*columns, strict=True))
-        # All rounds together are one mixture of their normals, whichever of them a draw came from.
-        mixture = torch.stack([p.log_prob(latents) for p in proposals]).logsumexp(0) - math.log(
-            len(proposals)
-        )
-        log_weight = ratio + proposals[0].log_prob(latents) - mixture
-        share = log_weight.softmax(0)
-        effective = float(1 / share.square().sum())
-        proposals.append(_fitted_normal(latents, share, effective))
-    if not effective >= _LEAST_EFFECTIVE:
+        return tuple(column.unsqueeze(1) for column in (joint - log_density, joint, theta))
+
+    (found,) = weighed_draws(
+        evaluate,
+        1,
+        len(problem.parameters),
+        draws=samples,
+        wanted=samples,
+        most_rounds=_MOST_ROUNDS,
+        seed=seed,
+    )
+    ratio, joint, theta = found.columns
+    if found.effective < _LEAST_EFFECTIVE:
         raise ValueError(
-            f"the likelihood counts {effective:.0f} of {len(theta):,} poses, {_LEAST_EFFECTIVE} are needed: "
-            "the X-ray is unlike the simulated ones, or the bundle was trained too briefly; leave out "
-            "--reweight."
+            f"the likelihood counts {found.effective:.0f} of {len(theta):,} poses, {_LEAST_EFFECTIVE} are "
+            "needed: the X-ray is unlike the simulated ones, or the bundle was trained too briefly; leave "
+            "out --reweight."
         )
-    log_evidence = float(log_weight.logsumexp(0)) - math.log(len(theta))
-    posterior = _resampled(problem, theta, joint - log_evidence, share, samples, seed)
-    return Reweighted(posterior, effective, len(theta), log_evidence, float(share @ ratio) - log_evidence)
-
-
-def _fitted_normal(latents: Tensor, share: Tensor, effective: float) -> MultivariateNormal:
-    """Normal of the weighted mean and covariance, nearer to the standard normal where few draws count."""
-    dimension = latents.shape[1]
-    mean = share @ latents
-    centred = latents - mean
-    covariance = (share.unsqueeze(1) * centred).T @ centred
-    trust = effective / (effective + 2 * dimension)
-    covariance = trust * covariance + (1 - trust) * torch.eye(dimension).to(covariance)
-    return MultivariateNormal(trust * mean, _WIDER**2 * covariance)
+    posterior = _resampled(problem, theta, joint - found.log_evidence, found.share, samples, seed)
+    kl = float(found.share @ ratio) - found.log_evidence
+    return Reweighted(posterior, found.effective, len(theta), found.log_evidence, kl)
 
 
 def reconcile(

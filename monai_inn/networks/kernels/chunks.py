@@ -26,6 +26,7 @@ __all__ = [
     "on_all_threads",
     "rows_per_chunk",
     "rows_per_strip",
+    "single_thread",
 ]
 
 T = TypeVar("T")
@@ -107,6 +108,18 @@ def full_precision(
     if not torch.amp.is_autocast_available(device.type):
         return contextlib.nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+@contextlib.contextmanager
+def single_thread(device: torch.device) -> Iterator[None]:
+    """Work on one thread: small steps run several times slower when cores wait for one another."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def map_chunks(
