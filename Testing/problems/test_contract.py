@@ -129,12 +129,24 @@ class DerivedBelowZero(Honest):
     derived = (Derived("twice", "1", 0.1, 1.0, scale="log", of=lambda theta: 2 * theta[..., 0]),)
 
 
+class Upside(Honest):
+    def log_likelihood(self, theta, y):
+        return -super().log_likelihood(theta, y)
+
+
+class OneNumber(Honest):
+    def log_likelihood(self, theta, y):
+        return super().log_likelihood(theta, y).sum()
+
+
 class Forgetful(Honest):
     def to_config(self):
         return {}
 
 
 BROKEN = {
+    Upside: "likelier under other parameters than their own",
+    OneNumber: "log_likelihood returned \\(\\), expected \\(8,\\)",
     Unregistered: "is not registered",
     NoUnit: "has no unit",
     OtherTargets: "expected the first of the parameters",

@@ -328,6 +328,56 @@ class InverseProblem(abc.ABC):
         values = self.forward_with_context(theta, context)
         return torch.cat([values, context.to(values)], -1) if context.shape[-1] else values
 
+    def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``.
+
+        Up to a constant of the observation.
+
+        Raises:
+            NotImplementedError: if nobody has written down that density; see ``has_likelihood``.
+        """
+        raise NotImplementedError(f"the problem {self.name!r} has no likelihood.")
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether ``log_likelihood`` can be called."""
+        return type(self).log_likelihood is not InverseProblem.log_likelihood
+
+    def log_likelihoods(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return the log densities ``(S, n)`` of observations ``(n, C)`` given parameters ``(S, n, D)``.
+
+        Of what pixels do not share, see ``shared``, up to a constant of each observation.
+        """
+        return torch.stack(
+            [self.log_likelihood(rows, y) for rows, y in zip(theta.unbind(1), y, strict=True)], 1
+        )
+
+    def shared(self, y: Tensor) -> Tensor | None:
+        """Return what all pixels of an image have in common of observations ``(N, C)``, ``(N, K)``.
+
+        That is what tells of nuisances alone, such as the curve of an artery. ``None`` if there is nothing.
+        """
+        return None
+
+    def draw_nuisances(self, y: Tensor, n: int, seed: int, start: Any) -> Tensor:
+        """Draw the parameters behind the targets given the shared part of one observation ``(C,)``.
+
+        They are independent of the targets in the prior.
+
+        Args:
+            y: the observation.
+            n: number of draws.
+            seed: seed of all random numbers.
+            start: a posterior of all parameters in the flow's space, ``fitted.posterior(y).base``.
+
+        Returns:
+            Draws in the flow's space, ``(n, D − targets)``.
+
+        Raises:
+            NotImplementedError: if pixels share nothing.
+        """
+        raise NotImplementedError(f"pixels of the problem {self.name!r} share nothing.")
+
     def reference_posterior(self, y: Tensor) -> Distribution:
         """Return the exact posterior of observations ``(…, C)``, where the problem has one.
 

@@ -38,8 +38,11 @@ class WhiteNoise(Configured):
 
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
         """Return the log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``."""
-        white = (y.to(theta) - self.forward(theta)) / self.noise_sd
-        return -0.5 * white.square().sum(-1) - 0.5 * y.shape[-1] * math.log(2 * math.pi * self.noise_sd**2)
+        seen, context = y.to(theta).tensor_split([self.observation.num_values], -1)
+        made = self.forward_with_context(theta, context.expand(*theta.shape[:-1], -1))
+        there = seen.isfinite()
+        white = torch.where(there, (seen - made) / self.noise_sd, 0.0)
+        return -0.5 * white.square().sum(-1) - 0.5 * there.sum(-1) * math.log(2 * math.pi * self.noise_sd**2)
 
 
 class KnownPosterior(Configured):

@@ -161,7 +161,7 @@ class Epidemic(KnownPosterior):
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
         """Return the log density of an observation ``(C,)`` given rates ``(n, 2)``, nats, ``(n,)``."""
         first, second = self.space.to_latent(theta).unbind(1)
-        counts, days = self._counted(y)
+        counts, days = self._counted(y.double())
         return _log_likelihood(counts, *_interpolated(first, second, days, grid=False))
 
 

@@ -18,6 +18,7 @@ from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 __all__ = ["check_problem"]
 
 _ROWS = 64
+_OBSERVATIONS = 8
 _EPS = 1e-3  # of the latent space, for finite differences
 _BRIEF = Recipe(
     num_simulations=2 * BLOCK,
@@ -49,6 +50,7 @@ def check_problem(problem: InverseProblem) -> None:
     _check_bounds(problem, theta)
     for check in (_check_bijection, _check_prior, _check_derived):
         check(problem, theta[:_ROWS])
+    _check_likelihood(problem)
     _check_streams(problem)
     _check_arguments(problem)
     with tempfile.TemporaryDirectory() as folder:
@@ -156,6 +158,25 @@ def _check_derived(problem: InverseProblem, theta: Tensor) -> None:
             quantity.scale != "log" or column.min() > 0,
             f"{name} has a logarithmic scale, and is not positive for draws of the prior.",
         )
+
+
+def _check_likelihood(problem: InverseProblem) -> None:
+    if not problem.has_likelihood:
+        return
+    theta, y = problem.simulate(_ROWS, seed=1)
+    valid = problem.is_valid(y)
+    theta, y = theta[valid][:_OBSERVATIONS], y[valid][:_OBSERVATIONS]
+    found = torch.stack([problem.log_likelihood(theta, row) for row in y])
+    size = (len(y), len(theta))
+    require(found.shape == size, f"log_likelihood returned {tuple(found.shape[1:])}, expected {size[1:]}.")
+    own = found.diagonal()
+    require(own.isfinite().all(), "log_likelihood of the parameters behind an observation is not finite.")
+    pairs = problem.log_likelihoods(theta.expand(2, -1, -1), y)
+    size = (2, len(y))
+    require(pairs.shape == size, f"log_likelihoods returned {tuple(pairs.shape)}, expected {size}.")
+    if problem.has_noise:  # else it may be a random estimate
+        likelier = own.mean() > found.mean()
+        require(likelier, "log_likelihood: observations are likelier under other parameters than their own.")
 
 
 def _check_streams(problem: InverseProblem) -> None:
