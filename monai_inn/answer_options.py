@@ -32,6 +32,9 @@ def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      "series, also keep the predictive bands (16 bytes a pixel and place)")  # fmt: skip
     sub.add_argument("--adaptive", action="store_true",
                      help="draw fewer samples where a fourth or a half of them suffices")  # fmt: skip
+    sub.add_argument("--reweight", action="store_true",
+                     help="weigh the network's draws by the likelihood of the problem: exact posteriors, "
+                     "and a map of the share of draws that count; some 20 ms a pixel")  # fmt: skip
     sub.add_argument("--no-picture", dest="has_picture", action="store_false",
                      help="leave out maps.png, which takes seconds")  # fmt: skip
     sub.add_argument(

@@ -183,6 +183,8 @@ def maps(result: Mapping[str, Any]) -> str:
         lines.append(f"  {word}: {value:g}{unit}, interval width {width:g}{unit}")
     if summary.get("share_inadequate") is not None:
         lines.append(f"  the model does not fit {summary['share_inadequate']:.1%} of the others (p ≤ 0.05)")
+    if (share := summary.get("share_reweighted")) is not None:
+        lines.append(f"  by the likelihood: {share:.1%} of the others; elsewhere too few draws count")
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join(

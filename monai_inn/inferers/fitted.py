@@ -207,6 +207,7 @@ class FittedPosterior:
         adequacy: int = 0,
         adaptive: bool = False,
         keep: int = 0,
+        reweight: bool = False,
         has_trust: bool = True,
         seed: int = 0,
         batched: bool | None = None,
@@ -227,6 +228,8 @@ class FittedPosterior:
                 has a preview head, see ``drawn_or_predicted``.
             keep: samples to return, the first ones of ``draw``, no more than are drawn everywhere: as many as
                 ``samples``, a fourth of them with ``adaptive``.
+            reweight: whether the posterior of each pixel comes from the likelihood of the problem, with the
+                network's as proposal, see ``Reweighting``; some milliseconds a pixel.
             has_trust: whether to return what ``trust`` does as well.
             seed: seed of the latents, and of the noise of these simulations.
             batched: whether the image has a batch axis. It is only needed where both of the first two axes
@@ -253,6 +256,7 @@ class FittedPosterior:
             adequacy=adequacy,
             adaptive=adaptive,
             keep=keep,
+            reweight=reweight,
             has_trust=has_trust,
             seed=seed,
         )
@@ -380,7 +384,7 @@ class FittedPosterior:
                 units = ["1"] * len(names)
             elif name in ("mode_count", "uninformative"):
                 units = ["1"] * len(names)
-            elif name in ("waic", "ood", "p_value", "reason", "adequacy", "valid"):
+            elif name in ("waic", "ood", "p_value", "reason", "adequacy", "efficiency", "valid"):
                 names, units = [name], ["nat" if name == "waic" else "1"]
             meta: dict[str, Any] = {"channel_names": names, "units": units, "map": name}
             if name == "reason":

@@ -15,6 +15,7 @@ from monai_inn.inferers.derived import DerivedSummaries, side_by_side
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.predicted import FEW, MANY, drawn_or_predicted
+from monai_inn.inferers.reweighting import Reweighting
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
 from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_mass
 from monai_inn.networks import PosteriorNetwork
@@ -29,6 +30,7 @@ _PIXELS = 4096
 _GPU_PIXELS = 65536
 # Of one task that simulates, too. Each has noise of its own, so that they must not depend on the threads.
 _SIMULATED_PIXELS = 1024
+_WEIGHED_PIXELS = 64  # a second or two
 
 Answer = Callable[[Tensor], dict[str, Tensor]]  # rows of observations (n, C) to columns (n, K) by name
 
@@ -50,6 +52,8 @@ class PosteriorInferer(Inferer):
         adaptive: whether fewer samples are drawn where a fourth or a half of them suffices, if the network
             has a preview head, see ``drawn_or_predicted``.
         keep: samples to return beside the maps, no more than are drawn everywhere.
+        reweight: whether the posterior of each pixel comes from the likelihood, see ``Reweighting``; neither
+            adaptive nor with samples to keep, which would not be coherent.
         has_trust: whether to return the maps of ``trust`` as well.
         seed: seed of the latents that all pixels share.
 
@@ -70,6 +74,7 @@ class PosteriorInferer(Inferer):
         adequacy: int = 0,
         adaptive: bool = False,
         keep: int = 0,
+        reweight: bool = False,
         has_trust: bool = True,
         seed: int = 0,
     ) -> None:
@@ -86,7 +91,9 @@ class PosteriorInferer(Inferer):
                 f"keep = {keep} of {samples} samples; give at most as many as are drawn everywhere: all of "
                 "them, or a fourth if the samples are adaptive."
             )
-        self.problem = problem
+        if reweight and (adaptive or keep):
+            raise ValueError("reweight: its samples are neither adaptive nor coherent; leave these out.")
+        self.problem, self.reweight = problem, reweight
         self.space, shown = problem.space.subset(problem.targets), ParameterSpace(problem.shown)
         for name, threshold in (below or {}).items():
             parameter = shown.parameters[shown.index(name)]
@@ -115,8 +122,9 @@ class PosteriorInferer(Inferer):
         parameter), ``samples`` (if some are kept, likewise), ``uninformative`` (1 where the interval is
         hardly narrower than the prior's), ``waic`` in nats, ``ood`` (1 where the observation is not
         explained), its ``p_value``, the number of its ``reason``, ``adequacy`` (if asked for, the p-value of
-        ``Adequacy``), and ``valid`` (0 or 1). Channels of parameters are the targets, then the derived
-        quantities of the problem.
+        ``Adequacy``), ``efficiency`` (with ``reweight`` the share of the draws that count, 0 where too few do
+        and the posterior is the network's), and ``valid`` (0 or 1). Channels of parameters are the targets,
+        then the derived quantities of the problem.
         """
         return _complete(self.stream(inputs, network))
 
@@ -141,7 +149,13 @@ class PosteriorInferer(Inferer):
         if self.adequacy:
             adequacy = Adequacy(self.problem, network, self.adequacy, self.seed, curves)
 
-        def summary(samples: Tensor) -> dict[str, Tensor]:
+        reweighting, pixels = None, Pixels(inputs, self.problem)
+        if self.reweight:
+            reweighting = Reweighting(self.problem, network, self.samples, self.seed)
+            for piece in pixels.pieces(_PIXELS):
+                reweighting.prepare(pixels.rows(piece))
+
+        def summary(samples: Tensor, levels: QuantileLevels | None = levels) -> dict[str, Tensor]:
             maps = summarise(samples, self.space, self.interval, below, levels, self.levels)
             known = prior_mass(self.space, maps["interval_low"], maps["interval_high"])
             maps["uninformative"] = (known >= UNINFORMATIVE * self.interval).float()
@@ -152,9 +166,23 @@ class PosteriorInferer(Inferer):
                 maps["samples"] = kept.permute(1, 2, 0).flatten(1)
             return maps
 
+        def reweighted(observation: Tensor, features: Tensor) -> dict[str, Tensor]:
+            assert reweighting is not None
+            samples, share = reweighting(observation)
+            exact, other = (share > 0).nonzero().squeeze(1), (share == 0).nonzero().squeeze(1)
+            parts = []
+            if len(exact):  # recalibrated levels are for the network's own posteriors
+                parts.append((exact, summary(samples[:, exact], None)))
+            if len(other):
+                q = network.posterior(features[other]).leading(len(self.space))
+                parts.append((other, summary(q.push(latents.to(features)))))
+            return _joined(parts) | {"efficiency": share.unsqueeze(1)}
+
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             features = self.problem.features(observation)
-            if is_adaptive:
+            if reweighting is not None:
+                maps = reweighted(observation, features)
+            elif is_adaptive:
                 parts = _adapted(network, features, latents.to(features))
                 maps = _joined([(pixels, summary(samples)) for pixels, samples in parts])
             else:
@@ -162,7 +190,7 @@ class PosteriorInferer(Inferer):
                 maps = summary(q.push(latents.to(features)))
             return maps | (explained(observation) if self.has_trust else {})
 
-        yield from self._fill(Pixels(inputs, self.problem), summarise_rows, adequacy)
+        yield from self._fill(pixels, summarise_rows, adequacy, _WEIGHED_PIXELS if self.reweight else None)
 
     def preview(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
         """Return quick maps from one pass per pixel.
@@ -207,13 +235,18 @@ class PosteriorInferer(Inferer):
             yield pixels.image(column)
 
     def _fill(
-        self, pixels: Pixels, answer: Answer, adequacy: Adequacy | None = None
+        self,
+        pixels: Pixels,
+        answer: Answer,
+        adequacy: Adequacy | None = None,
+        size: int | None = None,
     ) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
         device = pixels.valid.device
         is_cpu = device.type == "cpu"
-        size, threads = (_PIXELS, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
-        pieces = pixels.pieces(size, threads) if adequacy is None else pixels.pieces(_SIMULATED_PIXELS)
+        usual, threads = (_PIXELS, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
+        size = size or (usual if adequacy is None else _SIMULATED_PIXELS)
+        pieces = pixels.pieces(size, threads if adequacy is None else 1)
 
         def solve(observation: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():

@@ -132,7 +132,11 @@ class PosteriorNetwork(nn.Module):
 
     def posterior(self, features: Tensor) -> FlowDistribution:
         """Return the posterior in the flow's space given features ``(*batch, F)``."""
-        q = self.flow(self.condition(features))
+        return self.given(self.condition(features))
+
+    def given(self, condition: Tensor) -> FlowDistribution:
+        """Return the posterior in the flow's space given what ``condition`` returns, ``(*batch, E)``."""
+        q = self.flow(condition)
         return q if self.base is None else q.with_base(self.base)
 
     @property

@@ -34,6 +34,10 @@ _PANEL_IN = 3.1
 _TITLE = 36  # characters of a line above a panel
 _INVALID = "#c8c8c8"
 _HEADING_IN, _LEGEND_IN = 0.32, 0.3
+_SHARES = {
+    "adequacy": "adequacy: p-value, low = the model does not fit",
+    "efficiency": "share of draws that count, 0 = by the network alone",
+}
 _NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -72,7 +76,8 @@ def map_figure(
     below = maps.get("probability_below", image.new_zeros(0))
     described = [(p.name, p.description) for p in problem.shown]
     words, inner = labels(described), labels(described, begin=False)
-    columns = max(len(problem.shown), 3 + len(below) + ("adequacy" in maps))
+    shares = [name for name in _SHARES if name in maps]
+    columns = max(len(problem.shown), 3 + len(below) + len(shares))
     aspect = picture.shape[0] / max(picture.shape[1], 1)
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
 
@@ -104,9 +109,8 @@ def map_figure(
             "cividis",
         )
         _cover(axis, striped)
-    if "adequacy" in maps:
-        values, text = plane(maps["adequacy"][0], meta), "adequacy: p-value, low = the model does not fit"
-        _show(axes[0][3 + len(below)], values, text, "1", Normalize(0, 1), "cividis")
+    for axis, name in zip(axes[0][3 + len(below) :], shares, strict=False):
+        _show(axis, plane(maps[name][0], meta), _SHARES[name], "1", Normalize(0, 1), "cividis")
     for d, parameter in enumerate(problem.shown):
         norm, width_norm = _norms(parameter)
         _show(

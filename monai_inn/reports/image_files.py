@@ -38,6 +38,7 @@ _WRITTEN = (
     "p_value",
     "reason",
     "adequacy",
+    "efficiency",
     "valid",
 )
 

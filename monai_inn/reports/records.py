@@ -122,6 +122,8 @@ def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str
     result = trust_summary(maps) | {"trusted_pixels": parameters}
     if "adequacy" in maps:
         result["share_inadequate"] = share_of(maps["adequacy"][0][trusted] <= _INADEQUATE)
+    if "efficiency" in maps:
+        result["share_reweighted"] = share_of(maps["efficiency"][0][trusted] > 0)
     return result
 
 

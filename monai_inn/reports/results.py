@@ -35,6 +35,7 @@ def infer_image(
     false_alarm: float = 0.05,
     adequacy: int = 0,
     adaptive: bool = False,
+    reweight: bool = False,
     save_samples: int = 0,
     save_quantiles: int = 0,
     preview: str | PathLike[str] | None = None,
@@ -61,6 +62,7 @@ def infer_image(
             their posterior-predictive bands where the problem has such; 0 for none.
         adaptive: whether fewer samples are drawn for the maps where a fourth or half of them suffices; those
             of ``save_samples`` are all drawn.
+        reweight: whether posteriors come from the likelihood, with the network's as proposal.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
         preview: folder for a quick result from the preview head, of the same form, which is there first.
@@ -82,11 +84,16 @@ def infer_image(
     """
     options: dict[str, Any] = {"samples": samples, "interval": interval, "below": dict(below or {})}
     options |= {"false_alarm": false_alarm, "adequacy": adequacy, "adaptive": adaptive}
+    options |= {"reweight": reweight}
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
     kept = {"save_samples": save_samples, "save_quantiles": save_quantiles}
     settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
+    if save_samples and reweight:
+        raise ValueError(
+            "reweighted samples are not coherent over pixels; leave out save_samples or reweight."
+        )
     fitted = load_shared(bundle, device)
     with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -105,12 +105,21 @@ class TracerCurves(InverseProblem):
         return made.reshape(*theta.shape[:-1], -1).to(theta.device)
 
     def _curves(self, rows: Tensor) -> Tensor:
-        """Both curves of rows of parameters and times ``(n, D + T)``."""
+        """Both curves of rows of parameters and times ``(n, D + T)``, ``(n, 2 T)``."""
+        return torch.stack([self._in_tissue(rows), self._in_artery(rows)], -1).flatten(-2)
+
+    def _in_tissue(self, rows: Tensor) -> Tensor:
+        value, since_arrival = self._read(rows)
+        return self.tissue(value, artery(value), since_arrival)
+
+    def _in_artery(self, rows: Tensor) -> Tensor:
+        value, since_arrival = self._read(rows)
+        return kinetics.concentration_at(artery(value), since_arrival)
+
+    def _read(self, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Parameters by name, and times since the arrival, of rows ``(n, D + T)``."""
         value = dict(zip(self.space.names, rows.unbind(-1), strict=False))
-        since_arrival = rows[:, len(self.parameters) :] - value["arrival"].unsqueeze(-1)
-        blood = artery(value)
-        tissue = self.tissue(value, blood, since_arrival)
-        return torch.stack([tissue, kinetics.concentration_at(blood, since_arrival)], -1).flatten(-2)
+        return value, rows[:, len(self.parameters) :] - value["arrival"].unsqueeze(-1)
 
     @staticmethod
     def curves(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,15 +185,46 @@ class TracerCurves(InverseProblem):
 
         The levels of both noises are integrated out, both white: exact for ``magnitude_share=0``.
         """
-        seen_tissue, seen_blood, times = self.curves(y)
-        there = times.isfinite()
-        seen_tissue, seen_blood, times = seen_tissue[there], seen_blood[there], times[there]
-        rows = torch.cat([theta, times.to(theta).expand(len(theta), -1)], -1)
-        clean = by_rows(self._curves, rows.float(), _ROWS)
-        tissue, blood = clean.unflatten(-1, (-1, 2)).unbind(-1)
-        return log_likelihood_of_any_level(tissue, seen_tissue, TISSUE_NOISE) + log_likelihood_of_any_level(
-            blood, seen_blood, ARTERY_NOISE, artery_scale(blood)
-        )
+        rows, one = theta.unsqueeze(1), y.unsqueeze(0)
+        return (self.log_likelihoods(rows, one) + self._log_likelihoods_of_artery(rows, one)).squeeze(1)
+
+    def log_likelihoods(self, theta: Tensor, y: Tensor) -> Tensor:
+        """Return those of the curves in tissues, see ``InverseProblem.log_likelihoods``."""
+        seen, _, times = self._frames(y)
+        return log_likelihood_of_any_level(_made(self._in_tissue, theta, times), seen, TISSUE_NOISE)
+
+    def _log_likelihoods_of_artery(self, theta: Tensor, y: Tensor) -> Tensor:
+        _, seen, times = self._frames(y)
+        made = _made(self._in_artery, theta, times)
+        return log_likelihood_of_any_level(made, seen, ARTERY_NOISE, artery_scale(made))
+
+    def _frames(self, y: Tensor) -> tuple[Tensor, ...]:
+        """What ``curves`` returns, without frames that none of the observations ``(n, C)`` has."""
+        parts = self.curves(y)
+        there = parts[2].isfinite().any(0)
+        return tuple(values[:, there] for values in parts)
+
+    def shared(self, y: Tensor) -> Tensor:
+        """Return the artery's curve and the times of observations ``(N, C)``, ``(N, 2 T)``."""
+        return torch.cat(self.curves(y)[1:], -1)
+
+    def draw_nuisances(self, y: Tensor, n: int, seed: int, start: Any) -> Tensor:
+        """Draw parameters of the artery given its curve alone, by tempered Monte Carlo from a network's.
+
+        Arguments and results are those of ``InverseProblem.draw_nuisances``.
+        """
+        number = len(self.targets)
+        targets = start.leading(number)
+
+        def log_likelihood(latent: Tensor) -> Tensor:
+            # What the network says of the tissue stays: the artery alone is on its way.
+            own = latent[:, :number].float()
+            theta = self.space.inverse(latent).float().unsqueeze(1)
+            of_artery = self._log_likelihoods_of_artery(theta, y.unsqueeze(0)).squeeze(1)
+            stays = targets.log_prob(own.unsqueeze(1)).flatten().double()
+            return of_artery + stays + 0.5 * own.double().square().sum(-1)
+
+        return tempered_samples(log_likelihood, len(self.parameters), n, seed, start).samples[:, number:]
 
     def exact_samples(self, y: Tensor, n: int, seed: int = 0, start: Start | None = None) -> TemperedSamples:
         """Draw from the exact posterior of one observation ``(C,)`` by tempered Monte Carlo, a minute or so.
@@ -206,3 +246,10 @@ class TracerCurves(InverseProblem):
             seed,
             start,
         )
+
+
+def _made(make: Callable[[Tensor], Tensor], theta: Tensor, times: Tensor) -> Tensor:
+    """Noise-free curves ``(S, n, T)`` of parameters ``(S, n, D)`` at times ``(n, T)``."""
+    rows = torch.cat([theta, times.to(theta).expand(*theta.shape[:2], -1)], -1)
+    parts = rows.flatten(0, 1).float().split(_ROWS)  # that stay in the cache
+    return torch.cat([make(part) for part in parts]).unflatten(0, theta.shape[:2])

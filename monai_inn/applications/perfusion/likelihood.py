@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -21,21 +22,29 @@ def log_likelihood_of_any_level(
     """Log density of a curve with white noise, whose level is integrated out log-uniformly.
 
     Args:
-        clean: noise-free curves, shape ``(n, T)``.
-        measured: the measured curve, shape ``(T,)``; NaN where nothing was measured.
+        clean: noise-free curves, shape ``(…, T)``.
+        measured: the measured curves, of a shape that broadcasts with theirs; NaN where nothing was measured.
         levels: least and largest standard deviation of the noise over ``scale``.
-        scale: of each row, ``(n,)``, or of all.
+        scale: of each curve, ``(…)``, or of all.
 
     Returns:
-        Log densities in nats, shape ``(n,)``, float64.
+        Log densities in nats, shape ``(…)``, float64.
     """
     there = measured.isfinite()
-    number = int(there.sum())
+    number = there.sum(-1)
     scale = torch.as_tensor(scale, dtype=torch.float64)
     left = torch.where(there, measured.double() - clean.double(), 0.0) / scale.unsqueeze(-1)
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = _quadrature()
     low, high = (math.log(level) for level in levels)
-    log_level = torch.from_numpy((high + low + (high - low) * nodes) / 2)
-    exponent = -0.5 * left.square().sum(-1, keepdim=True) * torch.exp(-2 * log_level) - number * log_level
-    total = (exponent + torch.from_numpy(weights / 2).log()).logsumexp(-1)
+    log_level = (high + low + (high - low) * nodes) / 2
+    squares = left.square().sum(-1, keepdim=True)
+    exponent = -0.5 * squares * torch.exp(-2 * log_level) - number.unsqueeze(-1) * log_level
+    total = (exponent + (weights / 2).log()).logsumexp(-1)
     return total - number * (0.5 * math.log(2 * math.pi) + scale.log())
+
+
+@functools.cache
+def _quadrature() -> tuple[Tensor, Tensor]:
+    """Nodes and weights of Gauss and Legendre, float64."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return torch.from_numpy(nodes), torch.from_numpy(weights)

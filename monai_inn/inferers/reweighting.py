@@ -1,0 +1,140 @@
+"""Posteriors of pixels by the likelihood itself, with the network's as the proposal."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from monai_inn.inferers.importance import Weighed, weighed_draws
+from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.kernels.chunks import single_thread
+from monai_inn.problems import InverseProblem
+
+__all__ = ["Reweighting"]
+
+# Independent draws that tell as much of a median as one of a Sobol sequence, see ``shared_latents``.
+_AS_GOOD = 4
+_MOST_ROUNDS = 16
+_NUISANCES = 1000
+
+
+class Reweighting:
+    """Importance sampling in the latents of a network's posterior makes good what training has left undone.
+
+    Draws of the network count by prior · likelihood / density. Further rounds are drawn where the likelihood
+    is, until four draws count for each sample that is asked for. Where nuisances are told by something that
+    all pixels share, they are drawn once from what that tells; the network draws the targets alone.
+
+    What is wrong with the model of the noise stays wrong, and so does a mode of which no draw knows.
+
+    Args:
+        problem: the inverse problem.
+        network: its network.
+        samples: posterior samples that a pixel is worth.
+        seed: seed of all draws.
+
+    Raises:
+        ValueError: if the problem has no likelihood, or an observation is not a pixel.
+    """
+
+    def __init__(self, problem: InverseProblem, network: PosteriorNetwork, samples: int, seed: int) -> None:
+        if not problem.has_likelihood:
+            raise ValueError(
+                f"the problem {problem.name!r} has no likelihood by which draws could be weighed; leave out "
+                "reweight, or write its log_likelihood."
+            )
+        problem.require_maps()
+        # Problems simulate where their tables lie, and generators draw for the processor alone.
+        is_there = network.ood_scores.device.type == "cpu"
+        self.network = network if is_there else copy.deepcopy(network).cpu()
+        self.problem, self.number, self.seed = problem, _AS_GOOD * samples, seed
+        self._nuisances: dict[bytes, Tensor] = {}
+
+    @torch.no_grad()
+    def prepare(self, observation: Tensor) -> None:
+        """Draw what the pixels of observations ``(n, C)`` share, once for each that differs in it."""
+        observation = observation.cpu()
+        shared = self.problem.shared(observation)
+        if shared is None:
+            return
+        with single_thread(observation.device):
+            for row, y in zip(shared, observation, strict=True):
+                if (key := _key(row)) not in self._nuisances:
+                    start = self.network.posterior(self.problem.features(y.unsqueeze(0)))
+                    self._nuisances[key] = self.problem.draw_nuisances(y, _NUISANCES, self.seed, start)
+
+    @torch.no_grad()
+    def __call__(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples of the targets and how large a share of the draws counts.
+
+        Args:
+            observation: pixels that were prepared, ``(n, C)``.
+
+        Returns:
+            Samples in the flow's space, ``(4 S, n, D)``, and shares ``(n,)``; NaN and 0 where too few draws
+            count.
+        """
+        y, targets = observation.cpu(), len(self.problem.targets)
+        nuisances = self._shared(y)
+        rows = torch.arange(len(y))
+        if nuisances is not None:
+            rows = torch.tensor([each is not None for each in nuisances]).nonzero().flatten()
+        samples = torch.full((self.number, len(y), targets), torch.nan)
+        shares = torch.zeros(len(y))
+        if len(rows):
+            drawn = None if nuisances is None else [nuisances[n] for n in rows.tolist()]
+            for n, weighed in zip(rows.tolist(), self._weigh(y[rows], drawn), strict=True):
+                if weighed.effective >= self.number:  # with fewer, intervals are too narrow
+                    samples[:, n] = _resampled(weighed.columns[1], weighed.share, self.number)
+                    shares[n] = weighed.effective / len(weighed.share)
+        return samples.to(observation), shares.to(observation)
+
+    def _shared(self, y: Tensor) -> list[Tensor | None] | None:
+        """Nuisances of each pixel, ``None`` for those that were not prepared; ``None`` if none are shared."""
+        shared = self.problem.shared(y)
+        return None if shared is None else [self._nuisances.get(_key(row)) for row in shared]
+
+    def _weigh(self, y: Tensor, nuisances: list[Tensor] | None) -> list[Weighed]:
+        """Draws of each pixel of observations ``(n, C)``."""
+        problem, space, targets = self.problem, self.problem.space, len(self.problem.targets)
+        condition = self.network.condition(problem.features(y))
+
+        def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
+            q = self.network.given(condition[which])
+            q = q if nuisances is None else q.leading(targets)
+            value, log_density = q.push_with_log_prob(latents.float())
+            whole, log_density = value, log_density.double()
+            if nuisances is not None:
+                chosen = (number * len(value) + torch.arange(len(value))) % _NUISANCES
+                others = torch.stack([nuisances[n][chosen] for n in which.tolist()], 1)
+                whole = torch.cat([value, others.to(value)], -1)
+            theta = space.inverse(whole)
+            log_prior = problem.prior.log_prob(theta) - space.forward(theta)[1]
+            if nuisances is not None:
+                # They are independent of the targets, whose prior is left.
+                log_prior = log_prior + 0.5 * others.square().sum(-1)
+            ratio = log_prior.double() + problem.log_likelihoods(theta, y[which]).double() - log_density
+            return ratio, whole[..., :targets]
+
+        return weighed_draws(
+            evaluate,
+            len(y),
+            targets if nuisances is not None else len(space),
+            draws=self.number,
+            wanted=self.number,
+            most_rounds=_MOST_ROUNDS,
+            seed=self.seed,
+        )
+
+
+def _resampled(values: Tensor, share: Tensor, number: int) -> Tensor:
+    """Rows ``(number, D)`` of values ``(n, D)``, each as often as its share says, but for less than one."""
+    edges = share.cumsum(0)
+    comb = (torch.arange(number, dtype=torch.float64) + 0.5) / number * edges[-1]
+    return values[torch.searchsorted(edges, comb).clamp_max(len(values) - 1)]
+
+
+def _key(shared: Tensor) -> bytes:
+    return shared.numpy().tobytes()
