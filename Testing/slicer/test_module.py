@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -24,7 +25,7 @@ from driving import (
     shown,
     view,
 )
-from INNUncertaintyLib import Channels, channels_of, register_sample_data
+from INNUncertaintyLib import Channels, Inference, channels_of, register_sample_data
 
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
@@ -120,6 +121,23 @@ def test_options_reach_the_command(panel):
         "--adaptive": "--no-picture",
         "--json": "--progress-lines",
     }
+
+
+def test_exact_posteriors_are_offered_where_there_is_a_likelihood(panel):
+    box, check = panel.ui.bundleBox, panel.ui.reweightCheck
+    assert not check.enabled
+    own, other = panel.state.bundle, next(b.path for b in panel.logic.bundles if b.name == "photoacoustics")
+    panel.choose(box, other)
+    assert check.enabled
+    check.checked = True
+    assert panel.state.reweight
+    words = Inference._command(SimpleNamespace(folder=Path("folder")), panel.state, "image.nrrd")
+    assert "--reweight" in words
+    assert not {"--save-samples", "--adaptive"} & {*words}
+    panel.choose(box, own)
+    assert not check.enabled
+    assert not check.checked
+    assert not panel.state.reweight
 
 
 def test_many_bands_do_not_keep_the_scene_from_being_saved(panel, tmp_path):

@@ -73,6 +73,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
             "derived": [{key: getattr(p, key) for key in _OF_DERIVED} for p in problem.derived],
             "camera": told.device,
             "series": _series(problem.observation),
+            "has_likelihood": problem.has_likelihood,
             "weights_sha256": weights_sha256,
             "weights_bytes": weights_bytes,
             "card": _finite(fitted.card),
@@ -198,6 +199,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "camera": section.get("camera"),
         "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
         "series": section.get("series"),
+        "has_likelihood": section.get("has_likelihood", False),
         "targets": [row for row in section["parameters"] if row["name"] in wanted],
         "derived": section.get("derived", []),
         "calibration": {

@@ -102,6 +102,7 @@ SECTION_OF_THIS_FORMAT = object_of(
         "camera": {"type": ["string", "null"]},
         "result": TEXT,
         "series": {"anyOf": [{"type": "null"}, object_of({"most": SIZE, "settings": TEXTS})]},
+        "has_likelihood": {"type": "boolean"},
         "derived": {"type": "array", "items": _PARAMETER},
     },
 )

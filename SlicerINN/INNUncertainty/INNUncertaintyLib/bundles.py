@@ -61,6 +61,11 @@ class Bundle:
         """Of a bundle for series of images: ``most`` images, and the ``settings`` that each has."""
         return self.entry.get("series")
 
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether its posteriors can be made exact by the likelihood of the problem."""
+        return self.entry.get("has_likelihood", False)
+
     def misfit(self, channels: Channels) -> str:
         """Why an image of such channels cannot be used; empty if it can."""
         if self.error:

@@ -44,12 +44,12 @@ class Inference(Job):
 
     def _command(self, state: PanelState, path: str) -> list[str]:
         """Words of the command for a file or a pattern of files."""
+        coherent = ["--save-samples", str(state.storedSamples), "--adaptive"]
         return [
             "infer", state.bundle, path, "-o", str(self.folder / "result"),
-            "--samples", str(state.samples), "--save-samples", str(state.storedSamples),
-            "--save-quantiles", str(min(_QUANTILES, state.samples)),
+            "--samples", str(state.samples), "--save-quantiles", str(min(_QUANTILES, state.samples)),
             "--false-alarm", str(state.falseAlarm), "--adequacy", str(state.adequacy),
-            "--adaptive", "--no-picture",
+            *(["--reweight"] if state.reweight else coherent), "--no-picture",
         ]  # fmt: skip
 
     def preview(self) -> Run | None:

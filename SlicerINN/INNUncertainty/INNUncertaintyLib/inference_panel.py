@@ -106,6 +106,9 @@ class InferencePanel:
         self._propose_bundle(state)
         bundle = self.logic.bundle(state.bundle)
         select(self.ui.bundleBox, bundle.path if bundle is not None else "")
+        self.ui.reweightCheck.enabled = can_reweight = bundle is not None and bundle.has_likelihood
+        if state.reweight and not can_reweight:
+            state.reweight = False
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
         self.ui.validationLabel.text = ""
         if bundle is not None:

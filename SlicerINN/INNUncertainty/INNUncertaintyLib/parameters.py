@@ -57,6 +57,7 @@ class PanelState:
     storedSamples: Annotated[int, WithinRange(0, 64)] = 8
     falseAlarm: Annotated[float, WithinRange(0.005, 0.5)] = 0.05
     adequacy: Annotated[int, WithinRange(0, 200)] = 0
+    reweight: bool = False
     run: str = ""
     picture: str = ""
     kind: Kind = Kind.WIDTH
