@@ -35,7 +35,7 @@ from osipi import breast, plasma, rows  # noqa: E402 -- needs the path
 
 FRAMES = (8, 15, 25, 40, 60)
 DRAWS = 400
-_WEIGHED = 64  # samples that each posterior by the likelihood is worth
+_WEIGHED = 250  # samples that each posterior by the likelihood is worth
 _APART = 0.1  # in standard deviations, or of a width: what two runs of the exact sampler may differ by
 
 
