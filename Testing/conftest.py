@@ -105,6 +105,12 @@ def untrained(
 
 
 @pytest.fixture(scope="session")
+def fit_without_training() -> Callable[..., FittedPosterior]:
+    """For problems of a test's own."""
+    return untrained
+
+
+@pytest.fixture(scope="session")
 def camera_fit() -> FittedPosterior:
     from monai_inn.problems import Oximetry
 

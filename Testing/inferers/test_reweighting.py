@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import untrained
 
 import monai_inn as mi
 from monai_inn.applications.perfusion.problem import Perfusion
@@ -73,14 +72,14 @@ class Lamp(InverseProblem):
 
 
 @pytest.fixture(scope="module")
-def lamp_fit():
-    return untrained(Lamp())
+def lamp_fit(fit_without_training):
+    return fit_without_training(Lamp())
 
 
 @pytest.fixture(scope="module")
-def vague_fit():
+def vague_fit(fit_without_training):
     """Of a posterior that is so wide that draws of a network that nobody trained hit it."""
-    return untrained(LinearGaussian(3, 2, noise_sd=1.0))
+    return fit_without_training(LinearGaussian(3, 2, noise_sd=1.0))
 
 
 def test_an_untrained_network_gives_the_exact_posterior(vague_fit):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
-from monai_inn.training.engine import run_stage, single_thread
+from monai_inn.training.engine import run_stage
 from monai_inn.training.pool import SimulationPool
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
