@@ -238,21 +238,24 @@ def only(monkeypatch, *names):
     monkeypatch.setattr(graphs, "GRAPHS", {name: graphs.GRAPHS[name] for name in names})
 
 
-def largest(record):
-    """Differences of ONNX files that the export measured, by output."""
-    return {
-        name: off for g in record["graphs"].values() for name, off in g["largest_difference"]["onnx"].items()
-    }
+def largest(record, kind="onnx"):
+    """Differences of files of a format that the export measured, by output."""
+    graphs = record["graphs"].values()
+    return {name: off for g in graphs for name, off in g["largest_difference"][kind].items()}
 
 
 @pytest.mark.parametrize(
-    ("graph", "output"),
-    [("sampler", "samples"), pytest.param("log_prob", "log_prob", marks=pytest.mark.slow)],
+    ("graph", "output", "kind"),
+    [
+        ("sampler", "samples", "pt2"),
+        pytest.param("sampler", "samples", "onnx", marks=pytest.mark.slow),
+        pytest.param("log_prob", "log_prob", "onnx", marks=pytest.mark.slow),
+    ],
 )
-def test_every_kind_of_parameter(registered, tmp_path, monkeypatch, graph, output):
+def test_every_kind_of_parameter(registered, tmp_path, monkeypatch, graph, output, kind):
     only(monkeypatch, graph)
-    off = largest(export_network(bundle_of(Compass(), tmp_path / "b"), tmp_path / "o", formats=["onnx"]))
-    assert off[output] < 1e-5
+    record = export_network(bundle_of(Compass(), tmp_path / "b"), tmp_path / "o", formats=[kind])
+    assert largest(record, kind)[output] < 1e-5
 
 
 @pytest.mark.slow  # an export compares each of its files with the network anyway
