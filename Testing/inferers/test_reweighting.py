@@ -85,7 +85,7 @@ def vague_fit(fit_without_training):
 def test_an_untrained_network_gives_the_exact_posterior(vague_fit):
     problem = vague_fit.problem
     y = problem.simulate(12, seed=4)[1]
-    samples, share = Reweighting(problem, vague_fit.network, SAMPLES, 0)(y)
+    samples, share = Reweighting(problem, vague_fit.network, SAMPLES, 0)(y, problem.features(y))
     exact = problem.reference_posterior(y.double())
     assert_near(samples, exact.mean, exact.variance.sqrt())
     assert (share > 0).all()
@@ -103,7 +103,7 @@ def test_nuisances_that_pixels_share_are_drawn_once(lamp_fit, monkeypatch):
     reweighting = Reweighting(problem, lamp_fit.network, SAMPLES, 0)
     reweighting.prepare(y)
     assert len(drawn) == 2
-    samples, share = reweighting(y)
+    samples, share = reweighting(y, reweighting.problem.features(y))
     assert (share > 0).all()
     assert_near(samples, *problem.exact(y))
 
@@ -112,7 +112,7 @@ def test_pixels_that_were_not_prepared_are_left_to_the_network(lamp_fit):
     y = lamp_fit.problem.simulate(2, seed=4)[1]
     reweighting = Reweighting(lamp_fit.problem, lamp_fit.network, SAMPLES, 0)
     reweighting.prepare(y[:1])
-    samples, share = reweighting(y)
+    samples, share = reweighting(y, reweighting.problem.features(y))
     assert share[0] > 0
     assert share[1] == 0
     assert samples[:, 1].isnan().all()
@@ -226,7 +226,7 @@ def test_curves_of_a_shipped_bundle_agree_with_tempered_monte_carlo():
     exact = problem.exact_samples(y[0], 2000, 0, fitted.posterior(y[0]).base).samples[:, :number]
     reweighting = Reweighting(problem, fitted.network, SAMPLES, 0)
     reweighting.prepare(y)
-    samples, share = reweighting(y)
+    samples, share = reweighting(y, reweighting.problem.features(y))
     assert share[0] > 0.1
     off = (samples[:, 0].double().mean(0) - exact.mean(0)) / exact.std(0)
     assert float(off.abs().max()) < 0.2

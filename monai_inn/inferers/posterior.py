@@ -168,7 +168,7 @@ class PosteriorInferer(Inferer):
 
         def reweighted(observation: Tensor, features: Tensor) -> dict[str, Tensor]:
             assert reweighting is not None
-            samples, share = reweighting(observation)
+            samples, share = reweighting(observation, features)
             exact, other = (share > 0).nonzero().squeeze(1), (share == 0).nonzero().squeeze(1)
             parts = []
             if len(exact):  # recalibrated levels are for the network's own posteriors

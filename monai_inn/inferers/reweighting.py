@@ -66,11 +66,12 @@ class Reweighting:
                     self._nuisances[key] = self.problem.draw_nuisances(y, _NUISANCES, self.seed, start)
 
     @torch.no_grad()
-    def __call__(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, observation: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples of the targets and how large a share of the draws counts.
 
         Args:
             observation: pixels that were prepared, ``(n, C)``.
+            features: what ``problem.features`` says of them.
 
         Returns:
             Samples in the flow's space, ``(4 S, n, D)``, and shares ``(n,)``; NaN and 0 where too few draws
@@ -85,7 +86,8 @@ class Reweighting:
         shares = torch.zeros(len(y))
         if len(rows):
             drawn = None if nuisances is None else [nuisances[n] for n in rows.tolist()]
-            for n, weighed in zip(rows.tolist(), self._weigh(y[rows], drawn), strict=True):
+            found = self._weigh(y[rows], features.cpu()[rows], drawn)
+            for n, weighed in zip(rows.tolist(), found, strict=True):
                 if weighed.effective >= self.number:  # with fewer, intervals are too narrow
                     samples[:, n] = _resampled(weighed.columns[1], weighed.share, self.number)
                     shares[n] = weighed.effective / len(weighed.share)
@@ -96,10 +98,10 @@ class Reweighting:
         shared = self.problem.shared(y)
         return None if shared is None else [self._nuisances.get(_key(row)) for row in shared]
 
-    def _weigh(self, y: Tensor, nuisances: list[Tensor] | None) -> list[Weighed]:
+    def _weigh(self, y: Tensor, features: Tensor, nuisances: list[Tensor] | None) -> list[Weighed]:
         """Draws of each pixel of observations ``(n, C)``."""
         problem, space, targets = self.problem, self.problem.space, len(self.problem.targets)
-        condition = self.network.condition(problem.features(y))
+        condition = self.network.condition(features)
 
         def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
             q = self.network.given(condition[which])

@@ -96,7 +96,9 @@ def tempered_samples(
     return TemperedSamples(push(particles.latent[:n])[0], particles.log_evidence)
 
 
-def tempered_posterior(problem: Any, y: Tensor, n: int, seed: int | None = None) -> TemperedSamples:
+def tempered_posterior(
+    problem: Any, y: Tensor, n: int, seed: int | None = None, start: Start | None = None
+) -> TemperedSamples:
     """Draw from the posterior of one observation ``(C,)`` of a problem that has a ``log_likelihood``.
 
     Parameters are asked about in float32, which takes half of the time and errs far below any noise. For
@@ -107,6 +109,7 @@ def tempered_posterior(problem: Any, y: Tensor, n: int, seed: int | None = None)
         len(problem.parameters),
         n,
         seed,
+        start,
     )
 
 

@@ -28,7 +28,7 @@ from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_le
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.known import split_parameters
-from monai_inn.problems.tempering import Start, TemperedSamples, tempered_samples
+from monai_inn.problems.tempering import Start, TemperedSamples, tempered_posterior, tempered_samples
 
 __all__ = ["TracerCurves"]
 
@@ -239,13 +239,7 @@ class TracerCurves(InverseProblem):
         Returns:
             Samples in the flow's space, ``(n, D)``; ``space.inverse`` gives physical units.
         """
-        return tempered_samples(
-            lambda latent: self.log_likelihood(self.space.inverse(latent).float(), y),
-            len(self.parameters),
-            n,
-            seed,
-            start,
-        )
+        return tempered_posterior(self, y, n, seed, start)
 
 
 def _made(make: Callable[[Tensor], Tensor], theta: Tensor, times: Tensor) -> Tensor:
