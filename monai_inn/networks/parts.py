@@ -68,6 +68,7 @@ def _ours() -> dict[str, str]:
         "gated": f"{rooms}.encoders.gates:GatedEncoder",
         "image": f"{rooms}.encoders.encoders:ImageEncoder",
         "image_flow": f"{rooms}.images.rows:FieldFlow",
+        "layers": f"{rooms}.encoders.layers:LayersEncoder",
         "series": f"{rooms}.encoders.series:SeriesEncoder",
         "vector": f"{rooms}.encoders.encoders:VectorEncoder",
     }

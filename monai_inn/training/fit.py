@@ -8,11 +8,11 @@ from os import PathLike
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from monai_inn.inferers import FittedPosterior
-from monai_inn.networks import Encoder
+from monai_inn.networks.encoders.layers import as_encoder
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulator, problem_of
 from monai_inn.registry import package_of
@@ -45,7 +45,7 @@ def fit(
     members: int = 5,
     coupling: str | None = None,
     recipe: Recipe | None = None,
-    encoder: Encoder | None = None,
+    encoder: nn.Module | None = None,
     network: Mapping[str, Any] | None = None,
     invariant_over: str | None = None,
     invariance: float | None = None,
@@ -77,8 +77,9 @@ def fit(
         coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow; by default affine ones for
             images and classes, splines for all else.
         recipe: sizes; ``Recipe()`` if neither it nor ``minutes`` is given.
-        encoder: network between observation and condition, of a class that ``networks.register`` knows; the
-            problem's own, or the usual one of such observations, by default.
+        encoder: network between observation and condition: layers of ``torch.nn``, which see features
+            ``(N, F)``, or an ``Encoder`` of a class that ``networks.register`` knows; the problem's own, or
+            the usual one of such observations, by default.
         network: sizes of the other parts, ``{"encoder": {…}, "flow": {…}, "density": {…},
             "num_ood_scores": …}``, each further arguments of its class.
         invariant_over: parameter behind the targets whose classes are sites, of finished simulations the last
@@ -120,8 +121,11 @@ def fit(
     own = {} if coupling is None else {"coupling": coupling}
     usual: dict[str, Any] = {"flow": own, "density": {"members": members}, "seed": seed}
     if (invariant_over, invariance) != (None, None):
-        usual["encoder"] = gated_encoder(problem, invariant_over, invariance, encoder)
+        usual["encoder"] = gated_encoder(problem, invariant_over, invariance, own=encoder is not None)
     chosen = merged(usual, network or {})
+    if encoder is not None:
+        features = problem.features(torch.ones(1, len(problem.observation)))
+        encoder = as_encoder(encoder, features.shape[-1])
     run = Run(problem, seed, chosen, encoder, checkpoint, progress or (lambda _: None), target, warm, budget)
     state = run.resumable() if resume else None
     fitted, about = run.train(recipe or Recipe(), simulations, state)

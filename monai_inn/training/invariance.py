@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.metrics.independence import hsic
-from monai_inn.networks import Encoder, PosteriorNetwork
+from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.flows.leading import log_normal
@@ -34,7 +34,7 @@ Rows = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def gated_encoder(
-    problem: InverseProblem, over: str | None, weight: float | None, own: Encoder | None
+    problem: InverseProblem, over: str | None, weight: float | None, own: bool
 ) -> dict[str, Any]:
     """Return the description of an encoder that is to be invariant over the classes of a parameter.
 

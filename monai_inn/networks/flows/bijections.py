@@ -97,6 +97,7 @@ class AffineTransform:
     """
 
     parameters_per_channel = 2
+    is_wide = False
 
     def __init__(self, clamp: float = 2.0, activation: str = "tanh") -> None:
         if activation not in ("tanh", "atan"):
@@ -147,6 +148,8 @@ class SplineTransform:
         bins: number of pieces.
         bound: half width of the square in which the spline acts.
     """
+
+    is_wide = True  # its parameters are so many that they should not leave the cache
 
     def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
         if bins < 2:

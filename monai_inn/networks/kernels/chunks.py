@@ -33,10 +33,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _DEFAULT_L2 = 1 << 20
-# In shares of the L2 cache, measured. What a strip reads and writes stays in it; oneDNN blocks its products
-# itself. A chunk's values are few beside that and may be larger: what is done once a chunk costs less then.
-_STRIP_SHARE = {"MKL": 0.8, "oneDNN": 1.6}
-_CHUNK_SHARE = 16.0
+# Shares of the L2 cache, and the most bytes that pay, all measured. What a strip reads and writes stays in
+# the cache; oneDNN blocks its products itself. A chunk's values are few beside that and may be larger: what
+# is done once a chunk costs less then.
+_STRIP = {"MKL": (0.8, 5 << 17), "oneDNN": (1.6, 1 << 30)}
+_CHUNK = (16.0, 16 << 20)
 _LEAST_SHARE = 1 / 32  # of a chunk, below which it is not cut for the sake of more threads
 _GPU_BYTES = 256 << 20
 
@@ -73,14 +74,19 @@ def l2_bytes() -> int:
 def rows_per_chunk(channels: int, members: int, device: torch.device, item_bytes: int = 4) -> int:
     """Rows of a chunk by its widest activation: a CPU's L2 cache decides, on a GPU 256 MB for all members."""
     if device.type == "cpu":
-        return max(32, int(_CHUNK_SHARE * l2_bytes() / (channels * item_bytes)))
+        return _rows(_CHUNK, channels * item_bytes)
     return max(32, _GPU_BYTES // (channels * members * item_bytes))
 
 
 def rows_per_strip(channels: int, item_bytes: int = 4) -> int:
     """Rows of a CPU's chunk that go through a subnet together: their input and output stay in the cache."""
-    share = _STRIP_SHARE["MKL" if is_mkl_fast() else "oneDNN"]
-    return max(32, int(share * l2_bytes() / (channels * item_bytes)))
+    return _rows(_STRIP["MKL" if is_mkl_fast() else "oneDNN"], channels * item_bytes)
+
+
+def _rows(size: tuple[float, int], row_bytes: int) -> int:
+    """Rows of a size, in a share of the L2 cache and at most so many bytes."""
+    share, most = size
+    return max(32, int(min(share * l2_bytes(), most) / row_bytes))
 
 
 def is_recorded() -> bool:

@@ -128,19 +128,32 @@ class PreparedSubnet:
 
         The memory of the outputs is used again.
         """
-        firsts, stop = self._firsts(chunk), 0
+        memory, stop = seen.new_empty(self._out * max(chunk.lengths)), 0
+        targets = [memory[: self._out * length].view(self._out, length) for length in chunk.lengths]
+        for target in self._fill(targets, seen, chunk):
+            start, stop = stop, stop + target.shape[1]
+            yield target, slice(start, stop)
+
+    def outputs(self, seen: Tensor, chunk: Chunk) -> Tensor:
+        """Return the outputs ``(out, rows)`` of all rows of what it reads, ``(in, rows)``."""
+        out = seen.new_empty(self._out, seen.shape[1])
+        for _ in self._fill(out.split(chunk.lengths, 1), seen, chunk):
+            pass
+        return out
+
+    def _fill(self, targets: Sequence[Tensor], seen: Tensor, chunk: Chunk) -> Iterator[Tensor]:
+        """Yield the memory for the outputs of each strip, when they are there."""
+        firsts = self._firsts(chunk)
         later = [layer[chunk.member] for layer in self._later]
-        memory = seen.new_empty(self._out * max(chunk.lengths))
-        for number, source in zip(chunk.numbers, seen.split(chunk.lengths, 1), strict=True):
-            start, stop = stop, stop + source.shape[1]
-            target = memory[: self._out * (stop - start)].view(self._out, stop - start)
+        strips = zip(chunk.numbers, seen.split(chunk.lengths, 1), targets, strict=True)
+        for number, source, target in strips:
             if not later:
                 torch.mm(firsts[number], source, out=target)
             elif self._is_channels_first:
                 _channels_first(firsts[number], later, source, chunk, target)
             else:
                 _rows_first(firsts[number], later, source, target)
-            yield target, slice(start, stop)
+            yield target
 
     def _firsts(self, chunk: Chunk) -> Sequence[Tensor]:
         """The first layer for every strip."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from monai_inn.networks.flows.stacks import FlowStack
 
 __all__ = ["Plan"]
+
+_ALL = slice(None)
 
 
 class Plan:
@@ -217,17 +219,21 @@ class _Block:
 
     def inverse_(self, values: _Values, chunk: Chunk) -> None:
         """Undo the couplings in place."""
-        for raw, rows in self._second_given_first.strips(values.after_second, chunk):
+        for raw, rows in self._parts(self._second_given_first, values.after_second, chunk):
             self.transform.inverse_(values.second[:, rows], raw)
         if self._first_given_second is not None:
-            for raw, rows in self._first_given_second.strips(values.before_first, chunk):
+            for raw, rows in self._parts(self._first_given_second, values.before_first, chunk):
                 self.transform.inverse_(values.first[:, rows], raw)
 
     def forward_(self, values: _Values, chunk: Chunk, total: Tensor) -> None:
         """Apply the couplings in place, adding the log-determinant of the block to ``total (rows)``."""
         total.add_(self._log_det[chunk.member])
         if self._first_given_second is not None:
-            for raw, rows in self._first_given_second.strips(values.before_first, chunk):
+            for raw, rows in self._parts(self._first_given_second, values.before_first, chunk):
                 total[rows].add_(self.transform.forward_(values.first[:, rows], raw))
-        for raw, rows in self._second_given_first.strips(values.after_second, chunk):
+        for raw, rows in self._parts(self._second_given_first, values.after_second, chunk):
             total[rows].add_(self.transform.forward_(values.second[:, rows], raw))
+
+    def _parts(self, net: PreparedSubnet, seen: Tensor, chunk: Chunk) -> Iterable[tuple[Tensor, slice]]:
+        """The outputs of a subnet, and their rows: as they come where they are many, else all at once."""
+        return net.strips(seen, chunk) if self.transform.is_wide else [(net.outputs(seen, chunk), _ALL)]
