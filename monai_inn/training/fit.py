@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks.encoders.layers import as_encoder
+from monai_inn.networks.parts import foreign_packages
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulator, problem_of
 from monai_inn.registry import package_of
@@ -134,6 +135,8 @@ def fit(
     card = measure(fitted, about["recipe"]["measured"], seed + MEASURE)
     package = package_of(type(problem))
     card |= {"package": package} if package else {}
+    foreign = foreign_packages(fitted.network)
+    card |= {"parts": foreign} if foreign else {}
     doubts = list(problem.application.warnings)
     card |= {"warnings": doubts} if doubts else {}
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
