@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, VonMises, constraints
 
-from monai_inn.seeding import seeded
+from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, drawn
+from monai_inn.seeding import seeded, stream
 
-__all__ = ["Empirical", "independent", "parameters_of"]
+__all__ = ["Empirical", "independent", "own_draws", "parameters_of"]
 
 _DRAWS = 10_000
 _ONE_SD = (0.158655, 0.841345)
@@ -128,6 +129,21 @@ def _ends(support: Any, size: int) -> tuple[list[float], list[float]]:
 def _each(bound: Any, default: float, size: int) -> list[float]:
     value = torch.as_tensor(default if bound is None else bound, dtype=torch.float64)
     return [float(v) for v in value.expand(size)]
+
+
+def own_draws(problem: InverseProblem, n: int, seed: int = 0) -> Tensor | None:
+    """Return draws from a prior that the parameters' scales do not describe, ``(n, D)``.
+
+    Of finished simulations they are their parameters, as many as there are. ``None`` where the prior is flat
+    on each scale, which tells its probabilities exactly.
+    """
+    if not problem.can_simulate:
+        there = problem.available(seed) or 0
+        return problem.simulate_clean(min(n, there), seed)[0] if there else None
+    if type(problem.prior) is FlatPrior:
+        return None
+    blocks = range(math.ceil(n / BLOCK))
+    return torch.cat([drawn(problem.prior, stream(seed, i, "own draws")) for i in blocks])[:n]
 
 
 class Empirical(Distribution):
