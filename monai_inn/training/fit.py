@@ -92,8 +92,8 @@ def fit(
         resume: continue from the state in ``checkpoint``, to the same weights as without the interruption;
             where there is none, because the run was stopped before its first step, start anew. The card
             says under ``"training"`` what was done: ``"resumed"``.
-        warm: trained posterior of the same parameters to start from, for problems of images: that of another
-            patient.
+        warm: trained posterior of the same parameters to start from, where observations are whole images:
+            that of another object, such as another patient's CT.
         device: where to train.
         progress: called with a ``Progress`` at every evaluation.
 
