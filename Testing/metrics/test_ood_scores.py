@@ -200,16 +200,3 @@ def test_an_undefined_score_is_never_trusted():
     scores = torch.tensor([torch.nan, torch.inf, 0.0])
     assert guard.is_out(scores).tolist() == [True, True, False]
     assert guard.p_value(scores).isnan().tolist() == [True, False, False]
-
-
-def test_state_round_trip(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    guard = ConformalThreshold(torch.randn(500, generator=torch.Generator().manual_seed(SEED)))
-    save_file(guard.state_dict(), tmp_path / "threshold.safetensors")
-    again = ConformalThreshold.from_state_dict(load_file(tmp_path / "threshold.safetensors"))
-    assert torch.equal(again.scores, guard.scores)
-    assert again.threshold(0.05) == guard.threshold(0.05)
-    assert again.median == guard.median
-    with pytest.raises(ValueError, match="expected the key 'scores'"):
-        ConformalThreshold.from_state_dict({"quantiles": guard.scores})

@@ -12,9 +12,8 @@ from matplotlib.colors import LogNorm
 from monai.data import MetaTensor
 from PIL import Image
 
-from monai_inn.metrics import calibration_curve
 from monai_inn.problems import Parameter
-from monai_inn.reports import calibration_figure, map_figure
+from monai_inn.reports import map_figure
 from monai_inn.reports.figures import _norms
 from monai_inn.reports.pictures import PATTERNS, colour_rendering, cover, plane
 from monai_inn.reports.scales import prior_scale
@@ -82,14 +81,6 @@ def test_map_figure_is_a_picture_also_without_a_valid_pixel(camera_fit, image, t
         with Image.open(path) as picture:
             assert min(picture.size) > 500
             assert "Research only" in picture.text["Description"]
-
-
-def test_calibration_figure_wants_a_name_for_each_parameter(tmp_path):
-    torch.manual_seed(0)
-    curve = calibration_curve(torch.randn(63, 500, 2), torch.randn(500, 2))
-    assert calibration_figure(curve, ["a", "b"], 500, tmp_path / "c.png").stat().st_size > 5000
-    with pytest.raises(ValueError, match="1 names for 2 parameters"):
-        calibration_figure(curve, ["a"], 500, tmp_path / "d.png")
 
 
 def test_figures_do_not_touch_pyplot():

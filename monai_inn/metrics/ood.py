@@ -167,23 +167,6 @@ class ConformalThreshold:
             low, high = betabinom.ppf(ends, num_fresh, k, self.n + 1 - k) / num_fresh
         return float(low), float(high)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the sorted held-out scores, float32, shape ``(n,)``, ready for a tensor file."""
-        return {"scores": self.scores.clone()}
-
-    @classmethod
-    def from_state_dict(cls, state: dict[str, Tensor]) -> ConformalThreshold:
-        """Rebuild the threshold that ``state_dict`` described.
-
-        Raises:
-            ValueError: if the state has no ``scores``.
-        """
-        if "scores" not in state:
-            raise ValueError(
-                f"state has {sorted(state)}, expected the key 'scores' that state_dict() writes."
-            )
-        return cls(state["scores"])
-
     def _allowed(self, false_alarm: float) -> int:
         """Number of held-out scores at or above the threshold."""
         if not 0 < false_alarm < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,6 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_inn.metrics.calibration import CalibrationCurve
-from monai_inn.metrics.coverage import coverage_interval
 from monai_inn.problems import Parameter, labels
 from monai_inn.reports.pictures import PATTERNS, Picture, colour_rendering, cover, plane
 from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
@@ -27,7 +25,7 @@ from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
 
-__all__ = ["calibration_figure", "map_figure"]
+__all__ = ["map_figure"]
 
 _DPI = 130
 _PANEL_IN = 3.1
@@ -140,41 +138,6 @@ def map_figure(
     return _save(figure, path, title or "Posterior maps", f"{_NOTICE} {notes} {caption}\n{meaning}.")
 
 
-def calibration_figure(
-    curve: CalibrationCurve, names: Sequence[str], cases: int, path: str | PathLike[str]
-) -> Path:
-    """Draw how often central posterior intervals hold the truth, minus how often they should.
-
-    Args:
-        curve: levels ``(Q,)`` and coverage ``(Q, D)``.
-        names: parameter names, ``D`` of them.
-        cases: number of simulations behind the coverage; gives the band in which an exact posterior stays.
-        path: PNG file to write.
-
-    Raises:
-        ValueError: if there are not as many names as parameters.
-    """
-    if len(names) != curve.coverage.shape[1]:
-        raise ValueError(f"{len(names)} names for {curve.coverage.shape[1]} parameters; give one for each.")
-    figure = Figure(figsize=(7, 5), layout="constrained", dpi=_DPI)
-    axis = figure.add_subplot()
-    level = curve.level.numpy()
-    band = np.array([coverage_interval(round(q * cases), cases) for q in level])
-    axis.fill_between(
-        level, band[:, 0] - level, band[:, 1] - level, color="0.85", label="exact posterior, 95 % per level"
-    )
-    for d, name in enumerate(names):
-        colour = _cividis(d / max(len(names) - 1, 1) * 0.8)
-        style = ("-", "--", "-.", ":")[d % 4]
-        axis.plot(level, curve.coverage[:, d].numpy() - level, style, color=colour, label=name)
-    axis.axhline(0, color="0.4", linewidth=0.8)
-    axis.set(
-        xlabel="nominal coverage of the interval, 1", ylabel="measured − nominal coverage, 1", xlim=(0, 1)
-    )
-    axis.legend(fontsize=8, ncols=2)
-    return _save(figure, path, f"Calibration on {cases:,} simulations", _NOTICE)
-
-
 def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axes]]]:
     """A figure of equal panels below a heading and a legend, off until something is shown in them."""
     height = rows * (_PANEL_IN * aspect * 0.85 + 0.45) + 1.3
@@ -255,12 +218,6 @@ def _norms(parameter: Parameter, scale: PriorScale) -> tuple[Normalize, Normaliz
 def _share(maps: Mapping[str, Tensor], untrusted: Any, meta: dict[str, Any]) -> float:
     valid = plane(maps["valid"][0], meta) > 0.5
     return float(untrusted[valid].mean()) if valid.any() else 0.0
-
-
-def _cividis(position: float) -> Any:
-    import matplotlib
-
-    return matplotlib.colormaps["cividis"](position)
 
 
 def _save(figure: Figure, path: str | PathLike[str], title: str, caption: str) -> Path:
