@@ -113,6 +113,16 @@ def test_no_room_knows_the_name_of_a_problem():
     assert not known
 
 
+def test_the_module_of_maps_names_no_problem():
+    """INNRegistration is that of one problem; a self test may use a bundle that is shipped."""
+    known = []
+    for path in (ROOT.parent / "SlicerINN/INNUncertainty").glob("*Lib/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value in {*ours()} - {"registration"}:
+                known.append(f"{path.name}:{node.lineno} {node.value}")
+    assert not known
+
+
 def test_examples_of_options_are_of_no_problem():
     """What a verb says to the users of every problem has no parameter of one of ours."""
     named = re.compile(r"\b(sao2|vhb|ktrans|ve|vp|cbv|mtt|lao|cra|disparity)=")

@@ -82,7 +82,7 @@ def test_folder_without_bundles(panel, tmp_path):
 
 def test_bundle_of_the_scene_is_not_on_this_computer(panel):
     panel.state.bundle = "/other/computer/bundle"
-    assert (panel.status, panel.ui.applyButton.enabled) == ("Select a bundle.", False)
+    assert (panel.status, panel.ui.applyButton.enabled) == ("Select a bundle. These fit: bundle.", False)
     assert (panel.ui.bundleBox.currentIndex, panel.ui.bundleCard.plainText) == (-1, "")
     panel.ui.bundleBox.setCurrentIndex(panel.ui.bundleBox.findText("bundle"))
     assert (panel.status, panel.ui.applyButton.enabled) == ("", True)

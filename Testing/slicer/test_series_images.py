@@ -48,6 +48,8 @@ def test_a_series_gets_its_maps(nrrd, monkeypatch):
         before = panel.state.bundle
         panel.ui.imageSelector.setCurrentNode(loaded(nrrd))
         assert panel.state.bundle == before  # two take such curves
+        assert panel.ui.applyButton.toolTip == "Select a bundle. These fit: dsc, perfusion."
+        choose(panel, "oximetry")
         assert panel.ui.applyButton.toolTip.endswith("this one has 25. These fit: dsc, perfusion.")
         choose(panel, "perfusion")
         assert "series of up to 60 images, each with artery, time" in panel.ui.bundleCard.plainText

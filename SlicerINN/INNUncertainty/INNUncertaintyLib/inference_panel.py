@@ -121,9 +121,9 @@ class InferencePanel:
             missing = self._why_no_bundle()
         else:
             missing = bundle.misfit(channels_of(state.image))
-            if missing and (fitting := self.logic.fitting(state.image)):
-                names = ", ".join(other.name for other in fitting)
-                missing = _("{missing} These fit: {names}.").format(missing=missing, names=names)
+        if missing and state.image is not None and (fitting := self.logic.fitting(state.image)):
+            names = ", ".join(other.name for other in fitting)
+            missing = _("{missing} These fit: {names}.").format(missing=missing, names=names)
         is_running = self.logic.inference is not None
         is_classifier = bundle is not None and bundle.is_classifier
         tip = _("Tell the class of the image") if is_classifier else _("Infer the posterior of every voxel")
