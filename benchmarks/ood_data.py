@@ -104,6 +104,8 @@ def build(n: int, seed: int, camera: Any, folder: Path | None = None) -> OodData
         data.outside[name] = disturb(see(tissue())).astype(np.float32)
     for concentration in DYE_CONCENTRATIONS:
         data.dial[concentration] = see(tissue() * np.exp(-concentration * _dye()))
+    # Last, so that the draws of all other sets are those of former tables.
+    data.outside["wrong pass-band"] = see(_leaking(tissue()))
     data.notes = dict(_NOTES)
     return data
 
@@ -218,6 +220,11 @@ def _blurred(y: Floats, shift_nm: float, fwhm_nm: float) -> Floats:
     return np.asarray(y @ (weights / weights.sum(1, keepdims=True)).T)
 
 
+def _leaking(y: Floats) -> Floats:
+    """A fifth of what each band sees is light from above 800 nm, which the declared pass-band leaves out."""
+    return np.asarray(0.8 * y + 0.2 * y[:, CENTRE_NM > 800].mean(1, keepdims=True))
+
+
 def _dye() -> Floats:
     """Absorbance of a dye that no tissue holds: a Gaussian band at 660 nm, 50 nm wide at half maximum."""
     return np.asarray(np.exp(-4 * np.log(2) * ((CENTRE_NM - 660) / 50) ** 2))
@@ -250,6 +257,7 @@ _NOTES = {
     "human skin": "same camera as the organs; outside for an organ model",
     "pig skin": "same camera as the organs; outside for an organ model",
     "wrong camera": "bands 25 nm further and 40 nm wide; the last 25 nm hold the end of the range",
+    "wrong pass-band": "a fifth of the light of each band is from above 800 nm",
     "white balance led": "white reference taken under halogen, image under a white LED; lamp spectra drawn",
     "dark": "mean signal one to three times the read noise",
 }

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 HEADER = "species,tissue,wavelength_nm,mean_l1,sd_l1"
@@ -50,3 +51,21 @@ def test_fewer_spectra_than_organs_are_refused(bench, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["trust.py", "--n", "5"])
     assert bench.main() == 2
     assert capsys.readouterr().err == "trust: --n 5: fewer spectra than the 16 organs; give more.\n"
+
+
+def test_the_share_of_an_organ_is_its_misfit_over_the_number_of_the_others(bench):
+    from monai_inn.problems import Oximetry
+
+    problem = Oximetry("tivita")
+    theta, _ = problem.simulate(3, seed=1)
+    made = problem.forward(theta).double()
+    bump = torch.exp(-0.5 * ((torch.arange(100.0) - 50) / 3).square()).double()
+    organs = {"a": made[:1], "b": made[1:2], "c": made[2:] * (0.1 * bump).exp()}
+    shares = bench.own_share(problem, organs)
+    assert all(abs(float(share.mean())) < 1e-6 for share in shares.values())
+    assert all(float(shares[name].abs().max()) < 0.01 for name in "ab")
+    assert 0.02 < float(shares["c"].max()) < 0.05  # 0.1 over 2, less what the fit follows
+    assert 45 < int(shares["c"].argmax()) < 55
+    again = {**organs, "d": made[:1], "e": made[1:2]}
+    half = bench.own_share(problem, again)["c"]
+    torch.testing.assert_close(half, shares["c"] / 2, atol=2e-3, rtol=0.1)
