@@ -255,6 +255,7 @@ def report(result: Mapping[str, Any]) -> str:
 def compared(result: Mapping[str, Any]) -> str:
     """Return what a comparison of devices found."""
     lines = [f"{len(result['devices'])} devices on the same {result['cases']:,} phantoms", *result["summary"]]
+    lines += [f"{name} could not be trained: {error}" for name, error in result["failures"].items()]
     return "\n".join([*lines, f"Page, table, figures and a bundle for each: {result['out']}/index.html"])
 
 
