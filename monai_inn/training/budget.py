@@ -143,7 +143,7 @@ class Budget:
         return single_thread(device) if plan.name in self._alone else plan.threads(device)
 
     def _step_seconds(self, plan: Plan, stage: Stage, device: torch.device) -> float:
-        """Time of one step, on one thread if that is faster: beside other work threads wait for each other."""
+        """Time of one step, on one thread if that is faster: beside other work threads wait for others."""
         most = _TIMED_SHARE * self.seconds
         with plan.threads(device):
             seconds = _step_seconds(stage, most)
