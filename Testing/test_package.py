@@ -113,6 +113,17 @@ def test_no_room_knows_the_name_of_a_problem():
     assert not known
 
 
+def test_examples_of_options_are_of_no_problem():
+    """What a verb says to the users of every problem has no parameter of one of ours."""
+    named = re.compile(r"\b(sao2|vhb|ktrans|ve|vp|cbv|mtt|lao|cra|disparity)=")
+    known = []
+    for path in (path for path in ROOT.rglob("*.py") if own_room(path) not in APART):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and named.search(node.value):
+                known.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.value[:80]}")
+    assert not known
+
+
 def test_errors_of_the_extension_can_be_translated():
     """What is raised in 3D Slicer is shown there, in its language: no text of an error is a bare literal."""
     bare = []

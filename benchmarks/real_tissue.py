@@ -6,6 +6,9 @@ The spectra are means over subjects, measured in vivo with a 500-1000 nm scanner
 tables), or tables of the same form in a folder. Nobody measured the true saturation: what can be checked is
 the order of states that are known, and that noise or a shifted axis do not carry the median out of the
 interval that is claimed without them.
+
+The simulations have a discrepancy that was learned from the shipped tables. Each of their organs is judged as
+if it had no share in it, see ``trust.own_share``, and by thresholds that never saw it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 import torch
 from ood_data import CENTRE_NM, build
 from torch import Tensor
+from trust import own_share, without
 
 import monai_inn
 from monai_inn.physics import tissue_spectra
@@ -37,6 +41,25 @@ def spectra(folder: Path | None) -> dict[str, np.ndarray]:
     for name, curve in tissue_spectra.curves(folder).items():
         mean = np.interp(CENTRE_NM, curve.wavelength_nm, curve.mean)
         found[name] = (mean / mean.mean() * _REFLECTANCE).astype(np.float32)
+    return found
+
+
+def left_out(fitted: monai_inn.FittedPosterior, curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Spectra of organs as the model would meet them without their share in its discrepancy."""
+    organs = {name: organ for name in curves if (organ := tissue_spectra.organ_of(name))}
+    rows: dict[str, list[np.ndarray]] = {}
+    for name, organ in organs.items():
+        rows.setdefault(organ, []).append(curves[name])
+    shares = own_share(fitted.problem, {organ: np.stack(found) for organ, found in rows.items()})
+    return curves | {name: curves[name] * shares[organ].exp().numpy() for name, organ in organs.items()}
+
+
+def explained(fitted: monai_inn.FittedPosterior, y: Tensor, names: list[str], leave_out: bool) -> Tensor:
+    """Whether spectra ``(N, C)`` are explained, each organ by thresholds that never saw it."""
+    found = fitted.is_explained(y)
+    for organ in {tissue_spectra.organ_of(name) for name in names} - {None} if leave_out else ():
+        of_organ = torch.tensor([tissue_spectra.organ_of(name) == organ for name in names])
+        found[of_organ] = without(fitted, organ).is_explained(y[of_organ])
     return found
 
 
@@ -74,24 +97,26 @@ def disturbed(fitted: monai_inn.FittedPosterior, y: Tensor, claimed: Tensor) -> 
 def evaluate(fitted: monai_inn.FittedPosterior, folder: Path | None) -> dict[str, Any]:
     """Posterior and trust of every mean spectrum, and what disturbs them."""
     curves = spectra(folder)
+    if folder is None:
+        curves = left_out(fitted, curves)
     y = torch.from_numpy(np.stack(list(curves.values())))
     claimed = quantiles(fitted, y)
-    explained = fitted.is_explained(y)
+    passes = explained(fitted, y, list(curves), leave_out=folder is None)
     rows = {
         name: {
             **{
                 parameter: [round(float(v), 3) for v in claimed[:, i, d]]
                 for d, parameter in enumerate(fitted.problem.targets)
             },
-            "out_of_distribution": not bool(explained[i]),
+            "out_of_distribution": not bool(passes[i]),
         }
         for i, name in enumerate(curves)
     }
-    organs = [i for i, name in enumerate(curves) if "icg" not in name and "skin" not in name]
+    organs = [i for i, name in enumerate(curves) if tissue_spectra.organ_of(name)]
     sets = build(500, 0, fitted.problem.camera).outside
     report: dict[str, Any] = {
         "spectra": rows,
-        "organs_flagged": int((~explained[organs]).sum()),
+        "organs_flagged": int((~passes[organs]).sum()),
         "organs": len(organs),
         "phantoms_flagged": {
             name: round(float((~fitted.is_explained(torch.from_numpy(values))).float().mean()), 3)

@@ -3,9 +3,10 @@
     python benchmarks/trust.py [--bundle PATH] [--spectra DIR] [--n N] [--seed S] [--json]
 
 Without ``--spectra`` every organ of the shipped tables is judged by thresholds that never saw it, and its
-share in the discrepancy that the simulations have is taken back, to first order. With it the organs in that
-folder, tables of the same form, are judged by the bundle as it is, like everything that is no organ. Spectra
-are drawn around the measured means, see ``ood_data``.
+share in the mean discrepancy that the simulations have is taken back, to first order; its share in the
+shapes of their noise stays. With it the organs in that folder, tables of the same form, are judged by the
+bundle as it is, like everything that is no organ. Spectra are drawn around the measured means, see
+``ood_data``.
 """
 
 from __future__ import annotations
@@ -118,6 +119,8 @@ def main() -> int:
         if fitted.network.explanation is None:
             raise ValueError("this bundle has no test of explanation; train it again.")
         data = build(options.n, options.seed, fitted.problem.camera, options.spectra)
+        if options.n < len(data.inside):
+            raise ValueError(f"--n {options.n}: fewer spectra than the {len(data.inside)} organs; give more.")
         if len(data.inside) < 2:
             raise ValueError(f"{options.spectra}: {len(data.inside)} organ; give spectra of several.")
     except (OSError, ValueError) as error:

@@ -26,7 +26,7 @@ def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
         "--interval", type=float, default=0.95, help="probability inside the mapped interval (0.95)"
     )
     sub.add_argument("--below", action="append", default=[], type=value_of, metavar="NAME=VALUE",
-                     help="map the probability of a value below, e.g. sao2=0.6; may be repeated")  # fmt: skip
+                     help="map the probability of a value below, e.g. depth=2; may be repeated")  # fmt: skip
     sub.add_argument("--adequacy", type=int, default=0, metavar="N",
                      help="map whether the model fits: p-values of N simulations a pixel; of curves, such as "
                      "series, also keep the predictive bands (16 bytes a pixel and place)")  # fmt: skip
@@ -75,7 +75,7 @@ def add_testing(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--tolerance-shift", type=float, default=0.1, metavar="SD",
                      help="posterior standard deviations by which values may be off (0.1)")  # fmt: skip
     sub.add_argument("--mode", action="append", default=[], type=value_of, metavar="NAME=TOLERANCE",
-                     help="compare modes with the truth, e.g. sao2=0.05; repeat for joint modes")  # fmt: skip
+                     help="compare modes with the truth, e.g. depth=0.1; repeat for joint modes")  # fmt: skip
     sub.add_argument(
         "--recalibrate",
         dest="recalibrated",
@@ -187,7 +187,7 @@ def _add_image(sub: argparse.ArgumentParser) -> None:
                      help="share of in-distribution pixels that may be called untrusted (0.05)")  # fmt: skip
     sub.add_argument("--shrink", type=int, default=1, metavar="N", help="average N by N pixels first (1)")
     sub.add_argument("--mask", help="image that is not zero where results are wanted")
-    sub.add_argument("--white", help="white reference: image or number")
-    sub.add_argument("--dark", help="dark reference: image or number")
+    sub.add_argument("--white", help="white reference of a camera: image or number")
+    sub.add_argument("--dark", help="dark reference of a camera: image or number")
     add_device(sub)
     add_many(sub, "image")

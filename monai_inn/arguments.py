@@ -38,7 +38,7 @@ def value_of(text: str) -> tuple[str, float]:
     try:
         return name.strip(), float(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. sao2=0.6") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. depth=2.5") from None
 
 
 def range_of(text: str) -> tuple[str, tuple[float, float]]:
@@ -47,7 +47,7 @@ def range_of(text: str) -> tuple[str, tuple[float, float]]:
     try:
         low, high = (float(edge) for edge in edges.split(":"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LOW:HIGH, e.g. lao=-60:60") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LOW:HIGH, e.g. depth=0:10") from None
     return name, (low, high)
 
 

@@ -69,8 +69,8 @@ def add_learning(verb: Callable[..., argparse.ArgumentParser], argv: Sequence[st
                      help="parameter whose classes are sites: use what means the same at all")  # fmt: skip
     sub.add_argument("--invariance", type=float, metavar="WEIGHT", help="weight of that in the loss (2000)")
     sub.add_argument("--warm", metavar="BUNDLE2",
-                     help="start from the network of this bundle, of another patient; by default from a "
-                     "shipped one of the same parameters and ranges, `none` starts afresh")  # fmt: skip
+                     help="where an observation is a whole image: start from the network of this bundle, by "
+                     "default a shipped one of the same parameters and ranges; `none`: afresh")  # fmt: skip
 
 
 def add_designing(verb: Callable[..., argparse.ArgumentParser], argv: Sequence[str]) -> None:

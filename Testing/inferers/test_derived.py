@@ -10,7 +10,7 @@ import torch
 from exact_networks import Linear, exact_fit
 
 from monai_inn.inferers import FittedPosterior, MapNetwork
-from monai_inn.inferers.derived import mass_of_draws
+from monai_inn.inferers.verdicts import mass_of_draws
 from monai_inn.problems import Derived, LinearGaussian
 
 SUM = Derived("sum", "mm", -5.0, 5.0, "sum of all parts", of=lambda theta: theta.sum(-1))

@@ -60,6 +60,11 @@ def test_the_first_value_of_each_entry_is_that_of_the_voxel(row, is_blank):
     assert TWO.is_blank(torch.tensor([row])).tolist() == [is_blank]
 
 
+def test_a_neighbourhood_has_no_settings():
+    with pytest.raises(ValueError, match=r"has no settings, but context = \('te',\); make them parameters"):
+        Observation(("v",), "neighbourhood", (3, 3), context=("te",))
+
+
 def test_a_pixel_of_zeros_is_a_measurement():
     assert not Observation.pixel("a", "b").is_blank(torch.zeros(1, 2))
     assert not Observation.neighbourhood((3, 3), "a").is_blank(torch.zeros(1, 9))

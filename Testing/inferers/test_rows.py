@@ -10,6 +10,7 @@ ANSWERS = {
     "waic": 0,
     "misfit": 0,
     "is_explained": 0,
+    "p_value": 0,
     "posterior_width": 0,
 }
 
@@ -31,6 +32,18 @@ def test_observations_of_any_shape_are_answered_alike(fixture, name, request):
     single = answer(rows[0])
     assert single.shape == axis[0].shape
     torch.testing.assert_close(single.float(), answer(rows[:1]).movedim(leading, 0)[0].float())
+
+
+@pytest.mark.parametrize("fixture", ["gaussian_fit", "camera_fit"])
+def test_p_values_are_those_of_the_maps_and_of_the_verdict(fixture, request):
+    fitted = request.getfixturevalue(fixture)
+    y = fitted.problem.simulate(200, seed=3)[1]
+    y[::2] *= 1 + 0.5 * torch.rand(y[::2].shape, generator=torch.Generator().manual_seed(0))
+    found = fitted.p_value(y)
+    mapped = fitted.trust(y.T.reshape(-1, 10, 20), batched=False)["p_value"].flatten()
+    torch.testing.assert_close(found, mapped.as_tensor(), equal_nan=True)
+    assert 0 < float((found <= 0.05).float().mean()) < 1
+    assert torch.equal(fitted.is_explained(y), found > 0.05)
 
 
 def test_regions_of_one_observation(gaussian_fit):

@@ -20,14 +20,16 @@ def bench():
     return trust
 
 
-def table(tissue):
-    return [f"pig,{tissue},{nm},{0.01 + nm * 1e-6},0.0005" for nm in range(500, 1001, 10)]
+def table(tissue, sd=0.0005):
+    return [f"pig,{tissue},{nm},{0.01 + nm * 1e-6},{sd}" for nm in range(500, 1001, 10)]
 
 
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
         ([HEADER, *table("heart")], "1 organ; give spectra of several"),
+        ([HEADER, *table("heart", 0), *table("liver")], "sd_l1 of 'pig heart' is not above 0; give means"),
+        ([HEADER, *table("heart"), *table("liver", -0.001)], "sd_l1 of 'pig liver' is not above 0"),
         (["wavelength_nm,heart", "500,0.1"], "no table there has the columns species, tissue"),
         ([HEADER, *table("heart")[:20], *table("liver")[:20]], "expected 500 to 1000"),
     ],
@@ -42,3 +44,9 @@ def test_a_folder_that_does_not_do_is_refused_in_one_line(
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert complaint in said.err
+
+
+def test_fewer_spectra_than_organs_are_refused(bench, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["trust.py", "--n", "5"])
+    assert bench.main() == 2
+    assert capsys.readouterr().err == "trust: --n 5: fewer spectra than the 16 organs; give more.\n"

@@ -120,6 +120,15 @@ def test_bad_camera_files_are_refused_in_one_line(folder, entries, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_camera_file_whose_table_has_no_wavelengths_is_refused_in_one_line(folder):
+    rows = RESPONSES.replace("wavelength_nm", "row").splitlines()
+    numbered = [rows[0], *(f"{i},{row.partition(',')[2]}" for i, row in enumerate(rows[1:], 1))]
+    (folder / "responses.csv").write_text("\n".join(numbered))
+    with pytest.raises(ValueError, match=r"'row', runs from 1 to 4, expected wavelengths in nm") as caught:
+        cameras.load(written(folder))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"responses": NaN}', "[" * 5000, '{"name": "x"'])
 def test_what_is_not_a_camera_file_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "camera.json"

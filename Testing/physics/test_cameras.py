@@ -207,6 +207,15 @@ def test_reads_a_table(tmp_path):
         (CSV.replace("0.5,0.5", "0.5,much"), "data row 2, column 'green': 'much'"),
         (CSV.replace("0.5,0.5", "0.5,-0.1"), "negative response -0.1"),
         (CSV.replace("510", "530"), "wavelengths must ascend"),
+        (
+            "band,red,green\n1,0.1,0.9\n2,0.5,0.5\n3,0.9,0.1\n",
+            "'band', runs from 1 to 3, expected wavelengths",
+        ),
+        ("red,green,blue\n0.1,0.9,0.2\n0.9,0.5,0.5\n0.5,0.1,0.4\n", "'red', runs from 0.1 to 0.9, expected"),
+        (
+            "um,red,green\n0.50,0.1,0.9\n0.51,0.5,0.5\n",
+            "'um', runs from 0.5 to 0.51, expected wavelengths in nm",
+        ),
         (CSV.replace("0.5,0.5", "0.5"), "has 2 cells"),
         (
             CSV.replace("0.9\n", "0\n").replace(",0.5\n", ",0\n").replace(",0.1\n", ",0\n"),

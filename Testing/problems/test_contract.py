@@ -144,6 +144,20 @@ class Forgetful(Honest):
         return {}
 
 
+class LastDigit(Honest):
+    """Each object sees observations a little otherwise, which no argument says."""
+
+    made = 0
+
+    def __init__(self, noise_sd):
+        super().__init__(noise_sd=noise_sd)
+        self.scale = 1 + 2e-6 * LastDigit.made
+        LastDigit.made += 1
+
+    def features(self, y):
+        return self.scale * super().features(y)
+
+
 BROKEN = {
     Upside: "likelier under other parameters than their own",
     OneNumber: "log_likelihood returned \\(\\), expected \\(8,\\)",
@@ -161,6 +175,7 @@ BROKEN = {
     DerivedBelowZero: "'twice' has a logarithmic scale, and is not positive",
     Unseeded: "the same seed gives other simulations",
     Forgetful: "made anew from to_config and tensors simulates something else",
+    LastDigit: "a bundle gives other numbers than what was saved, if only in the last digit",
 }
 
 

@@ -169,6 +169,25 @@ def test_what_cannot_be_registered(clean_registry):
         problems.create("none_such")
 
 
+def test_a_bundle_says_that_the_encoder_of_a_script_must_be_registered(monkeypatch, tmp_path):
+    from monai_inn import load
+    from monai_inn.networks import VectorEncoder, register
+    from monai_inn.networks.parts import PARTS
+    from monai_inn.training import Recipe, fit
+
+    monkeypatch.setattr(PARTS, "known", dict(PARTS.known))
+
+    @register
+    class Mine(VectorEncoder):
+        kind = "mine"
+
+    brief = Recipe(2048, 2, 2, 2, 64, 64, measured=64, held_out=64, guard=64)
+    fit(LinearGaussian(), encoder=Mine(3), recipe=brief, members=2).save(tmp_path / "b")
+    del PARTS.known["mine"]
+    with pytest.raises(UnknownNameError, match=r"'mine', which is not known here; import the module that"):
+        load(tmp_path / "b")
+
+
 def test_a_bundle_of_a_script_says_that_its_class_must_be_registered(clean_registry, gaussian_fit, tmp_path):
     from monai_inn.inferers import FittedPosterior
 

@@ -113,6 +113,28 @@ def test_the_bundles_name_the_package_and_describe_the_parts(lab):
     assert "needs the problem 'strange_spot' of the package strangers-lab 0.3" in done.stderr
 
 
+def test_an_encoder_of_another_package_than_the_problem_is_named(lab, tmp_path):
+    code = f"""
+    import monai_inn as mi
+    from monai_inn.testproblems.series import LinearTrend
+    from monai_inn.training import Recipe
+    problem = LinearTrend(most=6)
+    problem.encoder = {{"kind": "strange_set", "most": 6}}
+    recipe = Recipe(num_simulations=2048, posterior_steps=2, density_steps=2, preview_steps=2,
+                    preview_observations=64, held_out=128, guard=64, measured=64, batch_size=64)
+    mi.fit(problem, recipe=recipe, members=2).save({str(tmp_path / "bundle")!r})
+    """
+    done = python(code, tmp_path, lab / "site")
+    assert done.returncode == 0, done.stderr[-3000:]
+    card = json.loads((tmp_path / "bundle/configs/metadata.json").read_text())["monai_inn"]["card"]
+    assert card["package"]["name"] == "monai_inn"
+    assert card["parts"] == {"strange_set": {"name": "strangers-lab", "version": "0.3"}}
+    done = python("import monai_inn as mi; mi.load('bundle')", tmp_path)
+    said = "needs the part of a network 'strange_set' of the package strangers-lab 0.3, which is not known"
+    assert said in done.stderr
+    assert "pip install strangers-lab" in done.stderr
+
+
 def test_a_series_answers_whatever_its_length(lab):
     """An entry that was not measured says nothing, wherever it stands; fewer entries say less."""
     code = """

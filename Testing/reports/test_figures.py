@@ -17,6 +17,7 @@ from monai_inn.problems import Parameter
 from monai_inn.reports import calibration_figure, map_figure
 from monai_inn.reports.figures import _norms
 from monai_inn.reports.pictures import PATTERNS, colour_rendering, cover, plane
+from monai_inn.reports.scales import prior_scale
 
 
 @pytest.mark.parametrize(("pattern", "share"), [("not explained", 3 / 16), ("not informative", 25 / 256)])
@@ -63,7 +64,7 @@ def test_colours_are_those_of_the_nearest_bands():
     ],
 )
 def test_colour_scales_are_those_of_the_prior(parameter, bounds, width):
-    norm, width_norm = _norms(parameter)
+    norm, width_norm = _norms(parameter, prior_scale(parameter))
     np.testing.assert_allclose((norm.vmin, norm.vmax), bounds, atol=1e-3)
     np.testing.assert_allclose((width_norm.vmin, width_norm.vmax), (0, width), atol=1e-3)
     assert isinstance(norm, LogNorm) == (parameter.scale == "log")

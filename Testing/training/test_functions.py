@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch.distributions import (
     Beta,
+    Categorical,
+    Distribution,
     Gamma,
     Independent,
     LogNormal,
+    MixtureSameFamily,
     MultivariateNormal,
     Normal,
     Poisson,
     Uniform,
+    VonMises,
+    constraints,
 )
 
 import monai_inn
@@ -171,6 +178,93 @@ def test_rows_that_fail_are_reported_and_left_out():
         fit(prior=PRIOR, simulator=lambda _: [math.nan] * 4, recipe=SMALL, members=2)
 
 
+def test_rows_of_finished_simulations_with_nan_are_reported():
+    x = torch.rand(2000, 3)
+    x[:500] = math.nan
+    with pytest.warns(UserWarning, match=r"500 of 2,000 simulations hold NaN or infinity and were left out"):
+        problem = Simulated.of_simulations(torch.rand(2000, 2), x, ("a", "b"))
+    assert problem.available(0) == 1500
+
+
+class Times:
+    """A function that is an object."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, theta: torch.Tensor) -> torch.Tensor:
+        return self.factor * theta
+
+
+def noisy(theta: torch.Tensor, sd: float) -> torch.Tensor:
+    return theta + sd * torch.randn(2)
+
+
+def closure(factor: float):
+    return lambda theta: factor * theta
+
+
+def unlike(theta: torch.Tensor, sd: float) -> torch.Tensor:
+    return theta - sd
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (functools.partial(noisy, sd=0.1), functools.partial(noisy, sd=0.9), "that answers otherwise"),
+        (functools.partial(noisy, sd=0.1), functools.partial(unlike, sd=0.1), "with another simulator,"),
+        (closure(1.0), closure(5.0), "with a simulator that answers otherwise,"),
+        (Times(1.0), Times(5.0), "with a simulator that answers otherwise,"),
+    ],
+)
+def test_functions_that_look_alike_are_told_apart(one, other, said, tmp_path):
+    simulate_to_zarr(Simulated.of_function(PRIOR, one), 1024, tmp_path / "store")
+    store = open_simulations(tmp_path / "store")
+    store.require_problem(Simulated.of_function(PRIOR, one))
+    with pytest.raises(ValueError, match=said):
+        store.require_problem(Simulated.of_function(PRIOR, other))
+    narrow = {"a": Uniform(0.5, 2.0), "b": Normal(1.0, 0.4)}
+    with pytest.raises(ValueError, match="with other arguments,"):
+        store.require_problem(Simulated.of_function(narrow, one))
+    with pytest.raises(ValueError, match=r"another problem \(problem: "):
+        simulate_to_zarr(Simulated.of_function(PRIOR, other), 1024, tmp_path / "store")
+
+
+def test_a_function_with_random_numbers_of_its_own_stays_itself():
+    rng = np.random.default_rng(0)
+
+    def own(theta):
+        return theta.numpy() + rng.standard_normal(2)
+
+    one = Simulated.of_function(PRIOR, own).identity
+    assert one == Simulated.of_function(PRIOR, own).identity
+
+
+def test_other_parameters_of_the_same_observations_are_other_simulations(tmp_path):
+    theta, x = torch.rand(5000, 2), torch.rand(5000, 3)  # 10,000 draws describe the prior: each one twice
+    options = {"names": ("a", "b"), "recipe": SMALL, "members": 2, "network": NETWORK}
+    fit(theta=theta, x=x, checkpoint=tmp_path, **options)
+    with pytest.raises(ValueError, match=r"problem differ \(other data .*finished simulations\)"):
+        fit(theta=theta.flip(0), x=x, checkpoint=tmp_path, resume=True, **options)
+
+
+class NoDensity(Distribution):
+    """Draws alone."""
+
+    arg_constraints: ClassVar = {}
+    support = constraints.real_vector
+
+    def __init__(self) -> None:
+        super().__init__(torch.Size(), torch.Size([2]), validate_args=False)
+
+    def sample(self, sample_shape=()):
+        return torch.randn(*sample_shape, 2)
+
+
+def transposed(theta):
+    return torch.stack([theta[:, 0], theta[:, 1], theta.sum(1)])
+
+
 def raises(theta):
     if theta[0] > 1.9:
         raise ZeroDivisionError("no such line")
@@ -196,6 +290,11 @@ def changes(theta):
         ({"prior": Normal(torch.zeros(2), 1.0), "simulator": line, "names": ("a", "b")}, "Independent"),
         ({"prior": {"a": Poisson(3.0)}, "simulator": line}, "support"),
         ({"prior": "flat", "simulator": line, "names": ("a",)}, "prior is a str"),
+        ({"prior": NoDensity(), "simulator": line, "names": ("a", "b")}, "has no density; give one with"),
+        (
+            {"prior": PRIOR, "simulator": transposed, "is_vectorised": True},
+            r"returned the shape \(3, 2\) for 2 rows of parameters; return one observation a row, \(2, …\)",
+        ),
         ({"theta": torch.ones(2000, 2), "x": torch.ones(1999, 3), "names": ("a", "b")}, "of the same n"),
         ({"theta": torch.rand(50, 2), "x": torch.rand(50, 3), "names": ("a", "b")}, "give at least 1,024"),
         ({"theta": torch.rand(50, 2), "x": torch.rand(50, 3)}, "give a name for each"),
@@ -235,6 +334,30 @@ def test_any_prior_becomes_a_space_that_holds_it(prior):
     some = theta[:50].requires_grad_()
     grad = torch.autograd.grad(space.to_latent(some).sum(), some)[0]
     assert torch.allclose(grad.abs().log().sum(-1), log_det[:50].detach(), atol=1e-5)
+
+
+ANGLES = Independent(VonMises(torch.tensor([3.0, 0.0]), torch.tensor([4.0, 1.0])), 1)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [ANGLES, MixtureSameFamily(Categorical(torch.ones(3)), ANGLES.expand((3,)))],
+)
+def test_angles_have_no_seam(prior):
+    problem = Simulated.of_function(prior, lambda theta: theta, names=("a", "b"), units=("rad", "rad"))
+    assert problem.space.period.tolist() == [2 * math.pi] * 2
+    theta = problem.simulate(2000)[0]
+    assert problem.space.contains(theta).all()
+    assert {bool(a > 0) for a in theta[:, 0]} == {True, False}  # on both sides of the seam
+    assert problem.prior.log_prob(theta).isfinite().all()
+    alone = Simulated.of_function({"c": VonMises(0.0, 1.0), "d": Normal(0.0, 1.0)}, lambda theta: theta)
+    assert [(p.unit, p.is_periodic) for p in alone.parameters] == [("rad", True), ("1", False)]
+
+
+def test_a_mixture_has_the_support_of_its_components():
+    mixture = MixtureSameFamily(Categorical(torch.ones(2)), Gamma(torch.tensor([2.0, 9.0]), torch.ones(2)))
+    (found,) = Simulated.of_function({"a": mixture}, lambda theta: theta).parameters
+    assert (found.low, found.high, found.scale) == (0.0, math.inf, "above")
 
 
 def test_with_a_problem_nothing_else_is_given():

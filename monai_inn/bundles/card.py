@@ -208,19 +208,21 @@ def _trust(card: dict[str, Any]) -> str:
     return (
         "## Measured trust\n\n"
         f"False alarms on fresh simulations at a nominal {_number(ood.get('false_alarm_nominal'))}: "
-        f"{_number(ood.get('false_alarm_measured'))}. Simulations that were spoilt on purpose:\n\n"
-        f"{_spoilt(ood)}"
+        f"{_number(ood.get('false_alarm_measured'))}.{_spoilt(ood)}"
     )
 
 
 def _spoilt(ood: dict[str, Any]) -> str:
-    """How well each kind of spoilt simulations is noticed."""
+    """How well each kind of spoilt simulations is noticed; nothing if there was none."""
     kinds = [key.removeprefix("auroc_") for key in ood if key.startswith("auroc_")]
+    if not kinds:
+        return ""
     rows = (
         (kind.replace("_", " "), _number(ood.get(f"flagged_{kind}")), _number(ood[f"auroc_{kind}"]))
         for kind in kinds
     )
-    return _table(("what", "share not explained", "AUROC of WAIC"), rows)
+    table = _table(("what", "share not explained or not usable", "AUROC of WAIC"), rows)
+    return f" Simulations that were spoilt on purpose:\n\n{table}"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

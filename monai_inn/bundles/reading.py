@@ -217,13 +217,16 @@ def _loaded(folder: Path, device: str, *checksums: str) -> FittedPosterior:
 def making(folder: Path, metadata: Description) -> Iterator[None]:
     """Make what a bundle describes, in memory of the order of its weights file; what fails is its fault."""
     from monai_inn.bundles.allowance import Allowance
+    from monai_inn.problems.registry import PROBLEMS
     from monai_inn.registry import UnknownNameError
 
     try:
         with Allowance(metadata[layout.SECTION]["weights_bytes"] + _SPARE):
             yield
     except UnknownNameError as error:
-        package = metadata[layout.SECTION]["card"].get("package")
+        card = metadata[layout.SECTION]["card"]
+        is_problem = error.word == PROBLEMS.word
+        package = card.get("package") if is_problem else card.get("parts", {}).get(error.name)
         origin, advice = (
             (f" of the package {package['name']} {package['version']}", f"pip install {package['name']}")
             if package

@@ -66,6 +66,7 @@ _REPAIR = object_of(
     },
 )
 _BITS = {"anyOf": [{"type": "null"}, object_of({"bits low high": NUMBER})]}
+_PACKAGE = object_of({"name version": TEXT})
 _CARD = object_of(
     {},
     {
@@ -86,7 +87,8 @@ _CARD = object_of(
         "sources": TEXTS,
         "warnings": TEXTS,
         "recalibration": _REPAIR,
-        "package": object_of({"name version": TEXT}),
+        "package": _PACKAGE,
+        "parts": each(_PACKAGE),
     },
 )
 SECTION_OF_THIS_FORMAT = object_of(

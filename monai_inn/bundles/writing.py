@@ -108,7 +108,7 @@ def fit_bundle(
         problem: the inverse problem.
         out: bundle folder to write.
         resume: continue from ``OUT.training``; start anew if it holds no checkpoint yet.
-        warm: bundle of another patient to start from, see ``training.fit``.
+        warm: bundle to start from, see ``training.fit``.
         device: where to train.
         progress: called with the share of the current stage and a text.
         options: further ones of ``training.fit``, such as ``minutes``, ``seed`` or ``simulations``.

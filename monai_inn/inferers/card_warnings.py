@@ -11,9 +11,8 @@ from monai_inn.registry import installed_version
 __all__ = ["TOLERATED_ERROR", "card_warnings"]
 
 TOLERATED_ERROR = 0.02
-_CAUGHT, _FLAGGED = 0.9, "flagged_"
+_CAUGHT, _FLAGGED, _BY_WAIC = 0.9, "flagged_", "auroc_"
 UNLIKELY = 0.01  # of p-values of sites: one of a hundred invariant networks is warned of
-_MAY_PASS = "shuffled_channels"  # where all channels mean the same
 
 
 def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
@@ -71,7 +70,7 @@ def _of_trust(card: Mapping[str, Any]) -> list[str]:
     if trust is None:
         return []
     seen = {n.removeprefix(_FLAGGED): share for n, share in trust.items() if n.startswith(_FLAGGED)}
-    if not seen:
+    if not seen and any(n.startswith(_BY_WAIC) for n in trust):
         return [
             "This bundle is from before the test of explanation: it judges by WAIC alone, which misses much "
             "that the model cannot explain. Train it again with this release."
@@ -79,7 +78,7 @@ def _of_trust(card: Mapping[str, Any]) -> list[str]:
     missed = [
         f"{name.replace('_', ' ')} {share:.0%}"
         for name, share in seen.items()
-        if name != _MAY_PASS and share is not None and share < _CAUGHT
+        if share is not None and share < _CAUGHT
     ]
     if not missed:
         return []

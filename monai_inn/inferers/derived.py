@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers.summaries import summarise
-from monai_inn.inferers.verdicts import UNINFORMATIVE
+from monai_inn.inferers.verdicts import UNINFORMATIVE, mass_of_draws
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import drawn
 from monai_inn.problems.derived import DerivedSpace
 from monai_inn.seeding import stream
 
-__all__ = ["DerivedSummaries", "mass_of_draws", "side_by_side"]
+__all__ = ["DerivedSummaries", "side_by_side"]
 
 
 class DerivedSummaries:
@@ -55,14 +55,6 @@ class DerivedSummaries:
         maps = summarise(scaled, self._quantities, self._interval, self._below, None, self._stored)
         known = mass_of_draws(self._prior.to(values), maps["interval_low"], maps["interval_high"])
         return maps | {"uninformative": (known >= UNINFORMATIVE * self._interval).float()}
-
-
-def mass_of_draws(draws: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return the share of sorted draws ``(m, K)`` between the ends of intervals ``(n, K)``, same shape."""
-    columns = draws.T.contiguous()
-    first = torch.searchsorted(columns, low.T.contiguous())
-    after = torch.searchsorted(columns, high.T.contiguous(), right=True)
-    return ((after - first) / len(draws)).T
 
 
 def side_by_side(maps: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> dict[str, Tensor]:

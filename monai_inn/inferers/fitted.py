@@ -181,10 +181,20 @@ class FittedPosterior:
 
     def is_explained(self, observation: Tensor, false_alarm: float = 0.05) -> Tensor:
         """Whether observations ``(…, C)`` are explained, boolean, ``(…)``, as the map ``ood`` says."""
+        return self._verdict("ood", observation, false_alarm) < 0.5
+
+    def p_value(self, observation: Tensor) -> Tensor:
+        """Return p-values of observations ``(…, C)``, small = not explained, ``(…)``, as the map ``p_value``.
+
+        All scores of ``misfit`` count together.
+        """
+        return self._verdict("p_value", observation)
+
+    def _verdict(self, name: str, observation: Tensor, false_alarm: float = 0.05) -> Tensor:
         rows = self._checked(observation)
         with torch.no_grad(), full_precision(rows.device):
             columns = Explained(self.problem, self.network, false_alarm)(rows.reshape(-1, rows.shape[-1]))
-        return (columns["ood"] < 0.5).reshape(rows.shape[:-1])
+        return columns[name].reshape(rows.shape[:-1])
 
     def posterior_width(self, observation: Tensor, samples: int = 64) -> Tensor:
         """Return the posterior standard deviation over the prior's, mean over the targets, shape ``(…)``."""

@@ -17,7 +17,7 @@ from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.predicted import FEW, MANY, drawn_or_predicted
 from monai_inn.inferers.reweighting import Reweighting
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
-from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, prior_mass
+from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, PriorMass
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision, on_all_threads
 from monai_inn.problems import InverseProblem, ParameterSpace
@@ -149,6 +149,7 @@ class PosteriorInferer(Inferer):
         if self.adequacy:
             adequacy = Adequacy(self.problem, network, self.adequacy, self.seed, curves)
 
+        prior_mass = PriorMass(self.problem)
         reweighting, pixels = None, Pixels(inputs, self.problem)
         if self.reweight:
             reweighting = Reweighting(self.problem, network, self.samples, self.seed)
@@ -157,7 +158,7 @@ class PosteriorInferer(Inferer):
 
         def summary(samples: Tensor, levels: QuantileLevels | None = levels) -> dict[str, Tensor]:
             maps = summarise(samples, self.space, self.interval, below, levels, self.levels)
-            known = prior_mass(self.space, maps["interval_low"], maps["interval_high"])
+            known = prior_mass(maps["interval_low"], maps["interval_high"])
             maps["uninformative"] = (known >= UNINFORMATIVE * self.interval).float()
             maps = maps if derived is None else side_by_side(maps, derived(samples))
             if self.keep:

@@ -9,13 +9,14 @@ from monai_inn.metrics.combined import CombinedThreshold, JointThreshold
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.parameters import ParameterSpace
+from monai_inn.problems.priors import own_draws
 
-__all__ = ["UNINFORMATIVE", "Explained", "misfit_scores", "prior_mass", "reasons"]
+__all__ = ["UNINFORMATIVE", "Explained", "PriorMass", "mass_of_draws", "misfit_scores", "reasons"]
 
 UNINFORMATIVE = 0.8
 """Prior probability inside an interval, over its posterior probability, from which it says nothing."""
 
+_DRAWS = 10_240
 _UNLIKE = "unlike the training data as a whole"
 
 
@@ -28,11 +29,37 @@ def reasons(problem: InverseProblem, network: PosteriorNetwork) -> tuple[str, ..
     return tuple(texts)
 
 
-def prior_mass(space: ParameterSpace, low: Tensor, high: Tensor) -> Tensor:
-    """Return the prior probability between the ends of intervals in physical units, ``(…, D)``."""
-    below = torch.special.ndtr(space.to_latent(torch.stack([low, high])))
-    turn = space.period.to(low)
-    return torch.where(turn.isfinite(), (high - low) / turn, below[1] - below[0])
+class PriorMass:
+    """Prior probability of intervals of a problem's targets, from draws where the prior is one of its own.
+
+    Args:
+        problem: the inverse problem.
+    """
+
+    def __init__(self, problem: InverseProblem) -> None:
+        self._space = problem.space.subset(problem.targets)
+        self._draws, draws = None, own_draws(problem, _DRAWS)
+        if draws is not None:
+            targets = draws[:, : len(self._space)]
+            # Ends of intervals of angles may lie a turn further. Others have no turn: nothing lies there.
+            turns = self._space.period.to(targets)
+            self._draws = torch.cat([targets - turns, targets, targets + turns]).sort(0).values
+
+    def __call__(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the probability between the ends of intervals in physical units, ``(n, D)`` each."""
+        if self._draws is not None:
+            return 3 * mass_of_draws(self._draws.to(low), low, high)
+        below = torch.special.ndtr(self._space.to_latent(torch.stack([low, high])))
+        turn = self._space.period.to(low)
+        return torch.where(turn.isfinite(), (high - low) / turn, below[1] - below[0])
+
+
+def mass_of_draws(draws: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return the share of sorted draws ``(m, K)`` between the ends of intervals ``(n, K)``, same shape."""
+    columns = draws.T.contiguous()
+    first = torch.searchsorted(columns, low.T.contiguous())
+    after = torch.searchsorted(columns, high.T.contiguous(), right=True)
+    return ((after - first) / len(draws)).T
 
 
 def misfit_scores(

@@ -13,9 +13,10 @@ from torch.distributions import Distribution
 from monai_inn.metrics.bootstrap import bootstrap_bounds, mean_of_cases
 from monai_inn.metrics.cases import check_mask
 from monai_inn.problems import InverseProblem, Parameter, ParameterSpace
-from monai_inn.problems.base import BLOCK, FlatPrior, drawn
+from monai_inn.problems.base import BLOCK, FlatPrior
+from monai_inn.problems.priors import own_draws
 from monai_inn.problems.valid import fresh_simulations
-from monai_inn.seeding import seeded, stream
+from monai_inn.seeding import seeded
 
 __all__ = ["InformationGain", "Region", "information_gain", "log_priors"]
 
@@ -240,13 +241,9 @@ def log_priors(problem: InverseProblem, theta: Tensor) -> tuple[Tensor | None, T
 
 def _prior_ratios(problem: InverseProblem, shown: ParameterSpace, theta: Tensor, seed: int) -> Tensor:
     """Log ratio of each target's prior to the flat one, from draws, ``(N, D)``; 0 for a flat one."""
-    if not problem.can_simulate:
-        draws = problem.simulate_clean(min(_PRIOR_DRAWS, problem.available(seed) or 1), seed)[0]
-    elif isinstance(problem.prior, FlatPrior):
+    draws = own_draws(problem, _PRIOR_DRAWS, seed)
+    if draws is None:
         return theta.new_zeros(())
-    else:
-        blocks = range(_PRIOR_DRAWS // BLOCK)
-        draws = torch.cat([drawn(problem.prior, stream(seed, i, "prior of information")) for i in blocks])
     latent = shown.to_latent(draws[:, : len(shown)]).unsqueeze(1)
     return _log_ratios(shown, latent, shown.to_latent(theta[:, : len(shown)]))
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from monai_inn.registry import Registry
+from monai_inn.registry import Registry, package_of
 
-__all__ = ["PARTS", "Encoder", "Part", "arguments", "build", "describe", "register"]
+__all__ = ["PARTS", "Encoder", "Part", "arguments", "build", "describe", "foreign_packages", "register"]
 
 
 class Part(nn.Module):
@@ -114,3 +114,13 @@ def describe(part: Part) -> dict[str, Any]:
             "a kind, and decorate it with monai_inn.networks.register."
         )
     return {"kind": cls.kind, **part.config}
+
+
+def foreign_packages(network: nn.Module) -> dict[str, dict[str, str]]:
+    """Return name and version of the package of each part of a network that is not ours, by its kind.
+
+    Parts of a script have none.
+    """
+    kinds = {type(part) for part in network.modules() if isinstance(part, Part)}
+    found = {cls.kind: package_of(cls) for cls in kinds if cls.kind not in PARTS.ours()}
+    return {kind: package for kind, package in sorted(found.items()) if package}

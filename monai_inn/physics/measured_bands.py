@@ -15,8 +15,10 @@ __all__ = ["measured_bands", "read_curve"]
 
 Array = NDArray[np.float64]
 
-# Beyond, a table is not in nm: the axis of responses has a number a nanometre.
+# Beyond, a table is not in nm: the axis of responses has a number a nanometre. Nor is one of smaller numbers,
+# such as those of rows, or micrometres.
 _LONGEST_NM = 100_000.0
+_SHORTEST_NM = 100.0
 
 # What is left below zero after the dark signal was subtracted, as a share of the column's peak.
 _DARK_SHARE = 0.02
@@ -99,16 +101,16 @@ def _columns(path: str | PathLike[str], at_least: int) -> tuple[tuple[str, ...],
     wavelength, values = numbers[:, 0], numbers[:, 1:]
     if len(wavelength) < 2:
         raise ValueError(f"{path} has one row of numbers; expected a row for each of several wavelengths.")
+    if wavelength.min() <= 0 or not _SHORTEST_NM < wavelength.max() <= _LONGEST_NM:
+        raise ValueError(
+            f"{path}: its first column, {table.header[0]!r}, runs from {wavelength.min():g} to "
+            f"{wavelength.max():g}, expected wavelengths in nm; put a column wavelength_nm first."
+        )
     if (np.diff(wavelength) <= 0).any():
         row = int(np.argmax(np.diff(wavelength) <= 0)) + 2
         raise ValueError(
             f"{path}, data row {row}: wavelengths must ascend, but {wavelength[row - 1]:g} nm follows "
             f"{wavelength[row - 2]:g} nm. Sort the rows and remove duplicates."
-        )
-    if wavelength[0] <= 0 or wavelength[-1] > _LONGEST_NM:
-        raise ValueError(
-            f"{path} covers {wavelength[0]:g} to {wavelength[-1]:g}, expected wavelengths in nm, "
-            f"above 0 and up to {_LONGEST_NM:g}."
         )
     too_low = values < -_DARK_SHARE * values.max(0).clip(0)
     if too_low.any():

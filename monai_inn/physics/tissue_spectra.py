@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 
 from monai_inn.physics.tables import DATA, Table, read_table
 
-__all__ = ["Curve", "Phantom", "curves", "draw_subjects", "load", "names", "organs", "phantoms", "subjects"]
+__all__ = [
+    "Curve",
+    "Phantom",
+    "curves",
+    "draw_subjects",
+    "load",
+    "names",
+    "organ_of",
+    "organs",
+    "phantoms",
+    "subjects",
+]
 
 _FOLDER = DATA / "tissue_spectra"
 
@@ -90,6 +101,11 @@ def _means(
             raise ValueError(
                 f"table {content.path}: {label!r} has another wavelength axis than {labels[0]!r}."
             )
+        if not (rows[:, 2] > 0).all():
+            raise ValueError(
+                f"table {content.path}: the standard deviation sd_l1 of {label!r} is not above 0; give means "
+                "over several subjects."
+            )
         spectra[label] = (rows[:, 1], rows[:, 2])
     return axis, spectra
 
@@ -121,7 +137,7 @@ def curves(folder: str | PathLike[str] | None = None) -> dict[str, Curve]:
             mean_l1 and sd_l1; the shipped tables by default.
 
     Raises:
-        ValueError: if the folder holds no such table.
+        ValueError: if the folder holds no such table, or one without deviations between subjects.
     """
     if folder is None:
         tables = [_path(name) for name in _ORGAN_TABLES]
@@ -138,6 +154,13 @@ def curves(folder: str | PathLike[str] | None = None) -> dict[str, Curve]:
     return found
 
 
+def organ_of(label: str) -> str | None:
+    """Return the perfused organ that a curve is of; ``None`` for skin and dyes."""
+    if any(word in label for word in _NO_ORGANS):
+        return None
+    return _SAME_ORGAN.get(label, label)
+
+
 def organs(folder: str | PathLike[str] | None = None) -> dict[str, list[Curve]]:
     """Return the curves of perfused organs, without skin and dyes; several of one organ together.
 
@@ -145,8 +168,8 @@ def organs(folder: str | PathLike[str] | None = None) -> dict[str, list[Curve]]:
     """
     found: dict[str, list[Curve]] = {}
     for label, curve in curves(folder).items():
-        if not any(word in label for word in _NO_ORGANS):
-            found.setdefault(_SAME_ORGAN.get(label, label), []).append(curve)
+        if organ := organ_of(label):
+            found.setdefault(organ, []).append(curve)
     return found
 
 

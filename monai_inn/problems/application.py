@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SHUFFLED", "Application", "Curve", "shuffled_channels"]
 
 SHUFFLED = "shuffled_channels"
-"""What every problem is tried on, though channels that mean the same may be shuffled unnoticed."""
+"""What every problem is tried on whose channels do not all mean the same."""
 
 _LIMITS_OF_PIXELS = (
     "The out-of-distribution mask does not see every deviation: an unmasked pixel is not proven right.",
@@ -60,6 +60,8 @@ class Application:
         unexplained: what is said of an observation that no parameters explain.
         is_without_patients: whether people are told that no patient's data are in the simulations.
         instead_of_maps: what to do with whole images, of which there are no maps.
+        are_channels_alike: whether all values mean the same, as draws in no order do. Their order then tells
+            nothing, and a network is not tried on shuffled ones.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.
     """
@@ -73,6 +75,7 @@ class Application:
     unexplained: str = "more than any parameters of the model explain"
     is_without_patients: bool = False
     instead_of_maps: str = "ask for its posterior"
+    are_channels_alike: bool = False
     warnings: tuple[str, ...] = ()
 
     def __init__(self, problem: InverseProblem) -> None:
@@ -248,10 +251,15 @@ class Application:
 
     def corruptions(self, y: Tensor) -> dict[str, Tensor]:
         """Return observations ``(n, C)`` that a guard should notice, by what was done to them."""
-        return {SHUFFLED: shuffled_channels(y, self.problem.observation.num_values)}
+        number = self.problem.observation.num_values
+        if number < 2 or self.are_channels_alike:
+            return {}
+        return {SHUFFLED: shuffled_channels(y, number)}
 
 
 def shuffled_channels(y: Tensor, num_values: int) -> Tensor:
     """Return observations ``(n, C)`` with their values in another order, the same for all; settings stay."""
     order = torch.randperm(num_values, generator=torch.Generator().manual_seed(0))
+    if torch.equal(order, torch.arange(num_values)):  # as of two
+        order = order.flip(0)
     return torch.cat([y[:, order], y[:, num_values:]], 1)

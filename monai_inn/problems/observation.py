@@ -64,6 +64,11 @@ class Observation:
             raise ValueError(f"an observation of kind {self.kind!r} cannot have the size {self.size}.")
         if self.kind == "neighbourhood" and any(n % 2 == 0 for n in self.size):
             raise ValueError(f"a neighbourhood has a pixel in its middle; size = {self.size} is even.")
+        if self.kind == "neighbourhood" and self.context:
+            raise ValueError(
+                f"a neighbourhood has no settings, but context = {self.context}; make them parameters, or "
+                "observe a pixel."
+            )
 
     @classmethod
     def pixel(cls, *names: str, context: tuple[str, ...] = ()) -> Observation:

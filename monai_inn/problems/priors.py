@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Independent, MixtureSameFamily, VonMises, constraints
 
-from monai_inn.seeding import seeded
+from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, drawn
+from monai_inn.seeding import seeded, stream
 
-__all__ = ["Empirical", "independent", "parameters_of"]
+__all__ = ["Empirical", "independent", "own_draws", "parameters_of"]
 
 _DRAWS = 10_000
 _ONE_SD = (0.158655, 0.841345)
@@ -59,6 +60,7 @@ def parameters_of(
     """Return arguments of ``Parameter`` for each parameter, with ``None`` for an infinite bound, JSON-ready.
 
     Two bounds are taken as they are. Beyond one bound, and without any, location and spread come from draws.
+    ``VonMises`` is of angles from −π to π.
 
     Raises:
         ValueError: if the support is none of intervals, half-lines and lines, or units do not fit the names.
@@ -66,6 +68,7 @@ def parameters_of(
     if units is not None and len(units) != len(names):
         raise ValueError(f"{len(names)} names and {len(units)} units; give a unit for each, '1' for none.")
     lows, highs = _bounds(prior, len(names))
+    is_angle = [isinstance(part, VonMises) for part in _parts(prior, len(names))]
     with seeded(0):
         draws = prior.sample(torch.Size((_DRAWS,))).double()
     result: list[dict[str, Any]] = []
@@ -75,7 +78,10 @@ def parameters_of(
             raise ValueError(
                 f"parameter {name!r} is only bounded from above, by {high:g}; take its negative."
             )
-        if math.isinf(high):
+        if is_angle[i]:
+            unit = units[i] if units else "rad"
+            entry |= {"unit": unit, "low": -math.pi, "high": math.pi, "is_periodic": True}
+        elif math.isinf(high):
             column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(1e-30).log()
             left, right = (float(torch.quantile(column, level)) for level in _ONE_SD)
             entry |= {"mean": float(column.median()), "sd": max((right - left) / 2, 1e-12)}
@@ -84,6 +90,15 @@ def parameters_of(
             entry |= {"low": low, "high": high}
         result.append(entry)
     return result
+
+
+def _parts(prior: Distribution, size: int) -> list[Distribution]:
+    """Which distribution each parameter has, as far as its kind goes."""
+    if isinstance(prior, _Product):
+        return [part for parts in prior.parts for part in _parts(parts, 1)]
+    while isinstance(prior, (Independent, MixtureSameFamily)):
+        prior = prior.base_dist if isinstance(prior, Independent) else prior.component_distribution
+    return [prior] * size
 
 
 def _bounds(prior: Distribution, size: int) -> tuple[list[float], list[float]]:
@@ -99,7 +114,7 @@ def _bounds(prior: Distribution, size: int) -> tuple[list[float], list[float]]:
 
 
 def _ends(support: Any, size: int) -> tuple[list[float], list[float]]:
-    while isinstance(support, constraints.independent):
+    while hasattr(support, "base_constraint"):  # of vectors, or of a mixture
         support = support.base_constraint
     if isinstance(support, type(constraints.real)) or support is constraints.real_vector:
         return [-math.inf] * size, [math.inf] * size
@@ -114,6 +129,21 @@ def _ends(support: Any, size: int) -> tuple[list[float], list[float]]:
 def _each(bound: Any, default: float, size: int) -> list[float]:
     value = torch.as_tensor(default if bound is None else bound, dtype=torch.float64)
     return [float(v) for v in value.expand(size)]
+
+
+def own_draws(problem: InverseProblem, n: int, seed: int = 0) -> Tensor | None:
+    """Return draws from a prior that the parameters' scales do not describe, ``(n, D)``.
+
+    Of finished simulations they are their parameters, as many as there are. ``None`` where the prior is flat
+    on each scale, which tells its probabilities exactly.
+    """
+    if not problem.can_simulate:
+        there = problem.available(seed) or 0
+        return problem.simulate_clean(min(n, there), seed)[0] if there else None
+    if type(problem.prior) is FlatPrior:
+        return None
+    blocks = range(math.ceil(n / BLOCK))
+    return torch.cat([drawn(problem.prior, stream(seed, i, "own draws")) for i in blocks])[:n]
 
 
 class Empirical(Distribution):

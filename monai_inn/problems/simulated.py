@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -99,9 +101,8 @@ class Simulated(InverseProblem):
         prior, names = independent(prior, names)
         parameters = parameters_of(prior, names, units)
         problem = cls(parameters, ("x1",), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
-        with seeded_everywhere(0):
-            first = problem._called(drawn(prior, stream(0, 0, "prior"))[:2], None)
-        problem.observation = Observation.pixel(*(f"x{i + 1}" for i in range(first.shape[1])))
+        size = problem._first_answers(None).shape[1]
+        problem.observation = Observation.pixel(*(f"x{i + 1}" for i in range(size)))
         return problem
 
     @classmethod
@@ -135,6 +136,11 @@ class Simulated(InverseProblem):
             raise ValueError(f"theta has {theta.shape[1]} columns, names = {names}; give a name for each.")
         keep = torch.isfinite(x).all(1) & torch.isfinite(theta).all(1)
         order = torch.randperm(int(keep.sum()), generator=torch.Generator().manual_seed(0))
+        if dropped := len(theta) - len(order):
+            warnings.warn(
+                f"{dropped:,} of {len(theta):,} simulations hold NaN or infinity and were left out.",
+                stacklevel=2,
+            )
         theta, x = theta[keep][order], x[keep][order]
         if len(theta) < BLOCK:
             raise ValueError(f"{len(theta)} usable simulations; give at least {BLOCK:,}, usual are 10,000.")
@@ -228,13 +234,17 @@ class Simulated(InverseProblem):
             try:
                 made = self._simulator(row)
                 made = made.detach().cpu() if isinstance(made, Tensor) else np.asarray(made, np.float32)
-                made = torch.as_tensor(made, dtype=torch.float32).reshape(
-                    len(row) if self.is_vectorised else 1, -1
-                )
+                made = torch.as_tensor(made, dtype=torch.float32)
             except Exception as error:  # whatever the function raises
                 raise ValueError(
                     f"the simulator failed {self._at(row)}: {one_line(error)}; {_INSTEAD}."
                 ) from error
+            if self.is_vectorised and made.shape[:1] != row.shape[:1]:
+                raise ValueError(
+                    f"the simulator returned the shape {tuple(made.shape)} {self._at(row)}; return one "
+                    f"observation a row, ({len(row)}, …)."
+                )
+            made = made.reshape(len(row) if self.is_vectorised else 1, -1)
             size = made.shape[1] if size is None else size
             if made.shape[1] != size:
                 raise ValueError(
@@ -243,6 +253,22 @@ class Simulated(InverseProblem):
                 )
             rows.append(made)
         return torch.cat(rows)
+
+    def _first_answers(self, size: int | None) -> Tensor:
+        """Observations of two draws from the prior, the same each time if the function heeds the seed."""
+        with seeded_everywhere(0):
+            return self._called(drawn(self.prior, stream(0, 0, "prior"))[:2], size)
+
+    @functools.cached_property
+    def _answers(self) -> str:
+        """Checksum of the first answers, which depend on all that the function holds.
+
+        They are rounded, because other processors add up in another order. It is empty for a function with
+        random numbers of its own.
+        """
+        size = len(self.observation)
+        sums = {checksum(self._first_answers(size).bfloat16().float()) for _ in range(2)}
+        return sums.pop() if len(sums) == 1 else ""
 
     def _at(self, row: Tensor) -> str:
         if self.is_vectorised:
@@ -263,13 +289,19 @@ class Simulated(InverseProblem):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this problem from every other: its description, first draws and the function's text."""
+        """What tells this problem from every other.
+
+        Of a function: description, first draws, the function's text and first answers. Of finished
+        simulations: description and checksums of them.
+        """
         own: dict[str, Any] = {"name": self.name, "config": self.to_config()}
         if self._simulator is None:
-            return own | {"tensors": {} if self._stored is None else {"y": checksum(self._stored[1])}}
+            stored = zip(("theta", "y"), self._stored or (), strict=False)
+            return own | {"tensors": {name: checksum(values) for name, values in stored}}
         return own | {
             "prior": checksum(drawn(self.prior, stream(0, 0, "prior"))),
             "simulator": _text(self._simulator),
+            "answers": self._answers,
         }
 
     def to_config(self) -> dict[str, Any]:
@@ -329,8 +361,11 @@ def _parameter(entry: Mapping[str, Any]) -> Parameter:
 
 
 def _text(function: Simulator) -> str:
-    """Checksum of a function's source, or its name where there is none."""
+    """Checksum of the source of a function or of an object's class, or its name where there is none."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    source = function if inspect.isroutine(function) else type(function)
     try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+        return hashlib.sha256(inspect.getsource(source).encode()).hexdigest()
     except (OSError, TypeError):
         return getattr(function, "__qualname__", type(function).__qualname__)

@@ -22,7 +22,7 @@ from monai_inn.metrics.calibration import CalibrationCurve
 from monai_inn.metrics.coverage import coverage_interval
 from monai_inn.problems import Parameter, labels
 from monai_inn.reports.pictures import PATTERNS, Picture, colour_rendering, cover, plane
-from monai_inn.reports.scales import prior_scale, trust_scale
+from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
@@ -111,8 +111,9 @@ def map_figure(
         _cover(axis, striped)
     for axis, name in zip(axes[0][3 + len(below) :], shares, strict=False):
         _show(axis, plane(maps[name][0], meta), _SHARES[name], "1", Normalize(0, 1), "cividis")
+    scales = prior_scales(problem)
     for d, parameter in enumerate(problem.shown):
-        norm, width_norm = _norms(parameter)
+        norm, width_norm = _norms(parameter, scales[parameter.name])
         _show(
             axes[1][d],
             plane(maps["median"][d], meta),
@@ -245,10 +246,10 @@ def _extent(shape: tuple[int, ...]) -> tuple[float, float, float, float]:
     return (0.0, float(shape[1]), float(shape[0]), 0.0)
 
 
-def _norms(parameter: Parameter) -> tuple[Normalize, Normalize]:
+def _norms(parameter: Parameter, scale: PriorScale) -> tuple[Normalize, Normalize]:
     """Colour scales of a parameter's values and of its interval widths."""
-    low, high, width = prior_scale(parameter)
-    return (LogNorm if parameter.scale == "log" else Normalize)(low, high), Normalize(0, width)
+    values = LogNorm if parameter.scale == "log" else Normalize
+    return values(scale.low, scale.high), Normalize(0, scale.width)
 
 
 def _share(maps: Mapping[str, Tensor], untrusted: Any, meta: dict[str, Any]) -> float:

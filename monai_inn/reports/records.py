@@ -19,7 +19,7 @@ from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.verdicts import reasons
 from monai_inn.problems import Parameter
 from monai_inn.reports.image_files import image_files
-from monai_inn.reports.scales import prior_scale, trust_scale
+from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
 
 __all__ = ["figures", "made_with", "provenance", "record", "summary", "trust_summary"]
@@ -42,11 +42,12 @@ def record(
     problem = fitted.problem
     # Without joint samples there is nothing of derived quantities.
     shown = problem.shown if command == "infer" else problem.shown[: len(problem.targets)]
+    scales = prior_scales(problem)
     return {
         "format_version": FORMAT_VERSION,
         "command": command,
         **provenance(bundle, settings),
-        "parameters": [_described(parameter) for parameter in shown],
+        "parameters": [_described(parameter, scales[parameter.name]) for parameter in shown],
         "trust": trust(fitted, settings["false_alarm"], list(reasons(problem, fitted.network))),
         "image": sources(image_files(image), loaded, Path(image)),
         "files": files,
@@ -97,14 +98,14 @@ def provenance(bundle: str | PathLike[str], settings: dict[str, Any]) -> dict[st
     }
 
 
-def _described(parameter: Parameter) -> dict[str, Any]:
+def _described(parameter: Parameter, scale: PriorScale) -> dict[str, Any]:
     """Meaning, unit and fixed scales of a parameter, and whether it is an angle or a class."""
     described: dict[str, Any] = {
         "name": parameter.name,
         "unit": parameter.unit,
         "description": parameter.description,
         "scale": parameter.scale,
-    } | prior_scale(parameter)._asdict()
+    } | scale._asdict()
     described |= {"turn": parameter.high - parameter.low} if parameter.is_periodic else {}
     return described | ({"is_class": True} if parameter.categories else {})
 

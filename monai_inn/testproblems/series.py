@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from monai_inn.problems import Observation, Parameter
+from monai_inn.problems import Application, Observation, Parameter
 from monai_inn.problems.known import WhiteNoise, check_positive
 
 __all__ = ["GaussianMean", "LinearTrend", "few_or_many"]
@@ -67,8 +67,17 @@ class GaussianMean(_Normal):
         numbers = few_or_many(math.prod(y.shape[:-1]), 1, self.most, generator).reshape(*y.shape[:-1], 1)
         return torch.where(torch.arange(self.most) < numbers, super().noise(y, generator), torch.nan)
 
+    @property
+    def application(self) -> Application:
+        """The usual words; draws have no order."""
+        return _OfDraws(self)
+
     def _design(self, context: Tensor) -> Tensor:
         return torch.ones(*context.shape[:-1], 1).to(context)
+
+
+class _OfDraws(Application):
+    are_channels_alike = True
 
 
 class LinearTrend(_Normal):

@@ -91,7 +91,7 @@ class Budget:
             seed: seed of the timed simulations.
             fixed: sizes of the recipe that must stay.
             has_pool: whether the training pool exists already.
-            is_warm: whether the network of another patient is the start, which is shown simulations too.
+            is_warm: whether a trained network is the start, which is shown simulations too.
 
         Raises:
             ValueError: if even the smallest training takes much longer than the budget.

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.networks.encoders.layers import as_encoder
+from monai_inn.networks.parts import foreign_packages
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.simulated import Simulator, problem_of
 from monai_inn.registry import package_of
@@ -91,8 +92,8 @@ def fit(
         resume: continue from the state in ``checkpoint``, to the same weights as without the interruption;
             where there is none, because the run was stopped before its first step, start anew. The card
             says under ``"training"`` what was done: ``"resumed"``.
-        warm: trained posterior of the same parameters to start from, for problems of images: that of another
-            patient.
+        warm: trained posterior of the same parameters to start from, where observations are whole images:
+            that of another object, such as another patient's CT.
         device: where to train.
         progress: called with a ``Progress`` at every evaluation.
 
@@ -134,6 +135,8 @@ def fit(
     card = measure(fitted, about["recipe"]["measured"], seed + MEASURE)
     package = package_of(type(problem))
     card |= {"package": package} if package else {}
+    foreign = foreign_packages(fitted.network)
+    card |= {"parts": foreign} if foreign else {}
     doubts = list(problem.application.warnings)
     card |= {"warnings": doubts} if doubts else {}
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}

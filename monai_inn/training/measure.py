@@ -22,7 +22,7 @@ from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
 from monai_inn.training.sites import measure_sites
 
-__all__ = ["measure"]
+__all__ = ["measure", "measure_trust"]
 
 _DRAWS = 255  # 256 possible ranks, divisible by every power-of-two number of bins
 _FALSE_ALARM = 0.05
@@ -79,18 +79,22 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "parameters": per_parameter,
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "information": gain.summary(seed),
-        "ood": _trust(fitted, y),
+        "ood": measure_trust(fitted, y),
         **({"invariance": sites} if sites else {}),
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
 
 
-def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
-    """False alarms on fresh in-distribution data, and detection of what the application corrupts."""
+def measure_trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
+    """Return false alarms on fresh simulations ``y (n, C)``, and how well corruptions of these are noticed.
+
+    ``auroc_…`` is that of WAIC, ``flagged_…`` the share that is not explained or, as maps say, not usable.
+    """
     scores = fitted.waic(y)
     corrupted = fitted.problem.application.corruptions(y)
 
     def flagged(rows: Tensor) -> float:
-        return round(float((~fitted.is_explained(rows, _FALSE_ALARM)).float().mean()), 5)
+        passes = fitted.is_explained(rows, _FALSE_ALARM) & fitted.problem.is_valid(rows).to(fitted.device)
+        return round(float((~passes).float().mean()), 5)
 
     return {
         "false_alarm_nominal": _FALSE_ALARM,

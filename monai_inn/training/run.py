@@ -26,6 +26,7 @@ from monai_inn.training.pool import SimulationPool
 from monai_inn.training.ranks import Ranks
 from monai_inn.training.recipe import Recipe
 from monai_inn.training.simulation import open_simulations
+from monai_inn.training.simulation_store import what_differs
 from monai_inn.training.stages import Plan, known_observations, plans_of, usual_parts
 from monai_inn.training.thresholds import explanation_sizes, set_thresholds
 from monai_inn.training.warm import warm_start
@@ -89,9 +90,13 @@ class Run:
             return None
         differing = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
         if differing:
+            detail = ""
+            if "problem" in differing:
+                with self.store.reading():
+                    detail = f" ({what_differs(state['identity']['problem'], self.identity['problem'])})"
             raise ValueError(
-                f"the checkpoint in {self.store.file} is of another run: {', '.join(differing)} differ; "
-                "resume with the same arguments, or choose another folder."
+                f"the checkpoint in {self.store.file} is of another run: {', '.join(differing)} differ"
+                f"{detail}; resume with the same arguments, or choose another folder."
             )
         with self.store.reading():
             state["recipe"] = Recipe.from_config(state["recipe"])

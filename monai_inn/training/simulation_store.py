@@ -19,11 +19,18 @@ from monai_inn.files import one_line, read_json
 from monai_inn.folders import new_folder
 from monai_inn.problems.base import InverseProblem
 
-__all__ = ["Simulations", "open_simulations"]
+__all__ = ["Simulations", "open_simulations", "what_differs"]
 
 _RECORD = "completed.json"
 _ARRAYS = ("theta", "y")
-_PARTS = {"config": "arguments", "tensors": "data (a CT, an image)"}
+# Parts of a problem's identity; where one differs, those behind it may differ for that reason.
+_PARTS = {
+    "config": "other arguments",
+    "tensors": "other data (a CT, an image, finished simulations)",
+    "prior": "another prior",
+    "simulator": "another simulator",
+    "answers": "a simulator that answers otherwise",
+}
 _AGAIN = "run the same simulation again, which makes them anew"
 
 
@@ -53,8 +60,7 @@ class Simulations:
         found, wanted = self.problem, problem.identity
         if found == wanted:
             return
-        differing = [text for key, text in _PARTS.items() if found.get(key) != wanted.get(key)]
-        detail = f" with other {' and '.join(differing)}" if found["name"] == problem.name else ""
+        detail = f" with {what_differs(found, wanted)}" if found["name"] == problem.name else ""
         raise ValueError(
             f"{self.folder}: holds simulations of the problem {found['name']!r}{detail}, expected those of "
             f"{problem!r}; simulate this problem, or fit that one."
@@ -104,6 +110,15 @@ def open_simulations(path: str | PathLike[str]) -> Simulations:
     return Simulations(theta, y, folder, attributes["problem"], attributes["seed"])
 
 
+def what_differs(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Return in words what differs first of two identities of problems, see ``InverseProblem.identity``."""
+    if found["name"] != wanted["name"]:
+        return f"{found['name']!r} there, {wanted['name']!r} asked for"
+    keys = (*_PARTS, *sorted(found.keys() | wanted.keys()))
+    first = next(key for key in keys if found.get(key) != wanted.get(key))
+    return _PARTS.get(first, f"other {first}")
+
+
 def describe(problem: InverseProblem, n: int, seed: int) -> dict[str, Any]:
     """What identifies a run, as it reads after a round trip through JSON."""
     return {"problem": problem.identity, "seed": seed, "n": n, "version": __version__}
@@ -113,9 +128,7 @@ def difference(found: dict[str, Any], wanted: dict[str, Any], keys: list[str]) -
     """Short values of what differs; a whole problem is too long for a message."""
     short = [f"{key} {found.get(key)} there, {wanted[key]} asked for" for key in keys if key != "problem"]
     if "problem" in keys:
-        short.insert(
-            0, f"problem {found['problem']['name']!r} there, {wanted['problem']['name']!r} asked for"
-        )
+        short.insert(0, f"problem: {what_differs(found['problem'], wanted['problem'])}")
     return f" ({'; '.join(short)})"
 
 

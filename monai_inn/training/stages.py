@@ -16,6 +16,7 @@ from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads, single_thread
 from monai_inn.problems import InverseProblem
+from monai_inn.problems.priors import own_draws
 from monai_inn.training.bottleneck import Build, information_bottleneck
 from monai_inn.training.engine import Stage
 from monai_inn.training.invariance import invariance_stage
@@ -289,6 +290,10 @@ def known_observations(
     """Return features of noise-free observations all over the prior, and their latent parameters."""
     if not count:
         return None
-    latent = shared_latents(count, len(problem.parameters), seed=0).squeeze(1)
+    draws = own_draws(problem, count)
+    if draws is None:
+        latent = shared_latents(count, len(problem.parameters), seed=0).squeeze(1)
+    else:
+        latent = problem.space.to_latent(draws)
     images = problem.features(problem.forward(problem.space.inverse(latent)))
     return images.to(device), latent.to(device)

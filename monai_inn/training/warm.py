@@ -1,4 +1,4 @@
-"""Starting from the network of another patient, whose bones cast similar shadows."""
+"""Starting from the network of another object, whose images look alike: that of another patient's CT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai_inn.training.pool import SimulationPool
 
 __all__ = ["WARM_ROWS", "warm_start"]
 
-WARM_ROWS = 4096  # simulations of both patients that are compared
+WARM_ROWS = 4096  # simulations of both objects that are compared
 _RIDGE = 1e-2
 _OF_ENCODER = ("out_channels", "width", "num_blocks", "templates", "periodic")
 _LAYER = "encoder.network.inlet"
@@ -21,15 +21,15 @@ _LAYER = "encoder.network.inlet"
 def warm_start(net: PosteriorNetwork, donor: FittedPosterior, pool: SimulationPool) -> None:
     """Give a new network the encoder and the posterior flow of a trained one.
 
-    Principal components of two patients have nothing in common but the poses that they stem from. So both are
-    computed for the same poses, the donor's are regressed on the new ones, and that map goes into the
-    encoder's first layer: the new network then answers as the donor would to its own image of that pose.
-    What templates say means the same for all patients.
+    Principal components of two objects have nothing in common but the parameters that they stem from. So both
+    are computed for the same parameters, the donor's are regressed on the new ones, and that map goes into
+    the encoder's first layer: the new network then answers as the donor would to its own image of them.
+    What templates say means the same for all objects.
 
     Args:
         net: new network, its fixed maps fitted.
         donor: trained posterior of the same parameters and ranges.
-        pool: simulations of the new patient.
+        pool: simulations of the new object.
 
     Raises:
         ValueError: if parameters, ranges or sizes differ, or one network is not of images.

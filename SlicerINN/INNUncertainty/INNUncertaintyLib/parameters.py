@@ -51,7 +51,7 @@ class PanelState:
 
     # Connecting a selector gives it these classes, whatever its .ui file says.
     image: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, None]  # noqa: UP007
-    bundle: str = "oximetry"
+    bundle: str = ""
     bundleFolders: list[str] = []  # noqa: RUF012 (how Slicer declares parameters)
     samples: Annotated[int, WithinRange(8, 512)] = 64
     storedSamples: Annotated[int, WithinRange(0, 64)] = 8

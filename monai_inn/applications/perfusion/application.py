@@ -90,6 +90,25 @@ class CurveApplication(Application):
         kind, _, frame = name.partition(" ")
         return f"{_CHANNELS[kind]}, frame {frame}"
 
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return shuffled values, both curves swapped, a tissue that jumps, and a clock that is too slow.
+
+        The jump is half of the largest concentration of the tissue, from the middle of its frames on. By the
+        clock all took half as long as they did.
+        """
+        tissue, artery, times = self.problem.curves(y)
+        jump = 0.5 * tissue.nan_to_num(0.0).amax(-1, keepdim=True) * _is_late(times)
+
+        def rows(*curves: Tensor, times: Tensor = times) -> Tensor:
+            return torch.cat([torch.stack(curves, -1).flatten(-2), times], -1)
+
+        return {
+            **super().corruptions(y),
+            "artery_for_tissue": rows(artery, tissue),
+            "jump_of_the_tissue": rows(tissue + jump, artery),
+            "clock_at_half_speed": rows(tissue, artery, times=times / 2),
+        }
+
 
 class BolusApplication(CurveApplication):
     """Curves of the first pass of a tracer that stays in the vessels."""
@@ -155,6 +174,18 @@ class DiffusionApplication(Application):
         kind, _, entry = name.partition(" ")
         said = {"signal": "magnitude, in any unit", "b": "b-value in s/mm²"}[kind]
         return f"{said}, image {entry}"
+
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return shuffled signals, and those whose second half was scaled otherwise."""
+        signal, b = y.split(self.problem.observation.num_values, -1)
+        brighter = signal * (1 + 0.5 * _is_late(b))
+        return {**super().corruptions(y), "scale_of_half_the_images": torch.cat([brighter, b], -1)}
+
+
+def _is_late(settings: Tensor) -> Tensor:
+    """1 for entries of the second half of series with settings ``(n, T)``, NaN beyond the last; else 0."""
+    number = settings.isfinite().sum(-1, keepdim=True)
+    return (torch.arange(settings.shape[-1], device=settings.device) >= number // 2).to(settings)
 
 
 def _some_voxels(image: MetaTensor, observation: Observation) -> Tensor:

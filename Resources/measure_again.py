@@ -1,0 +1,60 @@
+"""Measure a part of the shipped bundles' model cards anew; weights and all other figures stay.
+
+    python Resources/measure_again.py information oximetry oximetry_rgb lumbar_spine
+    python Resources/measure_again.py trust perfusion dsc ivim
+
+``information`` is what an observation tells, in bits: seconds a bundle. ``trust`` is what the application
+spoils on purpose, on the simulations of the card: minutes a bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import monai_inn
+from monai_inn.bundles.card import model_card
+from monai_inn.bundles.layout import METADATA, README, SECTION
+from monai_inn.bundles.reading import find
+from monai_inn.drafts import replacing
+from monai_inn.inferers import FittedPosterior
+from monai_inn.metrics import information_gain
+from monai_inn.problems.valid import valid_simulations
+from monai_inn.training.measure import measure_trust
+
+
+def information(fitted: FittedPosterior) -> dict[str, Any]:
+    """Bits of 4,000 fresh simulations."""
+    return {"information": information_gain(fitted, 4000).summary()}
+
+
+def trust(fitted: FittedPosterior) -> dict[str, Any]:
+    """False alarms and corruptions on the simulations that the card was measured on."""
+    on = fitted.card["measured_on"]
+    y = valid_simulations(fitted.problem, on["simulations"], on["seed"])[1]
+    return {"ood": measure_trust(fitted, y)}
+
+
+PARTS: dict[str, Callable[[FittedPosterior], dict[str, Any]]] = {"information": information, "trust": trust}
+
+
+def measure(part: str, name: str) -> None:
+    """Measure one part of a bundle and write its card anew."""
+    folder = Path(find(name))
+    fitted = monai_inn.load(name)
+    found = PARTS[part](fitted)
+    fitted.card |= found
+    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    metadata[SECTION]["card"] |= found
+    text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    for file, content in ((METADATA, text), (README, model_card(fitted, metadata))):
+        with replacing(folder / file) as draft:
+            draft.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for bundle in sys.argv[2:]:
+        measure(sys.argv[1], bundle)
