@@ -168,6 +168,11 @@ def test_known_parameters_stay(files):
     ("extra", "said"),
     [
         (["--reweight"], "--reweight is not for a CT"),
+        (["--false-alarm", "0"], "--false-alarm is not for a CT"),
+        (["--device", "cuda"], "--device cuda is for a bundle; a CT is registered on the CPU"),
+        (["--gantry-sd", "-5"], "turned by -5° (standard deviation); give more than 0 and at most 180°"),
+        (["--gantry-sd", "0"], "turned by 0°"),
+        (["--gantry-sd", "nan"], "turned by nan°"),
         (["--labels", "labels.nii.gz"], "labels and the numbers to keep come together"),
         (["--fixed", "roll=3", "--range", "roll=0:5"], "roll is free and fixed"),
     ],
@@ -193,9 +198,16 @@ def test_a_small_image_is_refused(files, capsys):
     assert "64 × 64 pixels; 128 along the longer side are needed" in told
 
 
-def test_options_of_a_ct_are_refused_with_a_bundle(capsys, tmp_path):
-    told = refused(capsys, "register", tmp_path, "x.png", "-o", tmp_path / "o", "--target", 0, 0, 0)
-    assert "--target is not for a bundle" in told
+@pytest.mark.parametrize("option", [("--target", 0, 0, 0), ("--gantry-sd", 0), ("--source-sd", 0)])
+def test_options_of_a_ct_are_refused_with_a_bundle(capsys, tmp_path, option):
+    told = refused(capsys, "register", tmp_path, "x.png", "-o", tmp_path / "o", *option)
+    assert f"{option[0]} is not for a bundle" in told
+
+
+def test_many_x_rays_of_a_ct_are_told_to_prepare_it(tmp_path, capsys):
+    (tmp_path / "ct.nii.gz").write_bytes(b"")
+    run("register", tmp_path / "ct.nii.gz", tmp_path / "*.png", "-o", tmp_path / "o")
+    assert "WARNING: the CT is made ready anew for each X-ray; quicker" in capsys.readouterr().err
 
 
 def test_a_prepared_patient_gives_what_its_ct_gives_and_the_command_says_it(files, found, capsys):
