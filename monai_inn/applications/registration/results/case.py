@@ -128,6 +128,8 @@ def _compared(found: Solution, lao: float, cra: float) -> str:
 def _seen(found: Solution) -> str:
     """What was left out of the X-ray."""
     covered = 1 - float((found.window > 0.5).float().mean())
+    if covered < 0.005:
+        return "All of the image was compared."
     return f"{covered:.0%} of the image was left out: collimator, tools, what lies beyond the CT."
 
 

@@ -137,10 +137,27 @@ def register_to_ct(
         sources = describe_sources(paths, read, told, angles)
         case = Case(who, problem, sources, angles, found, agreement, masks[0], seed)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
-        record |= made_with(settings) | {"intended_use": INTENDED_USE, "warnings": []}
+        record |= made_with(settings) | {"intended_use": INTENDED_USE}
+        record |= {"warnings": _doubts(who, case.base, gantry_sd)}
         record |= case.described() | {"seconds": round(seconds, 3)}
         _write(draft, case, record, mirror)
     return record
+
+
+def _doubts(who: Patient, base: int, gantry_sd: float | None) -> list[str]:
+    """What of the options does not do what one may expect."""
+    doubts = []
+    if who.keep is not None:
+        doubts.append(
+            "Only the structures that --keep names were compared. Real X-rays show the rest as well, without "
+            "which their poses may be wrong."
+        )
+    if base and gantry_sd is not None:
+        doubts.append(
+            "--gantry-sd had no effect: the gantry's angles are a prior at the first X-ray, which does not "
+            "agree with the others."
+        )
+    return doubts
 
 
 def _write(draft: Path, case: Case, record: dict[str, Any], mirror: bool) -> None:
