@@ -21,8 +21,9 @@ from monai_inn.applications.classification.classifying import (
 )
 from monai_inn.applications.classification.collections import Collection, made_up, parts_of_groups
 from monai_inn.applications.classification.figures import draw_classes, evidence_of
+from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import LabelledImages
-from monai_inn.applications.classification.reading import read_collection, read_image
+from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.classification.viewer import drawing
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import LabelledImages
-from monai_inn.applications.classification.reading import read_image
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
 from monai_inn.folders import new_folder

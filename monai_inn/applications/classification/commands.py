@@ -31,7 +31,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--shares", metavar="NAME=SHARE,…|estimated", type=_shares,
                      help="how frequent the classes are there (as in the training)")  # fmt: skip
     sub.add_argument("--levels", nargs=2, type=float, metavar=("BLACK", "WHITE"),
-                     help="values of the files that are black and white (0 255, or 0 65535)")  # fmt: skip
+                     help="values that are black and white (0 255, 0 65535; DICOM: its window)")  # fmt: skip
     sub.add_argument("--truth", metavar="CSV", help="columns file and class, to measure the answers with")
     sub.add_argument("--pictures", action="store_true", help="draw each image with its evidence")
     add_device(sub)
