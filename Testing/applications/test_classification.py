@@ -149,9 +149,13 @@ def test_shares_change_probabilities_by_bayes_and_are_found_without_labels(bundl
     expected = torch.tensor([0.9, 0.1]).log() - was
     assert torch.allclose(moved, expected.expand_as(moved), atol=1e-3)
     some = torch.cat([y[label == 0], y[label == 1][:10]])
-    with_shares(fitted, some, "estimated")
     share = float((label == 0).sum()) / len(some)
-    assert float(density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
+    for rows in (some, torch.cat([some, 255 - some])):  # inverted images are of no class
+        with_shares(fitted, y, {"disc": 0.5, "ring": 0.5})
+        with_shares(fitted, rows, "estimated")
+        assert float(density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
+    with pytest.raises(ValueError, match="all 5 images are of no class, so their shares"):
+        with_shares(fitted, 255 - some[:5], "estimated")
 
 
 def test_evidence_is_where_the_classes_differ_and_adds_up(fitted, tmp_path):
@@ -217,6 +221,9 @@ COLLECTIONS = {
     "16 bits": ({"images": np.full((60, 8, 8), 40_000, np.int32)}, "divided by 257"),
     "shares": ({"images": np.full((60, 8, 8), 0.5)}, "not shares"),
     "unequal sizes": ({"images": [np.zeros((3, 3)), np.zeros((4, 4))]}, "unequal size"),
+    "what was not measured": ({"images": np.full((60, 8, 8), np.nan)}, "3840 values .* are not finite"),
+    "labels between classes": ({"labels": np.arange(60) % 2 + 0.5}, "labels hold 0.5"),
+    "labels that are missing": ({"labels": np.where(np.arange(60) == 7, np.nan, 1.0)}, "labels hold nan"),
     "rows": ({"images": np.zeros((60, 64))}, "give \\(n, rows, columns\\)"),
 }
 

@@ -32,7 +32,7 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      help="how frequent the classes are there (as in the training)")  # fmt: skip
     sub.add_argument("--levels", nargs=2, type=float, metavar=("BLACK", "WHITE"),
                      help="values that are black and white (0 255, 0 65535; DICOM: its window)")  # fmt: skip
-    sub.add_argument("--truth", metavar="CSV", help="columns file and class, to measure the answers with")
+    sub.add_argument("--truth", metavar="CSV", help="columns file, class and maybe group, to measure with")
     sub.add_argument("--pictures", action="store_true", help="draw each image with its evidence")
     add_device(sub)
 
@@ -79,4 +79,8 @@ def _in_words(result: Mapping[str, Any]) -> str:
             f"{measured['accuracy']['value']:.1%} right, {measured['in_set']:.1%} in their set, calibration "
             f"error {measured['calibration_error']['value']:.3f}"
         )
+        for name, row in measured["groups"].items():
+            shares = [f"{row[figure]['value']:.1%}" for figure in ("accuracy", "in_set", "of_no_class")]
+            lines.append(f"  {name}: {shares[0]} right, {shares[1]} in their set, {shares[2]} of no class "
+                         f"({row['cases']} images)")  # fmt: skip
     return "\n".join([*lines, *result["warnings"], f"{result['out']}/classes.csv", result["intended_use"]])

@@ -12,6 +12,7 @@ import torch
 
 from monai_inn.applications.classification.collections import Collection
 from monai_inn.applications.classification.image_files import is_coloured, read_image
+from monai_inn.applications.classification.truth import check_groups
 from monai_inn.files import BadFileError, damage_named
 from monai_inn.physics.tables import read_table
 from monai_inn.reading.arrays import read_npz
@@ -79,8 +80,9 @@ def _of_folder(path: Path, labels: str | PathLike[str] | None, size: tuple[int, 
     classes = tuple(sorted({name for _, name, _ in rows}))
     channels = 3 if len(size) == 2 and all(is_coloured(file) for file, *_ in rows[:20]) else 1
     images = torch.stack([read_image(file, size, channels) for file, *_ in rows])
-    has_groups = all(group for *_, group in rows)
-    named = [group if has_groups else str(file) for file, _, group in rows]
+    if any(group for *_, group in rows):
+        check_groups(labels or path, [group for *_, group in rows])
+    named = [group or str(file) for file, _, group in rows]
     number = {name: i for i, name in enumerate(sorted(set(named)))}
     found = torch.tensor([classes.index(name) for _, name, _ in rows])
     return Collection.of(images, found, classes, torch.tensor([number[name] for name in named]))
