@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import monai_inn as mi
+from monai_inn import plain
 from monai_inn.applications.classification.classifying import (
     RECORD,
     answers,
@@ -100,6 +101,28 @@ def test_a_bundle_answers_alike_and_is_validated_on_images_it_brings(fitted, bun
     page = (tmp_path / "report" / "report.html").read_text()
     assert "AUROC of ring" in page
     assert "classes in a set" in page
+    assert "held-out images" in report["summary"]
+    assert report["trust"]["shuffled_channels"]["auroc"] > 0.9
+    words = plain.report({"out": "report", **report})
+    assert "on held-out images" in words
+    assert "simulation" not in words
+    for line in ("accuracy", "expected calibration error", "disc in its 90 % set", "ring in its 90 % set"):
+        assert f"\n  {line}: " in words
+
+
+def test_a_card_says_how_good_classes_are_and_that_images_were_taken(bundle):
+    card = (bundle / "docs" / "README.md").read_text()
+    for text in (
+        "| accuracy |",
+        "| expected calibration error |",
+        "| ring in its 90 % set |",
+        "held-out images",
+    ):
+        assert text in card
+    assert "simulations" not in card
+    assert "AUROC of the p-value" in card
+    metrics = json.loads((bundle / "configs" / "metadata.json").read_text())["eval_metrics"]
+    assert metrics["accuracy"] > 0.9
 
 
 def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, capsys):

@@ -126,7 +126,8 @@ def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
 def _headline(card: dict[str, Any]) -> dict[str, float]:
     """The few measured numbers that catalogues show."""
     parameters = card.get("parameters", {})
-    found = {f"calibration error {name}": row.get("calibration_error") for name, row in parameters.items()}
+    found = {name: row["value"] for name, row in card.get("classes", {}).get("figures", {}).items()}
+    found |= {f"calibration error {name}": row.get("calibration_error") for name, row in parameters.items()}
     found["held-out negative log-likelihood, nat"] = card.get("nll")
     found["false alarms at 5 %"] = card.get("ood", {}).get("false_alarm_measured")
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
