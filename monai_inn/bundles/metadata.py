@@ -199,6 +199,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "result": section.get("result") or result_of(metadata),
         "camera": section.get("camera"),
         "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
+        "size": [n for n in metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] if n != "*"],
         "series": section.get("series"),
         "has_likelihood": section.get("has_likelihood", False),
         "targets": [row for row in section["parameters"] if row["name"] in wanted],
@@ -209,6 +210,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
             "noise": card.get("calibration_noise_floor_95"),
             "recalibrated": card.get("recalibration", {}).get("status") == "repaired",
         },
+        "classes": card.get("classes"),
         "warnings": card_warnings(card, wanted),
         "card": str((folder / README).resolve()),
     }
