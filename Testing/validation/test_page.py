@@ -107,7 +107,7 @@ def test_a_verdict_on_simulations_says_so(request, kind):
 
 
 def test_held_out_images_are_not_called_simulations(tmp_path):
-    report, page = page_of(tmp_path, {"kind": "images", "problem": "labelled_images"})
+    report, page = page_of(tmp_path, {"kind": "held-out images", "problem": "labelled_images"})
     text = without_drawings(page)
     assert "simulations" not in report["summary"]
     assert "300 held-out images" in report["summary"]

@@ -96,7 +96,7 @@ def simulated_cases(
         truth[:, watched],
         tuple(shown),
         source={
-            "kind": problem.application.cases,
+            "kind": problem.application.unseen.removeprefix("fresh "),
             "problem": problem.name,
             "configuration": problem.to_config(),
         },

@@ -97,13 +97,14 @@ def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance, alpha: f
 
 def basis(source: Mapping[str, Any]) -> str:
     """Return what has to stand behind a status: what the cases of a bundle were."""
-    return "" if source.get("kind", "files") == "files" else f" on {cases_of(source)}"
+    kind = cases_of(source)
+    return "" if kind == "cases" else f" on {kind}"
 
 
 def cases_of(source: Mapping[str, Any]) -> str:
     """Return what was validated: simulations, held-out images, or cases of unknown origin."""
-    kind = source.get("kind", "files")
-    return {"files": "cases", "simulations": "simulations"}.get(kind, f"held-out {kind}")
+    kind = str(source.get("kind"))
+    return kind if kind == "simulations" or kind.startswith("held-out ") else "cases"
 
 
 def overall(statuses: list[str]) -> str:
