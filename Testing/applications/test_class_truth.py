@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.classification.truth import Truth, measured, read_truth
 
@@ -69,6 +71,27 @@ def test_a_group_that_is_missing_is_refused_and_no_group_is_dropped_for_it(tmp_p
         pillow.fromarray(np.full((20, 20), 99, np.uint8)).save(tmp_path / image)
     with pytest.raises(ValueError, match="1 of 2 images have no group"):
         read_collection(tmp_path / "a", path, 10)
+
+
+def test_folders_of_volumes_need_a_size_of_three_axes(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            volume = rng.integers(0, 256, (12, 10, 8)).astype(np.int16)
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / name / f"{number}.nii")
+
+    def problem(*words: str) -> LabelledImages:
+        parser = argparse.ArgumentParser()
+        LabelledImages.add_options(parser)
+        return LabelledImages.from_options(parser.parse_args(["--images", str(tmp_path), *words]))
+
+    assert problem("--size", "6", "5", "4").size == (6, 5, 4)
+    with pytest.raises(ValueError, match=r"holds 8 slices or frames.* fit a network with --size X Y Z"):
+        problem("--size", "6")
+    with pytest.raises(ValueError, match="size 6 6 6 6: give one number"):
+        problem("--size", "6", "6", "6", "6")
 
 
 def test_answers_are_measured_in_each_group():

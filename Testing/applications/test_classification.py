@@ -21,7 +21,7 @@ from monai_inn.applications.classification.classifying import (
     with_shares,
 )
 from monai_inn.applications.classification.collections import Collection, made_up, parts_of_groups
-from monai_inn.applications.classification.figures import draw_classes, evidence_of
+from monai_inn.applications.classification.figures import draw, draw_classes, evidence_of
 from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_collection
@@ -136,15 +136,19 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
     table.write_text("file,class\n" + "\n".join(rows) + "\n")
     arguments = ["classify", str(bundle), *map(str, files), str(strange), "-o", str(tmp_path / "out")]
     assert main([*arguments, "--truth", str(table), "--pictures"]) in (0, None)
-    shown = capsys.readouterr().out
-    assert "black and white were exchanged" in shown
+    words = capsys.readouterr().out
+    assert "black and white were exchanged" in words
     record = json.loads((tmp_path / "out" / RECORD).read_text())
     expected = fitted.class_probability(y[:12])
     for entry, row in zip(record["images"][:12], expected, strict=True):
         assert list(entry["probability"].values()) == pytest.approx(row.tolist(), abs=1e-5)
     assert record["images"][12]["is_of_no_class"]
     assert record["measured"]["cases"] == 13
-    assert (tmp_path / "out" / "evidence_0001.png").stat().st_size > 1000
+    for name in ("evidence_0001.png", "middles.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+        assert {"file": name} in record["files"]
+    assert f"pictures: {tmp_path}/out/*.png (14 files)" in words
+    assert f"monai-inn view {tmp_path}/out" in words
     shown = read_classes(tmp_path / "out")
     assert np.array_equal(shown.images[12].reshape(-1), (255 - y[0]).byte().numpy())
     with torch.no_grad():
@@ -211,7 +215,12 @@ def test_volumes_are_classified_too(tmp_path):
     volume = y[0].reshape(small).numpy().repeat(2, 0).repeat(2, 1).repeat(2, 2)
     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "v.nii.gz")
     assert torch.equal(read_image(tmp_path / "v.nii.gz", small).flatten(), y[0])
-    assert answers(fitted, y[:1])[0]["class"] in problem.classes
+    found = answers(fitted, y[:1])[0]
+    assert found["class"] in problem.classes
+    draw(fitted, y[0], found, tmp_path / "evidence.png")
+    draw_classes(fitted, tmp_path / "middles.png")
+    assert (tmp_path / "evidence.png").stat().st_size > 1000
+    assert (tmp_path / "middles.png").stat().st_size > 1000
 
 
 def test_collections_of_files(tmp_path):

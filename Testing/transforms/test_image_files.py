@@ -61,7 +61,7 @@ def test_volumes_are_refused_by_a_network_of_pictures_and_no_option_is_named_tha
     write_picture(tmp_path / "v.tif", stack)
     write_dicom(tmp_path / "v.dcm", stack, bits=8)
     for path in (tmp_path / "v.tif", tmp_path / "v.dcm"):
-        with pytest.raises(ValueError, match=r"holds 5 .* Save one of them") as error:
+        with pytest.raises(ValueError, match=r"holds 5 .*; save one of them as a file") as error:
             read_image(path, SIZE)
         assert "--frame" not in str(error.value)
         assert "X-ray" not in str(error.value)

@@ -105,7 +105,9 @@ def read_displayed(path: Path, window: tuple[float, float] | None = None) -> Dis
         check_grey(path, image)
         count = int(image.get("NumberOfFrames") or 1)
         if count > 1:
-            raise BadFileError(f"{path}: holds {count} frames, expected one image. Save one of them.")
+            raise BadFileError(
+                f"{path}: holds {count} frames, expected one image; save one of them as a file."
+            )
         for keyword, group in _GROUPS.items():
             value = frames_of(path, image)[0].get(keyword, group)
             if value is not None:

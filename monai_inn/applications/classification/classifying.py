@@ -31,6 +31,7 @@ __all__ = ["RECORD", "answers", "classify", "with_shares"]
 
 # The display library of the viewer and of 3D Slicer reads all but the table.
 RECORD, _IMAGES, _EVIDENCE, _TABLE = "classification.json", "images.npy", "evidence.npy", "classes.csv"
+_MIDDLES = "middles.png"
 _AT_ONCE = 256  # images whose evidence is computed together
 
 
@@ -55,7 +56,8 @@ def classify(
         images: image files.
         out: folder to write: ``classification.json`` and ``classes.csv``; what the network saw and the
             evidence of each pixel for each pair of classes, ``images.npy`` and ``evidence.npy``, which
-            ``monai-inn view`` shows; and, if asked for, a picture an image.
+            ``monai-inn view`` shows; and, if asked for, a picture an image and one
+            of the middles of all classes, ``middles.png``.
         coverage: probability with which the set of classes holds the true one, in each class.
         false_alarm: share of usual images that may be called of no class.
         shares: how frequent the classes are where the images come from, by name; ``"estimated"`` for those
@@ -63,7 +65,7 @@ def classify(
         levels: values that are black and white, see ``read_image``.
         truth: table with the columns ``file`` and ``class``, to measure the answers with, and maybe
             ``group``, to measure them in each group; see ``read_truth``.
-        pictures: whether to draw each image with its evidence and its counterfactual.
+        pictures: whether to draw each image with its evidence and its counterfactual, and the middles.
         device: where to compute.
         progress: called with the share that is done.
 
@@ -93,8 +95,10 @@ def classify(
         np.save(draft / _IMAGES, rows.round().clamp(0, 255).byte().unflatten(1, (*problem.size, -1)).numpy())
         np.save(draft / _EVIDENCE, _evidence(fitted, rows, pairs).numpy())
         if pictures:
-            from monai_inn.applications.classification.figures import draw
+            from monai_inn.applications.classification.figures import draw, draw_classes
 
+            draw_classes(fitted, draft / _MIDDLES)
+            files.append({"file": _MIDDLES})
             for number, entry in enumerate(entries, 1):
                 file = f"evidence_{number:04d}.png"
                 draw(fitted, rows[number - 1], entry, draft / file)

@@ -82,8 +82,8 @@ def _plane(path: Path, channels: int, levels: tuple[float, float] | None) -> Ten
         planes = read_planes(path, kind)
     if len(planes) > 1:
         raise BadFileError(
-            f"{path}: holds {len(planes)} slices or frames, and this network sees one picture of rows and "
-            "columns. Save one of them as a file."
+            f"{path}: holds {len(planes)} slices or frames, and this network sees one picture; save one of "
+            "them as a file, or fit a network with --size X Y Z."
         )
     plane = np.ascontiguousarray(planes.values(0), np.float32)
     return _levelled(path, torch.from_numpy(plane)[None], levels)

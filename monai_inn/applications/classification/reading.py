@@ -36,15 +36,21 @@ def read_collection(
         source: NPZ file or folder.
         labels: table with the columns ``file`` and ``class``, and maybe ``group``; files are relative to the
             folder.
-        size: pixels of each side, or of each axis, that images of files are brought to.
+        size: pixels of each side of a picture, or of each axis, three of volumes, that images of files are
+            brought to.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if something in it does not fit; one line that says what.
     """
-    path = Path(source)
+    path, axes = Path(source), (size, size) if isinstance(size, int) else tuple(size)
+    if len(axes) not in (2, 3) or min(axes) < 1:
+        raise ValueError(
+            f"size {' '.join(map(str, axes))}: give one number of pixels for all sides, two for pictures or "
+            "three for volumes."
+        )
     if path.is_dir():
-        return _of_folder(path, labels, (size, size) if isinstance(size, int) else tuple(size))
+        return _of_folder(path, labels, axes)
     if labels is not None:
         raise ValueError(f"{labels}: a table of classes goes with a folder of images, not with {path}.")
     with damage_named(path, "NPZ", "the file is damaged or truncated. Copy it again."):
