@@ -106,6 +106,16 @@ def test_a_verdict_on_simulations_says_so(request, kind):
     assert ("simulations" in report["summary"]) == (kind == "simulations")
 
 
+def test_held_out_images_are_not_called_simulations(tmp_path):
+    report, page = page_of(tmp_path, {"kind": "held-out images", "problem": "labelled_images"})
+    text = without_drawings(page)
+    assert "simulations" not in report["summary"]
+    assert "300 held-out images" in report["summary"]
+    assert "Small deviation on held-out images" in text or "on held-out images." in text
+    assert "Calibration on held-out images does not prove calibration on those of another source" in text
+    assert "300 held-out images that were not used in training" in text
+
+
 def test_the_page_holds_no_raw_json_and_nothing_that_only_a_mouse_shows(of_simulations):
     report, page = of_simulations
     assert report["source"]["configuration"]["camera"]["response"]["values"] == [0.018453, 0.0625]

@@ -22,7 +22,7 @@ from monai_inn.validation import plots
 from monai_inn.validation.assess import validate
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures, image_panels
-from monai_inn.validation.verdicts import Tolerance, basis
+from monai_inn.validation.verdicts import Tolerance, basis, cases_of
 
 __all__ = ["REPORT", "check_report", "report_page", "write_report"]
 
@@ -51,6 +51,7 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         inner=labels(described, begin=False),
         units={p["name"]: p["unit"] for p in report["parameters"]},
         basis=basis(report["source"]),
+        kind=cases_of(report["source"]),
         sentence=lambda p: p["verdict"].removeprefix(f"{words[p['name']]}: ").removeprefix("calibrated: "),
         plots=_marked(_drawings(report, words, cases, figures), Markup),
         worst=[e["verdict"] for e in ordered if e["status"] == "miscalibrated"][:_WORST_SHOWN],
@@ -104,8 +105,11 @@ def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Files", " and ".join(files)
     cases, samples = f"{report['cases']:,}", f"{report['samples_per_case']:,} posterior samples each"
     if basis(source):
-        yield "Data", f"{cases} simulations that were not used in training, {samples}"
-        yield "Seed", f"{report['seed']}, of simulations, samples, ties, bootstrap and reference points"
+        yield "Data", f"{cases} {cases_of(source)} that were not used in training, {samples}"
+        yield (
+            "Seed",
+            f"{report['seed']}, of {cases_of(source)}, samples, ties, bootstrap and reference points",
+        )
     else:
         yield "Data", f"{cases} cases, {samples}"
         yield "Seed", f"{report['seed']}, of ties, bootstrap and reference points"
