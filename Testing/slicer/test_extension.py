@@ -372,9 +372,9 @@ def test_words_on_screen_can_be_translated(path):
 # What the section Plan, the mean over a segment, comparisons, poses and damaged results say, warnings among
 # it, and all that the panel of INN Registration says.
 SPOKEN = (
-    "change", "class_result", "class_words", "decisions", "line_reading", "line_views", "lines", "measuring",
-    "pose_aim", "pose_result", "pose_run", "pose_scene", "pose_spread", "pose_views", "pose_words",
-    "posteriors", "regions", "result", "sequences", "thresholds", "trajectories", "volumes",
+    "change", "class_result", "class_scene", "class_words", "decisions", "line_reading", "line_views",
+    "lines", "measuring", "pose_aim", "pose_result", "pose_run", "pose_scene", "pose_spread", "pose_views",
+    "pose_words", "posteriors", "regions", "result", "sequences", "thresholds", "trajectories", "volumes",
 )  # fmt: skip
 SPEAKING = [p for p in SOURCES if p.stem in SPOKEN or MODULES["INNRegistration"] in p.parents]
 KEYS = {
