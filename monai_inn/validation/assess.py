@@ -17,6 +17,7 @@ from monai_inn.problems import labels
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.joint import joint_figures, mode_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
+from monai_inn.validation.remarks import remarks
 from monai_inn.validation.verdicts import Tolerance, cases_of, holm, overall, status_of, verdict
 
 __all__ = ["SCHEMA", "rounded", "validate"]
@@ -79,6 +80,7 @@ def validate(
     targets = [entry for entry in report["parameters"] if entry["name"] in cases.targets]
     report["status"] = overall([entry["status"] for entry in targets])
     report["summary"] = _summary(report, targets)
+    report["remarks"] = remarks(report)
     return report, figures
 
 
