@@ -15,7 +15,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:${PYTHON}-slim
 ARG TORCH=cpu
-ARG EXTRAS=dicom,export,io,registration,viewer
+ARG EXTRAS=cluster,dicom,export,io,registration,viewer
 # What the viewer draws with, and what OpenMP of other libraries than PyTorch's needs.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libegl1 libgl1 libgl1-mesa-dri libgomp1 \

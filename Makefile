@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # What the tests of the Slicer module and of the viewer draw with, and the archive of those of `fetch` and `store`;
 # without them they are skipped and say so.
 DEBIAN := chromium fonts-dejavu-core libegl1 libgl1 libgl1-mesa-dri orthanc orthanc-dicomweb
-.PHONY: help demo test suite lint docs package slow fuzz benchmarks screenshots
+.PHONY: help demo test suite lint docs links package slow fuzz benchmarks screenshots
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -42,6 +42,9 @@ lint: .venv/.ready
 
 docs: .venv/.ready  ## this documentation as a site, with the tutorials run → build/html
 	$(PY) -m sphinx -q -W --keep-going docs build/html
+
+links: .venv/.ready  ## links of the documentation to other sites, which need the network
+	$(PY) -m sphinx -q -b linkcheck -D nb_execution_mode=off docs build/links
 
 package: .venv/.ready  ## sdist and wheel, checked → dist/
 	rm -rf build/lib build/bdist* dist

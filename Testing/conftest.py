@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import io
 import os
@@ -146,6 +145,8 @@ def once_for_all_workers(tmp_path_factory, name: str, make: Callable[[Path], Any
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return make(folder / name)
+    import fcntl  # not on Windows, where one process runs the tests
+
     stored = folder.parent / f"{name}.pickle"
     with stored.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,13 @@ else:
     import tomli as tomllib
 
 ROOT = Path(monai_inn.__file__).parents[1]
+POSIX = ("fcntl",)  # what Windows does not have, and no package asks for on Linux
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def brought(*extras: str) -> set[str]:
-    """Distributions that ``pip install "monai_inn[extras]"`` brings, with all that they need themselves."""
-    open_, found = [(Requirement(f"monai_inn[{','.join(extras)}]"))], set()
+def brought(*extras: str, beside: tuple[str, ...] = ()) -> set[str]:
+    """Distributions that ``pip install "monai_inn[extras]" beside`` brings, with what those need in turn."""
+    open_, found = [Requirement(f"monai_inn[{','.join(extras)}]"), *map(Requirement, beside)], set()
     seen = set()
     while open_:
         wanted = open_.pop()
@@ -48,17 +50,20 @@ def brought(*extras: str) -> set[str]:
     return found
 
 
-def run_with(extras: tuple[str, ...], commands: list[list[str]], folder: Path) -> subprocess.CompletedProcess:
+def run_with(
+    extras: tuple[str, ...], commands: list[list[str]], folder: Path, *, beside: tuple[str, ...] = (),
+    hidden: tuple[str, ...] = (),
+) -> subprocess.CompletedProcess:  # fmt: skip
     """Run modules one after the other in a process that sees only the packages of some extras."""
-    allowed = brought(*extras) | {"monai-inn"}
-    hidden = {
+    allowed = brought(*extras, beside=beside) | {"monai-inn"}
+    unseen = set(hidden) | {
         module
         for module, owners in importlib.metadata.packages_distributions().items()
         if not {canonicalize_name(owner) for owner in owners} & allowed
     }
     script = (
         "import importlib.abc, runpy, sys\n"
-        f"hidden = {sorted(hidden)!r}\n"
+        f"hidden = {sorted(unseen)!r}\n"
         "class Hider(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in hidden:\n"
@@ -69,6 +74,7 @@ def run_with(extras: tuple[str, ...], commands: list[list[str]], folder: Path) -
         "    runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they need packages that are hidden
     return subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -96,3 +102,20 @@ def test_monai_runs_a_bundle_with_the_extra_bundle_alone(bundle, image_file, tmp
     assert ran.returncode == 0, ran.stderr[-2000:]
     for made in ("*_maps.nii.gz", "evaluation.json"):
         assert any((tmp_path / "out").rglob(made)), made
+
+
+def test_the_suite_is_collected_with_what_each_workflow_installs():
+    steps = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
+    extras = set(re.findall(r'"\.\[([\w,]+)\]" "?pytest', steps))
+    folders = sorted(set(re.findall(r"Testing/\w+", steps)))
+    assert extras
+    assert folders
+    for brought_by in extras:
+        ran = run_with(
+            tuple(brought_by.split(",")),
+            [["pytest", "--collect-only", "-q", "-p", "pytest_timeout", "-p", "no:cacheprovider", *folders]],
+            ROOT,
+            beside=("hypothesis", "pytest", "pytest-timeout"),
+            hidden=POSIX,
+        )
+        assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]

@@ -50,7 +50,7 @@ def test_workflows_run_what_the_makefile_has():
     for path in WORKFLOWS:
         assert yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"], path.name
     asked = set(re.findall(r"run: make (\w+)", steps))
-    assert asked >= {"test", "docs", "package"}
+    assert asked >= {"test", "docs", "links", "package"}
     for target in asked:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for folder in re.findall(r"(Testing/\w+)", steps):

@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process by default.
 
     Returns:
-        0; 1 if some of many files failed; 2 for bad input (one line on standard error says what); 130 after
-        Ctrl-C or SIGTERM.
+        0; 1 if some of many files or devices failed; 2 for bad input (one line on standard error says what);
+        130 after Ctrl-C or SIGTERM.
     """
     if argv is None:  # a process of its own; schedulers and containers end it by SIGTERM
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(json.dumps(result, indent=2), sys.stdout)
     else:
         say(plain.with_warnings(words(result), result), sys.stdout)
-    return _FAILED if "cohort" in result and result["cohort"]["failed"] else 0
+    has_failed = result.get("failures") or ("cohort" in result and result["cohort"]["failed"])
+    return _FAILED if has_failed else 0
 
 
 def _complete() -> None:

@@ -69,24 +69,38 @@ def fit(result: Mapping[str, Any]) -> str:
     """Return what ``fit`` made, how good it is, and what to do with it."""
     card = result["measured"]
     training, trust, floor = card["training"], card["ood"], card["calibration_noise_floor_95"]
-    targets = result["targets"]
+    targets, unseen = result["targets"], result["unseen"]
     others = [_calibrated(row, floor) for name, row in card["parameters"].items() if name not in targets]
     lines = [
         *result["notes"],
         f"Problem: {result['problem']}",
         result["device"],
-        f"Training: {training['simulations']:,} simulations, {training['minutes']:.1f} minutes",
-        f"Calibration on {card['measured_on']['simulations']:,} fresh simulations; the error is the median "
+        f"Training: {training['simulations']:,} {result['cases']}, {training['minutes']:.1f} minutes",
+        *class_lines(card.get("classes")),
+        f"Calibration on {card['measured_on']['simulations']:,} {unseen}; the error is the median "
         f"of |coverage − level|, and an exact posterior stays below {floor:.2%}:",
         *(f"  {_label(result, name)}: {_quality(card, name)}" for name in targets[:_MOST_LINES]),
         *([f"  {len(targets) - _MOST_LINES} more in the model card"] if len(targets) > _MOST_LINES else []),
         *([f"  parameters that maps do not show: {_counted(others)}"] if others else []),
-        f"False alarms: {trust['false_alarm_measured']:.1%} of fresh simulations are called untrusted, "
+        f"False alarms: {trust['false_alarm_measured']:.1%} of {unseen} are called untrusted, "
         f"{trust['false_alarm_nominal']:.0%} were aimed at",
         f"Bundle: {result['out']}",
         f"Next: {result['next']}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def class_lines(summary: Mapping[str, Any] | None) -> list[str]:
+    """Return how good classes are, of ``inferers.classes.class_summary``; nothing if there is none."""
+    if summary is None:
+        return []
+    figures = summary["figures"]
+    exact = f"; exact probabilities stay below {summary['calibration_error_if_exact']:.3f}"
+    return [
+        f"  {name}: {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        + (exact if name == "expected calibration error" else "")
+        for name, row in figures.items()
+    ]
 
 
 def _label(result: Mapping[str, Any], name: str) -> str:
@@ -158,7 +172,8 @@ def bundles(result: Mapping[str, Any]) -> str:
             error = entry["calibration"]["errors"].get(target["name"])
             known = "calibration not measured" if error is None else f"calibration error {error:.2%}"
             lines.append(f"  {target['name']} [{target['unit']}]: {target['description']}; {known}")
-        lines += [f"  {entry['intended_use']}", *(f"  WARNING: {text}" for text in entry["warnings"])]
+        lines += [*class_lines(entry["classes"]), f"  {entry['intended_use']}"]
+        lines += [f"  WARNING: {text}" for text in entry["warnings"]]
     return "\n".join(lines)
 
 
@@ -239,12 +254,14 @@ def cohort(result: Mapping[str, Any]) -> str:
 
 def report(result: Mapping[str, Any]) -> str:
     """Return the verdicts of ``validate``."""
+    from monai_inn.inferers.classes import class_summary
     from monai_inn.validation.verdicts import basis
 
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
     lines = [
         f"{result['title']}: {result['status']}{basis(result['source'])}",
         *(f"  {entry['verdict']}" for entry in targets),
+        *class_lines(class_summary(result["classes"]) if result["classes"] else None),
     ]
     if "recalibration" in result:
         about = result["recalibration"]
@@ -255,6 +272,7 @@ def report(result: Mapping[str, Any]) -> str:
 def compared(result: Mapping[str, Any]) -> str:
     """Return what a comparison of devices found."""
     lines = [f"{len(result['devices'])} devices on the same {result['cases']:,} phantoms", *result["summary"]]
+    lines += [f"{name} could not be trained: {error}" for name, error in result["failures"].items()]
     return "\n".join([*lines, f"Page, table, figures and a bundle for each: {result['out']}/index.html"])
 
 

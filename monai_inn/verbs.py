@@ -215,9 +215,9 @@ def compare_devices(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         devices[name] = _warned(functools.partial(kind.of_device, spec))
     options = given(arguments, "minutes", "cases", "seed", "scheduler", "workers")
-    options["device"] = device_of("auto")
     with progress_of(arguments) as show, continuable("run the same command again to continue."):
-        return {"out": arguments.out} | compare_devices(devices, arguments.out, **options, progress=show)
+        made = compare_devices(devices, arguments.out, **options, device="auto", progress=show)
+        return {"out": arguments.out} | made
 
 
 def design_bands(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -215,6 +215,7 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.
     def onPoll(self):
         """News of the child process."""
         work = self.logic.work
+        self._listen(work)
         try:
             run = self.logic.poll()
         except Exception as error:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import monai_inn as mi
+from monai_inn import plain
 from monai_inn.applications.classification.classifying import (
     RECORD,
     answers,
@@ -20,9 +21,10 @@ from monai_inn.applications.classification.classifying import (
     with_shares,
 )
 from monai_inn.applications.classification.collections import Collection, made_up, parts_of_groups
-from monai_inn.applications.classification.figures import draw_classes, evidence_of
+from monai_inn.applications.classification.figures import draw, draw_classes, evidence_of
+from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import LabelledImages
-from monai_inn.applications.classification.reading import read_collection, read_image
+from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.classification.viewer import drawing
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
@@ -99,6 +101,28 @@ def test_a_bundle_answers_alike_and_is_validated_on_images_it_brings(fitted, bun
     page = (tmp_path / "report" / "report.html").read_text()
     assert "AUROC of ring" in page
     assert "classes in a set" in page
+    assert "held-out images" in report["summary"]
+    assert report["trust"]["shuffled_channels"]["auroc"] > 0.9
+    words = plain.report({"out": "report", **report})
+    assert "on held-out images" in words
+    assert "simulation" not in words
+    for line in ("accuracy", "expected calibration error", "disc in its 90 % set", "ring in its 90 % set"):
+        assert f"\n  {line}: " in words
+
+
+def test_a_card_says_how_good_classes_are_and_that_images_were_taken(bundle):
+    card = (bundle / "docs" / "README.md").read_text()
+    for text in (
+        "| accuracy |",
+        "| expected calibration error |",
+        "| ring in its 90 % set |",
+        "held-out images",
+    ):
+        assert text in card
+    assert "simulations" not in card
+    assert "AUROC of the p-value" in card
+    metrics = json.loads((bundle / "configs" / "metadata.json").read_text())["eval_metrics"]
+    assert metrics["accuracy"] > 0.9
 
 
 def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, capsys):
@@ -112,15 +136,19 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
     table.write_text("file,class\n" + "\n".join(rows) + "\n")
     arguments = ["classify", str(bundle), *map(str, files), str(strange), "-o", str(tmp_path / "out")]
     assert main([*arguments, "--truth", str(table), "--pictures"]) in (0, None)
-    shown = capsys.readouterr().out
-    assert "black and white were exchanged" in shown
+    words = capsys.readouterr().out
+    assert "black and white were exchanged" in words
     record = json.loads((tmp_path / "out" / RECORD).read_text())
     expected = fitted.class_probability(y[:12])
     for entry, row in zip(record["images"][:12], expected, strict=True):
         assert list(entry["probability"].values()) == pytest.approx(row.tolist(), abs=1e-5)
     assert record["images"][12]["is_of_no_class"]
     assert record["measured"]["cases"] == 13
-    assert (tmp_path / "out" / "evidence_0001.png").stat().st_size > 1000
+    for name in ("evidence_0001.png", "middles.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+        assert {"file": name} in record["files"]
+    assert f"pictures: {tmp_path}/out/*.png (14 files)" in words
+    assert f"monai-inn view {tmp_path}/out" in words
     shown = read_classes(tmp_path / "out")
     assert np.array_equal(shown.images[12].reshape(-1), (255 - y[0]).byte().numpy())
     with torch.no_grad():
@@ -148,9 +176,13 @@ def test_shares_change_probabilities_by_bayes_and_are_found_without_labels(bundl
     expected = torch.tensor([0.9, 0.1]).log() - was
     assert torch.allclose(moved, expected.expand_as(moved), atol=1e-3)
     some = torch.cat([y[label == 0], y[label == 1][:10]])
-    with_shares(fitted, some, "estimated")
     share = float((label == 0).sum()) / len(some)
-    assert float(density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
+    for rows in (some, torch.cat([some, 255 - some])):  # inverted images are of no class
+        with_shares(fitted, y, {"disc": 0.5, "ring": 0.5})
+        with_shares(fitted, rows, "estimated")
+        assert float(density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
+    with pytest.raises(ValueError, match="all 5 images are of no class, so their shares"):
+        with_shares(fitted, 255 - some[:5], "estimated")
 
 
 def test_evidence_is_where_the_classes_differ_and_adds_up(fitted, tmp_path):
@@ -183,7 +215,12 @@ def test_volumes_are_classified_too(tmp_path):
     volume = y[0].reshape(small).numpy().repeat(2, 0).repeat(2, 1).repeat(2, 2)
     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "v.nii.gz")
     assert torch.equal(read_image(tmp_path / "v.nii.gz", small).flatten(), y[0])
-    assert answers(fitted, y[:1])[0]["class"] in problem.classes
+    found = answers(fitted, y[:1])[0]
+    assert found["class"] in problem.classes
+    draw(fitted, y[0], found, tmp_path / "evidence.png")
+    draw_classes(fitted, tmp_path / "middles.png")
+    assert (tmp_path / "evidence.png").stat().st_size > 1000
+    assert (tmp_path / "middles.png").stat().st_size > 1000
 
 
 def test_collections_of_files(tmp_path):
@@ -216,6 +253,9 @@ COLLECTIONS = {
     "16 bits": ({"images": np.full((60, 8, 8), 40_000, np.int32)}, "divided by 257"),
     "shares": ({"images": np.full((60, 8, 8), 0.5)}, "not shares"),
     "unequal sizes": ({"images": [np.zeros((3, 3)), np.zeros((4, 4))]}, "unequal size"),
+    "what was not measured": ({"images": np.full((60, 8, 8), np.nan)}, "3840 values .* are not finite"),
+    "labels between classes": ({"labels": np.arange(60) % 2 + 0.5}, "labels hold 0.5"),
+    "labels that are missing": ({"labels": np.where(np.arange(60) == 7, np.nan, 1.0)}, "labels hold nan"),
     "rows": ({"images": np.zeros((60, 64))}, "give \\(n, rows, columns\\)"),
 }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from monai_inn.applications.registration.commands import _kind
 from monai_inn.applications.registration.ct import read_ct
+from monai_inn.applications.registration.results.from_ct import register_to_ct
 from monai_inn.bundles.layout import sha256
 from monai_inn.files import BadFileError
 
@@ -71,6 +73,23 @@ def test_values_and_geometry_are_those_of_the_scanner(syntax, tmp_path):
     ct = read_ct(folder)
     np.testing.assert_array_equal(ct.values.numpy(), values.astype(np.float32))
     np.testing.assert_allclose(ct.affine.numpy(), oblique(), atol=1e-5)
+
+
+def test_a_series_is_registered_to(tmp_path, monkeypatch):
+    """Up to the search, which asks for the CT's voxels."""
+    folder = write_ct(tmp_path / "ct", hounsfield().repeat(8, 0).repeat(8, 1), oblique())
+    image = (2000 + np.random.default_rng(0).integers(0, 60_000, (128, 128))).astype(np.uint16)
+    Image.fromarray(image).save(tmp_path / "xray.png")
+
+    class SearchedError(Exception):
+        pass
+
+    def solve(solver, *_):
+        raise SearchedError(solver.ct.values.shape)
+
+    monkeypatch.setattr("monai_inn.applications.registration.pose_solver.Solver.solve", solve)
+    with pytest.raises(SearchedError, match=r"\[48, 56, 5\]"):
+        register_to_ct(folder, tmp_path / "xray.png", tmp_path / "o", contrast="intensity", spacing_mm=1.0)
 
 
 def test_a_missing_slice_is_noticed(tmp_path):

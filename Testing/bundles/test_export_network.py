@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -21,6 +20,10 @@ from monai_inn.inferers import FittedPosterior, graphs
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem, LinearGaussian, Observation, Parameter
 from monai_inn.validation.recalibration import recalibrate
+
+for package in ("onnx", "onnxscript"):
+    pytest.importorskip(package, reason=f"{package} is missing: install the extra `export`")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing: install the extra `export`")
 
 SIZES = [(1, 1), (1, 6), (5, 1), (23, 12)]
 

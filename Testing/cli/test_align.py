@@ -10,6 +10,7 @@ import pytest
 import torch
 from alignment_phantom import pair
 from cli_commands import refused, run
+from matplotlib.axes import Axes
 
 from monai_inn.applications.rigid.motion import Motions
 
@@ -31,9 +32,23 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def record(files):
+def colours():
+    """Of the samples of each alignment in the picture of `record`, both panels."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def record(files, colours):
     fixed, moving, folder = files
-    assert run("align", fixed, moving, "-o", folder / "out") == 0
+    scatter = Axes.scatter
+
+    def seen(axes, *arguments, **options):
+        colours.append(options["color"])
+        return scatter(axes, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "scatter", seen)
+        assert run("align", fixed, moving, "-o", folder / "out") == 0
     return json.loads((folder / "out" / "alignment.json").read_text())
 
 
@@ -42,6 +57,12 @@ def test_like_levels_are_named(record):
     assert sum(mode["mass"] for mode in record["modes"]) == pytest.approx(1, abs=1e-3)
     assert "the level is not certain" in record["ambiguity"]["statement"]
     assert abs(abs(record["differences"][0]["shift_ras_mm"][2]) % 30 - 15) > 10
+
+
+def test_alignments_have_colours_of_their_own(record, colours):
+    count = len(record["modes"])
+    assert count > 3
+    assert len(set(colours[:count])) == min(count, 7)
 
 
 def test_the_folder_is_complete(files, record):

@@ -155,6 +155,8 @@ def a_result(card: dict, targets: list[str]) -> dict:
         "out": "mine",
         "problem": "oximetry",
         "device": "Camera: mine, 16 bands, 470–620 nm.",
+        "cases": "simulations",
+        "unseen": "fresh simulations",
         "targets": targets,
         "labels": {name: name.upper() for name in card["parameters"]},
         "notes": ["There was no checkpoint."],

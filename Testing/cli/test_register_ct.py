@@ -128,6 +128,10 @@ def test_the_folder_holds_what_a_bundle_would_leave(found):
     assert samples["pose"].shape == (1000, 6)
     assert record["trust"]["is_trusted"]
     assert record["residual"]["unexplained"] is None
+    assert record["warnings"] == []
+    # The exposure is fitted, so that air need not be in the image.
+    assert not any("air must be" in note or note.startswith("0%") for note in record["xray"]["notes"])
+    assert record["weights"]["log_evidence_nats"] < 0
     assert record["residual"]["chi_square_per_pixel"] == pytest.approx(1, abs=0.1)
     assert record["weights"]["effective"] > 0.3 * record["weights"]["proposals"]
 
@@ -157,9 +161,14 @@ def test_known_parameters_stay(files):
     ct, xray, folder = files
     fixed = {"roll": 3.0, "right": 5.0, "down": -7.0, "away": 12.0}
     free = {"lao": (-180.0, 180.0), "cra": (-30.0, 30.0)}
+    image = nibabel.load(ct)
+    labels = nibabel.Nifti1Image(np.ones(image.shape, np.uint8), image.affine)
+    nibabel.save(labels, folder / "labels.nii.gz")
+    kept = {"labels": folder / "labels.nii.gz", "keep": [1]}  # all of it, which is warned of as any other
     record = register_to_ct(
-        ct, xray, folder / "fixed", free=free, fixed=fixed, samples=100, target=TARGET, **READING
+        ct, xray, folder / "fixed", free=free, fixed=fixed, samples=100, target=TARGET, **kept, **READING
     )
+    assert "Only the structures that --keep names" in record["warnings"][0]
     assert {n: record["modes"][0]["pose"][n] for n in fixed} == fixed
     assert error(record)[:2].abs().max() < 0.5
 
@@ -168,6 +177,11 @@ def test_known_parameters_stay(files):
     ("extra", "said"),
     [
         (["--reweight"], "--reweight is not for a CT"),
+        (["--false-alarm", "0"], "--false-alarm is not for a CT"),
+        (["--device", "cuda"], "--device cuda is for a bundle; a CT is registered on the CPU"),
+        (["--gantry-sd", "-5"], "turned by -5° (standard deviation); give more than 0 and at most 180°"),
+        (["--gantry-sd", "0"], "turned by 0°"),
+        (["--gantry-sd", "nan"], "turned by nan°"),
         (["--labels", "labels.nii.gz"], "labels and the numbers to keep come together"),
         (["--fixed", "roll=3", "--range", "roll=0:5"], "roll is free and fixed"),
     ],
@@ -193,9 +207,16 @@ def test_a_small_image_is_refused(files, capsys):
     assert "64 × 64 pixels; 128 along the longer side are needed" in told
 
 
-def test_options_of_a_ct_are_refused_with_a_bundle(capsys, tmp_path):
-    told = refused(capsys, "register", tmp_path, "x.png", "-o", tmp_path / "o", "--target", 0, 0, 0)
-    assert "--target is not for a bundle" in told
+@pytest.mark.parametrize("option", [("--target", 0, 0, 0), ("--gantry-sd", 0), ("--source-sd", 0)])
+def test_options_of_a_ct_are_refused_with_a_bundle(capsys, tmp_path, option):
+    told = refused(capsys, "register", tmp_path, "x.png", "-o", tmp_path / "o", *option)
+    assert f"{option[0]} is not for a bundle" in told
+
+
+def test_many_x_rays_of_a_ct_are_told_to_prepare_it(tmp_path, capsys):
+    (tmp_path / "ct.nii.gz").write_bytes(b"")
+    run("register", tmp_path / "ct.nii.gz", tmp_path / "*.png", "-o", tmp_path / "o")
+    assert "WARNING: the CT is made ready anew for each X-ray; quicker" in capsys.readouterr().err
 
 
 def test_a_prepared_patient_gives_what_its_ct_gives_and_the_command_says_it(files, found, capsys):
@@ -277,11 +298,12 @@ def test_the_x_ray_of_a_patient_who_moved_is_named(files, patient, second, tmp_p
     moved = POSE + torch.tensor([0.0, 9, 0, 12, 0, 0])
     paths = [write_xray(tmp_path / "moved.png", intensity(moved, seed=6)), files[1], second]
     code = run("register", patient, *paths, "-o", tmp_path / "three", "--spacing", 1.8, "--contrast",
-               "intensity", "--turned", 20, 0, 20, 0, -60, 5)  # fmt: skip
+               "intensity", "--turned", 20, 0, 20, 0, -60, 5, "--gantry-sd", 20)  # fmt: skip
     assert code == 0
     said = capsys.readouterr().out
     assert "why X-ray 1 (moved.png) does not agree" in said
     assert "from X-rays 2 and 3 alone" in said
+    assert "WARNING: --gantry-sd had no effect" in said
     record = json.loads((tmp_path / "three" / "registration.json").read_text())
     assert not record["trust"]["is_trusted"]
     assert record["trust"]["agree"] == [2, 3]

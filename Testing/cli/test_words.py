@@ -15,7 +15,7 @@ from monai_inn.parser import parser_of
 
 UNMOVED = (
     "problems", "bundles", "ood", "convert", "view", "export", "fetch", "store", "prepare", "aim",
-    "concentration", "compare",
+    "concentration", "compare", "classify",
 )  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dask
 import pytest
 
-from monai_inn.devices import compare_devices
+from monai_inn import plain
+from monai_inn.devices import compare_devices, training
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
 
@@ -28,13 +30,28 @@ def test_workers_give_what_one_process_gives(scheduler, tmp_path):
     assert without_times(spread) == without_times(here)
 
 
-def test_a_device_that_fails_does_not_stop_the_others(scheduler, tmp_path):
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_device_that_fails_does_not_stop_the_others(scheduler, tmp_path, is_here):
     devices = {spec: LinearGaussian.of_device(spec) for spec in ("1", "2")}
     compare_devices(devices, tmp_path / "out", **TINY)
     (tmp_path / "out" / "3").mkdir()
     (tmp_path / "out" / "3" / "mine.txt").write_text("not a bundle")
     more = devices | {spec: LinearGaussian.of_device(spec) for spec in ("3", "1@noise_sd=0.2")}
-    with pytest.raises(ValueError, match=r"1 device\(s\) could not be trained \(3: .*the others are kept"):
-        compare_devices(more, tmp_path / "out", scheduler=scheduler, **TINY)
-    assert (tmp_path / "out" / "1@noise_sd=0.2" / "configs" / "metadata.json").is_file()
+    where = {} if is_here else {"scheduler": scheduler}
+    made = compare_devices(more, tmp_path / "out", **where, **TINY)
+    assert [device["name"] for device in made["devices"]] == ["1", "2", "1@noise_sd=0.2"]
+    assert list(made["failures"]) == ["3"]
+    assert "is not a bundle" in made["failures"]["3"]
+    assert "3 could not be trained" in plain.compared({"out": "out"} | made)
+    assert "could not be trained." in (tmp_path / "out" / "index.html").read_text()
     assert (tmp_path / "out" / "3" / "mine.txt").is_file()
+
+
+def test_a_scheduler_that_does_not_answer_is_noticed_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "fit_bundle", lambda *_, **__: pytest.fail("was trained"))
+    devices = {spec: LinearGaussian.of_device(spec) for spec in ("1", "2")}
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ConnectionError, match="no dask scheduler answers there"),
+    ):
+        compare_devices(devices, tmp_path / "out", minutes=1.0, scheduler="tcp://127.0.0.1:9")

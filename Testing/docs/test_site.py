@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_site_builds_without_a_warning(tmp_path):
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert built.returncode == 0, built.stderr[-3000:]
+
+
+def test_links_to_the_repository_lead_to_its_files():
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    leading = re.compile(re.escape(f"]({conf['HOME']}/blob/main/") + "([^)#]*)")
+    found = []
+    for page in PAGES:
+        source = [(DOCS / page).read_text(encoding="utf-8")]
+        conf["link_to_repository"](None, page.with_suffix("").as_posix(), source)
+        found += [f"{page}: {link}" for link in leading.findall(source[0]) if not (ROOT / link).exists()]
+    assert found == []
 
 
 def test_every_page_is_in_the_navigation_once():

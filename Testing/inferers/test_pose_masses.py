@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import materials
 from monai_inn.applications.registration.pose_draws import draw_posterior
 from monai_inn.applications.registration.pose_fit import Level, Unknowns, climb, loss_at
+from monai_inn.applications.registration.pose_mixture import smoothed, systematic
 from monai_inn.applications.registration.projection import AttenuationVolume, spine_phantom
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
@@ -40,13 +43,14 @@ def seen(asymmetry: float, seed: int) -> Level:
 
 
 def on_grid(level: Level, x: torch.Tensor, temper: float) -> torch.Tensor:
-    """Shares of a widened likelihood in boxes about some poses."""
+    """Log of the prior mean of a widened likelihood in boxes about some poses."""
     axis = torch.linspace(-3, 3, 41, dtype=torch.float64)
     cells = torch.cartesian_prod(axis, axis)
     rows = x[:, None].repeat(1, len(cells), 1)
     rows[..., :2] += cells
     loss = torch.cat([loss_at(level, unknowns(), part) for part in rows.flatten(0, 1).split(512)])
-    return (-loss.view(len(x), -1) / temper).logsumexp(1).softmax(0)
+    cell = float(axis[1] - axis[0]) ** 2 / (360 * 60)
+    return (-loss.view(len(x), -1) / temper).logsumexp(1) + math.log(cell)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -55,7 +59,39 @@ def test_masses_are_those_of_the_grid(seed):
     starts = torch.cat([torch.stack([TRUTH, MIRRORED]), unknowns().mean[6:].expand(2, -1)], 1)
     fit = climb(level, unknowns(), starts, 20)
     draws = draw_posterior(level, unknowns(), fit, 1000, seed)
-    exact = on_grid(level, draws.fit.x, max(draws.inflation, 1.0) ** 2)
+    evidence = on_grid(level, draws.fit.x, max(draws.inflation, 1.0) ** 2)
+    assert draws.log_evidence == pytest.approx(float(evidence.logsumexp(0)), abs=0.05)
+    exact = evidence.softmax(0)
     assert draws.masses.tolist() == pytest.approx(exact.tolist(), abs=0.02)
     if not seed:  # without a spur the two are equal, whatever the noise is
         assert exact.tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+@pytest.mark.parametrize("sharpness", [0.3, 1.0, 4.0])
+def test_smoothed_draws_all_differ_and_have_the_claimed_covariance(sharpness):
+    """Few of 32 draws of each mode count, and those to one side; samples of them are as wide as a normal."""
+    generator = torch.Generator().manual_seed(0)
+    z = 1.2 * torch.randn(64, 6, generator=generator, dtype=torch.float64)
+    label = torch.arange(2).repeat_interleave(32)
+    share = (sharpness * z[:, 0]).softmax(0)
+    chosen = systematic(share, 4000)
+    found = smoothed(z, label, share, chosen, generator)
+    assert len(found.unique(dim=0)) == len(found)
+    for k in label[chosen].unique():
+        own = found[label[chosen] == k]
+        # The second moment of n normal draws is known to (2 / n)^1/2 of itself.
+        near = 5 * (2 / len(own)) ** 0.5
+        torch.testing.assert_close(own.T @ own / len(own), torch.eye(6).double(), rtol=0, atol=near)
+        assert own[:, 0].mean() > 0.1  # towards the heavier side, as the draws are
+
+
+def test_samples_agree_with_the_record_where_few_draws_count(monkeypatch):
+    monkeypatch.setattr("monai_inn.applications.registration.pose_draws._ALIKE", 1.0)
+    level = seen(0.1, 0)
+    start = torch.cat([TRUTH[None], unknowns().mean[None, 6:]], 1)
+    draws = draw_posterior(level, unknowns(), climb(level, unknowns(), start, 20), 2000, 0)
+    assert len(draws.samples.unique(dim=0)) == 2000
+    assert draws.independent < 64
+    away = draws.samples[:, :2] - draws.fit.x[0, :2]
+    found = torch.linalg.solve(draws.covariance[0], away.T @ away / 2000)
+    torch.testing.assert_close(found, torch.eye(2).double(), rtol=0, atol=0.15)

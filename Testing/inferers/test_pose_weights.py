@@ -9,7 +9,7 @@ import torch
 from pose_problems import xray
 
 from monai_inn.applications.registration.carm import gantry_motion
-from monai_inn.applications.registration.pose_weights import reconcile, reweight
+from monai_inn.applications.registration.pose_weights import NotWeighedError, reconcile, reweight
 from monai_inn.applications.registration.poses import infer_pose
 
 
@@ -92,5 +92,5 @@ def _from(values, start, turn):
 def test_draws_that_hardly_count_are_refused(pose_fit):
     """A brighter X-ray than any pose casts: the likelihood is so steep that hardly two draws compare."""
     y = 40 * xray(pose_fit.problem, 35.0, 10.0)
-    with pytest.raises(ValueError, match=r"of 1,600 poses, 100 are needed.*leave out --reweight"):
+    with pytest.raises(NotWeighedError, match=r"of 1,600 poses, 100 are needed"):
         reweight(pose_fit, y, samples=100)

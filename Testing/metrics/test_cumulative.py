@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from ignite.engine import Engine
 from monai.handlers import IgniteMetricHandler
 from scipy.stats import binom
 
@@ -107,7 +106,8 @@ def test_it_works_in_a_monai_engine():
     def step(engine, index):
         return list(samples[:, index : index + 3].unbind(1)), list(truth[index : index + 3])
 
-    engine = Engine(step)
+    ignite = pytest.importorskip("ignite.engine", reason="ignite is missing: install the extra `bundle`")
+    engine = ignite.Engine(step)
     IgniteMetricHandler(PosteriorMetric("crps")).attach(engine, "crps")
     engine.run(range(0, 12, 3), max_epochs=2)
     flat = samples.movedim(2, -1).flatten(1, 2), truth.movedim(1, -1).flatten(0, 1)

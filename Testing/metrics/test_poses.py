@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,3 +46,16 @@ def test_spread_of_known_shifts():
     expected[1, 1] = away.var()
     assert torch.allclose(found.covariance, expected, atol=1e-9)
     assert torch.allclose(found.mean, TARGET, atol=1e-9)
+
+
+def test_the_benchmark_sums_up_a_ct_of_which_no_pose_is_found(monkeypatch):
+    pytest.importorskip("nanodrr")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    from registration_real import summary, verdicts
+
+    row = {"in_plane_mm": 40.0, "mtre_mm": 50.0, "distance": 99.0, "effective": 0.1, "kind": "open"}
+    missed = [row | {"seconds": 4.0, "trusted": False}]
+    told = summary(Path("ct.nii.gz"), missed, 20.0) | verdicts(missed, [])
+    assert told["within 1 mm in plane"] == 0
+    assert told["truth inside the 90 % region, of those found"] is None
+    assert told["false alarms, of those found"] is None

@@ -17,7 +17,7 @@ CASES = {
     "sized by what it sees": lambda: nn.Sequential(nn.LazyLinear(7), nn.Tanh(), nn.LazyLinear(3)),
     "convolutions": lambda: nn.Sequential(
         nn.Unflatten(1, (1, 12)),
-        nn.Sequential(nn.Conv1d(1, 5, 3, padding=1, bias=False), nn.BatchNorm1d(5), nn.LeakyReLU(0.2)),
+        nn.Sequential(nn.Conv1d(1, 5, 3, padding=1, bias=False), nn.GroupNorm(1, 5), nn.LeakyReLU(0.2)),
         nn.AdaptiveAvgPool1d(4),
         nn.Flatten(),
         nn.Linear(20, 3),
@@ -61,10 +61,24 @@ class Own(nn.Module):
         return x
 
 
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+TWICE = nn.Linear(12, 12)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(nn.Linear(12, 4), Own()), "Own is not a layer of torch.nn; derive your module from"),
+        (
+            nn.Sequential(nn.Linear(12, 4), Own()),
+            "it has a Own, expected ELU, .*; derive any other module from",
+        ),
+        (Residual(nn.Linear(12, 12)), "it has a Residual, expected"),
+        (nn.Sequential(nn.Linear(12, 4), nn.Dropout(0.1)), "it has a Dropout, expected"),
+        (nn.Sequential(TWICE, nn.ReLU(), TWICE), "a layer stands in it twice"),
         (nn.Linear(5, 4), r"do not take two observations of 12 features, \(2, 12\): mat1 and mat2"),
         (nn.Unflatten(1, (3, 4)), r"made \(2, 3, 4\) of two observations, expected \(2, channels\)"),
         (nn.Sequential(nn.Unflatten(1, (3, 4)), nn.GRU(4, 5)), "made tuple of two observations"),
@@ -80,7 +94,7 @@ def test_a_bundle_keeps_layers(tmp_path):
         num_simulations=512, posterior_steps=4, density_steps=2, preview_steps=2, preview_observations=64,
         held_out=128, guard=128, measured=128, batch_size=64,
     )  # fmt: skip
-    module = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 8))
+    module = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8))
     fitted = fit(
         prior={"a": Uniform(0.5, 2.0), "b": Uniform(-1.0, 1.0)},
         simulator=lambda theta: (

@@ -12,6 +12,7 @@ from test_susceptibility import ARTERY, CONCENTRATION, FRAMES, TIMES_S, signals
 from monai_inn.applications.perfusion import acquisition, kinetics
 from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML, BolusPassage
+from monai_inn.applications.perfusion.magnitudes import SUSCEPTIBILITY
 from monai_inn.reports.image_files import read_image
 
 PROBLEM = BolusPassage()
@@ -68,13 +69,13 @@ def test_noise_of_magnitudes_is_that_of_the_signal():
     generator = torch.Generator().manual_seed(0)
     tissue = torch.cat([torch.zeros(4000, 20), torch.full((4000, 20), 0.5)], 1).double()
     level = torch.full((4000, 1), 0.004).double()
-    noisy = acquisition.susceptibility_magnitudes(tissue, tissue == 0, level, generator)
+    noisy = SUSCEPTIBILITY.draw(tissue, tissue == 0, level, generator)
     before, after = noisy.split(20, 1)
     # Twenty values tell their level but for a degree of freedom, which the baseline takes.
     assert float(before.square().mean().sqrt()) == pytest.approx(0.004 * 0.95**0.5, rel=0.02)
     assert float((after - 0.5).square().mean().sqrt() / before.square().mean().sqrt()) > 1.5
     assert abs(float(before.mean())) < 1e-4
-    strong = acquisition.susceptibility_magnitudes(10 * tissue, tissue == 0, level, generator)
+    strong = SUSCEPTIBILITY.draw(10 * tissue, tissue == 0, level, generator)
     assert bool(strong.isfinite().all())  # a signal that has drowned in noise still has a magnitude
 
 

@@ -9,7 +9,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
-from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
+from monai_inn.applications.perfusion.acquisition import log_uniform
+from monai_inn.applications.perfusion.likelihood import (
+    log_likelihood_of_any_level,
+    log_likelihood_of_magnitudes,
+)
+from monai_inn.applications.perfusion.magnitudes import SPOILED, SUSCEPTIBILITY
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.problems.references import Grid, refined_grid
 from monai_inn.problems.tempering import tempered_samples
@@ -41,6 +46,65 @@ def test_far_away_rows_have_a_likelihood():
     found = log_likelihood_of_any_level(torch.full((2, 60), 100.0), torch.zeros(60), LEVELS)
     assert bool(found.isfinite().all())
     assert float(found[0]) == pytest.approx(-60 * 0.5 * (100 / 0.1) ** 2, rel=0.01)
+
+
+@pytest.mark.parametrize("magnitudes", [SPOILED, SUSCEPTIBILITY])
+@pytest.mark.parametrize("baselines", [0, 4])
+def test_concentrations_of_magnitudes_have_the_density_that_they_are_drawn_with(magnitudes, baselines):
+    """One frame behind a baseline whose mean alone is known. Ten settings stand for all."""
+    number, levels = 400_000, (0.002, 0.02)
+    clean = torch.tensor([0.0] * baselines + [0.5])
+    is_baseline = clean == 0
+    generator = torch.Generator().manual_seed(0)
+    level = log_uniform(levels, (number, 1), generator)
+    drawn = magnitudes.draw(clean.expand(number, -1), is_baseline, level, generator)[:, -1]
+    edges = torch.linspace(0.44, 0.56, 13)
+    share = torch.histogram(drawn, edges).hist / number
+    width = 0.001
+    places = torch.arange(0.44 + width / 2, 0.56, width)
+    measured = torch.full((len(places), len(clean)), torch.nan)
+    measured[:, -1] = places
+    shape = (1, len(places), -1)
+    found = log_likelihood_of_magnitudes(
+        clean.expand(shape), is_baseline.expand(shape), measured, levels, magnitudes.conversions()
+    )[0]
+    expected = (found.exp() * width).view(12, -1).sum(1)
+    assert float(share.sum()) > 0.8
+    torch.testing.assert_close(expected, share.double(), rtol=0.15, atol=0.003)
+
+
+@pytest.mark.parametrize("magnitudes", [SPOILED, SUSCEPTIBILITY])
+def test_heights_of_curves_from_magnitudes_lie_in_their_intervals(magnitudes):
+    """Exact posteriors hold the truth as often as they say; those of white noise do not."""
+    number, frames, levels = 400, 20, (0.01, 0.1)
+    generator = torch.Generator().manual_seed(1)
+    time = torch.arange(frames) - 6.0
+    curve = (time.clamp_min(0) / 3 * (1 - time.clamp_min(0) / 3).exp()).clamp_min(0)
+    heights = torch.linspace(0.2, 1.0, 500)
+    true = 0.2 + 0.8 * torch.rand(number, 1, generator=generator)
+    level = log_uniform(levels, (number, 1), generator)
+    is_baseline = curve == 0
+    measured = magnitudes.draw(true * curve, is_baseline, level, generator)
+    clean = (heights[:, None] * curve).unsqueeze(1).expand(-1, number, -1)
+    conversions = magnitudes.conversions()
+    own = log_likelihood_of_magnitudes(clean, is_baseline.expand_as(clean), measured, levels, conversions)
+    white = log_likelihood_of_any_level(clean, measured, levels)
+    held = []
+    for log_density in (own, white):
+        below = torch.where(heights[:, None] < true.T, log_density, -torch.inf).logsumexp(0)
+        rank = (below - log_density.logsumexp(0)).exp()
+        held.append([float(((rank - 0.5).abs() < level / 2).float().mean()) for level in (0.5, 0.9, 0.95)])
+    for share, level in zip(held[0], (0.5, 0.9, 0.95), strict=True):
+        assert abs(share - level) < 4 * math.sqrt(level * (1 - level) / number), held
+    assert held[1][2] < 0.92, held
+
+
+def test_a_mixture_weighs_both_kinds_of_noise():
+    rows, y = Perfusion().simulate(3, seed=2)
+    white, both, own = (
+        Perfusion(magnitude_share=share).log_likelihoods(rows.unsqueeze(0), y) for share in (0, 0.25, 1)
+    )
+    torch.testing.assert_close(both.exp() / white.exp(), 0.75 + 0.25 * (own - white).exp())
 
 
 def known(problem: Perfusion) -> tuple[Tensor, Tensor]:

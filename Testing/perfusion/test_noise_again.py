@@ -15,9 +15,9 @@ from monai_inn.applications.perfusion.acquisition import (
     log_uniform,
     noise_level_of,
     noisy_curves,
-    spoiled_magnitudes,
 )
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
+from monai_inn.applications.perfusion.magnitudes import SPOILED
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.applications.perfusion.signal import rician
 from monai_inn.inferers.adequacy import Adequacy
@@ -93,7 +93,7 @@ def second_measurement(problem, number):
         return [torch.cat([rician(signal, level, generator), b], -1) for _ in range(2)]
     tissue, artery, times = problem.curves(made)
     levels = [log_uniform(limits, (number, 1), generator) for limits in (TISSUE_NOISE, ARTERY_NOISE)]
-    noisy = [noisy_curves(tissue, artery, 0.25, generator, spoiled_magnitudes, levels) for _ in range(2)]
+    noisy = [noisy_curves(tissue, artery, 0.25, generator, SPOILED.draw, levels) for _ in range(2)]
     return [torch.cat([torch.stack(pair, -1).flatten(-2), times], -1) for pair in noisy]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from monai_inn.applications.perfusion import acquisition, kinetics
 from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
+from monai_inn.applications.perfusion.magnitudes import SPOILED
 from monai_inn.applications.perfusion.problem import MODELS, Perfusion
 from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
 from monai_inn.problems import create
@@ -121,9 +122,7 @@ def test_noise_is_white_and_of_any_level():
     n, generator = 3000, torch.Generator().manual_seed(0)
     tissue = torch.zeros(n, 2000).double()
     blood = torch.linspace(0, 4, 2000).double().expand(n, -1)
-    noisy = acquisition.noisy_curves(
-        tissue[:, :50], blood[:, -50:], 0.0, generator, acquisition.spoiled_magnitudes
-    )
+    noisy = acquisition.noisy_curves(tissue[:, :50], blood[:, -50:], 0.0, generator, SPOILED.draw)
     for left, (low, high), scale in (
         (noisy[0], acquisition.TISSUE_NOISE, 1.0),
         (noisy[1] - blood[:, -50:], acquisition.ARTERY_NOISE, 4.0),
@@ -142,7 +141,7 @@ def test_noise_of_magnitudes_has_no_bias_but_grows_with_concentration():
     generator = torch.Generator().manual_seed(0)
     tissue = torch.cat([torch.zeros(4000, 20), torch.full((4000, 20), 2.0)], 1).double()
     blood = tissue.clone()
-    noisy, _ = acquisition.noisy_curves(tissue, blood, 1.0, generator, acquisition.spoiled_magnitudes)
+    noisy, _ = acquisition.noisy_curves(tissue, blood, 1.0, generator, SPOILED.draw)
     before, after = noisy.split(20, 1)
     level = before.square().nanmean(1).sqrt()
     quiet = level < 0.004

@@ -25,7 +25,7 @@ def view(poses: torch.Tensor, sd: torch.Tensor, masses: torch.Tensor, shown=(0.0
     x = torch.cat([poses, UNKNOWNS.mean[6:].expand(n, -1)], 1)
     nothing = torch.zeros(n, 1)
     draws = Draws(poses, masses, torch.arange(n), Fit(x, nothing[:, 0], nothing, nothing), masses,
-                  torch.diag(sd.square()).expand(n, 6, 6), 1.0, 1.0, 32)  # fmt: skip
+                  torch.diag(sd.square()).expand(n, 6, 6), 1.0, 1.0, 32, 32.0, 0.0)  # fmt: skip
     return View(draws, DETECTOR, shown)
 
 

@@ -156,6 +156,11 @@ def test_devices_are_sets_of_wavelengths():
             device(spec)
     with pytest.raises(ValueError, match="0 < least"):
         device("750,850@light=0.01")
+    with pytest.raises(ValueError, match="light = 0; give a positive share"):
+        device("750,850@light=0")
+    for views in ("0.5", "2.7"):
+        with pytest.raises(ValueError, match="give a whole number"):
+            device(f"750,850@views={views}")
 
 
 def test_images_of_other_wavelengths_are_refused(problem):

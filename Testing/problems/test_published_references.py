@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
 
 from monai_inn.problems import create
+
+pytest.importorskip("sklearn", reason="scikit-learn is missing: install the extra `peers`")
+
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 
 FOLDER = Path(__file__).parent / "references"
 TASKS = ("two_moons", "slcp", "gaussian_uniform", "epidemic")

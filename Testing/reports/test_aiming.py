@@ -19,7 +19,7 @@ SHIFT, DEPTH, COUNT = 1.5, 6.0, 4000
 SPACING = 0.5
 
 
-def write_folder(folder, poses, mode=None, trusted=True):
+def write_folder(folder, poses, mode=None, trusted=True, **more):
     """What `register` would have written for poses, the first of which is shown."""
     folder.mkdir()
     cameras = camera_to_world(poses, DETECTOR, CENTRE)
@@ -38,7 +38,7 @@ def write_folder(folder, poses, mode=None, trusted=True):
         "bundle": {"name": "CT a.nii.gz", "path": "a"}, "differences": [], "intended_use": "Research only.",
         "modes": modes, "parameters": parameters, "target_ras_mm": [0.0, 0.0, 0.0], "xray": {},
         "trust": {"is_trusted": trusted, "statement": "It may be."},
-    }  # fmt: skip
+    } | more  # fmt: skip
     (folder / "registration.json").write_text(json.dumps(record))
     return folder
 
@@ -66,13 +66,16 @@ def test_ellipsoid_and_errors_have_their_closed_forms(folder, tmp_path):
     assert (tmp_path / "out" / "aim.png").stat().st_size > 10_000
 
 
-def test_a_line_has_a_tube_and_touches_what_is_beside_it(folder, tmp_path):
+@pytest.mark.parametrize("worth", [COUNT, 25.0])
+def test_a_line_has_a_tube_and_touches_what_is_beside_it(tmp_path, worth):
     """Along the beam, 3 mm beside a block: it is touched where the shift to that side is larger."""
     size = np.array([40, 240, 40])
     values, affine = np.zeros(size, np.uint8), np.diag([SPACING] * 3 + [1.0])
     affine[:3, 3] = [3.0 + SPACING / 2, -SPACING * (size[1] - 1) / 2, -SPACING * (size[2] - 1) / 2]
     values[:] = 7
     nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "labels.nii.gz")
+    weights = {"independent_samples": worth}
+    folder = write_folder(tmp_path / "poses", shifted(), weights=weights)
     found = aim(folder, tmp_path / "out", target=(0, 25, 0), entry=(0, -25, 0),
                 labels=tmp_path / "labels.nii.gz", avoid=[7], radius_mm=1.0)  # fmt: skip
     line = found["line"]
@@ -82,7 +85,9 @@ def test_a_line_has_a_tube_and_touches_what_is_beside_it(folder, tmp_path):
     # Voxels are half a millimetre: the distance is right to a half of that.
     low, high = (0.5 * math.erfc((3 - 1 + off) / SHIFT / math.sqrt(2)) for off in (0.3, -0.3))
     assert low - 0.02 < line["breaches"][0]["probability"] < high + 0.02
-    assert "touches structure 7" in found["statement"]
+    probability, error = (line["breaches"][0][name] for name in ("probability", "standard_error"))
+    assert error == pytest.approx(math.sqrt(probability * (1 - probability) / worth), abs=1e-4)
+    assert "touches the structure with label 7" in found["statement"]
 
 
 def test_all_modes_count(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 
 import nibabel
 import numpy as np
@@ -171,6 +172,7 @@ def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
     assert record["settings"]["reweighted"]
     weights = record["weights"]
     assert weights["effective"] >= 100
+    assert math.isfinite(weights["log_evidence_nats"])
     y = problem.noise(problem.forward(torch.tensor([TRUE_POSE])), torch.Generator().manual_seed(0))[0]
     with np.load(out / "samples.npz") as stored:
         theta, density = torch.from_numpy(stored["pose"][:, :2]), torch.from_numpy(stored["log_density"])
@@ -178,6 +180,30 @@ def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
     assert float(off.std()) < 1e-2  # of rounding
     error = (1 / weights["effective"] - 1 / weights["proposals"]) ** 0.5
     assert abs(float(off.mean())) < 4 * error + 1e-2
+
+
+def test_poses_that_cannot_be_weighed_are_kept(pose_fit, pose_bundle, tmp_path):
+    """An X-ray that is brighter than any pose casts: a warning in the place of weights."""
+    bright = write_xray(pose_fit.problem, tmp_path / "bright.nii.gz", change=lambda image: 40 * image)
+    options = {"samples": 100, "contrast": "attenuation"}
+    plain = register_xray(pose_bundle, bright, tmp_path / "plain", **options)
+    record = register_xray(pose_bundle, bright, tmp_path / "weighed", reweighted=True, **options)
+    assert record["modes"] == plain["modes"]
+    assert record["weights"] is None
+    assert "were not weighed by the likelihood: the likelihood counts" in record["warnings"][-1]
+
+
+def test_xrays_that_cannot_be_joined_leave_the_poses_of_the_first(pose_fit, pose_bundle, tmp_path):
+    """The second is of the same pose, though the C-arm is said to have turned; then out of the prior."""
+    paths = [write_xray(pose_fit.problem, tmp_path / f"{n}.nii.gz", seed=n) for n in (0, 1)]
+    alone = register_xray(pose_bundle, paths[0], tmp_path / "alone", contrast="attenuation")
+    for turned, said in ((90, 0), "no pose explains all the X-rays"), ((0, 80), "outside the bundle's prior"):
+        out = tmp_path / f"{turned[0]}"
+        record = register_xray(pose_bundle, paths, out, gantry=(0, 0, *turned), contrast="attenuation")
+        assert record["modes"] == alone["modes"]
+        assert not record["trust"]["is_trusted"]
+        assert said in record["trust"]["statement"]
+        assert record["warnings"][-1].endswith("those of the network for the first X-ray.")
 
 
 def test_an_inverted_xray_and_another_patient_are_flagged(pose_fit, pose_bundle, tmp_path):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,11 @@ def ended(child: Child, seconds: float = LIMIT) -> Child:
         assert time.monotonic() < end, "it goes on for ever"
         time.sleep(0.01)
     return child
+
+
+def said(child: Child) -> list[str]:
+    """Lines of the log without the seconds before each."""
+    return [re.fullmatch(r"\d+\.\d s  (.*)", line)[1] for line in child.log.splitlines()]
 
 
 def written(path: Path, seconds: float = LIMIT) -> str:
@@ -109,8 +115,25 @@ def test_garbled_progress_goes_into_the_log(python):
         )
     )
     assert child.result() == {}
-    assert child.log == "PROGRESS\nPROGRESS half\nPROGRESS nan strange"
+    assert said(child) == ["PROGRESS", "PROGRESS half", "too much", "too little", "PROGRESS nan strange"]
     assert (child.share, child.text) == (0.0, "too little")
+
+
+def test_time_that_is_left_is_told_from_the_pace(python, monkeypatch):
+    child = Child(python("import time; time.sleep(1000)"), [])
+    began = child._begun_s
+    for share, passed, left in (
+        (0.0, 50, None),
+        (0.5, 1, None),
+        (0.01, 50, None),
+        (0.2, 10, 40),
+        (1.0, 60, 0),
+    ):
+        child.share = share
+        monkeypatch.setattr(time, "monotonic", lambda now=began + passed: now)
+        assert child.left_s == (None if left is None else pytest.approx(left))
+    monkeypatch.undo()
+    child.cancel()
 
 
 def test_error_is_the_one_line_of_the_command(python):
@@ -178,7 +201,7 @@ def test_much_output_does_not_block(python):
         )
     )
     assert len(child.result()["x"]) == 4_000_000
-    assert child.log.splitlines() == ["w" * 99] * 30
+    assert said(child) == ["w" * 99] * 200
 
 
 def test_output_that_is_not_text_does_not_stop_it(python):
@@ -191,7 +214,7 @@ def test_output_that_is_not_text_does_not_stop_it(python):
         )
     )
     assert child.result() == {"name": "Gewebe äö"}
-    assert child.log.startswith("caf")
+    assert said(child)[0].startswith("caf")
 
 
 def test_cancel_lets_a_polite_child_tidy_up(python, tmp_path, monkeypatch):

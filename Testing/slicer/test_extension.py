@@ -146,9 +146,12 @@ def test_entry_of_the_index_says_what_cmake_says():
 
 def test_readme_names_every_module_and_the_publication():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("## In 3D Slicer")[1].split("## ")[0]
-    for title in ("**INN Uncertainty**", "**INN Registration**", "doi.org"):
-        assert title in section
+    section = text.split("\n## In 3D Slicer")[1].split("\n## ")[0]
+    assert "doi.org" in section
+    parts = dict(part.split("\n", 1) for part in section.split("\n### ")[1:])
+    assert list(parts) == ["INN Uncertainty", "INN Registration"]
+    for part in parts.values():
+        assert re.search(r"!\[.+\]\(docs/images/slicer_\w+\.png\)", part)
 
 
 def test_addresses_of_pictures_point_to_files_of_the_repository():
@@ -372,9 +375,9 @@ def test_words_on_screen_can_be_translated(path):
 # What the section Plan, the mean over a segment, comparisons, poses and damaged results say, warnings among
 # it, and all that the panel of INN Registration says.
 SPOKEN = (
-    "change", "class_result", "class_words", "decisions", "line_reading", "line_views", "lines", "measuring",
-    "pose_aim", "pose_result", "pose_run", "pose_scene", "pose_spread", "pose_views", "pose_words",
-    "posteriors", "regions", "result", "sequences", "thresholds", "trajectories", "volumes",
+    "change", "class_result", "class_scene", "class_words", "decisions", "line_reading", "line_views",
+    "lines", "measuring", "pose_aim", "pose_result", "pose_run", "pose_scene", "pose_spread", "pose_views",
+    "pose_words", "posteriors", "regions", "result", "sequences", "thresholds", "trajectories", "volumes",
 )  # fmt: skip
 SPEAKING = [p for p in SOURCES if p.stem in SPOKEN or MODULES["INNRegistration"] in p.parents]
 KEYS = {

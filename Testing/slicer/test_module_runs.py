@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from driving import (
     Panel,
@@ -37,10 +39,28 @@ def test_progress_is_shown(panel):
     (panel.replay / "hold").touch()
     panel.start()
     app.wait_until(lambda: panel.ui.progressBar.value == 500)
-    assert panel.status == "50%, halfway"
+    assert panel.status.startswith("50%, halfway")
+    panel.logic.inference.child._begun_s -= 60  # long enough for its pace to be known
+    app.wait_until(lambda: panel.status.endswith(" left"))
+    assert re.fullmatch(r"50%, halfway, about \d+ (s|min) left", panel.status)
     (panel.replay / "hold").unlink()
     panel.settle()
     assert panel.ui.applyButton.text == "Apply"
+
+
+def test_log_tells_the_steps_and_why_a_run_has_failed(panel):
+    assert not panel.ui.logSection.visible
+    (panel.replay / "complaint").write_text("some warning\nmonai-inn: no.\n")
+    panel.apply()
+    assert [message.text for message in app.messages] == ["no."]
+    app.messages.clear()
+    assert panel.ui.logSection.visible
+    assert panel.ui.logSection.collapsed
+    lines = [line.split("s  ")[1] for line in panel.ui.logText.plainText.splitlines()]
+    assert lines[-3:] == ["halfway", "some warning", "monai-inn: no."]
+    (panel.replay / "complaint").unlink()
+    panel.apply()
+    assert "some warning" not in panel.ui.logText.plainText
 
 
 def test_apply_again_replaces_in_place(done):

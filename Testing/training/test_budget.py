@@ -12,9 +12,10 @@ import torch
 import monai_inn as mi
 from monai_inn.problems import LinearGaussian, Observation, Parameter
 from monai_inn.problems.base import InverseProblem
-from monai_inn.training import Recipe, fit
+from monai_inn.training import Recipe, budget, fit
 from monai_inn.training.budget import Budget
 from monai_inn.training.optimiser import Optimiser
+from monai_inn.training.stages import plans_of
 
 SMALL = {
     "flow": {"hidden_channels": (8,), "num_blocks": 1},
@@ -162,3 +163,24 @@ def test_one_member_is_refused_before_anything_is_simulated(monkeypatch):
     with pytest.raises(ValueError, match="give at least 2"):
         mi.fit(Slow(), members=1)
     assert clock.rows == 0
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [({2: 2.0, 1: 0.1}, 1), ({2: 0.1, 1: 0.2}, 2)])
+def test_steps_are_taken_by_as_many_threads_as_are_faster(seconds, expected, monkeypatch):
+    problem, before = SlowImage(), torch.get_num_threads()
+    timed = {}
+
+    def step_seconds(stage, most):
+        return timed.setdefault(torch.get_num_threads(), seconds[torch.get_num_threads()])
+
+    monkeypatch.setattr(budget, "_step_seconds", step_seconds)
+    posterior = next(plan for plan in plans_of(problem) if plan.is_parallel)
+    limit = Budget(1.0, problem, time.monotonic())
+    torch.set_num_threads(2)
+    try:
+        assert limit._step_seconds(posterior, None, torch.device("cpu")) == min(seconds.values())
+        with limit.threads(posterior, torch.device("cpu")):
+            assert torch.get_num_threads() == expected
+        assert timed == seconds
+    finally:
+        torch.set_num_threads(before)

@@ -74,7 +74,7 @@ def test_grey_in_colour_tiff_and_nrrd(tmp_path):
 def test_colour_is_refused(tmp_path, name):
     grey = (GREY >> 8).astype(np.uint8)
     write_picture(tmp_path / name, np.stack([grey, grey, 255 - grey], -1))
-    with pytest.raises(ValueError, match="a colour image, expected an X-ray in grey") as error:
+    with pytest.raises(ValueError, match="a colour image, expected grey values") as error:
         read_xray(tmp_path / name)
     assert_one_line(error, tmp_path / name)
 

@@ -5,16 +5,15 @@ import math
 import re
 import shutil
 
-import numpy as np
 import pytest
 import torch
-from known_cases import SEED
+from known_cases import SEED, gaussian_cases
 
 from monai_inn.cli import main
-from monai_inn.metrics import ecdf_difference
 from monai_inn.problems import Parameter, labels
 from monai_inn.reports import printing
-from monai_inn.validation import Cases, plots, write_report
+from monai_inn.validation import Cases, write_report
+from monai_inn.validation.remarks import remarks
 
 PARAMETERS = (
     Parameter("sao2", "1", 0, 1, "oxygen saturation of the blood"),
@@ -106,6 +105,16 @@ def test_a_verdict_on_simulations_says_so(request, kind):
     assert ("simulations" in report["summary"]) == (kind == "simulations")
 
 
+def test_held_out_images_are_not_called_simulations(tmp_path):
+    report, page = page_of(tmp_path, {"kind": "held-out images", "problem": "labelled_images"})
+    text = without_drawings(page)
+    assert "simulations" not in report["summary"]
+    assert "300 held-out images" in report["summary"]
+    assert "Small deviation on held-out images" in text or "on held-out images." in text
+    assert "Calibration on held-out images does not prove calibration on those of another source" in text
+    assert "300 held-out images that were not used in training" in text
+
+
 def test_the_page_holds_no_raw_json_and_nothing_that_only_a_mouse_shows(of_simulations):
     report, page = of_simulations
     assert report["source"]["configuration"]["camera"]["response"]["values"] == [0.018453, 0.0625]
@@ -160,7 +169,7 @@ def test_a_bundle_is_named_with_version_and_checksum(gaussian_fit, tmp_path, mon
 def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(
     gaussian_fit, of_simulations, tmp_path
 ):
-    assert "<h2>Information</h2>" not in of_simulations[1]
+    assert "<h2>Sharpness</h2>" in of_simulations[1]
     validate = (
         "validate",
         str(tmp_path / "bundle"),
@@ -176,9 +185,12 @@ def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     page = without_drawings((tmp_path / "out" / "report.html").read_text())
     assert list(report["information"]["parameters"]) == ["x1", "x2", "x3", "x4"]
-    assert "<td>Component 1 of the hidden vector</td>" in page.split("<h2>Information</h2>")[1]
-    assert "<td>targets together</td>" in page
-    assert "<td>all parameters together</td>" not in page  # there are no nuisances
+    section = page.split("<h2>Sharpness and information</h2>")[1].split("<h2>")[0]
+    assert "<td>Component 1 of the hidden vector</td>" in section
+    bits = f"{report['information']['parameters']['x1']['bits']:.2f}".replace("-", "−")
+    assert f"<td>{bits}<span" in section
+    assert "; the targets together " in section
+    assert "all parameters together" not in section  # there are no nuisances
 
 
 def test_the_page_explains_its_words_and_says_how_to_cite_it(of_simulations):
@@ -190,34 +202,81 @@ def test_the_page_explains_its_words_and_says_how_to_cite_it(of_simulations):
         assert word in words
 
 
-def test_a_report_of_four_parameters_is_printed_on_four_pages(tmp_path):
+def test_nuisances_stand_in_one_table_and_in_no_drawing(tmp_path):
+    report, page = page_of(tmp_path, {"kind": "files", "samples": "s.npz"}, count=5)
+    assert report["targets"] == ["x0", "x1"]
+    assert not [text for text in drawn_texts(page) if text.lower() in ("x2", "x3", "x4")]
+    table = without_drawings(page).split("<h2>Nuisances</h2>")[1].split("</table>")[0]
+    assert re.findall(r"<code>(\w+)</code>", table) == ["x2", "x3", "x4"]
+    assert re.findall(r"<code>(\w+)</code>", page.split("<h2>Nuisances</h2>")[0]) == ["x0", "x1"]
+
+
+def test_crossed_limits_are_remarked_on(of_files, tmp_path):
+    report, page = of_files
+    assert any(remark.startswith("Calibration error above ") for remark in report["remarks"])
+    assert all(remark.replace("'", "&#39;") in page for remark in report["remarks"])
+    exact = gaussian_cases(400, seed=1)  # by chance other seeds cross one of the many limits
+    assert write_report(exact, tmp_path / "exact", title="exact", seed=SEED)["remarks"] == []
+    page = (tmp_path / "exact" / "report.html").read_text(encoding="utf-8")
+    assert "No figure crosses the limit that an exact posterior keeps to." in page
+    assert "<h2>Limits that were crossed</h2>" not in page
+
+
+def crossing(**changes):
+    """A report of which everything keeps to its limits but what is changed."""
+    parameter = {
+        "name": "x", "description": "", "calibration_error": 0.01, "calibration_error_noise_floor": 0.03,
+        "sbc_p": 0.4, "sbc_inside_envelope": True,
+    }  # fmt: skip
+    resimulation = {"ratio": 1.0, "low": 0.9, "high": 1.1, "p": 0.5}
+    rate = {"nominal": 0.05, "measured": 0.05, "low": 0.03, "high": 0.07}
+    sets = {"level": 0.9, "coverage": {"sick": {"value": 0.9, "low": 0.8, "high": 0.95}}}
+    parts = {
+        "parameter": parameter,
+        "tarp": {"p": 0.3},
+        "resimulation": resimulation,
+        "error": {"value": 0.02},
+        "sets": sets,
+        "alarms": rate,
+    }
+    parts |= {name: parts[name] | change for name, change in changes.items()}
+    return {
+        "parameters": [parts["parameter"]],
+        "joint": {"tarp": parts["tarp"], "resimulation": parts["resimulation"]},
+        "classes": {
+            "calibration_error": parts["error"],
+            "calibration_error_if_exact": 0.03,
+            "sets": [parts["sets"]],
+        },
+        "trust": {"false_alarms": [parts["alarms"]]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({"parameter": {"calibration_error": 0.0324}}, "Calibration error above 3.00 %: X (3.24 %). "),
+        ({"parameter": {"sbc_p": 0.01}}, "p-value of ranks below 0.05: X (0.01). "),
+        ({"parameter": {"sbc_inside_envelope": False}}, "Ranks outside the 95 % envelope: X. "),
+        ({"tarp": {"p": 0.01}}, "All parameters together: p-value of TARP 0.01, below 0.05."),
+        ({"resimulation": {"low": 1.02}}, "Resimulation: the misfit of posterior draws is 1.000 times "),
+        ({"error": {"value": 0.04}}, "Expected calibration error 0.040, above 0.030, "),
+        ({"alarms": {"measured": 0.09, "low": 0.06}}, "False alarms: 9.00 % (6.00 % – 7.00 %), where 5 % "),
+        ({"sets": {"level": 0.96}}, "Sets of classes for 96 % of cases hold sick in only 90.0 % "),
+    ],
+)  # fmt: skip
+def test_each_limit_has_its_remark(changes, remark):
+    assert remarks(crossing()) == []
+    (found,) = remarks(crossing(**changes))
+    assert found.lower().startswith(remark.lower())
+
+
+@pytest.mark.parametrize("bundle", ["oximetry", "perfusion"])
+def test_a_report_of_a_shipped_bundle_is_printed_on_four_pages(bundle, tmp_path):
     if not any(shutil.which(name) for name in printing._BROWSERS):
         pytest.skip("no browser to print with")
-    page_of(tmp_path, {"kind": "files", "samples": "s.npz"}, count=4, is_printed=True)
-    pdf = (tmp_path / "report" / "report.pdf").read_bytes()
+    out = tmp_path / "report"
+    assert main(["validate", bundle, "-o", str(out), "-n", "400", "--samples", "63", "--pdf"]) == 0
+    pdf = (out / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-")
     assert 1 <= len(re.findall(rb"/Type /Page\b", pdf)) <= 4
-
-
-@pytest.mark.parametrize("count", [1, 6])
-def test_no_words_of_a_drawing_are_cut_off(count, monkeypatch):
-    shown = []
-    monkeypatch.setattr(plots, "svg", lambda figure: shown.append(figure) or "")
-    ranks = torch.randint(0, 32, (count, 400), generator=torch.Generator().manual_seed(SEED))
-    counts = torch.stack([torch.bincount(row, minlength=32) for row in ranks])
-    plots.ecdf_plot(["Parameter"] * count, ecdf_difference(counts))
-    level, flat = np.linspace(0.1, 0.9, 9), np.zeros(9)
-    plots.coverage_plot(["Parameter"] * count, level, level[:, None].repeat(count, 1), flat, flat)
-    for figure in shown:
-        figure.draw_without_rendering()
-        box = figure.bbox
-        heads = [text for axis in figure.axes for text in (axis.title, axis.xaxis.label, axis.yaxis.label)]
-        heads += [text for text in (figure._supxlabel, figure._supylabel) if text is not None]
-        written = [text for text in heads if text.get_text() and text.get_visible()]
-        assert len(written) >= 3
-        for text in written:
-            place = text.get_window_extent()
-            assert box.x0 <= place.x0, text
-            assert box.y0 <= place.y0, text
-            assert place.x1 <= box.x1, text
-            assert place.y1 <= box.y1, text

@@ -46,8 +46,8 @@ def test_the_page_says_it_in_words_and_needs_nothing_from_outside(written):
     outside = [url for url in re.findall(r"https?://[^\s\"'<>]+", page) if "w3.org" not in url]
     assert not outside
     assert not re.search(r"<(script|link|img|iframe)\b", page)
-    # Width, coverage, ranks, four targets, TARP.
-    assert page.count("<svg") == 8
+    # Width, coverage, ranks, regions, TARP.
+    assert page.count("<svg") == 5
 
 
 def test_the_same_seed_gives_the_same_page(written, tmp_path):

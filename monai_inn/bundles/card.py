@@ -31,11 +31,12 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         _data(fitted, metadata),
         _prior(fitted),
         *_derived(fitted.problem),
-        _calibration(fitted.card),
-        *_information(fitted.card),
+        *_classes(fitted),
+        _calibration(fitted),
+        *_information(fitted),
         *_invariance(fitted.card.get("invariance")),
         *_recalibration(fitted.card),
-        _trust(fitted.card),
+        _trust(fitted),
         "## Limits\n\n" + "\n".join(f"- {line}" for line in fitted.problem.application.limits),
         "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]),
     )
@@ -66,7 +67,7 @@ def _data(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
     trained = "Not trained.\n"
     if training is not None:
         trained = (
-            f"Training simulations: {_number(training.get('simulations'))}, seed "
+            f"Training {fitted.problem.application.cases}: {_number(training.get('simulations'))}, seed "
             f"{_number(training.get('seed'))}, "
             f"{_number(training.get('minutes'))} minutes."
         )
@@ -99,7 +100,26 @@ def _derived(problem: InverseProblem) -> list[str]:
     ]
 
 
-def _calibration(card: dict[str, Any]) -> str:
+def _classes(fitted: FittedPosterior) -> list[str]:
+    """The section on classes, where one was inferred; bundles of former releases have none."""
+    measured = fitted.card.get("classes")
+    if measured is None:
+        return []
+    rows = (
+        (name, *(_number(row[figure]) for figure in ("value", "low", "high")))
+        for name, row in measured["figures"].items()
+    )
+    return [
+        "## Measured on classes\n\n"
+        f"On {_number(measured['cases'])} {fitted.problem.application.unseen}. Expected calibration error: "
+        "mean of |accuracy − probability of the class named|, in 15 bins of it; exact probabilities "
+        f"stay below {_number(measured['calibration_error_if_exact'])} in 95 % of such measurements.\n\n"
+        f"{_table(('figure', 'value', '95 % bounds from', 'to'), rows)}"
+    ]
+
+
+def _calibration(fitted: FittedPosterior) -> str:
+    card = fitted.card
     if "measured_on" not in card:
         return f"## Measured calibration\n\n{_NOT_MEASURED}"
     measured = card["measured_on"]
@@ -111,7 +131,7 @@ def _calibration(card: dict[str, Any]) -> str:
     head = ("parameter", "calibration error", "SBC p-value", "contraction")
     return (
         "## Measured calibration\n\n"
-        f"On {_number(measured.get('simulations'))} fresh simulations (seed "
+        f"On {_number(measured.get('simulations'))} {fitted.problem.application.unseen} (seed "
         f"{_number(measured.get('seed'))}). "
         f"Held-out negative log-likelihood: {_number(card.get('nll'))} nat, all parameters, physical units. "
         "Calibration error: median over the levels of |coverage − level|; an exact posterior stays below "
@@ -124,9 +144,9 @@ def _calibration(card: dict[str, Any]) -> str:
     )
 
 
-def _information(card: dict[str, Any]) -> list[str]:
+def _information(fitted: FittedPosterior) -> list[str]:
     """The section on bits, if they were measured; bundles of former releases have none."""
-    gain = card.get("information")
+    gain = fitted.card.get("information")
     if gain is None:
         return []
     joint = {"mapped parameters together": gain["targets"]}
@@ -139,7 +159,8 @@ def _information(card: dict[str, Any]) -> list[str]:
     )
     return [
         "## Measured information\n\n"
-        f"What an observation tells beyond the prior, in bits, on {_number(gain['cases'])} simulations. "
+        f"What an observation tells beyond the prior, in bits, on {_number(gain['cases'])} "
+        f"{fitted.problem.application.cases}. "
         "One bit halves the range of possible values; 0 means that nothing is learned. The figures are lower "
         "bounds of what the measurement holds.\n\n"
         f"{_table(('parameter', 'bits', '95 % bounds from', 'to'), rows)}"
@@ -201,19 +222,19 @@ def _recalibration(card: dict[str, Any]) -> list[str]:
     ]
 
 
-def _trust(card: dict[str, Any]) -> str:
-    ood = card.get("ood")
+def _trust(fitted: FittedPosterior) -> str:
+    ood, application = fitted.card.get("ood"), fitted.problem.application
     if ood is None:
         return f"## Measured trust\n\n{_NOT_MEASURED}"
     return (
         "## Measured trust\n\n"
-        f"False alarms on fresh simulations at a nominal {_number(ood.get('false_alarm_nominal'))}: "
-        f"{_number(ood.get('false_alarm_measured'))}.{_spoilt(ood)}"
+        f"False alarms on {application.unseen} at a nominal {_number(ood.get('false_alarm_nominal'))}: "
+        f"{_number(ood.get('false_alarm_measured'))}.{_spoilt(fitted, ood)}"
     )
 
 
-def _spoilt(ood: dict[str, Any]) -> str:
-    """How well each kind of spoilt simulations is noticed; nothing if there was none."""
+def _spoilt(fitted: FittedPosterior, ood: dict[str, Any]) -> str:
+    """How well each kind of spoilt observations is noticed; nothing if there was none."""
     kinds = [key.removeprefix("auroc_") for key in ood if key.startswith("auroc_")]
     if not kinds:
         return ""
@@ -221,8 +242,10 @@ def _spoilt(ood: dict[str, Any]) -> str:
         (kind.replace("_", " "), _number(ood.get(f"flagged_{kind}")), _number(ood[f"auroc_{kind}"]))
         for kind in kinds
     )
-    table = _table(("what", "share not explained or not usable", "AUROC of WAIC"), rows)
-    return f" Simulations that were spoilt on purpose:\n\n{table}"
+    score = "the p-value" if "classes" in fitted.card else "WAIC"
+    table = _table(("what", "share not explained or not usable", f"AUROC of {score}"), rows)
+    cases = fitted.problem.application.cases.capitalize()
+    return f" {cases} that were spoilt on purpose:\n\n{table}"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

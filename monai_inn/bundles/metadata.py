@@ -126,7 +126,8 @@ def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
 def _headline(card: dict[str, Any]) -> dict[str, float]:
     """The few measured numbers that catalogues show."""
     parameters = card.get("parameters", {})
-    found = {f"calibration error {name}": row.get("calibration_error") for name, row in parameters.items()}
+    found = {name: row["value"] for name, row in card.get("classes", {}).get("figures", {}).items()}
+    found |= {f"calibration error {name}": row.get("calibration_error") for name, row in parameters.items()}
     found["held-out negative log-likelihood, nat"] = card.get("nll")
     found["false alarms at 5 %"] = card.get("ood", {}).get("false_alarm_measured")
     return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
@@ -198,6 +199,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "result": section.get("result") or result_of(metadata),
         "camera": section.get("camera"),
         "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
+        "size": [n for n in metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] if n != "*"],
         "series": section.get("series"),
         "has_likelihood": section.get("has_likelihood", False),
         "targets": [row for row in section["parameters"] if row["name"] in wanted],
@@ -208,6 +210,7 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
             "noise": card.get("calibration_noise_floor_95"),
             "recalibrated": card.get("recalibration", {}).get("status") == "repaired",
         },
+        "classes": card.get("classes"),
         "warnings": card_warnings(card, wanted),
         "card": str((folder / README).resolve()),
     }

@@ -82,6 +82,10 @@ _CARD = object_of(
                 "sites": each(each(NUMBER)),
             }
         ),
+        "classes": object_of(
+            {"cases": SIZE, "calibration_error_if_exact": NUMBER},
+            {"figures": each(object_of({"value low high": NUMBER}))},
+        ),
         "ood": each(NUMBER),
         "training": object_of({}, {"recipe": each(NUMBER)}),
         "sources": TEXTS,

@@ -164,6 +164,8 @@ def fit_bundle(
         "out": str(out),
         "problem": problem.name,
         "device": application.device_text,
+        "cases": application.cases,
+        "unseen": application.unseen,
         "targets": [p.name for p in described if p.name in problem.targets],
         "labels": labels((p.name, p.description) for p in described),
         "notes": notes,

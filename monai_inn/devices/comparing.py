@@ -63,18 +63,19 @@ def compare_devices(
         seed: seed of trainings, phantoms and samples.
         recipe: how much of everything, in the place of minutes.
         network: sizes of the networks, see ``fit``.
-        device: where to train.
+        device: where to train, a torch device, or ``auto``: a GPU of the process that trains if it has one.
         scheduler: address of a dask scheduler whose workers see the folder and train all devices but the
             first at the same time.
         workers: processes on this machine that do; one device after the other here without both.
         progress: called with the share that is done and a text.
 
     Returns:
-        The content of ``devices.json``, which follows ``schema.json``.
+        The content of ``devices.json``, which follows ``schema.json``; ``failures``
+        says why devices are not in it.
 
     Raises:
-        ValueError: if there are fewer than two devices, they do not share what is unknown, the budget or the
-            number of cases is too small, or the folder holds another comparison.
+        ValueError: if fewer than two devices are given or could be trained, they do not share what is
+            unknown, the budget or the number of cases is too small, or the folder holds another comparison.
         OSError: if it cannot be written.
     """
     check_devices(devices)
@@ -83,7 +84,7 @@ def compare_devices(
     options = {"minutes": minutes, "recipe": None if recipe is None else asdict(recipe), "network": network}
     settings = json.loads(json.dumps({"problem": next(iter(devices.values())).name, "seed": seed, **options}))
     with _folder(Path(out), settings) as folder:
-        fitted = train_devices(
+        fitted, failed = train_devices(
             devices,
             folder,
             progress,
@@ -95,6 +96,11 @@ def compare_devices(
             scheduler=scheduler,
             workers=workers,
         )
+        if len(fitted) < 2:
+            named = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            raise ValueError(
+                f"{len(fitted)} device(s) could be trained, expected two at least ({named}); they are kept."
+            )
         pairs = fresh_simulations_of_each([f.problem for f in fitted.values()], cases, seed)
         if len(pairs[0][0]) < _FEWEST:
             raise ValueError(
@@ -106,7 +112,7 @@ def compare_devices(
             progress(TRAINING + (1 - TRAINING) * i / len(fitted), f"{name}: phantoms")
             made = simulated_cases(fitted[name], samples=_SAMPLES, simulations=simulations, seed=seed)
             measured[name] = Measured(made, *validate(made, seed=seed), fitted[name])
-        record = _record(measured, seed) | {"minutes": minutes}
+        record = _record(measured, seed) | {"minutes": minutes, "failures": failed}
         write_pages(record, folder)
     progress(1.0, "done")
     return record

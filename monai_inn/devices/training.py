@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load
 from monai_inn.bundles.writing import fit_bundle
@@ -38,7 +40,8 @@ class _Training:
     def __call__(self, item: tuple[str, InverseProblem], **further: Any) -> None:
         name, problem = item
         if not self.is_done(name):  # a worker that was killed afterwards may have
-            fit_bundle(problem, self.folder / folder_of(name), resume=True, **self.options, **further)
+            options = {**self.options, "device": _here(self.options["device"]), **further}
+            fit_bundle(problem, self.folder / folder_of(name), resume=True, **options)
 
     def is_done(self, name: str) -> bool:
         return (self.folder / folder_of(name) / METADATA).is_file()
@@ -54,10 +57,11 @@ def train_devices(
     scheduler: str | None,
     workers: int | None,
     **options: Any,
-) -> dict[str, FittedPosterior]:
-    """Return the posterior of each device, in the order given; that with most channels is trained first.
+) -> tuple[dict[str, FittedPosterior], dict[str, str]]:
+    """Return the posterior of each device, in the order given, and why others have none.
 
-    Arguments and errors are those of ``compare_devices``.
+    That with most channels is trained first; without it there is nothing. Arguments and errors are those of
+    ``compare_devices``.
     """
     order = sorted(devices, key=lambda name: -len(devices[name].observation))
     budget = {"minutes": minutes} if recipe is None else {"recipe": recipe}
@@ -69,22 +73,31 @@ def train_devices(
     def train_here(done: int, name: str) -> None:
         training((name, devices[name]), progress=lambda share, text: tell(share, f"{name}: {text}", done))
 
+    if scheduler is not None:
+        with connected(scheduler, workers, 1):  # one that does not answer is better known before any training
+            pass
     if recipe is None:
         train_here(0, order[0])
-        first = load(folder / folder_of(order[0]), options["device"])
+        first = load(folder / folder_of(order[0]), _here(options["device"]))
         equal = Recipe.from_config(first.card["training"]["recipe"])
         training = _Training(training.folder, {"recipe": equal, **options})
     todo = [name for name in order if not training.is_done(name)]
-    done = len(order) - len(todo)
+    done, failed = len(order) - len(todo), {}
     if scheduler is None and workers is None:
         for i, name in enumerate(todo, done):
-            train_here(i, name)
+            try:
+                train_here(i, name)
+            except Exception as error:
+                failed[name] = one_line(error)
     elif todo:
-        _train_elsewhere(training, [(name, devices[name]) for name in todo], scheduler, workers, tell, done)
-    return {
-        name: _loaded(folder / folder_of(name), problem, options["device"])
+        items = [(name, devices[name]) for name in todo]
+        failed = _train_elsewhere(training, items, scheduler, workers, tell, done)
+    fitted = {
+        name: _loaded(folder / folder_of(name), problem, _here(options["device"]))
         for name, problem in devices.items()
+        if name not in failed
     }
+    return fitted, failed
 
 
 def _train_elsewhere(
@@ -94,17 +107,22 @@ def _train_elsewhere(
     workers: int | None,
     tell: Callable[[float, str, int], None],
     done: int,
-) -> None:
-    """Train several devices at a time; one that fails does not stop the others."""
-    failures = {}
+) -> dict[str, str]:
+    """Train several devices at a time; return why some could not be."""
+    failed = {}
     with connected(scheduler, workers, len(items)) as client:
         for over, ((name, _), answer) in enumerate(spread(client, training, items), done + 1):
             if isinstance(answer, BaseException):
-                failures[name] = one_line(answer)
-            tell(0.0, f"{name}: {'failed' if name in failures else 'trained'}", over)
-    if failures:
-        named = "; ".join(f"{name}: {error}" for name, error in failures.items())
-        raise ValueError(f"{len(failures)} device(s) could not be trained ({named}); the others are kept.")
+                failed[name] = one_line(answer)
+            tell(0.0, f"{name}: {'failed' if name in failed else 'trained'}", over)
+    return failed
+
+
+def _here(device: str) -> str:
+    """The device of this process, a worker's or the client's, that a name stands for."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _loaded(place: Path, problem: InverseProblem, device: str) -> FittedPosterior:

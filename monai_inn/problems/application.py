@@ -57,6 +57,7 @@ class Application:
             are no bands of light.
         extras: extras of the package that MONAI's command line needs for a bundle.
         references: publications beside those of the method.
+        cases: what observations to learn from and to measure on are.
         unexplained: what is said of an observation that no parameters explain.
         is_without_patients: whether people are told that no patient's data are in the simulations.
         instead_of_maps: what to do with whole images, of which there are no maps.
@@ -72,6 +73,7 @@ class Application:
     wavelengths_nm: NDArray[np.float64] | None = None
     extras: tuple[str, ...] = ("bundle",)
     references: tuple[str, ...] = ()
+    cases: str = "simulations"
     unexplained: str = "more than any parameters of the model explain"
     is_without_patients: bool = False
     instead_of_maps: str = "ask for its posterior"
@@ -114,6 +116,11 @@ class Application:
         return f"Simulations of the forward model {self.problem.name!r} of {package}{patients}."
 
     @property
+    def unseen(self) -> str:
+        """What a network is measured on."""
+        return f"{'fresh' if self.problem.can_simulate else 'held-out'} {self.cases}"
+
+    @property
     def data_type(self) -> str:
         """Which files may be inferred."""
         return "simulated; images of any format that monai_inn.transforms.read_multispectral reads"
@@ -139,9 +146,10 @@ class Application:
     @property
     def limits(self) -> tuple[str, ...]:
         """Sentences on what the network cannot do, for its model card."""
+        other = "that the forward model cannot produce" if self.problem.can_simulate else "unlike these"
         general = (
-            "Calibration holds on average over the prior, for data like the simulations; it says nothing "
-            "about an observation that the forward model cannot produce."
+            f"Calibration holds on average over the prior, for data like the {self.cases}; it says nothing "
+            f"about an observation {other}."
         )
         own = _LIMITS_OF_PIXELS if self.problem.observation.is_local else ()
         return (general, *own, "No evaluation on patients has been made.")

@@ -8,9 +8,13 @@ import math
 import statistics
 import time
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
+import torch
+
 from monai_inn.networks import PosteriorNetwork
+from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import BLOCK
 from monai_inn.problems.valid import rows_of_valid
@@ -19,7 +23,7 @@ from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.ranks import Ranks
 from monai_inn.training.recipe import Recipe
-from monai_inn.training.stages import plans_of
+from monai_inn.training.stages import Plan, plans_of
 from monai_inn.training.warm import WARM_ROWS
 
 __all__ = ["Budget", "deadlines"]
@@ -68,6 +72,7 @@ class Budget:
         self.seconds = math.inf if minutes is None else 60 * minutes
         self._limits = {} if minutes is None else deadlines(started, minutes, problem)
         self._least_seconds: dict[str, float] = {}
+        self._alone: set[str] = set()  # stages whose steps are faster on one thread
 
     def deadline(self, stage: str) -> float:
         """When a stage that begins now must end; late stages get time for a few steps all the same."""
@@ -128,11 +133,27 @@ class Budget:
         steps = {}
         for plan in plans_of(self.problem, trial):
             stage = plan.build(trial, pool, held_out, small, seed)
-            with plan.threads(pool.device):
-                seconds = _step_seconds(stage, _TIMED_SHARE * self.seconds)
+            seconds = self._step_seconds(plan, stage, pool.device)
             self._least_seconds[plan.name] = _LEAST_STEPS * seconds
             steps[f"{plan.name}_steps"] = max(_LEAST_STEPS, int(plan.share * self.seconds / seconds))
         return replace(recipe, **steps)
+
+    def threads(self, plan: Plan, device: torch.device) -> AbstractContextManager[None]:
+        """Return what sets the threads of a stage's steps: the plan's, or one if that was faster."""
+        return single_thread(device) if plan.name in self._alone else plan.threads(device)
+
+    def _step_seconds(self, plan: Plan, stage: Stage, device: torch.device) -> float:
+        """Time of one step, on one thread if that is faster: beside other work threads wait for others."""
+        most = _TIMED_SHARE * self.seconds
+        with plan.threads(device):
+            seconds = _step_seconds(stage, most)
+        if not plan.is_parallel:
+            return seconds
+        with single_thread(device):
+            alone = _step_seconds(stage, most)
+        if alone < seconds:
+            self._alone.add(plan.name)
+        return min(alone, seconds)
 
     def _check(self, row: float, seconds: float) -> None:
         """Refuse a budget that the least simulations exceed by much."""

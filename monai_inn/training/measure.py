@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.classes import class_figures, class_summary, guard_score
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.metrics import (
     auroc,
@@ -39,10 +40,10 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         ``nll`` in nats (physical units), and for each parameter calibration error, SBC p-value, contraction
         (1 − posterior over prior variance, in the flow's space); the noise floor for this ``n``; the
         information in bits, on up to 1,000 of the simulations; the measured false-alarm rate at 5 %, and of
-        each corruption of the application the AUROC of WAIC and the share that is not explained; the
-        preview's deviation from the flow in posterior standard deviations; of a network with gates what
-        ``measure_sites`` says. Figures of an unknown image are
-        means over some of its pixels.
+        each corruption of the application the AUROC of WAIC, or of the p-value of a density of classes, and
+        the share that is not explained; of a class accuracy, calibration and coverage of sets; the preview's
+        deviation from the flow in posterior standard deviations; of a network with gates what
+        ``measure_sites`` says. Figures of an unknown image are means over some of its pixels.
     """
     problem = fitted.problem
     groups = some_pixels(problem.parameters, _PIXELS)
@@ -80,6 +81,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "information": gain.summary(seed),
         "ood": measure_trust(fitted, y),
+        **({"classes": class_summary(class_figures(fitted, theta, y, seed))} if fitted.tells_class else {}),
         **({"invariance": sites} if sites else {}),
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
 
@@ -87,9 +89,10 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
 def measure_trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
     """Return false alarms on fresh simulations ``y (n, C)``, and how well corruptions of these are noticed.
 
-    ``auroc_…`` is that of WAIC, ``flagged_…`` the share that is not explained or, as maps say, not usable.
+    ``auroc_…`` is that of ``guard_score``, ``flagged_…`` the share that is not explained or, as maps say, not
+    usable.
     """
-    scores = fitted.waic(y)
+    scores = guard_score(fitted, y)
     corrupted = fitted.problem.application.corruptions(y)
 
     def flagged(rows: Tensor) -> float:
@@ -99,7 +102,10 @@ def measure_trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:
     return {
         "false_alarm_nominal": _FALSE_ALARM,
         "false_alarm_measured": flagged(y),
-        **{f"auroc_{what}": round(auroc(fitted.waic(rows), scores), 5) for what, rows in corrupted.items()},
+        **{
+            f"auroc_{what}": round(auroc(guard_score(fitted, rows), scores), 5)
+            for what, rows in corrupted.items()
+        },
         **{f"flagged_{what}": flagged(rows) for what, rows in corrupted.items()},
     }
 

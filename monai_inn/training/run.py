@@ -171,7 +171,7 @@ class Run:
             }
             self.store.write(state | {"engine": engine, "network": net.state_dict()})
 
-        with plan.threads(self.device), HeldSignals() as held:
+        with self.budget.threads(plan, self.device), HeldSignals() as held:
             losses[stage.name] = run_stage(
                 stage,
                 resumed=engine,

@@ -23,7 +23,7 @@ from monai_inn.training.invariance import invariance_stage
 from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 
-__all__ = ["SMALL_DENSITY", "Plan", "known_observations", "plans_of", "usual_parts"]
+__all__ = ["SMALL_DENSITY", "Plan", "known_observations", "plans_of", "posterior_stage", "usual_parts"]
 
 _HELD_OUT_ROWS = 4096
 # Components and templates. The more unknowns, the more directions and the more of a prior: with three angles
@@ -226,7 +226,11 @@ _OF_IMAGES = (
 
 
 def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tuple[Plan, ...]:
-    """Return what is trained for a problem, in order; only what the network has, where there is one."""
+    """Return what is trained for a problem, in order; only what the network has, where there is one.
+
+    An encoder or a flow with a method ``training_stage`` says how the first stage is trained; it takes what
+    ``posterior_stage`` takes, and returns a ``Stage``.
+    """
     plans = _OF_PIXELS if problem.observation.is_local else _OF_IMAGES
     absent = [] if net is None else [name for name in _OPTIONAL if getattr(net, name) is None]
     chosen = tuple(plan for plan in plans if plan.name not in absent)
@@ -234,6 +238,9 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
         return (replace(chosen[0], build=information_bottleneck(net.classifier.beta)), *chosen[1:])
     if net is not None and isinstance(net.encoder, GatedEncoder):
         return (replace(chosen[0], build=invariance_stage), *chosen[1:])
+    for part in () if net is None else (net.encoder, net.flow):
+        if own := getattr(part, "training_stage", None):
+            return (replace(chosen[0], build=own), *chosen[1:])
     return chosen
 
 

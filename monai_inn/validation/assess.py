@@ -17,7 +17,8 @@ from monai_inn.problems import labels
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.joint import joint_figures, mode_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
-from monai_inn.validation.verdicts import Tolerance, basis, holm, overall, status_of, verdict
+from monai_inn.validation.remarks import remarks
+from monai_inn.validation.verdicts import Tolerance, cases_of, holm, overall, status_of, verdict
 
 __all__ = ["SCHEMA", "rounded", "validate"]
 
@@ -79,6 +80,7 @@ def validate(
     targets = [entry for entry in report["parameters"] if entry["name"] in cases.targets]
     report["status"] = overall([entry["status"] for entry in targets])
     report["summary"] = _summary(report, targets)
+    report["remarks"] = remarks(report)
     return report, figures
 
 
@@ -209,7 +211,7 @@ def _notes(cases: Cases) -> list[str]:
 
 
 def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
-    kind = "simulations" if basis(report["source"]) else "cases"
+    kind = cases_of(report["source"])
     n = f"{report['cases']:,} {kind} with {report['samples_per_case']:,} posterior samples each"
     failing = [entry["verdict"] for entry in targets if entry["status"] == "miscalibrated"]
     worst = [

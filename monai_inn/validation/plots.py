@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,13 +19,15 @@ from monai_inn.metrics.ecdf import EcdfDifference
 __all__ = [
     "FONT",
     "INK",
+    "ROW",
+    "TITLE",
     "WIDTH_IN",
-    "conditional_plot",
     "coverage_plot",
     "ecdf_plot",
     "image_plots",
     "new_figure",
     "reliability_plot",
+    "rows_height",
     "signed",
     "svg",
     "tarp_plot",
@@ -36,11 +37,8 @@ __all__ = [
 
 _GOOD, _BAND, INK = "#dfeee6", "0.87", "0.25"
 WIDTH_IN = 8.0  # of a drawing; paper shrinks it to 7.3
-_COLUMNS, _TITLE, _ROW = (
-    5,
-    22,
-    30,
-)  # panels beside one another; characters of a line above a panel, and beside a row
+# Panels beside one another; characters of a line above a panel, and beside a row.
+_COLUMNS, TITLE, ROW = 5, 22, 40
 STATUS_COLOURS = {
     "calibrated": "#1b7f4d",
     "small deviation": "#6a7f1b",
@@ -75,12 +73,18 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
+def rows_height(labels: Sequence[str], least: float) -> float:
+    """Inches of as many rows as there are labels, so high that no two labels touch."""
+    return len(labels) * max(least, 0.13 * max(label.count("\n") + 1 for label in labels))
+
+
 def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence[str]) -> str:
     """Draw width and shift of the named parameters with their bounds, over the tolerance."""
     entries = [entry for entry in report["parameters"] if entry["name"] in names]
+    labels = [wrapped(words[entry["name"]], ROW) for entry in entries]
     tolerance = report["tolerance"]
     with matplotlib.rc_context(FONT):
-        figure = new_figure(WIDTH_IN, 0.9 + 0.34 * len(entries))
+        figure = new_figure(WIDTH_IN, 0.9 + rows_height(labels, 0.26))
         axes = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(entries))[::-1]
         blocks = (
@@ -98,7 +102,7 @@ def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence
             axis.set_xlabel(label)
             axis.grid(axis="x", color="0.92")
             axis.set_axisbelow(True)
-        axes[0].set_yticks(rows, [wrapped(words[entry["name"]], _ROW) for entry in entries], fontsize=8)
+        axes[0].set_yticks(rows, labels, fontsize=8)
         axes[0].text(0.01, 1.01, "too narrow", transform=axes[0].transAxes, fontsize=8, va="bottom")
         axes[0].text(0.99, 1.01, "too wide", transform=axes[0].transAxes, fontsize=8, va="bottom", ha="right")
         axes[1].text(0.01, 1.01, "too low", transform=axes[1].transAxes, fontsize=8, va="bottom")
@@ -106,10 +110,10 @@ def width_plot(report: dict[str, Any], words: Mapping[str, str], names: Sequence
         return svg(figure)
 
 
-def _panels(count: int, height: float = 1.65) -> tuple[Figure, list[Any]]:
+def _panels(count: int) -> tuple[Figure, list[Any]]:
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure = new_figure(max(WIDTH_IN / _COLUMNS * columns, 4.0), height * rows + 0.4)
+    figure = new_figure(min(max(2 * columns, 4), WIDTH_IN), 1.45 * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     flat = list(axes.ravel())
     for axis in flat[count:]:
@@ -143,7 +147,7 @@ def _curves(
             axis.fill_between(x, low, high, color=_BAND, step=step)
             axis.plot(x, row, color="#00508c", linewidth=linewidth)
             axis.axhline(0, color=INK, linewidth=0.6)
-            axis.set_title(wrapped(name, _TITLE), fontsize=8)
+            axis.set_title(wrapped(name, TITLE if len(names) >= _COLUMNS else TITLE + 6), fontsize=8)
             axis.set_xlim(0, end)
         figure.supxlabel(labels[0], fontsize=9)
         figure.supylabel(labels[1], fontsize=9)
@@ -182,49 +186,6 @@ def reliability_plot(bins: Sequence[Mapping[str, float]]) -> str:
         axis.vlines(100 * confidence, 100 * low, 100 * high, color="#00508c", linewidth=1)
         axis.scatter(100 * confidence, 100 * value, 6 + 120 * cases / cases.sum(), color="#00508c")
         axis.set(xlim=(0, 102), ylim=(0, 102), xlabel="probability of the class named, %", ylabel="right, %")
-        return svg(figure)
-
-
-def conditional_plot(
-    entries: list[dict[str, Any]], words: Mapping[str, str], names: Sequence[str], by: str
-) -> str:
-    """Draw the width and shift of the named parameters in bins of one target's estimate.
-
-    Numbers stand in the fields, since opposite colours are alike on a grey print; a star marks what is more
-    than chance.
-    """
-    chosen = [entry for entry in entries if entry["by"] == by and entry["parameter"] in names]
-    bins = sorted({entry["bin"] for entry in chosen})
-    values = np.full((2, len(names), len(bins)), np.nan)
-    marks = np.zeros(values.shape, bool)
-    for entry in chosen:
-        row, column = names.index(entry["parameter"]), bins.index(entry["bin"])
-        values[:, row, column] = 100 * (entry["width"]["value"] - 1), entry["shift"]["value"]
-        marks[:, row, column] = [entry[name]["p_corrected"] < 0.05 for name in ("width", "shift")]
-    edges = [next(e for e in chosen if e["bin"] == k) for k in bins]
-    labels = [f"{edges[0]['low']:.3g}", *(f"{edge['high']:.3g}" for edge in edges)]
-    unit = "" if edges[0]["unit"] == "1" else f" ({edges[0]['unit']})"
-    with matplotlib.rc_context(FONT):
-        figure = new_figure(WIDTH_IN, max(1.1 + 0.3 * len(names), 2.2))
-        figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
-        axes = figure.subplots(1, 2, sharey=True)
-        kinds = (
-            ("interval width − right width, %", 30.0, "{:+.0f}"),
-            ("values − truth, posterior sd", 0.3, "{:+.2f}"),
-        )
-        for axis, picture, mark, (label, limit, form) in zip(axes, values, marks, kinds, strict=True):
-            axis.imshow(picture, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
-            for (row, column), value in np.ndenumerate(picture):
-                text = signed(form, value) + ("*" if mark[row, column] else "")
-                colour = "white" if abs(value) > 0.7 * limit else "black"
-                weight = "bold" if mark[row, column] else "normal"
-                axis.text(
-                    column, row, text, ha="center", va="center", fontsize=6.5, color=colour, fontweight=weight
-                )
-            axis.set_xticks(np.arange(len(bins) + 1) - 0.5, labels, fontsize=7)
-            axis.set_title(label, fontsize=8)
-        figure.supxlabel(f"{words[by]}{unit}: estimate, in equally filled bins", fontsize=9)
-        axes[0].set_yticks(np.arange(len(names)), [wrapped(words[n], _ROW) for n in names], fontsize=8)
         return svg(figure)
 
 

@@ -21,8 +21,9 @@ from monai_inn.reports.printing import browser, print_page
 from monai_inn.validation import plots
 from monai_inn.validation.assess import validate
 from monai_inn.validation.cases import Cases
+from monai_inn.validation.conditional import CONDITIONS, conditional_plot
 from monai_inn.validation.measures import CaseFigures, image_panels
-from monai_inn.validation.verdicts import Tolerance, basis
+from monai_inn.validation.verdicts import Tolerance, basis, cases_of
 
 __all__ = ["REPORT", "check_report", "report_page", "write_report"]
 
@@ -40,7 +41,8 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
     """
     from markupsafe import Markup
 
-    described = [(p["name"], p["description"]) for p in report["parameters"]]
+    rows = report["parameters"]
+    described = [(p["name"], p["description"]) for p in rows]
     words = labels(described)
     ordered = sorted(report["conditional"], key=lambda e: min(e[k]["p"] for k in ("width", "shift")))
     return rendered(
@@ -49,34 +51,40 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         title=report["title"],
         words=words,
         inner=labels(described, begin=False),
-        units={p["name"]: p["unit"] for p in report["parameters"]},
+        units={p["name"]: p["unit"] for p in rows},
+        targets=[p for p in rows if p["name"] in report["targets"]],
+        nuisances=[p for p in rows if p["name"] not in report["targets"]],
         basis=basis(report["source"]),
+        kind=cases_of(report["source"]),
         sentence=lambda p: p["verdict"].removeprefix(f"{words[p['name']]}: ").removeprefix("calibrated: "),
         plots=_marked(_drawings(report, words, cases, figures), Markup),
         worst=[e["verdict"] for e in ordered if e["status"] == "miscalibrated"][:_WORST_SHOWN],
         facts=list(_facts(report)),
         made=_date(report),
         colours=plots.STATUS_COLOURS,
+        signed=plots.signed,
     )
 
 
 def _drawings(
     report: dict[str, Any], words: dict[str, str], cases: Cases, figures: CaseFigures
 ) -> dict[str, Any]:
-    counts = rank_counts(figures.rank, cases.samples.shape[0])
-    ecdf, shown = ecdf_difference(counts), list(words.values())
-    slices = [slice(start, start + _PANELS) for start in range(0, len(shown), _PANELS)]
-    names = [list(words)[part] for part in slices]
+    """Drawings of the targets; all others have one row of a table, so that a report stays a few pages."""
+    chosen = [d for d, p in enumerate(report["parameters"]) if p["name"] in report["targets"]]
+    counts = rank_counts(figures.rank[:, chosen], cases.samples.shape[0])
+    targets = [report["parameters"][d]["name"] for d in chosen]
+    ecdf, shown = ecdf_difference(counts), [words[name] for name in targets]
+    slices = _slices(len(targets), _PANELS)
     return {
-        "width": [plots.width_plot(report, words, part) for part in names],
+        "width": [plots.width_plot(report, words, targets[part]) for part in slices],
         "coverage": [_coverage_plot(shown[part], counts[part]) for part in slices],
         "ecdf": [
             plots.ecdf_plot(shown[part], ecdf._replace(difference=ecdf.difference[part])) for part in slices
         ],
         "conditional": [
-            plots.conditional_plot(report["conditional"], words, part, by)
-            for by in report["targets"]
-            for part in names
+            conditional_plot(report["conditional"], words, targets[part], targets[by])
+            for by in _slices(len(targets), CONDITIONS)
+            for part in slices
             if report["conditional"]
         ],
         "reliability": plots.reliability_plot(report["classes"]["reliability"]) if report["classes"] else "",
@@ -85,6 +93,10 @@ def _drawings(
             (heading, plots.image_plots(panels)) for heading, panels in image_panels(cases, figures, words)
         ],
     }
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,14 +116,16 @@ def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Files", " and ".join(files)
     cases, samples = f"{report['cases']:,}", f"{report['samples_per_case']:,} posterior samples each"
     if basis(source):
-        yield "Data", f"{cases} simulations that were not used in training, {samples}"
-        yield "Seed", f"{report['seed']}, of simulations, samples, ties, bootstrap and reference points"
+        yield "Data", f"{cases} {cases_of(source)} that were not used in training, {samples}"
+        yield (
+            "Seed",
+            f"{report['seed']}, of {cases_of(source)}, samples, ties, bootstrap and reference points",
+        )
     else:
         yield "Data", f"{cases} cases, {samples}"
         yield "Seed", f"{report['seed']}, of ties, bootstrap and reference points"
     yield "How to cite", _citation(report)
     yield "Software", ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    yield "Made", _date(report)
 
 
 def _citation(report: dict[str, Any]) -> str:

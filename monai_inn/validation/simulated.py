@@ -12,10 +12,10 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.circles import Circles
+from monai_inn.inferers.classes import class_figures, guard_score
 from monai_inn.metrics import (
     auroc,
     bootstrap_interval,
-    classification_figures,
     information_gain,
     pit,
 )
@@ -28,7 +28,6 @@ from monai_inn.seeding import seeded
 from monai_inn.validation.cases import Cases, check_counts
 
 __all__ = [
-    "class_figures",
     "fit_adjustment",
     "latent_p_value",
     "level_p_values",
@@ -40,7 +39,6 @@ __all__ = [
 _ROWS = 250
 _IMAGES, _DRAWS_OF_IMAGES, _PIXELS, _ROWS_OF_IMAGES = 256, 63, 8, 8  # of each unknown image
 _FALSE_ALARMS = (0.01, 0.05, 0.1)
-_COVERAGES = (0.8, 0.9, 0.95)
 
 
 @torch.no_grad()
@@ -97,7 +95,11 @@ def simulated_cases(
         torch.cat(draws, 1),
         truth[:, watched],
         tuple(shown),
-        source={"kind": "simulations", "problem": problem.name, "configuration": problem.to_config()},
+        source={
+            "kind": problem.application.unseen.removeprefix("fresh "),
+            "problem": problem.name,
+            "configuration": problem.to_config(),
+        },
         targets=tuple(p.name for p in shown if p.name in problem.targets),
         log_prob=torch.cat(log_prob),
         residuals=residuals,  # type: ignore[arg-type]
@@ -109,42 +111,19 @@ def simulated_cases(
 
 def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
     """False alarms of the guard on the simulations, and how well it finds shuffled channels."""
-    scores = fitted.waic(y)
-    shuffled = fitted.waic(shuffled_channels(y, fitted.problem.observation.num_values))
+    scores = guard_score(fitted, y)
+    shuffled = guard_score(fitted, shuffled_channels(y, fitted.problem.observation.num_values))
     alarms = []
     for rate in _FALSE_ALARMS:
-        found = rate_of(int(fitted.guard.is_out(scores, rate).sum()), len(y))
+        is_classifier = fitted.network.classifier is not None
+        is_out = -scores <= rate if is_classifier else fitted.guard.is_out(scores, rate)
+        found = rate_of(int(is_out.sum()), len(y))
         alarms.append({"nominal": rate, "measured": found.pop("value"), **found})
     low, high = bootstrap_interval(auroc, shuffled, scores, n=200)
     return {
         "false_alarms": alarms,
         "shuffled_channels": {"auroc": auroc(shuffled, scores), "low": low, "high": high},
     }
-
-
-def class_figures(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int = 0) -> dict[str, Any]:
-    """Return figures of the probabilities of classes, and the coverage of sets of them in each class.
-
-    Args:
-        fitted: posterior of one unknown, a class.
-        theta: true classes as parameters, shape ``(n, 1)``.
-        y: their observations, shape ``(n, C)``.
-        seed: seed of bounds by resampling.
-    """
-    names = fitted.problem.parameters[0].categories
-    label = theta[:, 0].long().clamp(0, len(names) - 1)
-    probability = torch.cat([fitted.class_probability(rows).cpu() for rows in y.split(_ROWS)])
-    sets = []
-    for level in _COVERAGES if fitted.class_sets is not None else ():
-        inside = fitted.class_sets(probability, level)  # type: ignore[misc]
-        coverage = {}
-        for k, name in enumerate(names):
-            hit = inside[label == k, k]
-            if len(hit):
-                coverage[name] = rate_of(int(hit.sum()), len(hit))
-        size = float(inside.sum(1).double().mean())
-        sets.append({"level": level, "mean_size": size, "coverage": coverage})
-    return {**classification_figures(probability, label, names, seed), "sets": sets}
 
 
 _DRAWS = 1023

@@ -11,7 +11,7 @@ import numpy as np
 
 from monai_inn.metrics.coverage import needed_cases_for_shift, needed_cases_for_width
 
-__all__ = ["STATUSES", "Tolerance", "basis", "holm", "overall", "status_of", "verdict"]
+__all__ = ["STATUSES", "Tolerance", "basis", "cases_of", "holm", "overall", "status_of", "verdict"]
 
 STATUSES = ("calibrated", "small deviation", "undecided", "miscalibrated")
 
@@ -96,8 +96,15 @@ def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance, alpha: f
 
 
 def basis(source: Mapping[str, Any]) -> str:
-    """Return what has to stand behind a status: whether the cases were simulated."""
-    return " on simulations" if source.get("kind") == "simulations" else ""
+    """Return what has to stand behind a status: what the cases of a bundle were."""
+    kind = cases_of(source)
+    return "" if kind == "cases" else f" on {kind}"
+
+
+def cases_of(source: Mapping[str, Any]) -> str:
+    """Return what was validated: simulations, held-out images, or cases of unknown origin."""
+    kind = str(source.get("kind"))
+    return kind if kind == "simulations" or kind.startswith("held-out ") else "cases"
 
 
 def overall(statuses: list[str]) -> str:

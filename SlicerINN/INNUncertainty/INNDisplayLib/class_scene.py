@@ -20,17 +20,21 @@ from .translating import tr as _
 
 __all__ = ["ClassRun", "class_runs", "evidence_legend", "show_class_image", "store_classes"]
 
-_NAMES = {
-    "classification": "record",
-    "evidence": "evidence of the shown image",
-    "evidences": "evidence of all images",
-    "graded": "evidence in colors",
-    "image": "shown image",
-    "images": "all images",
-    "withheld": "not explained",
-}
 _COLORS = "INN difference"
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # rows downward, columns to the right; pixels of 1 mm
+
+
+def _names() -> dict[str, str]:
+    """What nodes are called."""
+    return {
+        "classification": _("record"),
+        "evidence": _("evidence of the shown image"),
+        "evidences": _("evidence of all images"),
+        "graded": _("evidence in colors"),
+        "image": _("shown image"),
+        "images": _("all images"),
+        "withheld": _("not explained"),
+    }
 
 
 class ClassRun(RunNodes):
@@ -46,7 +50,7 @@ class ClassRun(RunNodes):
 
     def title(self, kind: str, parameter: str = "") -> str:
         """What a node is called."""
-        return f"{self.name}: {_NAMES[kind]}"
+        return f"{self.name}: {_names()[kind]}"
 
     @property
     def record(self) -> dict[str, Any]:

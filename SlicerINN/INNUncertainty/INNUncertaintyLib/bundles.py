@@ -79,7 +79,17 @@ class Bundle:
                 device=self.device,
                 given=channels.number,
             )
-        return ""
+        return self._misfit_of_slices(channels.slices) if self.is_classifier else ""
+
+    def _misfit_of_slices(self, slices: int) -> str:
+        """Whether a classifier of pictures is asked for a volume, or the other way round."""
+        is_of_volumes = len(self.entry["size"]) == 3
+        if is_of_volumes == (slices > 1):
+            return ""
+        if is_of_volumes:
+            return _("{name} needs a volume of several slices; this image has one.").format(name=self.name)
+        text = _("{name} needs an image of one slice; this one has {slices}. Crop it to a slice.")
+        return text.format(name=self.name, slices=slices)
 
     def _misfit_of_series(self, channels: Channels) -> str:
         missing = [name for name in self.series["settings"] if name not in channels.settings]
@@ -99,6 +109,8 @@ class Bundle:
         """How far its intervals have been tested, in one line."""
         if self.error:
             return _("cannot be used")
+        if self.entry.get("classes"):
+            return _class_line(self.entry["classes"])
         return calibration_line(self.entry["calibration"])
 
     def html(self) -> str:
@@ -130,6 +142,21 @@ def calibration_line(measured: dict[str, Any] | None) -> str:
     kind = _("recalibrated, ") if measured.get("recalibrated") else ""
     return _("intervals {kind}off by at most {worst:.1%} on {cases:,} simulations.").format(
         kind=kind, worst=max(measured["errors"].values()), cases=measured["simulations"]
+    )
+
+
+def _class_line(measured: dict[str, Any]) -> str:
+    """How good the classes of held-out images were, in one line."""
+    text = _(
+        "{accuracy:.1%} of {cases:,} held-out images right; probabilities off by {error:.3f}, exact ones by "
+        "up to {exact:.3f}."
+    )
+    figures = measured["figures"]
+    return text.format(
+        accuracy=figures["accuracy"]["value"],
+        cases=measured["cases"],
+        error=figures["expected calibration error"]["value"],
+        exact=measured["calibration_error_if_exact"],
     )
 
 

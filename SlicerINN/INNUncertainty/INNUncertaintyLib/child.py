@@ -11,6 +11,7 @@ import queue
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,8 @@ from slicer.i18n import tr as _
 __all__ = ["REQUIREMENTS", "Child", "Process", "install", "is_installed", "python_path"]
 
 _PREFIX = "monai-inn: "
-_TAIL = 30
+_TAIL = 200
+_EARLY_S, _EARLY_SHARE = 2.0, 0.02  # before, the pace is that of the start
 _GRACE_S = 2.0
 _ON_WINDOWS = os.name == "nt"
 
@@ -44,6 +46,8 @@ class Child:
     ) -> None:
         self.share, self.text = 0.0, _("starting")
         self.is_cancelled = False
+        self._begun_s = time.monotonic()
+        self._errors: list[str] = []
         self._log: list[str] = []
         self._output: list[str] = []
         self._code: int | None = None
@@ -64,8 +68,16 @@ class Child:
 
     @property
     def log(self) -> str:
-        """The last lines that the child wrote, for whoever looks for the reason of a failure."""
+        """The last steps and messages of the child, each with the seconds since the start."""
         return "\n".join(self._log[-_TAIL:])
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that it will take at its present pace; ``None`` while that cannot be told."""
+        passed = time.monotonic() - self._begun_s
+        if self.share < _EARLY_SHARE or passed < _EARLY_S:
+            return None
+        return passed * (1 - self.share) / self.share
 
     def result(self) -> dict[str, Any]:
         """What the command returned, once ``poll`` says that it is over.
@@ -82,10 +94,10 @@ class Child:
                 return found
             except ValueError:
                 pass
-        complaint = [line for line in self._log if line.startswith(_PREFIX)]
+        complaint = [line for line in self._errors if line.startswith(_PREFIX)]
         if complaint:
             raise RuntimeError(complaint[-1].removeprefix(_PREFIX))
-        if any("No module named monai_inn" in line for line in self._log):
+        if any("No module named monai_inn" in line for line in self._errors):
             raise RuntimeError(_("monai_inn is not installed in this Python; press Install packages."))
         if not _ON_WINDOWS and code in (-signal.SIGKILL, 128 + signal.SIGKILL):
             raise RuntimeError(
@@ -94,7 +106,7 @@ class Child:
                     "fewer samples."
                 )
             )
-        last = self._log[-1] if self._log else _("no message")
+        last = self._errors[-1] if self._errors else _("no message")
         raise RuntimeError(_("The process ended with code {code}: {last}").format(code=code, last=last))
 
     def cancel(self) -> None:
@@ -108,10 +120,16 @@ class Child:
         with suppress(ValueError):
             share = float(number)
             if word == "PROGRESS" and not math.isnan(share):
+                if text != self.text:
+                    self._note(text)
                 self.share, self.text = min(max(share, 0.0), 1.0), text
                 return
         if line.strip():
-            self._log.append(line)
+            self._errors.append(line)
+            self._note(line)
+
+    def _note(self, line: str) -> None:
+        self._log.append(f"{time.monotonic() - self._begun_s:.1f} s  {line}")
 
 
 class Process:

@@ -21,10 +21,11 @@ _NOTES = ("wavelength_nm", _SETTINGS)
 
 
 class Channels(NamedTuple):
-    """How many channels an image has, and what is known of each, such as its time."""
+    """How many channels an image has, what is known of each, such as its time, and how many slices it has."""
 
     number: int
     settings: frozenset[str] = frozenset()
+    slices: int = 1
 
 
 def channels_of(node: slicer.vtkMRMLNode) -> Channels:
@@ -34,7 +35,7 @@ def channels_of(node: slicer.vtkMRMLNode) -> Channels:
         names = [name for name, value in said.items() if isinstance(value, list)]
     except (ValueError, AttributeError, RecursionError):  # a note of somebody else
         names = []
-    return Channels(number_of_bands(node), frozenset(names))
+    return Channels(number_of_bands(node), frozenset(names), _number_of_slices(node))
 
 
 def is_video(node: slicer.vtkMRMLNode) -> bool:
@@ -49,6 +50,13 @@ def number_of_bands(node: slicer.vtkMRMLNode) -> int:
         return number_of_bands(node.GetNthDataNode(0)) if is_video(node) else node.GetNumberOfDataNodes()
     image = node.GetImageData()
     return 0 if image is None else image.GetNumberOfScalarComponents()
+
+
+def _number_of_slices(node: slicer.vtkMRMLNode) -> int:
+    """Slices of a volume; of a sequence those of its first item."""
+    volume = node.GetNthDataNode(0) if node.IsA("vtkMRMLSequenceNode") else node
+    image = volume.GetImageData() if volume is not None and volume.IsA("vtkMRMLVolumeNode") else None
+    return 1 if image is None else image.GetDimensions()[2]
 
 
 def make_savable(node: slicer.vtkMRMLNode) -> None:

@@ -55,6 +55,7 @@ class InferencePanel:
 
     def onPoll(self):
         """News of child processes."""
+        self._listen(self.logic.inference)
         try:
             run = self.logic.poll()
         except Exception as error:

@@ -1,5 +1,6 @@
 """What the panels of both modules do alike: the state of a scene, a child process, boxes, the self test."""
 
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -74,6 +75,12 @@ def fill_table(table, heads, rows):
 _POLL_MS = 100
 
 
+def _in_words(seconds):
+    if seconds < 90:
+        return _("{n} s").format(n=math.ceil(seconds / 5) * 5 if seconds > 10 else math.ceil(seconds))
+    return _("{n} min").format(n=math.ceil(seconds / 60))
+
+
 def describe(module, title, category, about):
     """Say what Slicer shows of a module before it is opened."""
     module.title, module.helpText = title, about
@@ -119,6 +126,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     libraries = ("INNUncertaintyLib", "INNDisplayLib")
     logic = _state = _tag = None
+    _child = None  # whose log is shown
     _missing = ""  # what keeps the main button from being pressed
 
     def __init__(self, parent=None):
@@ -133,7 +141,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = logic
-        self.ui.progressBar.visible = False
+        self.ui.progressBar.visible = self.ui.logSection.visible = False
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.onPoll)
@@ -189,7 +197,24 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _show_progress(self, child):
         self.ui.progressBar.visible = True
         self.ui.progressBar.value = round(1000 * child.share)
-        self.ui.statusLabel.text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+        text = _("{share:.0%}, {what}").format(share=child.share, what=child.text)
+        if child.left_s is not None:
+            text = _("{progress}, about {time} left").format(progress=text, time=_in_words(child.left_s))
+        self.ui.statusLabel.text = text
+        self._show_log()
+
+    def _listen(self, work):
+        """Show the log of this work from now on, if there is any."""
+        if work is not None:
+            self._child = work.child
+
+    def _show_log(self):
+        log = self._child.log if self._child is not None else ""
+        self.ui.logSection.visible = bool(log)
+        if log != self.ui.logText.plainText:
+            self.ui.logText.plainText = log
+            bar = self.ui.logText.verticalScrollBar()
+            bar.setValue(bar.maximum)  # what came last
 
     def _start_or_cancel(self, work, failure, start=None):
         """Start the work of the panel, or cancel what runs."""
@@ -209,6 +234,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _show_idle(self, text):
         self.onStateChanged()
+        self._show_log()
         self.ui.progressBar.value, self.ui.progressBar.visible = 0, False
         self.ui.statusLabel.text = text
 

@@ -119,9 +119,9 @@ class _Run(Child):
 
     def _leave(self) -> None:
         """Start over in a process of its own."""
-        reason = self._log[-1] if self._log else _("no message")
+        reason = self._errors[-1] if self._errors else _("no message")
         self.text = _("starting anew, for the waiting process has ended ({reason})").format(reason=reason)
-        self._log.append(self.text)
+        self._note(self.text)
         self._worker = None
         super()._start(python_path())
 

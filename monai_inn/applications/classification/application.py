@@ -22,6 +22,7 @@ class ImageClasses(Application):
     modality = "image"
     result = "classes"
     value_range = (0.0, 255.0)
+    cases = "images"
     unexplained = "an image of no class that it knows"
     references = (
         "Ardizzone et al., Training normalizing flows with the information bottleneck for competitive "

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import LabelledImages
-from monai_inn.applications.classification.reading import read_image
+from monai_inn.applications.classification.truth import measured, read_truth
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
 from monai_inn.folders import new_folder
 from monai_inn.inferers.verdicts import Explained
-from monai_inn.metrics import class_shares, classification_figures
+from monai_inn.metrics import class_shares
 from monai_inn.networks.classes.evidence import evidence_map
-from monai_inn.physics.tables import read_table
 from monai_inn.reports.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = ["RECORD", "answers", "classify", "with_shares"]
 
 # The display library of the viewer and of 3D Slicer reads all but the table.
 RECORD, _IMAGES, _EVIDENCE, _TABLE = "classification.json", "images.npy", "evidence.npy", "classes.csv"
+_MIDDLES = "middles.png"
 _AT_ONCE = 256  # images whose evidence is computed together
 
 
@@ -55,14 +56,16 @@ def classify(
         images: image files.
         out: folder to write: ``classification.json`` and ``classes.csv``; what the network saw and the
             evidence of each pixel for each pair of classes, ``images.npy`` and ``evidence.npy``, which
-            ``monai-inn view`` shows; and, if asked for, a picture an image.
+            ``monai-inn view`` shows; and, if asked for, a picture an image and one
+            of the middles of all classes, ``middles.png``.
         coverage: probability with which the set of classes holds the true one, in each class.
         false_alarm: share of usual images that may be called of no class.
         shares: how frequent the classes are where the images come from, by name; ``"estimated"`` for those
-            under which the images are most likely; those of the training if left out.
+            under which the images that are of some class are most likely; by default those of the training.
         levels: values that are black and white, see ``read_image``.
-        truth: table with the columns ``file`` and ``class``, to measure the answers with.
-        pictures: whether to draw each image with its evidence and its counterfactual.
+        truth: table with the columns ``file`` and ``class``, to measure the answers with, and maybe
+            ``group``, to measure them in each group; see ``read_truth``.
+        pictures: whether to draw each image with its evidence and its counterfactual, and the middles.
         device: where to compute.
         progress: called with the share that is done.
 
@@ -77,13 +80,13 @@ def classify(
     if not images:
         raise ValueError("no image was given; name at least one file.")
     names = [str(path) for path in images]
-    known = None if truth is None else _truth(truth, names, problem.classes)
+    known = None if truth is None else read_truth(truth, names, problem.classes)
     rows = torch.stack(
         [read_image(path, problem.size, len(problem.observation.names), levels) for path in images]
     )
     rows = rows.flatten(1)
     progress(0.5)
-    with_shares(fitted, rows, shares)
+    with_shares(fitted, rows, shares, false_alarm)
     found = answers(fitted, rows, coverage, false_alarm)
     with new_folder(out, RECORD, "a classification") as draft:
         entries = [{"image": name, **entry} for name, entry in zip(names, found, strict=True)]
@@ -92,8 +95,10 @@ def classify(
         np.save(draft / _IMAGES, rows.round().clamp(0, 255).byte().unflatten(1, (*problem.size, -1)).numpy())
         np.save(draft / _EVIDENCE, _evidence(fitted, rows, pairs).numpy())
         if pictures:
-            from monai_inn.applications.classification.figures import draw
+            from monai_inn.applications.classification.figures import draw, draw_classes
 
+            draw_classes(fitted, draft / _MIDDLES)
+            files.append({"file": _MIDDLES})
             for number, entry in enumerate(entries, 1):
                 file = f"evidence_{number:04d}.png"
                 draw(fitted, rows[number - 1], entry, draft / file)
@@ -110,7 +115,7 @@ def classify(
             "shares": dict(zip(problem.classes, part.density.log_shares.exp().tolist(), strict=True)),
             "settings": {"coverage": coverage, "false_alarm": false_alarm, "levels": levels},
             "images": entries,
-            "measured": None if known is None else _measured(found, known, problem.classes),
+            "measured": None if known is None else measured(found, known, problem.classes),
             "warnings": fitted.warnings,
             "files": files,
         }
@@ -119,8 +124,16 @@ def classify(
     return record
 
 
-def with_shares(fitted: FittedPosterior, rows: Tensor, shares: Mapping[str, float] | str | None) -> None:
-    """Set how frequent classes are, as ``classify`` takes it, for observations ``(n, C)``."""
+def with_shares(
+    fitted: FittedPosterior,
+    rows: Tensor,
+    shares: Mapping[str, float] | str | None,
+    false_alarm: float = 0.05,
+) -> None:
+    """Set how frequent classes are, as ``classify`` takes it, for observations ``(n, C)``.
+
+    Shares are estimated from the images that are of some class: ``false_alarm`` is that of ``classify``.
+    """
     problem, part = fitted.problem, fitted.network.classifier
     assert part is not None
     assert isinstance(problem, LabelledImages)
@@ -129,8 +142,15 @@ def with_shares(fitted: FittedPosterior, rows: Tensor, shares: Mapping[str, floa
     if isinstance(shares, str):
         if shares != "estimated":
             raise ValueError(f"shares = {shares!r}; give a number for each class, or 'estimated'.")
+        rows = rows.to(fitted.device, torch.float32)
+        usual = Explained(problem, fitted.network, false_alarm).p_values(rows)[1] > false_alarm
+        if not bool(usual.any()):
+            raise ValueError(
+                f"all {len(rows)} images are of no class, so their shares cannot be estimated; give a share "
+                "for each class."
+            )
         with torch.no_grad():
-            terms = part.density.log_likelihood(problem.features(rows).to(fitted.device))
+            terms = part.density.log_likelihood(problem.features(rows[usual]))
         part.density.set_shares(class_shares(terms))
         return
     if set(shares) != set(problem.classes):
@@ -193,29 +213,6 @@ def _evidence(fitted: FittedPosterior, rows: Tensor, pairs: Sequence[tuple[int, 
         maps = [evidence_map(part.density, features, *pair) for pair in pairs]
         found.append(torch.stack(maps, 1).unflatten(2, (*problem.size, -1)).sum(-1).cpu())
     return torch.cat(found)
-
-
-def _truth(path: str | PathLike[str], names: Sequence[str], classes: Sequence[str]) -> Tensor:
-    entries = read_table(path).records("file", "class")
-    known = {Path(entry["file"]).name: entry["class"] for entry in entries}
-    without = [name for name in names if Path(name).name not in known]
-    if without:
-        raise ValueError(f"{path}: has no class of {without[0]} ({len(without)} of {len(names)} images).")
-    found = [known[Path(name).name] for name in names]
-    unseen = sorted(set(found) - set(classes))
-    if unseen:
-        raise ValueError(f"{path}: {', '.join(unseen)} is no class of this network: {', '.join(classes)}.")
-    return torch.tensor([classes.index(name) for name in found])
-
-
-def _measured(found: Sequence[Mapping[str, Any]], label: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    probability = torch.tensor([list(entry["probability"].values()) for entry in found])
-    covered = [classes[k] in entry["set"] for entry, k in zip(found, label.tolist(), strict=True)]
-    return {
-        **classification_figures(probability, label, classes),
-        "in_set": sum(covered) / len(covered),
-        "of_no_class": sum(entry["is_of_no_class"] for entry in found) / len(found),
-    }
 
 
 def _write_table(path: Path, entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:

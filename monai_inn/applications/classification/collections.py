@@ -68,7 +68,7 @@ class Collection(NamedTuple):
                 torch.cat([part, torch.full_like(extra.part, 3)]),
                 rest.classes,
             )
-        pixels, found = _checked(images), torch.as_tensor(labels).long().flatten()
+        pixels, found = _checked(images), _whole(labels)
         if len(pixels) != len(found):
             raise ValueError(f"{len(pixels)} images and {len(found)} labels; give one label for each image.")
         if len(found) and not 0 <= int(found.min()) <= int(found.max()) < len(classes):
@@ -94,6 +94,11 @@ def _checked(images: Any) -> Tensor:
             f"images have the shape {tuple(pixels.shape)}; give (n, rows, columns), (n, rows, columns, 3) or "
             "(n, x, y, z)."
         )
+    if pixels.is_floating_point() and not bool(pixels.isfinite().all()):
+        raise ValueError(
+            f"{int((~pixels.isfinite()).sum())} values of the images are not finite; fill or crop what was "
+            "not measured."
+        )
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 255:
         raise ValueError(
@@ -104,6 +109,18 @@ def _checked(images: Any) -> Tensor:
         raise ValueError(f"images hold no value above {high:g}; give grey levels from 0 to 255, not shares.")
     has_channels = pixels.ndim > 3 and pixels.shape[-1] in (1, 3)
     return (pixels if has_channels else pixels.unsqueeze(-1)).round().to(torch.uint8)
+
+
+def _whole(labels: Any) -> Tensor:
+    """Labels ``(n,)``, int64."""
+    given = torch.as_tensor(labels).flatten()
+    found = given.nan_to_num(nan=-1).long() if given.is_floating_point() else given.long()
+    wrong = given != found
+    if bool(wrong.any()):
+        raise ValueError(
+            f"labels hold {float(given[wrong][0]):g}; give the number of a class, a whole number from 0 on."
+        )
+    return found
 
 
 def parts_of_groups(groups: Tensor, seed: int = 0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,9 +19,8 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
         verb: called with a name, what it runs, a line of help and what says its result in words; returns its
             parser.
     """
-    sub = verb(
-        "classify", classify, "classes of images, what speaks for them, and whether to trust", _in_words
-    )
+    text = "classes of images, what speaks for them, and whether to trust"
+    sub = verb("classify", classify, text, _in_words, is_random=False)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit labelled_images` wrote, or its name")
     sub.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, TIFF, DICOM, NIfTI or NRRD")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
@@ -31,9 +31,13 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--shares", metavar="NAME=SHARE,…|estimated", type=_shares,
                      help="how frequent the classes are there (as in the training)")  # fmt: skip
     sub.add_argument("--levels", nargs=2, type=float, metavar=("BLACK", "WHITE"),
-                     help="values of the files that are black and white (0 255, or 0 65535)")  # fmt: skip
-    sub.add_argument("--truth", metavar="CSV", help="columns file and class, to measure the answers with")
-    sub.add_argument("--pictures", action="store_true", help="draw each image with its evidence")
+                     help="values that are black and white (0 255, 0 65535; DICOM: its window)")  # fmt: skip
+    sub.add_argument("--truth", metavar="CSV", help="columns file, class and maybe group, to measure with")
+    sub.add_argument(
+        "--pictures",
+        action="store_true",
+        help="draw each image with its evidence, and the middle of each class",
+    )
     add_device(sub)
 
 
@@ -42,7 +46,6 @@ def classify(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.classification.classifying import classify as classified
 
     options = given(arguments)
-    del options["seed"]  # nothing is drawn
     if options["levels"] is not None:
         options["levels"] = tuple(options["levels"])
     with progress_of(arguments) as show:
@@ -79,4 +82,17 @@ def _in_words(result: Mapping[str, Any]) -> str:
             f"{measured['accuracy']['value']:.1%} right, {measured['in_set']:.1%} in their set, calibration "
             f"error {measured['calibration_error']['value']:.3f}"
         )
-    return "\n".join([*lines, *result["warnings"], f"{result['out']}/classes.csv", result["intended_use"]])
+        for name, row in measured["groups"].items():
+            shares = [f"{row[figure]['value']:.1%}" for figure in ("accuracy", "in_set", "of_no_class")]
+            lines.append(f"  {name}: {shares[0]} right, {shares[1]} in their set, {shares[2]} of no class "
+                         f"({row['cases']} images)")  # fmt: skip
+    out, pictures = (
+        result["out"],
+        [entry["file"] for entry in result["files"] if entry["file"].endswith(".png")],
+    )
+    lines += [*result["warnings"], f"table: {out}/classes.csv"]
+    if pictures:
+        lines.append(f"pictures: {out}/*.png ({len(pictures)} files)")
+    return "\n".join(
+        [*lines, f"Next, in the browser: monai-inn view {shlex.quote(out)}", result["intended_use"]]
+    )

@@ -85,8 +85,8 @@ def draw_classes(fitted: FittedPosterior, path: Path) -> None:
 
 def _show(axis: Any, row: Tensor, problem: LabelledImages, title: str) -> None:
     image = row.cpu().clamp(0, 255).unflatten(0, (*problem.size, -1))
-    while image.ndim > 3:
-        image = image[..., image.shape[-2] // 2, :]
+    if image.ndim == 4:  # of a volume the slice in the middle, as the viewer shows it: rows are y
+        image = image[:, :, image.shape[2] // 2].transpose(0, 1)
     grey = image.shape[-1] == 1
     axis.imshow(image[..., 0] if grey else image / 255, cmap="gray" if grey else None, vmin=0, vmax=255)
     axis.set_title(title, fontsize=9)
@@ -94,9 +94,7 @@ def _show(axis: Any, row: Tensor, problem: LabelledImages, title: str) -> None:
 
 
 def _plane(found: Tensor) -> Tensor:
-    while found.ndim > 2:
-        found = found[..., found.shape[-1] // 2]
-    return found
+    return found[..., found.shape[-1] // 2].T if found.ndim == 3 else found
 
 
 def _save(figure: Figure, path: Path) -> None:

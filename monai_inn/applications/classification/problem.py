@@ -113,8 +113,9 @@ class LabelledImages(InverseProblem):
         )  # fmt: skip
         parser.add_argument("--labels", metavar="CSV", help="columns file, class and maybe group")
         parser.add_argument(
-            "--size", type=int, default=28, help="pixels of a side that images of files get (28)"
-        )
+            "--size", type=int, nargs="+", default=[28], metavar="PIXELS",
+            help="pixels of a side that images of files get, or of each axis: three of volumes (28)",
+        )  # fmt: skip
         parser.add_argument("--changes", default="shift", choices=(*VARIANTS,),
                             help="variations of training images (shift)")  # fmt: skip
         parser.add_argument(
@@ -132,7 +133,8 @@ class LabelledImages(InverseProblem):
             raise ValueError("a classifier learns from images whose classes are known; give --images.")
         from monai_inn.applications.classification.reading import read_collection
 
-        found = read_collection(options.images, options.labels, options.size)
+        size = options.size if len(options.size) > 1 else options.size[0]
+        found = read_collection(options.images, options.labels, size)
         return cls.of_collection(
             found, changes=options.changes, other_devices=not options.one_device, beta=options.beta
         )

@@ -17,6 +17,7 @@ class TranslationApplication(Application):
 
     problem: ContrastTranslation
     modality = "MR"
+    cases = "slices"
     data_source = "Slices of patients, mirrored and shifted; one patient decided when the training stopped."
     data_type = "co-registered NIfTI volumes of the observed contrasts, brain alone"
     instead_of_maps = "use `monai-inn translate`"

@@ -9,14 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.signal import (
-    Echo,
-    concentration_of,
-    relative_signal,
-    relaxation_change,
-    rician,
-)
-
 __all__ = [
     "ARTERY_NOISE",
     "BOLUS",
@@ -26,14 +18,12 @@ __all__ = [
     "LEAST_PEAK_MM",
     "TISSUE_NOISE",
     "Frames",
-    "Magnitudes",
     "artery_scale",
     "draw_times",
     "log_uniform",
     "noise_level_of",
     "noisy_curves",
-    "spoiled_magnitudes",
-    "susceptibility_magnitudes",
+    "uniform",
 ]
 
 
@@ -57,10 +47,6 @@ class Frames(NamedTuple):
     usual_s: float
 
 
-Magnitudes = Callable[[Tensor, Tensor, Tensor, torch.Generator | None], Tensor]
-"""Concentrations from noisy magnitudes: of concentrations ``(…, T)`` in mM, whether a frame has no tracer,
-and the standard deviation of the noise where there is none, ``(…, 1)``."""
-
 DYNAMIC = Frames(8, 60, (2.0, 20.0), (60.0, 1200.0), slower=0.3, usual_s=5.0)
 """Dynamic contrast-enhanced images."""
 BOLUS = Frames(20, 128, (1.0, 3.0), (60.0, 384.0), slower=0.0, usual_s=1.5)
@@ -81,9 +67,6 @@ LARGEST_WEIGHTING = (300.0, 1500.0)
 _JITTER = (0.001, 0.1)  # relative standard deviation of the intervals of an acquisition
 _SLOWER = 6.0
 _LEAST_SCALE = 0.1  # mM, for arteries that the tracer does not reach in time
-_FLIP_DEG, _TR_S, _T1_S, _RELAXIVITY = (8.0, 30.0), (0.002, 0.008), (0.4, 2.0), (3.5, 5.0)
-_SMALL_MM = 1e-3
-_DEPTH_PER_MM, _MOST_NOISE = (0.3, 6.0), 0.1  # echo time times relaxivity; of the signal, over the signal
 _LOSSY, _LOST = 0.1, 0.1  # share of acquisitions that lose values, and of the values that these lose
 
 
@@ -113,7 +96,7 @@ def noisy_curves(
     artery: Tensor,
     share: float,
     generator: torch.Generator | None,
-    of_magnitudes: Magnitudes,
+    of_magnitudes: Callable[[Tensor, Tensor, Tensor, torch.Generator | None], Tensor],
     levels: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return curves with noise, of a new level in every one.
@@ -124,7 +107,7 @@ def noisy_curves(
         share: share of the tissues whose noise is that of magnitudes from which concentrations were computed.
             The noise of all others is white, as is that of arteries.
         generator: source of all random numbers.
-        of_magnitudes: draws concentrations that were computed from magnitudes.
+        of_magnitudes: draws concentrations that were computed from magnitudes, see ``Magnitudes.draw``.
         levels: standard deviations of both noises, in the units of ``TISSUE_NOISE`` and ``ARTERY_NOISE``,
             each ``(…, 1)``; drawn by default.
 
@@ -135,13 +118,13 @@ def noisy_curves(
     level = log_uniform(TISSUE_NOISE, one.shape, generator, one) if levels is None else levels[0]
     white = tissue + level * _normal(tissue, generator)
     magnitudes = of_magnitudes(tissue, (tissue == 0) & (artery == 0), level, generator)
-    noisy = torch.where(_uniform(one.shape, generator, one) < share, magnitudes, white)
+    noisy = torch.where(uniform(one.shape, generator, one) < share, magnitudes, white)
     relative = log_uniform(ARTERY_NOISE, one.shape, generator, one) if levels is None else levels[1]
     scale = relative * artery_scale(artery).unsqueeze(-1)
-    is_lossy = _uniform(one.shape, generator, one) < _LOSSY
+    is_lossy = uniform(one.shape, generator, one) < _LOSSY
     curves = noisy, artery + scale * _normal(artery, generator)
     return tuple(  # type: ignore[return-value]
-        torch.where(is_lossy & (_uniform(tissue.shape, generator, one) < _LOST), torch.nan, curve)
+        torch.where(is_lossy & (uniform(tissue.shape, generator, one) < _LOST), torch.nan, curve)
         for curve in curves
     )
 
@@ -173,45 +156,11 @@ def log_uniform(
     """Draw numbers whose logarithm is uniform between limits, in the number format of ``like``."""
     low, high = (math.log(limit) for limit in limits)
     like = torch.empty(0) if like is None else like
-    return (low + (high - low) * _uniform(shape, generator, like)).exp()
+    return (low + (high - low) * uniform(shape, generator, like)).exp()
 
 
-def spoiled_magnitudes(
-    tissue: Tensor, is_baseline: Tensor, level: Tensor, generator: torch.Generator | None
-) -> Tensor:
-    """Return concentrations from a spoiled gradient echo, of any settings; see ``Magnitudes``."""
-    one = tissue[..., :1]
-
-    def between(limits: tuple[float, float]) -> Tensor:
-        return limits[0] + (limits[1] - limits[0]) * _uniform(one.shape, generator, one)
-
-    echo, t1 = Echo(between(_FLIP_DEG), between(_TR_S), between(_RELAXIVITY)), between(_T1_S)
-    slope = (relative_signal(torch.full_like(one, _SMALL_MM), t1, echo) - 1) / _SMALL_MM
-    signal = rician(relative_signal(tissue, t1, echo), level * slope, generator)
-    return concentration_of(signal, _baseline(signal, is_baseline), t1, echo)
-
-
-def susceptibility_magnitudes(
-    tissue: Tensor, is_baseline: Tensor, level: Tensor, generator: torch.Generator | None
-) -> Tensor:
-    """Return concentrations from a T2*-weighted echo, of any time and relaxivity; see ``Magnitudes``.
-
-    The noise is a tenth of the signal at most; beyond, images are not used.
-    """
-    depth = log_uniform(_DEPTH_PER_MM, level.shape, generator, level)
-    sd = (level * depth).clamp_max(_MOST_NOISE)
-    signal = rician(torch.exp(-depth * tissue), sd, generator)
-    return relaxation_change(signal, _baseline(signal, is_baseline), depth)
-
-
-def _baseline(signal: Tensor, is_baseline: Tensor) -> Tensor:
-    """Mean of what was measured before the arrival of tracer, if anything was, and 1 otherwise."""
-    before = torch.where(is_baseline, signal, 0.0).sum(-1, keepdim=True)
-    number = is_baseline.sum(-1, keepdim=True)
-    return torch.where(number > 0, before / number.clamp_min(1), 1.0)
-
-
-def _uniform(shape: torch.Size | tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
+def uniform(shape: torch.Size | tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Draw numbers from 0 to 1 in the number format of ``like``."""
     return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
 
 

@@ -16,7 +16,6 @@ from monai_inn.applications.perfusion.acquisition import (
     LEAST_PEAK_MM,
     TISSUE_NOISE,
     Frames,
-    Magnitudes,
     artery_scale,
     draw_times,
     noise_level_of,
@@ -24,7 +23,11 @@ from monai_inn.applications.perfusion.acquisition import (
 )
 from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
-from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
+from monai_inn.applications.perfusion.likelihood import (
+    log_likelihood_of_any_level,
+    log_likelihood_of_magnitudes,
+)
+from monai_inn.applications.perfusion.magnitudes import Magnitudes
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.known import split_parameters
@@ -156,8 +159,8 @@ class TracerCurves(InverseProblem):
         generator: torch.Generator | None,
         levels: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        of_magnitudes = type(self).of_magnitudes
-        return noisy_curves(tissue, blood, self.magnitude_share, generator, of_magnitudes, levels)
+        draw = self.of_magnitudes.draw
+        return noisy_curves(tissue, blood, self.magnitude_share, generator, draw, levels)
 
     def features(self, y: Tensor) -> Tensor:
         """Return ``features.curve_features`` of each frame, then times in minutes; NaN for NaN."""
@@ -183,7 +186,8 @@ class TracerCurves(InverseProblem):
     def log_likelihood(self, theta: Tensor, y: Tensor) -> Tensor:
         """Log density of an observation ``(C,)`` given parameters ``(n, D)``, nats, ``(n,)``.
 
-        The levels of both noises are integrated out, both white: exact for ``magnitude_share=0``.
+        The levels of both noises are integrated out: that of the artery is white, that of the tissue white or
+        of magnitudes, see ``likelihood``. Exact for ``magnitude_share=0``, and nearly so for others.
         """
         rows, one = theta.unsqueeze(1), y.unsqueeze(0)
         return (self.log_likelihoods(rows, one) + self._log_likelihoods_of_artery(rows, one)).squeeze(1)
@@ -191,7 +195,16 @@ class TracerCurves(InverseProblem):
     def log_likelihoods(self, theta: Tensor, y: Tensor) -> Tensor:
         """Return those of the curves in tissues, see ``InverseProblem.log_likelihoods``."""
         seen, _, times = self._frames(y)
-        return log_likelihood_of_any_level(_made(self._in_tissue, theta, times), seen, TISSUE_NOISE)
+        made = _made(self._in_tissue, theta, times)
+        white = log_likelihood_of_any_level(made, seen, TISSUE_NOISE)
+        if self.magnitude_share == 0:
+            return white
+        value = dict(zip(self.space.names, theta.unbind(-1), strict=True))
+        is_baseline = times < (value["arrival"] + value["delay"].clamp_max(0)).unsqueeze(-1)
+        conversions = self.of_magnitudes.conversions()
+        both = log_likelihood_of_magnitudes(made, is_baseline, seen, TISSUE_NOISE, conversions), white
+        share = torch.tensor([self.magnitude_share, 1 - self.magnitude_share], dtype=torch.float64)
+        return (torch.stack(both, -1) + share.log()).logsumexp(-1)
 
     def _log_likelihoods_of_artery(self, theta: Tensor, y: Tensor) -> Tensor:
         _, seen, times = self._frames(y)

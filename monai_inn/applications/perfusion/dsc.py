@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import BOLUS, susceptibility_magnitudes
+from monai_inn.applications.perfusion.acquisition import BOLUS
 from monai_inn.applications.perfusion.application import BolusApplication
 from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.curves import TracerCurves
+from monai_inn.applications.perfusion.magnitudes import SUSCEPTIBILITY
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -48,7 +49,7 @@ class BolusPassage(TracerCurves):
     name: ClassVar[str] = "dsc"
     frames = BOLUS
     observation = Observation.series(frames.most, "tissue", "artery", context=("time",))
-    of_magnitudes = susceptibility_magnitudes
+    of_magnitudes = SUSCEPTIBILITY
     targets = ("cbv", "mtt", "delay")
     parameters = (
         Parameter("cbv", "ml/100 g", 0.2, 50.0, "blood volume (CBV)", "log"),

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import DYNAMIC, spoiled_magnitudes
+from monai_inn.applications.perfusion.acquisition import DYNAMIC
 from monai_inn.applications.perfusion.application import CurveApplication
 from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.curves import TracerCurves
+from monai_inn.applications.perfusion.magnitudes import SPOILED
 from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
@@ -59,7 +60,7 @@ class Perfusion(TracerCurves):
     name: ClassVar[str] = "perfusion"
     frames = DYNAMIC
     observation = Observation.series(frames.most, "tissue", "artery", context=("time",))
-    of_magnitudes = spoiled_magnitudes
+    of_magnitudes = SPOILED
     encoder = MappingProxyType({**TracerCurves.encoder, "whole": NUM_FITTED})
 
     def __init__(self, models: Sequence[str] = MODELS[:1], magnitude_share: float = 0.25) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -201,8 +202,10 @@ class Photoacoustics(InverseProblem):
         """Return the problem with another share of each pulse's energy: noise does not depend on light.
 
         Raises:
-            ValueError: if the noise would be as large as the signal.
+            ValueError: if the share is not positive, or the noise would be as large as the signal.
         """
+        if not 0 < share < math.inf:
+            raise ValueError(f"light = {share:g}; give a positive share of the usual light.")
         return Photoacoustics(**self.to_config() | {"noise": [level / share for level in self.noise_range]})
 
     def explained_features(self, y: Tensor) -> Tensor:
@@ -282,7 +285,10 @@ class Photoacoustics(InverseProblem):
             ValueError: if the text cannot be read, or the device cannot be used.
         """
         text, settings = settings_of(spec, ("light", "views"))
-        problem = cls(_wavelengths(text), views=int(settings.get("views", 1)))
+        views = settings.get("views", 1.0)
+        if not views.is_integer():
+            raise ValueError(f"device {spec!r}: views = {views:g}; give a whole number.")
+        problem = cls(_wavelengths(text), views=int(views))
         return problem.with_light(settings["light"]) if "light" in settings else problem
 
     @property

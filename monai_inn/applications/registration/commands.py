@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ def add(verb: Verb) -> None:
                      help="weigh poses by the likelihood itself: exact, and slower")  # fmt: skip
     sub.add_argument("--turned", "--gantry", dest="gantry", type=float, nargs="+", metavar="DEGREES",
                      help="LAO and CRA that the gantry showed at each X-ray (as the files say)")  # fmt: skip
-    sub.add_argument("--false-alarm", type=float, default=0.05,
-                     help="share of simulated X-rays that may be called untrusted (0.05)")  # fmt: skip
+    sub.add_argument("--false-alarm", type=float, metavar="SHARE",
+                     help="of simulated X-rays that a bundle may call untrusted (0.05)")  # fmt: skip
     _add_reading(sub)
     _add_patient(sub)
     group = _add_distances(sub)
@@ -64,7 +65,7 @@ def add(verb: Verb) -> None:
                        help="picture, not black where the (first) X-ray is not to be compared")  # fmt: skip
     group.add_argument("--gantry-sd", type=float, metavar="DEGREES",
                        help="take its angles for the pose of a patient turned by so much (sd)")  # fmt: skip
-    group.add_argument("--source-sd", type=float, default=0.0, metavar="MM",
+    group.add_argument("--source-sd", type=float, metavar="MM",
                        help="the source may be off its place by so much (sd, 0)")  # fmt: skip
     add_device(sub)
     add_many(sub, "xrays")
@@ -128,8 +129,17 @@ def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
 _OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry_sd", "source_sd", "leave_out")
-_OF_BUNDLE = ("refined", "reweighted")
+_OF_BUNDLE = ("refined", "reweighted", "false_alarm")
 _SAID = {"refined": "refine", "reweighted": "reweight"}
+_FOREIGN = {
+    "a CT": _OF_BUNDLE,
+    "a patient": (*_OF_PATIENT, *_OF_BUNDLE),
+    "a bundle": (*_OF_PATIENT, *_OF_UNIT),
+}
+_ANEW = (
+    "the CT is made ready anew for each X-ray; quicker: monai-inn prepare CT --like XRAY -o PATIENT once, "
+    "and PATIENT in its place."
+)
 
 
 def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,35 +178,43 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.registration.results.registering import register_xray
     from monai_inn.applications.registration.results.schema import REGISTRATION
 
-    options = given(arguments)
-    for name in ("contrast", "unattenuated", "scale", "spacing_mm", "frame"):
-        if options[name] is None:  # what the file says
-            del options[name]
-    source = Path(options["bundle"])
+    source = Path(arguments.bundle)
     kind = _kind(source)
-    foreign = {
-        "a CT": _OF_BUNDLE,
-        "a patient": (*_OF_PATIENT, *_OF_BUNDLE),
-        "a bundle": (*_OF_PATIENT, *_OF_UNIT),
-    }
-    for name in foreign[kind]:
-        if options[name]:
-            said = _SAID.get(name, name.removesuffix("_mm").replace("_", "-"))
-            raise ValueError(f"--{said} is not for {kind}, as {source} is; leave it out.")
-    if kind == "a CT":
-        options |= _patient_options(options)
-    for name in foreign[kind]:
-        del options[name]
-    if kind != "a bundle":
-        del options["device"], options["false_alarm"]
+    options = _options_of(arguments, kind)
     if pattern_of(arguments) is not None:
         function = register_xray if kind == "a bundle" else _register_to
+        if kind == "a CT":
+            print(f"monai-inn: WARNING: {_ANEW}", file=sys.stderr, flush=True)
         return for_each(arguments, function, options, REGISTRATION, figures, _identity(source, kind))
     if kind == "a bundle":
         return {"out": arguments.out} | register_xray(**options)
     with progress_of(arguments) as show:
         found = register_to_ct(options.pop("bundle"), progress=show, **options)
     return {"out": arguments.out} | found
+
+
+def _options_of(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """The options that were given, for what stands in the place of a bundle.
+
+    Raises:
+        ValueError: if one of them is not for it.
+    """
+    if kind != "a bundle" and arguments.device not in ("auto", "cpu"):
+        raise ValueError(
+            f"--device {arguments.device} is for a bundle; {kind} is registered on the CPU, leave it out."
+        )
+    options = given(arguments)
+    for name in _FOREIGN[kind]:
+        value = options.pop(name)
+        if value is not None and value is not False and value != []:
+            said = _SAID.get(name, name.removesuffix("_mm").replace("_", "-"))
+            raise ValueError(f"--{said} is not for {kind}, as {arguments.bundle} is; leave it out.")
+    if kind != "a bundle":
+        del options["device"]
+    if kind == "a CT":
+        options |= _patient_options(options)
+    # What the file says, or the usual.
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _kind(source: Path) -> str:

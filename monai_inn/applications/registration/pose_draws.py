@@ -2,7 +2,8 @@
 
 No simulation of an X-ray is right to the last pixel. How far its errors move the pose is read from the
 residual, block by block (sandwich covariance), and added to what noise alone leaves. Around each fit the
-likelihood itself weighs draws; those of the posterior are the same draws, stretched to the wider covariance.
+likelihood itself weighs draws. Where many of them count, the posterior is the normal of the wider covariance;
+elsewhere it is the same draws, stretched to that covariance and smoothed, for they are few.
 
 Sources: Huber, The behavior of maximum likelihood estimates under nonstandard conditions, 1967; Ribatet et
 al., Bayesian inference from composite likelihoods, 2012 (curvature adjustment); Julier and Uhlmann, A new
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from monai_inn.applications.registration.carm import pose_difference
 from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb, loss_at
+from monai_inn.applications.registration.pose_mixture import Mixture, log_det, smoothed, systematic
 from monai_inn.applications.registration.radiograph import Radiograph
 
-__all__ = ["Draws", "Mixture", "draw_posterior"]
+__all__ = ["Draws", "draw_posterior"]
 
 _BLOCKS = 4  # along each side, over which scores are summed
 # What the residual does not show (docs/registration_methods.md): of 105 realistic X-rays 76 % had the truth
@@ -48,6 +50,9 @@ class Draws(NamedTuple):
         inflation: by what errors of the simulation widen the best pose, mean over its parameters.
         effective: share of the weighed draws that count.
         weighed: number of draws weighed by the likelihood.
+        independent: how many independent draws the samples are worth.
+        log_evidence: log of the prior mean of the likelihood of this X-ray alone, widened as the poses are,
+            nats, up to a constant of the noise.
     """
 
     samples: Tensor
@@ -59,6 +64,8 @@ class Draws(NamedTuple):
     inflation: float
     effective: float
     weighed: int
+    independent: float
+    log_evidence: float
 
 
 def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, seed: int) -> Draws:
@@ -76,7 +83,7 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     wide = torch.stack([_widened(level, unknowns, fit, k, c) for k, c in enumerate(plain)])
     free = int(unknowns.free[:6].sum())
     narrow, stretched = (torch.linalg.cholesky(c[:, :free, :free]) for c in (plain, wide))
-    inflation = torch.exp((_log_det(stretched) - _log_det(narrow)) / free)
+    inflation = torch.exp((log_det(stretched) - log_det(narrow)) / free)
     # Errors that widen a pose also make the evidence of one against another weaker.
     temper = inflation[fit.loss.argmin()].square().clamp_min(1.0)
     if unknowns.source_sd > 0:
@@ -91,9 +98,11 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     gained, expected = torch.zeros(2, len(kept), dtype=torch.float64).index_add_(
         1, label, torch.stack([weight, normal])
     )
-    masses = evidence[kept].softmax(0) * (gained / expected.clamp_min(1e-300)).clamp_min(1e-12)
+    log_masses = evidence[kept] + (gained / expected.clamp_min(1e-300)).clamp_min(1e-12).log()
+    log_evidence = log_masses.logsumexp(0) - fit.loss.min() / temper + _log_prior(unknowns, temper)
+    masses = log_masses.softmax(0)
     order = masses.argsort(descending=True)
-    order = order[masses[order] >= _LEAST_MASS * masses.sum()]
+    order = order[masses[order] >= _LEAST_MASS]
     number = torch.full((len(masses),), -1)
     number[order] = torch.arange(len(order))
     label = number[label]
@@ -103,10 +112,11 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
     effective = float(1 / share.square().sum()) / len(share)
     found = Mixture(fit.at(kept), masses, stretched[kept])
     if effective > _ALIKE:
-        rows = found.draw(unknowns, samples, generator)
+        rows, independent = found.draw(unknowns, samples, generator), float(samples)
     else:
-        chosen = _systematic(share, samples)
-        rows = found.placed(unknowns, label[chosen], z[chosen])
+        chosen = systematic(share, samples)
+        rows = found.placed(unknowns, label[chosen], smoothed(z, label, share, chosen, generator))
+        independent = min(float(samples), effective * len(share))
     return Draws(
         *rows,
         fit=found.fit,
@@ -115,54 +125,17 @@ def draw_posterior(level: Level, unknowns: Unknowns, fit: Fit, samples: int, see
         inflation=float(inflation[kept[0]]),
         effective=effective,
         weighed=len(weight),
+        independent=independent,
+        log_evidence=float(log_evidence),
     )
 
 
-class Mixture(NamedTuple):
-    """Normals about some fits.
-
-    Attributes:
-        fit: the modes, heaviest first.
-        masses: of the modes, shape ``(K,)``.
-        stretched: Cholesky factors of the covariances of the free pose parameters, shape ``(K, F, F)``.
-    """
-
-    fit: Fit
-    masses: Tensor
-    stretched: Tensor
-
-    @property
-    def covariance(self) -> Tensor:
-        """Covariances ``(K, F, F)``."""
-        return self.stretched @ self.stretched.transpose(1, 2)
-
-    def draw(
-        self, unknowns: Unknowns, samples: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return poses ``(S, 6)``, their log densities and modes ``(S,)``; masses are rounded to counts."""
-        size = (samples, self.stretched.shape[-1])
-        latent = torch.randn(size, generator=generator, dtype=torch.float64)
-        return self.placed(unknowns, _systematic(self.masses, samples), latent)
-
-    def placed(self, unknowns: Unknowns, label: Tensor, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what ``draw`` does, of given modes ``(S,)`` and standardised poses ``(S, F)``."""
-        x, lower = self.fit.x[label], self.stretched[label]
-        free = latent.shape[1]
-        x[:, unknowns.free.nonzero().flatten()[:free]] += (lower @ latent.unsqueeze(2)).squeeze(2)
-        normal = -0.5 * latent.square().sum(1) - 0.5 * free * math.log(2 * math.pi)
-        log_density = self.masses[label].log() + normal - _log_det(lower)
-        return unknowns.inside(x)[:, :6], log_density, label
-
-
-def _systematic(share: Tensor, n: int) -> Tensor:
-    """Indices ``(n,)`` of which each occurs as often as its share says, rounded."""
-    at = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    return torch.searchsorted(share.cumsum(0), at).clamp_max(len(share) - 1)
-
-
-def _log_det(lower: Tensor) -> Tensor:
-    """Log determinants ``(K,)`` of triangular matrices."""
-    return lower.diagonal(dim1=1, dim2=2).log().sum(1)
+def _log_prior(unknowns: Unknowns, temper: Tensor) -> Tensor:
+    """Log density of the widened prior at its top, times the volume of a standard normal as wide; nats."""
+    free = unknowns.free
+    normal = 0.5 * torch.log(2 * math.pi * temper)
+    flat = normal - (unknowns.high - unknowns.low)[free].log()
+    return torch.where(unknowns.sd[free].isinf(), flat, -unknowns.sd[free].log()).sum()
 
 
 def _widened(level: Level, unknowns: Unknowns, fit: Fit, k: int, plain: Tensor) -> Tensor:

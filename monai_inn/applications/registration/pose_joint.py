@@ -24,8 +24,9 @@ from monai_inn.applications.registration.carm import (
     pose_difference,
     pose_of,
 )
-from monai_inn.applications.registration.pose_draws import Draws, Mixture
+from monai_inn.applications.registration.pose_draws import Draws
 from monai_inn.applications.registration.pose_fit import Unknowns
+from monai_inn.applications.registration.pose_mixture import Mixture
 
 __all__ = ["Joint", "View", "agreeing", "joined", "most_apart"]
 
@@ -128,6 +129,7 @@ def joined(views: Sequence[View], target: Tensor, unknowns: Unknowns, samples: i
         fit=fit,
         masses=mass,
         covariance=found.covariance,
+        independent=float(samples),
     )
     return Joint(draws, float(product.distance.min()))
 

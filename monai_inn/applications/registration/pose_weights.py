@@ -14,7 +14,7 @@ from monai_inn.inferers.importance import weighed_draws
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 
-__all__ = ["LEAST_INSIDE", "Reweighted", "reconcile", "reweight"]
+__all__ = ["LEAST_INSIDE", "NotWeighedError", "Reweighted", "reconcile", "reweight"]
 
 LEAST_INSIDE = 0.95
 """Share of the plausible poses that must stay inside the prior when the C-arm turns."""
@@ -22,6 +22,10 @@ LEAST_INSIDE = 0.95
 _LEAST_EFFECTIVE = 100
 _MOST_ROUNDS = 16  # of as many draws as samples are wanted
 _RENDERED = 1024  # poses at a time
+
+
+class NotWeighedError(ValueError):
+    """The posterior of an X-ray cannot be weighed; it stands as it was."""
 
 
 class Reweighted(NamedTuple):
@@ -58,7 +62,8 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
         seed: seed of the draws.
 
     Raises:
-        ValueError: as for ``infer_pose``, or if fewer than 100 draws count in the end.
+        NotWeighedError: if fewer than 100 draws count in the end.
+        ValueError: as for ``infer_pose``.
     """
     problem = poses.registration_problem(fitted)
 
@@ -79,10 +84,9 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
     )
     ratio, joint, theta = found.columns
     if found.effective < _LEAST_EFFECTIVE:
-        raise ValueError(
+        raise NotWeighedError(
             f"the likelihood counts {found.effective:.0f} of {len(theta):,} poses, {_LEAST_EFFECTIVE} are "
-            "needed: the X-ray is unlike the simulated ones, or the bundle was trained too briefly; leave "
-            "out --reweight."
+            "needed: the X-ray is unlike the simulated ones, or the bundle was trained too briefly."
         )
     posterior = _resampled(problem, theta, joint - found.log_evidence, found.share, samples, seed)
     kl = float(found.share @ ratio) - found.log_evidence
@@ -109,8 +113,8 @@ def reconcile(
         As many poses of the first X-ray, drawn by weight.
 
     Raises:
-        ValueError: if fewer than one in a hundred samples explains all the X-rays, or the motions take one in
-            twenty out of the prior, where the network knows nothing.
+        NotWeighedError: if fewer than one in a hundred samples explains all the X-rays, or the motions take
+            one in twenty out of the prior, where the network knows nothing.
     """
     problem = poses.registration_problem(fitted)
     latents = shared_latents(samples, len(problem.parameters), seed)
@@ -120,7 +124,7 @@ def reconcile(
         theta = problem.parameters_of(cameras @ motion.double()).float()
         inside = float(problem.space.contains(theta).float().mean())
         if inside < LEAST_INSIDE:
-            raise ValueError(
+            raise NotWeighedError(
                 f"turned like this, {1 - inside:.0%} of the plausible poses are outside the bundle's prior; "
                 "turn less, or fit a bundle with a wider --range."
             )
@@ -129,7 +133,7 @@ def reconcile(
         weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
     share = torch.softmax(weight.double(), 0)
     if not bool(torch.isfinite(share).all()) or float(1 / share.square().sum()) < samples / 100:
-        raise ValueError(
+        raise NotWeighedError(
             "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
         )
     return _resampled(problem, drawn, log_density + weight, share, samples, seed)

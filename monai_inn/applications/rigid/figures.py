@@ -22,7 +22,8 @@ __all__ = ["alignment_figure"]
 _DPI, _PANEL_IN, _MOST = 120, 3.0, 3
 _STEP_MM, _SMOOTH_MM = 1.0, 1.5
 _LINE = 0.93  # share of the moving image's voxels below the line that is drawn
-_COLOURS = ("#e69f00", "#56b4e9", "#cc79a7")
+_COLOURS = ("#e69f00", "#56b4e9", "#cc79a7", "#009e73", "#0072b2", "#d55e00")
+_OTHERS = "#808080"
 _PLANES = (("sagittal", 1, "anterior (mm)"), ("coronal", 0, "right (mm)"))
 
 
@@ -62,10 +63,10 @@ def alignment_figure(
     places = moving.centre + drawn[:, 3:]
     for row, (_, axis, across) in enumerate(_PLANES):
         axes = panels[row, count]
-        for k in range(len(alignment.masses)):
+        for k, mass in enumerate(alignment.masses.tolist()):
             own = places[label == k].numpy()
-            axes.scatter(own[:, axis], own[:, 2], s=3, color=_COLOURS[k % 3], alpha=0.5, linewidths=0,
-                         label=f"alignment {k + 1}: {float(alignment.masses[k]):.1%}")  # fmt: skip
+            axes.scatter(own[:, axis], own[:, 2], s=3, color=dict(enumerate(_COLOURS)).get(k, _OTHERS),
+                         alpha=0.5, linewidths=0, label=f"alignment {k + 1}: {mass:.1%}")  # fmt: skip
         axes.set_title(f"centre of the moving image,\n{len(drawn)} posterior samples", fontsize=8)
         axes.set_xlabel(across, fontsize=7)
         axes.legend(fontsize=6, markerscale=3)

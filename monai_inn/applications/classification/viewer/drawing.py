@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["evidence_legend", "evidence_picture", "grey_picture"]
+__all__ = ["evidence_legend", "evidence_picture", "grey_picture", "scale_colours", "slice_of"]
 
 _COLOURS = colormaps["RdBu_r"]
 _STOPS = 17
+
+
+def slice_of(values: NDArray[Any], place: int) -> NDArray[Any]:
+    """Return slice ``place`` of a volume ``(x, y, z, …)`` with rows y and columns x, from 0 on."""
+    return values[:, :, place].swapaxes(0, 1)
 
 
 def grey_picture(image: NDArray[np.uint8]) -> str:

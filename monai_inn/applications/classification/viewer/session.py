@@ -38,7 +38,7 @@ class ClassSession:
     def _start(self, name: str) -> None:
         """First values of all that the page shows."""
         record, size = self.result.record, self.result.images.shape[1:-1]
-        self.depth = size[0] if len(size) == 3 else 1
+        self.depth = size[2] if len(size) == 3 else 1
         self.state.update(
             trame__title=f"{name}: classes",
             name=name,
@@ -74,9 +74,9 @@ class ClassSession:
         evidence = self.result.evidence_for(number, first, second)
         total, limit = float(evidence.sum()), display.evidence_limit(evidence)
         image = self.result.images[number]
-        if self.depth > 1:
+        if evidence.ndim == 3:
             place = min(int(state.slice), self.depth) - 1
-            evidence, image = evidence[place], image[place]
+            evidence, image = drawing.slice_of(evidence, place), drawing.slice_of(image, place)
         settings = record["settings"]
         chosen = f"evidence for {first} against {second}"
         state.update(

@@ -97,7 +97,8 @@ def aim(
         record |= {"intended_use": INTENDED_USE, "registration": str(Path(folder).resolve())}
         record |= {"target": _target(placed), "line": None, "is_trusted": source["trust"]["is_trusted"]}
         if entry is not None:
-            record["line"] = _line(placed) | {"breaches": _breaches(placed, labels, avoid, radius_mm)}
+            worth = (source.get("weights") or {}).get("independent_samples", len(mode))
+            record["line"] = _line(placed) | {"breaches": _breaches(placed, worth, labels, avoid, radius_mm)}
         record |= {"statement": _statement(record, source), "pictures": ["aim.png"], "files": []}
         from monai_inn.applications.registration.results.figures import aim_figure
 
@@ -150,9 +151,9 @@ def _line(placed: Placed) -> dict[str, Any]:
 
 
 def _breaches(
-    placed: Placed, labels: str | PathLike[str] | None, avoid: Sequence[int], radius_mm: float
+    placed: Placed, worth: float, labels: str | PathLike[str] | None, avoid: Sequence[int], radius_mm: float
 ) -> list[dict[str, Any]]:
-    """Probability that the line touches each structure, and its standard error."""
+    """Probability that the line touches each structure, and its standard error from ``worth`` poses."""
     if labels is None:
         return []
     values, affine = read_label_volume(labels)
@@ -170,7 +171,7 @@ def _breaches(
             raise ValueError(f"{labels}: has no label {label}; it has {labels_in_words(values)}.")
         touched = _touched(structure, spacing, radius_mm, index.numpy())
         probability = float(touched.any(1).mean())
-        error = math.sqrt(probability * (1 - probability) / len(points))
+        error = math.sqrt(probability * (1 - probability) / worth)
         rows.append({"label": label, "probability": round(probability, 4), "standard_error": round(error, 4)})
     return rows
 
@@ -201,7 +202,8 @@ def _statement(record: Mapping[str, Any], source: Mapping[str, Any]) -> str:
     if line is not None:
         said.append(f"The line stays within {line['tube_radius_mm']['high']:.1f} mm of the planned one.")
         said += [
-            f"It touches structure {b['label']} in {b['probability']:.1%} of them." for b in line["breaches"]
+            f"It touches the structure with label {b['label']} in {b['probability']:.1%} of them."
+            for b in line["breaches"]
         ]
     if len(source["modes"]) > 1:
         said.append(f"{len(source['modes'])} poses explain the X-ray; all of them count here.")

@@ -106,7 +106,7 @@ class Case:
         record: dict[str, Any] = {"bundle": {"name": f"CT {name}", "path": path, "sha256": {name: digest}}}
         record |= {"xray": xray, "other_xrays": sources, "residual": residual}
         record |= describe_poses(self.problem, shown, answer, drrs)
-        record |= {"trust": trust_of(self.found, self.agreement), "weights": _weights(own)}
+        record |= {"trust": trust_of(self.found, self.agreement), "weights": _weights(own, self.best)}
         return record | {"unit": _unit(self.best), "ambiguity": ambiguity(record)}
 
 
@@ -128,6 +128,8 @@ def _compared(found: Solution, lao: float, cra: float) -> str:
 def _seen(found: Solution) -> str:
     """What was left out of the X-ray."""
     covered = 1 - float((found.window > 0.5).float().mean())
+    if covered < 0.005:
+        return "All of the image was compared."
     return f"{covered:.0%} of the image was left out: collimator, tools, what lies beyond the CT."
 
 
@@ -162,13 +164,15 @@ def trust_of(found: Sequence[Solution], agreement: Agreement | None = None) -> d
     } | ({} if agreement is None else agreement.record)
 
 
-def _weights(found: Solution) -> dict[str, Any]:
-    """How well the draws were proposed, and how far errors of the simulation widen them."""
-    draws = found.draws
+def _weights(own: Solution, best: Solution) -> dict[str, Any]:
+    """How well an X-ray's draws were proposed, how far errors widen them, its evidence."""
+    draws = own.draws
     return {
         "proposals": draws.weighed,
         "effective": round(draws.effective * draws.weighed, 1),
+        "independent_samples": round(best.draws.independent, 1),
         "inflation": round(draws.inflation, 3),
+        "log_evidence_nats": round(draws.log_evidence, 4),
         "statement": (
             f"By the likelihood: {draws.effective:.0%} of {draws.weighed} draws counted. Errors of the "
             f"simulation widen the poses {draws.inflation:.1f} times."

@@ -23,7 +23,7 @@ from monai_inn.applications.registration.results.registering import (
     several,
     write_poses,
 )
-from monai_inn.applications.registration.results.schema import REGISTRATION
+from monai_inn.applications.registration.results.schema import PATIENT, REGISTRATION
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.applications.registration.xrays.sizes import images_by_size, left_out_of
 from monai_inn.bundles.metadata import INTENDED_USE
@@ -35,6 +35,7 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 __all__ = ["register_to_ct"]
 
 _MOST_MM = 50.0  # that a source may be off its place, standard deviation
+_MOST_TURNED = 180.0  # degrees
 
 
 def register_to_ct(
@@ -63,7 +64,8 @@ def register_to_ct(
     with the others.
 
     Args:
-        ct: CT in Hounsfield units (NIfTI, NRRD or MetaImage), or the folder of a prepared patient.
+        ct: CT in Hounsfield units (NIfTI, NRRD, MetaImage or the folder of a DICOM series), or the folder of
+            a prepared patient.
         xrays: one or several; PNG, JPEG, TIFF, DICOM, NIfTI, NRRD or MetaImage.
         out: folder to write; it has its record once it is complete.
         labels: segmentation on the CT's voxels; this and the next four are settled for a prepared patient.
@@ -95,6 +97,11 @@ def register_to_ct(
         raise ValueError(
             f"a source off its place by {source_sd:g} mm; give 0 to {_MOST_MM:g} mm, or its distances."
         )
+    if gantry_sd is not None and not 0 < gantry_sd <= _MOST_TURNED:
+        raise ValueError(
+            f"a patient turned by {gantry_sd:g}° (standard deviation); give more than 0 and at most "
+            f"{_MOST_TURNED:g}°, or leave --gantry-sd out."
+        )
     settings: dict[str, Any] = {"samples": samples, "seed": seed, "frame": frame}
     settings |= {"gantry_sd": gantry_sd, "source_sd": source_sd}
     settings |= {"leave_out": None if leave_out is None else str(Path(leave_out).resolve())} | reading
@@ -105,7 +112,7 @@ def register_to_ct(
         angles = gantry_angles(read, gantry, needed=len(read) > 1 or gantry_sd is not None)
         who = (
             Patient.load(ct)
-            if Path(ct).is_dir()
+            if (Path(ct) / PATIENT).is_file()
             else Patient.of_files(ct, labels=labels, keep=keep, free=free, fixed=fixed, target=target)
         )
         problem = who.problem(images[0][0][-1][0])
@@ -130,10 +137,27 @@ def register_to_ct(
         sources = describe_sources(paths, read, told, angles)
         case = Case(who, problem, sources, angles, found, agreement, masks[0], seed)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
-        record |= made_with(settings) | {"intended_use": INTENDED_USE, "warnings": []}
+        record |= made_with(settings) | {"intended_use": INTENDED_USE}
+        record |= {"warnings": _doubts(who, case.base, gantry_sd)}
         record |= case.described() | {"seconds": round(seconds, 3)}
         _write(draft, case, record, mirror)
     return record
+
+
+def _doubts(who: Patient, base: int, gantry_sd: float | None) -> list[str]:
+    """What of the options does not do what one may expect."""
+    doubts = []
+    if who.keep is not None:
+        doubts.append(
+            "Only the structures that --keep names were compared. Real X-rays show the rest as well, without "
+            "which their poses may be wrong."
+        )
+    if base and gantry_sd is not None:
+        doubts.append(
+            "--gantry-sd had no effect: the gantry's angles are a prior at the first X-ray, which does not "
+            "agree with the others."
+        )
+    return doubts
 
 
 def _write(draft: Path, case: Case, record: dict[str, Any], mirror: bool) -> None:

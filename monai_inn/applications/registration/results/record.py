@@ -134,6 +134,8 @@ def describe_weights(weighed: Reweighted | None) -> dict[str, Any] | None:
     return {
         "proposals": weighed.proposals,
         "effective": round(weighed.effective, 1),
+        "independent_samples": round(min(weighed.effective, len(weighed.posterior.samples)), 1),
+        "log_evidence_nats": round(weighed.log_evidence, _DECIMALS),
         "kl_network_nats": round(weighed.kl, _DECIMALS),
         "statement": (
             f"By the likelihood: {weighed.effective:,.0f} of {weighed.proposals:,} draws counted; "

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from monai_inn.applications.registration import Xray, poses
 from monai_inn.applications.registration.carm import gantry_motion
-from monai_inn.applications.registration.pose_weights import Reweighted, reconcile, reweight
+from monai_inn.applications.registration.pose_weights import (
+    NotWeighedError,
+    Reweighted,
+    reconcile,
+    reweight,
+)
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results import files as pose_files
 from monai_inn.applications.registration.results import record as account
@@ -100,8 +105,10 @@ def register_xray(
         started = time.monotonic()
         angles = gantry_angles(read, gantry, needed=True) if len(read) > 1 else []
         motions = [gantry_motion(angles[0], shown, problem.detector) for shown in angles]
-        answer, weighed = _answer(fitted, observations, motions, samples, seed, reweighted)
+        answer, weighed, doubt = _answer(fitted, observations, motions, samples, seed, reweighted)
         trust = account.trust_verdict(fitted, observations, false_alarm)
+        if doubt and motions:
+            trust |= {"is_trusted": False, "statement": f"Do not use these poses. {doubt}"}
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
         tops = [
@@ -109,6 +116,7 @@ def register_xray(
         ]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
+        record["warnings"] = [*record["warnings"], *([doubt] if doubt else [])]
         notes = [[*(n for x in read for n in x.notes), *assumed], *[[] for _ in paths[1:]]]
         record["xray"], *record["other_xrays"] = describe_sources(paths, read, notes, angles)
         record |= describe_poses(problem, observations[0], answer, drrs, tops)
@@ -177,14 +185,22 @@ def _answer(
     samples: int,
     seed: int,
     reweighted: bool,
-) -> tuple[poses.PosePosterior, Reweighted | None]:
-    """The posterior of one X-ray, of one weighed by its likelihood, or of several from turned C-arms."""
-    if motions:
-        return reconcile(fitted, observations, torch.stack(motions), samples, seed), None
-    if not reweighted:
-        return poses.infer_pose(fitted, observations[0], samples, seed), None
-    weighed = reweight(fitted, observations[0], samples, seed)
-    return weighed.posterior, weighed
+) -> tuple[poses.PosePosterior, Reweighted | None, str]:
+    """The posterior of one X-ray, of one weighed by its likelihood, or of several from turned C-arms.
+
+    Where it cannot be weighed it is that of the network for the first X-ray, and the text says why.
+    """
+    doubt = ""
+    try:
+        if motions:
+            return reconcile(fitted, observations, torch.stack(motions), samples, seed), None, doubt
+        if reweighted:
+            weighed = reweight(fitted, observations[0], samples, seed)
+            return weighed.posterior, weighed, doubt
+    except NotWeighedError as error:
+        failed = "The X-rays were not joined" if motions else "The poses were not weighed by the likelihood"
+        doubt = f"{failed}: {error} They are those of the network{' for the first X-ray' * bool(motions)}."
+    return poses.infer_pose(fitted, observations[0], samples, seed), None, doubt
 
 
 def describe_poses(

@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_inn.applications.registration.xrays.formats import CONTRASTS, Xray
 from monai_inn.files import BadFileError
 
-__all__ = ["line_integrals"]
+__all__ = ["bare_beam", "line_integrals"]
 
 _AIR_PERCENTILE = 99.9
 
@@ -55,6 +55,11 @@ def line_integrals(
     return image, notes + assumed
 
 
+def bare_beam(values: Tensor) -> float:
+    """Return the grey value where nothing is in the beam, of an image of intensities that shows air."""
+    return float(np.percentile(values.numpy(), _AIR_PERCENTILE))
+
+
 def _from_attenuation(
     xray: Xray, values: Tensor, unattenuated: float | None, scale: float | None
 ) -> tuple[Tensor, list[str]]:
@@ -77,7 +82,7 @@ def _from_intensity(xray: Xray, values: Tensor, unattenuated: float | None) -> t
     notes = []
     air = unattenuated
     if air is None:
-        air = float(np.percentile(values.numpy(), _AIR_PERCENTILE))
+        air = bare_beam(values)
         notes.append(
             f"Unattenuated beam: {air:g}, the {_AIR_PERCENTILE:g}th percentile; air must be in the image, "
             "else give --unattenuated."

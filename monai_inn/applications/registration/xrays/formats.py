@@ -1,4 +1,4 @@
-"""Readers of X-rays from pictures and volumes: stored grey values, and what the file says of them."""
+"""X-rays in pictures and volumes: stored grey values, and what the file says of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.limits import check_affine
-from monai_inn.reading.pictures import load_tiff, open_picture
-from monai_inn.transforms.formats import StoredImage, arrange_pages
-from monai_inn.transforms.volumes import read_nifti, read_nrrd
+from monai_inn.transforms.formats import StoredImage
+from monai_inn.transforms.planes import read_planes
 
-__all__ = ["CONTRASTS", "Xray", "read_picture", "read_tiff_xray", "read_volume"]
+__all__ = ["CONTRASTS", "Xray", "check_frame", "describe", "read_stored"]
 
 CONTRASTS = ("intensity", "attenuation")
 
-# What Pillow calls grey, and colour or palette. Other modes, as CMYK, never hold an X-ray.
-_GREY_MODES = ("L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_COLOUR_MODES = ("LA", "RGB", "RGBA", "P", "PA", "1")
+_PICTURES = ("PNG", "JPEG")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,69 +51,32 @@ class Xray:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(path: Path, frame: int | None) -> Xray:
-    """Read a PNG or JPEG of 8 or 16 bits; grey values as stored, without any display curve removed.
+def read_stored(path: Path, kind: str, frame: int | None) -> Xray:
+    """Read an X-ray of any format but DICOM; a volume has one slice, or ``frame`` says which.
 
     Raises:
-        BadFileError: if it is coloured or has transparent pixels.
+        BadFileError: if it is coloured, has transparent pixels, or has several frames and ``frame`` does not
+            say which.
     """
-    with open_picture(path) as image:
-        check_frame(path, getattr(image, "n_frames", 1), frame)
-        if image.mode in _COLOUR_MODES:
-            image.load()
-            array = np.moveaxis(np.asarray(image.convert("RGBA")), -1, 0)
-        elif image.mode in _GREY_MODES:
-            array = np.asarray(image)[None]
-        else:
-            raise BadFileError(f"{path}: colour mode {image.mode}, expected a grey image. Save it as grey.")
-    note = "A picture says nothing of its contrast, spacing or geometry."
-    if array.dtype.itemsize == 1:
-        note += " It has 256 grey levels at most; a file of 16 bits keeps more of the X-ray."
-    return _pack(path, grey(path, array), notes=(note,))
-
-
-def read_tiff_xray(path: Path, frame: int | None) -> Xray:
-    """Read a grey TIFF of integers or floating point; pages are frames.
-
-    Raises:
-        BadFileError: if it is coloured, or has several pages and ``frame`` does not say which.
-    """
-    pages = load_tiff(path)
-    array = arrange_pages(path, pages).array
-    if array.ndim != 3:
-        raise BadFileError(f"{path}: axes of length {array.shape}, expected one image. Save a single page.")
-    is_colour = len(array) in (3, 4) and pages.samples > 1
-    number = check_frame(path, 1 if is_colour else len(array), frame)
-    plane = grey(path, array) if is_colour else array[number - 1]
-    note = "A TIFF says nothing of its contrast or geometry; its resolution is not used."
-    return _pack(path, plane, is_scaled=array.dtype.kind == "f", notes=(note,))
-
-
-def read_volume(path: Path, frame: int | None) -> Xray:
-    """Read a NIfTI, NRRD or MetaImage of one slice, whose axes are columns, rows and slices.
-
-    Raises:
-        BadFileError: if it is coloured, or has several slices and ``frame`` does not say which.
-    """
-    is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
-    stored = read_nifti(path) if is_nifti else read_nrrd(path)
-    array = stored.array
-    if array.ndim == 4 and 1 in (len(array), array.shape[3]):
-        # Slices, or a series in time of one slice: either way frames.
-        array = np.moveaxis(array[0], -1, 0) if len(array) == 1 else array[..., 0]
-    if array.ndim != 3:
-        raise BadFileError(f"{path}: {array.ndim - 1}-D with channels, expected (columns, rows).")
-    is_vector = not is_nifti and len(stored.array) > 1
-    number = check_frame(path, 1 if is_vector else len(array), frame)
-    plane = (grey(path, array) if is_vector else array[number - 1]).T
-    values = plane * stored.slope + stored.intercept if (stored.slope, stored.intercept) != (1, 0) else plane
-    spacing = _spacing(path, stored)
+    planes = read_planes(path, kind)
+    values = planes.values(check_frame(path, len(planes), frame) - 1)
+    tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    if kind in _PICTURES:
+        note = "A picture says nothing of its contrast, spacing or geometry."
+        if values.dtype.itemsize == 1:
+            note += " It has 256 grey levels at most; a file of 16 bits keeps more of the X-ray."
+        return Xray(str(path), tensor, notes=(note,))
+    is_scaled = values.dtype.kind == "f"
+    if planes.stored is None:
+        note = "A TIFF says nothing of its contrast or geometry; its resolution is not used."
+        return Xray(str(path), tensor, is_scaled=is_scaled, notes=(note,))
+    spacing = _spacing(path, planes.stored)
     notes = ["Axes are taken as columns (to the right) and rows (down), whatever the affine."]
     if spacing:
         notes.append(f"Spacing of {describe(spacing)} mm is taken as that on the detector.")
     else:
         notes.append("The affine is the default of 1 mm, so the spacing counts as unknown.")
-    return _pack(path, values, spacing_mm=spacing, is_scaled=values.dtype.kind == "f", notes=tuple(notes))
+    return Xray(str(path), tensor, spacing_mm=spacing, is_scaled=is_scaled, notes=tuple(notes))
 
 
 def _spacing(path: Path, stored: StoredImage) -> tuple[float, float] | None:
@@ -146,33 +105,6 @@ def check_frame(path: Path, count: int, frame: int | None) -> int:
     return number
 
 
-def grey(path: Path, channels: NDArray[Any]) -> NDArray[Any]:
-    """Return the one grey image in equal colour channels ``(3 or 4, rows, columns)``, or a lone channel.
-
-    Raises:
-        BadFileError: if the channels differ, or the fourth, the opacity, is not the same everywhere.
-    """
-    colours, opacity = channels[:3], channels[3:]
-    if (colours != colours[:1]).any():
-        raise BadFileError(
-            f"{path}: a colour image, expected an X-ray in grey. Save it as grey, without marks."
-        )
-    if opacity.size and opacity.min() != opacity.max():
-        raise BadFileError(
-            f"{path}: has transparent pixels, expected a whole X-ray. Save it without opacity."
-        )
-    return colours[0]
-
-
 def describe(pair: tuple[float, float]) -> str:
     """Two lengths, height first, as messages show them."""
     return f"{pair[0]:.4g} × {pair[1]:.4g}"
-
-
-def _pack(path: Path, values: NDArray[Any], **known: Any) -> Xray:
-    """An X-ray of an array ``(rows, columns)`` of real numbers."""
-    if values.dtype.kind not in "biuf":
-        raise BadFileError(f"{path}: holds values of type {values.dtype}, expected real numbers.")
-    if values.ndim != 2 or values.size == 0:
-        raise BadFileError(f"{path}: shape {values.shape}, expected (rows, columns). Save a single X-ray.")
-    return Xray(str(path), torch.from_numpy(np.ascontiguousarray(values, np.float32)), **known)

@@ -7,7 +7,6 @@ Attributes are those of DICOM PS3.3: the X-Ray Image module of XA and RF (C.8.7)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_inn.applications.registration.xrays import formats as xray_formats
 from monai_inn.applications.registration.xrays import headers
-from monai_inn.applications.registration.xrays.formats import CONTRASTS, Xray, check_frame
-from monai_inn.files import BadFileError, damage_named, require_file
-from monai_inn.reading.dicom import frame_pixels, is_dicom
-from monai_inn.reading.pictures import check_pixels, load_dicom
+from monai_inn.applications.registration.xrays.formats import CONTRASTS, Xray, check_frame, read_stored
+from monai_inn.files import BadFileError, damage_named
+from monai_inn.reading.dicom import frame_pixels
+from monai_inn.reading.grey_dicom import check_grey, highest_stored, load_image
+from monai_inn.transforms.planes import READABLE_PLANES, format_of_plane
 
 __all__ = ["CONTRASTS", "READABLE_XRAYS", "Xray", "read_dicom", "read_xray"]
 
@@ -42,16 +41,11 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
             or has several frames and ``frame`` does not say which.
         ImportError: if pydicom is missing.
     """
-    if not is_dicom(path):
-        raise BadFileError(
-            f"{path}: is not a DICOM file, or is damaged; give the file the ending of its "
-            "format, or copy it again."
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = load_dicom(path)
-        _check_kind(path, image)
-        check_pixels(path, image)
+        image = load_image(path)
+        _check_modality(path, image)
+        check_grey(path, image)
         number = check_frame(path, int(image.get("NumberOfFrames") or 1), frame)
         header = headers.Header(image, number)
         stored = frame_pixels(path, image, number - 1)
@@ -69,21 +63,11 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
     )
 
 
-def _check_kind(path: Path, image: Any) -> None:
-    """Refuse what is not an X-ray in shades of grey."""
+def _check_modality(path: Path, image: Any) -> None:
     modality = str(image.get("Modality") or "").upper()
     if modality not in _MODALITIES:
         raise BadFileError(
             f"{path}: a DICOM object of modality {modality}, expected an X-ray (XA, RF, CR or DX)."
-        )
-    if any(keyword not in image for keyword in ("Rows", "Columns", "PhotometricInterpretation", "PixelData")):
-        raise BadFileError(
-            f"{path}: a DICOM file without a whole image, damaged or truncated. Copy it again."
-        )
-    if image.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise BadFileError(
-            f"{path}: photometric interpretation {image.PhotometricInterpretation}, expected MONOCHROME1 or "
-            "MONOCHROME2. Export the X-ray in grey, without marks."
         )
 
 
@@ -108,11 +92,11 @@ def _contrast(stored: NDArray[Any], header: headers.Header) -> tuple[NDArray[Any
         rising = sign is None or sign > 0
         notes = [] if sign else [f"{relation} pixels without a sign: larger is taken as more photons."]
         if relation == "LIN":
-            return stored if rising else float(_highest(header)) - stored, "intensity", notes
+            return stored if rising else float(highest_stored(header.image)) - stored, "intensity", notes
         return _from_logarithm(stored, rising), "attenuation", [*notes, _LOGARITHM]
     shown = np.asarray(apply_modality_lut(stored, image), np.float64)
     if is_inverted:
-        shown = apply_modality_lut(np.array([_highest(header)]), image)[0] - shown
+        shown = apply_modality_lut(np.array([highest_stored(header.image)]), image)[0] - shown
     known = f"says {relation}" if relation else "does not relate grey values to the beam"
     note = f"The file {known}, so whether bone is dark or bright must be given; values are as shown."
     return shown, None, [note]
@@ -130,22 +114,7 @@ def _from_logarithm(stored: NDArray[Any], rising: bool) -> NDArray[Any]:
     return falling - np.percentile(falling, _OUTLIERS)
 
 
-def _highest(header: headers.Header) -> int:
-    """Largest number that the stored bits can hold."""
-    return int(2 ** (int(header.image.BitsStored) - int(header.image.PixelRepresentation)) - 1)
-
-
-_Reader = Callable[[Path, "int | None"], Xray]
-_FORMATS: dict[str, tuple[_Reader, tuple[str, ...]]] = {
-    "PNG": (xray_formats.read_picture, (".png",)),
-    "JPEG": (xray_formats.read_picture, (".jpg", ".jpeg")),
-    "TIFF": (xray_formats.read_tiff_xray, (".tif", ".tiff")),
-    "NIfTI": (xray_formats.read_volume, (".nii", ".nii.gz")),
-    "NRRD": (xray_formats.read_volume, (".nrrd", ".nhdr")),
-    "MetaImage": (xray_formats.read_volume, (".mha", ".mhd")),
-    "DICOM": (read_dicom, (".dcm", ".dicom")),
-}
-READABLE_XRAYS: tuple[str, ...] = tuple(ending for _, endings in _FORMATS.values() for ending in endings)
+READABLE_XRAYS = READABLE_PLANES
 """File name endings that ``read_xray`` takes; DICOM files are known by their content as well."""
 
 
@@ -169,23 +138,7 @@ def read_xray(path: str | PathLike[str], *, frame: int | None = None) -> Xray:
         ImportError: if the library for the format is missing.
     """
     source = Path(path)
-    name = _format_of(source)
+    kind = format_of_plane(source, "one X-ray")
     advice = "the file is damaged, truncated or of another format. Copy it again."
-    with damage_named(source, name, advice):
-        return _FORMATS[name][0](source, frame)
-
-
-def _format_of(path: Path) -> str:
-    """Format by the file's ending, DICOM by its first bytes as well."""
-    require_file(path, f"one X-ray ({', '.join(READABLE_XRAYS)})")
-    if path.stat().st_size == 0:
-        raise BadFileError(f"{path}: the file is empty (0 bytes). Copy it again.")
-    lower = path.name.lower()
-    for name, (_, endings) in _FORMATS.items():
-        if lower.endswith(endings):
-            return name
-    if is_dicom(path):
-        return "DICOM"
-    raise BadFileError(
-        f"{path}: unknown ending {path.suffix!r}, expected one of {', '.join(READABLE_XRAYS)}, or DICOM."
-    )
+    with damage_named(source, kind, advice):
+        return read_dicom(source, frame) if kind == "DICOM" else read_stored(source, kind, frame)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector
-from monai_inn.applications.registration.xrays.contrast import line_integrals
+from monai_inn.applications.registration.xrays.contrast import bare_beam, line_integrals
 from monai_inn.applications.registration.xrays.formats import Xray
 from monai_inn.applications.registration.xrays.matching import area_weights, check_pixels, known_spacing
 from monai_inn.applications.registration.xrays.reading import read_xray
@@ -41,7 +41,7 @@ def images_by_size(
         source_detector_mm: distance from source to detector; that of the file, or 1020 mm.
         source_isocentre_mm: distance from source to isocentre; that of the file, or 5/6 of the former.
         contrast: see ``match_detector``, as the others.
-        unattenuated: grey value where nothing is in the beam.
+        unattenuated: grey value where nothing is in the beam; only a start, for the exposure is fitted.
         scale: line integral of one grey value of an attenuation image.
         spacing_mm: distance of pixels on the detector; that of the file by default.
         mirror: whether to reverse the columns.
@@ -50,6 +50,8 @@ def images_by_size(
         ValueError: as ``match_detector``, or if the spacing is not known or the image smaller than a size.
     """
     check_pixels(xray)
+    if unattenuated is None and (contrast or xray.contrast) == "intensity":
+        unattenuated = bare_beam(xray.values)
     image, notes = line_integrals(xray, contrast, unattenuated, scale)
     detectors, spacing, assumed = _seen_by(xray, sizes, source_detector_mm, source_isocentre_mm, spacing_mm)
     notes += assumed
