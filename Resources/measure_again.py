@@ -2,18 +2,22 @@
 
     python Resources/measure_again.py information oximetry oximetry_rgb lumbar_spine
     python Resources/measure_again.py trust perfusion dsc ivim
+    python Resources/measure_again.py trust contrast_translation --data DATA
 
 ``information`` is what an observation tells, in bits: seconds a bundle. ``trust`` is what the application
-spoils on purpose, on the simulations of the card: minutes a bundle.
+spoils on purpose, on the simulations of the card: minutes a bundle. Bundles that learned from images need
+these again, see ``train_bundles``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from train_bundles import RECIPES
 
 import monai_inn
 from monai_inn.bundles.card import model_card
@@ -41,10 +45,12 @@ def trust(fitted: FittedPosterior) -> dict[str, Any]:
 PARTS: dict[str, Callable[[FittedPosterior], dict[str, Any]]] = {"information": information, "trust": trust}
 
 
-def measure(part: str, name: str) -> None:
+def measure(part: str, name: str, data: Path | None) -> None:
     """Measure one part of a bundle and write its card anew."""
     folder = Path(find(name))
     fitted = monai_inn.load(name)
+    if data is not None:
+        fitted = FittedPosterior(RECIPES[name][0](data), fitted.network, fitted.card)
     found = PARTS[part](fitted)
     fitted.card |= found
     metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
@@ -56,5 +62,10 @@ def measure(part: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    for bundle in sys.argv[2:]:
-        measure(sys.argv[1], bundle)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("bundles", nargs="+")
+    parser.add_argument("--data", type=Path, help="folder of the images that the bundles learned from")
+    options = parser.parse_args()
+    for bundle in options.bundles:
+        measure(options.part, bundle, options.data)

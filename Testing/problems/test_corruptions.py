@@ -64,6 +64,15 @@ def test_half_of_diffusion_images_have_another_scale():
                        y[:, number:].isnan())  # fmt: skip
 
 
+def test_contrasts_change_places():
+    problem = create("contrast_translation", size=[16, 16])
+    y = problem.simulate(3, seed=1)[1]
+    found = problem.application.corruptions(y)
+    first, second = y.unflatten(1, (-1, 2)).unbind(2)
+    assert torch.equal(found["contrasts_swapped"], torch.stack([second, first], 2).flatten(1))
+    assert torch.equal(found["first_contrast_again"], torch.stack([first, first], 2).flatten(1))
+
+
 def test_a_camera_sees_an_absorber_and_wrong_bands():
     problem = Oximetry("imec_ssm4x4_470_620")
     y = problem.simulate(5)[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from monai_inn.problems.application import Application
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ class TranslationApplication(Application):
     def task(self) -> str:
         """What the network is for."""
         return f"Posterior of {self.problem.target} slices, given {' and '.join(self.problem.given)}"
+
+    def corruptions(self, y: Tensor) -> dict[str, Tensor]:
+        """Return shuffled values, contrasts in another order, and the first one in the place of all."""
+        spoilt = super().corruptions(y)
+        images = y.unflatten(-1, (-1, len(self.problem.given)))
+        if images.shape[-1] > 1:
+            spoilt["contrasts_swapped"] = images.flip(-1).flatten(-2)
+            spoilt["first_contrast_again"] = images[..., :1].expand_as(images).flatten(-2)
+        return spoilt
 
     def evaluator(self) -> dict[str, Any]:
         """Return what ``inference.json`` runs for a folder with a file of each contrast."""
