@@ -69,3 +69,29 @@ def test_the_share_of_an_organ_is_its_misfit_over_the_number_of_the_others(bench
     again = {**organs, "d": made[:1], "e": made[1:2]}
     half = bench.own_share(problem, again)["c"]
     torch.testing.assert_close(half, shares["c"] / 2, atol=2e-3, rtol=0.1)
+
+
+def test_real_tissue_is_judged_without_the_share_of_its_organ(bench, monkeypatch):
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from monai_inn.problems import Oximetry
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import real_tissue
+
+    names = (
+        "pig kidney",
+        "pig kidney_physiological",
+        "pig liver",
+        "human stomach",
+        "human skin",
+        "pig kidney_icg",
+    )
+    curves = {name: row for name, row in real_tissue.spectra(None).items() if name in names}
+    found = real_tissue.left_out(SimpleNamespace(problem=Oximetry("tivita")), curves)
+    change = {name: np.log(found[name] / curves[name]) for name in names}
+    np.testing.assert_allclose(change["pig kidney"], change["pig kidney_physiological"], atol=1e-5)
+    assert all(np.abs(change[name]).max() > 1e-3 for name in ("pig kidney", "pig liver", "human stomach"))
+    assert all((change[name] == 0).all() for name in ("human skin", "pig kidney_icg"))
