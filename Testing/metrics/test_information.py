@@ -12,7 +12,8 @@ from torch.distributions import Distribution, Independent, MixtureSameFamily, No
 import monai_inn as mi
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics import bootstrap_bounds, information_gain
-from monai_inn.problems import LinearGaussian, Observation, Parameter
+from monai_inn.metrics.information import log_priors
+from monai_inn.problems import LinearGaussian, Observation, Parameter, create
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.valid import fresh_simulations
 from monai_inn.training.pool import SimulationPool
@@ -208,6 +209,15 @@ class _Given(Exact):
     def __init__(self, problem, posterior) -> None:
         self.problem, self.posterior = problem, posterior
         self.target_posterior = posterior
+
+
+def test_a_prior_that_is_derived_from_the_flat_one_is_not_flat():
+    """Of planets the water has the density 2 (1 − w); that of some parameters alone is not known."""
+    planets = create("planets")
+    theta, _ = planets.simulate(200, seed=1)
+    of_targets, of_every = log_priors(planets, theta)
+    assert of_targets is None
+    torch.testing.assert_close(of_every, planets.prior.log_prob(theta))
 
 
 def test_of_finished_simulations_the_prior_is_known_by_its_draws_only():

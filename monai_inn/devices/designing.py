@@ -118,7 +118,7 @@ def design_bands(
         raise ValueError(f"bands = {bands} of {channels} channels leave nothing to choose; give fewer.")
     if cases < _FEWEST:
         raise ValueError(f"cases = {cases} phantoms are too few; give at least {_FEWEST}.")
-    if not isinstance(some.prior, FlatPrior) and len(some.targets) < len(some.parameters):
+    if type(some.prior) is not FlatPrior and len(some.targets) < len(some.parameters):
         raise ValueError(
             f"the prior of {problem.name!r} is not flat: of {', '.join(some.targets)} alone it has no known "
             f"density, and there are no bits; choose for all of them: {', '.join(problem.space.names)}."

@@ -233,7 +233,7 @@ def log_priors(problem: InverseProblem, theta: Tensor) -> tuple[Tensor | None, T
         every = prior.log_prob(theta)
     except NotImplementedError:
         return None, None
-    if isinstance(prior, FlatPrior):
+    if type(prior) is FlatPrior:
         shown = problem.space.subset(problem.targets)
         return FlatPrior(shown).log_prob(theta[:, : len(shown)]), every
     return (every if len(problem.targets) == theta.shape[1] else None), every
