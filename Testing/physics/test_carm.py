@@ -20,6 +20,7 @@ from monai_inn.applications.registration.carm import (
     gantry_motion,
     geodesic_degrees,
     itk_matrix,
+    mirrored,
     pose_of,
 )
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector
@@ -293,3 +294,23 @@ def test_detector_sizes():
 def test_detectors_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Detector(**options)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_mirrored_patient_looks_alike_in_a_parallel_beam(view):
+    detector, centre = Detector(rows=8, columns=8, view=view), torch.zeros(3)
+    poses = random_poses(20, seed=4)
+    points = torch.randn(50, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+    def in_the_image(pose, points):
+        camera = torch.linalg.inv(camera_to_world(pose, detector, centre))
+        return torch.einsum("nij,kj->nki", camera[:, :2, :3], points) + camera[:, None, :2, 3]
+
+    again = mirrored(poses, detector)
+    other = points * torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(in_the_image(again, other), in_the_image(poses, points))
+    twice = camera_to_world(mirrored(again, detector), detector, centre)
+    torch.testing.assert_close(twice, camera_to_world(poses, detector, centre))
+    torch.testing.assert_close(
+        mirrored(pose(lao=-20, cra=3, right=5), detector), pose(lao=-160, cra=-3, right=5)
+    )

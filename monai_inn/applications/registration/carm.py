@@ -26,6 +26,7 @@ __all__ = [
     "gantry_motion",
     "geodesic_degrees",
     "itk_matrix",
+    "mirrored",
     "pose_of",
 ]
 
@@ -148,6 +149,18 @@ def pose_of(camera: Tensor, detector: Detector, target: Tensor) -> Tensor:
     at = (rotation.transpose(-1, -2) @ (target.to(camera) - source).unsqueeze(-1)).squeeze(-1)
     right, away = detector.handedness * at[..., 0], at[..., 2] - detector.source_isocentre_mm
     return torch.stack([lao, cra, roll, right, at[..., 1], away], -1)
+
+
+def mirrored(pose: Tensor, detector: Detector) -> Tensor:
+    """Return the poses ``(…, 6)`` from which a patient who is his own mirror image looks alike.
+
+    A parallel beam sees the same in the same place from the other side of the mirror image.
+    """
+    camera = camera_to_world(pose, detector, torch.zeros(3))
+    signs = torch.outer(pose.new_tensor([-1.0, 1.0, 1.0]), pose.new_tensor([1.0, 1.0, -1.0]))
+    angles = camera.clone()
+    angles[..., :3, :3] *= signs
+    return torch.cat([pose_of(angles, detector, torch.zeros(3))[..., :3], pose[..., 3:]], -1)
 
 
 def pose_difference(pose: Tensor, other: Tensor) -> Tensor:
