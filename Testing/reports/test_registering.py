@@ -16,10 +16,10 @@ from safetensors import safe_open
 
 import monai_inn as mi
 from monai_inn.applications.registration.carm import POSE
-from monai_inn.applications.registration.commands import poses_in_words
 from monai_inn.applications.registration.results.record import direction_in_words
 from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.applications.registration.results.view_planning import plan_views
+from monai_inn.applications.registration.results.words import poses_in_words
 
 TRUE_POSE = (30.0, 5.0)
 
