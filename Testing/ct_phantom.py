@@ -52,12 +52,13 @@ def intensity(
     target: torch.Tensor | None = None,
     seed: int = 0,
     source: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ct: AttenuationVolume | None = None,
 ) -> np.ndarray:
     """Photons behind the patient at 128 × 128 pixels: scatter, blur, noise.
 
     ``source`` is how far the source is off its place, to the right, down and away, in mm; whole pixels.
     """
-    ct = phantom_ct()
+    ct = phantom_ct() if ct is None else ct
     attenuation = AttenuationVolume(WATER * (1 + ct.values / 1000).clamp_min(0), ct.affine)
     pixel, (right, down, away) = DETECTOR.spacing_mm / 2, source
     distances = (d + away for d in (DETECTOR.source_detector_mm, DETECTOR.source_isocentre_mm))

@@ -37,7 +37,7 @@ def test_from_a_ct_to_poses(ct_file, tmp_path, capsys, monkeypatch):
     assert run("register", bundle, xray, "-o", out, "--contrast", "attenuation", "--reweight") == 0
     text = capsys.readouterr().out
     assert "explain" in text
-    assert "draws counted" in text
+    assert "poses counted" in text
     assert "LAO" in text
     assert "cra" in refused(capsys, "views", bundle, "-o", tmp_path / "views")
     assert "whole" in refused(capsys, "infer", bundle, xray, "-o", tmp_path / "maps")

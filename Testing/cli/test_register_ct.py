@@ -12,7 +12,8 @@ import pytest
 import torch
 from cli_commands import refused, run
 from ct_phantom import DETECTOR, POSE, intensity, phantom_ct, write_ct, write_xray
-from PIL import Image
+from matplotlib.cbook import get_sample_data
+from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
@@ -20,6 +21,7 @@ from monai_inn.applications.registration.carm import POSE as NAMES
 from monai_inn.applications.registration.carm import camera_to_world, gantry_motion, pose_of
 from monai_inn.applications.registration.pose_solver import Solver
 from monai_inn.applications.registration.problem import WIDE_RANGES
+from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.results.from_ct import register_to_ct
 
 pytest.importorskip("nanodrr")
@@ -81,6 +83,12 @@ def quick_overview(monkeypatch):
         Image.new("L", (1, 1)).save(path)
 
     monkeypatch.setattr("monai_inn.applications.registration.results.figures.pose_figure", dot)
+
+
+@pytest.fixture
+def searched_briefly(monkeypatch):
+    """Without the second and wider search that X-rays get which little explains."""
+    monkeypatch.setattr("monai_inn.applications.registration.pose_solver._HOPELESS", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +253,11 @@ def test_a_damaged_patient_is_refused_in_one_line(files, patient, tmp_path, caps
     assert not (tmp_path / "o").exists()
 
 
+def test_views_ask_for_a_bundle_in_the_place_of_a_patient(patient, tmp_path, capsys):
+    told = refused(capsys, "views", patient, "-o", tmp_path / "o")
+    assert "views need a trained bundle: monai-inn fit registration" in told
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -309,6 +322,22 @@ def test_the_x_ray_of_a_patient_who_moved_is_named(files, patient, second, tmp_p
     assert record["trust"]["agree"] == [2, 3]
     assert record["xray"]["path"].endswith("xray.png")
     assert [x["path"].rsplit("/")[-1] for x in record["other_xrays"]] == ["moved.png", "second.png"]
+    assert error(record)[:5].abs().max() < 0.5
+
+
+@pytest.mark.usefixtures("once", "searched_briefly")
+def test_the_x_ray_of_another_patient_among_three_is_named(files, patient, second, tmp_path):
+    """A smaller one, whose spur is on the other side."""
+    ct = phantom_ct()
+    smaller = torch.diag(torch.tensor([0.85, 0.85, 0.85, 1.0])).double() @ ct.affine
+    other = AttenuationVolume(ct.values.flip(0), smaller)
+    stranger = write_xray(tmp_path / "stranger.png", intensity(seed=7, ct=other))
+    turned = [20, 0, -60, 5, 20, 0]
+    paths = [files[1], second, stranger]
+    record = register_to_ct(patient, paths, tmp_path / "three", gantry=turned, **READING)
+    assert not record["trust"]["is_trusted"]
+    assert record["trust"]["agree"] == [1, 2]
+    assert "why X-ray 3 (stranger.png) does not agree" in record["trust"]["statement"]
     assert error(record)[:5].abs().max() < 0.5
 
 
@@ -396,6 +425,33 @@ def test_grey_values_the_wrong_way_round_are_not_trusted(files, patient, tmp_pat
     assert not record["trust"]["is_trusted"]
 
 
+def test_burned_in_text_is_left_out(files, patient, tmp_path):
+    image = intensity(seed=2)
+    shown = Image.new("1", image.shape)
+    draw = ImageDraw.Draw(shown)
+    for place, text in (((4, 4), "L  AP  12:34"), ((60, 108), "DOE J")):
+        draw.text(place, text, fill=1, font=ImageFont.load_default(14))
+    is_text = np.asarray(shown)
+    image[is_text] = image.max()
+    record = register_to_ct(patient, write_xray(tmp_path / "text.png", image), tmp_path / "o", **READING)
+    assert (np.asarray(Image.open(tmp_path / "o" / "left_out.png"))[is_text] > 0).all()
+    away = error(record)
+    assert away[:3].abs().max() < 0.5
+    assert away[3:5].abs().max() < 0.5
+    assert record["trust"]["is_trusted"]
+
+
+@pytest.mark.usefixtures("searched_briefly")
+def test_a_photograph_is_not_trusted(patient, tmp_path):
+    """The grey portrait that matplotlib brings along."""
+    with get_sample_data("grace_hopper.jpg") as file:
+        Image.open(file).convert("L").crop((0, 0, 512, 512)).save(tmp_path / "photograph.png")
+    reading = READING | {"spacing_mm": DETECTOR.spacing_mm / 4, "samples": 100}
+    record = register_to_ct(patient, tmp_path / "photograph.png", tmp_path / "o", **reading)
+    assert not record["trust"]["is_trusted"]
+    assert "Do not use" in record["trust"]["statement"]
+
+
 def test_an_x_ray_of_another_region_is_not_trusted(files, patient, tmp_path):
     """Limbs: two bones in an ellipse of water, none of the CT's vertebrae."""
     y, x = np.mgrid[-115:115:128j, -115:115:128j]
@@ -418,6 +474,8 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
         values = np.pad(values, ((0, 0), (12, 0), (0, 0)), constant_values=-1000)
         values[:, 2:10] = 200  # HU, 20 mm thick, under the back
         affine[:3, 3] -= affine[:3, :3] @ [0, 12, 0]
+    elif kind == "cut off at the head":
+        values = values[:, :, :-8]  # 20 mm
     elif kind == "oblique and anisotropic":
         turn = np.eye(4)
         turn[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix()
@@ -431,7 +489,12 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("table and metal", marks=pytest.mark.slow), "oblique and anisotropic"]
+    "kind",
+    [
+        pytest.param("table and metal", marks=pytest.mark.slow),
+        "cut off at the head",
+        "oblique and anisotropic",
+    ],
 )
 def test_cts_of_every_kind(files, tmp_path, kind):
     values, affine = changed_ct(kind)

@@ -16,9 +16,10 @@ from safetensors import safe_open
 
 import monai_inn as mi
 from monai_inn.applications.registration.carm import POSE
-from monai_inn.applications.registration.commands import poses_in_words
+from monai_inn.applications.registration.results.record import direction_in_words
 from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.applications.registration.results.view_planning import plan_views
+from monai_inn.applications.registration.results.words import poses_in_words
 
 TRUE_POSE = (30.0, 5.0)
 
@@ -258,6 +259,8 @@ def test_views(pose_bundle, result, tmp_path):
     assert float(best["lao [deg]"]) == record["best"]["lao_deg"]
     second = plan_views(pose_bundle, tmp_path / "second", after=result[1], step=45)
     assert second["settings"]["after"] == str(result[1].resolve())
+    lao, cra = second["best"]["lao_deg"], second["best"]["cra_deg"]
+    assert f"turning the C-arm by {direction_in_words(lao, cra)}: to" in second["statement"]
     assert (tmp_path / "second" / "views.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match=r"no registration\.json in it"):
         plan_views(pose_bundle, tmp_path / "third", after=tmp_path)

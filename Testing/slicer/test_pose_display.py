@@ -473,6 +473,6 @@ def test_untrusted_poses_need_a_confirmation(scene, tmp_path):
     assert run.shown is None
     assert run.find("drr") is None
     assert pose_verdict(run.result)[0] == "untrusted"
-    assert pose_verdict(run.result)[1].startswith("OUT OF DISTRIBUTION. Do not use these poses")
+    assert pose_verdict(run.result)[1].startswith("NOT TRUSTED. Do not use these poses")
     show_mode(run, 1, is_confirmed=True)
     assert run.shown.number == 1

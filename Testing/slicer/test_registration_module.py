@@ -321,7 +321,7 @@ def test_deleted_target(done):
     [
         (1, True, "#2e7d32", "✓ One pose explains"),
         (2, True, "#ffca3a", "? Two poses explain"),
-        (2, False, "#b00020", "⚠ OUT OF DISTRIBUTION. Do not use these poses"),
+        (2, False, "#b00020", "⚠ NOT TRUSTED. Do not use these poses"),
     ],
 )
 def test_banner(panel, tmp_path, number, is_trusted, wanted, said):
@@ -342,7 +342,7 @@ def test_untrusted_poses_are_shown_after_a_confirmation_only(panel, tmp_path):
     ui.untrustedCheck.click()
     assert ui.poseTable.enabled
     np.testing.assert_array_equal(matrix_of(panel.run), camera(POSES[0]))
-    assert ui.bannerLabel.text.startswith("⚠ OUT OF DISTRIBUTION")
+    assert ui.bannerLabel.text.startswith("⚠ NOT TRUSTED")
     ui.untrustedCheck.click()
     np.testing.assert_array_equal(matrix_of(panel.run), np.eye(4))
     assert surface(panel.run) is None

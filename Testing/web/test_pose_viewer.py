@@ -137,7 +137,7 @@ def test_picture_of_the_torso(
     with served(browser, folder, tmp_path / "log.txt", complaints) as page:
         as_new(page)
         page.set_viewport_size({"width": 1280, "height": 902})
-        says(page, "#aim", "structure 28: touched in none of the poses.")
+        says(page, "#aim", "Structure with label 28: touched in none of the poses.")
         rest(page)
         keep(page, "viewer_registration")
     path = Path(os.environ["INN_SCREENSHOTS"]) / "viewer_registration.png"
@@ -189,7 +189,7 @@ def test_target_and_its_spread_are_told_and_drawn(page: Page) -> None:
 def test_a_plan_is_told_and_drawn_with_the_pose_on_which_it_relies(page: Page) -> None:
     says(page, "#aim", "the target is off by at most 3.0 mm in the image and 3.0 mm in depth")
     says(page, "#aim", "The tube has a radius of 8.0 mm, of which 5.0 mm are the instrument.")
-    says(page, "#aim", "structure 29: touched in 25.0 % of the poses (± 2.0 %).")
+    says(page, "#aim", "Structure with label 29: touched in 25.0 % of the poses (± 2.0 %).")
 
     def green(picture: NDArray[np.int64]) -> int:
         room = quarter(picture, 1, 1)

@@ -145,7 +145,7 @@ def aim_text(aim: Aim) -> str:
 
 def _breach(aim: Aim, breach: Mapping[str, Any]) -> str:
     label = str(breach["label"])
-    name = aim.record.get("names", {}).get(label) or _("structure {label}").format(label=label)
+    name = aim.record.get("names", {}).get(label) or _("Structure with label {label}").format(label=label)
     share, error = 100 * breach["probability"], 100 * breach["standard_error"]
     if not share:
         return _("{name}: touched in none of the poses.").format(name=name)

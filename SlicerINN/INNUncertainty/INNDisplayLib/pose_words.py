@@ -31,7 +31,7 @@ def pose_verdict(result: PoseResult) -> tuple[str, str]:
     """How far the poses may be used: untrusted, ambiguous or certain, and why in one sentence or two."""
     trust = result.record["trust"]
     if not result.is_trusted:
-        return UNTRUSTED, _("OUT OF DISTRIBUTION. {why}").format(why=trust["statement"])
+        return UNTRUSTED, _("NOT TRUSTED. {why}").format(why=trust["statement"])
     state = AMBIGUOUS if len(result.poses) > 1 else CERTAIN
     return state, f"{result.record['ambiguity']['statement']} {trust['statement']}"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from monai_inn.applications.registration.results.words import poses_in_words, prepared_in_words, statement_of
 from monai_inn.arguments import (
     add_device,
     add_many,
@@ -19,7 +20,7 @@ from monai_inn.arguments import (
     value_of,
 )
 
-__all__ = ["add", "poses_in_words"]
+__all__ = ["add"]
 
 Verb = Callable[..., argparse.ArgumentParser]
 
@@ -32,7 +33,7 @@ def add(verb: Verb) -> None:
             anything in it is random; returns its parser.
     """
     help_of_prepare = "make a CT ready for X-rays, so that registration need not"
-    sub = verb("prepare", prepare, help_of_prepare, _prepared, is_random=False)
+    sub = verb("prepare", prepare, help_of_prepare, prepared_in_words, is_random=False)
     sub.add_argument("ct", metavar="CT", help="CT in Hounsfield units: NIfTI, NRRD, MetaImage, DICOM folder")
     sub.add_argument("-o", "--out", required=True, help="folder to write; `register` takes it for the CT")
     sub.add_argument("--like", metavar="XRAY", help="an X-ray of the same C-arm and image size")
@@ -71,7 +72,7 @@ def add(verb: Verb) -> None:
     add_many(sub, "xrays")
 
     help_of_aim = "carry a planned target or line through all poses of a registration"
-    sub = verb("aim", aim, help_of_aim, _statement, is_random=False)
+    sub = verb("aim", aim, help_of_aim, statement_of, is_random=False)
     sub.add_argument("folder", metavar="FOLDER", help="result of `register`")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     coordinates: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "A", "S")}
@@ -83,7 +84,7 @@ def add(verb: Verb) -> None:
                      help="of the screw or needle (0)")  # fmt: skip
 
     help_of_views = "map how well X-rays from each view of a C-arm would tell the pose"
-    sub = verb("views", views, help_of_views, _statement)
+    sub = verb("views", views, help_of_views, statement_of)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
@@ -258,42 +259,3 @@ def views(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with progress_of(arguments) as show:
         return {"out": arguments.out} | plan_views(**given(arguments), progress=show)
-
-
-def poses_in_words(result: Mapping[str, Any]) -> str:
-    """Return what ``register`` found as text for people."""
-    from monai_inn.applications.registration.results.record import value_in_words
-
-    free = {row["name"]: row["is_free"] for row in result["parameters"]}
-    lines = [result["ambiguity"]["statement"]]
-
-    def pose(values: Mapping[str, float], sd: Mapping[str, float]) -> str:
-        said = (value_in_words(n, values[n], sd[n] if is_free else None) for n, is_free in free.items())
-        return ", ".join(said)
-
-    for mode in result["modes"]:
-        said, error = pose(mode["pose"], mode["spread"]), mode["mtre_mm"]["median"]
-        lines.append(f"  {mode['number']}: {mode['mass']:.0%}  {said}; bone within {error:.1f} mm (median)")
-        if (top := mode["refined"]) is not None:
-            gain = top["log_likelihood_gain"]
-            lines.append(f"     refined: {pose(top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats")
-    if result["weights"] is not None:
-        lines.append(result["weights"]["statement"])
-    lines += [result["trust"]["statement"], *result["xray"]["notes"]]
-    lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
-    return "\n".join([*lines, result["intended_use"]])
-
-
-def _prepared(result: Mapping[str, Any]) -> str:
-    detector = max(result["detectors"], key=lambda one: one["columns"])
-    side = detector["columns"] * detector["spacing_mm"], detector["rows"] * detector["spacing_mm"]
-    return (
-        f"{result['ct']['name']} is ready for X-rays of {side[0]:.0f} × {side[1]:.0f} mm on the detector, "
-        f"{detector['source_detector_mm']:.0f} mm from the source.\n"
-        f"Next: monai-inn register {result['out']} XRAY -o poses"
-    )
-
-
-def _statement(result: Mapping[str, Any]) -> str:
-    pictures = [f"picture: {result['out']}/{name}" for name in result["pictures"]]
-    return "\n".join([result["statement"], *pictures])

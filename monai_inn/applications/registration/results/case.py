@@ -174,8 +174,9 @@ def _weights(own: Solution, best: Solution) -> dict[str, Any]:
         "inflation": round(draws.inflation, 3),
         "log_evidence_nats": round(draws.log_evidence, 4),
         "statement": (
-            f"By the likelihood: {draws.effective:.0%} of {draws.weighed} draws counted. Errors of the "
-            f"simulation widen the poses {draws.inflation:.1f} times."
+            f"{draws.weighed} poses nearby were compared with the X-ray; "
+            f"{draws.effective * draws.weighed:.0f} of them count. Errors of the simulation make the poses "
+            f"{draws.inflation:.1f} times as uncertain."
         ),
     }
 

@@ -26,6 +26,7 @@ __all__ = ["aim_figure", "pose_figure", "view_figure"]
 _DOT = 0.05  # of the prior's range
 _DPI, _PANEL_IN, _MOST_ROWS = 130, 2.5, 3
 _MOST_LINES = 150  # a mode
+_AXES = {"lao": "RAO − · LAO + (°)", "cra": "CAU − · CRA + (°)"}
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 
@@ -130,8 +131,7 @@ def _posterior(axes: Axes, problem: PoseRegistration, answer: PosePosterior) -> 
 
 
 def _axis(parameter: Parameter) -> str:
-    sides = {"lao": "RAO − · LAO + (°)", "cra": "CAU − · CRA + (°)"}
-    return sides.get(parameter.name, f"{parameter.name} ({parameter.unit.replace('deg', '°')})")
+    return _AXES.get(parameter.name, f"{parameter.name} ({parameter.unit.replace('deg', '°')})")
 
 
 def _limits(parameter: Parameter, samples: Tensor) -> tuple[float, float]:
@@ -158,7 +158,7 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
         (found.num_modes, "plausible poses", "cividis_r"),
         (found.wrong_mass, "mass of poses more than 10 mm wrong", "magma_r"),
     )
-    change = "turn to " if is_second else ""
+    change = "turn: " if is_second else ""
     for axes, (values, title, colours) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
         drawn = axes.pcolormesh(
             _edges(found.lao), _edges(found.cra), np.ma.masked_invalid(values.T.numpy()), cmap=colours
@@ -166,11 +166,12 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
         axes.set_facecolor("#c8c8c8")
         axes.plot(record["best"]["lao_deg"], record["best"]["cra_deg"], "w*", ms=13, mec="black")
         axes.set_title(title, fontsize=9)
-        axes.set_ylabel(f"{change}CRA (°)", fontsize=9)
+        axes.set_ylabel(f"{change}{_AXES['cra']}", fontsize=9)
         axes.tick_params(labelsize=8)
         figure.colorbar(drawn, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
     axes.set_xlabel(
-        f"{change}LAO (°); star: best view" + ("; grey: outside the bundle's prior" * is_second), fontsize=9
+        f"{change}{_AXES['lao']}; star: best view" + "; grey: outside the bundle's prior" * is_second,
+        fontsize=9,
     )
     _headed(figure, record)
     figure.savefig(path)

@@ -138,7 +138,7 @@ def describe_weights(weighed: Reweighted | None) -> dict[str, Any] | None:
         "log_evidence_nats": round(weighed.log_evidence, _DECIMALS),
         "kl_network_nats": round(weighed.kl, _DECIMALS),
         "statement": (
-            f"By the likelihood: {weighed.effective:,.0f} of {weighed.proposals:,} draws counted; "
+            f"Weighed by the likelihood: {weighed.effective:,.0f} of {weighed.proposals:,} poses counted; "
             f"the network alone was {weighed.kl:.2f} nats from that."
         ),
     }

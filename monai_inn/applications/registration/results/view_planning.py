@@ -15,7 +15,11 @@ from monai_inn.applications.registration.poses import PosePosterior, pose_space,
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import read_samples
 from monai_inn.applications.registration.results.record import direction_in_words
-from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
+from monai_inn.applications.registration.results.schema import (
+    PATIENT,
+    REGISTRATION,
+    REGISTRATION_RECORD,
+)
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
@@ -60,6 +64,11 @@ def plan_views(
     """
     if not 1 <= step <= 90:
         raise ValueError(f"step = {step:g}; give 1 to 90 degrees.")
+    if (Path(bundle) / PATIENT).is_file():
+        raise ValueError(
+            f"{bundle}: is what `prepare` wrote; views need a trained bundle: "
+            "monai-inn fit registration --ct CT -o BUNDLE."
+        )
     fitted = load(bundle, device)
     problem = registration_problem(fitted)
     missing = {"lao", "cra"} - set(problem.targets)
@@ -119,7 +128,7 @@ def _told(found: ViewMap, *, is_second: bool) -> dict[str, Any]:
     }
     worst = float(found.error_mm.nan_to_num(-torch.inf).max())
     turn = (
-        f"turning the C-arm by {lao:+.0f}° (LAO) and {cra:+.0f}° (CRA)"
+        f"turning the C-arm by {direction_in_words(lao, cra)}"
         if is_second
         else f"a view at {direction_in_words(lao, cra)}"
     )
