@@ -60,10 +60,23 @@ class Adequacy:
         self.problem, self.network, self.seed, self.curves = problem, network, seed, curves
         self._latents = shared_latents(samples, len(problem.parameters), seed)
 
-    def __call__(self, observation: Tensor, pixels: Tensor) -> dict[str, Tensor]:
-        """Return the column ``adequacy`` of observations ``(n, C)`` of pixels of these numbers ``(n,)``."""
+    def __call__(
+        self, observation: Tensor, pixels: Tensor, weighed: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the column ``adequacy`` of observations ``(n, C)`` of pixels of these numbers ``(n,)``.
+
+        Args:
+            observation: the measured values.
+            pixels: their numbers.
+            weighed: samples of their posteriors in the flow's space, ``(S, n, D)``, instead of the network's;
+                NaN where these are to be taken.
+        """
         features = self.problem.features(observation)
         latent = self.network.posterior(features).push(self._latents.to(features))
+        if weighed is not None:
+            evenly = (torch.arange(len(latent), device=weighed.device) + 0.5) / len(latent) * len(weighed)
+            chosen = weighed[evenly.long()]
+            latent = torch.where(chosen.isfinite(), chosen, latent)
         # Problems simulate where their tables lie, and generators draw for the processor alone.
         theta, y = self.problem.space.inverse(latent).cpu(), observation.cpu()
         generator = stream(self.seed, int(pixels[0]), "noise of adequacy")

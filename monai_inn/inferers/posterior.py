@@ -31,6 +31,7 @@ _GPU_PIXELS = 65536
 # Of one task that simulates, too. Each has noise of its own, so that they must not depend on the threads.
 _SIMULATED_PIXELS = 1024
 _WEIGHED_PIXELS = 64  # a second or two
+_WEIGHED = "weighed"  # not a map: samples of all parameters, which a test of the model simulates again
 
 Answer = Callable[[Tensor], dict[str, Tensor]]  # rows of observations (n, C) to columns (n, K) by name
 
@@ -172,11 +173,11 @@ class PosteriorInferer(Inferer):
             exact, other = (share > 0).nonzero().squeeze(1), (share == 0).nonzero().squeeze(1)
             parts = []
             if len(exact):  # recalibrated levels are for the network's own posteriors
-                parts.append((exact, summary(samples[:, exact], None)))
+                parts.append((exact, summary(samples[:, exact, : len(self.space)], None)))
             if len(other):
                 q = network.posterior(features[other]).leading(len(self.space))
                 parts.append((other, summary(q.push(latents.to(features)))))
-            return _joined(parts) | {"efficiency": share.unsqueeze(1)}
+            return _joined(parts) | {"efficiency": share.unsqueeze(1), _WEIGHED: samples}
 
         def summarise_rows(observation: Tensor) -> dict[str, Tensor]:
             features = self.problem.features(observation)
@@ -250,12 +251,14 @@ class PosteriorInferer(Inferer):
 
         def solve(observation: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
-                return answer(observation)
+                return _maps_alone(answer(observation))
 
         def task(index: Tensor) -> dict[str, Tensor]:
             rows = pixels.rows(index)
             with torch.no_grad():
-                return answer(rows) | ({} if adequacy is None else adequacy(rows, index))
+                found = answer(rows)
+                checked = {} if adequacy is None else adequacy(rows, index, found.get(_WEIGHED))
+                return _maps_alone(found) | checked
 
         # A made-up pixel tells the names and sizes of the maps even of an image without a valid one.
         made_up = torch.ones(1, len(self.problem.observation), dtype=torch.float32, device=device)
@@ -291,6 +294,10 @@ def _joined(parts: list[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Tensor]:
     """The columns of pixels that come in parts with their numbers, in the order of these."""
     order = torch.cat([pixels for pixels, _ in parts]).argsort()
     return {name: torch.cat([maps[name] for _, maps in parts])[order] for name in parts[0][1]}
+
+
+def _maps_alone(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in found.items() if name != _WEIGHED}
 
 
 def _complete(stream: Iterator[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:

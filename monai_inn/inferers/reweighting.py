@@ -67,22 +67,22 @@ class Reweighting:
 
     @torch.no_grad()
     def __call__(self, observation: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples of the targets and how large a share of the draws counts.
+        """Return samples of all parameters and how large a share of the draws counts.
 
         Args:
             observation: pixels that were prepared, ``(n, C)``.
             features: what ``problem.features`` says of them.
 
         Returns:
-            Samples in the flow's space, ``(4 S, n, D)``, and shares ``(n,)``; NaN and 0 where too few draws
-            count.
+            Samples in the flow's space, targets first, ``(4 S, n, D)``, and shares ``(n,)``; NaN and 0 where
+            too few draws count.
         """
-        y, targets = observation.cpu(), len(self.problem.targets)
+        y = observation.cpu()
         nuisances = self._shared(y)
         rows = torch.arange(len(y))
         if nuisances is not None:
             rows = torch.tensor([each is not None for each in nuisances]).nonzero().flatten()
-        samples = torch.full((self.number, len(y), targets), torch.nan)
+        samples = torch.full((self.number, len(y), len(self.problem.space)), torch.nan)
         shares = torch.zeros(len(y))
         if len(rows):
             drawn = None if nuisances is None else [nuisances[n] for n in rows.tolist()]
@@ -118,7 +118,7 @@ class Reweighting:
                 # They are independent of the targets, whose prior is left.
                 log_prior = log_prior + 0.5 * others.square().sum(-1)
             ratio = log_prior.double() + problem.log_likelihoods(theta, y[which]).double() - log_density
-            return ratio, whole[..., :targets]
+            return ratio, whole
 
         return weighed_draws(
             evaluate,
