@@ -257,10 +257,11 @@ class AcceleratedMR(InverseProblem):
         acquisition, kspace = self.acquisition(rows[:, self.observation.num_values :]), self.kspace(rows)
         expected = self.spectrum.sum(0).to(y) + 2 * self.coils * acquisition.noise_sd.square().view(-1, 1, 1)
         power = kspace.abs().square().sum(1) / expected
-        reach = torch.stack(torch.meshgrid(*(torch.fft.fftfreq(n).abs() for n in self.size), indexing="ij"))
+        frequencies = (torch.fft.fftfreq(n, device=y.device).abs() for n in self.size)
+        reach = torch.stack(torch.meshgrid(*frequencies, indexing="ij"))
         count = min(_RINGS, min(self.size) // 4)  # none is empty
         ring = (reach.amax(0) * 2 * count).long().clamp_max(count - 1).flatten()
-        sums = torch.zeros(2, len(rows), count, dtype=y.dtype)
+        sums = torch.zeros(2, len(rows), count, dtype=y.dtype, device=y.device)
         for i, values in enumerate((power * acquisition.mask, acquisition.mask)):
             sums[i].index_add_(1, ring, values.flatten(1))
         share = (sums[0] + 1) / (sums[1] + 1)  # rings without samples tell nothing
