@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -318,6 +319,17 @@ def test_other_contrasts_are_refused(files, bundle, tmp_path) -> None:
         translate(bundle, {"t1": files["t1"], "t2": files["flair"]}, tmp_path / "out")
 
 
+def test_a_contrast_whose_brightest_voxels_are_brighter_is_refused(files, bundle, tmp_path) -> None:
+    """As vessels are after contrast agent: half a per cent of the brain changes no other quantile."""
+    image = nibabel.load(files["t1"])
+    values = image.get_fdata(dtype=np.float32)
+    there = np.argwhere(values > 0)
+    values[tuple(there[::200].T)] *= 2.0
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), tmp_path / "t1post.nii.gz")
+    with pytest.raises(ValueError, match=r"brightest voxels of t1 are 1\.\d* times as bright"):
+        translate(bundle, {"t1": tmp_path / "t1post.nii.gz", "t2": files["t2"]}, tmp_path / "out")
+
+
 def test_images_with_their_skull_and_large_brains_are_refused(patients, bundle, tmp_path) -> None:
     scan = patients[0]
     full = Scan("full", scan.values.clamp_min(30), scan.peak, scan.affine, scan.turned)
@@ -350,7 +362,12 @@ def test_exports_of_a_translation_say_that_it_is_synthetic(bundle, files, tmp_pa
     pytest.importorskip("highdicom")
     out = tmp_path / "out"
     translate(bundle, {c: files[c] for c in GIVEN}, out, samples=4, keep=2)
-    report = export_result(out, tmp_path / "export", formats=["html", "dicom"])
+    report = export_result(out, tmp_path / "export", formats=["csv", "html", "dicom"])
+    with gzip.open(tmp_path / "export" / "pixels.csv.gz", "rt") as file:
+        heads = file.readline().strip().split(",")
+    assert all(head.startswith("SYNTHETIC flair_") for head in heads[7:])
+    assert len(heads) > 8
+    assert ",SYNTHETIC median_of_medians," in (tmp_path / "export" / "summary.csv").read_text()
     assert report["synthetic"].startswith("SYNTHETIC")
     assert "SYNTHETIC" in (tmp_path / "export" / "record.html").read_text()
     mean = nibabel.load(out / "mean_flair.nii.gz").get_fdata(dtype=np.float32)
