@@ -270,9 +270,9 @@ def test_a_translation_says_that_it_is_synthetic(
     assert "lesions: not known" in said
 
 
-def nan_inside(image: object) -> object:
+def nan_at(image: object, place: tuple[int, ...]) -> object:
     values = image.get_fdata(dtype=np.float32)
-    values[16, 24, 12] = np.nan
+    values[place] = np.nan
     return nibabel.Nifti1Image(values, image.affine)
 
 
@@ -291,7 +291,8 @@ OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (nan_inside, "1 voxels are NaN"),
+        (lambda image: nan_at(image, (16, 24, 12)), "1 voxels are NaN"),
+        (lambda image: nan_at(image, (0, 0, 0)), "1 voxels are NaN"),
         (lambda image: with_affine(image, np.diag([1.0, 1, 3, 1])), "voxels of 1 × 1 × 3 mm, expected 1.5"),
         (lambda image: with_affine(image, OBLIQUE), "oblique"),
         (lambda image: image.slicer[:, :, 12:13], "expected a volume of at least 10 slices"),
@@ -303,7 +304,7 @@ OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 
         ),
         (drawn, "synthetic, nobody acquired it"),
     ],
-    ids=["NaN", "spacing", "oblique", "one slice", "shape", "grid", "empty", "synthetic"],
+    ids=["NaN", "NaN outside", "spacing", "oblique", "one slice", "shape", "grid", "empty", "synthetic"],
 )
 def test_files_that_do_not_fit_are_refused(files, bundle, tmp_path, change, message) -> None:
     nibabel.save(change(nibabel.load(files["t2"])), files["t2"])
