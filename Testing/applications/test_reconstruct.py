@@ -13,8 +13,9 @@ from mr_cases import discs, fitted_briefly, measured
 
 from monai_inn.applications.accelerated_mr import gaussian
 from monai_inn.applications.accelerated_mr.kspace_files import read_kspace
+from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import observation_of
-from monai_inn.applications.accelerated_mr.reconstruction import reconstruct
+from monai_inn.applications.accelerated_mr.reconstruction import reconstruct, size_warnings
 from monai_inn.cli import main
 from monai_inn.reports.exporting import export_result
 from monai_inn.reports.stored import read_stored
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
     from monai_inn.inferers import FittedPosterior
 
 ROWS, COLUMNS, COILS = 24, 20, 6
@@ -168,6 +168,7 @@ def test_a_result_is_written_in_the_form_of_all_others(
     assert about["acceleration"] == [pytest.approx(256 / float(acquisition.mask.sum()), abs=1e-3)]
     assert (about["coils"], about["coils_used"], about["slices"]) == (COILS, 4, 1)
     assert about["noise_sd"] == [pytest.approx(float(acquisition.noise_sd), rel=1e-3)]
+    assert about["warnings"][0].startswith("The file does not say the size of a pixel")
     assert about["brightness_1_in_kspace"] == pytest.approx(scale, rel=1e-4)
     read = {entry["map"]: nibabel.load(out / entry["file"]).get_fdata() for entry in record["files"]}
     assert read["mean"].shape == (16, 16, 1)
@@ -190,7 +191,9 @@ def test_a_result_is_written_in_the_form_of_all_others(
         assert objects[name].ImageType[0] == "DERIVED"
         assert "SYNTHETIC" not in [*objects[name].ImageType, objects[name].SeriesDescription]
     assert main([*arguments, "--device", "cpu"]) == 0
-    assert "1 slice, acceleration" in capsys.readouterr().out
+    words = capsys.readouterr().out
+    assert "1 slice, acceleration" in words
+    assert about["warnings"][0] in words
 
 
 def test_samples_are_magnitudes_that_agree_with_the_data(
@@ -216,6 +219,21 @@ def test_samples_are_magnitudes_that_agree_with_the_data(
     points = 2 * problem.coils * acquisition.mask.sum((1, 2))
     # Of 512 numbers that coils and noise share with the image, the noise alone leaves about one a point.
     assert 0.8 < float((square / points).mean()) < 1.2
+
+
+def test_pixels_of_another_size_are_warned_of(problem: AcceleratedMR, bundle: Path, tmp_path: Path) -> None:
+    """Files of 3 by 3.75 mm; the same k-space of a larger field of view has larger pixels."""
+    raw = as_ismrmrd(tmp_path / "raw.h5", [by_lines(problem)])
+    assert reconstruct(bundle, raw, tmp_path / "out", samples=4, keep=2)["reconstruction"]["warnings"] == []
+    wide = read_kspace(raw)._replace(field_mm=(80.0, 60.0, 5.0))
+    (warning,) = size_warnings(wide, problem)
+    assert warning.startswith("Pixels of 5 × 3.75 mm, the training had 3 mm")
+    other = AcceleratedMR(None, problem.spectrum, pixel_mm=2.0)
+    assert AcceleratedMR(**other.to_config(), **other.tensors).pixel_mm == 2.0
+    assert "pixel_mm" not in problem.to_config()  # as bundles were written before
+    assert size_warnings(read_kspace(raw), other)
+    with pytest.raises(ValueError, match="give the size of a pixel in mm"):
+        AcceleratedMR(None, problem.spectrum, pixel_mm=0.0)
 
 
 def test_slices_share_one_scale(problem: AcceleratedMR, bundle: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -269,9 +270,9 @@ def test_a_translation_says_that_it_is_synthetic(
     assert "lesions: not known" in said
 
 
-def nan_inside(image: object) -> object:
+def nan_at(image: object, place: tuple[int, ...]) -> object:
     values = image.get_fdata(dtype=np.float32)
-    values[16, 24, 12] = np.nan
+    values[place] = np.nan
     return nibabel.Nifti1Image(values, image.affine)
 
 
@@ -290,7 +291,8 @@ OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (nan_inside, "1 voxels are NaN"),
+        (lambda image: nan_at(image, (16, 24, 12)), "1 voxels are NaN"),
+        (lambda image: nan_at(image, (0, 0, 0)), "1 voxels are NaN"),
         (lambda image: with_affine(image, np.diag([1.0, 1, 3, 1])), "voxels of 1 × 1 × 3 mm, expected 1.5"),
         (lambda image: with_affine(image, OBLIQUE), "oblique"),
         (lambda image: image.slicer[:, :, 12:13], "expected a volume of at least 10 slices"),
@@ -302,7 +304,7 @@ OBLIQUE = np.array([[1.2, -0.9, 0, 0], [0.9, 1.2, 0, 0], [0, 0, 1.5, 0], [0, 0, 
         ),
         (drawn, "synthetic, nobody acquired it"),
     ],
-    ids=["NaN", "spacing", "oblique", "one slice", "shape", "grid", "empty", "synthetic"],
+    ids=["NaN", "NaN outside", "spacing", "oblique", "one slice", "shape", "grid", "empty", "synthetic"],
 )
 def test_files_that_do_not_fit_are_refused(files, bundle, tmp_path, change, message) -> None:
     nibabel.save(change(nibabel.load(files["t2"])), files["t2"])
@@ -316,6 +318,17 @@ def test_other_contrasts_are_refused(files, bundle, tmp_path) -> None:
         translate(bundle, {"t1": files["t1"]}, tmp_path / "out")
     with pytest.raises(ValueError, match="check that the files hold t1, t2, in this order"):
         translate(bundle, {"t1": files["t1"], "t2": files["flair"]}, tmp_path / "out")
+
+
+def test_a_contrast_whose_brightest_voxels_are_brighter_is_refused(files, bundle, tmp_path) -> None:
+    """As vessels are after contrast agent: half a per cent of the brain changes no other quantile."""
+    image = nibabel.load(files["t1"])
+    values = image.get_fdata(dtype=np.float32)
+    there = np.argwhere(values > 0)
+    values[tuple(there[::200].T)] *= 2.0
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), tmp_path / "t1post.nii.gz")
+    with pytest.raises(ValueError, match=r"brightest voxels of t1 are 1\.\d* times as bright"):
+        translate(bundle, {"t1": tmp_path / "t1post.nii.gz", "t2": files["t2"]}, tmp_path / "out")
 
 
 def test_images_with_their_skull_and_large_brains_are_refused(patients, bundle, tmp_path) -> None:
@@ -350,7 +363,12 @@ def test_exports_of_a_translation_say_that_it_is_synthetic(bundle, files, tmp_pa
     pytest.importorskip("highdicom")
     out = tmp_path / "out"
     translate(bundle, {c: files[c] for c in GIVEN}, out, samples=4, keep=2)
-    report = export_result(out, tmp_path / "export", formats=["html", "dicom"])
+    report = export_result(out, tmp_path / "export", formats=["csv", "html", "dicom"])
+    with gzip.open(tmp_path / "export" / "pixels.csv.gz", "rt") as file:
+        heads = file.readline().strip().split(",")
+    assert all(head.startswith("SYNTHETIC flair_") for head in heads[7:])
+    assert len(heads) > 8
+    assert ",SYNTHETIC median_of_medians," in (tmp_path / "export" / "summary.csv").read_text()
     assert report["synthetic"].startswith("SYNTHETIC")
     assert "SYNTHETIC" in (tmp_path / "export" / "record.html").read_text()
     mean = nibabel.load(out / "mean_flair.nii.gz").get_fdata(dtype=np.float32)

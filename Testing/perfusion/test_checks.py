@@ -13,6 +13,7 @@ from monai_inn.applications.perfusion.acquisition import ARTERY_NOISE, DYNAMIC, 
 from monai_inn.applications.perfusion.checks import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
+    check_arrival,
     check_artery,
     check_times,
     check_tissue,
@@ -50,6 +51,7 @@ def test_acquisitions_that_networks_know_are_read(tmp_path):
         ({"time": None}, "12 channels without 'time'; give one number a channel"),
         ({"artery": None}, "12 channels without 'artery'"),
         ({"time": TIMES_S[:-1]}, "12 channels, but 11 entries of 'time'"),
+        ({"artery": ARTERY[:-1]}, "12 channels, but 11 entries of 'artery'"),
         ({"time": TIMES_S / 60}, "last 2.51167 s in all, which looks like minutes, .* give times in s"),
         ({"time": 1000 * TIMES_S}, "last 150700 s in all, which looks like milliseconds"),
         ({"time": TIMES_S / 4}, "last 37.675 s in all, expected 60 to 1200 s"),
@@ -76,12 +78,43 @@ def test_other_series_are_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(0, "."), (1, "."), (2, "2 frames"), (7, "7 frames, expected 8")]
+    ("number", "message"),
+    [
+        (0, r"announces the shape \(5, 4, 3, 0\); the file is damaged"),
+        (1, "1 frames, expected 8 to 60"),
+        (2, "2 frames, expected 8 to 60"),
+        (7, "7 frames, expected 8"),
+    ],
 )
 def test_short_series_are_refused(tmp_path, number, message):
     cut = {"time": TIMES_S[:number], "artery": ARTERY[:number]}
     with pytest.raises(ValueError, match=message):
         curves(tmp_path, CONCENTRATION[:number], **cut)
+
+
+def test_an_artery_of_another_time_is_refused(tmp_path):
+    """Shifted arteries; one within what the simulations allow is read."""
+    for later, message in ((30, "s before the artery, expected a median delay of -10 to 10 s"),
+                           (-30, "s after the artery")):  # fmt: skip
+        shifted = np.interp(TIMES_S - later, TIMES_S, ARTERY)
+        with pytest.raises(ValueError, match=message):
+            curves(tmp_path, artery=shifted)
+    curves(tmp_path, artery=np.interp(TIMES_S - 6, TIMES_S, ARTERY))
+
+
+def test_arteries_and_tissues_that_are_simulated_together_are_not_refused():
+    for seed in range(4):
+        theta, y = PERFUSION.simulate(60, seed)
+        theta[:, len(PERFUSION.targets) :], y[:, 2 * DYNAMIC.most :] = (
+            theta[0, len(PERFUSION.targets) :],
+            y[0, 2 * DYNAMIC.most :],
+        )
+        made = PERFUSION.noise(PERFUSION.simulate_again(theta, y), torch.Generator().manual_seed(seed))
+        tissue, artery, times = (part.double() for part in PERFUSION.curves(made))
+        there = times[0].isfinite() & artery[0].isfinite()
+        check_arrival(
+            tissue[:, there].T.numpy(), artery[0, there].numpy(), times[0, there].numpy(), (-10, 10), ""
+        )
 
 
 def test_long_series_are_refused(tmp_path):
@@ -98,6 +131,23 @@ def test_a_series_with_the_time_last_is_refused(tmp_path):
         ValueError, match=r"5 channels, but 12 entries of 'artery'.*move that axis to the front"
     ):
         read_image(tmp_path / "scan.npz", PERFUSION)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "settings"),
+    [("cube.npz", PERFUSION, {k: v.tolist() for k, v in SETTINGS.items()}), ("cube.npz", IVIM, {"b": B})],
+)
+def test_a_cube_is_refused_where_the_file_does_not_name_its_axes(tmp_path, name, problem, settings):
+    """As many frames as pixels along the last axis: a NIfTI says which is which, an NPZ does not."""
+    number = len(next(iter(settings.values())))
+    curve = CONCENTRATION[:, 0, 0, 0] if problem is PERFUSION else 90 * np.exp(-np.array(B) / 1000)
+    cube = np.broadcast_to(curve, (number, number, number)).copy()
+    np.savez(tmp_path / name, image=cube)
+    (tmp_path / "cube.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=rf"first and its last axis have {number} entries.*save it as NIfTI"):
+        read_image(tmp_path / name, problem)
+    path = write_nifti(tmp_path / "cube.nii.gz", np.moveaxis(cube, -1, 0)[..., None], beside=settings)
+    assert read_image(path, problem).shape[1:3] == (number, number)
 
 
 def test_frames_without_values_do_not_matter(tmp_path):
@@ -162,6 +212,9 @@ def test_rows_of_voxels_with_an_acquisition_each_are_checked_alike(tmp_path):
         (B[:5], "b-values up to 100 s/mm², expected up to a largest of 300"),
         ([*B[:-1], -800], "a b-value is -800 s/mm², expected none below 0"),
         ([0, 400, 800], "3 images, expected 4 at least"),
+        ([0, 400], "2 images, expected 4 at least"),
+        ([0], "1 images, expected 4 at least"),
+        ([], r"announces the shape \(3, 2, 2, 0\); the file is damaged"),
     ],
 )
 def test_other_weightings_are_refused(tmp_path, b, message):

@@ -43,6 +43,17 @@ def test_every_problem_keeps_the_contract(name, monkeypatch):
     problems.check_problem(made(name))
 
 
+@pytest.mark.parametrize("name", problems.names())
+def test_what_is_computed_of_observations_stays_on_their_device(name, monkeypatch):
+    """On the device ``meta``, which computes nothing: a tensor of the processor among its own is an error."""
+    # Conjugate gradients look at their residuals.
+    monkeypatch.setattr("monai_inn.applications.accelerated_mr.gaussian._MOST_STEPS", 0)
+    problem = made(name)
+    y = problem.simulate(3)[1].to("meta")
+    for compute in (problem.features, problem.density_features, problem.explained_features, problem.is_valid):
+        assert compute(y).is_meta, compute.__name__
+
+
 def test_the_contract_includes_the_drawings_of_a_report(monkeypatch):
     def broken(figure):
         raise ValueError("cannot be drawn")

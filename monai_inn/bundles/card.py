@@ -95,7 +95,7 @@ def _derived(problem: InverseProblem) -> list[str]:
     return [
         "## Derived quantities\n\n"
         "Functions of the mapped parameters, mapped beside them. Their quantiles are those of joint samples, "
-        "also after a recalibration. Their calibration is not measured.\n\n"
+        "also after a recalibration. Calibration errors on this card are those of the parameters.\n\n"
         f"{_table(('quantity', 'meaning', 'unit', 'shown from', 'to', 'scale'), rows)}"
     ]
 

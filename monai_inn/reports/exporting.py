@@ -45,10 +45,10 @@ def export_result(
 
     ``nifti`` copies the maps, in the parameter's units, with their ``result.json`` into ``nifti/``: values of
     withheld pixels are in them, marked by ``ood.nii.gz``. ``csv`` writes ``summary.csv``, a row a parameter,
-    and ``pixels.csv.gz``, a row a usable pixel; units are in the heads, positions are RAS millimetres.
-    ``html`` writes ``record.html``, one printable page, and ``pdf`` that page printed by Chromium. ``dicom``
-    writes objects into ``dicom/``, see ``monai_inn.reports.dicom.maps``: no value of a withheld pixel is in
-    them.
+    and ``pixels.csv.gz``, a row a usable pixel; units are in the heads, positions are RAS millimetres. Heads
+    of values that nobody acquired begin with ``SYNTHETIC``. ``html`` writes ``record.html``, one printable
+    page, and ``pdf`` that page printed by Chromium. ``dicom`` writes objects into ``dicom/``, see
+    ``monai_inn.reports.dicom.maps``: no value of a withheld pixel is in them.
 
     Args:
         folder: folder that ``infer`` wrote.
@@ -148,7 +148,8 @@ def _write_csv(draft: Path, result: StoredResult) -> list[Entry]:
     rows = summary_rows(result)
     with (draft / "summary.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerows(map(_cell, values) for values in (rows[0], *(row.values() for row in rows)))
+        heads = [_marked(name, result) if name.startswith("median") else name for name in rows[0]]
+        table.writerows(map(_cell, values) for values in (heads, *(row.values() for row in rows)))
     columns = _pixel_columns(result)
     formats = ["%d" if values.dtype.kind in "iub" else _NUMBER for values in columns.values()]
     # Neither name nor time in the header: equal results give equal files.
@@ -184,11 +185,17 @@ def _pixel_columns(result: StoredResult) -> dict[str, NDArray[Any]]:
     columns["ood"] = result.withheld[valid].astype(np.uint8)
     for row in result.record["parameters"]:
         name, unit = row["name"], row["unit"]
-        columns[f"{name}_median [{unit}]"] = result.maps["median", name][valid]
+        head = _marked(name, result)
+        columns[f"{head}_median [{unit}]"] = result.maps["median", name][valid]
         for end, values in zip(("low", "high"), result.bounds.get(name, ()), strict=False):
-            columns[f"{name}_{end} [{unit}]"] = values[valid]
-        columns[f"{name}_interval_width [{unit}]"] = result.maps["interval_width", name][valid]
+            columns[f"{head}_{end} [{unit}]"] = values[valid]
+        columns[f"{head}_interval_width [{unit}]"] = result.maps["interval_width", name][valid]
     return columns
+
+
+def _marked(head: str, result: StoredResult) -> str:
+    """The head of a column of values, which says so if nobody acquired them."""
+    return f"SYNTHETIC {head}" if result.synthetic else head
 
 
 def _write_page(draft: Path, result: StoredResult) -> list[Entry]:

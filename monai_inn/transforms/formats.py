@@ -44,6 +44,7 @@ class StoredImage:
         intercept: added after ``slope``.
         transfer: non-linear curve applied to stored numbers in place of ``slope`` and ``intercept``.
         ignore_value: stored number that stands for "no data".
+        names_channels: whether the format says which axis is that of the channels.
         labels: ``wavelength_nm``, ``fwhm_nm``, ``band_names``, ``units``, ``channel_names`` where known.
     """
 
@@ -53,6 +54,7 @@ class StoredImage:
     intercept: float = 0.0
     transfer: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
     ignore_value: float | None = None
+    names_channels: bool = True
     labels: dict[str, Any] = field(default_factory=dict)
 
 
@@ -180,7 +182,7 @@ def read_npz(path: Path) -> StoredImage:
         raise BadFileError(
             f"{path}: 'affine' has shape {affine.shape}, expected (4, 4), index to RAS millimetres."
         )
-    return StoredImage(array, affine.astype(np.float64), labels=dict(arrays))
+    return StoredImage(array, affine.astype(np.float64), names_channels=False, labels=dict(arrays))
 
 
 def read_photo(path: Path) -> StoredImage:

@@ -51,7 +51,8 @@ class MatchSeries(Transform):
         observation: description of a series, ``Observation.series``.
 
     Raises:
-        ValueError: if a list is missing or has another length, or there are too many entries.
+        ValueError: if a list is missing or has another length, there are too many entries, or the axis of the
+            entries could as well be the last.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
@@ -95,6 +96,11 @@ class MatchSeries(Transform):
                     f"image of {entries} channels, but {len(given[name])} entries of {name!r}; expected one "
                     f"a channel{last}."
                 )
+        if entries == image.shape[-1] and not metadata(image).get("names_channels", True):
+            raise ValueError(
+                f"image of shape {tuple(image.shape)}: its first and its last axis have {entries} entries, "
+                "and the format does not say which is that of the series; save it as NIfTI, or crop the last."
+            )
         if entries > most:
             raise ValueError(
                 f"image of {entries} channels, but the network takes {most} at most; leave some out, or take "

@@ -40,6 +40,7 @@ def _in_words(result: Mapping[str, Any]) -> str:
         f"{made['slices']} slice{'s' * (made['slices'] > 1)}, acceleration {max(factors):.3g}, "
         f"{made['coils']} coils, noise {max(made['noise_sd']):.2g} of white; {made['strange_slices']} unlike "
         "those of the training",
+        *made["warnings"],
         *(f"{result['out']}/{entry['file']}" for entry in result["files"]),
     ]
     return "\n".join([*lines, result["intended_use"]])

@@ -35,6 +35,7 @@ class Measured(NamedTuple):
         field_mm: extent of a slice along rows, columns and across, millimetres.
         centre: of each slice, RAS millimetres, ``(slices, 3)``.
         axes: unit vectors down the rows, along the columns and across, as columns, RAS, ``(3, 3)``.
+        has_mm: whether the file says millimetres; else a pixel of the whole k-space counts as 1 mm.
     """
 
     kspace: Tensor
@@ -42,10 +43,15 @@ class Measured(NamedTuple):
     field_mm: tuple[float, float, float]
     centre: NDArray[np.float64]
     axes: NDArray[np.float64]
+    has_mm: bool = True
+
+    def pixel_mm(self, size: tuple[int, ...]) -> tuple[float, float]:
+        """Return the size of a pixel along rows and columns in mm, of so many of them."""
+        return self.field_mm[0] / size[0], self.field_mm[1] / size[1]
 
     def affine(self, size: tuple[int, ...]) -> NDArray[np.float64]:
         """Return index ``(column, row, slice)`` to RAS millimetres of slices of so many rows and columns."""
-        along, across = np.array([self.field_mm[1] / size[1], self.field_mm[0] / size[0]]), self.axes[:, 2]
+        along, across = np.array(self.pixel_mm(size)[::-1]), self.axes[:, 2]
         step = self.centre[1] - self.centre[0] if len(self.centre) > 1 else across * self.field_mm[2]
         affine = np.eye(4)
         affine[:3, 0], affine[:3, 1], affine[:3, 2] = (
@@ -102,7 +108,12 @@ def _read_npz(path: Path) -> Measured:
     axes = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, 1]])
     field = (float(rows), float(columns), 1.0)
     return Measured(
-        torch.from_numpy(kspace)[None], torch.from_numpy(mask)[None], field, np.zeros((1, 3)), axes
+        torch.from_numpy(kspace)[None],
+        torch.from_numpy(mask)[None],
+        field,
+        np.zeros((1, 3)),
+        axes,
+        has_mm=False,
     )
 
 

@@ -25,6 +25,7 @@ from monai_inn.problems.stationary import StationaryNormal
 
 __all__ = ["AcceleratedMR"]
 
+_PIXEL_MM = 3.0  # as the first bundles have it
 _ROWS = 64  # images that are reconstructed at once
 _WITHIN = 3.0  # power inside a brain, which takes three tenths of a slice, over that of the slice
 _RINGS = 10  # of frequencies, at most, in which the power of k-space is compared with the prior's
@@ -50,9 +51,11 @@ class AcceleratedMR(InverseProblem):
         centre: rows, or rows and columns, in the middle of k-space that are complete.
         low_resolution: share of simulations that sample the centre of k-space alone, by the factors above.
         from_images: whether the spectrum is that of images which may be absent.
+        pixel_mm: size of a pixel of the images, in mm.
 
     Raises:
-        ValueError: if sizes are odd, a range is not one of positive numbers, or the share is not one.
+        ValueError: if sizes are odd, a range is not one of positive numbers, the share is not one, or the
+            pixel has no size.
     """
 
     name: ClassVar[str] = "accelerated_mr"
@@ -68,6 +71,7 @@ class AcceleratedMR(InverseProblem):
         centre: int = 4,
         low_resolution: float = 0.0,
         from_images: bool = False,
+        pixel_mm: float = _PIXEL_MM,
     ) -> None:
         if spectrum is None:
             if images is None:
@@ -77,6 +81,9 @@ class AcceleratedMR(InverseProblem):
             spectrum = ImagePrior(images).spectrum()
         self.images, self.coils, self.centre = images, int(coils), int(centre)
         self.spectrum = spectrum
+        if not 0 < pixel_mm < math.inf:
+            raise ValueError(f"pixel_mm = {pixel_mm}; give the size of a pixel in mm, above 0.")
+        self.pixel_mm = float(pixel_mm)
         self.size = tuple(self.spectrum.shape[1:])
         if any(n % 2 for n in self.size) or self.coils < 1:
             raise ValueError(
@@ -257,10 +264,11 @@ class AcceleratedMR(InverseProblem):
         acquisition, kspace = self.acquisition(rows[:, self.observation.num_values :]), self.kspace(rows)
         expected = self.spectrum.sum(0).to(y) + 2 * self.coils * acquisition.noise_sd.square().view(-1, 1, 1)
         power = kspace.abs().square().sum(1) / expected
-        reach = torch.stack(torch.meshgrid(*(torch.fft.fftfreq(n).abs() for n in self.size), indexing="ij"))
+        frequencies = (torch.fft.fftfreq(n, device=y.device).abs() for n in self.size)
+        reach = torch.stack(torch.meshgrid(*frequencies, indexing="ij"))
         count = min(_RINGS, min(self.size) // 4)  # none is empty
         ring = (reach.amax(0) * 2 * count).long().clamp_max(count - 1).flatten()
-        sums = torch.zeros(2, len(rows), count, dtype=y.dtype)
+        sums = torch.zeros(2, len(rows), count, dtype=y.dtype, device=y.device)
         for i, values in enumerate((power * acquisition.mask, acquisition.mask)):
             sums[i].index_add_(1, ring, values.flatten(1))
         share = (sums[0] + 1) / (sums[1] + 1)  # rings without samples tell nothing
@@ -268,16 +276,21 @@ class AcceleratedMR(InverseProblem):
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but the spectrum, and without images."""
-        # Stores and checkpoints of problems without it know no such argument.
+        # Stores and checkpoints of problems without them know no such arguments.
         low = {"low_resolution": self.low_resolution} if self.low_resolution else {}
-        return low | {
-            "images": None,
-            "from_images": self.from_images,
-            "coils": self.coils,
-            "factors": list(self.factors),
-            "noise_sd": list(self.noise_sd),
-            "centre": self.centre,
-        }
+        pixel = {"pixel_mm": self.pixel_mm} if self.pixel_mm != _PIXEL_MM else {}
+        return (
+            low
+            | pixel
+            | {
+                "images": None,
+                "from_images": self.from_images,
+                "coils": self.coils,
+                "factors": list(self.factors),
+                "noise_sd": list(self.noise_sd),
+                "centre": self.centre,
+            }
+        )
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -17,8 +17,9 @@ from monai_inn.folders import new_folder
 from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
 from monai_inn.reports.schemas import RESULT
 
-__all__ = ["reconstruct"]
+__all__ = ["reconstruct", "size_warnings"]
 
+_MOST_TIMES = 1.5  # of the training's pixel
 _SCALE = ImageScale("brightness", "1", "brightness of the image, 1 is white", 0.0, 1.2, 0.5)
 
 
@@ -88,6 +89,7 @@ def reconstruct(
                 "coils": measured.kspace.shape[1],
                 "coils_used": problem.coils,
                 "noise_sd": [float(f"{float(v):.4g}") for v in acquisition.noise_sd * share.flatten()],
+                "warnings": size_warnings(measured, problem),
                 "brightness_1_in_kspace": float(f"{float(white.max()):.6g}"),
             },
         )
@@ -107,6 +109,20 @@ def _observations(
         rows.append(y)
         white.append(scale)
     return torch.cat(rows), torch.tensor(white)
+
+
+def size_warnings(measured: Measured, problem: AcceleratedMR) -> list[str]:
+    """Return, in words, whether pixels have another size than those of the training, or an unknown one."""
+    if not measured.has_mm:
+        return ["The file does not say the size of a pixel, so that it was not compared with the training's."]
+    pixel = measured.pixel_mm(problem.size)
+    times = max(max(mm / problem.pixel_mm, problem.pixel_mm / mm) for mm in pixel)
+    if times <= _MOST_TIMES:
+        return []
+    return [
+        f"Pixels of {pixel[0]:.3g} × {pixel[1]:.3g} mm, the training had {problem.pixel_mm:.3g} mm: "
+        "intervals are not proven at this size."
+    ]
 
 
 def _as_volume(images: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ _SCALE_SD = 0.03  # of the logarithm of the grey levels of a new scan
 _MOST_SHIFT = 4
 _LEAST_SHARE = 0.1  # of a slice's pixels that are brain, of those that are trained on
 _MOST_APART = {"quantiles": 0.35, "correlation": 0.2}
+_MOST_BRIGHTER = 0.35  # logarithm of the brightest voxels over the peak, beside the mean of the training
 
 
 class ContrastTranslation(InverseProblem):
@@ -211,6 +212,15 @@ class ContrastTranslation(InverseProblem):
                     f"({field} differ by {float(apart.max()):.2f}, at most {most}); check that the files "
                     f"hold {', '.join(self.given)}, in this order."
                 )
+        brighter = (self.peaks[: len(self.given)] / scan.white()[: len(self.given)]).log()
+        worst = int(brighter.abs().argmax())
+        if float(brighter[worst].abs()) > _MOST_BRIGHTER:
+            times = float(brighter[worst].exp())
+            raise ValueError(
+                f"{scan.name}: the brightest voxels of {self.given[worst]} are {times:.2g} times as bright, "
+                "beside its most frequent grey level, as those of this network's patients; check that it is "
+                "that contrast, without contrast agent if the training had none."
+            )
 
     def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:
         """Say which seed is the training's; all others stand for the held-out patient."""

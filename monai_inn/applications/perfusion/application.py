@@ -26,7 +26,7 @@ _CHANNELS = {
     "artery": "concentration of contrast agent in the plasma of the artery, in mM",
     "time": "time since the first frame, in s",
 }
-_CHECKED = 4096  # voxels of an image
+_CHECKED, _DELAYED = 4096, 512  # voxels of an image; those whose delay is looked at
 
 
 class CurveApplication(Application):
@@ -68,6 +68,7 @@ class CurveApplication(Application):
             ValueError: if they are not, as in another unit; the message says how to mend it.
         """
         from monai_inn.applications.perfusion.checks import (
+            check_arrival,
             check_artery,
             check_times,
             check_tissue,
@@ -79,10 +80,15 @@ class CurveApplication(Application):
             raise ValueError(f"{path}: its values are in {unit}, expected mM; convert them.")
         tissue, artery, times = self.problem.curves(_some_voxels(image, self.problem.observation))
         check_tissue(tissue.T.numpy(), path)
-        for curve, clock in _distinct(artery, times):
+        acquisitions = list(_distinct(artery, times))
+        for curve, clock in acquisitions:
             there = np.isfinite(clock)
             check_times(clock[there], path, self.problem.frames)
             check_artery(curve[there], clock[there], path)
+        if len(acquisitions) == 1:
+            delay = self.problem.space.parameters[self.problem.space.index("delay")]
+            some = tissue[:: -(-len(tissue) // _DELAYED), there].T.numpy()
+            check_arrival(some, curve[there], clock[there], (delay.low, delay.high), path)
         return image
 
     def channel_text(self, name: str) -> str:

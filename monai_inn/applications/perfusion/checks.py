@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from monai_inn.applications.perfusion.acquisition import (
@@ -19,8 +20,16 @@ from monai_inn.applications.perfusion.acquisition import (
 )
 from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.measured_artery import arrival_of
+from monai_inn.applications.perfusion.quick_fit import delays_that_fit
 
-__all__ = ["check_artery", "check_times", "check_tissue", "check_weightings", "is_millimolar"]
+__all__ = [
+    "check_arrival",
+    "check_artery",
+    "check_times",
+    "check_tissue",
+    "check_weightings",
+    "is_millimolar",
+]
 
 Curve = NDArray[Any]
 
@@ -33,6 +42,8 @@ _TISSUE_MM, _MOST_VOXELS = 20.0, 0.9  # what so many voxels have in most frames 
 # What the median of so many voxels has at first only in signals: mM, and a share of the peak.
 _BASELINE_MM, _ENOUGH = 0.3, 20
 _RESTING, _MANY = 0.25, 200
+# Delays behind the artery that are tried, in s; how much of a curve a fit may leave; beyond the simulations.
+_TRIED_S, _UNFITTED, _BEYOND_S = (-60.0, 60.0, 2.5), 0.2, 5.0
 
 
 def is_millimolar(unit: str) -> bool:
@@ -108,6 +119,35 @@ def check_artery(artery: Curve, times: Curve, path: str) -> None:
             f"{path}: the bolus reaches the artery later than {last_before:g} s after the first frame, "
             f"expected within {latest:g} s; leave out the first {int((times < last_before - latest).sum())} "
             "frames, or correct the curve's times."
+        )
+
+
+def check_arrival(tissue: Curve, artery: Curve, times: Curve, limits: tuple[float, float], path: str) -> None:
+    """Refuse an artery ``(T,)`` that the tracer reaches at another time than the tissues ``(T, n)`` say.
+
+    For each tissue that a fit of the extended Tofts model explains, the delay that fits best is found; their
+    median must lie within the delays of the simulations, ``limits`` in s. A few tissues decide nothing.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    low, high, step = _TRIED_S
+    rows = torch.from_numpy(np.ascontiguousarray(tissue.T))
+    rows = rows[rows.nan_to_num(0.0).abs().sum(1) > 0]
+    if len(rows) < _ENOUGH:
+        return
+    blood, clock = (torch.from_numpy(part).expand(len(rows), -1) for part in (artery, times))
+    delay, left = delays_that_fit(rows, blood, clock, torch.arange(low, high + step / 2, step))
+    fitted = delay[left < _UNFITTED]
+    if len(fitted) < _ENOUGH:
+        return
+    median, (first, last) = float(fitted.median()), limits
+    beyond = max(_BEYOND_S, float(np.diff(times).min()))
+    if not first - beyond <= median <= last + beyond:
+        order = "after" if median > 0 else "before"
+        raise ValueError(
+            f"{path}: the tracer reaches the tissues {abs(median):g} s {order} the artery, expected a median "
+            f"delay of {first:g} to {last:g} s; correct the times of the artery."
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from monai_inn.applications.perfusion.features import LEAST_ARTERY_MM, held
 from monai_inn.applications.perfusion.kinetics import Artery, convolved, places_of, values_at
 
-__all__ = ["NUM_FITTED", "fitted_features"]
+__all__ = ["NUM_FITTED", "delays_that_fit", "fitted_features"]
 
 _DELAYS_S = tuple(range(-10, 11, 2))
 _RATES = tuple(0.02 * 1000 ** (n / 9) / 60 for n in range(10))  # in 1/s, .02 to 20 a minute
@@ -58,16 +58,45 @@ def fitted_features(tissue: Tensor, artery: Tensor, times_s: Tensor) -> Tensor:
     return torch.cat(found).reshape(*tissue.shape[:-1], NUM_FITTED)
 
 
-def _of_rows(tissue: Tensor, artery: Tensor, times: Tensor) -> Tensor:
-    """As ``fitted_features`` of few rows, ``(N, T)``."""
+def delays_that_fit(
+    tissue: Tensor, artery: Tensor, times_s: Tensor, delays_s: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the delay behind the artery that fits each tissue best, and the share of its squares left there.
+
+    Args:
+        tissue: concentrations in mM, shape ``(N, T)``; NaN where nothing was measured.
+        artery: those in the artery, same shape.
+        times_s: times of the frames in s, same shape.
+        delays_s: delays to choose from, in s, shape ``(D,)``.
+
+    Returns:
+        Delays in s and shares, each ``(N,)``.
+    """
+    rows = max(1, _ROWS * len(_DELAYS_S) // len(delays_s))
+    parts = (part.float().split(rows) for part in (tissue, artery, times_s))
+    found = []
+    for part in zip(*parts, strict=True):
+        curves, _ = _prepared(*part)
+        left, best = _grid(curves, delays_s.float(), torch.tensor(_RATES))[0].amin(2).min(1)
+        found.append((delays_s[best], left / curves.tissue.square().sum(1).clamp_min(_SMALL)))
+    delays, shares = map(torch.cat, zip(*found, strict=True))
+    return delays, shares
+
+
+def _prepared(tissue: Tensor, artery: Tensor, times: Tensor) -> tuple[_Curves, Tensor]:
+    """Curves ``(N, T)`` in shares of the artery's peak, and that peak."""
     there = tissue.isfinite() & times.isfinite()
     blood, times = held(artery, times)
     peak = blood.amax(1).clamp_min(LEAST_ARTERY_MM)
     shown = torch.where(there, tissue, 0.0)
-    curves = _Curves(shown / peak[:, None], blood / peak[:, None], times, there.float())
-    number = there.sum(1).clamp_min(1)
+    return _Curves(shown / peak[:, None], blood / peak[:, None], times, there.float()), peak
 
-    delays, rates = (torch.tensor(values).to(shown) for values in (_DELAYS_S, _RATES))
+
+def _of_rows(tissue: Tensor, artery: Tensor, times: Tensor) -> Tensor:
+    """As ``fitted_features`` of few rows, ``(N, T)``."""
+    curves, peak = _prepared(tissue, artery, times)
+    number = curves.there.sum(1).clamp_min(1)
+    delays, rates = (torch.tensor(values).to(peak) for values in (_DELAYS_S, _RATES))
     left, amplitudes = _grid(curves, delays, rates)
     noise = left / number[:, None, None] + (_LEAST_NOISE_MM / peak).square()[:, None, None]
     share = (-0.5 * number[:, None, None] * noise.log()).flatten(1).softmax(1).view_as(left)
