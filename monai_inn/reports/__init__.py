@@ -7,13 +7,15 @@ from monai_inn.lazy import lazy_attributes
 if TYPE_CHECKING:
     from monai_inn.reports.figures import calibration_figure, map_figure
     from monai_inn.reports.results import infer_image, trust_image
+    from monai_inn.reports.traversals import traversal_figure
 
-__all__ = ["calibration_figure", "infer_image", "map_figure", "trust_image"]
+__all__ = ["calibration_figure", "infer_image", "map_figure", "traversal_figure", "trust_image"]
 
 _HOMES = {
     "calibration_figure": "figures",
     "infer_image": "results",
     "map_figure": "figures",
+    "traversal_figure": "traversals",
     "trust_image": "results",
 }
 
