@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import monai_inn
 from monai_inn.metrics.disentanglement import disentanglement
 from monai_inn.networks.autoencoder import InvertibleAutoencoder
+from monai_inn.reports.traversals import draw_traversals, most_informative, traversals
 from monai_inn.seeding import seeded
 from monai_inn.training.autoencoding import fit_autoencoder
 from monai_inn.training.engine import Stage, run_stage
@@ -39,7 +40,6 @@ SCORES = (
     "beta_vae",
     "modularity",
 )
-REACH = torch.linspace(-2, 2, 7)
 
 
 class Lesions(NamedTuple):
@@ -158,10 +158,8 @@ def measured(model: Any, test: Lesions, seed: int) -> tuple[dict[str, Any], Tens
     codes = model.encode(test.images)
     found = disentanglement(codes, test.factors, resamplings=10, seed=seed)
     error = float((model.decode(codes) - test.images).square().mean())
-    order = found.information.max(1).values.argsort(descending=True)
-    middle, spread = codes.mean(0), codes.std(0)
-    paths = middle + torch.diag(spread)[order][:, None] * REACH[:, None]
-    images = model.decode(paths.flatten(0, 1)).unflatten(0, (CODES, -1))
+    order = most_informative(found)
+    images = traversals(model.decode, codes)[order]
     scores = {name: getattr(found, name)._asdict() for name in SCORES}
     names = list(FACTORS)
     table = found.information[order].div(torch.tensor(20.0).log())
@@ -202,16 +200,12 @@ def picture(rows: dict[str, tuple[dict[str, Any], Tensor]], path: Path) -> None:
     for axes in panels[len(rows) :]:
         axes.remove()
     for axes, (name, (figures, images)) in zip(panels, rows.items(), strict=False):
-        tiles = images[:shown].transpose(1, 2).flatten(2).flatten(0, 1)
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1.2)
-        axes.set_title(f"{name}\nMIG {figures['scores']['mig']['value']:.2f}", fontsize=9)
-        axes.set_xticks([])
         labels = []
         for told in figures["share of entropy"][:shown]:
             best = max(told, key=told.__getitem__)
             labels.append(f"{best} {told[best]:.2f}")
-        axes.set_yticks([SIDE * (i + 0.5) for i in range(shown)], labels, fontsize=8)
-        axes.tick_params(length=0)
+        draw_traversals(axes, images[:shown], labels, (0.0, 1.2))
+        axes.set_title(f"{name}\nMIG {figures['scores']['mig']['value']:.2f}", fontsize=9)
     figure.savefig(path)
 
 

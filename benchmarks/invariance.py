@@ -60,24 +60,30 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 def xray_sites(path: str, seed: int) -> dict[str, Site]:
-    """The sites of the training together, that of the tuning, and the unseen one; no image is at two."""
+    """The sites of the training together, that of the tuning, and the unseen one; no image is at two.
+
+    Images of the tuning site are the same under every seed: those that chose weights measure nothing else.
+    """
     with np.load(path) as file:
         images = np.concatenate([file["train_images"], file["val_images"]]) / 255.0
         label = np.concatenate([file["train_labels"], file["val_labels"]]).reshape(-1).astype(np.int64)
-    rng = np.random.default_rng(seed)
+    kept = np.random.default_rng(TUNING_SEED)
     few = min(np.bincount(label))  # as many of both findings
-    rows = rng.permutation([k for c in (0, 1) for k in rng.permutation(np.flatnonzero(label == c))[:few]])
+    rows = kept.permutation([k for c in (0, 1) for k in kept.permutation(np.flatnonzero(label == c))[:few]])
+    tuning, rest = np.split(rows, [len(rows) // (len(AGREEMENT) + 2)])
+    rng = np.random.default_rng(seed)
+    *training, unseen = np.array_split(rng.permutation(rest), len(AGREEMENT) + 1)
     sites = []
     for number, (own, share) in enumerate(
-        zip(np.array_split(rows, len(AGREEMENT) + 2), (*AGREEMENT, TUNING, UNSEEN), strict=True)
+        zip((*training, tuning, unseen), (*AGREEMENT, TUNING, UNSEEN), strict=True)
     ):
         x = torch.as_tensor(features(scanned(images[own], label[own], share, rng)))
         sites.append((x, torch.as_tensor(label[own]), torch.full((len(own),), number)))
     order = torch.randperm(
         sum(len(site[0]) for site in sites[:-2]), generator=torch.Generator().manual_seed(seed)
     )
-    training = tuple(torch.cat(column)[order] for column in zip(*sites[:-2], strict=True))
-    return {"training": training, "tuning": sites[-2], "unseen": sites[-1]}
+    together = tuple(torch.cat(column)[order] for column in zip(*sites[:-2], strict=True))
+    return {"training": together, "tuning": sites[-2], "unseen": sites[-1]}
 
 
 def loss_of(method: str, weight: float, shares: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:

@@ -172,7 +172,7 @@ def bundles(result: Mapping[str, Any]) -> str:
             error = entry["calibration"]["errors"].get(target["name"])
             known = "calibration not measured" if error is None else f"calibration error {error:.2%}"
             lines.append(f"  {target['name']} [{target['unit']}]: {target['description']}; {known}")
-        lines += [*class_lines(entry["classes"]), f"  {entry['intended_use']}"]
+        lines += [*class_lines(entry.get("classes")), f"  {entry['intended_use']}"]
         lines += [f"  WARNING: {text}" for text in entry["warnings"]]
     return "\n".join(lines)
 

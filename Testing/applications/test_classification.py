@@ -28,6 +28,7 @@ from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.classification.viewer import drawing
 from monai_inn.cli import main
 from monai_inn.inferers import FittedPosterior
+from monai_inn.networks.kernels import products
 from monai_inn.training import Recipe
 from monai_inn.validation.commands import validate_source
 
@@ -108,6 +109,11 @@ def test_a_bundle_answers_alike_and_is_validated_on_images_it_brings(fitted, bun
     assert "simulation" not in words
     for line in ("accuracy", "expected calibration error", "disc in its 90 % set", "ring in its 90 % set"):
         assert f"\n  {line}: " in words
+
+
+def test_a_small_bundle_is_loaded_where_nothing_was_multiplied_before(bundle):
+    products._keep_memory.cache_clear()
+    assert mi.load(bundle).problem.classes == ("disc", "ring")
 
 
 def test_a_card_says_how_good_classes_are_and_that_images_were_taken(bundle):

@@ -95,6 +95,22 @@ def test_both_ends_of_the_trade_off_are_the_analytic_ones(densities, fresh):
     assert last["nats"] > 2 * first["nats"]
 
 
+@pytest.mark.parametrize("beta", [0.1, 0.3, 3.0, 10.0])
+def test_between_the_ends_entropy_and_information_are_those_of_the_mixture(beta, fresh):
+    """A flow that can unbend the classes need not give up one for the other: any β > 0 reaches both."""
+    density = trained(beta)
+    z, y, label = fresh
+    normal = torch.stack([-0.5 * (z - s * MEAN).square().sum(1) for s in (1, -1)], 1) - math.log(2 * math.pi)
+    entropy = float(math.log(2) - normal.logsumexp(1).mean())
+    own = label[:, None]
+    information = math.log(2) + float(normal.log_softmax(1).gather(1, own).mean())
+    assert -0.001 <= -float(density.log_prob(y).mean()) - entropy <= 0.02
+    told = math.log(2) + float(density.logits(y).log_softmax(1).gather(1, own).mean())
+    assert -0.001 <= information - told <= 0.01
+    loss = float(bottleneck_loss(density, y, label, beta))
+    assert loss == pytest.approx(2 / (1 + beta) * (entropy / 2 - beta * information), abs=0.02)
+
+
 def test_permuted_labels_leave_chance(fresh):
     density = trained(1.0, 60, permuted=True)
     _, y, label = fresh

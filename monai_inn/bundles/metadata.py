@@ -159,8 +159,11 @@ def list_bundles(folders: Iterable[str | PathLike[str]] = ()) -> list[dict[str, 
 
 
 def donor_of(problem: InverseProblem) -> str | None:
-    """Return the name of a shipped bundle from whose network the training of an image's problem may start."""
-    if problem.observation.is_local:
+    """Return the name of a shipped bundle from whose network the training of an image's problem may start.
+
+    A warm start compares images of both for the same parameters, which a simulator makes.
+    """
+    if problem.observation.is_local or not problem.can_simulate:
         return None
     wanted = [(p.name, p.low, p.high) for p in problem.parameters]
     for folder in _inside(PRETRAINED):

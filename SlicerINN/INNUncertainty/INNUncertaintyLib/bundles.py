@@ -83,8 +83,9 @@ class Bundle:
 
     def _misfit_of_slices(self, slices: int) -> str:
         """Whether a classifier of pictures is asked for a volume, or the other way round."""
-        is_of_volumes = len(self.entry["size"]) == 3
-        if is_of_volumes == (slices > 1):
+        size = self.entry.get("size", ())  # a former release of the package does not say
+        is_of_volumes = len(size) == 3
+        if not size or is_of_volumes == (slices > 1):
             return ""
         if is_of_volumes:
             return _("{name} needs a volume of several slices; this image has one.").format(name=self.name)
