@@ -200,11 +200,15 @@ def _truth(path: str | PathLike[str], names: Sequence[str], classes: Sequence[st
     known = {Path(entry["file"]).name: entry["class"] for entry in entries}
     without = [name for name in names if Path(name).name not in known]
     if without:
-        raise ValueError(f"{path}: has no class of {without[0]} ({len(without)} of {len(names)} images).")
+        raise ValueError(
+            f"{path}: names no class for {len(without)} of {len(names)} images, such as {without[0]}; add it."
+        )
     found = [known[Path(name).name] for name in names]
     unseen = sorted(set(found) - set(classes))
     if unseen:
-        raise ValueError(f"{path}: {', '.join(unseen)} is no class of this network: {', '.join(classes)}.")
+        raise ValueError(
+            f"{path}: this network does not know {', '.join(unseen)}; its classes are {', '.join(classes)}."
+        )
     return torch.tensor([classes.index(name) for name in found])
 
 

@@ -106,8 +106,8 @@ def _levelled(path: Path, values: Tensor, levels: tuple[float, float] | None) ->
     if levels is None:
         if low < 0 or high > 65535 or (high <= 1 and high > low):
             raise BadFileError(
-                f"{path}: values from {low:g} to {high:g} are no grey levels of 8 or 16 bits; say which are "
-                "black and white: --levels BLACK WHITE."
+                f"{path}: values from {low:g} to {high:g} are not grey levels of 8 or 16 bits; say which "
+                "values are black and white: --levels BLACK WHITE."
             )
         levels = (0.0, 255.0 if high <= 255 else 65535.0)
         if high < _DIM * levels[1]:
