@@ -42,12 +42,21 @@ autodoc_typehints = "none"  # shapes and units stand in the docstrings
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True  # fields of tuples are listed once
 napoleon_use_rtype = False
+linkcheck_ignore = [re.escape(HOME)]  # files of the repository; a test finds them in the checkout
+linkcheck_anchors = False  # many sites make theirs by script
 suppress_warnings = ["misc.highlighting_failure"]  # tables and shell lines with an ellipsis
 
 
 def link_to_repository(app: Sphinx, name: str, source: list[str]) -> None:
     """Lead links to files beside ``docs`` to the repository, where they are."""
-    source[0] = re.sub(r"\]\(\.\./(?!images/)([^)]*)\)", rf"]({HOME}/blob/main/\1)", source[0])
+
+    def led(link: re.Match[str]) -> str:
+        path = ((HERE / name).parent / link[1]).resolve()
+        if path.is_relative_to(HERE):
+            return link[0]
+        return f"]({HOME}/blob/main/{path.relative_to(ROOT).as_posix()}"
+
+    source[0] = re.sub(r"\]\((\.\./[^)#]*)", led, source[0])
 
 
 def setup(app: Sphinx) -> None:

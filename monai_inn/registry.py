@@ -101,7 +101,7 @@ class Registry(Generic[T]):
         is_fit = isinstance(found, type) and issubclass(found, self.base)
         if not is_fit or getattr(found, self.attribute, None) != name:
             raise ValueError(
-                f"the entry point {name} = {value} is no class of {self.base.__name__} with that name; "
+                f"the entry point {name} = {value} is not a subclass of {self.base.__name__} with that name; "
                 "correct it in the package that offers it."
             )
         self.known[name] = found

@@ -54,7 +54,7 @@ def _read(path: Path, verbs: Mapping[str, argparse.ArgumentParser]) -> dict[str,
     if not isinstance(found, dict) or not all(isinstance(options, dict) for options in found.values()):
         raise ValueError(f'{path}: expected options by verb, such as {{"infer": {{"samples": 200}}}}.')
     if unknown := sorted(found.keys() - verbs.keys()):
-        raise ValueError(f"{path}: {unknown[0]!r} is no verb; see `monai-inn --help`.")
+        raise ValueError(f"{path}: {unknown[0]!r} is not a verb of monai-inn; `monai-inn --help` lists them.")
     return found
 
 

@@ -49,7 +49,7 @@ def test_from_a_ct_to_poses(ct_file, tmp_path, capsys, monkeypatch):
         ([], "give the CT: --ct"),
         (["--ct", "{tmp}/none.nii.gz"], "no such file"),
         (["--ct", "{broken}"], "truncated"),
-        (["--ct", "{raw}"], "no Hounsfield units"),
+        (["--ct", "{raw}"], "not Hounsfield units"),
         (["--ct", "{ct}", "--free", "yaw"], "'yaw' is not a pose parameter"),
         (["--ct", "{ct}", "--range", "lao=5"], "not NAME=LOW:HIGH"),
         (["--ct", "{ct}", "--range", "lao=5:5"], "must be below"),

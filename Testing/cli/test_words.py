@@ -11,6 +11,7 @@ from cli_commands import refused, run
 
 from monai_inn import plain
 from monai_inn.arguments import given
+from monai_inn.cli import main
 from monai_inn.parser import parser_of
 
 UNMOVED = (
@@ -82,3 +83,13 @@ def test_the_shell_completes(written, offered, tmp_path):
     }  # fmt: skip
     subprocess.run([sys.executable, "-m", "monai_inn"], env=os.environ | asked, check=True, timeout=300)
     assert answer.read_text().split() == [offered]
+
+
+def test_the_viewer_says_that_it_opens_before_it_is_ready(monkeypatch, capsys):
+    def serve(folder, port, open_browser):
+        said.append(capsys.readouterr().err)
+
+    said = []
+    monkeypatch.setattr("monai_inn.viewer.serve", serve)
+    assert main(["view", "a folder", "--no-browser"]) == 0
+    assert said == ["Opening a folder...\n"]

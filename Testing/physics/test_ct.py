@@ -156,8 +156,8 @@ def spoilt(kind: str) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("counts", r"values from 24 to 1724 are no Hounsfield units, .* rescale slope and intercept"),
-        ("shares", "are no Hounsfield units"),
+        ("counts", r"values from 24 to 1724 are not Hounsfield units, .* rescale slope and intercept"),
+        ("shares", "are not Hounsfield units"),
         ("nan", "holds NaN or infinite values; fill them, with −1000 HU"),
         ("infinite", "holds NaN or infinite values"),
         ("four axes", r"has the shape \(22, 26, 18, 2\), expected one volume of three axes"),

@@ -82,7 +82,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
 
 
 def _series(observation: Observation) -> dict[str, Any] | None:
-    """How many images a series has at most, and what has to be known of each; ``None`` if it is no series."""
+    """Images of a series at most, and what has to be known of each; ``None`` if it is not a series."""
     if observation.kind != "series":
         return None
     return {"most": observation.places, "settings": list(observation.settings)}

@@ -49,7 +49,7 @@ def reliability(probability: Tensor, label: Tensor, bins: int = _BINS) -> Reliab
         bins: number of bins between 0 and 1.
 
     Raises:
-        ValueError: if shapes do not fit, or a row is no probability.
+        ValueError: if shapes do not fit, or a row is not a probability.
     """
     confidence, hit = _hits(probability, label)
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1
@@ -93,7 +93,7 @@ def classification_figures(
         seed: seed of the resampling.
 
     Raises:
-        ValueError: if shapes do not fit, or a row is no probability.
+        ValueError: if shapes do not fit, or a row is not a probability.
     """
     _, hit = _hits(probability, label)
     rng = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def read_dyes(path: str | PathLike[str] = DATA / "dyes.csv") -> tuple[Dye, ...]:
             ``height``, relative to the dye's first band. A dye has a row for each of its bands.
 
     Raises:
-        ValueError: if it is no such table, or its wavelengths cannot be in nanometres.
+        ValueError: if it is not such a table, or its wavelengths cannot be in nanometres.
     """
     table = read_table(path)
     if "dye" not in table.header:

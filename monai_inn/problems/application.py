@@ -54,7 +54,7 @@ class Application:
         modality: what kind of images observations are, for ``network_data_format``.
         value_range: least and largest value of an observation; empty if there is none.
         wavelengths_nm: centre of each channel, from which colours for display follow; ``None`` if channels
-            are no bands of light.
+            are not bands of light.
         extras: extras of the package that MONAI's command line needs for a bundle.
         references: publications beside those of the method.
         cases: what observations to learn from and to measure on are.

@@ -169,7 +169,9 @@ class _Product(Distribution):
     def __init__(self, parts: Sequence[Distribution]) -> None:
         for part in parts:
             if not isinstance(part, Distribution) or part.batch_shape + part.event_shape not in ((), (1,)):
-                raise ValueError(f"{part} is no distribution of single numbers; give one for each parameter.")
+                raise ValueError(
+                    f"{part} is not a distribution of single numbers; give one for each parameter."
+                )
         self.parts = list(parts)
         super().__init__(torch.Size(), torch.Size([len(self.parts)]), validate_args=False)
 

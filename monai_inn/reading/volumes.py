@@ -191,8 +191,8 @@ def _nrrd_data(path: Path) -> _Data:
             continue
         if not separator or len(line) > _LONGEST_FIELD or not line.isprintable():
             raise BadFileError(
-                f"{path}: byte {end} of its header is in a line that is no NRRD field; the file is damaged. "
-                "Copy it again."
+                f"{path}: byte {end} of its header is in a line that is not an NRRD field; the file is "
+                "damaged. Copy it again."
             )
         fields.setdefault(name.lower().replace(" ", ""), value.strip())
     encoding = fields.get("encoding", "raw").lower()

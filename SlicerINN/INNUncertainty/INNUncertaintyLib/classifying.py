@@ -62,10 +62,10 @@ def _eight_bits(volume: slicer.vtkMRMLNode) -> NDArray[np.uint8]:
     """Values ``(K, J, I)`` or ``(K, J, I, 3)``; those of other images than of 8 bits as they are shown.
 
     Raises:
-        ValueError: if it is no volume with voxels, or has colors of more than 8 bits.
+        ValueError: if it is not a volume with voxels, or has colors of more than 8 bits.
     """
     if not volume.IsA("vtkMRMLScalarVolumeNode") or volume.GetImageData() is None:
-        raise ValueError(_("{name} is no volume with voxels; select one.").format(name=volume.GetName()))
+        raise ValueError(_("{name} is not a volume with voxels; select one.").format(name=volume.GetName()))
     values = slicer.util.arrayFromVolume(volume)
     if values.dtype == np.uint8:
         return values

@@ -67,7 +67,7 @@ class LightFieldApplication(Application):
         """Return the views of the middle row, standardised; see ``standardised``.
 
         Raises:
-            ValueError: if there is another number of views, or it is no light field of an odd number of rows.
+            ValueError: if there is another number of views, or their rows are even in number.
         """
         from monai_inn.transforms.images import with_metadata
 

@@ -48,7 +48,7 @@ def dye_shapes(problem: Oximetry) -> dict[str, Tensor]:
 
 
 def spoilt(problem: Oximetry, y: Tensor) -> dict[str, Tensor]:
-    """Return what a camera sees that is no tissue of the model, made of simulations ``(n, C)``."""
+    """Return what a camera sees that is not a tissue of the model, made of simulations ``(n, C)``."""
     centre = problem.camera.centre_nm
     order = np.argsort(centre)
     absorber = np.exp(-_ABSORBANCE * gaussian_band(centre, centre.mean(), _ABSORBER_NM))

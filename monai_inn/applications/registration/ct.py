@@ -59,7 +59,7 @@ def read_ct(path: str | PathLike[str]) -> AttenuationVolume:
     low, high = float(values.min()), float(values.max())
     if low >= 0 or high - low < _LEAST_RANGE_HU:
         raise ValueError(
-            f"{path}: values from {low:g} to {high:g} are no Hounsfield units, in which air is −1000 and "
+            f"{path}: values from {low:g} to {high:g} are not Hounsfield units, in which air is −1000 and "
             "water 0; apply the scanner's rescale slope and intercept first (often: subtract 1024)."
         )
     return AttenuationVolume(torch.from_numpy(values.astype(np.float32)), torch.from_numpy(affine))

@@ -1,4 +1,4 @@
-"""Flows of single channels that are no numbers on a line: angles, and classes."""
+"""Flows of single channels that are not numbers on a line: angles, and classes."""
 
 from __future__ import annotations
 

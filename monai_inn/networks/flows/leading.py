@@ -1,4 +1,4 @@
-"""Flows with channels that are angles or classes, which come first and are no numbers on a line.
+"""Flows with channels that are angles or classes, which come first and are not numbers on a line.
 
 Like every flow here these work on values in which the prior is a standard normal. An angle comes as ``Φ⁻¹``
 of its share of a turn, so that its cut lies at ±∞; inside, ``Φ`` closes the circle again, see ``heads``.

@@ -103,7 +103,7 @@ class FieldFlow(Part):
         sizes = (in_channels - self.has_class, condition_channels)
         if any(number % places for number in sizes):
             raise ValueError(
-                f"{sizes[0]} unknown and {sizes[1]} observed values are no images of size {size}."
+                f"{sizes[0]} unknown and {sizes[1]} observed values are not images of size {size}."
             )
         classes = categories[0][1] if categories else 0
         unknown, observed = (number // places for number in sizes)

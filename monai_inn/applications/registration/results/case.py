@@ -144,7 +144,7 @@ def trust_of(found: Sequence[Solution], agreement: Agreement | None = None) -> d
     if agreement is not None and not agreement.is_whole:
         statement = agreement.statement
     elif trusted:
-        statement = f"The best pose explains {share}, and {lead}; that is no proof of it."
+        statement = f"The best pose explains {share}, and {lead}; that does not prove it."
     elif explained:
         statement = (
             f"Do not use these poses: the best explains {share}, but others elsewhere nearly as much. Too "

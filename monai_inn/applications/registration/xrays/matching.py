@@ -122,7 +122,7 @@ def known_spacing(
     """Return the distance of rows and of columns on the detector, None if unknown, and what was assumed.
 
     Raises:
-        ValueError: if what is given is no length.
+        ValueError: if what is given is not a length.
     """
     spacing = (given, given) if isinstance(given, int | float) else given
     if spacing is None:

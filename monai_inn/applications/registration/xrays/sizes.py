@@ -114,7 +114,7 @@ def left_out_of(path: str | PathLike[str], detector: Detector, mirror: bool = Fa
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no picture, of another shape, or leaves out all but a tenth.
+        ValueError: if it is not a picture, has another shape, or leaves out all but a tenth.
     """
     mask = (read_xray(path).values > 0).float()
     mask = mask.flip(-1) if mirror else mask
