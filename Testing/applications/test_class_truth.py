@@ -47,7 +47,7 @@ REFUSED = {
     ),
     "the same row twice": (["normal/1.png,normal"] * 2, "has 2 rows of"),
     "no row": (["normal/1.png,normal", "mal/1.png,normal"], r"has no rows of .*pneumonia/1\.png"),
-    "a class that is unknown": (["normal/1.png,normal", "pneumonia/1.png,flu"], "flu is no class"),
+    "a class that is unknown": (["normal/1.png,normal", "pneumonia/1.png,flu"], "does not know flu"),
 }
 
 

@@ -140,8 +140,8 @@ def _usual_levels(path: Path, values: Tensor) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 65535 or (high <= 1 and high > low):
         raise BadFileError(
-            f"{path}: values from {low:g} to {high:g} are no grey levels of 8 or 16 bits; say which are "
-            "black and white: --levels BLACK WHITE."
+            f"{path}: values from {low:g} to {high:g} are not grey levels of 8 or 16 bits; say which "
+            "values are black and white: --levels BLACK WHITE."
         )
     white = 255.0 if high <= 255 else 65535.0
     if high < _DIM * white:

@@ -50,7 +50,9 @@ def read_truth(path: str | PathLike[str], names: Sequence[str], classes: Sequenc
     found = [entries[row] for row in rows]
     unseen = sorted({entry["class"] for entry in found} - set(classes))
     if unseen:
-        raise ValueError(f"{path}: {', '.join(unseen)} is no class of this network: {', '.join(classes)}.")
+        raise ValueError(
+            f"{path}: this network does not know {', '.join(unseen)}; its classes are {', '.join(classes)}."
+        )
     groups = tuple(entry["group"] for entry in found if "group" in entry)
     check_groups(path, groups)
     return Truth(torch.tensor([classes.index(entry["class"]) for entry in found]), groups)
