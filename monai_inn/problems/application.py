@@ -60,6 +60,7 @@ class Application:
         unexplained: what is said of an observation that no parameters explain.
         is_without_patients: whether people are told that no patient's data are in the simulations.
         instead_of_maps: what to do with whole images, of which there are no maps.
+        usual_fit: the fit that other programs make of a pixel, see ``ends_at_bound``; empty if there is none.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.
     """
@@ -73,10 +74,19 @@ class Application:
     unexplained: str = "more than any parameters of the model explain"
     is_without_patients: bool = False
     instead_of_maps: str = "ask for its posterior"
+    usual_fit: str = ""
     warnings: tuple[str, ...] = ()
 
     def __init__(self, problem: InverseProblem) -> None:
         self.problem = problem
+
+    def ends_at_bound(self, y: Tensor) -> Tensor:
+        """Return whether ``usual_fit`` of observations ``(n, C)`` ends with a parameter at a bound, ``(n,)``.
+
+        Raises:
+            NotImplementedError: if there is no such fit.
+        """
+        raise NotImplementedError(f"the problem {self.problem.name!r} has no usual fit.")
 
     @property
     def result(self) -> str:
