@@ -200,6 +200,9 @@ def maps(result: Mapping[str, Any]) -> str:
         lines.append(f"  the model does not fit {summary['share_inadequate']:.1%} of the others (p ≤ 0.05)")
     if (share := summary.get("share_reweighted")) is not None:
         lines.append(f"  by the likelihood: {share:.1%} of the others; elsewhere too few draws count")
+    if (fits := summary.get("usual_fit")) and fits["pixels"]:
+        share = f"{fits['share_at_bound']:.1%} of {fits['pixels']:,} pixels"
+        lines.append(f"  {fits['name']} ends with a parameter at a bound in {share}")
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join(

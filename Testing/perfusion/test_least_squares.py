@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import json
+
+import nibabel
+import numpy as np
 import pytest
 import torch
+from dce_files import ARTERY, CONCENTRATION, TIMES_S, write_nifti
 from osipi import rows
 
 from monai_inn.applications.perfusion.kinetics import Artery, extended_tofts, tissue_curve
 from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+from monai_inn.cli import main
 
 TRUE = torch.tensor([[0.25, 0.3, 0.05, 2.0], [0.05, 0.15, 0.02, -3.0], [1.0, 0.6, 0.2, 0.5]]).double()
 
@@ -55,3 +61,33 @@ def test_a_missing_value_is_refused(blood):
     curve[1, 3] = torch.nan
     with pytest.raises(ValueError, match="every value of tissue, artery and times; some are missing"):
         fit_extended_tofts(curve, blood.values, blood.knots_s)
+
+
+def test_a_result_maps_where_the_usual_fit_ends_at_a_bound(tmp_path, capsys):
+    """In as many voxels as were asked for; the figure stands in the record and in words."""
+    settings = {"time": TIMES_S.tolist(), "artery": ARTERY.tolist()}
+    path = write_nifti(tmp_path / "scan.nii.gz", CONCENTRATION, beside=settings)
+    out = tmp_path / "out"
+    command = ["infer", "perfusion", str(path), "-o", str(out), "--samples", "8", "--no-picture"]
+    assert main([*command, "--usual-fit", "10"]) == 0
+    said = capsys.readouterr().out
+    found = nibabel.load(out / "at_bound.nii.gz").get_fdata()
+    places = np.argwhere(np.isfinite(found))
+    assert len(places) == 10
+    voxels = np.stack([CONCENTRATION[:, i, j, k] for i, j, k in places])
+    direct = fit_extended_tofts(*(torch.from_numpy(part).float() for part in (voxels, ARTERY, TIMES_S)))
+    expected = direct.is_at_bound.any(1).double().numpy()
+    np.testing.assert_array_equal(found[tuple(places.T)], expected)
+    summary = json.loads((out / "result.json").read_text())["summary"]["usual_fit"]
+    assert (summary["pixels"], summary["share_at_bound"]) == (10, expected.mean())
+    assert f"least squares ends with a parameter at a bound in {expected.mean():.1%} of 10 pixels" in said
+
+
+@pytest.mark.parametrize(
+    ("bundle", "number", "message"),
+    [("ivim", "5", "'ivim' has no usual fit"), ("perfusion", "-1", "usual_fit = -1; give the number")],
+)
+def test_a_usual_fit_that_cannot_be_is_refused_first(tmp_path, capsys, bundle, number, message):
+    command = ["infer", bundle, str(tmp_path / "none.nii.gz"), "-o", str(tmp_path / "out")]
+    assert main([*command, "--usual-fit", number]) == 2
+    assert message in capsys.readouterr().err

@@ -394,7 +394,7 @@ class FittedPosterior:
                 units = ["1"] * len(names)
             elif name in ("mode_count", "uninformative"):
                 units = ["1"] * len(names)
-            elif name in ("waic", "ood", "p_value", "reason", "adequacy", "efficiency", "valid"):
+            elif name in ("waic", "ood", "p_value", "reason", "adequacy", "efficiency", "at_bound", "valid"):
                 names, units = [name], ["nat" if name == "waic" else "1"]
             meta: dict[str, Any] = {"channel_names": names, "units": units, "map": name}
             if name == "reason":

@@ -63,6 +63,7 @@ class Application:
         instead_of_maps: what to do with whole images, of which there are no maps.
         are_channels_alike: whether all values mean the same, as draws in no order do. Their order then tells
             nothing, and a network is not tried on shuffled ones.
+        usual_fit: the fit that other programs make of a pixel, see ``ends_at_bound``; empty if there is none.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.
     """
@@ -78,10 +79,19 @@ class Application:
     is_without_patients: bool = False
     instead_of_maps: str = "ask for its posterior"
     are_channels_alike: bool = False
+    usual_fit: str = ""
     warnings: tuple[str, ...] = ()
 
     def __init__(self, problem: InverseProblem) -> None:
         self.problem = problem
+
+    def ends_at_bound(self, y: Tensor) -> Tensor:
+        """Return whether ``usual_fit`` of observations ``(n, C)`` ends with a parameter at a bound, ``(n,)``.
+
+        Raises:
+            NotImplementedError: if there is no such fit.
+        """
+        raise NotImplementedError(f"the problem {self.problem.name!r} has no usual fit.")
 
     @property
     def result(self) -> str:

@@ -35,6 +35,7 @@ _HEADING_IN, _LEGEND_IN = 0.32, 0.3
 _SHARES = {
     "adequacy": "adequacy: p-value, low = the model does not fit",
     "efficiency": "share of draws that count, 0 = by the network alone",
+    "at_bound": "usual fit, 1 = a parameter at a bound",
 }
 _NOTICE = "Research only. Not a medical device; not for diagnosis or treatment."
 

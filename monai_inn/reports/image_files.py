@@ -39,6 +39,7 @@ _WRITTEN = (
     "reason",
     "adequacy",
     "efficiency",
+    "at_bound",
     "valid",
 )
 

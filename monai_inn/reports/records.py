@@ -125,6 +125,10 @@ def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str
         result["share_inadequate"] = share_of(maps["adequacy"][0][trusted] <= _INADEQUATE)
     if "efficiency" in maps:
         result["share_reweighted"] = share_of(maps["efficiency"][0][trusted] > 0)
+    if "at_bound" in maps:
+        fits = maps["at_bound"][0][maps["at_bound"][0].isfinite()]
+        name = fitted.problem.application.usual_fit
+        result["usual_fit"] = {"name": name, "pixels": fits.numel(), "share_at_bound": share_of(fits > 0.5)}
     return result
 
 

@@ -16,6 +16,7 @@ from monai_inn.folders import new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.predicted import FEW
 from monai_inn.inferers.summaries import stored_levels
+from monai_inn.inferers.usual_fit import bounds_of_usual_fit, require_usual_fit
 from monai_inn.reports import image_files
 from monai_inn.reports.curve_files import CurveFiles
 from monai_inn.reports.records import record, summary, trust_summary
@@ -36,6 +37,7 @@ def infer_image(
     adequacy: int = 0,
     adaptive: bool = False,
     reweight: bool = False,
+    usual_fit: int = 0,
     save_samples: int = 0,
     save_quantiles: int = 0,
     preview: str | PathLike[str] | None = None,
@@ -63,6 +65,7 @@ def infer_image(
         adaptive: whether fewer samples are drawn for the maps where a fourth or half of them suffices; those
             of ``save_samples`` are all drawn.
         reweight: whether posteriors come from the likelihood, with the network's as proposal.
+        usual_fit: pixels that are fitted as other programs do, for a map of where the fit ends at a bound.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
         preview: folder for a quick result from the preview head, of the same form, which is there first.
@@ -86,7 +89,7 @@ def infer_image(
     options |= {"false_alarm": false_alarm, "adequacy": adequacy, "adaptive": adaptive}
     options |= {"reweight": reweight}
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
-    kept = {"save_samples": save_samples, "save_quantiles": save_quantiles}
+    kept = {"usual_fit": usual_fit, "save_samples": save_samples, "save_quantiles": save_quantiles}
     settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
@@ -95,6 +98,8 @@ def infer_image(
             "reweighted samples are not coherent over pixels; leave out save_samples or reweight."
         )
     fitted = load_shared(bundle, device)
+    if usual_fit:
+        require_usual_fit(fitted.problem, usual_fit)
     with new_folder(out, RESULT, "a result of inference") as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
         trust: dict[str, MetaTensor] = {}
@@ -106,6 +111,9 @@ def infer_image(
         drawn = samples // FEW if adaptive else samples  # in every pixel
         options |= {"keep": save_samples if save_samples <= drawn else 0, "has_trust": not trust}
         maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress)) | trust
+        if usual_fit:
+            fits = bounds_of_usual_fit(fitted.problem, loaded.cpu(), maps["valid"][0] > 0.5, usual_fit)
+            maps |= fitted.with_meta({"at_bound": fits}, loaded)
         seconds = time.monotonic() - started
         files = [
             *image_files.write_maps(draft, maps),

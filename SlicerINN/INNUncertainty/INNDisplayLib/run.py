@@ -180,6 +180,7 @@ def _names() -> dict[str, str]:
     """What kinds of maps are called."""
     return {
         "adequacy": _("adequacy, low = the model does not fit"),
+        "at_bound": _("usual fit, 1 = a parameter at a bound"),
         "efficiency": _("share of draws that count, 0 = by the network alone"),
         "interval_high": _("{interval:.0%} interval, upper end"),
         "interval_low": _("{interval:.0%} interval, lower end"),

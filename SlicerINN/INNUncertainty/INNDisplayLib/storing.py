@@ -25,7 +25,7 @@ __all__ = ["save_result", "store"]
 
 _SCALARS = (
     "median", "interval_width", "mode_count", "uninformative", "waic", "ood", "p_value", "reason", "adequacy",
-    "efficiency", "valid", "mean", "interval_low", "interval_high", "reference",
+    "efficiency", "at_bound", "valid", "mean", "interval_low", "interval_high", "reference",
 )  # fmt: skip
 _NOTES = 79  # characters that the header of a NIfTI file holds
 _DRAWN = (("withheld", ""), ("graded", ""))  # made anew whenever a run is shown

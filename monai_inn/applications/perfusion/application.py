@@ -37,6 +37,7 @@ class CurveApplication(Application):
     is_without_patients = True
     unexplained = "a curve that no tissue has behind such an artery"
     curve = Curve("concentration in the tissue", "mM", "time since the first frame", "s")
+    usual_fit = "the extended Tofts model by bounded least squares"
     references = (
         "Tofts et al., Estimating kinetic parameters from dynamic contrast-enhanced T1-weighted MRI of a "
         "diffusable tracer: standardized quantities and symbols, 1999",
@@ -91,6 +92,17 @@ class CurveApplication(Application):
             check_arrival(some, curve[there], clock[there], (delay.low, delay.high), path)
         return image
 
+    def ends_at_bound(self, y: Tensor) -> Tensor:
+        """Return whether ``usual_fit`` ends with a parameter at a bound, boolean, ``(n,)``; 30 ms each."""
+        from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+
+        found = []
+        for tissue, artery, times in zip(*self.problem.curves(y), strict=True):
+            there = tissue.isfinite() & artery.isfinite() & times.isfinite()
+            fit = fit_extended_tofts(tissue[there].unsqueeze(0), artery[there], times[there])
+            found.append(fit.is_at_bound.any())
+        return torch.stack(found)
+
     def channel_text(self, name: str) -> str:
         """Return what a column is, with its unit."""
         kind, _, frame = name.partition(" ")
@@ -120,6 +132,7 @@ class BolusApplication(CurveApplication):
     """Curves of the first pass of a tracer that stays in the vessels."""
 
     modality = "DSC-MRI"
+    usual_fit = ""
     references = (
         "Ostergaard et al., High resolution measurement of cerebral blood flow using intravascular tracer "
         "bolus passages, 1996",

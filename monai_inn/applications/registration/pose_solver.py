@@ -46,7 +46,6 @@ _DOUBTFUL, _HOPELESS, _MORE_STARTS = 0.25, 0.2, 160
 _FIRST_STEPS, _STEPS, _REFINING_STEPS = 4, 10, 4
 _CENTRES, _AWAY = 4, (6.0, 6.0, 4.0, 5.0, 5.0, 15.0)  # fits to look around, degrees and mm
 _MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
-_MIRRORED = 2  # best fits of which the mirror image is tried
 _ROUNDS = 2  # of finding what covers the patient
 _SAME, _ELSEWHERE = (1.5, 3.0), (5.0, 8.0)  # degrees and mm
 # Errors of a simulation are a share of the contrast; at the finest size no larger for a bright background.
@@ -208,6 +207,7 @@ class Solver:
         fit = self._distinct(place.fit, detector, _KEPT[2], _MARGIN)
         window = self._within(_larger(place.level.whitening.window, image), detector, fit)
         level, fit = self._refined(self._level(shot, 2, window, place.goes_on), counted, fit)
+        fit = self._with_mirror(level, fit)
         fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
         draws = draw_posterior(level, self.unknowns, fit, samples, seed)
         poses = draws.fit.x[:, :6]
@@ -226,12 +226,11 @@ class Solver:
         fit = self._distinct(self._searched(level, fit, seed, climbing), detector, kept, math.inf)
         window = self._within(_larger(window, image), detector, fit)
         level, fit = self._refined(self._level(shot, 1, window, goes_on), shot.counted, fit)
-        fit = self._with_mirrors(level, fit)
         return _Located(goes_on, level, fit.at(fit.loss.argsort()))
 
-    def _with_mirrors(self, level: Level, fit: Fit) -> Fit:
-        """Fits, and those that the best ones lead to if the patient is taken for his mirror image."""
-        best = self._distinct(fit, level.radiograph.detector, _MIRRORED, math.inf).x
+    def _with_mirror(self, level: Level, fit: Fit) -> Fit:
+        """Fits, and that to which the best one leads if the patient is taken for his mirror image."""
+        best = fit.x[fit.loss.argmin()][None]
         other = torch.cat([mirrored(best[:, :6], level.radiograph.detector), best[:, 6:]], 1)
         more = climb(level, self.unknowns, self.unknowns.inside(other), _STEPS)
         return Fit(*(torch.cat(pair) for pair in zip(fit, more, strict=True)))
