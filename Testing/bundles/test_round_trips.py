@@ -33,7 +33,7 @@ class Weighted(LinearGaussian):
         return {"weights": self.weights}
 
     def features(self, y):
-        return y * self.weights
+        return y * self.weights.to(y.device)
 
     def to_config(self):
         return {}

@@ -158,7 +158,7 @@ def test_words_have_no_jargon(folder):
     assert f"{target['depth_mm']['high']:.1f} mm in depth" in first
     assert f"at most {line['tube_radius_mm']['high']:.1f} mm" in path
     assert cord == "spinal cord: touched in 12.5 % of the poses (± 1.0 %)."
-    assert eight == "structure 8: touched in none of the poses."
+    assert eight == "Structure with label 8: touched in none of the poses."
     aim.record["is_trusted"] = False
     assert aim_text(aim).endswith("Do not use this: the registration is not trusted.")
 

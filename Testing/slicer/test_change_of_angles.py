@@ -137,9 +137,10 @@ def test_classes_are_refused(days, made):
 def test_the_record_says_what_is_an_angle_and_what_a_class():
     from monai_inn.problems import Parameter
     from monai_inn.reports.records import _described
+    from monai_inn.reports.scales import prior_scale
 
     rows = [
-        _described(p)
+        _described(p, prior_scale(p))
         for p in (
             Parameter("tilt", "deg", 0.0, 360.0, "tilt", is_periodic=True),
             Parameter("kind", "1", 0.0, 2.0, "kind", categories=("a", "b")),

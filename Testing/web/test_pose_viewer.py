@@ -203,7 +203,7 @@ def test_a_plan_is_told_and_drawn_with_the_pose_on_which_it_relies(page: Page) -
 
 def test_untrusted_poses_are_withheld(strange: Page, keep: Callable[..., None]) -> None:
     assert strange.locator("#banner").get_attribute("class") == "banner untrusted"
-    says(strange, "#banner", "OUT OF DISTRIBUTION. Do not use these poses")
+    says(strange, "#banner", "NOT TRUSTED. Do not use these poses")
     before = settled(strange)
     assert quarter(before, 0, 0).std() > 10, "the X-ray is there"
     assert quarter(before, 0, 1)[40:].max() < 60, "no DRR"
@@ -215,7 +215,7 @@ def test_untrusted_poses_are_withheld(strange: Page, keep: Callable[..., None]) 
     says(strange, "#values", "70.0°")
     pose(strange, 1)
     assert another(strange, before, 0, 1, 0.02), "the DRR"
-    says(strange, "#banner", "OUT OF DISTRIBUTION")
+    says(strange, "#banner", "NOT TRUSTED")
     shown = settled(strange)
     strange.locator("#confirmed").click(force=True)
     assert another(strange, shown, 0, 1, 0.02), "it goes again"
