@@ -372,7 +372,7 @@ def test_a_source_off_its_place_widens_the_pose_as_it_moves_it(files, patient, t
         record = register_to_ct(patient, xray, tmp_path / str(sd), source_sd=sd, **READING)
         spread = torch.tensor([record["modes"][0]["spread"][name] for name in NAMES])
         distance.append((error(record).abs() / spread)[[0, 1, 3, 4, 5]])
-    assert distance[0].min() > 4
+    assert distance[0].min() > 3
     assert distance[1].max() < 2
 
 
