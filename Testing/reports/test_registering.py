@@ -154,6 +154,10 @@ def test_refined_poses_fit_better(pose_fit, result):
         assert {name for name, sd in found["sd"].items() if sd > 0} == {"lao", "cra"}
     said = poses_in_words(record | {"out": str(folder)})
     assert said.count("refined: ") == len(record["modes"])
+    refused = {**record["trust"], "is_trusted": False, "statement": "Do not use these poses."}
+    said = poses_in_words(record | {"out": str(folder), "trust": refused})
+    assert said.startswith("Do not use these poses.")
+    assert record["ambiguity"]["statement"] not in said
 
 
 @pytest.mark.parametrize(("option", "name"), [("reweighted", "--reweight"), ("refined", "--refine")])

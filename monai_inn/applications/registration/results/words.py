@@ -13,7 +13,9 @@ def poses_in_words(result: Mapping[str, Any]) -> str:
     from monai_inn.applications.registration.results.record import value_in_words
 
     free = {row["name"]: row["is_free"] for row in result["parameters"]}
-    lines = [result["ambiguity"]["statement"]]
+    trust, of_poses = result["trust"], result["ambiguity"]["statement"]
+    # What an X-ray's poses are is not the first thing to read where they are not to be used.
+    lines = [of_poses] if trust["is_trusted"] else [trust["statement"], "The best fits all the same:"]
 
     def pose(values: Mapping[str, float], sd: Mapping[str, float]) -> str:
         said = (value_in_words(n, values[n], sd[n] if is_free else None) for n, is_free in free.items())
@@ -27,7 +29,7 @@ def poses_in_words(result: Mapping[str, Any]) -> str:
             lines.append(f"     refined: {pose(top['pose'], top['sd'])}; log likelihood + {gain:.1f} nats")
     if result["weights"] is not None:
         lines.append(result["weights"]["statement"])
-    lines += [result["trust"]["statement"], *result["xray"]["notes"]]
+    lines += [*([trust["statement"]] if trust["is_trusted"] else []), *result["xray"]["notes"]]
     lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])
 
