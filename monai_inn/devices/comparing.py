@@ -70,8 +70,8 @@ def compare_devices(
         progress: called with the share that is done and a text.
 
     Returns:
-        The content of ``devices.json``, which follows ``schema.json``; ``failures``
-        says why devices are not in it.
+        The content of ``devices.json``, which follows ``schema.json``; ``failures`` says
+        why devices are not in it.
 
     Raises:
         ValueError: if fewer than two devices are given or could be trained, they do not share what is

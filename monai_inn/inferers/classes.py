@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.verdicts import Explained
 from monai_inn.metrics import classification_figures
 from monai_inn.metrics.coverage import rate_of
 
@@ -67,7 +66,4 @@ def guard_score(fitted: FittedPosterior, y: Tensor) -> Tensor:
 
     It is minus the p-value of a density of classes, whose guard joins many scores; elsewhere WAIC.
     """
-    if fitted.network.classifier is None:
-        return fitted.waic(y)
-    rows = y.to(fitted.device, torch.float32)
-    return -Explained(fitted.problem, fitted.network, 0.05).p_values(rows)[1].cpu()
+    return fitted.waic(y) if fitted.network.classifier is None else -fitted.p_value(y).cpu()

@@ -234,14 +234,18 @@ def plans_of(problem: InverseProblem, net: PosteriorNetwork | None = None) -> tu
     plans = _OF_PIXELS if problem.observation.is_local else _OF_IMAGES
     absent = [] if net is None else [name for name in _OPTIONAL if getattr(net, name) is None]
     chosen = tuple(plan for plan in plans if plan.name not in absent)
-    if net is not None and net.classifier is not None:
-        return (replace(chosen[0], build=information_bottleneck(net.classifier.beta)), *chosen[1:])
-    if net is not None and isinstance(net.encoder, GatedEncoder):
-        return (replace(chosen[0], build=invariance_stage), *chosen[1:])
-    for part in () if net is None else (net.encoder, net.flow):
-        if own := getattr(part, "training_stage", None):
-            return (replace(chosen[0], build=own), *chosen[1:])
-    return chosen
+    own = None if net is None else _own_stage(net)
+    return chosen if own is None else (replace(chosen[0], build=own), *chosen[1:])
+
+
+def _own_stage(net: PosteriorNetwork) -> Build | None:
+    """What trains a network first, if that is not maximum likelihood of the parameters."""
+    if net.classifier is not None:
+        return information_bottleneck(net.classifier.beta)
+    if isinstance(net.encoder, GatedEncoder):
+        return invariance_stage
+    brought = (getattr(part, "training_stage", None) for part in (net.encoder, net.flow))
+    return next((stage for stage in brought if stage is not None), None)
 
 
 def usual_parts(problem: InverseProblem, most_templates: int) -> dict[str, dict[str, Any]]:

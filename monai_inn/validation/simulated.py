@@ -113,9 +113,8 @@ def _trust(fitted: FittedPosterior, y: Tensor) -> dict[str, Any]:
     """False alarms of the guard on the simulations, and how well it finds shuffled channels."""
     scores = guard_score(fitted, y)
     shuffled = guard_score(fitted, shuffled_channels(y, fitted.problem.observation.num_values))
-    alarms = []
+    alarms, is_classifier = [], fitted.network.classifier is not None
     for rate in _FALSE_ALARMS:
-        is_classifier = fitted.network.classifier is not None
         is_out = -scores <= rate if is_classifier else fitted.guard.is_out(scores, rate)
         found = rate_of(int(is_out.sum()), len(y))
         alarms.append({"nominal": rate, "measured": found.pop("value"), **found})

@@ -279,18 +279,16 @@ class AcceleratedMR(InverseProblem):
         # Stores and checkpoints of problems without them know no such arguments.
         low = {"low_resolution": self.low_resolution} if self.low_resolution else {}
         pixel = {"pixel_mm": self.pixel_mm} if self.pixel_mm != _PIXEL_MM else {}
-        return (
-            low
-            | pixel
-            | {
-                "images": None,
-                "from_images": self.from_images,
-                "coils": self.coils,
-                "factors": list(self.factors),
-                "noise_sd": list(self.noise_sd),
-                "centre": self.centre,
-            }
-        )
+        return {
+            **low,
+            **pixel,
+            "images": None,
+            "from_images": self.from_images,
+            "coils": self.coils,
+            "factors": list(self.factors),
+            "noise_sd": list(self.noise_sd),
+            "centre": self.centre,
+        }
 
     @property
     def tensors(self) -> dict[str, Tensor]:

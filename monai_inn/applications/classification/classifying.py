@@ -19,7 +19,6 @@ from monai_inn.applications.classification.truth import measured, read_truth
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
 from monai_inn.folders import new_folder
-from monai_inn.inferers.verdicts import Explained
 from monai_inn.metrics import class_shares
 from monai_inn.networks.classes.evidence import evidence_map
 from monai_inn.reports.schemas import FORMAT_VERSION
@@ -143,7 +142,7 @@ def with_shares(
         if shares != "estimated":
             raise ValueError(f"shares = {shares!r}; give a number for each class, or 'estimated'.")
         rows = rows.to(fitted.device, torch.float32)
-        usual = Explained(problem, fitted.network, false_alarm).p_values(rows)[1] > false_alarm
+        usual = fitted.is_explained(rows, false_alarm)
         if not bool(usual.any()):
             raise ValueError(
                 f"all {len(rows)} images are of no class, so their shares cannot be estimated; give a share "
@@ -177,7 +176,7 @@ def answers(
     rows = rows.to(fitted.device, torch.float32)
     probability = fitted.class_probability(rows)
     inside = sets(probability, coverage)
-    p_value = Explained(problem, fitted.network, false_alarm).p_values(rows)[1]
+    p_value = fitted.p_value(rows)
     density = part.density
     log_prob, mirrored = (density.log_prob(problem.features(values)) for values in (rows, 255 - rows))
     entries = []

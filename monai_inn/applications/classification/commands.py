@@ -86,13 +86,10 @@ def _in_words(result: Mapping[str, Any]) -> str:
             shares = [f"{row[figure]['value']:.1%}" for figure in ("accuracy", "in_set", "of_no_class")]
             lines.append(f"  {name}: {shares[0]} right, {shares[1]} in their set, {shares[2]} of no class "
                          f"({row['cases']} images)")  # fmt: skip
-    out, pictures = (
-        result["out"],
-        [entry["file"] for entry in result["files"] if entry["file"].endswith(".png")],
-    )
+    out = result["out"]
+    pictures = [entry["file"] for entry in result["files"] if entry["file"].endswith(".png")]
     lines += [*result["warnings"], f"table: {out}/classes.csv"]
     if pictures:
         lines.append(f"pictures: {out}/*.png ({len(pictures)} files)")
-    return "\n".join(
-        [*lines, f"Next, in the browser: monai-inn view {shlex.quote(out)}", result["intended_use"]]
-    )
+    lines.append(f"Next, in the browser: monai-inn view {shlex.quote(out)}")
+    return "\n".join([*lines, result["intended_use"]])

@@ -32,8 +32,8 @@ def read_planets(path: str | PathLike[str]) -> tuple[list[str], Tensor]:
             mean size is then taken.
 
     Raises:
-        ValueError: if a column is missing, a cell is not a number, or a mass, radius
-            or error is not positive.
+        ValueError: if a column is missing, a cell is not a number, or a mass, radius or error is
+            not positive.
     """
     table = read_table(path)
     names = [row["name"] for row in table.records("name")]
