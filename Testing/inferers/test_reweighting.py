@@ -14,7 +14,7 @@ from monai_inn.cli import main
 from monai_inn.inferers import PosteriorInferer
 from monai_inn.inferers.curves import PARTS, Curves
 from monai_inn.inferers.importance import weighed_draws
-from monai_inn.inferers.reweighting import Reweighting
+from monai_inn.inferers.reweighting import LEAST_EFFECTIVE, Reweighting, kl_from_exact
 from monai_inn.problems import InverseProblem, LinearGaussian, Observation, Parameter
 
 SAMPLES = 250
@@ -92,6 +92,21 @@ def test_an_untrained_network_gives_the_exact_posterior(vague_fit):
     assert_near(samples, exact.mean, exact.variance.sqrt())
     assert (share > 0).all()
     assert (share <= 1).all()
+
+
+def test_the_distance_from_the_exact_posterior_is_that_of_its_own_draws(vague_fit):
+    y = vague_fit.problem.simulate(8, seed=4)[1]
+    exact = vague_fit.problem.reference_posterior(y.double())
+    draws = exact.sample((4000,))
+    with torch.no_grad():
+        ratio = exact.log_prob(draws) - vague_fit.posterior(y).log_prob(draws.float()).double()
+    error = ratio.std(0) * math.sqrt(1 / LEAST_EFFECTIVE + 1 / 4000)
+    assert ((kl_from_exact(vague_fit, y, draws=1000) - ratio.mean(0)).abs() < 4 * error).all()
+
+
+def test_no_distance_is_told_where_hardly_a_draw_counts(fit_without_training):
+    fitted = fit_without_training(LinearGaussian(3, 3, noise_sd=1e-4))
+    assert kl_from_exact(fitted, fitted.problem.simulate(2, seed=4)[1], draws=100).isnan().all()
 
 
 def test_nuisances_that_pixels_share_are_drawn_once(lamp_fit, monkeypatch):

@@ -33,6 +33,7 @@ def model_card(fitted: FittedPosterior, metadata: dict[str, Any]) -> str:
         *_derived(fitted.problem),
         *_classes(fitted),
         _calibration(fitted),
+        *_exact(fitted),
         *_information(fitted),
         *_invariance(fitted.card.get("invariance")),
         *_recalibration(fitted.card),
@@ -142,6 +143,25 @@ def _calibration(fitted: FittedPosterior) -> str:
         "so.\n\n"
         f"{_table(head, rows)}"
     )
+
+
+def _exact(fitted: FittedPosterior) -> list[str]:
+    """The section on the distance from the exact posterior, if the likelihood told."""
+    kl = fitted.card.get("kl_from_exact")
+    if kl is None:
+        return []
+    off = (
+        f"the network's posterior is off by {_number(kl['median'])} nats in the median and by "
+        f"{_number(kl['largest'])} at most (KL divergence of the exact one from it)"
+        if kl["known"]
+        else "the network's draws did not lead to the exact posterior"
+    )
+    return [
+        "## Distance from the exact posterior\n\n"
+        f"Of {_number(kl['cases'])} {fitted.problem.application.cases} the likelihood told the exact "
+        f"posterior of {_number(kl['known'])}: {off}. `--reweight` weighs the draws so that nothing of that "
+        "is left but the noise of their number."
+    ]
 
 
 def _information(fitted: FittedPosterior) -> list[str]:

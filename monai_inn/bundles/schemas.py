@@ -74,6 +74,9 @@ _CARD = object_of(
         "measured_on": object_of({}, {"simulations seed": NUMBER}),
         "nll calibration_noise_floor_95": NUMBER,
         "information": object_of({"cases": SIZE, "parameters": each(_BITS), "targets every": _BITS}),
+        "kl_from_exact": object_of(
+            {"cases known": SIZE, "median largest": {"anyOf": [{"type": "null"}, NUMBER]}}
+        ),
         "invariance": object_of(
             {
                 "over": TEXT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,12 +13,19 @@ from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
 
-__all__ = ["Reweighting"]
+if TYPE_CHECKING:
+    from monai_inn.inferers.fitted import FittedPosterior
+
+__all__ = ["LEAST_EFFECTIVE", "Reweighting", "kl_from_exact", "weigh_posteriors"]
+
+LEAST_EFFECTIVE = 100
+"""Draws that must count for the posterior of a single observation to be known."""
 
 # Independent draws that tell as much of a median as one of a Sobol sequence, see ``shared_latents``.
 _AS_GOOD = 4
-_MOST_ROUNDS = 16
+_MOST_ROUNDS, _FEW_ROUNDS = 16, 4
 _NUISANCES = 1000
+_AT_A_TIME = 1024  # draws whose likelihood is computed together
 
 
 class Reweighting:
@@ -129,6 +137,55 @@ class Reweighting:
             most_rounds=_MOST_ROUNDS,
             seed=self.seed,
         )
+
+
+@torch.no_grad()
+def weigh_posteriors(
+    fitted: FittedPosterior, y: Tensor, *, draws: int, wanted: float, most_rounds: int, seed: int
+) -> list[Weighed]:
+    """Draw from the posterior of all parameters of observations ``(n, C)`` by the likelihood itself.
+
+    The arguments are those of ``weighed_draws``.
+
+    Returns:
+        For each observation draws, whose columns are the log density of prior times likelihood over that of
+        the network, the log density of prior times likelihood, and the parameters.
+    """
+    problem, y = fitted.problem, y.cpu()
+
+    def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
+        drawn, log_density = fitted.posterior(y[which]).push_with_log_prob(latents.float().to(fitted.device))
+        theta = drawn.cpu()
+        likelihood = [problem.log_likelihoods(part, y[which]) for part in theta.split(_AT_A_TIME)]
+        joint = (problem.prior.log_prob(theta) + torch.cat(likelihood)).double()
+        return joint - log_density.cpu(), joint, theta
+
+    return weighed_draws(
+        evaluate,
+        len(y),
+        len(problem.parameters),
+        draws=draws,
+        wanted=wanted,
+        most_rounds=most_rounds,
+        seed=seed,
+    )
+
+
+def kl_from_exact(fitted: FittedPosterior, y: Tensor, draws: int = 250, seed: int = 0) -> Tensor:
+    """Return by how many nats the network's posterior of each observation ``(n, C)`` is off, ``(n,)``.
+
+    The Kullback–Leibler divergence of the exact posterior from that of the network; NaN where too few draws
+    of the network lead to the exact one.
+
+    Raises:
+        ValueError: if the problem has no likelihood.
+    """
+    if not fitted.problem.has_likelihood:
+        raise ValueError(f"the problem {fitted.problem.name!r} has no likelihood to compare with.")
+    found = weigh_posteriors(fitted, y, draws=draws, wanted=draws, most_rounds=_FEW_ROUNDS, seed=seed)
+    off = [float(one.share @ one.columns[0]) - one.log_evidence for one in found]
+    reached = torch.tensor([one.effective >= LEAST_EFFECTIVE for one in found])
+    return torch.where(reached, torch.tensor(off), torch.nan)
 
 
 def _resampled(values: Tensor, share: Tensor, number: int) -> Tensor:

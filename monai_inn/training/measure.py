@@ -9,6 +9,7 @@ from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.classes import class_figures, class_summary, guard_score
+from monai_inn.inferers.reweighting import kl_from_exact
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.metrics import (
     auroc,
@@ -31,6 +32,7 @@ _INFORMATION_CASES, _INFORMATION_DRAWS = 1000, 512
 _PREVIEW_ROWS, _PREVIEW_DRAWS = 500, 2048
 # An image takes as long as a thousand pixels, and each has many: few images tell as much.
 _IMAGES, _DRAWS_OF_IMAGES, _PIXELS = 256, 63, 64
+_COMPARED = 16  # observations, with their posteriors by the likelihood
 
 
 def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
@@ -39,10 +41,12 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     Returns:
         ``nll`` in nats (physical units), and for each parameter calibration error, SBC p-value, contraction
         (1 − posterior over prior variance, in the flow's space); the noise floor for this ``n``; the
-        information in bits, on up to 1,000 of the simulations; the measured false-alarm rate at 5 %, and of
-        each corruption of the application the AUROC of WAIC, or of the p-value of a density of classes, and
-        the share that is not explained; of a class accuracy, calibration and coverage of sets; the preview's
-        deviation from the flow in posterior standard deviations; of a network with gates what
+        information in bits, on up to 1,000 of the simulations; of some of them, if the problem has a
+        likelihood, the KL divergence of the exact posterior from the network's, nats; the measured
+        false-alarm rate at 5 %, and of each corruption of the application the AUROC of WAIC, or of the
+        p-value of a density of classes, and the share that is not explained; of a class accuracy,
+        calibration and coverage of sets; the preview's deviation from the flow in posterior standard
+        deviations; of a network with gates what
         ``measure_sites`` says. Figures of an unknown image are means over some of its pixels.
     """
     problem = fitted.problem
@@ -80,10 +84,27 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "parameters": per_parameter,
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "information": gain.summary(seed),
+        **_kl(fitted, y[:_COMPARED], seed),
         "ood": measure_trust(fitted, y),
         **({"classes": class_summary(class_figures(fitted, theta, y, seed))} if fitted.tells_class else {}),
         **({"invariance": sites} if sites else {}),
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
+
+
+def _kl(fitted: FittedPosterior, y: Tensor, seed: int) -> dict[str, dict[str, float | int | None]]:
+    """How far the network's posterior is from the exact one, if the likelihood of an observation tells."""
+    problem = fitted.problem
+    if (
+        not problem.has_likelihood
+        or problem.has_fields
+        or fitted.tells_class
+        or problem.shared(y) is not None
+    ):
+        return {}
+    kl = kl_from_exact(fitted, y, seed=seed)
+    known = kl[~kl.isnan()]
+    median, largest = (float(known.median()), float(known.max())) if len(known) else (None, None)
+    return {"kl_from_exact": {"cases": len(kl), "known": len(known), "median": median, "largest": largest}}
 
 
 def measure_trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:

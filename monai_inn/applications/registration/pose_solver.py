@@ -50,7 +50,9 @@ _ROUNDS = 2  # of finding what covers the patient
 _SAME, _ELSEWHERE = (1.5, 3.0), (5.0, 8.0)  # degrees and mm
 # Errors of a simulation are a share of the contrast; at the finest size no larger for a bright background.
 _MOST_CONTRAST = 1.5
-_MISPLACED = 0.15  # of a voxel, surfaces in the CT
+# Of a voxel, by which surfaces are off in a simulation, and pixels to both sides of one that are as wrong. At
+# the finest size skin and table, where nearly all photons come through, would otherwise decide the pose.
+_MISPLACED, _MISPLACED_FINEST, _AROUND_FINEST = 0.15, 0.3, 5
 _LEAST_WITHIN = 0.3  # of the pixels, that rays which stay in the CT must see
 _BEYOND_MM = 150.0
 _LEAST_COUNTED = 0.05
@@ -240,12 +242,13 @@ class Solver:
         scattering = None if bool((shot.field == 1).all()) else _shrunk(shot.field, image)
         radiograph = Radiograph(self.caster(detector, goes_on), scattering)
         pixel_mm = detector.spacing_at_isocentre_mm
-        contrast = contrast_of(image, window)
+        contrast, misplaced, around = contrast_of(image, window), _MISPLACED, 1
         if number == len(shot.images) - 1:
             contrast = min(contrast, _MOST_CONTRAST)
+            misplaced, around = _MISPLACED_FINEST, _AROUND_FINEST
         photons = _shrunk(shot.photons, image) * (image.numel() / shot.photons.numel())
-        misplaced = _MISPLACED * radiograph.caster.spacing_mm / pixel_mm
-        noise = pixel_noise(image, photons, contrast, misplaced)
+        off = misplaced * radiograph.caster.spacing_mm / pixel_mm
+        noise = pixel_noise(image, photons, contrast, off, around)
         density = assumed_density(image, window, pixel_mm, contrast, noise)
         return Level(radiograph, image, Whitening(window, density, noise))
 

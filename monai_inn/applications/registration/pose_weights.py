@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_inn.applications.registration import poses
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.inferers.fitted import FittedPosterior
-from monai_inn.inferers.importance import weighed_draws
+from monai_inn.inferers.reweighting import LEAST_EFFECTIVE, weigh_posteriors
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 
@@ -19,9 +19,7 @@ __all__ = ["LEAST_INSIDE", "NotWeighedError", "Reweighted", "reconcile", "reweig
 LEAST_INSIDE = 0.95
 """Share of the plausible poses that must stay inside the prior when the C-arm turns."""
 
-_LEAST_EFFECTIVE = 100
 _MOST_ROUNDS = 16  # of as many draws as samples are wanted
-_RENDERED = 1024  # poses at a time
 
 
 class NotWeighedError(ValueError):
@@ -46,7 +44,6 @@ class Reweighted(NamedTuple):
     kl: float
 
 
-@torch.no_grad()
 def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, seed: int = 0) -> Reweighted:
     """Return the posterior of one X-ray by the likelihood, with the network's posterior as the proposal.
 
@@ -66,26 +63,19 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
         ValueError: as for ``infer_pose``.
     """
     problem = poses.registration_problem(fitted)
-
-    def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
-        theta, log_density = poses.draw_poses(fitted, observation, latents.float())
-        parts = [problem.log_likelihood(part, observation.cpu()) for part in theta.split(_RENDERED)]
-        joint = (problem.prior.log_prob(theta) + torch.cat(parts)).double()
-        return tuple(column.unsqueeze(1) for column in (joint - log_density, joint, theta))
-
-    (found,) = weighed_draws(
-        evaluate,
-        1,
-        len(problem.parameters),
+    poses.check_xray(problem, observation)
+    (found,) = weigh_posteriors(
+        fitted,
+        observation.unsqueeze(0),
         draws=samples,
         wanted=samples,
         most_rounds=_MOST_ROUNDS,
         seed=seed,
     )
     ratio, joint, theta = found.columns
-    if found.effective < _LEAST_EFFECTIVE:
+    if found.effective < LEAST_EFFECTIVE:
         raise NotWeighedError(
-            f"the likelihood counts {found.effective:.0f} of {len(theta):,} poses, {_LEAST_EFFECTIVE} are "
+            f"the likelihood counts {found.effective:.0f} of {len(theta):,} poses, {LEAST_EFFECTIVE} are "
             "needed: the X-ray is unlike the simulated ones, or the bundle was trained too briefly."
         )
     posterior = _resampled(problem, theta, joint - found.log_evidence, found.share, samples, seed)

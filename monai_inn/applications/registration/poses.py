@@ -15,6 +15,7 @@ from monai_inn.metrics.modes import Mode, ModeSpace, find_modes
 __all__ = [
     "PosePosterior",
     "Refined",
+    "check_xray",
     "draw_poses",
     "infer_pose",
     "pose_space",
@@ -83,14 +84,17 @@ def draw_poses(fitted: FittedPosterior, observation: Tensor, latents: Tensor) ->
     Raises:
         ValueError: as for ``infer_pose``.
     """
-    problem = registration_problem(fitted)
-    q = fitted.posterior(observation)
-    if q.batch_shape:
+    check_xray(registration_problem(fitted), observation)
+    drawn, log_density = fitted.posterior(observation).push_with_log_prob(latents.to(fitted.device))
+    return drawn.reshape(len(latents), -1).cpu(), log_density.reshape(len(latents)).cpu()
+
+
+def check_xray(problem: PoseRegistration, observation: Tensor) -> None:
+    """Raise ``ValueError`` if an observation is not one X-ray of a patient, shape ``(C,)``."""
+    if observation.ndim != 1:
         raise ValueError(f"one X-ray is expected, shape (C,); got {tuple(observation.shape)}.")
     if not bool(problem.is_valid(observation)):
         raise ValueError("the X-ray is empty or holds NaN; give an image that shows the patient.")
-    drawn, log_density = q.push_with_log_prob(latents.to(fitted.device))
-    return drawn.reshape(len(latents), -1).cpu(), log_density.reshape(len(latents)).cpu()
 
 
 def registration_problem(fitted: FittedPosterior) -> PoseRegistration:

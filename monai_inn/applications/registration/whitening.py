@@ -107,7 +107,7 @@ def photon_variance(image: Tensor, window: Tensor) -> Tensor:
     return _interpolated(smooth, middle, 2 * noise.log()).exp()
 
 
-def pixel_noise(image: Tensor, photons: Tensor, contrast: float, misplaced: float) -> Tensor:
+def pixel_noise(image: Tensor, photons: Tensor, contrast: float, misplaced: float, around: int = 1) -> Tensor:
     """Return the standard deviation of what is different from pixel to pixel, ``(rows, columns)``.
 
     Args:
@@ -115,10 +115,12 @@ def pixel_noise(image: Tensor, photons: Tensor, contrast: float, misplaced: floa
         photons: variance of the photons' share, same shape.
         contrast: of the image.
         misplaced: pixels by which surfaces are off in a simulation.
+        around: pixels, odd, over which a surface is as wrong as where it is steepest.
     """
-    slopes = torch.gradient(_smooth(image))
-    off = misplaced**2 * (slopes[0].square() + slopes[1].square())
-    return (photons + (_WHITE * contrast) ** 2 + off).sqrt()
+    down, right = torch.gradient(_smooth(image))
+    slope = (down.square() + right.square())[None]
+    steepest = torch.nn.functional.max_pool2d(slope, around, 1, around // 2)[0]
+    return (photons + (_WHITE * contrast) ** 2 + misplaced**2 * steepest).sqrt()
 
 
 def _smooth(image: Tensor) -> Tensor:
