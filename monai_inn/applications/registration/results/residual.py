@@ -23,7 +23,7 @@ _LEVEL = 8.0  # pixels: what is smoother belongs to scatter and calibration
 _INSIDE = 0.85  # share of what is looked for that must lie on compared pixels
 _REPLICATES, _AT_A_TIME = 49, 10
 # Measured on realistic X-rays, see docs/registration_results.md: standard deviations, and pixels left out.
-_MOST, _MOST_LEFT_OUT = 7.5, 10
+_MOST, _MOST_LEFT_OUT = 7.5, 40
 _BAND = 3.0  # times as long as wide
 _GAP = 7  # pixels, over which parts belong together
 
