@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from monai_inn.drafts import abandoned, drafted, is_draft
 from monai_inn.files import own_file, read_json
@@ -34,7 +35,11 @@ _INSIDE = "draft"
 
 @contextmanager
 def new_folder(
-    path: str | PathLike[str], record: str, kind: str, parts: Collection[str] = ()
+    path: str | PathLike[str],
+    record: str,
+    kind: str,
+    parts: Collection[str] = (),
+    source: str | PathLike[str] | None = None,
 ) -> Iterator[Path]:
     """Give a draft folder to write into; its files appear in ``path`` when the block ends without an error.
 
@@ -47,12 +52,14 @@ def new_folder(
             under ``files`` and ``pictures`` are removed with it, unless they are written anew.
         kind: what the folder is, with its article, for messages.
         parts: files that are removed too, for records that list none.
+        source: file or folder that the result is of, whose path its record holds. An older result of the same
+            is replaced, one of another is refused.
 
     Raises:
-        ValueError: if the folder exists, is not empty and is of another kind.
+        ValueError: if the folder exists, is not empty and is of another kind, or of another source.
         OSError: if it cannot be written.
     """
-    place = _Place(Path(path), record, kind, frozenset(parts))
+    place = _Place(Path(path), record, kind, frozenset(parts), source)
     with place.drafted() as draft:
         try:
             yield draft
@@ -77,6 +84,7 @@ class _Place:
     record: str
     kind: str
     parts: frozenset[str]
+    source: str | PathLike[str] | None = None
 
     @contextmanager
     def drafted(self) -> Iterator[Path]:
@@ -89,6 +97,11 @@ class _Place:
                 if not self._is_free():
                     raise ValueError(
                         f"{self.path}: exists and is not {self.kind} ({self.record} is missing); choose "
+                        "another folder, or delete it."
+                    )
+                if self._is_of_another():
+                    raise ValueError(
+                        f"{self.path}: holds {self.kind} of something else than {self.source}; choose "
                         "another folder, or delete it."
                     )
                 is_new = not self.target.exists()
@@ -105,6 +118,16 @@ class _Place:
         if not target.is_dir():
             return not os.path.lexists(target)
         return (target / self.record).is_file() or all(is_draft(entry) for entry in target.iterdir())
+
+    def _is_of_another(self) -> bool:
+        """Whether there is an older record that can be read and does not name the source."""
+        if self.source is None:
+            return False
+        try:
+            named = set(_texts(read_json(self.target / self.record)))
+        except (OSError, ValueError):
+            return False
+        return not named & {str(self.source), str(Path(self.source).resolve())}
 
     def _recover(self) -> None:
         """Finish the moves of a process that was killed meanwhile, and remove drafts that others left."""
@@ -170,6 +193,15 @@ class _Place:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.rglob("*") if not entry.is_dir())
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """All texts of a record."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for entry in content.values() if isinstance(content, dict) else content:
+            yield from _texts(entry)
 
 
 def _listed(record: Path) -> set[str]:

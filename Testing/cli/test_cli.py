@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,19 @@ def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):
     for name in first - {"result.json", "maps.png"}:
         values = [nibabel.load(tmp_path / n / name).get_fdata() for n in ("a", "b")]
         np.testing.assert_array_equal(*values)
+
+
+@pytest.mark.usefixtures("quick_picture")
+def test_a_result_of_another_image_is_not_replaced(bundle, image_file, tmp_path, out, capsys):
+    assert run("infer", bundle, image_file, "-o", out) == 0
+    before = (out / "result.json").read_bytes()
+    other = shutil.copy(image_file, tmp_path / "other.npz")
+    for verb in ("infer", "ood"):
+        line = refused(capsys, verb, bundle, other, "-o", out)
+        assert "holds a result of inference of something else than" in line
+        assert "choose another folder, or delete it" in line
+    assert (out / "result.json").read_bytes() == before
+    assert run("infer", bundle, os.path.relpath(image_file), "-o", out) == 0
 
 
 @pytest.mark.usefixtures("quick_picture")

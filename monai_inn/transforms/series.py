@@ -86,9 +86,10 @@ class MatchSeries(Transform):
         entries, most = len(image), self.observation.places
         for name in needed:
             if name not in given:
+                others = f" (it has {', '.join(map(repr, given))})" if given else ""
                 raise ValueError(
-                    f"image of {entries} channels without {name!r}; give one number a channel as a list "
-                    f'{{"{name}": […]}} in a JSON file of the same name beside the image.'
+                    f"image of {entries} channels without {name!r}{others}; give one number a channel as a "
+                    f'list {{"{name}": […]}} in a JSON file of the same name beside the image.'
                 )
             if len(given[name]) != entries:
                 last = "; move that axis to the front" if len(given[name]) == image.shape[-1] else ""

@@ -70,7 +70,7 @@ def align(
     """
     if samples < 1:
         raise ValueError(f"samples = {samples}; at least one is needed.")
-    with new_folder(out, ALIGNMENT, "an alignment") as draft:
+    with new_folder(out, ALIGNMENT, "an alignment", source=moving) as draft:
         larger, smaller = load_volume(fixed), load_volume(moving)
         began = time.monotonic()
         solution = align_volumes(larger, smaller, ranges, seed, device, progress)
