@@ -91,6 +91,7 @@ def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):
 def test_a_result_of_another_image_is_not_replaced(bundle, image_file, tmp_path, out, capsys):
     assert run("infer", bundle, image_file, "-o", out) == 0
     before = (out / "result.json").read_bytes()
+    capsys.readouterr()
     other = shutil.copy(image_file, tmp_path / "other.npz")
     for verb in ("infer", "ood"):
         line = refused(capsys, verb, bundle, other, "-o", out)

@@ -209,6 +209,15 @@ def test_an_unknown_spacing_is_asked_for(files, capsys):
     assert "give --spacing" in told
 
 
+def test_ct_and_x_ray_exchanged_are_told(files, tmp_path, capsys):
+    ct, xray, _ = files
+    told = refused(capsys, "register", xray, ct, "-o", tmp_path / "o")
+    assert "CT and X-ray seem to be exchanged" in told
+    assert "give the CT first" in told
+    missing = refused(capsys, "register", tmp_path / "none.nii.gz", xray, "-o", tmp_path / "o")
+    assert "none.nii.gz: no such file; check the path." in missing
+
+
 def test_a_small_image_is_refused(files, capsys):
     ct, _, folder = files
     xray = write_xray(folder / "small.png", intensity()[:64, :64])
