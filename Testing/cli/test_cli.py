@@ -172,6 +172,16 @@ def test_shrink_averages_and_keeps_the_field_of_view(bundle, image_file, out):
 
 
 @pytest.mark.usefixtures("quick_picture")
+def test_shrink_leaves_the_one_slice_of_a_volume_as_it_is(bundle, image, tmp_path, out):
+    np.savez(tmp_path / "slice.npz", image=image.numpy()[..., None], affine=np.diag([0.5, 0.25, 2.0, 1.0]))
+    assert run("ood", bundle, tmp_path / "slice.npz", "-o", out, "--shrink", 3) == 0
+    written = nibabel.load(out / "valid.nii.gz")
+    assert written.shape == (2, 2, 1)
+    np.testing.assert_allclose(written.header.get_zooms(), (1.5, 0.75, 2.0))
+    np.testing.assert_allclose(written.affine[:3, 3], (0.5, 0.25, 0.0))
+
+
+@pytest.mark.usefixtures("quick_picture")
 def test_ood_writes_only_trust_and_agrees_with_infer(bundle, image_file, tmp_path):
     assert run("ood", bundle, image_file, "-o", tmp_path / "a", "--false-alarm", 0.1) == 0
     assert run("infer", bundle, image_file, "-o", tmp_path / "b", "--samples", 8, "--false-alarm", 0.1) == 0

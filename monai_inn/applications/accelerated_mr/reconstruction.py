@@ -84,6 +84,8 @@ def reconstruct(
             sources=[kspace],
             reconstruction={
                 "slices": len(y),
+                "pixels": list(problem.size),
+                "pixels_measured": list(measured.mask.shape[1:]),
                 "strange_slices": int(is_strange.sum()),
                 "acceleration": [round(float(v), 3) for v in 1 / acquisition.mask.mean((1, 2))],
                 "coils": measured.kspace.shape[1],
