@@ -15,6 +15,7 @@ Files that the older record does not list are never removed. One of the same nam
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -22,7 +23,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from monai_inn.drafts import abandoned, drafted, is_draft
 from monai_inn.files import own_file, read_json
@@ -120,14 +120,12 @@ class _Place:
         return (target / self.record).is_file() or all(is_draft(entry) for entry in target.iterdir())
 
     def _is_of_another(self) -> bool:
-        """Whether there is an older record that can be read and does not name the source."""
-        if self.source is None:
+        """Whether there is an older record that does not name the source."""
+        if self.source is None or not (self.target / self.record).is_file():
             return False
-        try:
-            named = set(_texts(read_json(self.target / self.record)))
-        except (OSError, ValueError):
-            return False
-        return not named & {str(self.source), str(Path(self.source).resolve())}
+        content = (self.target / self.record).read_text(encoding="utf-8", errors="replace")
+        names = (str(self.source), str(Path(self.source).resolve()))
+        return not any(json.dumps(name, ensure_ascii=False) in content for name in names)
 
     def _recover(self) -> None:
         """Finish the moves of a process that was killed meanwhile, and remove drafts that others left."""
@@ -193,15 +191,6 @@ class _Place:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.rglob("*") if not entry.is_dir())
-
-
-def _texts(content: Any) -> Iterator[str]:
-    """All texts of a record."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict | list):
-        for entry in content.values() if isinstance(content, dict) else content:
-            yield from _texts(entry)
 
 
 def _listed(record: Path) -> set[str]:

@@ -15,7 +15,7 @@ __all__ = ["LABELS", "b_values_beside", "check_labels", "described_beside"]
 
 LABELS = ("wavelength_nm", "fwhm_nm", "band_names", "channel_names", "units", "transfer", "synthetic")
 """What a file may say of its bands and values, by name."""
-_OTHER_WORDS = ("lambda", "lambda_nm", "wl", "wl_nm", "nm", "bands", "channels")
+_OTHER_WORDS = ("lambda", "lambda_nm", "wl", "wl_nm", "nm", "bands", "channels")  # for some of these
 
 
 def check_labels(path: Path, names: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from monai_inn.arguments import add_image_posterior, given, progress_of
@@ -33,22 +33,15 @@ def reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | found
 
 
-def _cropped(size: Sequence[int], measured: Sequence[int]) -> list[str]:
-    """A line if images are coarser than what was measured."""
-    if list(size) == list(measured):
-        return []
-    own, whole = (" × ".join(map(str, shape)) for shape in (size, measured))
-    return [f"{own} of {whole} pixels: only the centre of k-space is used, so that the image is coarser"]
-
-
 def _in_words(result: Mapping[str, Any]) -> str:
     made = result["reconstruction"]
     factors = made["acceleration"]
+    own, whole = (" × ".join(map(str, made[name])) for name in ("pixels", "pixels_measured"))
     lines = [
         f"{made['slices']} slice{'s' * (made['slices'] > 1)}, acceleration {max(factors):.3g}, "
         f"{made['coils']} coils, noise {max(made['noise_sd']):.2g} of white; {made['strange_slices']} unlike "
         "those of the training",
-        *_cropped(made["pixels"], made["pixels_measured"]),
+        *([f"{own} of {whole} pixels: only the centre of k-space counts here"] if own != whole else []),
         *made["warnings"],
         *(f"{result['out']}/{entry['file']}" for entry in result["files"]),
     ]

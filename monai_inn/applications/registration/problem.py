@@ -44,7 +44,7 @@ WIDE_RANGES: Mapping[str, tuple[float, float]] = {
 _SCALING_POSES = 1024
 _ANGLES = ("lao", "cra", "roll")
 _MOST_OF_GRID = 3
-_MOST_MM = 500.0
+_MOST = dict.fromkeys(POSE, 500.0) | {"lao": 360.0, "cra": 89.0, "roll": 360.0}  # degrees and mm
 
 
 class PoseRegistration(InverseProblem):
@@ -311,12 +311,8 @@ def _check_name(name: str) -> None:
         raise ValueError(f"unknown pose parameter {name!r}; choose from {', '.join(POSE)}.")
 
 
-def _most_degrees(name: str) -> float:
-    return 89.0 if name == "cra" else 360.0
-
-
 def _check_degrees(name: str, low: float, high: float) -> None:
-    limit = _most_degrees(name)
+    limit = _MOST[name]
     if high - low > 360.0 or max(abs(low), abs(high)) > limit:
         raise ValueError(
             f"{name}: the range {low:g} to {high:g} is more than a C-arm turns; give degrees within "
@@ -335,7 +331,6 @@ def _fixed(fixed: Mapping[str, float], free: Sequence[str]) -> dict[str, float]:
         _check_name(name)
         if name in free:
             raise ValueError(f"{name} is free and fixed at {value:g}; leave it out of one of them.")
-        unit, limit = POSE[name][0], (_most_degrees(name) if name in _ANGLES else _MOST_MM)
-        if not abs(value) <= limit:
-            raise ValueError(f"{name} is fixed at {value:g}; give {unit} within ±{limit:g}.")
+        if not abs(value) <= _MOST[name]:
+            raise ValueError(f"{name} is fixed at {value:g}; give {POSE[name][0]} within ±{_MOST[name]:g}.")
     return {name: float(value) for name, value in fixed.items()}

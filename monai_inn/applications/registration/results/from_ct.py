@@ -118,7 +118,7 @@ def register_to_ct(
             else Patient.of_files(ct, labels=labels, keep=keep, free=free, fixed=fixed, target=target)
         )
         if who.prepared and reading.get("spacing_mm") is not None:
-            _check_field(who.prepared, [by_size[-1][0] for by_size, _ in images], ct)
+            _check_sides(who.prepared, [by_size[-1][0] for by_size, _ in images])
         problem = who.problem(images[0][0][-1][0])
         began = time.monotonic()
         solver = who.solver(problem.target)
@@ -148,17 +148,15 @@ def register_to_ct(
     return record
 
 
-def _check_field(prepared: Sequence[Detector], given: Sequence[Detector], patient: Any) -> None:
+def _check_sides(prepared: Detector, given: Sequence[Detector]) -> None:
     """Refuse a spacing that makes an X-ray of another size than a patient was prepared for."""
-    sides = {max(d.rows, d.columns) * d.spacing_mm for d in prepared}
-    for detector in given:
-        side = max(detector.rows, detector.columns) * detector.spacing_mm
-        if not any(abs(side / known - 1) <= _SAME_SIDE for known in sides):
-            known = " or ".join(f"{s:g}" for s in sorted(sides))
-            raise ValueError(
-                f"by --spacing the X-ray is {side:g} mm wide, but {patient} was prepared for {known} mm; "
-                "correct --spacing, or prepare the patient for such X-rays (--side, --like)."
-            )
+    known, *sides = (max(d.rows, d.columns) * d.spacing_mm for d in (prepared, *given))
+    wrong = [side for side in sides if abs(side / known - 1) > _SAME_SIDE]
+    if wrong:
+        raise ValueError(
+            f"by --spacing the X-ray is {wrong[0]:g} mm wide, but the patient was prepared for {known:g} mm; "
+            "correct --spacing, or prepare the patient for such X-rays (--side, --like)."
+        )
 
 
 def _doubts(who: Patient, base: int, gantry_sd: float | None) -> list[str]:
