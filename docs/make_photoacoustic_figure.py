@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE.parent / "benchmarks"))
 
 from photoacoustics import by_depth, unmixed  # noqa: E402
 
-VESSELS = 6000
+VESSELS = 10_000
 PIXEL_MM, FIRST_MM = 0.5, 1.0
 
 

@@ -57,11 +57,11 @@ def damage_named(path: Path, kind: str, advice: str) -> Iterator[None]:
         advice: what may be wrong, and how to mend it.
 
     Raises:
-        BadFileError: if anything but that, or a missing library, is raised inside.
+        BadFileError: if anything but that, or a missing file or library, is raised inside.
     """
     try:
         yield
-    except (BadFileError, ImportError):
+    except (BadFileError, ImportError, FileNotFoundError):
         raise
     except Exception as error:  # on a damaged file each library raises types of its own
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -15,6 +15,7 @@ Files that the older record does not list are never removed. One of the same nam
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -34,7 +35,11 @@ _INSIDE = "draft"
 
 @contextmanager
 def new_folder(
-    path: str | PathLike[str], record: str, kind: str, parts: Collection[str] = ()
+    path: str | PathLike[str],
+    record: str,
+    kind: str,
+    parts: Collection[str] = (),
+    source: str | PathLike[str] | None = None,
 ) -> Iterator[Path]:
     """Give a draft folder to write into; its files appear in ``path`` when the block ends without an error.
 
@@ -47,12 +52,14 @@ def new_folder(
             under ``files`` and ``pictures`` are removed with it, unless they are written anew.
         kind: what the folder is, with its article, for messages.
         parts: files that are removed too, for records that list none.
+        source: file or folder that the result is of, whose path its record holds. An older result of the same
+            is replaced, one of another is refused.
 
     Raises:
-        ValueError: if the folder exists, is not empty and is of another kind.
+        ValueError: if the folder exists, is not empty and is of another kind, or of another source.
         OSError: if it cannot be written.
     """
-    place = _Place(Path(path), record, kind, frozenset(parts))
+    place = _Place(Path(path), record, kind, frozenset(parts), source)
     with place.drafted() as draft:
         try:
             yield draft
@@ -77,6 +84,7 @@ class _Place:
     record: str
     kind: str
     parts: frozenset[str]
+    source: str | PathLike[str] | None = None
 
     @contextmanager
     def drafted(self) -> Iterator[Path]:
@@ -89,6 +97,11 @@ class _Place:
                 if not self._is_free():
                     raise ValueError(
                         f"{self.path}: exists and is not {self.kind} ({self.record} is missing); choose "
+                        "another folder, or delete it."
+                    )
+                if self._is_of_another():
+                    raise ValueError(
+                        f"{self.path}: holds {self.kind} of something else than {self.source}; choose "
                         "another folder, or delete it."
                     )
                 is_new = not self.target.exists()
@@ -105,6 +118,14 @@ class _Place:
         if not target.is_dir():
             return not os.path.lexists(target)
         return (target / self.record).is_file() or all(is_draft(entry) for entry in target.iterdir())
+
+    def _is_of_another(self) -> bool:
+        """Whether there is an older record that does not name the source."""
+        if self.source is None or not (self.target / self.record).is_file():
+            return False
+        content = (self.target / self.record).read_text(encoding="utf-8", errors="replace")
+        names = (str(self.source), str(Path(self.source).resolve()))
+        return not any(json.dumps(name, ensure_ascii=False) in content for name in names)
 
     def _recover(self) -> None:
         """Finish the moves of a process that was killed meanwhile, and remove drafts that others left."""

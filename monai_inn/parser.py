@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TextIO
@@ -13,21 +14,41 @@ from monai_inn.answer_options import add_archives, add_files, add_inferring, add
 from monai_inn.applications import offered
 from monai_inn.learning_options import add_designing, add_learning, add_listing
 from monai_inn.settings_file import add_config
+from monai_inn.spelling import nearest
 
 __all__ = ["BAD_INPUT", "parser_of", "say"]
 
 BAD_INPUT = 2
 """What the command returns if its input cannot be used."""
+_NOBODY_READS = 141  # 128 and SIGPIPE, which Windows lacks
 
 
 def say(text: str, stream: TextIO) -> None:
-    """Print; a character that the stream cannot show, as a file name may have, is shown by its number."""
+    """Print; a character that the stream cannot show, as a file name may have, is shown by its number.
+
+    The process ends quietly if nobody reads on, as behind ``| head``.
+    """
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes once more at its end
+        sys.exit(_NOBODY_READS)
 
 
 class _Parser(argparse.ArgumentParser):
     """Parser whose complaint is one line."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        say(message.removesuffix("\n"), file or sys.stderr)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As Python's, with the name that was probably meant."""
+        if action.choices is not None and value not in action.choices:
+            names = [str(name) for name in action.choices]
+            hint = nearest(str(value), names)
+            message = f"invalid choice: {value!r}{hint}, choose from {', '.join(names)}"
+            raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with the exit code of bad input."""

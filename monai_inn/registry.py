@@ -7,6 +7,8 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from monai_inn.spelling import nearest
+
 __all__ = ["Registry", "UnknownNameError", "installed_version", "package_of"]
 
 T = TypeVar("T", bound=type)
@@ -90,7 +92,9 @@ class Registry(Generic[T]):
         offers = self._offers().get(name, set())
         if not offers:
             known = ", ".join(self.names())
-            raise UnknownNameError(f"unknown {self.word} {name!r}; choose one of {known}.", self.word, name)
+            hint = nearest(name, self.names())
+            message = f"unknown {self.word} {name!r}{hint}; choose one of {known}."
+            raise UnknownNameError(message, self.word, name)
         if len(offers) > 1:
             raise ValueError(
                 f"two packages offer a {self.word} {name!r}: {', '.join(sorted(offers))}; uninstall one of "

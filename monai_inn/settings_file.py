@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_inn.spelling import nearest
+
 __all__ = ["add_config", "with_config"]
 
 
@@ -54,7 +56,8 @@ def _read(path: Path, verbs: Mapping[str, argparse.ArgumentParser]) -> dict[str,
     if not isinstance(found, dict) or not all(isinstance(options, dict) for options in found.values()):
         raise ValueError(f'{path}: expected options by verb, such as {{"infer": {{"samples": 200}}}}.')
     if unknown := sorted(found.keys() - verbs.keys()):
-        raise ValueError(f"{path}: {unknown[0]!r} is not a verb of monai-inn; `monai-inn --help` lists them.")
+        word = f"{unknown[0]!r}{nearest(unknown[0], verbs)}"
+        raise ValueError(f"{path}: {word} is not a verb of monai-inn; `monai-inn --help` lists them.")
     return found
 
 

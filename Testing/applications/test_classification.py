@@ -325,7 +325,10 @@ def test_command_lines_that_are_refused(bundle, fitted, tmp_path, capsys):
     for options, message in (
         (["classify", str(bundle), file, *out, "--shares", "disc=1"], "give one of each"),
         (["classify", str(bundle), file, *out, "--truth", str(truth)], "this network does not know square"),
-        (["classify", str(bundle), str(tmp_path / "none.png"), *out], "none.png"),
+        (
+            ["classify", str(bundle), str(tmp_path / "none.png"), *out],
+            "none.png: no such file",
+        ),
         (["classify", str(bundle), file, *out, "--coverage", "1.5"], "coverage = 1.5"),
         (["classify", "oximetry", file, *out], "expected one that classifies images"),
         (["fit", "labelled_images", "-o", str(tmp_path / "b")], "give --images"),

@@ -193,6 +193,8 @@ def test_a_result_is_written_in_the_form_of_all_others(
     assert main([*arguments, "--device", "cpu"]) == 0
     words = capsys.readouterr().out
     assert "1 slice, acceleration" in words
+    assert (about["pixels"], about["pixels_measured"]) == ([16, 16], [ROWS, COLUMNS])
+    assert f"16 × 16 of {ROWS} × {COLUMNS} pixels: only the centre of k-space" in words
     assert about["warnings"][0] in words
 
 

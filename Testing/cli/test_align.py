@@ -92,6 +92,17 @@ def test_the_same_image_twice_lies_where_it_is(files):
     assert max(map(abs, motion.values())) < 0.2
 
 
+def test_draws_at_the_edge_of_a_range_are_not_trusted(files, capsys):
+    fixed, _, folder = files
+    ranges = ["--range=right=3:9", "--range=anterior=-6:6", "--range=superior=-6:6"]
+    assert run("align", fixed, fixed, "-o", folder / "edge", *ranges) == 0
+    trust = json.loads((folder / "edge" / "alignment.json").read_text())["trust"]
+    assert not trust["is_trusted"]
+    assert trust["at_edge"] > 0.9
+    assert "of the draws lie at the edge of the range of right. " in trust["statement"]
+    assert capsys.readouterr().out.startswith("Do not use these alignments")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

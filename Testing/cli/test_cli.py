@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,20 @@ def test_same_seed_same_files_and_stale_maps_go(bundle, image_file, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_picture")
+def test_a_result_of_another_image_is_not_replaced(bundle, image_file, tmp_path, out, capsys):
+    assert run("infer", bundle, image_file, "-o", out) == 0
+    before = (out / "result.json").read_bytes()
+    capsys.readouterr()
+    other = shutil.copy(image_file, tmp_path / "other.npz")
+    for verb in ("infer", "ood"):
+        line = refused(capsys, verb, bundle, other, "-o", out)
+        assert "holds a result of inference of something else than" in line
+        assert "choose another folder, or delete it" in line
+    assert (out / "result.json").read_bytes() == before
+    assert run("infer", bundle, os.path.relpath(image_file), "-o", out) == 0
+
+
+@pytest.mark.usefixtures("quick_picture")
 def test_saved_samples_are_those_of_the_api(bundle, image_file, image, out):
     run("infer", bundle, image_file, "-o", out, "--samples", 8, "--save-samples", 3, "--seed", 5)
     written = nibabel.load(out / "samples_vhb.nii.gz").get_fdata().squeeze(2)
@@ -153,6 +169,16 @@ def test_shrink_averages_and_keeps_the_field_of_view(bundle, image_file, out):
     corner = np.array([-0.5, -0.5, 0, 1])
     np.testing.assert_allclose((written.affine @ corner)[:2], (np.diag([0.5, 0.25, 2, 1]) @ corner)[:2])
     np.testing.assert_allclose(written.header.get_zooms()[:2], (1.5, 0.75))
+
+
+@pytest.mark.usefixtures("quick_picture")
+def test_shrink_leaves_the_one_slice_of_a_volume_as_it_is(bundle, image, tmp_path, out):
+    np.savez(tmp_path / "slice.npz", image=image.numpy()[..., None], affine=np.diag([0.5, 0.25, 2.0, 1.0]))
+    assert run("ood", bundle, tmp_path / "slice.npz", "-o", out, "--shrink", 3) == 0
+    written = nibabel.load(out / "valid.nii.gz")
+    assert written.shape == (2, 2, 1)
+    np.testing.assert_allclose(written.header.get_zooms(), (1.5, 0.75, 2.0))
+    np.testing.assert_allclose(written.affine[:3, 3], (0.5, 0.25, 0.0))
 
 
 @pytest.mark.usefixtures("quick_picture")

@@ -262,7 +262,7 @@ def test_other_parameters_and_folders_are_refused_in_one_line(days, tmp_path, ca
     assert "image: has flair, but " in line
     assert "has sao2, vhb, a_mie; give two results of the same parameters" in line
     line = refused(capsys, "compare", days[0], tmp_path / "none", "-o", tmp_path / "out")
-    assert "no result.json in it" in line
+    assert "none: no such folder" in line
     assert "is not a result of inference" in refused(capsys, "compare", *days, "-o", tmp_path)
 
 

@@ -24,7 +24,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
     ("arguments", "message"),
     [
         ([], "required: VERB"),
-        (["divine"], "invalid choice: 'divine'"),
+        (["divine"], "invalid choice: 'divine', choose from"),
+        (["infre", "{bundle}", "{image}", "-o", "{out}"], r"'infre' \(did you mean 'infer'\?\)"),
+        (["infer", "Oximetri", "{image}", "-o", "{out}"], r"no such bundle \(did you mean 'oximetry'\?\)"),
+        (["fit", "oximetri", "-o", "{out}"], r"unknown problem 'oximetri' \(did you mean 'oximetry'\?\)"),
+        (["fit", "oximetry", "--camera", "tiwita", "-o", "{out}"], r"did you mean 'tivita'\?"),
         (["infer", "{bundle}", "{image}"], "required: -o/--out"),
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--samples", "many"], "invalid int value"),
         (["infer", "{bundle}", "{image}", "-o", "{out}", "--seed", "-1"], "is negative"),
@@ -70,6 +74,18 @@ def test_bad_input_is_one_clear_line(bundle, image_file, tmp_path, capsys, argum
     assert re.search(message, refused(capsys, *filled))
     left = {p.name for p in tmp_path.iterdir()} - {"bundle", "tissue.npz"}
     assert left == set()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
+@pytest.mark.parametrize("arguments", [("bundles",), ("infer", "--help")])
+def test_a_reader_that_stops_reading_ends_the_command_quietly(arguments):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = subprocess.run(
+        [*PYTHON, *arguments], stdout=theirs, stderr=subprocess.PIPE, env=ENVIRONMENT, check=False
+    )
+    os.close(theirs)
+    assert (process.returncode, process.stderr) == (141, b"")
 
 
 def test_wrong_number_of_bands_names_both_counts_and_the_camera(bundle, tmp_path, out, capsys):

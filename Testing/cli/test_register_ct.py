@@ -192,6 +192,8 @@ def test_known_parameters_stay(files):
         (["--gantry-sd", "nan"], "turned by nan°"),
         (["--labels", "labels.nii.gz"], "labels and the numbers to keep come together"),
         (["--fixed", "roll=3", "--range", "roll=0:5"], "roll is free and fixed"),
+        (["--fixed", "roll=500"], "roll is fixed at 500; give deg within ±360"),
+        (["--fixed", "away=-2000"], "away is fixed at -2000; give mm within ±500"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(files, capsys, extra, said):
@@ -205,6 +207,15 @@ def test_an_unknown_spacing_is_asked_for(files, capsys):
     ct, xray, folder = files
     told = refused(capsys, "register", ct, xray, "-o", folder / "refused", "--contrast", "intensity")
     assert "give --spacing" in told
+
+
+def test_ct_and_x_ray_exchanged_are_told(files, tmp_path, capsys):
+    ct, xray, _ = files
+    told = refused(capsys, "register", xray, ct, "-o", tmp_path / "o")
+    assert "CT and X-ray seem to be exchanged" in told
+    assert "give the CT first" in told
+    missing = refused(capsys, "register", tmp_path / "none.nii.gz", xray, "-o", tmp_path / "o")
+    assert "none.nii.gz: no such file; check the path." in missing
 
 
 def test_a_small_image_is_refused(files, capsys):
@@ -273,6 +284,13 @@ def test_preparing_asks_for_the_c_arm(files, tmp_path, capsys, options, said):
 def test_options_of_a_ct_are_settled_in_a_patient(files, patient, tmp_path, capsys):
     told = refused(capsys, "register", patient, files[1], "-o", tmp_path / "o", "--fixed", "roll=3")
     assert "--fixed is not for a patient" in told
+
+
+def test_a_spacing_unlike_that_of_the_patient_is_refused(files, patient, tmp_path, capsys):
+    reading = ("--contrast", "intensity", "--spacing", 0.9)
+    told = refused(capsys, "register", patient, files[1], "-o", tmp_path / "o", *reading)
+    assert "the X-ray is 115.2 mm wide" in told
+    assert "was prepared for 230.4 mm; correct --spacing" in told
 
 
 GANTRY = (20.0, 0.0), (-60.0, 5.0)

@@ -56,7 +56,7 @@ def test_what_is_typed_comes_first(parsed, typed):
     [
         ({"infer": {"sample": 5}}, "no option 'sample'"),
         ({"infer": {"config": "x"}}, "no option 'config'"),
-        ({"infre": {}}, "'infre' is not a verb of monai-inn"),
+        ({"infre": {}}, r"'infre' \(did you mean 'infer'\?\) is not a verb"),
         ({"infer": 5}, "options by verb"),
         ([], "options by verb"),
         ({"infer": {"samples": [1, 2]}}, "expected one value"),

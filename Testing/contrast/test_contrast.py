@@ -320,6 +320,13 @@ def test_other_contrasts_are_refused(files, bundle, tmp_path) -> None:
         translate(bundle, {"t1": files["t1"], "t2": files["flair"]}, tmp_path / "out")
 
 
+def test_images_of_two_patients_are_refused(files, bundle, patients, tmp_path) -> None:
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", patients[0])
+    with pytest.raises(ValueError, match="in this order, of one patient and aligned with each other"):
+        translate(bundle, {"t1": files["t1"], "t2": other["t2"]}, tmp_path / "out")
+
+
 def test_a_contrast_whose_brightest_voxels_are_brighter_is_refused(files, bundle, tmp_path) -> None:
     """As vessels are after contrast agent: half a per cent of the brain changes no other quantile."""
     image = nibabel.load(files["t1"])

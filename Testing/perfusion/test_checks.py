@@ -48,8 +48,8 @@ def test_acquisitions_that_networks_know_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"time": None}, "12 channels without 'time'; give one number a channel"),
-        ({"artery": None}, "12 channels without 'artery'"),
+        ({"time": None}, "12 channels without 'time' .*; give one number a channel"),
+        ({"artery": None}, "12 channels without 'artery' .* or convert .* with `monai-inn concentration`"),
         ({"time": TIMES_S[:-1]}, "12 channels, but 11 entries of 'time'"),
         ({"artery": ARTERY[:-1]}, "12 channels, but 11 entries of 'artery'"),
         ({"time": TIMES_S / 60}, "last 2.51167 s in all, which looks like minutes, .* give times in s"),

@@ -86,6 +86,10 @@ def test_options(files, tmp_path, capsys, options, message):
             {"VolumeTiming": None},
             "do not say when the images were taken; give --interval SECONDS, --times CSV",
         ),
+        (
+            {"VolumeTiming": None, "times": TIMES_S.tolist()},
+            "'times' (did you mean 'time'?) of its JSON is not read",
+        ),
         ({"VolumeTiming": [0, 1]}, "2 entries of VolumeTiming, but 12 images"),
         ({"VolumeTiming": "x"}, "VolumeTiming is 'x', expected numbers"),
         ({"VolumeTiming": TIMES_S[::-1].tolist()}, "frame 2 is -13.7 s, not later than the 0 s"),

@@ -52,6 +52,12 @@ def test_frames_that_are_not_covered_are_refused(tmp_path, frames):
         found.at(np.array(frames, float))
 
 
+def test_minutes_called_seconds_are_told(tmp_path):
+    found = read_artery(write_artery(tmp_path / "aif.csv", TIMES / 60, VALUES))
+    with pytest.raises(ValueError, match=r"from 0 to 1 s, .* looks like minutes, so name .* time_min"):
+        found.at(np.array([0.0, 30, 60]))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -66,6 +66,15 @@ def test_ellipsoid_and_errors_have_their_closed_forms(folder, tmp_path):
     assert (tmp_path / "out" / "aim.png").stat().st_size > 10_000
 
 
+def test_a_target_outside_of_the_ct_is_refused(tmp_path):
+    box = [[-100.0, -80.0, -200.0], [100.0, 80.0, 200.0]]
+    poses = write_folder(tmp_path / "poses", shifted(), volume_ras_mm=box)
+    with pytest.raises(ValueError, match=r"lies 400 mm outside of the registered volume, R -100 to 100"):
+        aim(poses, tmp_path / "out", target=(0, 0, 600))
+    assert not (tmp_path / "out").exists()
+    assert aim(poses, tmp_path / "out", target=(0, 0, 230))["target"]
+
+
 @pytest.mark.parametrize("worth", [COUNT, 25.0])
 def test_a_line_has_a_tube_and_touches_what_is_beside_it(tmp_path, worth):
     """Along the beam, 3 mm beside a block: it is touched where the shift to that side is larger."""

@@ -214,7 +214,7 @@ def test_bad_arguments_are_one_clear_line(result, tmp_path, capsys, monkeypatch)
     line = refused(capsys, "export", result, "-o", tmp_path / "o", "--source", tmp_path)
     assert "add --format dicom" in line
     assert "is not an export" in refused(capsys, "export", result, "-o", result)
-    assert "no result.json in it" in refused(capsys, "export", tmp_path / "none", "-o", tmp_path / "o")
+    assert "none: no such folder" in refused(capsys, "export", tmp_path / "none", "-o", tmp_path / "o")
     monkeypatch.setitem(sys.modules, "highdicom", None)
     line = refused(capsys, "export", result, "-o", tmp_path / "o", "--format", "dicom")
     assert 'pip install "monai_inn[dicom]"' in line

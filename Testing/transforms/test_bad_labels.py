@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from types import SimpleNamespace
 
@@ -75,12 +76,37 @@ def test_bands_in_another_order_and_unknown_widths_are_read(tmp_path):
         ("[" * 100_000, "is not valid JSON"),
         ('{"a":' * 100_000, "is not valid JSON"),
         ("\ufeff{}", "is not valid JSON"),
+        ("[500, 510, 520]", r'expected an object such as .*"wavelength_nm"'),
+        ('{"wavelengths": [500, 510, 520]}', r"'wavelengths' \(did you mean 'wavelength_nm'\?\) is not read"),
+        ('{"Wavelength_um": [0.50, 0.51, 0.52]}', r"did you mean 'wavelength_nm'.* in nm"),
+        (
+            '{"bands": ["a", "b", "c"]}',
+            "'bands' is not read; the names are wavelength_nm, fwhm_nm",
+        ),
+        ('{"Units": "reflectance"}', r"did you mean 'units'"),
     ],
 )
 def test_sidecars(tmp_path, text, message):
     np.savez(tmp_path / "x.npz", image=CUBE)
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
     refuse(read_multispectral, tmp_path / "x.npz", message)
+
+
+def test_misspelt_arrays_of_an_npz(tmp_path):
+    np.savez(tmp_path / "x.npz", image=CUBE, wavelengths=[500, 510, 520])
+    refuse(read_multispectral, tmp_path / "x.npz", r"'wavelengths' \(did you mean 'wavelength_nm'")
+
+
+def test_what_converters_write_beside_an_image_is_let_pass(tmp_path):
+    np.savez(tmp_path / "x.npz", image=CUBE, units="reflectance")
+    keys = (
+        "Modality MagneticFieldStrength ImagingFrequency Manufacturer SeriesDescription ScanningSequence "
+        "EchoTime RepetitionTime FlipAngle InversionTime PixelBandwidth BandwidthPerPixelPhaseEncode "
+        "ImageType AcquisitionTime ConversionSoftware MultibandAccelerationFactor ReceiveCoilName "
+        "TransmitCoilName NumberOfTransmitChannels ImageOrientationPatientDICOM DwellTime SAR FrameDuration"
+    )
+    (tmp_path / "x.json").write_text(json.dumps({**dict.fromkeys(keys.split(), "x"), "SliceTiming": [0]}))
+    assert read_multispectral(tmp_path / "x.npz").meta["units"] == "reflectance"
 
 
 def test_deep_json_in_a_nifti_header_is_passed_over(tmp_path):

@@ -42,6 +42,12 @@ def test_an_image_of_all_channels_stays():
         (image((5, 2, 3)), "5 channels, but 3 entries of 'artery'; expected one a channel; move that axis"),
         (image(time=(0.0, 1.0)), "3 channels, but 2 entries of 'time'"),
         (MetaTensor(torch.zeros(3, 2, 2), meta={"settings": {"artery": (1.0, 1, 1)}}), "without 'time'"),
+        (
+            MetaTensor(
+                torch.zeros(3, 2, 2), meta={"settings": {"artery": (1.0, 1, 1), "times": (0.0, 1, 2)}}
+            ),
+            r"without 'time' \(it has 'artery', 'times'\); give one number",
+        ),
         (torch.zeros(3, 2, 2), "without 'artery'"),
         (image((5, 2, 2), artery=(1.0,) * 5, time=(1.0,) * 5, flip=(1.0,) * 5), "takes 4 at most"),
     ],

@@ -13,6 +13,7 @@ from monai_inn.bundles import layout
 from monai_inn.bundles.older import upgraded
 from monai_inn.bundles.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
 from monai_inn.files import check_record, one_line, own_file, parse_json, read_json
+from monai_inn.spelling import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,8 +58,9 @@ def find(path: str | PathLike[str]) -> Path:
     if not folder.exists() and str(path) in shipped():
         return layout.PRETRAINED / str(path)
     if not folder.exists():
+        hint = nearest(str(path), shipped())
         raise FileNotFoundError(
-            f"{path}: no such bundle; give the folder of one, or a shipped one: "
+            f"{path}: no such bundle{hint}; give the folder of one, or a shipped one: "
             f"{', '.join(shipped()) or 'there is none'}."
         )
     if not (folder / layout.METADATA).is_file():

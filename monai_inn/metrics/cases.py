@@ -182,7 +182,7 @@ def _check_finite(samples: Tensor, truth: Tensor) -> None:
         return
     broken = int((~(samples.isfinite().all(0) & truth.isfinite())).any(-1).sum())
     raise ValueError(
-        f"{broken} of {truth.shape[0]} cases hold NaN or infinite values; leave them out with mask=."
+        f"{broken} of {truth.shape[0]} cases hold NaN or infinite values; leave them out (in Python: mask=)."
     )
 
 

@@ -21,6 +21,7 @@ from monai_inn.physics.camera_files import read_camera_file
 from monai_inn.physics.camera_noise import add_noise
 from monai_inn.physics.measured_bands import measured_bands
 from monai_inn.physics.tables import DATA
+from monai_inn.spelling import nearest
 
 __all__ = ["Camera", "load", "names"]
 
@@ -271,8 +272,9 @@ def load(name_or_path: str | PathLike[str], passband_nm: tuple[float, float] | N
             )
         return _shipped(text)
     if not Path(text).exists():
+        hint = nearest(text, names())
         raise ValueError(
-            f"unknown camera {text!r}: no shipped camera ({', '.join(names())}) and no such CSV file. "
+            f"unknown camera {text!r}{hint}: no shipped camera ({', '.join(names())}) and no such CSV file. "
             "Give one of these names, or the path of a table of band responses or of a camera file (.json)."
         )
     if Path(text).suffix.lower() != ".json":

@@ -63,6 +63,7 @@ class Application:
         instead_of_maps: what to do with whole images, of which there are no maps.
         are_channels_alike: whether all values mean the same, as draws in no order do. Their order then tells
             nothing, and a network is not tried on shuffled ones.
+        series_advice: what makes a series as the problem needs it, after "give …"; empty if nothing does.
         usual_fit: the fit that other programs make of a pixel, see ``ends_at_bound``; empty if there is none.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.
@@ -79,6 +80,7 @@ class Application:
     is_without_patients: bool = False
     instead_of_maps: str = "ask for its posterior"
     are_channels_alike: bool = False
+    series_advice: str = ""
     usual_fit: str = ""
     warnings: tuple[str, ...] = ()
 

@@ -157,7 +157,8 @@ def read_image(
         mask: image that is not zero where results are wanted.
         white: white reference: an image file, or one number in units of the image.
         dark: dark reference, likewise; zero if only ``white`` is given.
-        shrink: average blocks of so many pixels along each axis; a block with an invalid pixel is invalid.
+        shrink: average blocks of so many pixels along each axis with more than one; a block with an invalid
+            pixel is invalid.
 
     Returns:
         Image ``(C, *spatial)``, float32, NaN in every channel of the invalid pixels.
@@ -175,7 +176,8 @@ def read_image(
         raise ValueError("a dark reference was given without a white one; give --white too.")
     application = problem.application
     if problem.observation.kind == "series":
-        image = cast("MetaTensor", MatchSeries(observation=problem.observation)(image))
+        matched = MatchSeries(observation=problem.observation, advice=application.series_advice)(image)
+        image = cast("MetaTensor", matched)
     image, usable = application.match(image, str(path)), application.usable()
     values = image.as_tensor().movedim(0, -1)
     of_a_pixel = problem.observation.kind != "neighbourhood"
@@ -204,19 +206,20 @@ def read_image(
 def _shrunk(image: MetaTensor, factor: int) -> MetaTensor:
     """Block means, with the affine of the larger pixels."""
     sizes = image.shape[1:]
-    if factor < 1 or factor > min(sizes):
+    shortest = min((size for size in sizes if size > 1), default=1)  # one slice stays one
+    if not 1 <= factor <= shortest:
         raise ValueError(
-            f"shrink = {factor}; give a number from 1 to {min(sizes)}, the shortest side of the image."
+            f"shrink = {factor}; give a number from 1 to {shortest}, the shortest side of the image."
         )
     if factor == 1:
         return image
     values = image.as_tensor()
-    for axis, size in enumerate(sizes, start=1):
-        kept = size // factor * factor
-        values = values.narrow(axis, 0, kept).unflatten(axis, (kept // factor, factor)).mean(axis + 1)
     scaling = torch.eye(len(image.affine), dtype=image.affine.dtype)
-    for axis in range(len(sizes)):
-        scaling[axis, axis], scaling[axis, -1] = factor, (factor - 1) / 2
+    for axis, size in enumerate(sizes):
+        if size > 1:
+            rows = values.narrow(axis + 1, 0, size // factor * factor)
+            values = rows.unflatten(axis + 1, (-1, factor)).mean(axis + 2)
+            scaling[axis, axis], scaling[axis, -1] = factor, (factor - 1) / 2
     meta = {k: v for k, v in image.meta.items() if k not in ("affine", "saturated", "valid")}
     return type(image)(values, affine=image.affine @ scaling, meta=meta)
 

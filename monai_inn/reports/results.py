@@ -100,7 +100,7 @@ def infer_image(
     fitted = load_shared(bundle, device)
     if usual_fit:
         require_usual_fit(fitted.problem, usual_fit)
-    with new_folder(out, RESULT, "a result of inference") as draft:
+    with new_folder(out, RESULT, "a result of inference", source=image) as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
         trust: dict[str, MetaTensor] = {}
         if preview is not None:
@@ -162,7 +162,7 @@ def _preview(
     trust = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
     maps = image_files.on_cpu(fitted.preview(loaded, batched=False)) | trust
     levels = fitted.preview_levels
-    with new_folder(out, RESULT, "a result of inference") as draft:
+    with new_folder(out, RESULT, "a result of inference", source=image) as draft:
         files = [
             *image_files.write_maps(draft, maps, ".nii"),
             *image_files.write_quantiles(draft, maps, levels),
@@ -194,7 +194,7 @@ def trust_image(
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
     settings = {"false_alarm": false_alarm, **reading, "device": device}
     fitted = load_shared(bundle, device)
-    with new_folder(out, RESULT, "a result of inference") as draft:
+    with new_folder(out, RESULT, "a result of inference", source=image) as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
         maps = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
         result = record(

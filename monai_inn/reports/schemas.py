@@ -130,6 +130,8 @@ def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[s
         record: dict[str, Any] = read_json(own_file(folder, name))
         check_record(record, schema)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if not folder.exists():
+            raise ValueError(f"{folder}: no such folder; check the path.") from None
         raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
     except BadFileError:
         raise

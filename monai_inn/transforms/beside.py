@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from monai_inn.files import BadFileError, read_json
+from monai_inn.spelling import nearest
 
-__all__ = ["b_values_beside", "described_beside"]
+__all__ = ["LABELS", "b_values_beside", "check_labels", "described_beside"]
+
+LABELS = ("wavelength_nm", "fwhm_nm", "band_names", "channel_names", "units", "transfer", "synthetic")
+"""What a file may say of its bands and values, by name."""
+_OTHER_WORDS = ("lambda", "lambda_nm", "wl", "wl_nm", "nm", "bands", "channels")  # for some of these
+
+
+def check_labels(path: Path, names: Iterable[str]) -> None:
+    """Refuse a name that is like one of ``LABELS``, whose content would be ignored in silence.
+
+    Other names are let pass: converters write many things, and settings have names of their own.
+
+    Raises:
+        BadFileError: if there is one.
+    """
+    for name in names:
+        hint = nearest(name, LABELS)
+        if name not in LABELS and (hint or name.lower() in _OTHER_WORDS):
+            raise BadFileError(
+                f"{path}: {name!r}{hint} is not read; the names are {', '.join(LABELS)}, wavelengths in nm. "
+                "Rename it."
+            )
 
 
 def described_beside(path: Path) -> Mapping[str, Any]:
     """Return what the JSON file of the same name beside an image holds; nothing if there is none.
 
     Raises:
-        BadFileError: if it is not JSON.
+        BadFileError: if it is not a JSON object, or has a key that ``check_labels`` refuses.
     """
     beside = _beside(path, ".json")
     if not beside.is_file():
@@ -26,7 +48,10 @@ def described_beside(path: Path) -> Mapping[str, Any]:
         described = read_json(beside)
     except ValueError as error:
         raise BadFileError(f"{beside}: is not valid JSON ({error}); mend or remove it.") from error
-    return described if isinstance(described, Mapping) else {}
+    if not isinstance(described, Mapping):
+        raise BadFileError(f'{beside}: expected an object such as {{"wavelength_nm": […]}}; correct it.')
+    check_labels(beside, described)
+    return described
 
 
 def b_values_beside(path: Path) -> dict[str, list[float]]:

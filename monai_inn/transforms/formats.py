@@ -15,6 +15,7 @@ from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.arrays import read_npz as read_npz_arrays
 from monai_inn.reading.limits import check_limit, import_library, require_detached
 from monai_inn.reading.pictures import Pages, load_tiff, open_picture
+from monai_inn.transforms.beside import LABELS, check_labels
 
 __all__ = [
     "StoredImage",
@@ -166,8 +167,9 @@ def arrange_pages(path: Path, pages: Pages) -> StoredImage:
 
 
 def read_npz(path: Path) -> StoredImage:
-    """Read an NPZ: ``image`` ``(C, H, W)`` or ``(C, D, H, W)``, optional ``wavelength_nm``, ``affine``."""
-    arrays, names = read_npz_arrays(path, ("image", "affine", "wavelength_nm", "fwhm_nm", "band_names"))
+    """Read an NPZ: ``image`` ``(C, H, W)`` or ``(C, D, H, W)``, optional ``affine`` and ``LABELS``."""
+    arrays, names = read_npz_arrays(path, ("image", "affine", *LABELS))
+    check_labels(path, names)
     if "image" not in arrays:
         raise BadFileError(
             f"{path}: holds {', '.join(names) or 'nothing'}, expected an array named 'image' "

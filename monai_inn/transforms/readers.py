@@ -58,8 +58,8 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
 
     Spatial axes are ``(x, y[, z])`` for NIfTI and NRRD, as MONAI's own loader gives them, and
     ``(rows, columns)`` or ``(depth, rows, columns)`` for ENVI, TIFF, NPZ, PNG and JPEG. A file
-    ``<name>.json`` beside the image may hold ``wavelength_nm``, ``fwhm_nm``, ``band_names`` and ``units``
-    for formats that have no place for them, and settings such as ``time``: one number a band.
+    ``<name>.json`` beside the image may hold ``beside.LABELS`` for formats that have no place for them, and
+    settings such as ``time``: one number a band.
     ``<name>.bval``, which FSL's tools write beside a NIfTI, gives the setting ``b``.
 
     Args:

@@ -49,6 +49,7 @@ class MatchSeries(Transform):
 
     Args:
         observation: description of a series, ``Observation.series``.
+        advice: what else to do if a list is missing, for the message.
 
     Raises:
         ValueError: if a list is missing or has another length, there are too many entries, or the axis of the
@@ -57,8 +58,8 @@ class MatchSeries(Transform):
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
 
-    def __init__(self, *, observation: SeriesLike) -> None:
-        self.observation = observation
+    def __init__(self, *, observation: SeriesLike, advice: str = "") -> None:
+        self.observation, self.advice = observation, advice
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the image ``(C, *spatial)`` of an image ``(entries, *spatial)``."""
@@ -86,9 +87,10 @@ class MatchSeries(Transform):
         entries, most = len(image), self.observation.places
         for name in needed:
             if name not in given:
+                others = f" (it has {', '.join(map(repr, given))})" if given else ""
                 raise ValueError(
-                    f"image of {entries} channels without {name!r}; give one number a channel as a list "
-                    f'{{"{name}": […]}} in a JSON file of the same name beside the image.'
+                    f"image of {entries} channels without {name!r}{others}; give one number a channel as a "
+                    f'list {{"{name}": […]}} in a JSON file of the same name beside the image{self.advice}.'
                 )
             if len(given[name]) != entries:
                 last = "; move that axis to the front" if len(given[name]) == image.shape[-1] else ""

@@ -36,10 +36,12 @@ def reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
 def _in_words(result: Mapping[str, Any]) -> str:
     made = result["reconstruction"]
     factors = made["acceleration"]
+    own, whole = (" × ".join(map(str, made[name])) for name in ("pixels", "pixels_measured"))
     lines = [
         f"{made['slices']} slice{'s' * (made['slices'] > 1)}, acceleration {max(factors):.3g}, "
         f"{made['coils']} coils, noise {max(made['noise_sd']):.2g} of white; {made['strange_slices']} unlike "
         "those of the training",
+        *([f"{own} of {whole} pixels: only the centre of k-space counts here"] if own != whole else []),
         *made["warnings"],
         *(f"{result['out']}/{entry['file']}" for entry in result["files"]),
     ]

@@ -64,7 +64,7 @@ def reconstruct(
     measured = read_kspace(kspace)
     y, white = _observations(kspace, measured, problem)
     share = (white / white.max()).view(-1, 1, 1)  # one scale for all slices
-    with new_folder(out, RESULT, "a result of inference") as draft:
+    with new_folder(out, RESULT, "a result of inference", source=kspace) as draft:
         found = fitted.images(y, samples=samples, interval=interval, keep=keep, seed=seed, progress=progress)
         is_strange = fitted.guard.is_out(fitted.waic(y), FALSE_ALARM).cpu()
         maps = {name: _as_volume(share * image.squeeze(-3)) for name, image in found.items()}
@@ -84,6 +84,8 @@ def reconstruct(
             sources=[kspace],
             reconstruction={
                 "slices": len(y),
+                "pixels": list(problem.size),
+                "pixels_measured": list(measured.mask.shape[1:]),
                 "strange_slices": int(is_strange.sum()),
                 "acceleration": [round(float(v), 3) for v in 1 / acquisition.mask.mean((1, 2))],
                 "coils": measured.kspace.shape[1],

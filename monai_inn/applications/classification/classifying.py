@@ -87,7 +87,7 @@ def classify(
     progress(0.5)
     with_shares(fitted, rows, shares, false_alarm)
     found = answers(fitted, rows, coverage, false_alarm)
-    with new_folder(out, RECORD, "a classification") as draft:
+    with new_folder(out, RECORD, "a classification", source=names[0]) as draft:
         entries = [{"image": name, **entry} for name, entry in zip(names, found, strict=True)]
         files = [{"file": name} for name in (_TABLE, _IMAGES, _EVIDENCE)]
         pairs = list(combinations(range(len(problem.classes)), 2))

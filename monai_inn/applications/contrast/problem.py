@@ -207,10 +207,11 @@ class ContrastTranslation(InverseProblem):
                     if field == "quantiles"
                     else ", ".join(self.given)
                 )
+                also = "" if field == "quantiles" else ", of one patient and aligned with each other"
                 raise ValueError(
                     f"{scan.name}: the grey levels of {which} are not like those of this network's patients "
-                    f"({field} differ by {float(apart.max()):.2f}, at most {most}); check that the files "
-                    f"hold {', '.join(self.given)}, in this order."
+                    f"(their {field} differ by {float(apart.max()):.2f}, at most {most}); check that the "
+                    f"files hold {', '.join(self.given)}, in this order{also}."
                 )
         brighter = (self.peaks[: len(self.given)] / scan.white()[: len(self.given)]).log()
         worst = int(brighter.abs().argmax())

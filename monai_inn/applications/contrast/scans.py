@@ -82,7 +82,8 @@ class Scan:
                 first = (affine, turned, values.shape, path)
             elif values.shape != first[2] or np.abs(affine - first[0]).max() > 1e-2:
                 raise BadFileError(
-                    f"{path}: the {contrast} image lies on another grid than {first[3]}; resample it to that."
+                    f"{path}: the {contrast} image lies on another grid than {first[3]}; check that both "
+                    "are of one patient, and resample it to that."
                 )
             volumes.append(torch.from_numpy(values))
         assert first is not None

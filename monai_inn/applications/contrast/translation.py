@@ -77,7 +77,7 @@ def translate(
     name = str(ordered[problem.given[0]])
     scan = Scan.read(ordered, problem.spacing_mm, name, extra=len(ordered) - len(problem.given))
     problem.check_contrasts(scan)
-    with new_folder(out, RESULT, "a result of inference") as draft:
+    with new_folder(out, RESULT, "a result of inference", source=name) as draft:
         settings = {
             "samples": samples,
             "interval": interval,

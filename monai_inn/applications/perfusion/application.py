@@ -37,6 +37,7 @@ class CurveApplication(Application):
     is_without_patients = True
     unexplained = "a curve that no tissue has behind such an artery"
     curve = Curve("concentration in the tissue", "mM", "time since the first frame", "s")
+    series_advice = ", or convert a series of signals with `monai-inn concentration`, which writes it"
     usual_fit = "the extended Tofts model by bounded least squares"
     references = (
         "Tofts et al., Estimating kinetic parameters from dynamic contrast-enhanced T1-weighted MRI of a "

@@ -49,10 +49,12 @@ class ArteryTable(NamedTuple):
         slack = _ROUNDING * float(np.diff(times_s).min())
         first, last = self.times_s[0], self.times_s[-1]
         if times_s[0] < first - slack or times_s[-1] > last + slack:
+            is_short = 10 * last < times_s[-1] <= 60 * last + slack
+            mend = "this looks like minutes, so name the column time_min, or " if is_short else ""
             raise BadFileError(
                 f"{self.path}: the curve runs from {first:g} to {last:g} s, but the frames from "
-                f"{times_s[0]:g} to {times_s[-1]:g} s after the first; give a curve that covers them, with "
-                "the time of the first frame as 0."
+                f"{times_s[0]:g} to {times_s[-1]:g} s after the first; {mend}give a curve that covers them, "
+                "with the time of the first frame as 0."
             )
         return np.interp(times_s, self.times_s, self.values_mm)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from monai_inn.applications.perfusion.measured_artery import read_times
 from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import is_dicom
+from monai_inn.spelling import nearest
 
 __all__ = ["Series", "check_place", "check_sequence", "read_series", "with_times"]
 
@@ -160,7 +161,8 @@ def check_sequence(path: Path, described: Mapping[str, Any]) -> None:
 
 def _times(path: Path, described: Mapping[str, Any], number: int) -> tuple[tuple[float, ...] | None, str]:
     """Times in s after the first, and where they come from."""
-    for key in ("time", "VolumeTiming", "FrameTimesStart"):
+    known = ("time", "VolumeTiming", "FrameTimesStart")
+    for key in known:
         if key not in described:
             continue
         times = _list(path, key, described[key])
@@ -169,6 +171,9 @@ def _times(path: Path, described: Mapping[str, Any], number: int) -> tuple[tuple
                 f"{path}: {len(times)} entries of {key}, but {number} images; correct its JSON."
             )
         return tuple(time - times[0] for time in times), f"Times are {key} of the JSON file."
+    for key, given in described.items():
+        if isinstance(given, list) and len(given) == number and (hint := nearest(key, known)):
+            raise BadFileError(f"{path}: {key!r}{hint} of its JSON is not read; rename it.")
     step = _header_step_s(path)
     if step is None or number < 2:
         return None, ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,7 @@ _FOREIGN = {
     "a patient": (*_OF_PATIENT, *_OF_BUNDLE),
     "a bundle": (*_OF_PATIENT, *_OF_UNIT),
 }
+_OF_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _ANEW = (
     "the CT is made ready anew for each X-ray; quicker: monai-inn prepare CT --like XRAY -o PATIENT once, "
     "and PATIENT in its place."
@@ -181,6 +182,7 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
 
     source = Path(arguments.bundle)
     kind = _kind(source)
+    _check_order(source, arguments.xrays)
     options = _options_of(arguments, kind)
     if pattern_of(arguments) is not None:
         function = register_xray if kind == "a bundle" else _register_to
@@ -223,9 +225,21 @@ def _kind(source: Path) -> str:
     from monai_inn.applications.registration.results.schema import PATIENT
     from monai_inn.reading.dicom import is_series
 
+    if source.suffix and not source.exists():
+        raise FileNotFoundError(f"{source}: no such file; check the path.")
     if (source / PATIENT).is_file():
         return "a patient"
     return "a CT" if source.is_file() or is_series(source) else "a bundle"
+
+
+def _check_order(source: Path, xrays: Sequence[str]) -> None:
+    """Refuse a picture in the place of a CT and a volume in that of an X-ray."""
+    volumes = [x for x in xrays if Path(x).is_dir() or x.lower().endswith(_OF_VOLUMES)]
+    if volumes and source.is_file() and not source.name.lower().endswith(_OF_VOLUMES):
+        raise ValueError(
+            f"CT and X-ray seem to be exchanged: {source} is a picture, and {volumes[0]} a volume; give the "
+            "CT first: monai-inn register CT XRAY."
+        )
 
 
 def _register_to(bundle: str, **options: Any) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class Patient:
         fixed: values of others.
         target: point that angles turn about, RAS in mm; the centre of the bone by default.
         source: name, path and checksum of the CT's file.
+
+    Attributes:
+        prepared: a detector that a folder was prepared for; None straight from files.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Patient:
         self.ct, self.keep, self.source = ct, keep, dict(source)
         self.free, self.fixed = dict(free), dict(fixed)
         self._target = target
+        self.prepared: Detector | None = None
         self._solver: Solver | None = None
 
     @classmethod
@@ -160,6 +164,7 @@ class Patient:
                 detector = Detector(**config)
                 own = _named(tensors, f"rays_{number}.")
                 solver.casters[detector] = RayCaster.of_tensors(own, detector, target)
+                patient.prepared = detector
             for number, config in enumerate(told["banks"]):
                 own = _named(tensors, f"bank_{number}.")
                 goes_on, margin = config.pop("goes_on"), tuple(config.pop("margin"))

@@ -44,6 +44,7 @@ WIDE_RANGES: Mapping[str, tuple[float, float]] = {
 _SCALING_POSES = 1024
 _ANGLES = ("lao", "cra", "roll")
 _MOST_OF_GRID = 3
+_MOST = dict.fromkeys(POSE, 500.0) | {"lao": 360.0, "cra": 89.0, "roll": 360.0}  # degrees and mm
 
 
 class PoseRegistration(InverseProblem):
@@ -311,7 +312,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_degrees(name: str, low: float, high: float) -> None:
-    limit = 89.0 if name == "cra" else 360.0
+    limit = _MOST[name]
     if high - low > 360.0 or max(abs(low), abs(high)) > limit:
         raise ValueError(
             f"{name}: the range {low:g} to {high:g} is more than a C-arm turns; give degrees within "
@@ -330,6 +331,6 @@ def _fixed(fixed: Mapping[str, float], free: Sequence[str]) -> dict[str, float]:
         _check_name(name)
         if name in free:
             raise ValueError(f"{name} is free and fixed at {value:g}; leave it out of one of them.")
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is fixed at {value}; give a finite number.")
+        if not abs(value) <= _MOST[name]:
+            raise ValueError(f"{name} is fixed at {value:g}; give {POSE[name][0]} within ±{_MOST[name]:g}.")
     return {name: float(value) for name, value in fixed.items()}

@@ -48,9 +48,17 @@ class AttenuationVolume(NamedTuple):
     @property
     def diagonal_mm(self) -> float:
         """Length of the longest ray through the volume."""
+        return 2 * float((self._corners() - self.centre).norm(dim=1).max())
+
+    @property
+    def box(self) -> Tensor:
+        """Least and largest RAS coordinates of the volume in mm, shape ``(2, 3)``."""
+        return torch.stack([self._corners().amin(0), self._corners().amax(0)])
+
+    def _corners(self) -> Tensor:
         size = torch.tensor(self.values.shape, dtype=torch.float64)
         corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5], dtype=torch.float64)] * 3) * size
-        return 2 * float((corners @ self.affine[:3, :3].T).norm(dim=1).max())
+        return corners @ self.affine[:3, :3].T + self.centre
 
 
 class Projector:

@@ -43,12 +43,14 @@ def align(arguments: argparse.Namespace) -> dict[str, Any]:
 def _in_words(result: Mapping[str, Any]) -> str:
     from monai_inn.applications.rigid.results import motion_in_words
 
-    lines = [result["ambiguity"]["statement"]]
+    trust = result["trust"]
+    lines = [] if trust["is_trusted"] else [trust["statement"]]
+    lines.append(result["ambiguity"]["statement"])
     for mode in result["modes"]:
         place = ", ".join(f"{value:.1f}" for value in mode["centre_ras_mm"])
         motion = motion_in_words(mode["motion"], mode["spread"])
         lines.append(f"  {mode['number']}: {mode['mass']:.1%}  {motion}")
         lines.append(f"     centre at R, A, S = {place} mm of the fixed image")
-    lines.append(result["trust"]["statement"])
+    lines += [trust["statement"]] if trust["is_trusted"] else []
     lines += [f"picture: {result['out']}/{name}" for name in result["pictures"]]
     return "\n".join([*lines, result["intended_use"]])

@@ -14,6 +14,7 @@ from torch import Tensor
 from monai_inn.applications.registration.carm import geodesic_degrees
 from monai_inn.applications.rigid.files import files_of_mode, write_modes, write_samples
 from monai_inn.applications.rigid.motion import MOTION, Motions
+from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import Solution, align_volumes
 from monai_inn.applications.rigid.volumes import Volume, load_volume
 from monai_inn.bundles.layout import sha256
@@ -30,6 +31,7 @@ ALIGNMENT = "alignment.json"
 LEAST_EXPLAINED = 0.3
 """Share of the moving image that the fixed one must explain at low resolution; see docs/alignment.md."""
 
+_EDGE, _MOST_AT_EDGE = 0.05, 0.5  # share of a range; share of the draws that may lie there
 _IMAGES = 3  # modes that are resampled and drawn
 _SURE = 0.95
 _LEVEL_MM = 12.0  # that the centres of neighbouring vertebrae are apart at least
@@ -70,7 +72,7 @@ def align(
     """
     if samples < 1:
         raise ValueError(f"samples = {samples}; at least one is needed.")
-    with new_folder(out, ALIGNMENT, "an alignment") as draft:
+    with new_folder(out, ALIGNMENT, "an alignment", source=moving) as draft:
         larger, smaller = load_volume(fixed), load_volume(moving)
         began = time.monotonic()
         solution = align_volumes(larger, smaller, ranges, seed, device, progress)
@@ -84,9 +86,10 @@ def align(
         record |= made_with(settings) | {"intended_use": INTENDED_USE, "warnings": []}
         record["fixed"] = _described(Path(fixed), larger)
         record["moving"] = _described(Path(moving), smaller)
-        record |= _posterior(solution, larger, smaller)
-        record["seconds"] = round(seconds, 3)
         drawn, label = solution.alignment.sample(samples, seed)
+        record |= _posterior(solution, larger, smaller)
+        record["trust"] = _trust(solution.explained[0], drawn, solution.bounds)
+        record["seconds"] = round(seconds, 3)
         density = solution.alignment.distribution.log_prob(drawn)
         record["files"] = [
             *write_modes(draft, larger, smaller, solution.alignment, _IMAGES),
@@ -147,7 +150,6 @@ def _posterior(solution: Solution, fixed: Volume, moving: Volume) -> dict[str, A
         "differences": differences,
         "next_best": _next_best(solution),
         "ambiguity": {"statement": _ambiguity(modes, differences, _next_best(solution))},
-        "trust": _trust(solution.explained[0]),
         "weights": {
             "effective": round(found.effective, 1),
             "weighed": found.weighed,
@@ -166,18 +168,34 @@ def _next_best(solution: Solution) -> dict[str, Any] | None:
     return {"shift_ras_mm": _numbers(shift), "log_likelihood_lost": round(nats, 2)}
 
 
-def _trust(explained: float) -> dict[str, Any]:
-    trusted = explained >= LEAST_EXPLAINED
+def _trust(explained: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
+    """Whether the fixed image explains the moving one, and draws ``(S, 6)`` lie within their range."""
+    room = _EDGE * (bounds.high - bounds.low)
+    near = ((drawn < bounds.low + room) | (drawn > bounds.high - room)).double().mean(0)
+    at_edge = float(near.max())
+    names = [name for name, share in zip(MOTION, near.tolist(), strict=True) if share > _MOST_AT_EDGE]
+    trusted = explained >= LEAST_EXPLAINED and at_edge <= _MOST_AT_EDGE
     told = f"At low resolution the fixed image explains {explained:.0%} of the moving one"
     if trusted:
         statement = f"{told}; that does not prove the alignment right."
+    elif at_edge > _MOST_AT_EDGE:
+        statement = (
+            f"Do not use these alignments: {at_edge:.0%} of the draws lie at the edge of the range of "
+            f"{', '.join(names)}. Another patient or body part may be the reason, or a range "
+            "(--range) that leaves the right place out."
+        )
     else:
         statement = (
             f"Check these alignments: {told[0].lower()}{told[1:]}, {LEAST_EXPLAINED:.0%} are expected. "
             "Another patient or body part, a range that leaves the right place out, or too much noise may be "
             "the reason."
         )
-    return {"explained": round(explained, _DECIMALS), "is_trusted": trusted, "statement": statement}
+    return {
+        "explained": round(explained, _DECIMALS),
+        "at_edge": round(at_edge, _DECIMALS),
+        "is_trusted": trusted,
+        "statement": statement,
+    }
 
 
 def _ambiguity(

@@ -27,6 +27,7 @@ __all__ = ["AIM", "aim"]
 AIM = "aim.json"
 _SHARE = 0.95
 _STEP_MM = 0.5  # along a line
+_OUTSIDE_MM = 50.0  # a target may lie beside the structures that were registered
 _DECIMALS = 3
 
 
@@ -87,8 +88,9 @@ def aim(
         )
     if not 0 <= radius_mm <= 20:
         raise ValueError(f"radius of {radius_mm:g} mm; give 0 to 20 mm.")
-    with new_folder(out, AIM, "an aim") as draft:
+    with new_folder(out, AIM, "an aim", source=folder) as draft:
         source = read_record(Path(folder), REGISTRATION, REGISTRATION_RECORD, "monai-inn register")
+        _check_target(points[-1], source.get("volume_ras_mm"))
         _, mode, _, cameras = read_samples(Path(folder))
         placed = _placed(torch.tensor(points, dtype=torch.float64), source, mode, cameras)
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "aim"}
@@ -105,6 +107,20 @@ def aim(
         aim_figure(placed.plan, placed.places, placed.axes, placed.mode, record, draft / "aim.png")
         write_json(draft / AIM, record)
     return record
+
+
+def _check_target(target: list[float], box: list[list[float]] | None) -> None:
+    """Refuse a target far from the volume that was registered, whose box earlier records do not have."""
+    if box is None:
+        return
+    low, high = np.array(box)
+    distance = float(np.linalg.norm(np.maximum(0, np.maximum(low - target, target - high))))
+    if distance > _OUTSIDE_MM:
+        edges = ", ".join(f"{a:.0f} to {b:.0f}" for a, b in zip(low, high, strict=True))
+        raise ValueError(
+            f"the target {target} lies {distance:.0f} mm outside of the registered volume, R {edges} mm "
+            "(R, A, S); give RAS in mm, as 3D Slicer shows it."
+        )
 
 
 def _placed(plan: Tensor, source: Mapping[str, Any], mode: Tensor, cameras: Tensor) -> Placed:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.pose_solver import SIZES
 from monai_inn.applications.registration.prepared import Patient
 from monai_inn.applications.registration.problem import PoseRegistration
@@ -36,6 +37,7 @@ __all__ = ["register_to_ct"]
 
 _MOST_MM = 50.0  # that a source may be off its place, standard deviation
 _MOST_TURNED = 180.0  # degrees
+_SAME_SIDE = 0.01  # of an image's side: pixels are rounded
 
 
 def register_to_ct(
@@ -106,7 +108,7 @@ def register_to_ct(
     settings |= {"gantry_sd": gantry_sd, "source_sd": source_sd}
     settings |= {"leave_out": None if leave_out is None else str(Path(leave_out).resolve())} | reading
     paths = several(xrays)
-    with new_folder(out, REGISTRATION, "a registration") as draft:
+    with new_folder(out, REGISTRATION, "a registration", source=paths[0]) as draft:
         read = [read_xray(path, frame=frame) for path in paths]
         images = [images_by_size(one, SIZES, **reading) for one in read]
         angles = gantry_angles(read, gantry, needed=len(read) > 1 or gantry_sd is not None)
@@ -115,6 +117,8 @@ def register_to_ct(
             if (Path(ct) / PATIENT).is_file()
             else Patient.of_files(ct, labels=labels, keep=keep, free=free, fixed=fixed, target=target)
         )
+        if who.prepared and reading.get("spacing_mm") is not None:
+            _check_sides(who.prepared, [by_size[-1][0] for by_size, _ in images])
         problem = who.problem(images[0][0][-1][0])
         began = time.monotonic()
         solver = who.solver(problem.target)
@@ -142,6 +146,17 @@ def register_to_ct(
         record |= case.described() | {"seconds": round(seconds, 3)}
         _write(draft, case, record, mirror)
     return record
+
+
+def _check_sides(prepared: Detector, given: Sequence[Detector]) -> None:
+    """Refuse a spacing that makes an X-ray of another size than a patient was prepared for."""
+    known, *sides = (max(d.rows, d.columns) * d.spacing_mm for d in (prepared, *given))
+    wrong = [side for side in sides if abs(side / known - 1) > _SAME_SIDE]
+    if wrong:
+        raise ValueError(
+            f"by --spacing the X-ray is {wrong[0]:g} mm wide, but the patient was prepared for {known:g} mm; "
+            "correct --spacing, or prepare the patient for such X-rays (--side, --like)."
+        )
 
 
 def _doubts(who: Patient, base: int, gantry_sd: float | None) -> list[str]:

@@ -85,6 +85,7 @@ def describe_problem(problem: PoseRegistration) -> dict[str, Any]:
     return {
         "detector": problem.detector.to_config(),
         "target_ras_mm": _numbers(problem.target),
+        "volume_ras_mm": _numbers(problem.volume.box),
         "landmarks_ras_mm": _numbers(problem.landmarks),
         "parameters": rows,
     }

@@ -98,7 +98,7 @@ def register_xray(
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
     settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
     settings |= {"refined": refined, "reweighted": reweighted}
-    with new_folder(out, REGISTRATION, "a registration") as draft:
+    with new_folder(out, REGISTRATION, "a registration", source=paths[0]) as draft:
         read = [read_xray(path, **frame) for path in paths]
         seen = [match_detector(x, problem.detector, problem.brightest, **reading) for x in read]
         observations, assumed = torch.stack([image for image, _ in seen]), [n for _, t in seen for n in t]

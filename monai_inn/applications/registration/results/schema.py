@@ -50,6 +50,7 @@ REGISTRATION_RECORD = object_of(
         "weights": {"anyOf": [object_of({}, {"statement": TEXT}), {"type": "null"}]},
         "residual": object_of({"chi_square_per_pixel p_value": FINITE}),
         "other_xrays": list_of(object_of({}, {"path": TEXT})),
+        "volume_ras_mm": list_of(list_of(FINITE, 3, 3), 2, 2),
     },
 )
 
