@@ -31,6 +31,7 @@ from torch.distributions import (
 import monai_inn
 from monai_inn.problems import Parameter, ParameterSpace, Simulated
 from monai_inn.problems.priors import parameters_of
+from monai_inn.problems.simulated import problem_of
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 
 SMALL = Recipe(
@@ -279,6 +280,9 @@ def changes(theta):
     ("given", "said"),
     [
         ({}, "give either a problem, or prior and simulator, or theta and x"),
+        ({"problem": "linear_gausian"}, "unknown problem 'linear_gausian'; choose one of"),
+        ({"problem": "simulated"}, r"needs parameters, observation_names; problems.create\('simulated', "),
+        ({"problem": Simulated}, "is not a problem; give an object of its class, or its name"),
         ({"prior": PRIOR}, "give either a problem, or prior and simulator"),
         ({"theta": torch.ones(2000, 1)}, "or theta and x"),
         ({"prior": PRIOR, "simulator": raises}, r"failed at a = 1\.9\d*, b = .*no such line; let it"),
@@ -304,6 +308,11 @@ def test_what_does_not_fit_is_refused_in_one_line(given, said):
     with pytest.raises(ValueError, match=said) as told:
         fit(**given, recipe=SMALL, members=2)
     assert "\n" not in str(told.value)
+
+
+def test_the_name_of_a_problem_stands_for_it():
+    made = problem_of("linear_gaussian", None, None, None, None)
+    assert made.identity == monai_inn.problems.create("linear_gaussian").identity
 
 
 @pytest.mark.parametrize(

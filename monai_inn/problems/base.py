@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import argparse
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -179,9 +180,25 @@ class InverseProblem(abc.ABC):
         """Return the problem that the options of ``add_options`` describe.
 
         Raises:
-            ValueError: if an option is not usable.
+            ValueError: if an option is not usable, or the problem needs arguments that no option gives.
         """
+        if needed := cls.needs():
+            raise ValueError(
+                f"no option gives the {', '.join(needed)} that the problem {cls.name!r} needs; fit it in Python: "
+                f"monai_inn.fit(problem, minutes=…) with problem = {cls.__name__}"
+                f"({', '.join(f'{name}=…' for name in needed)})."
+            )
         return cls()
+
+    @classmethod
+    def needs(cls) -> list[str]:
+        """Return the arguments without which the problem cannot be made."""
+        arguments = inspect.signature(cls).parameters.values()
+        return [
+            a.name
+            for a in arguments
+            if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)
+        ]
 
     @classmethod
     def of_device(cls, spec: str) -> InverseProblem:

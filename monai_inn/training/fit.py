@@ -32,7 +32,7 @@ __all__ = ["fit"]
 @torch.enable_grad()
 @together()
 def fit(
-    problem: InverseProblem | None = None,
+    problem: InverseProblem | str | None = None,
     *,
     prior: Distribution | Mapping[str, Distribution] | None = None,
     simulator: Simulator | None = None,
@@ -62,7 +62,7 @@ def fit(
     The problem is given as such, as a prior and a Python function, or as finished simulations.
 
     Args:
-        problem: the inverse problem.
+        problem: the inverse problem, or the name of one that needs no arguments.
         prior: distribution of the parameters, event shape ``(D,)``, or one of single numbers for each name.
         simulator: function that returns one simulated observation, with its noise, of parameters ``(D,)``, or
             NaN where there is none.
