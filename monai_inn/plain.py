@@ -68,18 +68,20 @@ def demo(result: Mapping[str, Any]) -> str:
 def fit(result: Mapping[str, Any]) -> str:
     """Return what ``fit`` made, how good it is, and what to do with it."""
     card = result["measured"]
-    training, trust, floor = card["training"], card["ood"], card["calibration_noise_floor_95"]
+    training, trust = card["training"], card["ood"]
     targets, unseen = result["targets"], result["unseen"]
-    others = [_calibrated(row, floor) for name, row in card["parameters"].items() if name not in targets]
+    others = [row["status"] for name, row in card["parameters"].items() if name not in targets]
     lines = [
         *result["notes"],
         f"Problem: {result['problem']}",
         result["device"],
         f"Training: {training['simulations']:,} {result['cases']}, {training['minutes']:.1f} minutes",
         *class_lines(card.get("classes")),
-        f"Calibration on {card['measured_on']['simulations']:,} {unseen}; the error is the median "
-        f"of |coverage − level|, and an exact posterior stays below {floor:.2%}:",
-        *(f"  {_label(result, name)}: {_quality(card, name)}" for name in targets[:_MOST_LINES]),
+        f"Calibration on {card['measured_on']['simulations']:,} {unseen}, judged as by `monai-inn validate`:",
+        *(
+            f"  {_label(result, name)}: {_quality(card['parameters'][name])}"
+            for name in targets[:_MOST_LINES]
+        ),
         *([f"  {len(targets) - _MOST_LINES} more in the model card"] if len(targets) > _MOST_LINES else []),
         *([f"  parameters that maps do not show: {_counted(others)}"] if others else []),
         f"False alarms: {trust['false_alarm_measured']:.1%} of {unseen} are called untrusted, "
@@ -109,22 +111,13 @@ def _label(result: Mapping[str, Any], name: str) -> str:
     return label if label == name or label.endswith(f"({name})") else f"{label} ({name})"
 
 
-def _quality(card: Mapping[str, Any], name: str) -> str:
+def _quality(row: Mapping[str, Any]) -> str:
     """How well a parameter is calibrated, and how much the data say about it."""
-    row, floor = card["parameters"][name], card["calibration_noise_floor_95"]
-    return (
-        f"{_calibrated(row, floor)}, error {row['calibration_error']:.2%}; the data remove "
-        f"{max(0.0, row['contraction']):.0%} of the prior variance"
-    )
+    from monai_inn.metrics.verdicts import Tolerance, verdict
 
-
-def _calibrated(row: Mapping[str, Any], floor: float) -> str:
-    """A measured calibration error in words."""
-    from monai_inn.inferers.card_warnings import TOLERATED_ERROR
-
-    if row["calibration_error"] <= floor:
-        return "well calibrated"
-    return "slightly off" if row["calibration_error"] <= floor + TOLERATED_ERROR else "badly calibrated"
+    sentence, status = verdict(row, row["status"], Tolerance()), row["status"]
+    named = sentence if status in ("calibrated", "undecided") else f"{status}: {sentence}"
+    return f"{named}; the data remove {max(0.0, row['contraction']):.0%} of the prior variance"
 
 
 def _counted(words: Sequence[str]) -> str:
@@ -258,7 +251,7 @@ def cohort(result: Mapping[str, Any]) -> str:
 def report(result: Mapping[str, Any]) -> str:
     """Return the verdicts of ``validate``."""
     from monai_inn.inferers.classes import class_summary
-    from monai_inn.validation.verdicts import basis
+    from monai_inn.validation.cases import basis
 
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
     lines = [

@@ -59,7 +59,10 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
         (["fit", "linear_gaussian", "-o", "{out}", "--minutes", "0"], "positive time budget"),
         (["fit", "linear_gaussian", "-o", "{out}", "--members", "1"], "give at least 2"),
         (["fit", "linear_gaussian", "-o", "{image}/bundle"], "choose a folder that you may write to"),
-        (["fit", "accelerated_mr", "-o", "{out}"], r"no option gives the images .*monai_inn.fit\(problem, minutes=…\)"),
+        (
+            ["fit", "accelerated_mr", "-o", "{out}"],
+            r"no option gives the images .*monai_inn.fit\(problem, minutes=…\)",
+        ),
         (["fit", "simulated", "-o", "{out}"], r"are fitted in Python: monai_inn.fit\(prior=…, simulator=…"),
     ],
 )

@@ -43,7 +43,9 @@ def test_arrays_and_lists_are_answered_as_tensors_are(gaussian_fit, form):
     expected = gaussian_fit.posterior(y).log_prob(theta)
     torch.testing.assert_close(gaussian_fit.posterior(form(y)).log_prob(theta.numpy()), expected)
     assert torch.equal(gaussian_fit.is_inside(form(theta), form(y)), gaussian_fit.is_inside(theta, y))
-    with pytest.raises(ValueError, match=r"observations have shape \(\), expected 3 channels on the last axis"):
+    with pytest.raises(
+        ValueError, match=r"observations have shape \(\), expected 3 channels on the last axis"
+    ):
         gaussian_fit.posterior(1.0)
 
 

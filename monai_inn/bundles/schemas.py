@@ -65,12 +65,18 @@ _REPAIR = object_of(
         "groups": {"type": "array", "items": object_of({"parameters": TEXTS})},
     },
 )
+_DEVIATION = object_of({"value low high p_corrected": {"type": "number"}})
 _BITS = {"anyOf": [{"type": "null"}, object_of({"bits low high": NUMBER})]}
 _PACKAGE = object_of({"name version": TEXT})
 _CARD = object_of(
     {},
     {
-        "parameters": each(object_of({"calibration_error": NUMBER}, {"sbc_p contraction": NUMBER})),
+        "parameters": each(
+            object_of(
+                {"calibration_error": NUMBER},
+                {"sbc_p contraction": NUMBER, "cases": SIZE, "width shift": _DEVIATION, "status": TEXT},
+            )
+        ),
         "measured_on": object_of({}, {"simulations seed": NUMBER}),
         "nll calibration_noise_floor_95": NUMBER,
         "information": object_of({"cases": SIZE, "parameters": each(_BITS), "targets every": _BITS}),

@@ -427,8 +427,8 @@ class FittedPosterior:
         observation, channels = torch.as_tensor(observation), len(self.problem.observation)
         if observation.shape[-1:] != (channels,):
             raise ValueError(
-                f"observations have shape {tuple(observation.shape)}, expected {channels} channels on the last "
-                "axis."
+                f"observations have shape {tuple(observation.shape)}, expected {channels} channels on the "
+                "last axis."
             )
         # Networks make tensors like their input, which a MetaTensor with its geometry is not meant for. A
         # plain tensor stays as it is: torch.compile cannot follow as_subclass.

@@ -184,8 +184,8 @@ class InverseProblem(abc.ABC):
         """
         if needed := cls.needs():
             raise ValueError(
-                f"no option gives the {', '.join(needed)} that the problem {cls.name!r} needs; fit it in Python: "
-                f"monai_inn.fit(problem, minutes=…) with problem = {cls.__name__}"
+                f"no option gives the {', '.join(needed)} that the problem {cls.name!r} needs; fit it in "
+                f"Python: monai_inn.fit(problem, minutes=…) with problem = {cls.__name__}"
                 f"({', '.join(f'{name}=…' for name in needed)})."
             )
         return cls()

@@ -41,12 +41,14 @@ def create(name: str, **config: Any) -> InverseProblem:
     kind = find(name)
     if missing := [argument for argument in kind.needs() if argument not in config]:
         given = ", ".join(f"{argument}=…" for argument in missing)
-        raise ValueError(f"the problem {name!r} needs {', '.join(missing)}; problems.create({name!r}, {given}).")
+        raise ValueError(
+            f"the problem {name!r} needs {', '.join(missing)}; problems.create({name!r}, {given})."
+        )
     return kind(**config)
 
 
 def restored(name: str, config: Mapping[str, Any]) -> InverseProblem:
-    """Return the problem of that name from what ``to_config`` and ``tensors`` gave in this or a former release.
+    """Return the problem of ``to_config`` and ``tensors``, of this or a former release.
 
     Errors are those of ``create``.
     """

@@ -20,8 +20,8 @@ from monai_inn.files import one_line
 from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, drawn
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.registry import create
 from monai_inn.problems.priors import Empirical, independent, parameters_of
+from monai_inn.problems.registry import create
 from monai_inn.seeding import seeded_everywhere, stream
 
 __all__ = ["Simulated", "Simulator", "problem_of"]
@@ -329,7 +329,7 @@ def problem_of(
     sites: str | None = None,
     **described: Any,
 ) -> InverseProblem:
-    """Return the one problem that was given: as such or by its name, as prior and function, or as simulations.
+    """Return the one problem that was given: as such, by its name, as prior and function, or as simulations.
 
     ``sites`` names the parameter of finished simulations that is the number of a site.
 
