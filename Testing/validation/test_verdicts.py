@@ -18,6 +18,7 @@ def report_of(cases, **options):
     return validate(cases, seed=SEED, **options)[0]
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_exact_posterior_is_calibrated_everywhere():
     report = report_of(gaussian_cases(4000))
     assert report["status"] == "calibrated"

@@ -159,6 +159,8 @@ def fit_bundle(
         if ranks.is_first:
             save(fitted, target)
             checkpoint.remove()
+    if late := fitted.card["training"].get("overrun"):
+        notes.append(late)
     application, described = problem.application, one_of_each_field(problem.parameters)
     return {
         "out": str(out),
