@@ -160,11 +160,14 @@ def bundles(result: Mapping[str, Any]) -> str:
             lines.append(f"  cannot be used: {entry['error']}")
             continue
         device = f", device {entry['camera']}" if entry["camera"] else ""
-        lines.append(f"  {entry['problem']}{device}, {entry['bands']} channels")
+        lines.append(f"  {entry['problem']}{device}: {entry['input']}")
         for target in [*entry["targets"], *entry["derived"]]:
             error = entry["calibration"]["errors"].get(target["name"])
             known = "calibration not measured" if error is None else f"calibration error {error:.2%}"
-            lines.append(f"  {target['name']} [{target['unit']}]: {target['description']}; {known}")
+            unit = "" if target["unit"] == "1" else f", in {target['unit']}"
+            kinds = f": {', '.join(target['categories'])}" if target.get("categories") else ""
+            text = target["description"] or target["name"]
+            lines.append(f"  {text}{kinds}{unit} ({target['name']}); {known}")
         lines += [*class_lines(entry.get("classes")), f"  {entry['intended_use']}"]
         lines += [f"  WARNING: {text}" for text in entry["warnings"]]
     return "\n".join(lines)
@@ -256,6 +259,7 @@ def report(result: Mapping[str, Any]) -> str:
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
     lines = [
         f"{result['title']}: {result['status']}{basis(result['source'])}",
+        *([result["source"]["note"]] if "note" in result["source"] else []),
         *(f"  {entry['verdict']}" for entry in targets),
         *class_lines(class_summary(result["classes"]) if result["classes"] else None),
     ]

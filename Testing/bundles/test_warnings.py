@@ -13,6 +13,7 @@ from monai_inn.bundles.reading import shipped
 from monai_inn.cli import main
 from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
 from monai_inn.metrics.verdicts import Tolerance, deviations, status_of
+from monai_inn.problems import GaussianField
 
 
 def card(error, noise=0.011):
@@ -131,6 +132,21 @@ def test_record_and_text_of_poses_say_so(pose_fit, tmp_path, capsys):
     assert main([*arguments, "--samples", "100", "--contrast", "intensity"]) == 0
     assert f"WARNING: {fitted.warnings[0]}" in capsys.readouterr().out
     assert json.loads((tmp_path / "out/registration.json").read_text())["warnings"] == fitted.warnings
+
+
+def test_an_unknown_image_has_one_name_for_all_its_pixels(fit_without_training, tmp_path, monkeypatch):
+    from monai_inn.bundles.writing import fit_bundle
+
+    fitted = fit_without_training(GaussianField(side=8))
+    fitted.card = {"parameters": {"field": row_of(shift=0.2)}, "training": {}}
+    monkeypatch.setattr("monai_inn.training.fit", lambda *_, **__: fitted)
+    made = fit_bundle(fitted.problem, tmp_path / "bundle")
+    assert (made["targets"], list(made["labels"])) == (["field"], ["field"])
+    (warning,) = made["warnings"]
+    assert "field: values 0.20 posterior sd too high" in warning
+    (entry,) = [entry for entry in list_bundles([tmp_path]) if entry["name"] == "bundle"]
+    assert [target["name"] for target in entry["targets"]] == ["field"]
+    assert entry["warnings"] == [warning]
 
 
 def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):

@@ -47,7 +47,19 @@ METADATA_OF_ANY_FORMAT = object_of(
     {
         "version monai_version pytorch_version numpy_version task description authors copyright": TEXT,
         "network_data_format": object_of(
-            {"inputs": object_of({"image": object_of({"num_channels": {"type": "integer", "minimum": 1}})})}
+            {
+                "inputs": object_of(
+                    {
+                        "image": object_of(
+                            {"num_channels": {"type": "integer", "minimum": 1}},
+                            {
+                                "modality": TEXT,
+                                "channel_def": {"type": "object", "additionalProperties": TEXT},
+                            },
+                        )
+                    }
+                )
+            }
         ),
         "monai_inn": object_of({"format_version": {"type": "integer"}}),
     },

@@ -67,7 +67,8 @@ class FittedPosterior:
     @property
     def warnings(self) -> list[str]:
         """What must be said wherever answers of this network are shown, see ``card_warnings``."""
-        return card_warnings(self.card, self.problem.targets)
+        shown = self.problem.shown[: len(self.problem.targets)]
+        return card_warnings(self.card, dict.fromkeys(p.field or p.name for p in shown))
 
     @property
     def guard(self) -> ConformalThreshold:

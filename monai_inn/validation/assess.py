@@ -186,7 +186,7 @@ def _where(entry: dict[str, Any], by: str) -> str:
 
 
 def _notes(cases: Cases) -> list[str]:
-    notes = []
+    notes = [cases.source["note"]] if "note" in cases.source else []
     if cases.images is not None:
         notes.append(
             f"The cases are pixels of {cases.images.shape[0]} image(s). Neighbours are not independent, but "
