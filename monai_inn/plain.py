@@ -113,10 +113,8 @@ def _label(result: Mapping[str, Any], name: str) -> str:
 
 def _quality(row: Mapping[str, Any]) -> str:
     """How well a parameter is calibrated, and how much the data say about it."""
-    from monai_inn.metrics.verdicts import Tolerance, verdict
-
-    sentence, status = verdict(row, row["status"], Tolerance()), row["status"]
-    named = sentence if status in ("calibrated", "undecided") else f"{status}: {sentence}"
+    text, status = row["verdict"], row["status"]
+    named = text if status in ("calibrated", "undecided") else f"{status}: {text}"
     return f"{named}; the data remove {max(0.0, row['contraction']):.0%} of the prior variance"
 
 

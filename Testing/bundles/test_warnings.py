@@ -12,7 +12,7 @@ from monai_inn.bundles.metadata import list_bundles
 from monai_inn.bundles.reading import shipped
 from monai_inn.cli import main
 from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
-from monai_inn.metrics.verdicts import Tolerance, deviations, status_of
+from monai_inn.metrics.verdicts import Tolerance, deviations, status_of, verdict
 from monai_inn.problems import GaussianField
 
 
@@ -28,7 +28,9 @@ def row_of(shift: float) -> dict:
     """What a card holds of a parameter whose values are too high by so many posterior standard deviations."""
     z = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     (row,) = deviations(torch.special.ndtr((z - z.mean()) / z.std() - shift))
-    return row | {"status": status_of(row, Tolerance()), "calibration_error": 0.001, "contraction": 0.5}
+    status = status_of(row, Tolerance())
+    judged = {"status": status, "verdict": verdict(row, status, Tolerance())}
+    return row | judged | {"calibration_error": 0.001, "contraction": 0.5}
 
 
 @pytest.mark.parametrize(

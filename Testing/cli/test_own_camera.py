@@ -11,7 +11,7 @@ from cli_commands import refused, run
 
 import monai_inn as mi
 from monai_inn import plain
-from monai_inn.metrics.verdicts import Tolerance, status_of
+from monai_inn.metrics.verdicts import Tolerance, status_of, verdict
 from monai_inn.physics import cameras
 from monai_inn.physics.cameras import Camera
 from monai_inn.physics.tables import DATA
@@ -145,7 +145,8 @@ def a_row(shift: float) -> dict:
     exact = {"value": 1.0, "low": 0.98, "high": 1.02, "p_corrected": 1.0}
     bounds = {"value": shift, "low": shift - 0.04, "high": shift + 0.04}
     row = {"cases": 3000, "width": exact, "shift": bounds | {"p_corrected": float(abs(shift) < 0.05)}}
-    return row | {"status": status_of(row, Tolerance()), "contraction": 0.8641}
+    status = status_of(row, Tolerance())
+    return row | {"status": status, "verdict": verdict(row, status, Tolerance()), "contraction": 0.8641}
 
 
 def a_card(**shifts: float) -> dict:

@@ -127,7 +127,7 @@ with torch.no_grad():
 
 
 @pytest.mark.usefixtures("quick_drawings")
-def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_function, tmp_path):
+def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_function, tmp_path, capsys):
     from monai_inn.cli import main
 
     _, folder = of_function
@@ -137,7 +137,9 @@ def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_functi
     assert json.loads((tmp_path / "report/report.json").read_text())
     again = monai_inn.load(folder).problem
     kept = again.available(0)
-    assert 300 <= kept <= 500
+    assert 300 <= kept < 500
+    said = f"500 cases were asked for, {kept} taken: the training has left no more."
+    assert said in capsys.readouterr().out
     assert len(again.simulate(kept)[0]) == kept
     with pytest.raises(ValueError, match=f"no function to simulate with, and {kept} finished ones"):
         again.simulate(5000)

@@ -43,24 +43,13 @@ def each(schema: Schema) -> Schema:
     return {"type": "object", "additionalProperties": schema}
 
 
+_IMAGE = object_of(
+    {"num_channels": {"type": "integer", "minimum": 1}}, {"modality": TEXT, "channel_def": each(TEXT)}
+)
 METADATA_OF_ANY_FORMAT = object_of(
     {
         "version monai_version pytorch_version numpy_version task description authors copyright": TEXT,
-        "network_data_format": object_of(
-            {
-                "inputs": object_of(
-                    {
-                        "image": object_of(
-                            {"num_channels": {"type": "integer", "minimum": 1}},
-                            {
-                                "modality": TEXT,
-                                "channel_def": {"type": "object", "additionalProperties": TEXT},
-                            },
-                        )
-                    }
-                )
-            }
-        ),
+        "network_data_format": object_of({"inputs": object_of({"image": _IMAGE})}),
         "monai_inn": object_of({"format_version": {"type": "integer"}}),
     },
     {"name intended_use": TEXT},
@@ -77,17 +66,13 @@ _REPAIR = object_of(
         "groups": {"type": "array", "items": object_of({"parameters": TEXTS})},
     },
 )
-_DEVIATION = object_of({"value low high p_corrected": {"type": "number"}})
 _BITS = {"anyOf": [{"type": "null"}, object_of({"bits low high": NUMBER})]}
 _PACKAGE = object_of({"name version": TEXT})
 _CARD = object_of(
     {},
     {
         "parameters": each(
-            object_of(
-                {"calibration_error": NUMBER},
-                {"sbc_p contraction": NUMBER, "cases": SIZE, "width shift": _DEVIATION, "status": TEXT},
-            )
+            object_of({"calibration_error": NUMBER}, {"sbc_p contraction": NUMBER, "status verdict": TEXT})
         ),
         "measured_on": object_of({}, {"simulations seed": NUMBER}),
         "nll calibration_noise_floor_95": NUMBER,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from monai_inn.metrics.verdicts import Tolerance, verdict
 from monai_inn.registry import installed_version
 
 __all__ = ["TOLERATED_ERROR", "card_warnings"]
@@ -105,7 +104,7 @@ def _of_calibration(card: Mapping[str, Any], targets: Iterable[str]) -> list[str
 def _miscalibrated(row: Mapping[str, Any], noise: float | None) -> str:
     """How a parameter is miscalibrated, empty if it is not."""
     if "status" in row:
-        return verdict(row, row["status"], Tolerance()) if row["status"] == "miscalibrated" else ""
+        return str(row.get("verdict", "miscalibrated")) if row["status"] == "miscalibrated" else ""
     if noise is None:
         return ""
     # Metadata hold null for what is not a number.

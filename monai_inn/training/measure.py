@@ -19,7 +19,7 @@ from monai_inn.metrics import (
     rank_counts,
     uniformity_of_counts,
 )
-from monai_inn.metrics.verdicts import Tolerance, deviations, rounded, status_of
+from monai_inn.metrics.verdicts import Tolerance, deviations, rounded, status_of, verdict
 from monai_inn.problems.parameters import ParameterSpace, some_pixels
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
@@ -39,8 +39,8 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     """Measure a fitted posterior on ``n`` fresh simulations, at most 256 of unknown images; JSON-ready.
 
     Returns:
-        ``nll`` in nats (physical units), and for each parameter what ``validate`` says of it (number of
-        cases, width, shift, status), calibration error, SBC p-value, contraction (1 − posterior over prior
+        ``nll`` in nats (physical units), and for each parameter what ``validate`` says of it (cases, width,
+        shift, status, verdict), calibration error, SBC p-value, contraction (1 − posterior over prior
         variance, in the flow's space); the noise floor for this ``n``; the
         information in bits, on up to 1,000 of the simulations; the measured false-alarm rate at 5 %, and of
         each corruption of the application the AUROC of WAIC, or of the p-value of a density of classes, and
@@ -66,18 +66,17 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     space = ParameterSpace([problem.parameters[column] for column in watched])
     places = pit(space.inverse(samples), theta[:, watched], period=space.period)
     counts = rank_counts((places * (count + 1)).long(), count)
-    uniformity, error, judged = (
-        uniformity_of_counts(counts),
-        curve_of_counts(counts).error,
-        deviations(places),
-    )
+    uniformity, judged = uniformity_of_counts(counts), deviations(places)
+    error = curve_of_counts(counts).error
     per_parameter = {}
     for name, columns in groups.items():
         at = [watched.index(column) for column in columns]
         mean = _mean([judged[column] for column in at])
+        status = status_of(mean, Tolerance())
         per_parameter[name] = {
             **mean,
-            "status": status_of(mean, Tolerance()),
+            "status": status,
+            "verdict": verdict(mean, status, Tolerance()),
             "calibration_error": round(float(error[at].mean()), 5),
             "sbc_p": float(uniformity.p_value[at].median()),
             # Of all pixels together: some, of the background, may be the same in all images.
@@ -100,8 +99,6 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
 
 def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of some pixels as those of one parameter."""
-    if len(figures) == 1:
-        return figures[0]
     blocks = {
         name: {
             key: rounded(sum(row[name][key] for row in figures) / len(figures)) for key in figures[0][name]
