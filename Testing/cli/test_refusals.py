@@ -61,7 +61,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
         (["fit", "linear_gaussian", "-o", "{image}/bundle"], "choose a folder that you may write to"),
         (
             ["fit", "accelerated_mr", "-o", "{out}"],
-            r"no option gives the images .*monai_inn.fit\(problem, minutes=…\)",
+            r"needs images; in Python: .*create\('accelerated_mr', images=…\)",
         ),
         (["fit", "simulated", "-o", "{out}"], r"are fitted in Python: monai_inn.fit\(prior=…, simulator=…"),
     ],

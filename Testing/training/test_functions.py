@@ -283,7 +283,7 @@ def changes(theta):
     [
         ({}, "give either a problem, or prior and simulator, or theta and x"),
         ({"problem": "linear_gausian"}, "unknown problem 'linear_gausian'; choose one of"),
-        ({"problem": "simulated"}, r"needs parameters, observation_names; problems.create\('simulated', "),
+        ({"problem": "simulated"}, r"needs parameters, observation_names; in Python: .*\('simulated', "),
         ({"problem": Simulated}, "is not a problem; give an object of its class, or its name"),
         ({"prior": PRIOR}, "give either a problem, or prior and simulator"),
         ({"theta": torch.ones(2000, 1)}, "or theta and x"),

@@ -191,18 +191,14 @@ def _entry(folder: Path, shipped: bool) -> dict[str, Any]:
 
 def _input_words(image: Mapping[str, Any], series: Mapping[str, Any] | None) -> str:
     """What a bundle takes, in words: the modality, and how much of it of what kind."""
-    modality = image.get("modality") or "image"
+    modality, count = image.get("modality") or "image", image["num_channels"]
     if series is not None:
         return f"{modality}, up to {series['most']} images, each with its {' and '.join(series['settings'])}"
-    names = [text.split(",")[0] for text in image.get("channel_def", {}).values()]
+    names = [text.split(",")[0] for text in image.get("channel_def", {"0": "unnamed"}).values()]
     listed = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
-    named = f" ({listed})" if names else ""
-    count = image["num_channels"]
-    channels = f"{count} channel{'' if count == 1 else 's'}{named}"
     size = [str(n) for n in image["spatial_shape"] if n != "*"]
-    return (
-        f"{modality}, {channels} of {' × '.join(size)} pixels" if size else f"{modality}, {channels} a pixel"
-    )
+    of = f"of {' × '.join(size)} pixels" if size else "a pixel"
+    return f"{modality}, {count} channel{'' if count == 1 else 's'} ({listed}) {of}"
 
 
 def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -182,12 +182,7 @@ class InverseProblem(abc.ABC):
         Raises:
             ValueError: if an option is not usable, or the problem needs arguments that no option gives.
         """
-        if needed := cls.needs():
-            raise ValueError(
-                f"no option gives the {', '.join(needed)} that the problem {cls.name!r} needs; fit it in "
-                f"Python: monai_inn.fit(problem, minutes=…) with problem = {cls.__name__}"
-                f"({', '.join(f'{name}=…' for name in needed)})."
-            )
+        cls.require(())
         return cls()
 
     @classmethod
@@ -199,6 +194,13 @@ class InverseProblem(abc.ABC):
             for a in arguments
             if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)
         ]
+
+    @classmethod
+    def require(cls, given: Container[str]) -> None:
+        """Raise a ``ValueError`` if an argument without which the problem cannot be made is not given."""
+        if missing := [name for name in cls.needs() if name not in given]:
+            call = f"monai_inn.problems.create({cls.name!r}, {', '.join(f'{name}=…' for name in missing)})"
+            raise ValueError(f"the problem {cls.name!r} needs {', '.join(missing)}; in Python: {call}.")
 
     @classmethod
     def of_device(cls, spec: str) -> InverseProblem:

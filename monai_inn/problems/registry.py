@@ -39,11 +39,7 @@ def create(name: str, **config: Any) -> InverseProblem:
             under that name, or several offer it.
     """
     kind = find(name)
-    if missing := [argument for argument in kind.needs() if argument not in config]:
-        given = ", ".join(f"{argument}=…" for argument in missing)
-        raise ValueError(
-            f"the problem {name!r} needs {', '.join(missing)}; problems.create({name!r}, {given})."
-        )
+    kind.require(config)
     return kind(**config)
 
 
