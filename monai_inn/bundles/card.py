@@ -123,10 +123,10 @@ def _calibration(fitted: FittedPosterior) -> str:
     measured = card["measured_on"]
     figures = ("calibration_error", "sbc_p", "contraction")
     rows = (
-        (name, row.get("status", "–"), *(_number(row.get(figure)) for figure in figures))
+        (name, *(_number(row.get(figure)) for figure in figures), row.get("status", "–"))
         for name, row in card.get("parameters", {}).items()
     )
-    head = ("parameter", "as by `monai-inn validate`", "calibration error", "SBC p-value", "contraction")
+    head = ("parameter", "calibration error", "SBC p-value", "contraction", "as by `monai-inn validate`")
     return (
         "## Measured calibration\n\n"
         f"On {_number(measured.get('simulations'))} {fitted.problem.application.unseen} (seed "
