@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def _from_arrays(
             "(samples, cases, parameters[, *spatial]) and (cases, parameters[, *spatial])."
         )
     names = _labels(arrays, "names", truth.shape[1], path) or [f"theta{i + 1}" for i in range(truth.shape[1])]
-    units = _labels(arrays, "units", truth.shape[1], path) or [None] * truth.shape[1]
+    units: Sequence[str | None] = _labels(arrays, "units", truth.shape[1], path) or [None] * truth.shape[1]
     described = describe(names, units, given, path)
     columns = [names.index(p.name) for p in described]
     log_prob = torch.as_tensor(np.asarray(arrays["log_prob"])) if "log_prob" in arrays else None
