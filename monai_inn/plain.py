@@ -68,18 +68,20 @@ def demo(result: Mapping[str, Any]) -> str:
 def fit(result: Mapping[str, Any]) -> str:
     """Return what ``fit`` made, how good it is, and what to do with it."""
     card = result["measured"]
-    training, trust, floor = card["training"], card["ood"], card["calibration_noise_floor_95"]
+    training, trust = card["training"], card["ood"]
     targets, unseen = result["targets"], result["unseen"]
-    others = [_calibrated(row, floor) for name, row in card["parameters"].items() if name not in targets]
+    others = [row["status"] for name, row in card["parameters"].items() if name not in targets]
     lines = [
         *result["notes"],
         f"Problem: {result['problem']}",
         result["device"],
         f"Training: {training['simulations']:,} {result['cases']}, {training['minutes']:.1f} minutes",
         *class_lines(card.get("classes")),
-        f"Calibration on {card['measured_on']['simulations']:,} {unseen}; the error is the median "
-        f"of |coverage − level|, and an exact posterior stays below {floor:.2%}:",
-        *(f"  {_label(result, name)}: {_quality(card, name)}" for name in targets[:_MOST_LINES]),
+        f"Calibration on {card['measured_on']['simulations']:,} {unseen}, judged as by `monai-inn validate`:",
+        *(
+            f"  {_label(result, name)}: {_quality(card['parameters'][name])}"
+            for name in targets[:_MOST_LINES]
+        ),
         *([f"  {len(targets) - _MOST_LINES} more in the model card"] if len(targets) > _MOST_LINES else []),
         *([f"  parameters that maps do not show: {_counted(others)}"] if others else []),
         f"False alarms: {trust['false_alarm_measured']:.1%} of {unseen} are called untrusted, "
@@ -109,22 +111,11 @@ def _label(result: Mapping[str, Any], name: str) -> str:
     return label if label == name or label.endswith(f"({name})") else f"{label} ({name})"
 
 
-def _quality(card: Mapping[str, Any], name: str) -> str:
+def _quality(row: Mapping[str, Any]) -> str:
     """How well a parameter is calibrated, and how much the data say about it."""
-    row, floor = card["parameters"][name], card["calibration_noise_floor_95"]
-    return (
-        f"{_calibrated(row, floor)}, error {row['calibration_error']:.2%}; the data remove "
-        f"{max(0.0, row['contraction']):.0%} of the prior variance"
-    )
-
-
-def _calibrated(row: Mapping[str, Any], floor: float) -> str:
-    """A measured calibration error in words."""
-    from monai_inn.inferers.card_warnings import TOLERATED_ERROR
-
-    if row["calibration_error"] <= floor:
-        return "well calibrated"
-    return "slightly off" if row["calibration_error"] <= floor + TOLERATED_ERROR else "badly calibrated"
+    text, status = row["verdict"], row["status"]
+    named = text if status in ("calibrated", "undecided") else f"{status}: {text}"
+    return f"{named}; the data remove {max(0.0, row['contraction']):.0%} of the prior variance"
 
 
 def _counted(words: Sequence[str]) -> str:
@@ -167,11 +158,14 @@ def bundles(result: Mapping[str, Any]) -> str:
             lines.append(f"  cannot be used: {entry['error']}")
             continue
         device = f", device {entry['camera']}" if entry["camera"] else ""
-        lines.append(f"  {entry['problem']}{device}, {entry['bands']} channels")
+        lines.append(f"  {entry['problem']}{device}: {entry['input']}")
         for target in [*entry["targets"], *entry["derived"]]:
             error = entry["calibration"]["errors"].get(target["name"])
             known = "calibration not measured" if error is None else f"calibration error {error:.2%}"
-            lines.append(f"  {target['name']} [{target['unit']}]: {target['description']}; {known}")
+            unit = "" if target["unit"] == "1" else f", in {target['unit']}"
+            kinds = f": {', '.join(target['categories'])}" if target.get("categories") else ""
+            text = target["description"] or target["name"]
+            lines.append(f"  {text}{kinds}{unit} ({target['name']}); {known}")
         lines += [*class_lines(entry.get("classes")), f"  {entry['intended_use']}"]
         lines += [f"  WARNING: {text}" for text in entry["warnings"]]
     return "\n".join(lines)
@@ -258,11 +252,12 @@ def cohort(result: Mapping[str, Any]) -> str:
 def report(result: Mapping[str, Any]) -> str:
     """Return the verdicts of ``validate``."""
     from monai_inn.inferers.classes import class_summary
-    from monai_inn.validation.verdicts import basis
+    from monai_inn.validation.cases import basis
 
     targets = [entry for entry in result["parameters"] if entry["name"] in result["targets"]]
     lines = [
         f"{result['title']}: {result['status']}{basis(result['source'])}",
+        *([result["source"]["note"]] if "note" in result["source"] else []),
         *(f"  {entry['verdict']}" for entry in targets),
         *class_lines(class_summary(result["classes"]) if result["classes"] else None),
     ]

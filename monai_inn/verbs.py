@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import inspect
 import sys
 import warnings
 from collections.abc import Callable
@@ -70,7 +69,7 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
     listed: dict[str, Any] = {}
     for name in names():
         kind = find(name)
-        needs = _needed(kind)
+        needs = kind.needs()
         # Arguments without a default say what the parameters are.
         problem = None if needs else create(name)
         described = [] if problem is None else one_of_each_field(problem.parameters)
@@ -86,14 +85,6 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
             "choices": kind.choices(),
         }
     return {"problems": listed, "bundles": list(bundles.shipped())}
-
-
-def _needed(kind: type) -> list[str]:
-    """Arguments without which a class cannot be made."""
-    arguments = inspect.signature(kind).parameters.values()
-    return [
-        a.name for a in arguments if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)
-    ]
 
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def test_shares_change_probabilities_by_bayes_and_are_found_without_labels(bundl
     features = fitted.problem.features(y)
     with torch.no_grad():
         before, was = density.logits(features), density.log_shares.clone()
-        with_shares(fitted, y, {"disc": 9.0, "ring": 1.0})
+        with_shares(fitted, y, {"disc": 0.9, "ring": 0.1})
         moved = density.logits(features) - before
     assert density.log_shares.exp().tolist() == pytest.approx([0.9, 0.1])
     expected = torch.tensor([0.9, 0.1]).log() - was
@@ -187,6 +187,8 @@ def test_shares_change_probabilities_by_bayes_and_are_found_without_labels(bundl
         with_shares(fitted, y, {"disc": 0.5, "ring": 0.5})
         with_shares(fitted, rows, "estimated")
         assert float(density.log_shares[0].exp()) == pytest.approx(share, abs=0.08)
+    with pytest.raises(ValueError, match=r"add up to 10, expected 1; give disc=0\.9,ring=0\.1 if"):
+        with_shares(fitted, y, {"disc": 9.0, "ring": 1.0})
     with pytest.raises(ValueError, match="all 5 images are of no class, so their shares"):
         with_shares(fitted, 255 - some[:5], "estimated")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 import monai_inn as mi
 from monai_inn.bundles.metadata import list_bundles
 from monai_inn.bundles.reading import shipped
 from monai_inn.cli import main
 from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
+from monai_inn.metrics.verdicts import Tolerance, deviations, status_of, verdict
+from monai_inn.problems import GaussianField
 
 
 def card(error, noise=0.011):
@@ -19,6 +22,15 @@ def card(error, noise=0.011):
         "parameters": {n: {"calibration_error": error} for n in ("sao2", "vhb", "water")},
         "calibration_noise_floor_95": noise,
     }
+
+
+def row_of(shift: float) -> dict:
+    """What a card holds of a parameter whose values are too high by so many posterior standard deviations."""
+    z = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (row,) = deviations(torch.special.ndtr((z - z.mean()) / z.std() - shift))
+    status = status_of(row, Tolerance())
+    judged = {"status": status, "verdict": verdict(row, status, Tolerance())}
+    return row | judged | {"calibration_error": 0.001, "contraction": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +47,15 @@ def card(error, noise=0.011):
 def test_an_error_beyond_noise_and_tolerance_is_warned_of(error, noise, warns):
     found = card_warnings(card(error, noise), ["sao2", "vhb"])
     assert len(found) == warns
-    assert all("badly calibrated" in text and "vhb" in text and "water" not in text for text in found)
+    assert all("miscalibrated" in text and "vhb" in text and "water" not in text for text in found)
+
+
+def test_what_validate_calls_miscalibrated_is_warned_of():
+    judged = card(0.001)
+    judged["parameters"] = {name: row_of(shift=0.2 * (name == "vhb")) for name in judged["parameters"]}
+    (found,) = card_warnings(judged, ["sao2", "vhb"])
+    assert "vhb: values 0.20 posterior sd too high. Train it longer" in found
+    assert card_warnings(judged, ["sao2"]) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +107,7 @@ def bad_bundle(camera_fit, tmp_path):
 @pytest.mark.usefixtures("quick_picture", "quick_drawings")
 def test_card_record_and_text_of_maps_say_so(bad_bundle, image_file, tmp_path, capsys):
     fitted = mi.load(bad_bundle)
-    assert "sao2 0.073" in fitted.warnings[0]
+    assert "sao2: calibration error 0.073, where 0.031 is tolerated" in fitted.warnings[0]
     assert f"**Warning. {fitted.warnings[0]}**" in (bad_bundle / "docs/README.md").read_text()
     for verb, options in (("infer", ["--samples", "8"]), ("ood", [])):
         assert main([verb, str(bad_bundle), str(image_file), "-o", str(tmp_path / verb), *options]) == 0
@@ -116,6 +136,21 @@ def test_record_and_text_of_poses_say_so(pose_fit, tmp_path, capsys):
     assert json.loads((tmp_path / "out/registration.json").read_text())["warnings"] == fitted.warnings
 
 
+def test_an_unknown_image_has_one_name_for_all_its_pixels(fit_without_training, tmp_path, monkeypatch):
+    from monai_inn.bundles.writing import fit_bundle
+
+    fitted = fit_without_training(GaussianField(side=8))
+    fitted.card = {"parameters": {"field": row_of(shift=0.2)}, "training": {}}
+    monkeypatch.setattr("monai_inn.training.fit", lambda *_, **__: fitted)
+    made = fit_bundle(fitted.problem, tmp_path / "bundle")
+    assert (made["targets"], list(made["labels"])) == (["field"], ["field"])
+    (warning,) = made["warnings"]
+    assert "field: values 0.20 posterior sd too high" in warning
+    (entry,) = [entry for entry in list_bundles([tmp_path]) if entry["name"] == "bundle"]
+    assert [target["name"] for target in entry["targets"]] == ["field"]
+    assert entry["warnings"] == [warning]
+
+
 def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
     import monai_inn.bundles.writing as commands
     from monai_inn.problems import LinearGaussian
@@ -125,10 +160,10 @@ def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
     small = {part: {"num_blocks": 1, "hidden_channels": (8,)} for part in ("flow", "density")}
     fitted = fit(LinearGaussian(), recipe=recipe, members=2, network=small)
     for row in fitted.card["parameters"].values():
-        row["calibration_error"] = 0.2
+        row |= row_of(shift=0.2)
     monkeypatch.setattr("monai_inn.training.fit", lambda *_, **__: fitted)
     assert main(["fit", "linear_gaussian", "-o", str(tmp_path / "bundle")]) == 0
     printed = capsys.readouterr().out
-    assert "(x1): badly calibrated, error 20.00%" in printed
+    assert "(x1): miscalibrated: values 0.20 posterior sd too high; the data remove 50%" in printed
     assert f"WARNING: {fitted.warnings[0]}" in printed
     assert commands.fit_bundle(LinearGaussian(), tmp_path / "bundle")["warnings"] == fitted.warnings

@@ -11,6 +11,7 @@ from cli_commands import refused, run
 
 import monai_inn as mi
 from monai_inn import plain
+from monai_inn.metrics.verdicts import Tolerance, status_of, verdict
 from monai_inn.physics import cameras
 from monai_inn.physics.cameras import Camera
 from monai_inn.physics.tables import DATA
@@ -140,11 +141,19 @@ def test_an_image_in_the_vendors_order_has_the_maps_of_a_sorted_one(tmp_path):
     torch.testing.assert_close(plain_image.as_tensor(), torch.as_tensor(values * white))
 
 
-def a_card(**errors: float) -> dict:
+def a_row(shift: float) -> dict:
+    exact = {"value": 1.0, "low": 0.98, "high": 1.02, "p_corrected": 1.0}
+    bounds = {"value": shift, "low": shift - 0.04, "high": shift + 0.04}
+    row = {"cases": 3000, "width": exact, "shift": bounds | {"p_corrected": float(abs(shift) < 0.05)}}
+    status = status_of(row, Tolerance())
+    return row | {"status": status, "verdict": verdict(row, status, Tolerance()), "contraction": 0.8641}
+
+
+def a_card(**shifts: float) -> dict:
     return {
         "measured_on": {"simulations": 3000, "seed": 0, "draws": 255},
         "calibration_noise_floor_95": 0.011,
-        "parameters": {n: {"calibration_error": e, "contraction": 0.8641} for n, e in errors.items()},
+        "parameters": {name: a_row(shift) for name, shift in shifts.items()},
         "ood": {"false_alarm_nominal": 0.05, "false_alarm_measured": 0.0473},
         "training": {"simulations": 1048576, "minutes": 29.96},
     }
@@ -167,7 +176,7 @@ def a_result(card: dict, targets: list[str]) -> dict:
 
 
 def test_fit_ends_with_a_summary_in_words():
-    card = a_card(sao2=0.008, vhb=0.0311, a_mie=0.0309, water=0.2, fat=0.011, n=float("nan"))
+    card = a_card(sao2=0.0, vhb=0.2, a_mie=-0.09, water=0.3, fat=0.0, n=-1.0)
     result = a_result(card, ["sao2", "vhb", "a_mie"])
     remaining = "; the data remove 86% of the prior variance"
     assert plain.with_warnings(plain.fit(result), result).splitlines() == [
@@ -175,12 +184,13 @@ def test_fit_ends_with_a_summary_in_words():
         "Problem: oximetry",
         "Camera: mine, 16 bands, 470–620 nm.",
         "Training: 1,048,576 simulations, 30.0 minutes",
-        "Calibration on 3,000 fresh simulations; the error is the median of |coverage − level|, and an exact "
-        "posterior stays below 1.10%:",
-        f"  SAO2 (sao2): well calibrated, error 0.80%{remaining}",
-        f"  VHB (vhb): badly calibrated, error 3.11%{remaining}",
-        f"  A_MIE (a_mie): slightly off, error 3.09%{remaining}",
-        "  parameters that maps do not show: 2 badly calibrated, 1 well calibrated",
+        "Calibration on 3,000 fresh simulations, judged as by `monai-inn validate`:",
+        "  SAO2 (sao2): calibrated: interval widths −3 to +3 % off, values −0.04 to +0.04 posterior sd off"
+        f"{remaining}",
+        f"  VHB (vhb): miscalibrated: values 0.20 posterior sd too high{remaining}",
+        "  A_MIE (a_mie): small deviation: values 0.09 posterior sd too low (within the tolerance)"
+        f"{remaining}",
+        "  parameters that maps do not show: 2 miscalibrated, 1 calibrated",
         "False alarms: 4.7% of fresh simulations are called untrusted, 5% were aimed at",
         "Bundle: mine",
         "Next: monai-inn infer mine IMAGE -o OUT",

@@ -63,6 +63,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
         (["fit", "linear_gaussian", "-o", "{out}", "--minutes", "0"], "positive time budget"),
         (["fit", "linear_gaussian", "-o", "{out}", "--members", "1"], "give at least 2"),
         (["fit", "linear_gaussian", "-o", "{image}/bundle"], "choose a folder that you may write to"),
+        (
+            ["fit", "accelerated_mr", "-o", "{out}"],
+            r"needs images; in Python: .*create\('accelerated_mr', images=…\)",
+        ),
+        (["fit", "simulated", "-o", "{out}"], r"are fitted in Python: monai_inn.fit\(prior=…, simulator=…"),
     ],
 )
 def test_bad_input_is_one_clear_line(bundle, image_file, tmp_path, capsys, arguments, message):

@@ -46,6 +46,20 @@ def test_problems_are_listed_in_words(capsys):
     assert lines[-1].startswith("Next: monai-inn fit ")
 
 
+def test_bundles_are_listed_in_words(capsys):
+    assert run("bundles") == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "  dsc: DSC-MRI, up to 128 images, each with its artery and time",
+        "  blood volume (CBV), in ml/100 g (cbv); calibration error 0.95%",
+        "  contrast_translation: MR, 2 channels (t1, t2) of 96 × 112 pixels",
+        "  flair image, in grey level (flair); calibration error 4.30%",
+        "  oximetry, device tivita: multispectral camera, 100 channels (500 nm to 1000 nm) a pixel",
+        "  class of the image: normal, pneumonia (class); calibration error 1.44%",
+    ):
+        assert line in lines
+
+
 def result(**changed):
     """Of ``infer``, as far as it is put into words."""
     row = {"median_of_medians": 0.7, "median_interval_width": 0.1, "unit": "1"}

@@ -34,6 +34,21 @@ def test_observations_of_any_shape_are_answered_alike(fixture, name, request):
     torch.testing.assert_close(single.float(), answer(rows[:1]).movedim(leading, 0)[0].float())
 
 
+@pytest.mark.parametrize("form", [lambda y: y.double().numpy(), lambda y: y.tolist()], ids=["array", "list"])
+def test_arrays_and_lists_are_answered_as_tensors_are(gaussian_fit, form):
+    theta, y = gaussian_fit.problem.simulate(6, seed=0)
+    for name in ANSWERS.keys() - {"posterior_width"}:
+        answer = getattr(gaussian_fit, name)
+        torch.testing.assert_close(answer(form(y)), answer(y), equal_nan=True)
+    expected = gaussian_fit.posterior(y).log_prob(theta)
+    torch.testing.assert_close(gaussian_fit.posterior(form(y)).log_prob(theta.numpy()), expected)
+    assert torch.equal(gaussian_fit.is_inside(form(theta), form(y)), gaussian_fit.is_inside(theta, y))
+    with pytest.raises(
+        ValueError, match=r"observations have shape \(\), expected 3 channels on the last axis"
+    ):
+        gaussian_fit.posterior(1.0)
+
+
 @pytest.mark.parametrize("fixture", ["gaussian_fit", "camera_fit"])
 def test_p_values_are_those_of_the_maps_and_of_the_verdict(fixture, request):
     fitted = request.getfixturevalue(fixture)

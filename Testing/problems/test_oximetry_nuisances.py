@@ -7,7 +7,8 @@ import torch
 from monai_inn.applications.oximetry.learning import learn_discrepancy
 from monai_inn.physics import cameras, tissue
 from monai_inn.physics.discrepancy import Discrepancy, load
-from monai_inn.problems import Oximetry, create
+from monai_inn.problems import Oximetry
+from monai_inn.problems.registry import restored
 
 CAMERA = "imec_ssm4x4_470_620"
 
@@ -62,13 +63,13 @@ def test_gradients_of_the_nuisances_agree_with_differences():
 
 def test_a_configuration_of_a_former_release_makes_the_former_problem():
     config = Oximetry(CAMERA).to_config()
-    assert create("oximetry", **config).space.names == Oximetry(CAMERA).space.names
-    former = create("oximetry", **{k: v for k, v in config.items() if k != "nuisances"})
+    assert restored("oximetry", config).space.names == Oximetry(CAMERA).space.names
+    former = restored("oximetry", {k: v for k, v in config.items() if k != "nuisances"})
     assert len(former.parameters) == 13
     assert former.discrepancy is None
     # What that release simulated.
     config = Oximetry("imec_ssm4x4_470_620").to_config()
-    former = create("oximetry", **{k: v for k, v in config.items() if k != "nuisances"})
+    former = restored("oximetry", {k: v for k, v in config.items() if k != "nuisances"})
     found = former.simulate(2, seed=3)[1][:, :3]
     expected = torch.tensor([[0.116531, 0.12389, 0.184339], [0.093074, 0.080083, 0.165168]])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import textwrap
@@ -15,7 +16,7 @@ from torch.distributions import Gamma, Independent
 import monai_inn
 from monai_inn import problems
 from monai_inn.problems import InverseProblem, Observation, Parameter
-from monai_inn.problems.registry import PROBLEMS
+from monai_inn.problems.registry import PROBLEMS, find
 from monai_inn.registry import UnknownNameError, package_of
 from monai_inn.testproblems.gaussian import LinearGaussian
 
@@ -156,6 +157,18 @@ def test_register_then_create_and_list(clean_registry):
     assert isinstance(problems.create("shifted", num_parameters=2), cls)
     assert package_of(LinearGaussian) is not None
     problems.register(shifted())  # the same cell of a notebook, run again
+
+
+@pytest.mark.parametrize("name", ["oximetry", "perfusion", "photoacoustics", "lightfield", "gaussian_mean"])
+def test_a_name_alone_makes_the_problem_that_fit_trains_without_options(name):
+    kind, parser = find(name), argparse.ArgumentParser()
+    kind.add_options(parser)
+    assert problems.create(name).identity == kind.from_options(parser.parse_args([])).identity
+
+
+def test_what_a_problem_needs_is_said_with_the_call_that_gives_it():
+    with pytest.raises(ValueError, match=r"needs images; in Python: .*create\('accelerated_mr', images=…\)"):
+        problems.create("accelerated_mr")
 
 
 def test_what_cannot_be_registered(clean_registry):

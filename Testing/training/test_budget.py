@@ -158,6 +158,24 @@ def test_sizes_that_the_network_fixes_stay(monkeypatch):
     assert sizes.measured < 1000
 
 
+def test_a_training_that_takes_longer_says_how_long_and_why(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "process_time", lambda: 0.25 * now[0])
+    made = Budget(1.0, LinearGaussian(), time.monotonic())
+    for part, seconds in (("simulate", 15), ("posterior", 24), ("measure", 26)):
+        now[0] += seconds
+        made.ended(part)
+    assert made.overrun() is None  # 65 seconds
+    now[0] += 10
+    made.ended("measure")
+    assert made.overrun() == (
+        "The training took 1.2 minutes, 1 were given: the part 'measure' took 0.6 instead of 0.1. Other "
+        "programs left it 25% of a processor core."
+    )
+    assert Budget(None, LinearGaussian(), 0.0).overrun() is None
+
+
 def test_one_member_is_refused_before_anything_is_simulated(monkeypatch):
     clock = Slow.clock = Clock(monkeypatch, row=0.0, look=0.0)
     with pytest.raises(ValueError, match="give at least 2"):

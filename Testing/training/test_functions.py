@@ -31,6 +31,7 @@ from torch.distributions import (
 import monai_inn
 from monai_inn.problems import Parameter, ParameterSpace, Simulated
 from monai_inn.problems.priors import parameters_of
+from monai_inn.problems.simulated import problem_of
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 
 SMALL = Recipe(
@@ -126,7 +127,7 @@ with torch.no_grad():
 
 
 @pytest.mark.usefixtures("quick_drawings")
-def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_function, tmp_path):
+def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_function, tmp_path, capsys):
     from monai_inn.cli import main
 
     _, folder = of_function
@@ -136,7 +137,9 @@ def test_it_is_validated_on_simulations_that_the_training_has_not_seen(of_functi
     assert json.loads((tmp_path / "report/report.json").read_text())
     again = monai_inn.load(folder).problem
     kept = again.available(0)
-    assert 300 <= kept <= 500
+    assert 300 <= kept < 500
+    said = f"500 cases were asked for, {kept} taken: the training has left no more."
+    assert said in capsys.readouterr().out
     assert len(again.simulate(kept)[0]) == kept
     with pytest.raises(ValueError, match=f"no function to simulate with, and {kept} finished ones"):
         again.simulate(5000)
@@ -279,6 +282,9 @@ def changes(theta):
     ("given", "said"),
     [
         ({}, "give either a problem, or prior and simulator, or theta and x"),
+        ({"problem": "linear_gausian"}, "unknown problem 'linear_gausian'; choose one of"),
+        ({"problem": "simulated"}, r"needs parameters, observation_names; in Python: .*\('simulated', "),
+        ({"problem": Simulated}, "is not a problem; give an object of its class, or its name"),
         ({"prior": PRIOR}, "give either a problem, or prior and simulator"),
         ({"theta": torch.ones(2000, 1)}, "or theta and x"),
         ({"prior": PRIOR, "simulator": raises}, r"failed at a = 1\.9\d*, b = .*no such line; let it"),
@@ -304,6 +310,11 @@ def test_what_does_not_fit_is_refused_in_one_line(given, said):
     with pytest.raises(ValueError, match=said) as told:
         fit(**given, recipe=SMALL, members=2)
     assert "\n" not in str(told.value)
+
+
+def test_the_name_of_a_problem_stands_for_it():
+    made = problem_of("linear_gaussian", None, None, None, None)
+    assert made.identity == monai_inn.problems.create("linear_gaussian").identity
 
 
 @pytest.mark.parametrize(

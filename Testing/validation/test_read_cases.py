@@ -111,10 +111,24 @@ def test_a_description_selects_and_orders_parameters(arrays, tmp_path):
     cases = read_cases(tmp_path / "cases.npz", parameters=tmp_path / "parameters.json")
     assert torch.equal(cases.truth[:, 0], torch.from_numpy(arrays["truth"][:, 1]))
     assert cases.parameters[0].is_periodic
+    np.savez(tmp_path / "bare.npz", **arrays, names=np.array(["a", "b"]))  # then the description has the word
+    assert (
+        read_cases(tmp_path / "bare.npz", parameters=tmp_path / "parameters.json").parameters[0].unit == "rad"
+    )
+    described[0]["unit"] = None
+    (tmp_path / "no_unit.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"expected a JSON list such as .*'name': 'b'.* has no unit"):
+        read_cases(tmp_path / "cases.npz", parameters=tmp_path / "no_unit.json")
     described[0]["unit"] = "deg"
     (tmp_path / "parameters.json").write_text(json.dumps(described), encoding="utf-8")
     with pytest.raises(ValueError, match="b is in 'rad', but the description says 'deg'"):
         read_cases(tmp_path / "cases.npz", parameters=tmp_path / "parameters.json")
+
+
+def test_a_result_without_samples_says_how_to_write_some(tmp_path):
+    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="a result without posterior samples; write it with --save-samples"):
+        read_cases(tmp_path)
 
 
 @pytest.mark.parametrize(

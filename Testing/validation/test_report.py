@@ -10,8 +10,9 @@ from known_cases import SEED, described, gaussian_cases
 
 from monai_inn.bundles import load
 from monai_inn.cli import main
-from monai_inn.problems.valid import fresh_simulations
-from monai_inn.validation import Cases, Images, check_report, simulated_cases, write_report
+from monai_inn.problems.valid import fresh_simulations, valid_simulations
+from monai_inn.training.measure import measure
+from monai_inn.validation import Cases, Images, check_report, simulated_cases, validate, write_report
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,19 @@ def test_a_fitted_posterior_is_validated_on_its_own_simulations(gaussian_fit, tm
 
 
 @pytest.mark.usefixtures("quick_drawings")
+def test_a_training_and_validate_judge_alike(pose_fit):
+    theta, y = valid_simulations(pose_fit.problem, 300, 5)  # angles are cut alike, too
+    card = measure(pose_fit, 300, 5)["parameters"]
+    report = validate(simulated_cases(pose_fit, simulations=(theta, y)), seed=SEED)[0]
+    for entry in report["parameters"]:
+        mine = card[entry["name"]]
+        assert mine["status"] == entry["status"]
+        for figure in ("width", "shift"):
+            # Samples of another seed tell other ranks; the bounds are those of the cases themselves.
+            reach = 0.3 * (entry[figure]["high"] - entry[figure]["low"])
+            assert mine[figure]["value"] == pytest.approx(entry[figure]["value"], abs=reach)
+
+
 def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys):
     gaussian_fit.save(tmp_path / "bundle")
     out = tmp_path / "report"

@@ -8,16 +8,17 @@ from scipy.stats import binom
 
 from monai_inn.metrics.coverage import width_and_shift
 from monai_inn.metrics.sbc import sbc_ranks
+from monai_inn.metrics.verdicts import holm, overall
 from monai_inn.problems import Parameter
 from monai_inn.validation import Cases, Tolerance, validate
 from monai_inn.validation.joint import resimulation
-from monai_inn.validation.verdicts import holm, overall
 
 
 def report_of(cases, **options):
     return validate(cases, seed=SEED, **options)[0]
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_exact_posterior_is_calibrated_everywhere():
     report = report_of(gaussian_cases(4000))
     assert report["status"] == "calibrated"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.inferers.card_warnings import TOLERATED_ERROR
-
 if TYPE_CHECKING:
     from monai_inn.inferers import FittedPosterior
     from monai_inn.problems import InverseProblem
@@ -126,10 +124,10 @@ def _calibration(fitted: FittedPosterior) -> str:
     measured = card["measured_on"]
     figures = ("calibration_error", "sbc_p", "contraction")
     rows = (
-        (name, *(_number(row.get(figure)) for figure in figures))
+        (name, *(_number(row.get(figure)) for figure in figures), row.get("status", "–"))
         for name, row in card.get("parameters", {}).items()
     )
-    head = ("parameter", "calibration error", "SBC p-value", "contraction")
+    head = ("parameter", "calibration error", "SBC p-value", "contraction", "as by `monai-inn validate`")
     return (
         "## Measured calibration\n\n"
         f"On {_number(measured.get('simulations'))} {fitted.problem.application.unseen} (seed "
@@ -138,9 +136,8 @@ def _calibration(fitted: FittedPosterior) -> str:
         "Calibration error: median over the levels of |coverage − level|; an exact posterior stays below "
         f"{_number(card.get('calibration_noise_floor_95'))} in 95 % of such measurements. "
         "Contraction: 1 − posterior "
-        "over prior variance; near 0 the image says nothing about the parameter. If the error of a "
-        f"mapped parameter is more than {TOLERATED_ERROR} above that bound, every use of this bundle says "
-        "so.\n\n"
+        "over prior variance; near 0 the image says nothing about the parameter. If a mapped parameter is "
+        "miscalibrated, every use of this bundle says so.\n\n"
         f"{_table(head, rows)}"
     )
 

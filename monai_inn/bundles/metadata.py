@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,10 +189,26 @@ def _entry(folder: Path, shipped: bool) -> dict[str, Any]:
         return entry | {"error": str(error)}
 
 
+def _input_words(image: Mapping[str, Any], series: Mapping[str, Any] | None) -> str:
+    """What a bundle takes, in words: the modality, and how much of it of what kind."""
+    modality, count = image.get("modality") or "image", image["num_channels"]
+    if series is not None:
+        return f"{modality}, up to {series['most']} images, each with its {' and '.join(series['settings'])}"
+    names = [text.split(",")[0] for text in image.get("channel_def", {"0": "unnamed"}).values()]
+    listed = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
+    size = [str(n) for n in image["spatial_shape"] if n != "*"]
+    of = f"of {' × '.join(size)} pixels" if size else "a pixel"
+    return f"{modality}, {count} channel{'' if count == 1 else 's'} ({listed}) {of}"
+
+
 def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     """What people should see of a bundle wherever its answers are shown, JSON-ready."""
     section, card = metadata[SECTION], metadata[SECTION]["card"]
-    wanted = section["targets"]
+    image = metadata["network_data_format"]["inputs"]["image"]
+    rows = [row for row in section["parameters"] if row["name"] in section["targets"]]
+    # An unknown image is described by its first pixel, and measured as a whole.
+    rows = [{**row, "name": row.get("field") or row["name"]} for row in rows]
+    wanted = [row["name"] for row in rows]
     measured = card.get("parameters", {})
     return {
         "version": metadata["version"],
@@ -201,11 +217,12 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "problem": section["problem"],
         "result": section.get("result") or result_of(metadata),
         "camera": section.get("camera"),
-        "bands": metadata["network_data_format"]["inputs"]["image"]["num_channels"],
-        "size": [n for n in metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] if n != "*"],
+        "bands": image["num_channels"],
+        "size": [n for n in image["spatial_shape"] if n != "*"],
+        "input": _input_words(image, section.get("series")),
         "series": section.get("series"),
         "has_likelihood": section.get("has_likelihood", False),
-        "targets": [row for row in section["parameters"] if row["name"] in wanted],
+        "targets": rows,
         "derived": section.get("derived", []),
         "calibration": {
             "simulations": card.get("measured_on", {}).get("simulations"),

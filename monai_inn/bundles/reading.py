@@ -162,12 +162,12 @@ def problem_and_weights(
     Raises:
         UnknownNameError: if no installed package offers the problem and nobody registered it.
     """
-    from monai_inn.problems import create
+    from monai_inn.problems.registry import restored
 
     constants = {
         n.removeprefix(layout.PROBLEM): value for n, value in tensors.items() if n.startswith(layout.PROBLEM)
     }
-    problem = create(header["problem"]["name"], **header["problem"]["config"], **constants)
+    problem = restored(header["problem"]["name"], {**header["problem"]["config"], **constants})
     return problem, {n: value for n, value in tensors.items() if not n.startswith(layout.PROBLEM)}
 
 

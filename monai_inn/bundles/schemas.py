@@ -43,12 +43,13 @@ def each(schema: Schema) -> Schema:
     return {"type": "object", "additionalProperties": schema}
 
 
+_IMAGE = object_of(
+    {"num_channels": {"type": "integer", "minimum": 1}}, {"modality": TEXT, "channel_def": each(TEXT)}
+)
 METADATA_OF_ANY_FORMAT = object_of(
     {
         "version monai_version pytorch_version numpy_version task description authors copyright": TEXT,
-        "network_data_format": object_of(
-            {"inputs": object_of({"image": object_of({"num_channels": {"type": "integer", "minimum": 1}})})}
-        ),
+        "network_data_format": object_of({"inputs": object_of({"image": _IMAGE})}),
         "monai_inn": object_of({"format_version": {"type": "integer"}}),
     },
     {"name intended_use": TEXT},
@@ -70,7 +71,9 @@ _PACKAGE = object_of({"name version": TEXT})
 _CARD = object_of(
     {},
     {
-        "parameters": each(object_of({"calibration_error": NUMBER}, {"sbc_p contraction": NUMBER})),
+        "parameters": each(
+            object_of({"calibration_error": NUMBER}, {"sbc_p contraction": NUMBER, "status verdict": TEXT})
+        ),
         "measured_on": object_of({}, {"simulations seed": NUMBER}),
         "nll calibration_noise_floor_95": NUMBER,
         "information": object_of({"cases": SIZE, "parameters": each(_BITS), "targets every": _BITS}),

@@ -159,6 +159,8 @@ def fit_bundle(
         if ranks.is_first:
             save(fitted, target)
             checkpoint.remove()
+    if late := fitted.card["training"].get("overrun"):
+        notes.append(late)
     application, described = problem.application, one_of_each_field(problem.parameters)
     return {
         "out": str(out),
@@ -166,8 +168,8 @@ def fit_bundle(
         "device": application.device_text,
         "cases": application.cases,
         "unseen": application.unseen,
-        "targets": [p.name for p in described if p.name in problem.targets],
-        "labels": labels((p.name, p.description) for p in described),
+        "targets": [p.field or p.name for p in described if p.name in problem.targets],
+        "labels": labels((p.field or p.name, p.description) for p in described),
         "notes": notes,
         "measured": fitted.card,
         "warnings": fitted.warnings,

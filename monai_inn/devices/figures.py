@@ -15,10 +15,10 @@ from torch import Tensor
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import bootstrap_bounds, coverage_interval
 from monai_inn.metrics.bootstrap import mean_of_cases, median_of_cases
+from monai_inn.metrics.verdicts import rounded
 from monai_inn.problems import labels
 from monai_inn.problems.base import drawn
 from monai_inn.seeding import stream
-from monai_inn.validation.assess import rounded
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures
 

@@ -22,9 +22,9 @@ def card_warnings(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
 
     One whose problem came from a package of another version than the installed one is warned of, too.
 
-    A parameter is warned of if its calibration error exceeds the sum of what noise adds on so many
-    simulations (``calibration_noise_floor_95``, the 95 % bound for an exact posterior) and
-    ``TOLERATED_ERROR``: then its true error is above the tolerance with that confidence.
+    A parameter is warned of if it is miscalibrated by the rule of ``validate``. Cards of former releases hold
+    its calibration error alone: that must exceed the sum of what noise adds on so many simulations
+    (``calibration_noise_floor_95``, the 95 % bound for an exact posterior) and ``TOLERATED_ERROR``.
 
     Args:
         card: what was measured at the end of training.
@@ -89,18 +89,25 @@ def _of_trust(card: Mapping[str, Any]) -> list[str]:
 
 
 def _of_calibration(card: Mapping[str, Any], targets: Iterable[str]) -> list[str]:
-    noise = card.get("calibration_noise_floor_95")
-    measured = card.get("parameters", {})
-    if noise is None:
-        return []
-    found = {name: measured[name].get("calibration_error") for name in targets if name in measured}
-    # Metadata hold null for what is not a number.
-    errors = {name: math.nan if error is None else float(error) for name, error in found.items()}
-    bad = [f"{name} {error:.3f}" for name, error in errors.items() if not error <= noise + TOLERATED_ERROR]
+    measured, noise = card.get("parameters", {}), card.get("calibration_noise_floor_95")
+    rows = {name: measured[name] for name in targets if name in measured}
+    found = {name: _miscalibrated(row, noise) for name, row in rows.items()}
+    bad = [f"{name}: {text}" for name, text in found.items() if text]
     if not bad:
         return []
     return [
-        f"This network is badly calibrated, usually because it was trained too briefly: do not rely on its "
-        f"intervals. Calibration error: {', '.join(bad)}; up to {TOLERATED_ERROR} beyond the measurement's "
-        f"noise of {noise:.3f} is tolerated. Train it longer."
+        f"This network is miscalibrated, usually because it was trained too briefly: do not rely on its "
+        f"intervals. {'; '.join(bad)}. Train it longer."
     ]
+
+
+def _miscalibrated(row: Mapping[str, Any], noise: float | None) -> str:
+    """How a parameter is miscalibrated, empty if it is not."""
+    if "status" in row:
+        return str(row.get("verdict", "miscalibrated")) if row["status"] == "miscalibrated" else ""
+    if noise is None:
+        return ""
+    # Metadata hold null for what is not a number.
+    error = math.nan if row.get("calibration_error") is None else float(row["calibration_error"])
+    most = noise + TOLERATED_ERROR
+    return "" if error <= most else f"calibration error {error:.3f}, where {most:.3f} is tolerated"

@@ -67,7 +67,8 @@ class FittedPosterior:
     @property
     def warnings(self) -> list[str]:
         """What must be said wherever answers of this network are shown, see ``card_warnings``."""
-        return card_warnings(self.card, self.problem.targets)
+        shown = self.problem.shown[: len(self.problem.targets)]
+        return card_warnings(self.card, dict.fromkeys(p.field or p.name for p in shown))
 
     @property
     def guard(self) -> ConformalThreshold:
@@ -75,7 +76,13 @@ class FittedPosterior:
         return ConformalThreshold(self.network.ood_scores)
 
     def posterior(self, observation: Tensor) -> ParameterPosterior:
-        """Return the joint posterior of all parameters for observations ``(*batch, C)``, physical units."""
+        """Return the joint posterior of all parameters for observations ``(*batch, C)``, physical units.
+
+        Here and below observations are tensors, arrays of NumPy or lists.
+
+        Raises:
+            ValueError: if the last axis is not that of the channels.
+        """
         base = self.network.posterior(self._features(observation))
         return ParameterPosterior(base, self.problem.space)
 
@@ -154,7 +161,7 @@ class FittedPosterior:
             ValueError: if the level is not inside (0, 1), or shapes do not fit.
         """
         radius, q = self.region_radius(level), self.target_posterior(observation)
-        value = theta.to(self.device, torch.float32)
+        value = torch.as_tensor(theta).to(self.device, torch.float32)
         latent = q.base.latent(q.space.to_latent(value))
         return (latent.norm(dim=-1) <= radius) & q.space.contains(value)
 
@@ -418,10 +425,11 @@ class FittedPosterior:
             return self.problem.features(observation)
 
     def _checked(self, observation: Tensor) -> Tensor:
-        channels = len(self.problem.observation)
-        if observation.shape[-1] != channels:
+        observation, channels = torch.as_tensor(observation), len(self.problem.observation)
+        if observation.shape[-1:] != (channels,):
             raise ValueError(
-                f"observations have {observation.shape[-1]} channels on the last axis, expected {channels}."
+                f"observations have shape {tuple(observation.shape)}, expected {channels} channels on the "
+                "last axis."
             )
         # Networks make tensors like their input, which a MetaTensor with its geometry is not meant for. A
         # plain tensor stays as it is: torch.compile cannot follow as_subclass.

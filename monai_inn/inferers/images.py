@@ -45,6 +45,7 @@ def summarised_images(
     generator = torch.Generator().manual_seed(seed)
     latent = torch.randn(samples, 1, len(problem.parameters), generator=generator)
     latent[..., flow.has_class :] *= temperature
+    observation = torch.as_tensor(observation)
     rows = observation.reshape(-1, observation.shape[-1])
     parts = []
     for part in rows.split(_AT_ONCE):

@@ -46,6 +46,7 @@ class ParameterPosterior(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of physical parameters ``(…, D)``; NaN for NaN."""
+        value = torch.as_tensor(value)
         latent, log_det = self.space.forward(value)
         density = self.base.log_prob(latent) + log_det
         return torch.where(self.space.contains(value) | density.isnan(), density, -torch.inf)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 import argparse
 import hashlib
+import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -179,9 +180,27 @@ class InverseProblem(abc.ABC):
         """Return the problem that the options of ``add_options`` describe.
 
         Raises:
-            ValueError: if an option is not usable.
+            ValueError: if an option is not usable, or the problem needs arguments that no option gives.
         """
+        cls.require(())
         return cls()
+
+    @classmethod
+    def needs(cls) -> list[str]:
+        """Return the arguments without which the problem cannot be made."""
+        arguments = inspect.signature(cls).parameters.values()
+        return [
+            a.name
+            for a in arguments
+            if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)
+        ]
+
+    @classmethod
+    def require(cls, given: Container[str]) -> None:
+        """Raise a ``ValueError`` if an argument without which the problem cannot be made is not given."""
+        if missing := [name for name in cls.needs() if name not in given]:
+            call = f"monai_inn.problems.create({cls.name!r}, {', '.join(f'{name}=…' for name in missing)})"
+            raise ValueError(f"the problem {cls.name!r} needs {', '.join(missing)}; in Python: {call}.")
 
     @classmethod
     def of_device(cls, spec: str) -> InverseProblem:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from monai_inn.problems.base import InverseProblem
 from monai_inn.registry import Registry
 
-__all__ = ["ENTRY_POINTS", "PROBLEMS", "create", "find", "names", "ours", "register"]
+__all__ = ["ENTRY_POINTS", "PROBLEMS", "create", "find", "names", "ours", "register", "restored"]
 
 ENTRY_POINTS = "monai_inn.problems"
 """Group of entry points by which an installed package offers its problems."""
@@ -34,6 +35,17 @@ def create(name: str, **config: Any) -> InverseProblem:
 
     Raises:
         UnknownNameError: if there is no such problem; the message lists those that exist.
-        ValueError: if an installed package offers something else under that name, or several offer it.
+        ValueError: if an argument without a default is missing, an installed package offers something else
+            under that name, or several offer it.
+    """
+    kind = find(name)
+    kind.require(config)
+    return kind(**config)
+
+
+def restored(name: str, config: Mapping[str, Any]) -> InverseProblem:
+    """Return the problem of ``to_config`` and ``tensors``, of this or a former release.
+
+    Errors are those of ``create``.
     """
     return find(name).from_config(config)

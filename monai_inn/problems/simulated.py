@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 import inspect
@@ -20,6 +21,7 @@ from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, 
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of
+from monai_inn.problems.registry import create
 from monai_inn.seeding import seeded_everywhere, stream
 
 __all__ = ["Simulated", "Simulator", "problem_of"]
@@ -74,6 +76,14 @@ class Simulated(InverseProblem):
         self._stored = None if theta is None or y is None else (theta, y)
         self._parts: dict[int, range] = {}
         self._measured: int | None = None  # seed of the simulations that a bundle keeps
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Simulated:
+        """Say where functions and simulations are fitted: the command line has no option for them."""
+        raise ValueError(
+            "a function or finished simulations are fitted in Python: monai_inn.fit(prior=…, simulator=…, "
+            "minutes=…) or monai_inn.fit(theta=…, x=…, names=…, minutes=…)."
+        )
 
     @classmethod
     def of_function(
@@ -311,7 +321,7 @@ class Simulated(InverseProblem):
 
 
 def problem_of(
-    problem: InverseProblem | None,
+    problem: InverseProblem | str | None,
     prior: Distribution | Mapping[str, Distribution] | None,
     simulator: Simulator | None,
     theta: Tensor | None,
@@ -319,12 +329,12 @@ def problem_of(
     sites: str | None = None,
     **described: Any,
 ) -> InverseProblem:
-    """Return the one problem that was given: as such, as prior and function, or as finished simulations.
+    """Return the one problem that was given: as such, by its name, as prior and function, or as simulations.
 
     ``sites`` names the parameter of finished simulations that is the number of a site.
 
     Raises:
-        ValueError: if none or several were given, or one half of a pair.
+        ValueError: if none or several were given, one half of a pair, or what is not a problem.
     """
     given = (problem is not None, prior is not None, simulator is not None, theta is not None, x is not None)
     if given == (True, False, False, False, False) and problem is not None:
@@ -332,6 +342,9 @@ def problem_of(
             raise ValueError(
                 f"{', '.join(described)} belong to a function or to simulations, not to a problem."
             )
+        problem = create(problem) if isinstance(problem, str) else problem
+        if not isinstance(problem, InverseProblem):
+            raise ValueError(f"{problem!r} is not a problem; give an object of its class, or its name.")
         return problem
     if given == (False, True, True, False, False) and prior is not None and simulator is not None:
         return Simulated.of_function(prior, simulator, **described)

@@ -34,6 +34,8 @@ _LEAST = {"num_simulations": 2048, "held_out": 512, "guard": 400, "measured": 40
 _LEAST_STEPS = 50
 # A training that could only be longer than its budget by more than this is refused.
 _OVERRUN, _OVERRUN_SECONDS = 1.25, 5.0
+# A training that took so much longer is spoken of; one with less of a core was held up by others.
+_LATE, _BUSY = 1.1, 0.7
 _MOST_SIMULATIONS, _POOL_BYTES = 2_000_000, 3 << 29
 _TIMED_ROWS, _TIMED_STEPS = 4096, 9
 _TIMED_SHARE, _TIMED_SECONDS = 0.03, 0.5
@@ -71,6 +73,8 @@ class Budget:
         self.minutes, self.problem, self.started = minutes, problem, started
         self.seconds = math.inf if minutes is None else 60 * minutes
         self._limits = {} if minutes is None else deadlines(started, minutes, problem)
+        self._ends: dict[str, float] = {}
+        self._processor_before = time.process_time()
         self._least_seconds: dict[str, float] = {}
         self._alone: set[str] = set()  # stages whose steps are faster on one thread
 
@@ -78,6 +82,27 @@ class Budget:
         """When a stage that begins now must end; late stages get time for a few steps all the same."""
         least = time.monotonic() + self._least_seconds.get(stage, 0.0)
         return max(self._limits.get(stage, math.inf), least)
+
+    def ended(self, part: str) -> None:
+        """Remember that a part has ended: ``simulate``, a stage or ``measure``."""
+        self._ends[part] = time.monotonic()
+
+    def overrun(self) -> str | None:
+        """Return how much longer than asked for all parts took, and why; ``None`` within a tenth."""
+        spent = time.monotonic() - self.started
+        if spent <= _LATE * self.seconds:
+            return None
+        planned = {"simulate": _simulating(self.problem), "measure": _MEASURING}
+        planned |= {plan.name: plan.share for plan in plans_of(self.problem)}
+        begins = (self.started, *self._ends.values())
+        taken = {part: end - begin for (part, end), begin in zip(self._ends.items(), begins, strict=False)}
+        late = max(taken, key=lambda part: taken[part] - planned.get(part, 0.0) * self.seconds)
+        text = (
+            f"The training took {spent / 60:.1f} minutes, {self.minutes:g} were given: the part {late!r} "
+            f"took {taken[late] / 60:.1f} instead of {planned.get(late, 0.0) * self.seconds / 60:.1f}."
+        )
+        share = (time.process_time() - self._processor_before) / spent
+        return text + (f" Other programs left it {share:.0%} of a processor core." if share < _BUSY else "")
 
     def simulations(
         self, recipe: Recipe, seed: int, *, fixed: Collection[str], has_pool: bool, is_warm: bool

@@ -32,7 +32,7 @@ __all__ = ["fit"]
 @torch.enable_grad()
 @together()
 def fit(
-    problem: InverseProblem | None = None,
+    problem: InverseProblem | str | None = None,
     *,
     prior: Distribution | Mapping[str, Distribution] | None = None,
     simulator: Simulator | None = None,
@@ -62,7 +62,7 @@ def fit(
     The problem is given as such, as a prior and a Python function, or as finished simulations.
 
     Args:
-        problem: the inverse problem.
+        problem: the inverse problem, or the name of one that needs no arguments.
         prior: distribution of the parameters, event shape ``(D,)``, or one of single numbers for each name.
         simulator: function that returns one simulated observation, with its noise, of parameters ``(D,)``, or
             NaN where there is none.
@@ -72,7 +72,8 @@ def fit(
         units: their units; ``"1"`` by default.
         is_vectorised: whether the simulator maps parameters ``(n, D)`` to observations ``(n, C)``.
         minutes: time budget for everything; the recipe's sizes are scaled to it. Half of it, at most three
-            quarters, goes into simulations, however slow they are.
+            quarters, goes into simulations, however slow they are. If all takes more than a tenth longer,
+            the card says under ``"training"`` why: ``"overrun"``.
         seed: seed of simulations, noise and weights; the same seed and recipe give the same network.
         members: flows in the density ensemble that WAIC is made from, at least 2.
         coupling: ``"spline"`` or ``"affine"`` couplings in the posterior flow; by default affine ones for
@@ -133,11 +134,14 @@ def fit(
     if not run.ranks.is_first:
         return fitted  # the first of several processes measures
     card = measure(fitted, about["recipe"]["measured"], seed + MEASURE)
+    budget.ended("measure")
     package = package_of(type(problem))
     card |= {"package": package} if package else {}
     foreign = foreign_packages(fitted.network)
     card |= {"parts": foreign} if foreign else {}
     doubts = list(problem.application.warnings)
     card |= {"warnings": doubts} if doubts else {}
-    fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
+    overrun = budget.overrun()
+    about |= {"minutes": round(run.minutes(), 2)} | ({"overrun": overrun} if overrun else {})
+    fitted.card = card | {"training": about}
     return fitted

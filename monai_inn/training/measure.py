@@ -13,13 +13,15 @@ from monai_inn.inferers.reweighting import kl_from_exact
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.metrics import (
     auroc,
-    calibration_error,
     calibration_noise_floor,
+    curve_of_counts,
     information_gain,
-    sbc_ranks,
-    sbc_uniformity,
+    pit,
+    rank_counts,
+    uniformity_of_counts,
 )
-from monai_inn.problems.parameters import some_pixels
+from monai_inn.metrics.verdicts import Tolerance, deviations, rounded, status_of, verdict
+from monai_inn.problems.parameters import ParameterSpace, some_pixels
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
 from monai_inn.training.sites import measure_sites
@@ -39,14 +41,14 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
     """Measure a fitted posterior on ``n`` fresh simulations, at most 256 of unknown images; JSON-ready.
 
     Returns:
-        ``nll`` in nats (physical units), and for each parameter calibration error, SBC p-value, contraction
-        (1 − posterior over prior variance, in the flow's space); the noise floor for this ``n``; the
-        information in bits, on up to 1,000 of the simulations; of some of them, if the problem has a
-        likelihood, the KL divergence of the exact posterior from the network's, nats; the measured
-        false-alarm rate at 5 %, and of each corruption of the application the AUROC of WAIC, or of the
-        p-value of a density of classes, and the share that is not explained; of a class accuracy,
-        calibration and coverage of sets; the preview's deviation from the flow in posterior standard
-        deviations; of a network with gates what
+        ``nll`` in nats (physical units), and for each parameter what ``validate`` says of it (cases, width,
+        shift, status, verdict), calibration error, SBC p-value, contraction (1 − posterior over prior
+        variance, in the flow's space); the noise floor for this ``n``; the information in bits, on up to
+        1,000 of the simulations; of some of them, if the problem has a likelihood, the KL divergence of the
+        exact posterior from the network's, nats; the measured false-alarm rate at 5 %, and of each corruption
+        of the application the AUROC of WAIC, or of the p-value of a density of classes, and the share that
+        is not explained; of a class accuracy, calibration and coverage of sets; the preview's deviation from
+        the flow in posterior standard deviations; of a network with gates what
         ``measure_sites`` says. Figures of an unknown image are means over some of its pixels.
     """
     problem = fitted.problem
@@ -63,13 +65,21 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
                 draws.append(q.base.sample((count,))[..., watched].cpu())
                 log_prob.append(q.log_prob(truth.to(fitted.device)).cpu())
     samples, latent = torch.cat(draws, 1), problem.space.to_latent(theta)[:, watched]
-    uniformity = sbc_uniformity(sbc_ranks(samples, latent), count)
-    error = calibration_error(samples, latent)
     spread = samples.var(0).mean(0), latent.var(0)
+    space = ParameterSpace([problem.parameters[column] for column in watched])
+    places = pit(space.inverse(samples), theta[:, watched], period=space.period)
+    counts = rank_counts((places * (count + 1)).long(), count)
+    uniformity, judged = uniformity_of_counts(counts), deviations(places)
+    error = curve_of_counts(counts).error
     per_parameter = {}
     for name, columns in groups.items():
         at = [watched.index(column) for column in columns]
+        mean = _mean([judged[column] for column in at])
+        status = status_of(mean, Tolerance())
         per_parameter[name] = {
+            **mean,
+            "status": status,
+            "verdict": verdict(mean, status, Tolerance()),
             "calibration_error": round(float(error[at].mean()), 5),
             "sbc_p": float(uniformity.p_value[at].median()),
             # Of all pixels together: some, of the background, may be the same in all images.
@@ -105,6 +115,17 @@ def _kl(fitted: FittedPosterior, y: Tensor, seed: int) -> dict[str, dict[str, fl
     known = kl[~kl.isnan()]
     median, largest = (float(known.median()), float(known.max())) if len(known) else (None, None)
     return {"kl_from_exact": {"cases": len(kl), "known": len(known), "median": median, "largest": largest}}
+
+
+def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of some pixels as those of one parameter."""
+    blocks = {
+        name: {
+            key: rounded(sum(row[name][key] for row in figures) / len(figures)) for key in figures[0][name]
+        }
+        for name in ("width", "shift")
+    }
+    return figures[0] | blocks
 
 
 def measure_trust(fitted: FittedPosterior, y: Tensor) -> dict[str, float]:

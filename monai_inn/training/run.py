@@ -113,6 +113,7 @@ class Run:
         recipe = self._sized(recipe, simulations is not None) if state is None else state["recipe"]
         recipe = self.ranks.agreed(recipe)  # a budget is measured by each process for itself
         pool = self._pool(recipe, simulations)
+        self.budget.ended("simulate")
         held_out = SimulationPool.simulate(self.problem, recipe.held_out, self.seed + _HELD_OUT, self.device)
         net = self.network(pool, recipe)
         if state is None:
@@ -134,6 +135,7 @@ class Run:
                 engine = state["engine"]
             state = None
             self._stage(index, plan, stage, net, recipe, losses, engine)
+            self.budget.ended(plan.name)
         if state is not None:
             self._restore(net, state)
         set_thresholds(net, self.problem, self.seed + GUARD)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from monai_inn.metrics.verdicts import Tolerance
     from monai_inn.validation.assess import validate
     from monai_inn.validation.cases import Cases, Images
     from monai_inn.validation.readers import read_cases, read_parameters
     from monai_inn.validation.recalibration import recalibrate, recalibrate_bundle
     from monai_inn.validation.report import check_report, write_report
     from monai_inn.validation.simulated import simulated_cases
-    from monai_inn.validation.verdicts import Tolerance
 
 __all__ = [
     "Cases",
@@ -30,7 +30,7 @@ __all__ = [
 _HOMES = {
     "Cases": "cases",
     "Images": "cases",
-    "Tolerance": "verdicts",
+    "Tolerance": "assess",
     "check_report": "report",
     "read_cases": "readers",
     "read_parameters": "readers",

@@ -11,16 +11,25 @@ from torch import Tensor
 
 from monai_inn.files import now, versions
 from monai_inn.metrics import calibration_noise_floor, curve_of_counts, ecdf_difference
-from monai_inn.metrics.coverage import WidthShift, coverage_of_counts, width_and_shift
+from monai_inn.metrics.coverage import coverage_of_counts, width_and_shift
 from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
+from monai_inn.metrics.verdicts import (
+    Tolerance,
+    deviations,
+    holm,
+    overall,
+    rounded,
+    status_of,
+    verdict,
+    width_shift,
+)
 from monai_inn.problems import labels
-from monai_inn.validation.cases import Cases
+from monai_inn.validation.cases import Cases, cases_of
 from monai_inn.validation.joint import joint_figures, mode_figures
 from monai_inn.validation.measures import CaseFigures, measure_cases
 from monai_inn.validation.remarks import remarks
-from monai_inn.validation.verdicts import Tolerance, cases_of, holm, overall, status_of, verdict
 
-__all__ = ["SCHEMA", "rounded", "validate"]
+__all__ = ["SCHEMA", "validate"]
 
 SCHEMA = "monai_inn validation 1"
 _LEVELS = (0.5, 0.68, 0.9, 0.95)
@@ -99,8 +108,7 @@ def _parameters(
     error = curve_of_counts(counts).error
     uniformity, ecdf = uniformity_of_counts(counts), ecdf_difference(counts)
     cover = coverage_of_counts(counts, _LEVELS)
-    both = width_and_shift(pit)
-    corrected = holm(torch.stack([both.width_p, both.shift_p]).cpu())
+    judged = deviations(pit)
     prior_sd = cases.truth.std(0)
     words = labels((p.name, p.description) for p in cases.parameters)
     entries = []
@@ -110,8 +118,7 @@ def _parameters(
             "unit": p.unit,
             "description": p.description,
             "is_periodic": p.is_periodic,
-            "cases": n,
-            **_width_shift(both, d, corrected),
+            **judged[d],
             "coverage": [
                 {"level": level, "coverage": rounded(cover.coverage[q, d]), "low": rounded(cover.low[q, d]),
                  "high": rounded(cover.high[q, d])}
@@ -133,24 +140,6 @@ def _parameters(
     return entries
 
 
-def _width_shift(both: WidthShift, d: int, corrected: Any) -> dict[str, Any]:
-    return {
-        name: {
-            "value": rounded(value[d]),
-            "low": rounded(low[d]),
-            "high": rounded(high[d]),
-            "p": rounded(p[d]),
-            "p_corrected": rounded(corrected[row, d]),
-        }
-        for row, (name, value, low, high, p) in enumerate(
-            (
-                ("width", both.width, both.width_low, both.width_high, both.width_p),
-                ("shift", both.shift, both.shift_low, both.shift_high, both.shift_p),
-            )
-        )
-    }
-
-
 def _conditional(
     cases: Cases, figures: CaseFigures, pit: Tensor, tolerance: Tolerance, bins: int
 ) -> list[dict[str, Any]]:
@@ -163,7 +152,7 @@ def _conditional(
     described = [(p.name, p.description) for p in cases.parameters]
     first, inner = labels(described), labels(described, begin=False)
     for by in (names.index(name) for name in cases.targets):
-        centre = figures.centre[:, by].double()
+        centre = figures.centre[:, by].double().contiguous()  # as bucketize wants it
         edges = centre.quantile(torch.linspace(0, 1, bins + 1, dtype=torch.float64))
         label = torch.bucketize(centre, edges[1:-1], right=True)
         for k in range(bins):
@@ -176,7 +165,7 @@ def _conditional(
                     {"parameter": name, "by": names[by], "unit": cases.parameters[by].unit, "bin": k,
                      "low": rounded(edges[k]), "high": rounded(edges[k + 1]), "is_first": k == 0,
                      "is_last": k == bins - 1, "cases": both.cases}
-                    | _width_shift(both, d, torch.zeros(2, len(names)))
+                    | width_shift(both, d, torch.zeros(2, len(names)))
                 )  # fmt: skip
     corrected = holm([[entry["width"]["p"], entry["shift"]["p"]] for entry in entries])
     for entry, (width_p, shift_p) in zip(entries, corrected, strict=True):
@@ -197,7 +186,7 @@ def _where(entry: dict[str, Any], by: str) -> str:
 
 
 def _notes(cases: Cases) -> list[str]:
-    notes = []
+    notes = [cases.source["note"]] if "note" in cases.source else []
     if cases.images is not None:
         notes.append(
             f"The cases are pixels of {cases.images.shape[0]} image(s). Neighbours are not independent, but "
@@ -230,9 +219,3 @@ def _summary(report: dict[str, Any], targets: list[dict[str, Any]]) -> str:
         worst.sort(key=lambda entry: -abs(math.log(entry["width"]["value"])) - abs(entry["shift"]["value"]))
         text += f" Worst region: {worst[0]['verdict']}."
     return text
-
-
-def rounded(value: Any) -> float | None:
-    """Return six significant digits of a number, ``None`` for what is not finite."""
-    number = float(value)
-    return float(f"{number:.6g}") if math.isfinite(number) else None

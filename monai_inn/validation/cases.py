@@ -15,7 +15,7 @@ from monai_inn.metrics.cases import check_cases, check_sample_count
 from monai_inn.metrics.information import InformationGain
 from monai_inn.problems import Parameter, ParameterSpace
 
-__all__ = ["Cases", "Images", "check_counts", "describe", "pixel_cases"]
+__all__ = ["Cases", "Images", "basis", "cases_of", "check_counts", "describe", "pixel_cases"]
 
 _FEWEST_SAMPLES, _FEWEST_CASES = 9, 40
 
@@ -145,6 +145,18 @@ def pixel_cases(
     pixel = torch.nonzero(rows.isfinite().all(-1)).squeeze(1)
     drawn = samples.movedim(2, -1).reshape(samples.shape[0], -1, truth.shape[1])[:, pixel]
     return Cases(drawn, rows[pixel], parameters, source, images=Images(shape, pixel))
+
+
+def basis(source: Mapping[str, Any]) -> str:
+    """Return what has to stand behind a status: what the cases of a bundle were."""
+    kind = cases_of(source)
+    return "" if kind == "cases" else f" on {kind}"
+
+
+def cases_of(source: Mapping[str, Any]) -> str:
+    """Return what was validated: simulations, held-out images, or cases of unknown origin."""
+    kind = str(source.get("kind"))
+    return kind if kind == "simulations" or kind.startswith("held-out ") else "cases"
 
 
 def describe(

@@ -11,11 +11,11 @@ from typing import Any
 from monai_inn.bundles.layout import METADATA, SECTION
 from monai_inn.bundles.reading import describe, find, load, shipped
 from monai_inn.folders import check_target
+from monai_inn.metrics.verdicts import Tolerance
 from monai_inn.validation.readers import read_cases
 from monai_inn.validation.recalibration import recalibrate_bundle
 from monai_inn.validation.report import REPORT, write_report
 from monai_inn.validation.simulated import simulated_cases
-from monai_inn.validation.verdicts import Tolerance
 
 __all__ = ["validate_source", "verdicts"]
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from monai_inn.bundles.reading import load
 from monai_inn.networks.contracts import require
-from monai_inn.problems import InverseProblem, ParameterSpace, create, names
+from monai_inn.problems import InverseProblem, ParameterSpace, names
 from monai_inn.problems.base import BLOCK
+from monai_inn.problems.registry import restored
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr
 
@@ -194,7 +195,7 @@ def _check_streams(problem: InverseProblem) -> None:
 
 
 def _check_arguments(problem: InverseProblem) -> None:
-    again = create(problem.name, **problem.to_config(), **problem.tensors)
+    again = restored(problem.name, {**problem.to_config(), **problem.tensors})
     require(
         again.space.to_config() == problem.space.to_config(), "to_config and tensors give other parameters."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, read_json, require_file
 from monai_inn.problems import Parameter
 from monai_inn.reading.arrays import Arrays, read_npz, read_zarr
+from monai_inn.reports.schemas import RESULT
 from monai_inn.validation.cases import Cases, describe, pixel_cases
 
 __all__ = ["read_cases", "read_parameters"]
@@ -60,6 +61,8 @@ def read_cases(
             return _table_cases(path, _needed(truth, path), given, source)
         if path.is_dir() and any(path.glob("samples_*.nii.gz")):
             return _image_cases(path, _needed(truth, path), given, source)
+        if (path / RESULT).is_file():
+            raise ValueError("a result without posterior samples; write it with --save-samples 100, say.")
         if path.suffix.lower() == ".npz" or path.is_dir():
             return _from_arrays(_open_arrays(path), given, source, path)
     except (TypeError, ValueError) as error:
@@ -89,6 +92,8 @@ def _given(entry: Any) -> dict[str, Any]:
     """What an entry of the description says; ``null`` says nothing."""
     if not isinstance(entry, Mapping):
         raise TypeError(f"{entry!r} is not an object")
+    if missing := [key for key in ("name", "unit") if entry.get(key) is None]:
+        raise ValueError(f"{dict(entry)} has no {' and no '.join(missing)}")
     return {key: value for key, value in entry.items() if value is not None}
 
 
@@ -126,7 +131,7 @@ def _from_arrays(
             "(samples, cases, parameters[, *spatial]) and (cases, parameters[, *spatial])."
         )
     names = _labels(arrays, "names", truth.shape[1], path) or [f"theta{i + 1}" for i in range(truth.shape[1])]
-    units = _labels(arrays, "units", truth.shape[1], path) or ["1"] * truth.shape[1]
+    units: Sequence[str | None] = _labels(arrays, "units", truth.shape[1], path) or [None] * truth.shape[1]
     described = describe(names, units, given, path)
     columns = [names.index(p.name) for p in described]
     log_prob = torch.as_tensor(np.asarray(arrays["log_prob"])) if "log_prob" in arrays else None

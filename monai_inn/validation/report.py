@@ -15,15 +15,15 @@ from torch import Tensor
 from monai_inn.files import check_record, write_json
 from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
+from monai_inn.metrics.verdicts import Tolerance
 from monai_inn.problems import labels
 from monai_inn.reports.pages import rendered
 from monai_inn.reports.printing import browser, print_page
 from monai_inn.validation import plots
 from monai_inn.validation.assess import validate
-from monai_inn.validation.cases import Cases
+from monai_inn.validation.cases import Cases, basis, cases_of
 from monai_inn.validation.conditional import CONDITIONS, conditional_plot
 from monai_inn.validation.measures import CaseFigures, image_panels
-from monai_inn.validation.verdicts import Tolerance, basis, cases_of
 
 __all__ = ["REPORT", "check_report", "report_page", "write_report"]
 

@@ -66,7 +66,7 @@ def simulated_cases(
     Raises:
         ValueError: if ``n`` or ``samples`` are too small, before anything is simulated.
     """
-    problem = fitted.problem
+    problem, asked = fitted.problem, n
     check_counts(n if simulations is None else len(simulations[0]), samples)
     rows = _ROWS
     if problem.has_fields:
@@ -84,6 +84,8 @@ def simulated_cases(
             log_prob.append(q.log_prob(theta.to(fitted.device)).cpu())
             progress(done / len(parts))
     measured = problem.features(y)
+    limit = "of an unknown image no more are drawn" if problem.has_fields else "the training has left no more"
+    fewer = f"{asked:,} cases were asked for, {len(y):,} taken: {limit}."
     residuals = None
     if problem.can_simulate:
         residuals = tuple(
@@ -99,6 +101,7 @@ def simulated_cases(
             "kind": problem.application.unseen.removeprefix("fresh "),
             "problem": problem.name,
             "configuration": problem.to_config(),
+            **({"note": fewer} if simulations is None and len(y) < asked else {}),
         },
         targets=tuple(p.name for p in shown if p.name in problem.targets),
         log_prob=torch.cat(log_prob),

@@ -31,6 +31,7 @@ __all__ = ["RECORD", "answers", "classify", "with_shares"]
 # The display library of the viewer and of 3D Slicer reads all but the table.
 RECORD, _IMAGES, _EVIDENCE, _TABLE = "classification.json", "images.npy", "evidence.npy", "classes.csv"
 _MIDDLES = "middles.png"
+_ROUNDED = 0.011  # by which shares of two digits may miss 1
 _AT_ONCE = 256  # images whose evidence is computed together
 
 
@@ -157,6 +158,9 @@ def with_shares(
             f"shares of {', '.join(shares) or 'nothing'} were given; the classes are "
             f"{', '.join(problem.classes)}: give one of each."
         )
+    if abs((total := sum(shares.values())) - 1) > _ROUNDED and total > 0:
+        whole = ",".join(f"{name}={share / total:.3g}" for name, share in shares.items())
+        raise ValueError(f"the shares add up to {total:g}, expected 1; give {whole} if these are meant.")
     part.density.set_shares(torch.tensor([shares[name] for name in problem.classes]))
 
 

@@ -1,17 +1,36 @@
-"""From intervals and p-values to a status and a sentence that a reader without statistics understands."""
+"""From ranks to a status and a sentence that a reader without statistics understands.
+
+The one rule by which posteriors are judged, after a training as by ``validate``.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from monai_inn.metrics.coverage import needed_cases_for_shift, needed_cases_for_width
+from monai_inn.metrics.coverage import (
+    WidthShift,
+    needed_cases_for_shift,
+    needed_cases_for_width,
+    width_and_shift,
+)
 
-__all__ = ["STATUSES", "Tolerance", "basis", "cases_of", "holm", "overall", "status_of", "verdict"]
+__all__ = [
+    "STATUSES",
+    "Tolerance",
+    "deviations",
+    "holm",
+    "overall",
+    "rounded",
+    "status_of",
+    "verdict",
+    "width_shift",
+]
 
 STATUSES = ("calibrated", "small deviation", "undecided", "miscalibrated")
 
@@ -55,6 +74,42 @@ def holm(p_values: Any) -> Any:
     return corrected.reshape(p.shape)
 
 
+def deviations(pit: Tensor) -> list[dict[str, Any]]:
+    """Return number of cases, ``width`` and ``shift`` of each parameter, JSON-ready, for ``status_of``.
+
+    Args:
+        pit: output of ``pit``, shape ``(N, D)``; p-values are corrected for all ``D``.
+    """
+    both = width_and_shift(pit)
+    corrected = holm(torch.stack([both.width_p, both.shift_p]).cpu())
+    return [{"cases": both.cases, **width_shift(both, d, corrected)} for d in range(pit.shape[1])]
+
+
+def width_shift(both: WidthShift, d: int, corrected: Any) -> dict[str, Any]:
+    """Return ``width`` and ``shift`` of one parameter, JSON-ready, with the corrected p-values ``(2, D)``."""
+    return {
+        name: {
+            "value": rounded(value[d]),
+            "low": rounded(low[d]),
+            "high": rounded(high[d]),
+            "p": rounded(p[d]),
+            "p_corrected": rounded(corrected[row, d]),
+        }
+        for row, (name, value, low, high, p) in enumerate(
+            (
+                ("width", both.width, both.width_low, both.width_high, both.width_p),
+                ("shift", both.shift, both.shift_low, both.shift_high, both.shift_p),
+            )
+        )
+    }
+
+
+def rounded(value: Any) -> float | None:
+    """Return six significant digits of a number, ``None`` for what is not finite."""
+    number = float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None
+
+
 def status_of(figures: dict[str, Any], tolerance: Tolerance, alpha: float = 0.05) -> str:
     """Return the status of one parameter (or stratum) from its ``width`` and ``shift`` blocks.
 
@@ -93,18 +148,6 @@ def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance, alpha: f
     parts = [_width(figures["width"], alpha), _shift(figures["shift"], alpha)]
     text = ", ".join(part for part in parts if part)
     return text + ("" if status == "miscalibrated" else " (within the tolerance)")
-
-
-def basis(source: Mapping[str, Any]) -> str:
-    """Return what has to stand behind a status: what the cases of a bundle were."""
-    kind = cases_of(source)
-    return "" if kind == "cases" else f" on {kind}"
-
-
-def cases_of(source: Mapping[str, Any]) -> str:
-    """Return what was validated: simulations, held-out images, or cases of unknown origin."""
-    kind = str(source.get("kind"))
-    return kind if kind == "simulations" or kind.startswith("held-out ") else "cases"
 
 
 def overall(statuses: list[str]) -> str:
