@@ -112,6 +112,7 @@ def test_a_click_reads_the_posterior(page: Page, keep: Callable[..., None]) -> N
     choose(page, "kind", "Probability below")
     click_image(page, *LIVER, SHAPE)
     says(page, "#where", "column 40, row 40")
+    assert not any(page.locator(".edge").all_inner_texts())  # a camera does not know how the patient lies
     line = page.locator("#line").inner_text()
     assert line.startswith("Oxygen saturation of the blood 0.")
     assert line.endswith("in distribution")
@@ -261,6 +262,7 @@ def strange_page(
     attack = "<img src=x onerror=window.broken=1>{{ constructor.constructor('window.broken=1')() }}"
     record["parameters"][0].update(unit=attack, description=attack)
     record["bundle"].update(name=attack, calibration=None)
+    record["image"]["is_oriented"] = True
     (made / "result.json").write_text(json.dumps(record))
     with served(browser, made, place / "log.txt", all_complaints) as page:
         yield page
@@ -282,6 +284,7 @@ def test_a_stack_has_three_views(strange: Page, keep: Callable[..., None]) -> No
     assert settled(strange).std() > 10
     says(strange, "#threshold", " below 0.6")  # as inference was asked
     assert strange.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
+    assert strange.locator(".edge").all_inner_texts() == [*"RLAP", *"RLSI", *"APSI"]
     click_stack(strange)
     says(strange, "#where", "voxel i ")
     before = settled(strange)

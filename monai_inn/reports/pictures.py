@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["PATTERNS", "colour_rendering", "cover", "plane", "rgb_colours"]
+from monai_inn.reading.orientation import SliceView, slice_view
+
+__all__ = ["PATTERNS", "colour_rendering", "cover", "plane", "rgb_colours", "view_of"]
 
 Picture = NDArray[np.float64]
 
-_X_FIRST = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 _RGB_NM = (620.0, 550.0, 470.0)
 _GAMMA = 1 / 2.2
 _LONG_SIDE = 480
@@ -28,28 +29,31 @@ PATTERNS = {
 """Colour and hatch of what must not be read; they differ in shape, for whoever cannot tell colours."""
 
 
-def plane(channel: Tensor, meta: dict[str, Any]) -> Picture:
-    """Return the plane of a map ``spatial`` that a figure shows, ``(rows, columns)``.
+def view_of(image: Tensor) -> SliceView:
+    """Return how the slice of an image ``(C, *spatial)`` is drawn that figures show.
 
-    Volumes give their middle slice, profiles one row. Arrays whose first axis is x are turned upright.
+    Where neither a file nor its affine says how it lies, it is drawn as stored, and letters are empty unless
+    the file says how the patient does.
     """
-    array = torch.as_tensor(channel).as_subclass(Tensor).detach().cpu().double().numpy()
-    while array.ndim > 2:
-        x_first = _is_x_first(meta)
-        array = array[..., array.shape[-1] // 2] if x_first else array[array.shape[0] // 2]
-    array = np.atleast_2d(array)
-    return array.T if _is_x_first(meta) else array
+    meta: dict[str, Any] = getattr(image, "meta", {})
+    affine = meta.get("affine")
+    matrix = None if affine is None else np.asarray(affine, np.float64)
+    if "filename_or_obj" not in meta and matrix is not None and np.array_equal(matrix, np.eye(len(matrix))):
+        matrix = None  # what MONAI gives an array
+    view = slice_view(tuple(image.shape[1:]), matrix)
+    return view if meta.get("is_oriented") else view._replace(letters="")
 
 
-def _is_x_first(meta: dict[str, Any]) -> bool:
-    return str(meta.get("filename_or_obj", "")).lower().endswith(_X_FIRST)
+def plane(channel: Tensor, view: SliceView) -> Picture:
+    """Return the slice of a map ``spatial`` that a figure shows, ``(rows, columns)``."""
+    return view.plane(torch.as_tensor(channel).as_subclass(Tensor).detach().cpu().double().numpy())
 
 
 def colour_rendering(
-    image: Tensor, meta: dict[str, Any], centre_nm: NDArray[np.float64] | None
+    image: Tensor, view: SliceView, centre_nm: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """Return an RGB picture ``(rows, columns, 3)`` in [0, 1] of an image ``(C, *spatial)``."""
-    return np.stack([plane(channel, meta) for channel in rgb_colours(image, centre_nm)], -1)
+    return np.stack([plane(channel, view) for channel in rgb_colours(image, centre_nm)], -1)
 
 
 def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:

@@ -66,7 +66,7 @@ RESULT_RECORD = object_of(
                 {"unit": TEXT, "levels": list_of(FINITE, least=1)},
             )
         ),
-        "image": object_of({"path": TEXT}, {"sha256": each(TEXT)}),
+        "image": object_of({"path": TEXT}, {"sha256": each(TEXT), "is_oriented": {"type": "boolean"}}),
         "intended_use": TEXT,
         "parameters": list_of(
             object_of(

@@ -73,6 +73,7 @@ def alignment_figure(
         axes.ticklabel_format(useOffset=False)
     for axes in panels.flat:
         axes.tick_params(labelsize=6)
+        axes.invert_xaxis()  # the patient's right, or front, on the left, as in all pictures
     text = (record["ambiguity"]["statement"], record["trust"]["statement"],
             "Coloured: the moving image's frame and an isoline.", record["intended_use"])  # fmt: skip
     figure.suptitle(
@@ -108,5 +109,3 @@ def _slice(
         x.numpy(), z.numpy(), np.ma.masked_invalid(own.numpy()), [level], colors=colour, linewidths=0.7
     )
     axes.contour(x.numpy(), z.numpy(), own.isfinite().double().numpy(), [0.5], colors=colour, linewidths=1.2)
-    if across == 0:
-        axes.invert_xaxis()  # as people face the patient
