@@ -130,7 +130,8 @@ def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[s
         record: dict[str, Any] = read_json(own_file(folder, name))
         check_record(record, schema)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
+        wanted = _instead(folder) or f"give the folder that `{command}` wrote"
+        raise ValueError(f"{folder}: no {name} in it; {wanted}.") from error
     except BadFileError:
         raise
     except ValueError as error:
@@ -141,3 +142,14 @@ def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[s
             "update monai_inn."
         )
     return record
+
+
+def _instead(folder: Path) -> str:
+    """What to give, or to open, in place of a folder of several results, of a page, a picture or a table."""
+    inner = sorted(path.parent for path in folder.glob("*/*.json"))
+    if inner:
+        return f"it holds results in folders of their own, give one of them, such as {inner[0]}"
+    names = ("*.html", "overview.png", "*.png", "*.csv")
+    found = [path for name in names for path in sorted(folder.glob(name))]
+    is_ours = any(folder.glob("*.json"))
+    return f"it is a folder of another kind, open {found[0]}" if found and is_ours else ""
