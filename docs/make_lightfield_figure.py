@@ -85,6 +85,7 @@ def main() -> None:
     problem = LightField()
     fitted = monai_inn.load(sys.argv[1] if sys.argv[1:] else "lightfield")
     figure = Figure(figsize=(21, 7), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12)
     rows = figure.subplots(2, 6)
     _scene(problem, fitted, figure, rows[0], ("smoke", smoke, SMOKE_PX))
     _scene(problem, fitted, figure, rows[1], ("film", film, FILM_PX))
@@ -103,7 +104,7 @@ def _scene(problem, fitted, figure, panels, scene) -> None:
         (truth, f"truth: layers ({name} of more than {INSIDE:g})", "viridis", (1, 3)),
         (maps["mode_count"][0], "modes of the posterior", "viridis", (1, 3)),
         (maps["median"][0], "median disparity, px per view", "coolwarm", (-2, 2)),
-        (maps["interval_width"][0], "width of the 95 % interval, px per view", "magma", (0, 4)),
+        (maps["interval_width"][0], "95 % interval: width, px per view", "magma", (0, 4)),
     ]
     for panel, (values, title, colours, limits) in zip(panels, shown, strict=False):
         low, high = limits or (None, None)
@@ -139,9 +140,9 @@ def _posteriors(problem, fitted, image, panels, scene) -> None:
     for d, what in ((TISSUE_PX, "tissue"), (disparity, layer)):
         panel.axvline(d, color="0.4", linestyle=":")
         panel.text(d, 1.0, what, ha="center", va="bottom", transform=panel.get_xaxis_transform(), fontsize=9)
-    height = 1.4 * panel.get_ylim()[1]  # leaves room for the legend
-    panel.set(xlim=(-2, 2), ylim=(0, height), xlabel="disparity, px per view", ylabel="density, 1/px")
-    panel.legend(fontsize=8, frameon=False, loc="upper center")
+    panel.set(xlim=(-2, 2), ylim=(0, None), xlabel="disparity, px per view", ylabel="density, 1/px")
+    # Beside both layers there is no room inside.
+    panel.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from PIL import Image
 from monai_inn.problems import Parameter
 from monai_inn.reports import map_figure
 from monai_inn.reports.figures import _norms
-from monai_inn.reports.pictures import PATTERNS, colour_rendering, cover, plane, view_of
+from monai_inn.reports.pictures import PATTERNS, colour_rendering, colours_in_words, cover, plane, view_of
 from monai_inn.reports.scales import prior_scale
 from monai_inn.transforms import read_multispectral, write_map
 
@@ -126,6 +126,19 @@ def test_colours_are_those_of_the_nearest_bands():
     assert (shown[..., 0] == 1).all()
     np.testing.assert_allclose(shown[0, :, 1], 0.5 ** (1 / 2.2))
     assert (shown[..., 2] == 0.5).all()  # grey where a band is missing
+
+
+@pytest.mark.parametrize(
+    ("nm", "words"),
+    [
+        (None, "mean of the channels"),
+        ((500.0, 600.0), "mean of the channels"),
+        ((400.0, 470.0, 550.0, 620.0), "colours of the bands"),
+        ((700.0, 750.0, 900.0), "700 nm in grey"),
+    ],
+)
+def test_a_picture_says_what_its_colours_are(nm, words):
+    assert colours_in_words(None if nm is None else np.array(nm)) == words
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
@@ -22,7 +22,15 @@ from torch import Tensor
 
 from monai_inn.problems import Parameter, labels
 from monai_inn.reading.orientation import SliceView
-from monai_inn.reports.pictures import PATTERNS, Picture, colour_rendering, cover, plane, view_of
+from monai_inn.reports.pictures import (
+    PATTERNS,
+    Picture,
+    colour_rendering,
+    colours_in_words,
+    cover,
+    plane,
+    view_of,
+)
 from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 
 if TYPE_CHECKING:
@@ -83,16 +91,17 @@ def map_figure(
     aspect = picture.shape[0] * view.pixel_mm[0] / max(picture.shape[1] * view.pixel_mm[1], 1e-9)
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
 
-    seen = "mean of the channels" if wavelengths is None else "colours of the bands"
-    _show_picture(axes[0][0], picture, f"input, {seen}")
+    picture[~np.isfinite(plane(measured.nanmean(0), view))] = to_rgb(_INVALID)
+    _show_picture(axes[0][0], picture, f"input, {colours_in_words(wavelengths)}")
     share = _share(maps, untrusted, view)
     _show_picture(axes[0][1], picture, f"not explained: {share:.0%} of the usable pixels")
     _cover(axes[0][1], striped)
     norm = Normalize(*trust_scale(fitted, false_alarm))
+    limit = f"{fitted.guard.threshold(false_alarm):.3g}".replace("-", "−")
     _show(
         axes[0][2],
         plane(maps["waic"][0], view),
-        f"WAIC, limit {fitted.guard.threshold(false_alarm):.3g} nat in the middle of the scale",
+        f"WAIC, limit {limit} nat in the middle of the scale",
         "nat",
         norm,
         "magma",

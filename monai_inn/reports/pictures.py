@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_inn.reading.orientation import SliceView, slice_view
 
-__all__ = ["PATTERNS", "colour_rendering", "cover", "plane", "rgb_colours", "view_of"]
+__all__ = ["PATTERNS", "colour_rendering", "colours_in_words", "cover", "plane", "rgb_colours", "view_of"]
 
 Picture = NDArray[np.float64]
 
@@ -64,16 +64,27 @@ def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
     that are not finite are grey.
     """
     image = torch.as_tensor(image).as_subclass(Tensor).detach().double()
-    if centre_nm is None or len(centre_nm) < 3:
-        channels = [image.nanmean(0)] * 3
-    else:
-        nearest = [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
-        channels = [image[i] for i in nearest]
-    rgb = torch.stack(channels)
+    nearest = _bands(centre_nm)
+    rgb = torch.stack([image[i] for i in nearest] if nearest else [image.nanmean(0)] * 3)
     finite = rgb[rgb.isfinite()].numpy()
     white = float(np.quantile(finite, 0.99)) if finite.size else 1.0
     shown = (rgb / (white if white > 0 else 1.0)).clamp(0, 1) ** _GAMMA
     return torch.where(rgb.isfinite(), shown, 0.5)
+
+
+def _bands(centre_nm: NDArray[np.float64] | None) -> list[int]:
+    """Which bands stand for red, green and blue; none of channels without wavelengths."""
+    if centre_nm is None or len(centre_nm) < len(_RGB_NM):
+        return []
+    return [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
+
+
+def colours_in_words(centre_nm: NDArray[np.float64] | None) -> str:
+    """Return what a colour rendering shows."""
+    nearest = _bands(centre_nm)
+    if centre_nm is None or not nearest:
+        return "mean of the channels"
+    return "colours of the bands" if len({*nearest}) > 1 else f"{centre_nm[nearest[0]]:g} nm in grey"
 
 
 def cover(mask: NDArray[np.bool_], pattern: str) -> NDArray[np.uint8]:
