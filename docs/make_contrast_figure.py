@@ -60,8 +60,9 @@ def drawn(fitted, folder: Path, path: Path) -> None:
         for letter, x, side in zip(view.letters[:2], (0.02, 0.98), ("left", "right"), strict=True):
             axes.text(x, 0.5, letter, color="white", fontsize=7, ha=side, transform=axes.transAxes)
         if style["cmap"] == "viridis":
-            bar = figure.colorbar(shown, cax=axes.inset_axes((0.84, 0.02, 0.03, 0.4)))
+            bar = figure.colorbar(shown, cax=axes.inset_axes((0.94, 0.03, 0.03, 0.34)))
             bar.ax.tick_params(labelsize=6, colors="white", length=2, pad=1)
+            bar.ax.yaxis.tick_left()
     figure.savefig(path)
 
 

@@ -89,6 +89,7 @@ def main() -> None:
     rows = figure.subplots(2, 6)
     _scene(problem, fitted, figure, rows[0], ("smoke", smoke, SMOKE_PX))
     _scene(problem, fitted, figure, rows[1], ("film", film, FILM_PX))
+    figure.legend(*rows[0][5].get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=9)
     figure.savefig(HERE / "images" / "lightfield.png", dpi=80, facecolor="white")
 
 
@@ -125,7 +126,7 @@ def _scene(problem, fitted, figure, panels, scene) -> None:
 def _posteriors(problem, fitted, image, panels, scene) -> None:
     """Posteriors of a pixel in the layer and of one beside it, network and exact."""
     (picture, panel), (layer, disparity) = panels, scene
-    places = {f"in the {layer}": (60, 55), "beside it": (95, 14)}
+    places = {"orange point, in the layer": (60, 55), "blue point, beside it": (95, 14)}
     half = problem.columns // 2
     rows = torch.stack([image[:, r, c - half : c + half + 1].T.flatten() for r, c in places.values()])
     rows = rows.as_tensor() if isinstance(rows, MetaTensor) else rows
@@ -141,8 +142,6 @@ def _posteriors(problem, fitted, image, panels, scene) -> None:
         panel.axvline(d, color="0.4", linestyle=":")
         panel.text(d, 1.0, what, ha="center", va="bottom", transform=panel.get_xaxis_transform(), fontsize=9)
     panel.set(xlim=(-2, 2), ylim=(0, None), xlabel="disparity, px per view", ylabel="density, 1/px")
-    # Beside both layers there is no room inside.
-    panel.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
 
 
 if __name__ == "__main__":

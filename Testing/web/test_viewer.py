@@ -174,6 +174,8 @@ def withheld(folder: Path) -> int:
 
 
 def test_numbers_out_of_distribution_come_with_their_warning(page: Page, keep: Callable[..., None]) -> None:
+    choose(page, "parameter", "Oxygen saturation of the blood")
+    choose(page, "kind", "Probability below")
     click_image(page, *CORNER, SHAPE)
     says(page, "#warning", "NOT EXPLAINED, out of distribution")
     assert page.locator("#line").is_hidden()

@@ -94,7 +94,8 @@ class Stage:
 
     def show(self, appearance: Appearance) -> None:
         """Lay a map over the image in all views."""
-        self.overlay.show(appearance, has_legend=False)  # the page has one that covers nothing
+        # The page has one that covers nothing; in the corner stands whether an image is synthetic.
+        self.overlay.show(appearance, has_legend=bool(self.run.synthetic) and not pictures(self.run))
         self.redraw()
 
     def redraw(self) -> None:

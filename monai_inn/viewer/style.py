@@ -66,7 +66,7 @@ html { overflow-y: auto; }
 .at-top, .at-bottom { left: 50%; transform: translateX(-50%); }
 .at-left { left: 6px; }
 .at-right { right: 6px; }
-.at-top { top: 54px; }
+.at-top { top: 78px; }
 .at-bottom { bottom: 34px; }
 .playing { display: flex; align-items: center; gap: 0.6rem; margin-bottom: 0.6rem; }
 .playing .about { display: none; margin: 0; }

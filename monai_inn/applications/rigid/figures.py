@@ -69,6 +69,7 @@ def alignment_figure(
                          alpha=0.5, linewidths=0, label=f"alignment {k + 1}: {mass:.1%}")  # fmt: skip
         axes.set_title(f"centre of the moving image,\n{len(drawn)} posterior samples", fontsize=8)
         axes.set_xlabel(across, fontsize=7)
+        axes.set_ylabel("superior (mm)", fontsize=7)
         axes.legend(fontsize=6, markerscale=3)
         axes.ticklabel_format(useOffset=False)
     for axes in panels.flat:
