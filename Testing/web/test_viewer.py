@@ -332,6 +332,28 @@ def stack(folder: Path, out: Path, slices: int) -> Path:
     return out
 
 
+def test_a_lone_sagittal_slice_is_shown_in_its_plane(
+    folder: Path, browser: Browser, complaints: list[str], tmp_path: Path
+) -> None:
+    import SimpleITK
+
+    shutil.copytree(folder, tmp_path / "sagittal")
+    for path in [*(tmp_path / "sagittal").glob("*.nii.gz"), *(tmp_path / "sagittal").glob("*.nii")]:
+        image = SimpleITK.ReadImage(str(path))
+        direction = np.eye(image.GetDimension())
+        direction[:3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]  # rows to the feet, columns to the back; LPS
+        image.SetDirection(direction.ravel().tolist())
+        SimpleITK.WriteImage(image, str(path))
+    record = json.loads((tmp_path / "sagittal" / "result.json").read_text())
+    record["image"]["is_oriented"] = True
+    (tmp_path / "sagittal" / "result.json").write_text(json.dumps(record))
+    with served(browser, tmp_path / "sagittal", tmp_path / "log.txt", complaints) as page:
+        assert page.locator(".edge").all_inner_texts() == [*"APSI"]
+        click_image(page, *LIVER, SHAPE)
+        says(page, "#where", "column 40, row 40")
+        says(page, "#line", "in distribution")
+
+
 @pytest.mark.parametrize("size", [(1280, 800), (640, 400)], ids=["normal", "magnified"])
 def test_nothing_is_clipped(page: Page, keep: Callable[..., None], size: tuple[int, int]) -> None:
     """Magnifying to 200 % leaves half of the pixels of the page's own measure."""
