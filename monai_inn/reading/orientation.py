@@ -49,7 +49,10 @@ def stored_affine(axes: int) -> NDArray[np.float64]:
 
 
 def places_patient(affine: NDArray[np.float64]) -> bool:
-    """Whether an affine says how the patient lies: who does not know it never shifts all axes."""
+    """Return whether an affine says how the patient lies.
+
+    One that turns no axis and leaves one unshifted is what programs write that do not know.
+    """
     turns = np.abs(affine[:3, :3]) > 1e-6 * np.abs(affine[:3, :3]).max()
     return bool(turns.sum() > 3 or (np.abs(affine[:3, 3]) > 1e-6).all())
 
