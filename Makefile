@@ -68,6 +68,7 @@ screenshots: .venv/.debian  ## the pictures of the Slicer module and the viewer 
 	cp build/screenshots/reading.png docs/images/viewer.png
 	cp build/screenshots/out_of_distribution.png docs/images/viewer_withheld.png
 	cp build/screenshots/curve.png docs/images/viewer_curve.png
+	$(PY) docs/small_png.py docs/images/viewer.png docs/images/viewer_withheld.png docs/images/viewer_curve.png
 
 benchmarks: .venv/.ready  ## timings and figures against peers, JSON on standard output
 	$(PY) benchmarks/optics.py --json && $(PY) benchmarks/flow.py --json && $(PY) benchmarks/ood.py --json \

@@ -33,8 +33,8 @@ from spectral.io import envi
 
 from monai_inn.physics import cameras, tissue_spectra
 from monai_inn.physics.layers import simulate_layers
+from monai_inn.reading.orientation import stored_affine
 from monai_inn.transforms import read_multispectral
-from monai_inn.transforms.formats import PICTURE_AFFINE
 
 Field = NDArray[np.float64]
 
@@ -171,7 +171,7 @@ def write_slicer_sample(folder: Path, seed: int = SEED) -> None:
     # Slicer's axes are (slice, j, i); i runs along the rows and j along the columns, as in our NIfTI files.
     voxels = photograph(seed, camera).transpose(2, 1, 0)[None]
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels), isVector=True)
-    lps = np.diag([-1.0, -1.0, 1.0]) @ PICTURE_AFFINE[:3, :3]
+    lps = np.diag([-1.0, -1.0, 1.0]) @ stored_affine(2)[:3, :3]
     image.SetDirection(lps.ravel().tolist())
     image.SetMetaData("wavelength_nm", " ".join(f"{c:.3f}" for c in camera.centre_nm))
     SimpleITK.WriteImage(image, str(folder / "organ_mosaic.nrrd"), useCompression=True)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "benchmarks"))
 from contrast import SAMPLES, files  # noqa: E402
 
 from monai_inn.applications.contrast.scans import Scan, read_volume  # noqa: E402
+from monai_inn.reading.orientation import slice_view  # noqa: E402
 
 HELD_OUT, GIVEN, TARGET = "26", ("t1", "t2"), "flair"
 DPI, PANEL_IN = 110, 2.1
@@ -47,17 +48,21 @@ def drawn(fitted, folder: Path, path: Path) -> None:
         ),
         *((f"sample {i + 1}, synthetic", sample[0], grey) for i, sample in enumerate(found["samples"])),
     ]
+    view = slice_view(tuple(brain.shape), np.eye(4))  # axes to the right and front
     figure = Figure(figsize=(4 * PANEL_IN, 2.45 * PANEL_IN), dpi=DPI, layout="constrained")
     for axes, (title, image, style) in zip(figure.subplots(2, 4).flat, panels, strict=True):
-        shown = axes.imshow(np.where(brain, image, np.nan).T, origin="lower", **style)
-        axes.contour(row[..., -1].T, [0.5], colors=OUTLINE, linewidths=0.7)
+        shown = axes.imshow(view.plane(np.where(brain, image, np.nan)), **style)
+        axes.contour(view.plane(row[..., -1].numpy()), [0.5], colors=OUTLINE, linewidths=0.7)
         axes.set_title(title, fontsize=8)
         axes.set_facecolor("black")
         axes.set_xticks([])
         axes.set_yticks([])
+        for letter, x, side in zip(view.letters[:2], (0.02, 0.98), ("left", "right"), strict=True):
+            axes.text(x, 0.5, letter, color="white", fontsize=7, ha=side, transform=axes.transAxes)
         if style["cmap"] == "viridis":
-            bar = figure.colorbar(shown, cax=axes.inset_axes((0.02, 0.2, 0.03, 0.6)))
+            bar = figure.colorbar(shown, cax=axes.inset_axes((0.94, 0.03, 0.03, 0.34)))
             bar.ax.tick_params(labelsize=6, colors="white", length=2, pad=1)
+            bar.ax.yaxis.tick_left()
     figure.savefig(path)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
@@ -18,6 +19,8 @@ sys.path.insert(0, str(HERE.parent / "benchmarks"))
 
 from diversity import GIVEN, SD, SIZE, Data  # noqa: E402
 from diversity_methods import OurFlow, train  # noqa: E402
+
+from monai_inn.reading.orientation import slice_view  # noqa: E402
 
 COLUMNS, OTHER = 7, "07"
 TEMPERATURES = torch.linspace(0.0, 1.2, COLUMNS)
@@ -78,8 +81,9 @@ def drawn(flow, data: Data, path: Path) -> None:
         panels = part.subplots(1, COLUMNS, gridspec_kw={"wspace": 0.03, "left": 0.01, "right": 0.99,
                                                         "bottom": 0.01, "top": 0.8})  # fmt: skip
         for panel, label, image, brain in zip(panels, labels, images, brains, strict=True):
-            shown = torch.where(brain, image, torch.nan)
-            panel.imshow(shown.T, cmap="gray", vmin=0, vmax=TOP, origin="lower", interpolation="nearest")
+            shown = torch.where(brain, image, torch.nan).numpy()
+            upright = slice_view(shown.shape, np.eye(4)).plane(shown)  # axes to the right and front
+            panel.imshow(upright, cmap="gray", vmin=0, vmax=TOP, interpolation="nearest")
             panel.set(xticks=[], yticks=[], facecolor="black")
             panel.set_title(label, fontsize=6.5, pad=2)
     figure.savefig(path)

@@ -85,9 +85,11 @@ def main() -> None:
     problem = LightField()
     fitted = monai_inn.load(sys.argv[1] if sys.argv[1:] else "lightfield")
     figure = Figure(figsize=(21, 7), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12)
     rows = figure.subplots(2, 6)
     _scene(problem, fitted, figure, rows[0], ("smoke", smoke, SMOKE_PX))
     _scene(problem, fitted, figure, rows[1], ("film", film, FILM_PX))
+    figure.legend(*rows[0][5].get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=9)
     figure.savefig(HERE / "images" / "lightfield.png", dpi=80, facecolor="white")
 
 
@@ -103,7 +105,7 @@ def _scene(problem, fitted, figure, panels, scene) -> None:
         (truth, f"truth: layers ({name} of more than {INSIDE:g})", "viridis", (1, 3)),
         (maps["mode_count"][0], "modes of the posterior", "viridis", (1, 3)),
         (maps["median"][0], "median disparity, px per view", "coolwarm", (-2, 2)),
-        (maps["interval_width"][0], "width of the 95 % interval, px per view", "magma", (0, 4)),
+        (maps["interval_width"][0], "95 % interval: width, px per view", "magma", (0, 4)),
     ]
     for panel, (values, title, colours, limits) in zip(panels, shown, strict=False):
         low, high = limits or (None, None)
@@ -124,7 +126,7 @@ def _scene(problem, fitted, figure, panels, scene) -> None:
 def _posteriors(problem, fitted, image, panels, scene) -> None:
     """Posteriors of a pixel in the layer and of one beside it, network and exact."""
     (picture, panel), (layer, disparity) = panels, scene
-    places = {f"in the {layer}": (60, 55), "beside it": (95, 14)}
+    places = {"orange point, in the layer": (60, 55), "blue point, beside it": (95, 14)}
     half = problem.columns // 2
     rows = torch.stack([image[:, r, c - half : c + half + 1].T.flatten() for r, c in places.values()])
     rows = rows.as_tensor() if isinstance(rows, MetaTensor) else rows
@@ -139,9 +141,7 @@ def _posteriors(problem, fitted, image, panels, scene) -> None:
     for d, what in ((TISSUE_PX, "tissue"), (disparity, layer)):
         panel.axvline(d, color="0.4", linestyle=":")
         panel.text(d, 1.0, what, ha="center", va="bottom", transform=panel.get_xaxis_transform(), fontsize=9)
-    height = 1.4 * panel.get_ylim()[1]  # leaves room for the legend
-    panel.set(xlim=(-2, 2), ylim=(0, height), xlabel="disparity, px per view", ylabel="density, 1/px")
-    panel.legend(fontsize=8, frameon=False, loc="upper center")
+    panel.set(xlim=(-2, 2), ylim=(0, None), xlabel="disparity, px per view", ylabel="density, 1/px")
 
 
 if __name__ == "__main__":

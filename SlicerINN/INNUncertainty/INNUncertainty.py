@@ -164,7 +164,8 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             clear_views(run)
             return None
         overlay = Overlay(run)
-        overlay.show(lib.appearance_of(run, state), has_legend)
+        # Of a synthetic image a picture of the views must say what it is.
+        overlay.show(lib.appearance_of(run, state), has_legend or bool(run.synthetic))
         if not state.contours:
             hide_contours(run)
         else:

@@ -32,18 +32,18 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def colours():
-    """Of the samples of each alignment in the picture of `record`, both panels."""
+def scattered():
+    """Panel and colour of the samples of each alignment in the picture of `record`, both panels."""
     return []
 
 
 @pytest.fixture(scope="module")
-def record(files, colours):
+def record(files, scattered):
     fixed, moving, folder = files
     scatter = Axes.scatter
 
     def seen(axes, *arguments, **options):
-        colours.append(options["color"])
+        scattered.append((axes, options["color"]))
         return scatter(axes, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -59,10 +59,17 @@ def test_like_levels_are_named(record):
     assert abs(abs(record["differences"][0]["shift_ras_mm"][2]) % 30 - 15) > 10
 
 
-def test_alignments_have_colours_of_their_own(record, colours):
+def test_alignments_have_colours_of_their_own(record, scattered):
     count = len(record["modes"])
     assert count > 3
-    assert len(set(colours[:count])) == min(count, 7)
+    assert len({colour for _, colour in scattered[:count]}) == min(count, 7)
+
+
+@pytest.mark.usefixtures("record")
+def test_the_patients_right_and_front_are_on_the_left(scattered):
+    panels = scattered[0][0].figure.axes
+    assert len(panels) > 3
+    assert all(axes.xaxis_inverted() for axes in panels)
 
 
 def test_the_folder_is_complete(files, record):

@@ -291,6 +291,7 @@ def test_demo_runs_the_bundles_that_are_shipped(demo):
         "organ_mosaic": {"sao2": 0.6},
         "retina_fundus": {"sao2": 0.6},
         "photoacoustic_slice": {"so2": 0.8},
+        "breast_dce": {"ktrans": 0.2},
     }
     for image, threshold in below.items():
         folder = out / image

@@ -221,6 +221,25 @@ def test_bad_arguments_are_one_clear_line(result, tmp_path, capsys, monkeypatch)
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("cohort.json", "cohort.csv", "b/result.json", "a/result.json"), "give one of them, such as {}/a."),
+        (("aim.json", "aim.png", "aim.csv"), "of another kind, open {}/aim.png."),
+        (("bands.json", "bands.csv", "index.html"), "of another kind, open {}/index.html."),
+        (("x.json", "left_out.png", "overview.png"), "of another kind, open {}/overview.png."),
+        (("classification.json", "classes.csv"), "of another kind, open {}/classes.csv."),
+        (("holiday.png",), "give the folder that `monai-inn infer` wrote."),
+    ],
+)
+def test_a_folder_of_another_kind_says_what_to_open_instead(tmp_path, capsys, files, message):
+    for name in files:
+        (tmp_path / "made" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "made" / name).write_text("{}")
+    line = refused(capsys, "export", tmp_path / "made", "-o", tmp_path / "out")
+    assert line.rstrip().endswith(message.format(tmp_path / "made"))
+
+
 def test_unwritable_folder(result, tmp_path, capsys):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from PIL import Image
 from pose_problems import project_points
 from safetensors import safe_open
 
@@ -259,6 +260,8 @@ def test_views(pose_bundle, result, tmp_path):
     with (tmp_path / "views" / "views.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
+    with Image.open(tmp_path / "views" / "views.png") as picture:  # one row of views is low
+        assert picture.height < 0.6 * picture.width
     best = min(rows, key=lambda row: float(row["error [mm]"]))
     assert float(best["lao [deg]"]) == record["best"]["lao_deg"]
     second = plan_views(pose_bundle, tmp_path / "second", after=result[1], step=45)

@@ -39,6 +39,8 @@ def test_a_result_is_opened_from_its_file(panel):
     assert kind_of(shown()) == "interval_width"
     assert background().GetName() == "translated: SYNTHETIC Flair image, mean"
     assert background().GetAttribute("INN.synthetic") == SYNTHETIC
+    legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    assert [each.GetTitleText().split()[0] for each in legends if each.GetVisibility()] == ["SYNTHETIC"]
 
 
 def test_maps_lie_over_the_chosen_image(panel):

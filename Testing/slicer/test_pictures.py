@@ -177,6 +177,8 @@ def test_views_say_so_too(run, view, look, said):
     legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode", run.scene)
     titles = [legend.GetTitleText() for legend in legends if legend.GetVisibility()]
     assert titles == ([] if said is None else [said])
+    Overlay(run).show(look, has_legend=False)  # as the browser, which says it in the corner of the views
+    assert not any(legend.GetVisibility() for legend in legends)
 
 
 def test_reconstructions_are_measured_and_not_synthetic(scene, tmp_path):

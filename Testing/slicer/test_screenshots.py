@@ -220,6 +220,7 @@ def test_screenshot_of_classes(app, module, pictures, tmp_path):
         ui.classTable.setCurrentCell(number, 0)
         app.process_events()
         assert bool(ui.classCard.styleSheet) is (name == "inverted")
+        assert ui.validationLabel.text.startswith("Bundle chest_xray: ")  # not that of the organs
         view = app.slice_view("Red")
         view.fit()
         square = Image.fromarray(view.grab()).crop((80, 0, 560, 480)).resize((410, 410))

@@ -112,6 +112,7 @@ def test_a_click_reads_the_posterior(page: Page, keep: Callable[..., None]) -> N
     choose(page, "kind", "Probability below")
     click_image(page, *LIVER, SHAPE)
     says(page, "#where", "column 40, row 40")
+    assert not any(page.locator(".edge").all_inner_texts())  # a camera does not know how the patient lies
     line = page.locator("#line").inner_text()
     assert line.startswith("Oxygen saturation of the blood 0.")
     assert line.endswith("in distribution")
@@ -173,6 +174,8 @@ def withheld(folder: Path) -> int:
 
 
 def test_numbers_out_of_distribution_come_with_their_warning(page: Page, keep: Callable[..., None]) -> None:
+    choose(page, "parameter", "Oxygen saturation of the blood")
+    choose(page, "kind", "Probability below")
     click_image(page, *CORNER, SHAPE)
     says(page, "#warning", "NOT EXPLAINED, out of distribution")
     assert page.locator("#line").is_hidden()
@@ -261,6 +264,7 @@ def strange_page(
     attack = "<img src=x onerror=window.broken=1>{{ constructor.constructor('window.broken=1')() }}"
     record["parameters"][0].update(unit=attack, description=attack)
     record["bundle"].update(name=attack, calibration=None)
+    record["image"]["is_oriented"] = True
     (made / "result.json").write_text(json.dumps(record))
     with served(browser, made, place / "log.txt", all_complaints) as page:
         yield page
@@ -282,6 +286,7 @@ def test_a_stack_has_three_views(strange: Page, keep: Callable[..., None]) -> No
     assert settled(strange).std() > 10
     says(strange, "#threshold", " below 0.6")  # as inference was asked
     assert strange.locator(".plane").all_inner_texts() == ["Axial", "Coronal", "Sagittal"]
+    assert strange.locator(".edge").all_inner_texts() == [*"RLAP", *"RLSI", *"APSI"]
     click_stack(strange)
     says(strange, "#where", "voxel i ")
     before = settled(strange)
@@ -325,6 +330,28 @@ def stack(folder: Path, out: Path, slices: int) -> Path:
         made.SetSpacing([1, 1, 10, 1][: made.GetDimension()])
         SimpleITK.WriteImage(made, str(path))
     return out
+
+
+def test_a_lone_sagittal_slice_is_shown_in_its_plane(
+    folder: Path, browser: Browser, complaints: list[str], tmp_path: Path
+) -> None:
+    import SimpleITK
+
+    shutil.copytree(folder, tmp_path / "sagittal")
+    for path in [*(tmp_path / "sagittal").glob("*.nii.gz"), *(tmp_path / "sagittal").glob("*.nii")]:
+        image = SimpleITK.ReadImage(str(path))
+        direction = np.eye(image.GetDimension())
+        direction[:3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]  # rows to the feet, columns to the back; LPS
+        image.SetDirection(direction.ravel().tolist())
+        SimpleITK.WriteImage(image, str(path))
+    record = json.loads((tmp_path / "sagittal" / "result.json").read_text())
+    record["image"]["is_oriented"] = True
+    (tmp_path / "sagittal" / "result.json").write_text(json.dumps(record))
+    with served(browser, tmp_path / "sagittal", tmp_path / "log.txt", complaints) as page:
+        assert page.locator(".edge").all_inner_texts() == [*"APSI"]
+        click_image(page, *LIVER, SHAPE)
+        says(page, "#where", "column 40, row 40")
+        says(page, "#line", "in distribution")
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (640, 400)], ids=["normal", "magnified"])

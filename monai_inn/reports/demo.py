@@ -82,7 +82,7 @@ def infer_examples(
         def report(share: float, before: int = done) -> None:
             progress((before + share) / len(usable))
 
-        name = Path(example.image).stem
+        name = example.image.split(".")[0]
         record = infer_image(
             example.bundle,
             folder / example.image,

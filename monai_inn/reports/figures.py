@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.problems import Parameter, labels
-from monai_inn.reports.pictures import PATTERNS, Picture, colour_rendering, cover, plane
+from monai_inn.reading.orientation import SliceView
+from monai_inn.reports.pictures import (
+    PATTERNS,
+    Picture,
+    colour_rendering,
+    colours_in_words,
+    cover,
+    plane,
+    view_of,
+)
 from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 
 if TYPE_CHECKING:
@@ -66,30 +77,31 @@ def map_figure(
     Returns:
         The path written.
     """
-    problem, meta = fitted.problem, dict(getattr(image, "meta", {}))
+    problem, view = fitted.problem, view_of(image)
     wavelengths = problem.application.wavelengths_nm
     measured = image[: problem.observation.num_values]  # settings of the acquisition stand behind
-    picture = colour_rendering(measured, meta, wavelengths)
-    untrusted = plane(maps["ood"][0], meta) > 0.5
+    picture = colour_rendering(measured, view, wavelengths)
+    untrusted = plane(maps["ood"][0], view) > 0.5
     striped = cover(untrusted, "not explained")
     below = maps.get("probability_below", image.new_zeros(0))
     described = [(p.name, p.description) for p in problem.shown]
     words, inner = labels(described), labels(described, begin=False)
     shares = [name for name in _SHARES if name in maps]
     columns = max(len(problem.shown), 3 + len(below) + len(shares))
-    aspect = picture.shape[0] / max(picture.shape[1], 1)
+    aspect = picture.shape[0] * view.pixel_mm[0] / max(picture.shape[1] * view.pixel_mm[1], 1e-9)
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
 
-    seen = "mean of the channels" if wavelengths is None else "colours of the bands"
-    _show_picture(axes[0][0], picture, f"input, {seen}")
-    share = _share(maps, untrusted, meta)
+    picture[~np.isfinite(plane(measured.nanmean(0), view))] = to_rgb(_INVALID)
+    _show_picture(axes[0][0], picture, f"input, {colours_in_words(wavelengths)}")
+    share = _share(maps, untrusted, view)
     _show_picture(axes[0][1], picture, f"not explained: {share:.0%} of the usable pixels")
     _cover(axes[0][1], striped)
     norm = Normalize(*trust_scale(fitted, false_alarm))
+    limit = f"{fitted.guard.threshold(false_alarm):.3g}".replace("-", "−")
     _show(
         axes[0][2],
-        plane(maps["waic"][0], meta),
-        f"WAIC, limit {fitted.guard.threshold(false_alarm):.3g} nat in the middle of the scale",
+        plane(maps["waic"][0], view),
+        f"WAIC, limit {limit} nat in the middle of the scale",
         "nat",
         norm,
         "magma",
@@ -101,7 +113,7 @@ def map_figure(
         axis = axes[0][3 + k]
         _show(
             axis,
-            plane(below[k], meta),
+            plane(below[k], view),
             f"probability of {inner.get(name, name)} {limit}",
             "1",
             Normalize(0, 1),
@@ -109,19 +121,19 @@ def map_figure(
         )
         _cover(axis, striped)
     for axis, name in zip(axes[0][3 + len(below) :], shares, strict=False):
-        _show(axis, plane(maps[name][0], meta), _SHARES[name], "1", Normalize(0, 1), "cividis")
+        _show(axis, plane(maps[name][0], view), _SHARES[name], "1", Normalize(0, 1), "cividis")
     scales = prior_scales(problem)
     for d, parameter in enumerate(problem.shown):
         norm, width_norm = _norms(parameter, scales[parameter.name])
         _show(
             axes[1][d],
-            plane(maps["median"][d], meta),
+            plane(maps["median"][d], view),
             f"{words[parameter.name]}: median",
             parameter.unit,
             norm,
             "viridis",
         )
-        width = plane(maps["interval_width"][d], meta)
+        width = plane(maps["interval_width"][d], view)
         _show(
             axes[2][d],
             width,
@@ -130,9 +142,11 @@ def map_figure(
             width_norm,
             "cividis",
         )
-        silent = (plane(maps["uninformative"][d], meta) > 0.5) & ~untrusted
+        silent = (plane(maps["uninformative"][d], view) > 0.5) & ~untrusted
         for row in (1, 2):
             _cover(axes[row][d], striped + cover(silent, "not informative"))
+    for axis in (axis for row in axes for axis in row if axis.images):
+        _orient(axis, view)
     meaning = "; ".join(f"{p.name} = {p.description}" for p in problem.shown if p.description)
     _explain_patterns(figure)
     notes = "Colour scales do not depend on the image."
@@ -178,8 +192,23 @@ def _show(
     )
     _entitle(axis, title)
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.02, extend=extend)
-    bar.set_label(f"[{unit}]", fontsize=9)
+    bar.set_label("no unit" if unit == "1" else f"[{unit}]", fontsize=9)
+    if isinstance(norm, LogNorm):
+        bar.set_ticks(LogLocator(subs=(1, 2, 5)))
+        bar.minorticks_off()
+        bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
     bar.ax.tick_params(labelsize=8)
+
+
+def _orient(axis: Axes, view: SliceView) -> None:
+    """Give pixels their shape, and say at the edges where the patient's right is, if that is known."""
+    axis.set_aspect(view.pixel_mm[0] / view.pixel_mm[1])
+    outline = [withStroke(linewidth=2, foreground="black")]
+    for letter, (x, y) in zip(
+        view.letters, ((0.03, 0.5), (0.97, 0.5), (0.5, 0.96), (0.5, 0.04)), strict=False
+    ):
+        axis.text(x, y, letter, transform=axis.transAxes, color="white", fontsize=8, ha="center",
+                  va="center", path_effects=outline)  # fmt: skip
 
 
 def _cover(axis: Axes, overlay: NDArray[np.uint8]) -> None:
@@ -216,8 +245,8 @@ def _norms(parameter: Parameter, scale: PriorScale) -> tuple[Normalize, Normaliz
     return values(scale.low, scale.high), Normalize(0, scale.width)
 
 
-def _share(maps: Mapping[str, Tensor], untrusted: Any, meta: dict[str, Any]) -> float:
-    valid = plane(maps["valid"][0], meta) > 0.5
+def _share(maps: Mapping[str, Tensor], untrusted: Any, view: SliceView) -> float:
+    valid = plane(maps["valid"][0], view) > 0.5
     return float(untrusted[valid].mean()) if valid.any() else 0.0
 
 

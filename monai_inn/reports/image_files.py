@@ -170,6 +170,8 @@ def read_image(
 
     problem.require_maps()
     image: MetaTensor = read_multispectral(path)
+    if problem.application.wavelengths_nm is not None:
+        image.meta["is_oriented"] = False  # a camera does not know how the patient lies, whatever the format
     as_read = image
     wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
     if dark is not None and white is None:

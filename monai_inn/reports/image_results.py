@@ -56,6 +56,7 @@ def write_image_result(
     maps: Mapping[str, Tensor],
     references: Mapping[str, Tensor],
     affine: NDArray[np.float64],
+    is_oriented: bool,
     settings: dict[str, Any],
     sources: Sequence[str | PathLike[str]],
     synthetic: str = "",
@@ -74,6 +75,7 @@ def write_image_result(
             claimed; ``samples``, ``(S, X, Y, Z)``, which may be empty.
         references: images to compare with, by what they are in words, on the same scale and grid.
         affine: index to RAS millimetres, ``(4, 4)``.
+        is_oriented: whether the files say how the patient lies.
         settings: what was asked for; ``interval`` is among it.
         sources: files that the observation was read from.
         synthetic: what an image that nobody acquired says of itself.
@@ -106,7 +108,7 @@ def write_image_result(
         **records.provenance(bundle, settings),
         "parameters": [scale._asdict() | {"scale": "linear"}],
         "trust": records.trust(fitted, FALSE_ALARM, []),
-        "image": records.sources([Path(file) for file in sources], claimed),
+        "image": records.sources([Path(file) for file in sources], claimed, is_oriented=is_oriented),
         "summary": _summary(scale, maps, claimed),
         **more,
         "files": files,

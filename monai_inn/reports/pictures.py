@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["PATTERNS", "colour_rendering", "cover", "plane", "rgb_colours"]
+from monai_inn.reading.orientation import SliceView, slice_view
+
+__all__ = ["PATTERNS", "colour_rendering", "colours_in_words", "cover", "plane", "rgb_colours", "view_of"]
 
 Picture = NDArray[np.float64]
 
-_X_FIRST = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 _RGB_NM = (620.0, 550.0, 470.0)
 _GAMMA = 1 / 2.2
 _LONG_SIDE = 480
@@ -28,28 +29,31 @@ PATTERNS = {
 """Colour and hatch of what must not be read; they differ in shape, for whoever cannot tell colours."""
 
 
-def plane(channel: Tensor, meta: dict[str, Any]) -> Picture:
-    """Return the plane of a map ``spatial`` that a figure shows, ``(rows, columns)``.
+def view_of(image: Tensor) -> SliceView:
+    """Return how the slice of an image ``(C, *spatial)`` is drawn that figures show.
 
-    Volumes give their middle slice, profiles one row. Arrays whose first axis is x are turned upright.
+    Where neither a file nor its affine says how it lies, it is drawn as stored, and letters are empty unless
+    the file says how the patient does.
     """
-    array = torch.as_tensor(channel).as_subclass(Tensor).detach().cpu().double().numpy()
-    while array.ndim > 2:
-        x_first = _is_x_first(meta)
-        array = array[..., array.shape[-1] // 2] if x_first else array[array.shape[0] // 2]
-    array = np.atleast_2d(array)
-    return array.T if _is_x_first(meta) else array
+    meta: dict[str, Any] = getattr(image, "meta", {})
+    affine = meta.get("affine")
+    matrix = None if affine is None else np.asarray(affine, np.float64)
+    if "filename_or_obj" not in meta and matrix is not None and np.array_equal(matrix, np.eye(len(matrix))):
+        matrix = None  # what MONAI gives an array
+    view = slice_view(tuple(image.shape[1:]), matrix)
+    return view if meta.get("is_oriented") else view._replace(letters="")
 
 
-def _is_x_first(meta: dict[str, Any]) -> bool:
-    return str(meta.get("filename_or_obj", "")).lower().endswith(_X_FIRST)
+def plane(channel: Tensor, view: SliceView) -> Picture:
+    """Return the slice of a map ``spatial`` that a figure shows, ``(rows, columns)``."""
+    return view.plane(torch.as_tensor(channel).as_subclass(Tensor).detach().cpu().double().numpy())
 
 
 def colour_rendering(
-    image: Tensor, meta: dict[str, Any], centre_nm: NDArray[np.float64] | None
+    image: Tensor, view: SliceView, centre_nm: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """Return an RGB picture ``(rows, columns, 3)`` in [0, 1] of an image ``(C, *spatial)``."""
-    return np.stack([plane(channel, meta) for channel in rgb_colours(image, centre_nm)], -1)
+    return np.stack([plane(channel, view) for channel in rgb_colours(image, centre_nm)], -1)
 
 
 def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
@@ -60,16 +64,27 @@ def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
     that are not finite are grey.
     """
     image = torch.as_tensor(image).as_subclass(Tensor).detach().double()
-    if centre_nm is None or len(centre_nm) < 3:
-        channels = [image.nanmean(0)] * 3
-    else:
-        nearest = [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
-        channels = [image[i] for i in nearest]
-    rgb = torch.stack(channels)
+    nearest = _bands(centre_nm)
+    rgb = torch.stack([image[i] for i in nearest] if nearest else [image.nanmean(0)] * 3)
     finite = rgb[rgb.isfinite()].numpy()
     white = float(np.quantile(finite, 0.99)) if finite.size else 1.0
     shown = (rgb / (white if white > 0 else 1.0)).clamp(0, 1) ** _GAMMA
     return torch.where(rgb.isfinite(), shown, 0.5)
+
+
+def _bands(centre_nm: NDArray[np.float64] | None) -> list[int]:
+    """Which bands stand for red, green and blue; none of channels without wavelengths."""
+    if centre_nm is None or len(centre_nm) < len(_RGB_NM):
+        return []
+    return [int(np.abs(np.asarray(centre_nm) - wanted).argmin()) for wanted in _RGB_NM]
+
+
+def colours_in_words(centre_nm: NDArray[np.float64] | None) -> str:
+    """Return what a colour rendering shows."""
+    nearest = _bands(centre_nm)
+    if centre_nm is None or not nearest:
+        return "mean of the channels"
+    return "colours of the bands" if len({*nearest}) > 1 else f"{centre_nm[nearest[0]]:g} nm in grey"
 
 
 def cover(mask: NDArray[np.bool_], pattern: str) -> NDArray[np.uint8]:

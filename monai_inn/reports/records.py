@@ -49,7 +49,9 @@ def record(
         **provenance(bundle, settings),
         "parameters": [_described(parameter, scales[parameter.name]) for parameter in shown],
         "trust": trust(fitted, settings["false_alarm"], list(reasons(problem, fitted.network))),
-        "image": sources(image_files(image), loaded, Path(image)),
+        "image": sources(
+            image_files(image), loaded, Path(image), is_oriented=bool(loaded.meta.get("is_oriented"))
+        ),
         "files": files,
     }
 
@@ -60,11 +62,14 @@ def trust(fitted: FittedPosterior, false_alarm: float, why: list[str]) -> dict[s
     return {"waic_scale": scale, "waic_limit": limit, "reasons": why}
 
 
-def sources(files: Sequence[Path], image: Tensor, path: Path | None = None) -> dict[str, Any]:
-    """Return from which files an image was read, by default known by the first, and its shape."""
+def sources(
+    files: Sequence[Path], image: Tensor, path: Path | None = None, *, is_oriented: bool = False
+) -> dict[str, Any]:
+    """Return from which files an image was read, by default known by the first, and what they say of it."""
     return {
         "path": str((path or files[0]).resolve()),
         "shape": list(image.shape),
+        "is_oriented": is_oriented,
         "sha256": {file.name: sha256(file) for file in files},
     }
 

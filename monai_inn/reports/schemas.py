@@ -66,7 +66,7 @@ RESULT_RECORD = object_of(
                 {"unit": TEXT, "levels": list_of(FINITE, least=1)},
             )
         ),
-        "image": object_of({"path": TEXT}, {"sha256": each(TEXT)}),
+        "image": object_of({"path": TEXT}, {"sha256": each(TEXT), "is_oriented": {"type": "boolean"}}),
         "intended_use": TEXT,
         "parameters": list_of(
             object_of(
@@ -132,7 +132,8 @@ def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[s
     except (FileNotFoundError, NotADirectoryError) as error:
         if not folder.exists():
             raise ValueError(f"{folder}: no such folder; check the path.") from None
-        raise ValueError(f"{folder}: no {name} in it; give the folder that `{command}` wrote.") from error
+        wanted = _instead(folder) or f"give the folder that `{command}` wrote"
+        raise ValueError(f"{folder}: no {name} in it; {wanted}.") from error
     except BadFileError:
         raise
     except ValueError as error:
@@ -143,3 +144,14 @@ def read_record(folder: Path, name: str, schema: Schema, command: str) -> dict[s
             "update monai_inn."
         )
     return record
+
+
+def _instead(folder: Path) -> str:
+    """What to give, or to open, in place of a folder of several results, of a page, a picture or a table."""
+    inner = sorted(path.parent for path in folder.glob("*/*.json"))
+    if inner:
+        return f"it holds results in folders of their own, give one of them, such as {inner[0]}"
+    names = ("*.html", "overview.png", "*.png", "*.csv")
+    found = [path for name in names for path in sorted(folder.glob(name))]
+    is_ours = any(folder.glob("*.json"))
+    return f"it is a folder of another kind, open {found[0]}" if found and is_ours else ""

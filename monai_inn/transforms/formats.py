@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.arrays import read_npz as read_npz_arrays
 from monai_inn.reading.limits import check_limit, import_library, require_detached
+from monai_inn.reading.orientation import stored_affine
 from monai_inn.reading.pictures import Pages, load_tiff, open_picture
 from monai_inn.transforms.beside import LABELS, check_labels
 
@@ -29,34 +30,37 @@ __all__ = [
 _ENVI_DATA = (".dat", ".img", ".raw", ".bsq", ".bil", ".bip")
 
 
-# Where a picture without geometry lies: rows run down and columns to the right on screen, as in ITK's
-# reading of a PNG. Indices are (row, column, slice); the determinant is +1.
-PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])
-
-
 @dataclass
 class StoredImage:
     """An image as it lies in the file.
 
     Args:
         array: numbers in the dtype of the file, shape ``(bands, *spatial)``.
-        affine: index to RAS millimetres, shape ``(4, 4)``; ``PICTURE_AFFINE`` where the file has no geometry.
+        affine: index to RAS millimetres, shape ``(4, 4)``; where the file has no geometry, rows run down on
+            screen and columns to the right.
         slope: factor that turns stored numbers into image values.
         intercept: added after ``slope``.
         transfer: non-linear curve applied to stored numbers in place of ``slope`` and ``intercept``.
         ignore_value: stored number that stands for "no data".
         names_channels: whether the format says which axis is that of the channels.
+        is_oriented: whether the file says how the patient lies.
         labels: ``wavelength_nm``, ``fwhm_nm``, ``band_names``, ``units``, ``channel_names`` where known.
     """
 
     array: NDArray[Any]
-    affine: NDArray[np.float64] = field(default_factory=lambda: PICTURE_AFFINE.copy())
+    affine: NDArray[np.float64] = None  # type: ignore[assignment]
     slope: float = 1.0
     intercept: float = 0.0
     transfer: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
     ignore_value: float | None = None
     names_channels: bool = True
+    is_oriented: bool = False
     labels: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Give an image without geometry its affine."""
+        if self.affine is None:
+            self.affine = stored_affine(self.array.ndim - 1)
 
 
 def read_envi(path: Path) -> StoredImage:
@@ -179,7 +183,7 @@ def read_npz(path: Path) -> StoredImage:
     if array.ndim not in (3, 4):
         raise BadFileError(f"{path}: 'image' has shape {array.shape}, expected (C, H, W) or (C, D, H, W).")
     if affine is None:
-        affine = PICTURE_AFFINE.copy() if array.ndim == 3 else np.eye(4)
+        affine = stored_affine(array.ndim - 1)
     if affine.shape != (4, 4):
         raise BadFileError(
             f"{path}: 'affine' has shape {affine.shape}, expected (4, 4), index to RAS millimetres."

@@ -70,7 +70,8 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
         Image of shape ``(bands, *spatial)``. Its ``meta`` has ``affine`` (RAS, mm), ``filename_or_obj`` and,
         where known, ``wavelength_nm``, ``fwhm_nm``, ``band_names`` (tuples), ``units``, ``transfer``,
         ``settings``, other lists of numbers by name, ``synthetic``, what an image that nobody acquired says
-        of itself, and ``names_channels``, whether the format says which axis is that of the bands.
+        of itself, ``names_channels``, whether the format says which axis is that of the bands, and
+        ``is_oriented``, whether the file says how the patient lies.
         Files of integers also give ``saturation`` (the largest number of the file's type, in the units of
         the image) and ``saturated`` (boolean, shape ``(1, *spatial)``), taken before any conversion.
 
@@ -207,6 +208,7 @@ def _to_tensor(path: Path, stored: StoredImage, labels: dict[str, Any]) -> MetaT
         "space": SpaceKeys.RAS,
         "original_channel_dim": 0,
         "names_channels": stored.names_channels,
+        "is_oriented": stored.is_oriented,
     }
     meta["original_affine"] = torch.as_tensor(stored.affine, dtype=torch.float64).clone()
     if array.dtype.kind in "iu":

@@ -16,6 +16,7 @@ from torch import Tensor
 from monai_inn.drafts import replacing
 from monai_inn.files import BadFileError, parse_json
 from monai_inn.reading.limits import import_library
+from monai_inn.reading.orientation import places_patient, stored_affine
 from monai_inn.reading.volumes import LPS_TO_RAS, itk_name, load_itk, load_nifti, synthetic_mark
 from monai_inn.transforms.formats import StoredImage
 
@@ -39,9 +40,9 @@ def read_nifti(path: Path) -> StoredImage:
         labels.update(_json_object(extension.get_content()))
     if mark := synthetic_mark(image.header):  # other programs drop the extension
         labels.setdefault("synthetic", mark)
-    return StoredImage(
-        array, np.asarray(image.affine, np.float64), float(proxy.slope), float(proxy.inter), labels=labels
-    )
+    affine, header = np.asarray(image.affine, np.float64), image.header
+    says = places_patient(affine) and bool(header["sform_code"] or header["qform_code"])
+    return StoredImage(array, affine, float(proxy.slope), float(proxy.inter), is_oriented=says, labels=labels)
 
 
 def read_nrrd(path: Path) -> StoredImage:
@@ -67,7 +68,7 @@ def read_nrrd(path: Path) -> StoredImage:
             labels[key] = [x.strip() for x in image.GetMetaData(key).split(",")]
         elif key == _OURS:
             labels |= _json_object(image.GetMetaData(key))
-    return StoredImage(array, LPS_TO_RAS @ affine, labels=labels)
+    return StoredImage(array, LPS_TO_RAS @ affine, is_oriented=places_patient(affine), labels=labels)
 
 
 def _json_object(content: Any) -> dict[str, Any]:
@@ -122,7 +123,11 @@ def write_map(path: str | PathLike[str], tensor: Tensor, meta: Mapping[str, Any]
     affine = described.get("affine", getattr(tensor, "affine", None))
     extension = _description(described, len(tensor))
     _write_atomically(
-        target, _to_volume(tensor), _affine(target, affine), extension, described.get("synthetic", "")
+        target,
+        _to_volume(tensor),
+        _affine(target, affine, tensor.ndim - 1),
+        extension,
+        described.get("synthetic", ""),
     )
     return target
 
@@ -156,7 +161,7 @@ def write_nrrd(path: str | PathLike[str], image: Tensor) -> Path:
     volume = torch.as_tensor(image).as_subclass(Tensor).detach().cpu().float().numpy()
     volume = volume[..., None] if volume.ndim == 3 else volume
     written = sitk.GetImageFromArray(np.ascontiguousarray(volume.transpose(3, 2, 1, 0)), isVector=True)
-    lps = LPS_TO_RAS @ _affine(target, getattr(image, "affine", None))
+    lps = LPS_TO_RAS @ _affine(target, getattr(image, "affine", None), image.ndim - 1)
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     written.SetSpacing(spacing.tolist())
     written.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
@@ -186,10 +191,10 @@ def _to_volume(tensor: Tensor) -> NDArray[Any]:
     return volume[0] if len(volume) == 1 else np.moveaxis(volume, 0, -1)
 
 
-def _affine(path: Path, affine: Any) -> NDArray[np.float64]:
-    """The (4, 4) affine, the identity where there is none."""
+def _affine(path: Path, affine: Any, axes: int) -> NDArray[np.float64]:
+    """The (4, 4) affine; that of an image as stored where there is none."""
     if affine is None:
-        return np.eye(4)
+        return stored_affine(axes)
     matrix = np.asarray(affine.detach().cpu() if isinstance(affine, Tensor) else affine, np.float64)
     if matrix.shape == (3, 3):  # two spatial axes
         full = np.eye(4)

@@ -108,7 +108,10 @@ def view_buttons(stage: Any) -> Callable[[Any, str, Any], None]:
             with html.Div(classes="slices"):
                 slice_state = connect_slice_view_slider_to_state(server, view)
                 Slider(typed_state=slice_state, density="compact", name=(f"{shown_plane} + ' slice'",))
-        html.Span(f"{{{{ captions.{view.get_singleton_tag()} }}}}", classes="caption which")
+        tag = view.get_singleton_tag()
+        html.Span(f"{{{{ captions.{tag} }}}}", classes="caption which")
+        for place, side in enumerate(("left", "right", "top", "bottom")):
+            html.Span(f"{{{{ edges.{tag} && edges.{tag}[{place}] }}}}", classes=f"edge at-{side}")
 
     return fill
 

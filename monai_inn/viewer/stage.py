@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
 
+from monai_inn.reading.orientation import edge_letters, slice_view
 from monai_inn.viewer.display import (
     Appearance,
     Overlay,
@@ -33,6 +34,12 @@ __all__ = ["Stage", "started_app"]
 Array = NDArray[np.float64]
 Point = tuple[float, float, float]
 
+# By what lies at the edges of a view.
+_VIEWS = {
+    "RLAP": ViewLayoutDefinition.axial_view,
+    "RLSI": ViewLayoutDefinition.coronal_view,
+    "APSI": ViewLayoutDefinition.sagittal_view,
+}
 _NODE = slicer.vtkMRMLAbstractViewNode
 
 
@@ -67,7 +74,8 @@ class Stage:
         self.flat = self.run.shape[0] == 1
         self.point: Point | None = None
         self.on_pick = lambda: None
-        layouts = {"slices": _layout(self.flat), "side by side": _side_by_side()}
+        self.is_oriented = bool(result.record["image"].get("is_oriented"))
+        layouts = {"slices": self._layout(), "side by side": _side_by_side()}
         if not pictures(self.run):
             layouts.pop("side by side")
         self.layout = show_views(self.app, server, layouts, view_buttons(self))
@@ -76,15 +84,18 @@ class Stage:
         self.is_side_by_side = False
         for view in self.views:
             view.modified.connect(self._turn_others)
+        if self.flat:  # a tilted slice is shown whole
+            self.views[0].get_view_node().RotateToVolumePlane(self._grid())
+        for view in self.views if self.is_oriented and not self.flat else ():
+            view.set_orientation_marker(_NODE.OrientationMarkerTypeAxes, _NODE.OrientationMarkerSizeSmall)
         if not self.flat:
-            for view in self.views:
-                view.set_orientation_marker(_NODE.OrientationMarkerTypeAxes, _NODE.OrientationMarkerSizeSmall)
             self.views[0].set_ruler(_NODE.RulerTypeThin)
         vtk.vtkObject.GlobalWarningDisplayOn()
 
     def show(self, appearance: Appearance) -> None:
         """Lay a map over the image in all views."""
-        self.overlay.show(appearance, has_legend=False)  # the page has one that covers nothing
+        # The page has one that covers nothing; in the corner stands whether an image is synthetic.
+        self.overlay.show(appearance, has_legend=bool(self.run.synthetic) and not pictures(self.run))
         self.redraw()
 
     def redraw(self) -> None:
@@ -108,6 +119,12 @@ class Stage:
         """Let all views side by side show the slice that one was turned to: sliders do not link them."""
         for view in self.views if self.is_side_by_side else ():
             view.set_slice_value(turned.get_slice_value())
+
+    def edges(self) -> dict[str, str]:
+        """Letters at the left, right, top and bottom of each view, if the image says how the patient lies."""
+        shown = self.views if self.is_oriented else ()
+        axes = {view.get_singleton_tag(): _axes(view) for view in shown}
+        return {name: edge_letters(right, -up) for name, (right, up) in axes.items()}
 
     def fit(self, view: Any) -> None:
         """Show all of the image in a view."""
@@ -171,10 +188,23 @@ class Stage:
 
     def _screen_axes(self) -> tuple[Array, Array]:
         """The first view's axes to the right and up as columns: unit vectors in RAS, and in voxels."""
-        axes = slicer.util.arrayFromVTKMatrix(self.views[0].get_view_node().GetSliceToRAS())[:3, :2]
-        to_voxels = vtk.vtkMatrix4x4()
+        axes, to_voxels = _axes(self.views[0]).T, vtk.vtkMatrix4x4()
         self._grid().GetRASToIJKMatrix(to_voxels)
         return axes, slicer.util.arrayFromVTKMatrix(to_voxels)[:3, :3] @ axes
+
+    def _layout(self) -> Layout:
+        """One large view of a single slice in its plane, else three views with the axial one large."""
+        if self.flat:
+            to_ras = vtk.vtkMatrix4x4()
+            self._grid().GetIJKToRASMatrix(to_ras)
+            view = slice_view(self.run.shape[::-1], slicer.util.arrayFromVTKMatrix(to_ras))
+            return Layout(LayoutDirection.Vertical, [_VIEWS[view.letters]()])
+        axial, *others = (make() for make in _VIEWS.values())
+        return Layout(
+            LayoutDirection.Horizontal,
+            [axial, Layout(LayoutDirection.Vertical, others)],
+            flex_sizes=["2", "1"],
+        )
 
     def _grid(self) -> Any:
         """A volume on the grid of the maps."""
@@ -186,18 +216,12 @@ def _point(values: Array) -> Point:
     return right, anterior, superior
 
 
-def _layout(flat: bool) -> Layout:
-    """One large view of a single slice, else three views with the axial one large."""
-    axial = ViewLayoutDefinition.axial_view()
-    if flat:
-        return Layout(LayoutDirection.Vertical, [axial])
-    others = [ViewLayoutDefinition.coronal_view(), ViewLayoutDefinition.sagittal_view()]
-    return Layout(
-        LayoutDirection.Horizontal, [axial, Layout(LayoutDirection.Vertical, others)], flex_sizes=["2", "1"]
-    )
+def _axes(view: Any) -> Array:
+    """Unit vectors to the right and up in a slice view, RAS, ``(2, 3)``."""
+    matrix: Array = slicer.util.arrayFromVTKMatrix(view.get_view_node().GetSliceToRAS())
+    return matrix[:3, :2].T
 
 
 def _side_by_side() -> Layout:
     """Three views of the same size beside each other."""
-    views = [ViewLayoutDefinition.axial_view(), ViewLayoutDefinition.coronal_view()]
-    return Layout(LayoutDirection.Horizontal, [*views, ViewLayoutDefinition.sagittal_view()])
+    return Layout(LayoutDirection.Horizontal, [make() for make in _VIEWS.values()])

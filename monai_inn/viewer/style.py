@@ -60,6 +60,14 @@ html { overflow-y: auto; }
 .caption { position: absolute; top: 6px; left: 10px; color: #fff; font-size: 0.8rem;
   text-shadow: 0 0 3px #000; pointer-events: none; }
 .caption.which { top: 54px; font-size: 0.95rem; font-weight: 700; }
+.edge { position: absolute; color: #fff; font-size: 0.95rem; font-weight: 600; line-height: 1;
+  text-shadow: 0 0 3px #000, 0 0 3px #000; pointer-events: none; }
+.at-left, .at-right { top: 50%; transform: translateY(-50%); }
+.at-top, .at-bottom { left: 50%; transform: translateX(-50%); }
+.at-left { left: 6px; }
+.at-right { right: 6px; }
+.at-top { top: 78px; }
+.at-bottom { bottom: 34px; }
 .playing { display: flex; align-items: center; gap: 0.6rem; margin-bottom: 0.6rem; }
 .playing .about { display: none; margin: 0; }
 @media (prefers-reduced-motion: reduce) {

@@ -57,8 +57,8 @@ class Overlay:
 
         Args:
             appearance: what is shown, and how.
-            has_legend: whether the views show the color scale themselves. It covers a part of the image; a
-                synthetic image has one all the same, for it says what the image is.
+            has_legend: whether the views show the color scale themselves. It covers a part of the image, but
+                says of a synthetic one what it is.
         """
         volume = self.update(appearance)
         layer = None if volume is None else self._layer(volume, appearance)
@@ -71,7 +71,6 @@ class Overlay:
             set_layers(view, below[number % len(below)], layer, opacity, owner, covered)
         # An image alone needs none, unless nobody acquired it.
         is_synthetic = volume is None and below[0] is not None and bool(below[0].GetAttribute(SYNTHETIC))
-        has_legend = has_legend or bool(self.run.synthetic)
         self._legends((below[0] if is_synthetic else volume) if has_legend else None, appearance)
         return volume
 

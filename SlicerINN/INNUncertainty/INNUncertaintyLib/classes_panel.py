@@ -82,7 +82,7 @@ def _row(record, entry):
 
 
 class ClassesPanel:
-    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onRunsChanged``."""
+    """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and its other parts."""
 
     def setup_part(self):
         """Listen; the section is hidden until there is a classification."""
@@ -135,6 +135,7 @@ class ClassesPanel:
         before, self._class_shown = self._class_shown, shown
         if shown is not None:
             self.logic.show(state, has_legend=False)
+            self.say_validation(self.logic.bundle(shown.record["bundle"]))
             if shown != before:
                 self._give_way(True)
                 self.ui.statusLabel.text = classes_found(shown.record)

@@ -102,6 +102,12 @@ class InferencePanel:
         if known is None or known.misfit(channels_of(state.image)):
             state.bundle = fitting[0].path
 
+    def say_validation(self, bundle):
+        """Say how far a bundle was tested, or nothing where it is not known."""
+        line = _("Bundle {name}: {line}")
+        known = bundle is not None
+        self.ui.validationLabel.text = line.format(name=bundle.name, line=bundle.validation) if known else ""
+
     def show_bundle(self, state):
         """Show the bundle, one that fits a new image, and what keeps the inference from being started."""
         self._propose_bundle(state)
@@ -111,10 +117,7 @@ class InferencePanel:
         if state.reweight and not can_reweight:
             state.reweight = False
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
-        self.ui.validationLabel.text = ""
-        if bundle is not None:
-            line = _("Bundle {name}: {line}").format(name=bundle.name, line=bundle.validation)
-            self.ui.validationLabel.text = line
+        self.say_validation(bundle)
         missing = ""
         if state.image is None:
             missing = _("Select an image.")

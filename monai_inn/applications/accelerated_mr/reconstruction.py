@@ -80,6 +80,7 @@ def reconstruct(
             maps=maps,
             references={"zero-filled": _as_volume(share * zero_filled)},
             affine=measured.affine(problem.size),
+            is_oriented=measured.has_mm,
             settings={"samples": samples, "interval": interval, "keep": keep, "seed": seed},
             sources=[kspace],
             reconstruction={

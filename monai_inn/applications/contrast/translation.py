@@ -14,6 +14,7 @@ from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.contrast.scans import WHITE, Scan, read_volume
 from monai_inn.bundles.reading import load
 from monai_inn.folders import new_folder
+from monai_inn.reading.orientation import places_patient
 from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
 from monai_inn.reports.scales import prior_scale
 from monai_inn.reports.schemas import RESULT
@@ -101,6 +102,7 @@ def translate(
             maps={key: scan.as_in_file(value) if value.numel() else value for key, value in maps.items()},
             references=dict(zip(names[::-1], scan.as_in_file(images.flip(0)), strict=True)),
             affine=scan.affine,
+            is_oriented=places_patient(scan.affine),
             settings=settings,
             sources=list(ordered.values()),
             synthetic=what_is_said(temperature),

@@ -69,10 +69,12 @@ def alignment_figure(
                          alpha=0.5, linewidths=0, label=f"alignment {k + 1}: {mass:.1%}")  # fmt: skip
         axes.set_title(f"centre of the moving image,\n{len(drawn)} posterior samples", fontsize=8)
         axes.set_xlabel(across, fontsize=7)
+        axes.set_ylabel("superior (mm)", fontsize=7)
         axes.legend(fontsize=6, markerscale=3)
         axes.ticklabel_format(useOffset=False)
     for axes in panels.flat:
         axes.tick_params(labelsize=6)
+        axes.invert_xaxis()  # the patient's right, or front, on the left, as in all pictures
     text = (record["ambiguity"]["statement"], record["trust"]["statement"],
             "Coloured: the moving image's frame and an isoline.", record["intended_use"])  # fmt: skip
     figure.suptitle(
@@ -108,5 +110,3 @@ def _slice(
         x.numpy(), z.numpy(), np.ma.masked_invalid(own.numpy()), [level], colors=colour, linewidths=0.7
     )
     axes.contour(x.numpy(), z.numpy(), own.isfinite().double().numpy(), [0.5], colors=colour, linewidths=1.2)
-    if across == 0:
-        axes.invert_xaxis()  # as people face the patient

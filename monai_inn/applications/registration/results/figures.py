@@ -152,7 +152,8 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
         path: PNG file to write.
     """
     is_second = record["settings"]["after"] is not None
-    figure = Figure(figsize=(8.5, 8.2), dpi=_DPI, layout="constrained")
+    height = 1.9 + 3 * min(2.1, 0.5 + 0.4 * len(found.cra))
+    figure = Figure(figsize=(8.5, height), dpi=_DPI, layout="constrained")
     panels = (
         (found.error_mm, "expected error of a posterior sample at bone (mTRE, mm)", "viridis_r"),
         (found.num_modes, "plausible poses", "cividis_r"),
@@ -166,7 +167,9 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
         axes.set_facecolor("#c8c8c8")
         axes.plot(record["best"]["lao_deg"], record["best"]["cra_deg"], "w*", ms=13, mec="black")
         axes.set_title(title, fontsize=9)
-        axes.set_ylabel(f"{change}{_AXES['cra']}", fontsize=9)
+        axes.set_ylabel(f"{change}{_AXES['cra']}".replace(" (°)", "\n(°)"), fontsize=9)
+        if len(found.cra) == 1:
+            axes.set_yticks(found.cra.tolist())
         axes.tick_params(labelsize=8)
         figure.colorbar(drawn, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
     axes.set_xlabel(
