@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .result import RecordKind, ResultError
-from .translating import tr as _
+from ..results.result import RecordKind, ResultError
+from ..translating import tr as _
 
 __all__ = [
     "CLASSES_FILE",

@@ -10,13 +10,13 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .class_result import ClassResult, evidence_limit, pair_of, parse_classes
-from .class_words import image_title
-from .colors import color_node, graded, table
-from .legend import Legend, ticks
-from .marks import UNIT, RunNodes, hide_legends, place, set_layers, show_legend, span
-from .patterns import hatch_all
-from .translating import tr as _
+from ..scene.colors import color_node, graded, table
+from ..scene.legend import Legend, ticks
+from ..scene.marks import UNIT, RunNodes, hide_legends, place, set_layers, show_legend, span
+from ..scene.patterns import hatch_all
+from ..translating import tr as _
+from .result import ClassResult, evidence_limit, pair_of, parse_classes
+from .words import image_title
 
 __all__ = ["ClassRun", "class_runs", "evidence_legend", "show_class_image", "store_classes"]
 

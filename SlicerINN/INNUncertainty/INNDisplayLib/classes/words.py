@@ -6,7 +6,7 @@ import math
 from pathlib import PureWindowsPath
 from typing import Any
 
-from .translating import tr as _
+from ..translating import tr as _
 
 __all__ = [
     "class_alarm",

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from .differences import (
+from ..numbers.differences import (
     change_levels,
     change_maps,
     change_quantiles,
@@ -14,13 +14,13 @@ from .differences import (
     interval_places,
     share_apart,
 )
-from .made import made_result
-from .marks import matrix_of
+from ..results.made import made_result
+from ..results.result import Result
+from ..results.run import Run
+from ..results.sequences import posterior_layers
+from ..scene.marks import matrix_of
+from ..translating import tr as _
 from .measuring import other_voxels, shared_parameter
-from .result import Result
-from .run import Run
-from .sequences import posterior_layers
-from .translating import tr as _
 
 __all__ = ["change_text", "posterior_of_change"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .charts import BAND, WARNING, add_line, new_chart
+from ..results.run import Run
+from ..scene.charts import BAND, WARNING, add_line, new_chart
+from ..scene.marks import arrays_of
+from ..translating import tr as _
 from .inspection import WITHHELD, Reading
-from .marks import arrays_of
-from .run import Run
-from .translating import tr as _
 
 __all__ = ["VoxelCurve", "curve_at", "read_curve", "show_curve"]
 

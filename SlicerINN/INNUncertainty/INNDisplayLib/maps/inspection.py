@@ -9,13 +9,13 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .charts import BAND, WARNING, add_line, new_chart
-from .marks import indices_at
-from .posteriors import density, interval_at, probability_below
-from .result import Shown
-from .run import Run
-from .sequences import sample_arrays
-from .translating import tr as _
+from ..numbers.posteriors import density, interval_at, probability_below
+from ..results.result import Shown
+from ..results.run import Run
+from ..results.sequences import sample_arrays
+from ..scene.charts import BAND, WARNING, add_line, new_chart
+from ..scene.marks import indices_at
+from ..translating import tr as _
 
 __all__ = [
     "OUTSIDE",

@@ -8,12 +8,12 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .differences import interval_places, wrapped
-from .marks import matrix_between, matrix_of, place
-from .posteriors import RegionMean, either_way, region_mean
-from .result import Shown
-from .run import Run
-from .translating import tr as _
+from ..numbers.differences import interval_places, wrapped
+from ..numbers.posteriors import RegionMean, either_way, region_mean
+from ..results.result import Shown
+from ..results.run import Run
+from ..scene.marks import matrix_between, matrix_of, place
+from ..translating import tr as _
 
 __all__ = ["Comparison", "RegionReading", "compare", "read_region"]
 

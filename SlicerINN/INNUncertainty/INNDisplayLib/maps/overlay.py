@@ -8,17 +8,17 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .appearance import OF_A_PIXEL, Appearance
-from .colors import color_node, graded
-from .marks import SYNTHETIC, hide_legends, matrix_of, place, set_layers, show_legend, span
+from ..numbers.posteriors import share_above
+from ..plan.thresholds import ThresholdStep
+from ..results.run import Run, runs
+from ..results.sequences import sample_arrays, show_sample
+from ..scene.appearance import OF_A_PIXEL, Appearance
+from ..scene.colors import color_node, graded
+from ..scene.marks import SYNTHETIC, hide_legends, matrix_of, place, set_layers, show_legend, span
+from ..scene.patterns import hatch
+from ..translating import tr as _
 from .measuring import Comparison, compare
-from .patterns import hatch
 from .pictures import picture, pictures
-from .posteriors import share_above
-from .run import Run, runs
-from .sequences import sample_arrays, show_sample
-from .thresholds import ThresholdStep
-from .translating import tr as _
 
 __all__ = ["Overlay"]
 

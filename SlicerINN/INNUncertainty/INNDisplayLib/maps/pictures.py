@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import slicer
 
-from .marks import display_of, span
-from .run import Run
-from .sequences import show_sample
+from ..results.run import Run
+from ..results.sequences import show_sample
+from ..scene.marks import display_of, span
 
 __all__ = ["picture", "pictures"]
 

@@ -14,12 +14,12 @@ import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 from numpy.typing import NDArray
 
-from .marks import IMAGE, LEVELS, MAP, PARAMETER, SYNTHETIC, UNIT, itk_image, matrix_of, place
-from .regions import read_regions, region_labels
-from .result import MapFile, Result, ResultError
-from .run import Run
-from .sequences import stacked, store_samples, store_stack
-from .translating import tr as _
+from ..plan.regions import read_regions, region_labels
+from ..results.result import MapFile, Result, ResultError
+from ..results.run import Run
+from ..results.sequences import stacked, store_samples, store_stack
+from ..scene.marks import IMAGE, LEVELS, MAP, PARAMETER, SYNTHETIC, UNIT, itk_image, matrix_of, place
+from ..translating import tr as _
 
 __all__ = ["save_result", "store"]
 

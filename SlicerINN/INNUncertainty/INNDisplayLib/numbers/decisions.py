@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
+from ..translating import tr as _
 from .posteriors import compiled_loops
-from .translating import tr as _
 
 __all__ = ["Division", "Region", "label_regions", "merge_islands"]
 

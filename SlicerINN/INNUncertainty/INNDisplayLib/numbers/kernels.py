@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 # Machine code on the disk belongs to the name of its module. The viewer has this file under another name, in
 # a checkout at the same place, and compiles it in each session.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": __package__ == "INNDisplayLib"}
+_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": __package__ == "INNDisplayLib.numbers"}
 
 Labels = NDArray[np.uint8]
 Places = NDArray[np.int64]

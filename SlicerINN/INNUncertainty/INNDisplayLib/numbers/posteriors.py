@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .translating import tr as _
+from ..translating import tr as _
 
 __all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean", "share_above"]
 

@@ -9,9 +9,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from ..translating import tr as _
 from .decisions import pieces
 from .posteriors import either_way
-from .translating import tr as _
 
 __all__ = ["RegionVolume", "region_volume"]
 

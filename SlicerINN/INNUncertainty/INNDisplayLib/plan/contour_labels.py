@@ -10,8 +10,8 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .marks import display_of, matrix_of
-from .run import Run
+from ..results.run import Run
+from ..scene.marks import display_of, matrix_of
 
 __all__ = ["LABELS", "label_lines"]
 

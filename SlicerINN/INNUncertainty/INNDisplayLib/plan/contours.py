@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ..results.run import Run
+from ..scene.marks import matrix_of
+from ..scene.meshes import moved, ribbons
 from .contour_labels import LABELS, label_lines
-from .marks import matrix_of
-from .meshes import moved, ribbons
-from .run import Run
 
 __all__ = ["contour_meshes", "draw_contours", "hide_contours"]
 

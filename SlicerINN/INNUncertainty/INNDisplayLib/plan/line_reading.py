@@ -8,9 +8,9 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from .result import Shown
-from .trajectories import Risk, VoxelPath
-from .translating import tr as _
+from ..numbers.trajectories import Risk, VoxelPath
+from ..results.result import Shown
+from ..translating import tr as _
 
 __all__ = ["LineReading"]
 

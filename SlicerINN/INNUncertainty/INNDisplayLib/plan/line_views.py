@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
-from .charts import BAND, WARNING, add_line, new_chart
+from ..results.run import Run
+from ..scene.charts import BAND, WARNING, add_line, new_chart
+from ..scene.meshes import tube
+from ..translating import tr as _
 from .line_reading import LineReading
-from .meshes import tube
-from .run import Run
-from .translating import tr as _
 
 __all__ = ["show_line", "show_tube"]
 

@@ -10,14 +10,14 @@ import slicer.util
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from ..numbers.posteriors import probability_below, share_above
+from ..numbers.trajectories import Risk, VoxelPath, carried_points, path_through, risk_along, tube_radius
+from ..poses.run import PoseRun
+from ..results.run import Run
+from ..results.sequences import posterior_layers, sample_arrays
+from ..scene.marks import indices_at
+from ..translating import tr as _
 from .line_reading import LineReading
-from .marks import indices_at
-from .pose_run import PoseRun
-from .posteriors import probability_below, share_above
-from .run import Run
-from .sequences import posterior_layers, sample_arrays
-from .trajectories import Risk, VoxelPath, carried_points, path_through, risk_along, tube_radius
-from .translating import tr as _
 
 __all__ = ["line_ends", "rank_lines", "read_line"]
 

@@ -11,12 +11,12 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .decisions import Division, Labels, Region
-from .marks import follow
-from .posteriors import LARGE
-from .run import Run, runs
-from .translating import tr as _
-from .volumes import RegionVolume
+from ..numbers.decisions import Division, Labels, Region
+from ..numbers.posteriors import LARGE
+from ..numbers.volumes import RegionVolume
+from ..results.run import Run, runs
+from ..scene.marks import follow
+from ..translating import tr as _
 
 __all__ = [
     "find_regions",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import slicer.util
 
+from ..numbers.decisions import Division, label_regions, merge_islands
+from ..numbers.posteriors import LARGE, probability_below
+from ..numbers.volumes import region_volume
+from ..results.run import Run
+from ..scene.marks import matrix_between, matrix_of, place
+from ..translating import tr as _
 from .contours import contour_meshes, draw_contours
-from .decisions import Division, label_regions, merge_islands
-from .marks import matrix_between, matrix_of, place
-from .posteriors import LARGE, probability_below
 from .regions import find_regions, show_regions
-from .run import Run
-from .translating import tr as _
-from .volumes import region_volume
 
 __all__ = ["ThresholdStep"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .meshes import tube
-from .pose_run import PoseRun
-from .pose_spread import ellipsoid_surface
-from .result import RecordKind
-from .translating import tr as _
+from ..results.result import RecordKind
+from ..scene.meshes import tube
+from ..translating import tr as _
+from .run import PoseRun
+from .spread import ellipsoid_surface
 
 __all__ = ["Aim", "aim_text", "forget_aim", "read_aim", "show_aim", "store_aim"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .result import MapFile, RecordKind, ResultError
-from .translating import tr as _
+from ..results.result import MapFile, RecordKind, ResultError
+from ..translating import tr as _
 
 __all__ = ["AIM_FILE", "POSES_FILE", "DetectorImage", "Pose", "PoseResult", "PoseSamples", "read_poses"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import slicer.util
 
-from .marks import RunNodes
-from .pose_result import Pose, PoseResult, PoseSamples, parse_poses
-from .pose_spread import Spread, spread_of
-from .translating import tr as _
+from ..scene.marks import RunNodes
+from ..translating import tr as _
+from .result import Pose, PoseResult, PoseSamples, parse_poses
+from .spread import Spread, spread_of
 
 __all__ = ["MODE", "PoseRun", "pose_runs"]
 

@@ -11,15 +11,15 @@ import vtk
 from scipy.ndimage import gaussian_filter, label
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .marks import display_of, matrix_of, place, span
-from .meshes import surface_above
-from .pose_aim import read_aim, show_aim, store_aim
-from .pose_result import AIM_FILE, DetectorImage, Pose, PoseResult
-from .pose_run import MODE, PoseRun, pose_runs
-from .pose_spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
-from .pose_views import Comparing, shades, show_comparison
-from .sequences import numbered_sequence
-from .translating import tr as _
+from ..results.sequences import numbered_sequence
+from ..scene.marks import display_of, matrix_of, place, span
+from ..scene.meshes import surface_above
+from ..translating import tr as _
+from .aim import read_aim, show_aim, store_aim
+from .result import AIM_FILE, DetectorImage, Pose, PoseResult
+from .run import MODE, PoseRun, pose_runs
+from .spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
+from .views import Comparing, shades, show_comparison
 
 __all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
 

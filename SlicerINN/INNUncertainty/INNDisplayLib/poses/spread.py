@@ -9,10 +9,10 @@ import vtk
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from .meshes import moved, polylines, ribbons
-from .pose_result import Pose, PoseResult, PoseSamples
-from .trajectories import carried_points
-from .translating import tr as _
+from ..numbers.trajectories import carried_points
+from ..scene.meshes import moved, polylines, ribbons
+from ..translating import tr as _
+from .result import Pose, PoseResult, PoseSamples
 
 __all__ = [
     "CHI_95",

@@ -8,10 +8,10 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .colors import color_node
-from .marks import matrix_between, matrix_of, place, show_legend, span
-from .pose_run import MODE, PoseRun
-from .translating import tr as _
+from ..scene.colors import color_node
+from ..scene.marks import matrix_between, matrix_of, place, show_legend, span
+from ..translating import tr as _
+from .run import MODE, PoseRun
 
 __all__ = [
     "COMPARISONS",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .pose_result import Pose, PoseResult
-from .translating import tr as _
+from ..translating import tr as _
+from .result import Pose, PoseResult
 
 __all__ = [
     "AMBIGUOUS",

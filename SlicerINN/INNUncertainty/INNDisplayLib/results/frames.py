@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 import slicer.util
 
-from .marks import RUN, hide_legends, set_layers
+from ..scene.marks import RUN, hide_legends, set_layers
 from .run import Run, runs
 
 __all__ = [

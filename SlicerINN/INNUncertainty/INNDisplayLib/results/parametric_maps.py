@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..translating import tr as _
 from .made import made_result
 from .result import Result, ResultError
-from .translating import tr as _
 
 __all__ = ["MAKER", "PARAMETRIC_MAP", "SEGMENTATION", "read_parametric_maps"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 from numpy.typing import NDArray
 
-from .translating import tr as _
+from ..translating import tr as _
 
 __all__ = ["MapFile", "RecordKind", "Result", "ResultError", "Shown", "parse_result", "read_result"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import IMAGE, INSTANCES, LEVELS, SYNTHETIC, RunNodes, arrays_of
+from ..scene.marks import IMAGE, INSTANCES, LEVELS, SYNTHETIC, RunNodes, arrays_of
+from ..translating import tr as _
 from .result import Result, Shown, parse_result
-from .translating import tr as _
 
 __all__ = ["Run", "runs"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .marks import SYNTHETIC, RunNodes, arrays_of, display_of, follow, mark
+from ..scene.marks import SYNTHETIC, RunNodes, arrays_of, display_of, follow, mark
+from ..translating import tr as _
 from .result import MapFile
-from .translating import tr as _
 
 if TYPE_CHECKING:
     from .run import Run

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
-from .run import Run
+if TYPE_CHECKING:
+    from ..results.run import Run
 
 __all__: list[str] = []
 

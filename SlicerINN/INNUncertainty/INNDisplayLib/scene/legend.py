@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..translating import tr as _
 from .appearance import OF_A_PIXEL
-from .translating import tr as _
 
 if TYPE_CHECKING:
+    from ..maps.overlay import Overlay
+    from ..results.run import Run
     from .appearance import Appearance
-    from .overlay import Overlay
-    from .run import Run
 
 __all__ = ["Legend", "legend_of", "nothing_to_see", "ticks"]
 

@@ -7,13 +7,17 @@ two tones, so that a single voxel is not taken for a bright or dark value of the
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import slicer.util
 from numpy.typing import NDArray
 
 from .colors import color_volume
 from .marks import RunNodes, matrix_of
-from .run import Run
+
+if TYPE_CHECKING:
+    from ..results.run import Run
 
 __all__ = ["HATCH_RGB", "hatch", "hatch_all"]
 
