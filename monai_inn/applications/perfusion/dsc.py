@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import BOLUS
 from monai_inn.applications.perfusion.application import BolusApplication
-from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.curves import TracerCurves
-from monai_inn.applications.perfusion.magnitudes import SUSCEPTIBILITY
+from monai_inn.applications.perfusion.models import kinetics
+from monai_inn.applications.perfusion.models.acquisition import BOLUS
+from monai_inn.applications.perfusion.models.arteries import ARTERY
+from monai_inn.applications.perfusion.models.magnitudes import SUSCEPTIBILITY
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter

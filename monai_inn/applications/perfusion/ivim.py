@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.acquisition import (
+from monai_inn.applications.perfusion.application import DiffusionApplication
+from monai_inn.applications.perfusion.models.acquisition import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
     log_uniform,
     noise_level_of,
 )
-from monai_inn.applications.perfusion.application import DiffusionApplication
-from monai_inn.applications.perfusion.signal import rician
+from monai_inn.applications.perfusion.models.signal import rician
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import split_parameters

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from monai_inn.applications.perfusion.kinetics import Artery, extended_tofts, tissue_curve
+from monai_inn.applications.perfusion.models.kinetics import Artery, extended_tofts, tissue_curve
 
 __all__ = ["HIGHEST", "LOWEST", "TissueFit", "fit_extended_tofts"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.magnitudes import Conversion
+from monai_inn.applications.perfusion.models.magnitudes import Conversion
 
 __all__ = ["log_likelihood_of_any_level", "log_likelihood_of_magnitudes"]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.features import LEAST_ARTERY_MM, held
-from monai_inn.applications.perfusion.kinetics import Artery, convolved, places_of, values_at
+from monai_inn.applications.perfusion.fitting.features import LEAST_ARTERY_MM, held
+from monai_inn.applications.perfusion.models.kinetics import Artery, convolved, places_of, values_at
 
 __all__ = ["NUM_FITTED", "delays_that_fit", "fitted_features"]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.kinetics import Artery
+from monai_inn.applications.perfusion.models.kinetics import Artery
 from monai_inn.problems.parameters import Parameter
 
 __all__ = ["ARTERY", "artery"]

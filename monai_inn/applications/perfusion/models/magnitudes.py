@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.acquisition import log_uniform, uniform
-from monai_inn.applications.perfusion.signal import (
+from monai_inn.applications.perfusion.models.acquisition import log_uniform, uniform
+from monai_inn.applications.perfusion.models.signal import (
     Echo,
     concentration_of,
     relative_signal,

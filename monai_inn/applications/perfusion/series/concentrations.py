@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
-from monai_inn.applications.perfusion.signal import Echo, concentration_of, t1_of_flip_angles
+from monai_inn.applications.perfusion.models.signal import Echo, concentration_of, t1_of_flip_angles
+from monai_inn.applications.perfusion.series.reading import Series, check_place, read_series
 
 __all__ = ["Conversion", "Settings", "baseline_frames", "baseline_of", "checked", "conversion_of"]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.measured_artery import read_times
+from monai_inn.applications.perfusion.series.measured_artery import read_times
 from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import is_dicom
 
@@ -61,7 +61,7 @@ def read_series(path: str | PathLike[str]) -> Series:
     """
     source = Path(path)
     if source.is_dir() or (source.is_file() and is_dicom(source)):
-        from monai_inn.applications.perfusion.dicom_series import read_dicom_series
+        from monai_inn.applications.perfusion.series.dicom_series import read_dicom_series
 
         return read_dicom_series(source)
     from monai_inn.transforms.beside import described_beside

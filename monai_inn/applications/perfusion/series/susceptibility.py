@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.concentrations import baseline_of, checked
-from monai_inn.applications.perfusion.series_files import Series, check_place, read_series
-from monai_inn.applications.perfusion.signal import relaxation_change
+from monai_inn.applications.perfusion.models.signal import relaxation_change
+from monai_inn.applications.perfusion.series.concentrations import baseline_of, checked
+from monai_inn.applications.perfusion.series.reading import Series, check_place, read_series
 
 __all__ = ["Susceptibility", "ratio_of_echoes"]
 
