@@ -18,6 +18,7 @@ from monai_inn.inferers.verdicts import Explained, misfit_scores, reasons
 from monai_inn.metrics.classes import ClassSets
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
+from monai_inn.networks.device import device_of
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.problems import InverseProblem, Parameter
 
@@ -47,16 +48,13 @@ class FittedPosterior:
         return f"FittedPosterior({self.problem!r}, {weights:,} weights)"
 
     def to(self, device: str | torch.device) -> FittedPosterior:
-        """Move the network to a device.
+        """Move the network to a device, see ``device_of``.
 
         Raises:
+            ValueError: if there is no such device.
             RuntimeError: if a CUDA device is asked for and there is none.
         """
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(
-                f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".'
-            )
-        self.network.to(device)
+        self.network.to(device_of(device))
         return self
 
     @property

@@ -29,6 +29,7 @@ from monai_inn.physics.log_ratio import isometric_log_ratio
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.problems.devices import settings_of
+from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 
 __all__ = ["Oximetry"]
@@ -154,7 +155,7 @@ class Oximetry(InverseProblem):
         Returns:
             Coefficients of shape ``(…, 3, W)``, float64.
         """
-        value = dict(zip(self.space.names, theta.double().unbind(-1), strict=True))
+        value = dict(zip(self.space.names, split_parameters(theta, self.space), strict=True))
         upper = torch.stack([value["d_1"], value["d_2"]], -1)
         thickness = torch.cat([upper, torch.full_like(upper[..., :1], torch.inf)], -1)
         one = torch.ones_like(value["vhb"])
@@ -243,11 +244,7 @@ class Oximetry(InverseProblem):
         Raises:
             ValueError: if the last axis is not one entry a parameter.
         """
-        if theta.ndim == 0 or theta.shape[-1] != len(self.parameters):
-            raise ValueError(
-                f"theta has shape {tuple(theta.shape)}, expected (…, {len(self.parameters)}): "
-                f"{', '.join(self.space.names)}."
-            )
+        split_parameters(theta, self.space)
         rows = theta.reshape(-1, theta.shape[-1])
         if theta.requires_grad and torch.is_grad_enabled():
             solved = torch.cat([self._differentiable(part) for part in rows.split(_ROWS_WITH_GRADIENT)])

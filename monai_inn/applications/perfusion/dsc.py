@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -76,7 +76,3 @@ class BolusPassage(TracerCurves):
     def application(self) -> BolusApplication:
         """Curves and their limits."""
         return BolusApplication(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's argument."""
-        return {"magnitude_share": self.magnitude_share}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -161,10 +161,6 @@ class IntravoxelMotion(InverseProblem):
     def application(self) -> DiffusionApplication:
         """Signals and their limits."""
         return DiffusionApplication(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
 
 
 def _unweighted(signal: Tensor, b: Tensor) -> Tensor:

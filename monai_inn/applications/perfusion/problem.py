@@ -6,7 +6,7 @@ import argparse
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -141,10 +141,6 @@ class Perfusion(TracerCurves):
     def application(self) -> CurveApplication:
         """Curves and their limits."""
         return CurveApplication(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"models": list(self.models), "magnitude_share": self.magnitude_share}
 
 
 def _ratio(above: int, below: int, theta: Tensor) -> Tensor:
