@@ -24,10 +24,10 @@ from monai_inn.physics.cameras import Camera, load, names
 from monai_inn.physics.discrepancy import Discrepancy
 from monai_inn.physics.discrepancy import load as load_discrepancy
 from monai_inn.physics.dyes import Dye, read_dyes
-from monai_inn.physics.layers import simulate_layers
-from monai_inn.physics.layers_kernel import diffuse_reflectance
 from monai_inn.physics.log_ratio import isometric_log_ratio
 from monai_inn.physics.rows import by_rows
+from monai_inn.physics.transport.layers import simulate_layers
+from monai_inn.physics.transport.layers_kernel import diffuse_reflectance
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.problems.devices import settings_of
 from monai_inn.problems.known import split_parameters

@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from monai_inn.physics.layers import MAX_ALBEDO, MAX_HALF_DEPTH, START
-from monai_inn.physics.layers_template import DRIVER, INLINED, SHARED
+from monai_inn.physics.transport.layers import MAX_ALBEDO, MAX_HALF_DEPTH, START
+from monai_inn.physics.transport.template import DRIVER, INLINED, SHARED
 
 __all__ = [
     "LANES",
@@ -277,7 +277,7 @@ def _expand(n: int, pairs: Pairs) -> str:
     return function("expand(series, state)", constants, terms + results)
 
 
-_HEADER = '''"""Generated adding-doubling kernel; see monai_inn.physics.layers_codegen."""
+_HEADER = '''"""Generated adding-doubling kernel; see monai_inn.physics.transport.codegen."""
 import math
 
 import numpy as np

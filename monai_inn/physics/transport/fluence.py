@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from monai_inn.physics.compiled import compiled
-from monai_inn.physics.directions import air_boundary, phase_matrices, quadrature
-from monai_inn.physics.fluence_kernel import fluence_source
-from monai_inn.physics.layers_kernel import checked, filled, in_parallel, num_threads
+from monai_inn.physics.transport.compiled import compiled
+from monai_inn.physics.transport.directions import air_boundary, phase_matrices, quadrature
+from monai_inn.physics.transport.fluence_kernel import fluence_source
+from monai_inn.physics.transport.layers_kernel import checked, filled, in_parallel, num_threads
 
 __all__ = ["fluence"]
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import functools
 
-from monai_inn.physics.layers_codegen import Emitter, Pairs, State, entering, function, module_source, scalars
+from monai_inn.physics.transport.codegen import (
+    Emitter,
+    Pairs,
+    State,
+    entering,
+    function,
+    module_source,
+    scalars,
+)
 
 __all__ = ["fluence_source"]
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.physics.directions import air_boundary, phase_matrices, quadrature
+from monai_inn.physics.transport.directions import air_boundary, phase_matrices, quadrature
 
 __all__ = ["MAX_ALBEDO", "MAX_HALF_DEPTH", "START", "LayerResult", "simulate_layers"]
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from monai_inn.physics.compiled import compiled
-from monai_inn.physics.directions import air_boundary, phase_matrices, quadrature
-from monai_inn.physics.layers_codegen import kernel_source
+from monai_inn.physics.transport.codegen import kernel_source
+from monai_inn.physics.transport.compiled import compiled
+from monai_inn.physics.transport.directions import air_boundary, phase_matrices, quadrature
 
 __all__ = ["checked", "diffuse_reflectance", "filled", "in_parallel", "num_threads"]
 
