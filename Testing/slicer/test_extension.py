@@ -171,7 +171,7 @@ def test_index_and_module_name_the_same_category_and_people():
     assert f'"{literal("CATEGORY")}", about)' in source
     for name, folder in MODULES.items():
         assert "describe(parent, " in (folder / f"{name}.py").read_text(encoding="utf-8")
-    shared = MODULES["INNUncertainty"] / "INNUncertaintyLib" / "module_panel.py"
+    shared = MODULES["INNUncertainty"] / "INNUncertaintyLib" / "panels" / "module.py"
     assert f'["{literal("CONTRIBUTORS")}"]' in shared.read_text(encoding="utf-8")
 
 
@@ -256,7 +256,7 @@ def form(name: str) -> ElementTree.Element:
 def used_controls(name: str) -> set[str]:
     """Every NAME of ``self.ui.NAME`` and ``ui.NAME`` of a module and of what the panels of both share."""
     found = set()
-    for path in {*SOURCES_OF[name], MODULES["INNUncertainty"] / "INNUncertaintyLib" / "module_panel.py"}:
+    for path in {*SOURCES_OF[name], MODULES["INNUncertainty"] / "INNUncertaintyLib" / "panels" / "module.py"}:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self.ui", "ui"):
                 found.add(node.attr)

@@ -5,7 +5,7 @@ import slicer.util
 from INNDisplayLib import frame_of_run, mark_frame, posterior_of_change, runs, store
 from slicer.i18n import tr as _
 
-from .parameters import Kind
+from ..parameters import Kind
 
 __all__ = ["ChangePanel"]
 

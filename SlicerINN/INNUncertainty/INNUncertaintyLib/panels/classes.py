@@ -21,9 +21,9 @@ from INNDisplayLib import (
 )
 from slicer.i18n import tr as _
 
-from .inspection_panel import FRAME
+from .inspection import FRAME
 from .legend_bar import BAR, legend_picture
-from .module_panel import fill, fill_table, quiet, select
+from .module import fill, fill_table, quiet, select
 
 __all__ = ["ClassesPanel", "classes_of", "show_classes", "shown_classes", "take_classes"]
 

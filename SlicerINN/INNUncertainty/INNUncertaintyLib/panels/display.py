@@ -16,11 +16,11 @@ from INNDisplayLib import (
 )
 from slicer.i18n import tr as _
 
+from ..bundles import calibration_line
+from ..parameters import Kind
 from .beside import put_beside
-from .bundles import calibration_line
 from .legend_bar import BAR, legend_picture
-from .module_panel import fill, quiet, select
-from .parameters import Kind
+from .module import fill, quiet, select
 
 __all__ = ["DisplayPanel", "appearance_of", "verdict"]
 

@@ -10,11 +10,11 @@ import slicer.util
 from INNDisplayLib import INSTANCES, SYNTHETIC, save_result
 from slicer.i18n import tr as _
 
-from .classes_panel import classes_of
-from .display_panel import verdict
-from .images import make_savable
-from .opening import RECORDS
-from .worker import WORKER
+from ..images import make_savable
+from ..opening import RECORDS
+from ..worker import WORKER
+from .classes import classes_of
+from .display import verdict
 
 __all__ = ["Errand", "ExportPanel", "LoadingPanel"]
 

@@ -18,8 +18,8 @@ from INNDisplayLib import (
 )
 from slicer.i18n import tr as _
 
-from .images import make_savable, write_image
-from .inference import Inference
+from ..images import make_savable, write_image
+from ..inference import Inference
 
 __all__ = ["FramesPanel", "VideoInference"]
 

@@ -4,12 +4,12 @@ import slicer.util
 from INNDisplayLib import ClassRun, classes_found
 from slicer.i18n import tr as _
 
-from .bundles import holds_bundles
-from .child import install, is_installed
-from .classes_panel import take_classes
-from .display_panel import verdict
-from .images import channels_of
-from .module_panel import fill, select
+from ..bundles import holds_bundles
+from ..child import install, is_installed
+from ..images import channels_of
+from .classes import take_classes
+from .display import verdict
+from .module import fill, select
 
 __all__ = ["InferencePanel"]
 

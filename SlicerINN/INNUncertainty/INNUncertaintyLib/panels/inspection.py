@@ -12,8 +12,8 @@ from INNDisplayLib import (
 )
 from slicer.i18n import tr as _
 
-from .module_panel import fill
-from .parameters import Kind
+from ..parameters import Kind
+from .module import fill
 from .plots import show_charts
 
 __all__ = ["FRAME", "InspectionPanel"]

@@ -19,7 +19,7 @@ from INNDisplayLib import (
 from slicer.i18n import tr as _
 
 from .background import Background
-from .module_panel import fill_table, quiet
+from .module import fill_table, quiet
 from .plots import show_charts
 
 __all__ = ["PlanPanel"]
