@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import pose_difference
-from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb, loss_at
-from monai_inn.applications.registration.pose_mixture import Mixture, log_det, smoothed, systematic
+from monai_inn.applications.registration.poses.fit import Fit, Level, Unknowns, climb, loss_at
+from monai_inn.applications.registration.poses.mixture import Mixture, log_det, smoothed, systematic
 from monai_inn.applications.registration.radiograph import Radiograph
 
 __all__ = ["Draws", "draw_posterior"]

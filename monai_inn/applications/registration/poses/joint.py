@@ -24,9 +24,9 @@ from monai_inn.applications.registration.carm import (
     pose_difference,
     pose_of,
 )
-from monai_inn.applications.registration.pose_draws import Draws
-from monai_inn.applications.registration.pose_fit import Unknowns
-from monai_inn.applications.registration.pose_mixture import Mixture
+from monai_inn.applications.registration.poses.draws import Draws
+from monai_inn.applications.registration.poses.fit import Unknowns
+from monai_inn.applications.registration.poses.mixture import Mixture
 
 __all__ = ["Joint", "View", "agreeing", "joined", "most_apart"]
 

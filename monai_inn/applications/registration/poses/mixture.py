@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.pose_fit import Fit, Unknowns
+from monai_inn.applications.registration.poses.fit import Fit, Unknowns
 
 __all__ = ["Mixture", "log_det", "smoothed", "systematic"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector, camera_to_world, geodesic_degrees
-from monai_inn.applications.registration.pose_fit import Unknowns
+from monai_inn.applications.registration.poses.fit import Unknowns
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
 

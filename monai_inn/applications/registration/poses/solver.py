@@ -1,9 +1,9 @@
 """The posterior of a pose straight from a CT and an X-ray: no training, six unknowns.
 
-Simulated radiographs at low resolution say where to look (``pose_search``). Least squares climb from there,
-at finer and finer resolution (``pose_fit``), with the X-ray unit's numbers (``radiograph``), the spectrum of
+Simulated radiographs at low resolution say where to look (``search``). Least squares climb from there,
+at finer and finer resolution (``fit``), with the X-ray unit's numbers (``radiograph``), the spectrum of
 what stays unexplained (``whitening``) and without what covers the patient (``occlusion``). Around the best
-fits ``pose_draws`` makes the posterior.
+fits ``draws`` makes the posterior.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 from monai_inn.applications.registration.carm import Detector, mirrored
 from monai_inn.applications.registration.ct import materials
 from monai_inn.applications.registration.occlusion import by_residual, collimated
-from monai_inn.applications.registration.pose_draws import Draws, draw_posterior
-from monai_inn.applications.registration.pose_fit import Fit, Level, Unknowns, climb
-from monai_inn.applications.registration.pose_search import Bank, candidates, distinct, make_bank
+from monai_inn.applications.registration.poses.draws import Draws, draw_posterior
+from monai_inn.applications.registration.poses.fit import Fit, Level, Unknowns, climb
+from monai_inn.applications.registration.poses.search import Bank, candidates, distinct, make_bank
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster

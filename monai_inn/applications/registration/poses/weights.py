@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration import poses
+from monai_inn.applications.registration.poses import inference
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.importance import weighed_draws
@@ -39,7 +39,7 @@ class Reweighted(NamedTuple):
         kl: KL divergence of the network's posterior from the exact one, nats; too small if few draws count.
     """
 
-    posterior: poses.PosePosterior
+    posterior: inference.PosePosterior
     effective: float
     proposals: int
     log_evidence: float
@@ -65,10 +65,10 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
         NotWeighedError: if fewer than 100 draws count in the end.
         ValueError: as for ``infer_pose``.
     """
-    problem = poses.registration_problem(fitted)
+    problem = inference.registration_problem(fitted)
 
     def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
-        theta, log_density = poses.draw_poses(fitted, observation, latents.float())
+        theta, log_density = inference.draw_poses(fitted, observation, latents.float())
         parts = [problem.log_likelihood(part, observation.cpu()) for part in theta.split(_RENDERED)]
         joint = (problem.prior.log_prob(theta) + torch.cat(parts)).double()
         return tuple(column.unsqueeze(1) for column in (joint - log_density, joint, theta))
@@ -95,7 +95,7 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
 
 def reconcile(
     fitted: FittedPosterior, observations: Tensor, motions: Tensor, samples: int = 4000, seed: int = 0
-) -> poses.PosePosterior:
+) -> inference.PosePosterior:
     """Return the posterior of the first of several X-rays of a patient who has kept still.
 
     Given the patient's pose the images are independent, so that every further X-ray multiplies the posterior
@@ -116,9 +116,9 @@ def reconcile(
         NotWeighedError: if fewer than one in a hundred samples explains all the X-rays, or the motions take
             one in twenty out of the prior, where the network knows nothing.
     """
-    problem = poses.registration_problem(fitted)
+    problem = inference.registration_problem(fitted)
     latents = shared_latents(samples, len(problem.parameters), seed)
-    drawn, log_density = poses.draw_poses(fitted, observations[0], latents)
+    drawn, log_density = inference.draw_poses(fitted, observations[0], latents)
     cameras, weight = problem.cameras(drawn.double()), torch.zeros(samples)
     for image, motion in zip(observations[1:], motions[1:], strict=True):
         theta = problem.parameters_of(cameras @ motion.double()).float()
@@ -141,9 +141,9 @@ def reconcile(
 
 def _resampled(
     problem: PoseRegistration, drawn: Tensor, log_density: Tensor, share: Tensor, samples: int, seed: int
-) -> poses.PosePosterior:
+) -> inference.PosePosterior:
     """Draw poses by their shares; their modes are found without the densities, for some come twice."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.multinomial(share, samples, replacement=True, generator=generator)
     kept = drawn[chosen]
-    return poses.PosePosterior(kept, log_density[chosen], find_modes(kept, poses.pose_space(problem)))
+    return inference.PosePosterior(kept, log_density[chosen], find_modes(kept, inference.pose_space(problem)))
