@@ -22,7 +22,7 @@ from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of
 from monai_inn.seeding import seeded_everywhere, stream
 
-__all__ = ["Simulated", "Simulator"]
+__all__ = ["Simulated", "Simulator", "problem_of"]
 
 Simulator = Callable[[Tensor], Any]
 """Parameters in, one simulated observation out: numbers, an array or a tensor."""
@@ -308,6 +308,37 @@ class Simulated(InverseProblem):
         """Return the constructor's arguments but tensors and functions."""
         described = {"parameters": self._config, "observation_names": list(self.observation.names)}
         return described | ({"nuisances": list(self.nuisances)} if self.nuisances else {})
+
+
+def problem_of(
+    problem: InverseProblem | None,
+    prior: Distribution | Mapping[str, Distribution] | None,
+    simulator: Simulator | None,
+    theta: Tensor | None,
+    x: Tensor | None,
+    sites: str | None = None,
+    **described: Any,
+) -> InverseProblem:
+    """Return the one problem that was given: as such, as prior and function, or as finished simulations.
+
+    ``sites`` names the parameter of finished simulations that is the number of a site.
+
+    Raises:
+        ValueError: if none or several were given, or one half of a pair.
+    """
+    given = (problem is not None, prior is not None, simulator is not None, theta is not None, x is not None)
+    if given == (True, False, False, False, False) and problem is not None:
+        if any(value for value in described.values()):
+            raise ValueError(
+                f"{', '.join(described)} belong to a function or to simulations, not to a problem."
+            )
+        return problem
+    if given == (False, True, True, False, False) and prior is not None and simulator is not None:
+        return Simulated.of_function(prior, simulator, **described)
+    if given == (False, False, False, True, True) and theta is not None and x is not None:
+        described.pop("is_vectorised")
+        return Simulated.of_simulations(theta, x, sites=sites, **described)
+    raise ValueError("give either a problem, or prior and simulator, or theta and x (finished simulations).")
 
 
 def _sites(sites: str, names: Sequence[str], column: Tensor) -> dict[str, Any]:

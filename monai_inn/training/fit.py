@@ -16,7 +16,7 @@ from monai_inn.networks.device import device_of
 from monai_inn.networks.encoders.layers import as_encoder
 from monai_inn.networks.parts import foreign_packages
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.simulated import Simulated, Simulator
+from monai_inn.problems.simulated import Simulator, problem_of
 from monai_inn.registry import package_of
 from monai_inn.training.budget import Budget
 from monai_inn.training.engine import Progress
@@ -115,7 +115,7 @@ def fit(
     if resume and checkpoint is None:
         raise ValueError("resume was asked for without a folder; give the one of the first run: checkpoint=…")
     described = {"names": names, "units": units, "is_vectorised": is_vectorised}
-    problem = _problem_of(problem, prior, simulator, theta, x, invariant_over, **described)
+    problem = problem_of(problem, prior, simulator, theta, x, invariant_over, **described)
     budget = Budget(minutes, problem, time.monotonic())
     target = device_of(device)
     own = {} if coupling is None else {"coupling": coupling}
@@ -140,34 +140,3 @@ def fit(
     card |= {"warnings": doubts} if doubts else {}
     fitted.card = card | {"training": about | {"minutes": round(run.minutes(), 2)}}
     return fitted
-
-
-def _problem_of(
-    problem: InverseProblem | None,
-    prior: Distribution | Mapping[str, Distribution] | None,
-    simulator: Simulator | None,
-    theta: Tensor | None,
-    x: Tensor | None,
-    sites: str | None = None,
-    **described: Any,
-) -> InverseProblem:
-    """The one problem that was given: as such, as prior and function, or as finished simulations.
-
-    ``sites`` names the parameter of finished simulations that is the number of a site.
-
-    Raises:
-        ValueError: if none or several were given, or one half of a pair.
-    """
-    given = (problem is not None, prior is not None, simulator is not None, theta is not None, x is not None)
-    if given == (True, False, False, False, False) and problem is not None:
-        if any(value for value in described.values()):
-            raise ValueError(
-                f"{', '.join(described)} belong to a function or to simulations, not to a problem."
-            )
-        return problem
-    if given == (False, True, True, False, False) and prior is not None and simulator is not None:
-        return Simulated.of_function(prior, simulator, **described)
-    if given == (False, False, False, True, True) and theta is not None and x is not None:
-        described.pop("is_vectorised")
-        return Simulated.of_simulations(theta, x, sites=sites, **described)
-    raise ValueError("give either a problem, or prior and simulator, or theta and x (finished simulations).")

@@ -13,7 +13,6 @@ from monai_inn.metrics.coverage import needed_cases_for_shift, needed_cases_for_
 
 __all__ = ["STATUSES", "Tolerance", "basis", "cases_of", "holm", "overall", "status_of", "verdict"]
 
-_ALPHA = 0.05  # a corrected p-value below it is no chance
 STATUSES = ("calibrated", "small deviation", "undecided", "miscalibrated")
 
 
@@ -56,7 +55,7 @@ def holm(p_values: Any) -> Any:
     return corrected.reshape(p.shape)
 
 
-def status_of(figures: dict[str, Any], tolerance: Tolerance) -> str:
+def status_of(figures: dict[str, Any], tolerance: Tolerance, alpha: float = 0.05) -> str:
     """Return the status of one parameter (or stratum) from its ``width`` and ``shift`` blocks.
 
     ``miscalibrated``: a deviation beyond the tolerance that is not chance; ``small deviation``: measurable,
@@ -66,7 +65,7 @@ def status_of(figures: dict[str, Any], tolerance: Tolerance) -> str:
     beyond, measurable, excluded = False, False, True
     for name, neutral, limit in (("width", 1.0, tolerance.width), ("shift", 0.0, tolerance.shift)):
         block = figures[name]
-        is_real = block["p_corrected"] < _ALPHA
+        is_real = block["p_corrected"] < alpha
         beyond |= is_real and abs(block["value"] - neutral) > limit
         measurable |= is_real
         excluded &= max(abs(block["low"] - neutral), abs(block["high"] - neutral)) <= limit
@@ -77,7 +76,7 @@ def status_of(figures: dict[str, Any], tolerance: Tolerance) -> str:
     return "calibrated" if excluded else "undecided"
 
 
-def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance) -> str:
+def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance, alpha: float = 0.05) -> str:
     """Return one sentence about a parameter (or stratum)."""
     if status == "calibrated":
         width, shift = figures["width"], figures["shift"]
@@ -91,7 +90,7 @@ def verdict(figures: dict[str, Any], status: str, tolerance: Tolerance) -> str:
             f"no deviation seen, but {figures['cases']:,} cases do not exclude one beyond the tolerance; "
             f"take {enough:,}"
         )
-    parts = [_width(figures["width"]), _shift(figures["shift"])]
+    parts = [_width(figures["width"], alpha), _shift(figures["shift"], alpha)]
     text = ", ".join(part for part in parts if part)
     return text + ("" if status == "miscalibrated" else " (within the tolerance)")
 
@@ -113,15 +112,15 @@ def overall(statuses: list[str]) -> str:
     return max(statuses, key=STATUSES.index)
 
 
-def _width(block: dict[str, Any]) -> str:
-    if block["p_corrected"] >= _ALPHA:
+def _width(block: dict[str, Any], alpha: float) -> str:
+    if block["p_corrected"] >= alpha:
         return ""
     share = abs(1 - block["value"])
     return f"intervals {_percent(share)} too {'narrow' if block['value'] < 1 else 'wide'}"
 
 
-def _shift(block: dict[str, Any]) -> str:
-    if block["p_corrected"] >= _ALPHA:
+def _shift(block: dict[str, Any], alpha: float) -> str:
+    if block["p_corrected"] >= alpha:
         return ""
     return f"values {abs(block['value']):.2f} posterior sd too {'high' if block['value'] > 0 else 'low'}"
 
