@@ -21,5 +21,7 @@ def device_of(name: str | torch.device) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"device {name!r} is unknown; give cpu, cuda or auto.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f"device {name} was asked for, but torch finds no CUDA GPU; use cpu.")
+        raise RuntimeError(
+            f'device "{name}" was asked for, but torch finds no CUDA GPU; use device="cpu" (--device cpu).'
+        )
     return device
