@@ -72,12 +72,12 @@ def test_poses_are_told_in_the_language_of_the_application(folder, scene, monkey
         "<words> Mass [%]",
         "<words> probability of the pose, given the X-ray",
     )
-    assert store_poses(scene, result, "case").find("xray").GetName() == "case: <pose_run> X-ray"
+    assert store_poses(scene, result, "case").find("xray").GetName() == "case: <run> X-ray"
     (folder / "samples.npz").unlink()
     with pytest.raises(ResultError, match=r"^<result> .*samples.npz is missing; copy the folder as a whole"):
         read_poses(folder)
     (folder / "registration.json").write_text("{broken")
-    with pytest.raises(ResultError, match=r"^<result> .*cannot be read .* <pose_result> Find the poses"):
+    with pytest.raises(ResultError, match=r"^<result> .*cannot be read .* <result> Find the poses"):
         read_poses(folder)
 
 
