@@ -38,7 +38,8 @@ class BuildWithExamples(build_py):
 
 
 # 3D Slicer finds its part beside the module that it belongs to; the viewer finds the same files by this name.
-DISPLAY = {"monai_inn.viewer.display": "SlicerINN/INNUncertainty/INNDisplayLib"}
+DISPLAY = "monai_inn.viewer.display"
+DISPLAY_FOLDER = "SlicerINN/INNUncertainty/INNDisplayLib"
 
 
 def description() -> str:
@@ -56,7 +57,11 @@ def description() -> str:
 setup(
     long_description=description(),
     long_description_content_type="text/markdown",
-    packages=[*find_packages(include=["monai_inn*"]), *DISPLAY],
-    package_dir=DISPLAY,
+    packages=[
+        *find_packages(include=["monai_inn*"]),
+        DISPLAY,
+        *(f"{DISPLAY}.{name}" for name in find_packages(DISPLAY_FOLDER)),
+    ],
+    package_dir={DISPLAY: DISPLAY_FOLDER},
     cmdclass={"build_py": BuildWithExamples},
 )

@@ -19,9 +19,9 @@ import SimpleITK
 import torch
 from PIL import Image
 
-from monai_inn.applications.perfusion.concentrations import Settings
-from monai_inn.applications.perfusion.converting import Artery, convert_series
-from monai_inn.applications.perfusion.series_files import read_series, with_times
+from monai_inn.applications.perfusion.series.concentrations import Settings
+from monai_inn.applications.perfusion.series.converting import Artery, convert_series
+from monai_inn.applications.perfusion.series.reading import read_series, with_times
 from monai_inn.transforms import read_multispectral, write_map, write_nrrd
 
 HERE = Path(__file__).resolve().parent

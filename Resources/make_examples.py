@@ -32,7 +32,7 @@ from scipy.ndimage import gaussian_filter
 from spectral.io import envi
 
 from monai_inn.physics import cameras, tissue_spectra
-from monai_inn.physics.layers import simulate_layers
+from monai_inn.physics.transport.layers import simulate_layers
 from monai_inn.reading.orientation import stored_affine
 from monai_inn.transforms import read_multispectral
 

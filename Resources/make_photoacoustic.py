@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from spectral.io import envi
 
-from monai_inn.physics.fluence import fluence
+from monai_inn.physics.transport.fluence import fluence
 from monai_inn.problems import Photoacoustics
 
 HERE = Path(__file__).resolve().parent

@@ -85,6 +85,6 @@ def test_what_is_copied_is_enough_to_build_the_package(tmp_path):
         "monai_inn/cli.py",
         "monai_inn/bundles/pretrained/oximetry/models/model.safetensors",
         "monai_inn/examples/organ_mosaic.hdr",
-        "monai_inn/viewer/display/__init__.py",
+        "monai_inn/viewer/display/maps/overlay.py",
     ):
         assert name in names

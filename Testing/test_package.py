@@ -117,7 +117,7 @@ def test_no_room_knows_the_name_of_a_problem():
 def test_the_module_of_maps_names_no_problem():
     """INNRegistration is that of one problem; a self test may use a bundle that is shipped."""
     known = []
-    for path in (ROOT.parent / "SlicerINN/INNUncertainty").glob("*Lib/*.py"):
+    for path in (ROOT.parent / "SlicerINN/INNUncertainty").glob("*Lib/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and node.value in {*ours()} - {"registration"}:
                 known.append(f"{path.name}:{node.lineno} {node.value}")

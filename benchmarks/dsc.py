@@ -19,11 +19,11 @@ from scipy.special import gammaincc
 from torch import Tensor
 
 import monai_inn
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import TISSUE_NOISE, draw_times
-from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML, BolusPassage
-from monai_inn.applications.perfusion.likelihood import log_likelihood_of_any_level
+from monai_inn.applications.perfusion.fitting.likelihood import log_likelihood_of_any_level
+from monai_inn.applications.perfusion.models import kinetics
+from monai_inn.applications.perfusion.models.acquisition import TISSUE_NOISE, draw_times
+from monai_inn.applications.perfusion.models.arteries import artery
 from monai_inn.inferers import FittedPosterior
 from monai_inn.problems.tempering import tempered_samples
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import monai_inn
-from monai_inn.applications.perfusion.signal import rician
+from monai_inn.applications.perfusion.models.signal import rician
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monai_inn.physics import tissue_spectra
 from monai_inn.physics.chromophores import absorption_per_cm
-from monai_inn.physics.layers import simulate_layers
+from monai_inn.physics.transport.layers import simulate_layers
 
 __all__ = ["CENTRE_NM", "DYE_CONCENTRATIONS", "OodData", "build"]
 

@@ -24,8 +24,8 @@ from optics_coverage import organs, skin
 
 from monai_inn.applications.oximetry.problem import Oximetry
 from monai_inn.physics import tissue
-from monai_inn.physics.layers import simulate_layers
-from monai_inn.physics.layers_kernel import diffuse_reflectance, num_threads
+from monai_inn.physics.transport.layers import simulate_layers
+from monai_inn.physics.transport.layers_kernel import diffuse_reflectance, num_threads
 from monai_inn.training.simulation import simulate_to_zarr
 
 SEED = 0

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 import monai_inn
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import draw_times
 from monai_inn.applications.perfusion.curves import TracerCurves
-from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.fitting.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.models import kinetics
+from monai_inn.applications.perfusion.models.acquisition import draw_times
+from monai_inn.applications.perfusion.models.signal import Echo, concentration_of, t1_of_flip_angles
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.applications.perfusion.signal import Echo, concentration_of, t1_of_flip_angles
 from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.reweighting import Reweighting
 from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage

@@ -28,7 +28,7 @@ from monai_inn.applications.photoacoustics.views import combined_density
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.bootstrap import bootstrap_bounds, median_of_cases
 from monai_inn.physics import tissue
-from monai_inn.physics.fluence import fluence
+from monai_inn.physics.transport.fluence import fluence
 from monai_inn.seeding import seeded
 
 DATA = Path(__file__).resolve().parent / "data"

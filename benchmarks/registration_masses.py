@@ -28,8 +28,8 @@ from xray_unit import Unit, detector
 
 from monai_inn.applications.registration.carm import Detector, camera_to_world, geodesic_degrees
 from monai_inn.applications.registration.ct import read_ct
-from monai_inn.applications.registration.pose_fit import Level, Unknowns, climb
-from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
+from monai_inn.applications.registration.poses.fit import Level, Unknowns, climb
+from monai_inn.applications.registration.poses.solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.projection import AttenuationVolume
 
 FREE = {"lao": (-180.0, 180.0), "cra": (-30.0, 30.0)}

@@ -19,8 +19,8 @@ from registration_measure import cell_samples
 from torch import Tensor
 
 from monai_inn.applications.registration.patient import patient_registration
-from monai_inn.applications.registration.pose_grid import Cells, PoseGrid
-from monai_inn.applications.registration.poses import pose_space
+from monai_inn.applications.registration.poses.grid import Cells, PoseGrid
+from monai_inn.applications.registration.poses.inference import pose_space
 from monai_inn.metrics import find_modes
 from monai_inn.metrics.scores import registration_error
 from monai_inn.problems import PoseRegistration

@@ -15,7 +15,7 @@ import torch
 from nanodrr.metrics import GradientNormalizedCrossCorrelation2d
 from torch import Tensor
 
-from monai_inn.applications.registration.poses import pose_space
+from monai_inn.applications.registration.poses.inference import pose_space
 from monai_inn.metrics.scores import registration_error
 from monai_inn.problems import PoseRegistration
 

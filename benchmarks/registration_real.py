@@ -31,8 +31,8 @@ from xray_unit import Unit, detector
 
 from monai_inn.applications.registration.carm import camera_to_world, pose_difference
 from monai_inn.applications.registration.ct import read_ct
-from monai_inn.applications.registration.pose_fit import Unknowns
-from monai_inn.applications.registration.pose_solver import SIZES, Solution, Solver
+from monai_inn.applications.registration.poses.fit import Unknowns
+from monai_inn.applications.registration.poses.solver import SIZES, Solution, Solver
 from monai_inn.applications.registration.problem import RANGES, WIDE_RANGES, PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.results.case import trust_of

@@ -1,6 +1,6 @@
 """Is a learned posterior over four to six pose parameters right, where no grid is affordable?
 
-Importance sampling that starts from the network's draws (`registration.pose_weights`) gives the evidence and
+Importance sampling that starts from the network's draws (`registration.poses.weights`) gives the evidence and
 KL(exact ‖ learned). Tempered sequential Monte Carlo, which knows nothing of the network, must find the same
 evidence, means and widths. `--bundle` is what `monai-inn fit registration` wrote.
 """
@@ -19,8 +19,8 @@ from registration_measure import CALIBRATION, SAMPLES, SEED, SUCCESS_MM, one_xra
 from torch import Tensor
 
 import monai_inn as mi
-from monai_inn.applications.registration.pose_weights import Reweighted, reweight
-from monai_inn.applications.registration.poses import infer_pose
+from monai_inn.applications.registration.poses.inference import infer_pose
+from monai_inn.applications.registration.poses.weights import Reweighted, reweight
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.modes import Mode

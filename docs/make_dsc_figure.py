@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from monai_inn.applications.perfusion.signal import relaxation_change
+from monai_inn.applications.perfusion.models.signal import relaxation_change
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "benchmarks"))

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 import monai_inn
-from monai_inn.applications.perfusion.signal import rician
+from monai_inn.applications.perfusion.models.signal import rician
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "benchmarks"))

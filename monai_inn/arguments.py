@@ -18,7 +18,6 @@ __all__ = [
     "add_workers",
     "check_workers",
     "continuable",
-    "device_of",
     "for_each",
     "given",
     "is_helper",
@@ -51,26 +50,6 @@ def range_of(text: str) -> tuple[str, tuple[float, float]]:
     return name, (low, high)
 
 
-def device_of(name: str) -> str:
-    """The device of this process that a name stands for.
-
-    Raises:
-        ValueError: if there is no such name.
-        RuntimeError: if it is a GPU and torch finds none.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device {name!r} is unknown; give cpu, cuda or auto.") from error
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RuntimeError(f"--device {name} was asked for, but torch finds no CUDA GPU; use --device cpu.")
-    return name
-
-
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """What was given for some options, or for all of a verb, by their names; a device is looked for.
 
@@ -78,7 +57,7 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """
     chosen = {n: getattr(arguments, n) for n in names or vars(arguments).keys() - _OURS}
     if "device" in chosen and pattern_of(arguments) is None:
-        chosen["device"] = device_of(arguments.device)
+        chosen["device"] = _found(arguments.device)
     return chosen
 
 
@@ -178,7 +157,14 @@ def for_each(
 
 def _on_device(function: Callable[..., Any], device: str | None = None, **options: Any) -> Any:
     """Call a function in a worker, with a device that this has."""
-    return function(**options) if device is None else function(**options, device=device_of(device))
+    return function(**options) if device is None else function(**options, device=_found(device))
+
+
+def _found(device: str) -> str:
+    """The name of the device of this process that an option stands for, as records keep it."""
+    from monai_inn.networks.device import device_of
+
+    return str(device_of(device))
 
 
 def is_helper() -> bool:

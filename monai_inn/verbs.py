@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from monai_inn.arguments import (
     check_workers,
     continuable,
-    device_of,
     for_each,
     given,
     pattern_of,
@@ -222,8 +221,8 @@ def design_bands(arguments: argparse.Namespace) -> dict[str, Any]:
         problem = _warned(functools.partial(find(arguments.problem).of_device, arguments.spec))
     options = given(arguments, "bands", "parameters", "minutes", "cases", "seed")
     with progress_of(arguments) as show:
-        options["device"] = device_of("auto")
-        return {"out": arguments.out} | design_bands(problem, out=arguments.out, **options, progress=show)
+        made = design_bands(problem, out=arguments.out, **options, device="auto", progress=show)
+        return {"out": arguments.out} | made
 
 
 def convert(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_a_card_says_how_good_classes_are_and_that_images_were_taken(bundle):
 
 
 def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, capsys):
-    from monai_inn.viewer.display.class_result import read_classes
+    from monai_inn.viewer.display.classes.result import read_classes
 
     label, y = measured(fitted)
     files = [png(tmp_path / f"{i}.png", y[i]) for i in range(12)]
@@ -359,13 +359,13 @@ def test_evidence_is_drawn_red_for_the_first_class_and_blue_for_the_second():
 
 
 def test_what_is_said_of_an_image():
-    from monai_inn.viewer.display import class_words
+    from monai_inn.viewer.display.classes import words
 
     entry = {"is_of_no_class": True, "p_value": 0.002, "set": []}
-    alarm = class_words.class_alarm(entry, 0.05)
+    alarm = words.class_alarm(entry, 0.05)
     assert alarm.startswith("Of no class it knows: of 1,000 usual images 2 or fewer")
-    assert not class_words.class_alarm(entry | {"is_of_no_class": False}, 0.05)
-    assert class_words.class_sets(entry, 0.9).startswith("No class fits")
-    assert "other classes are excluded" in class_words.class_sets(entry | {"set": ["ring"]}, 0.9)
-    assert "disc is 20 times as probable as ring" in class_words.class_odds(-math.log(20), "ring", "disc")
-    assert "more than 10,000 times" in class_words.class_odds(500.0, "ring", "disc")
+    assert not words.class_alarm(entry | {"is_of_no_class": False}, 0.05)
+    assert words.class_sets(entry, 0.9).startswith("No class fits")
+    assert "other classes are excluded" in words.class_sets(entry | {"set": ["ring"]}, 0.9)
+    assert "disc is 20 times as probable as ring" in words.class_odds(-math.log(20), "ring", "disc")
+    assert "more than 10,000 times" in words.class_odds(500.0, "ring", "disc")

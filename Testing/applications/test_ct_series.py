@@ -87,7 +87,7 @@ def test_a_series_is_registered_to(tmp_path, monkeypatch):
     def solve(solver, *_):
         raise SearchedError(solver.ct.values.shape)
 
-    monkeypatch.setattr("monai_inn.applications.registration.pose_solver.Solver.solve", solve)
+    monkeypatch.setattr("monai_inn.applications.registration.poses.solver.Solver.solve", solve)
     with pytest.raises(SearchedError, match=r"\[48, 56, 5\]"):
         register_to_ct(folder, tmp_path / "xray.png", tmp_path / "o", contrast="intensity", spacing_mm=1.0)
 

@@ -19,8 +19,8 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from spectral.io import envi
 
-from monai_inn.applications.perfusion.measured_artery import read_artery
-from monai_inn.applications.perfusion.series_files import read_series
+from monai_inn.applications.perfusion.series.measured_artery import read_artery
+from monai_inn.applications.perfusion.series.reading import read_series
 from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct, read_labels
 from monai_inn.physics import cameras

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from monai_inn.applications.registration.carm import POSE as NAMES
 from monai_inn.applications.registration.carm import camera_to_world, gantry_motion, pose_of
-from monai_inn.applications.registration.pose_solver import Solver
+from monai_inn.applications.registration.poses.solver import Solver
 from monai_inn.applications.registration.problem import WIDE_RANGES
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.results.from_ct import register_to_ct
@@ -88,7 +88,7 @@ def quick_overview(monkeypatch):
 @pytest.fixture
 def searched_briefly(monkeypatch):
     """Without the second and wider search that X-rays get which little explains."""
-    monkeypatch.setattr("monai_inn.applications.registration.pose_solver._HOPELESS", 1.0)
+    monkeypatch.setattr("monai_inn.applications.registration.poses.solver._HOPELESS", 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from pose_problems import SMALL, xray
 
 from monai_inn.applications.registration.carm import geodesic_degrees
-from monai_inn.applications.registration.poses import infer_pose, pose_space, refine
+from monai_inn.applications.registration.poses.inference import infer_pose, pose_space, refine
 from monai_inn.applications.registration.views import next_views, view_map
 from monai_inn.problems import LinearGaussian, PoseRegistration
 

@@ -9,9 +9,9 @@ import torch
 
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import materials
-from monai_inn.applications.registration.pose_draws import draw_posterior
-from monai_inn.applications.registration.pose_fit import Level, Unknowns, climb, loss_at
-from monai_inn.applications.registration.pose_mixture import smoothed, systematic
+from monai_inn.applications.registration.poses.draws import draw_posterior
+from monai_inn.applications.registration.poses.fit import Level, Unknowns, climb, loss_at
+from monai_inn.applications.registration.poses.mixture import smoothed, systematic
 from monai_inn.applications.registration.projection import AttenuationVolume, spine_phantom
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
@@ -86,7 +86,7 @@ def test_smoothed_draws_all_differ_and_have_the_claimed_covariance(sharpness):
 
 
 def test_samples_agree_with_the_record_where_few_draws_count(monkeypatch):
-    monkeypatch.setattr("monai_inn.applications.registration.pose_draws._ALIKE", 1.0)
+    monkeypatch.setattr("monai_inn.applications.registration.poses.draws._ALIKE", 1.0)
     level = seen(0.1, 0)
     start = torch.cat([TRUTH[None], unknowns().mean[None, 6:]], 1)
     draws = draw_posterior(level, unknowns(), climb(level, unknowns(), start, 20), 2000, 0)

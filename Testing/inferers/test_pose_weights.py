@@ -9,8 +9,8 @@ import torch
 from pose_problems import xray
 
 from monai_inn.applications.registration.carm import gantry_motion
-from monai_inn.applications.registration.pose_weights import NotWeighedError, reconcile, reweight
-from monai_inn.applications.registration.poses import infer_pose
+from monai_inn.applications.registration.poses.inference import infer_pose
+from monai_inn.applications.registration.poses.weights import NotWeighedError, reconcile, reweight
 
 
 def test_a_second_view_tells_the_two_apart(symmetric):

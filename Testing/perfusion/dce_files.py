@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
-from monai_inn.applications.perfusion.signal import Echo, relative_signal
+from monai_inn.applications.perfusion.models.signal import Echo, relative_signal
 
 SIZE, FRAMES, STEP_S = (5, 4, 3), 12, 13.7
 TIMES_S = STEP_S * np.arange(FRAMES)

@@ -5,8 +5,8 @@ import torch
 from osipi import breast, plasma, rows
 from torch import Tensor
 
-from monai_inn.applications.perfusion.arteries import ARTERY, artery
-from monai_inn.applications.perfusion.kinetics import Artery, concentration_at
+from monai_inn.applications.perfusion.models.arteries import ARTERY, artery
+from monai_inn.applications.perfusion.models.kinetics import Artery, concentration_at
 from monai_inn.problems import ParameterSpace
 
 SPACE = ParameterSpace(ARTERY)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from dce_files import ARTERY, CONCENTRATION, TIMES_S, signals, write_nifti
 
-from monai_inn.applications.perfusion.acquisition import ARTERY_NOISE, DYNAMIC, artery_scale, draw_times
 from monai_inn.applications.perfusion.checks import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
@@ -19,6 +18,12 @@ from monai_inn.applications.perfusion.checks import (
     check_tissue,
 )
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
+from monai_inn.applications.perfusion.models.acquisition import (
+    ARTERY_NOISE,
+    DYNAMIC,
+    artery_scale,
+    draw_times,
+)
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.reports.image_files import read_image
 

@@ -31,8 +31,8 @@ from dce_files import (
 )
 from osipi import rows
 
-from monai_inn.applications.perfusion.concentrations import baseline_frames
 from monai_inn.applications.perfusion.problem import Perfusion
+from monai_inn.applications.perfusion.series.concentrations import baseline_frames
 from monai_inn.cli import main
 from monai_inn.reports.image_files import read_image
 

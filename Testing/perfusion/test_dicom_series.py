@@ -22,7 +22,7 @@ from dce_files import (
     write_enhanced,
 )
 
-from monai_inn.applications.perfusion.series_files import read_series
+from monai_inn.applications.perfusion.series.reading import read_series
 
 SIGNALS = signals()
 

@@ -9,10 +9,10 @@ from dce_files import write_nifti
 from osipi import rows
 from test_susceptibility import ARTERY, CONCENTRATION, FRAMES, TIMES_S, signals
 
-from monai_inn.applications.perfusion import acquisition, kinetics
-from monai_inn.applications.perfusion.arteries import artery
 from monai_inn.applications.perfusion.dsc import PLASMA_G_PER_ML, BolusPassage
-from monai_inn.applications.perfusion.magnitudes import SUSCEPTIBILITY
+from monai_inn.applications.perfusion.models import acquisition, kinetics
+from monai_inn.applications.perfusion.models.arteries import artery
+from monai_inn.applications.perfusion.models.magnitudes import SUSCEPTIBILITY
 from monai_inn.reports.image_files import read_image
 
 PROBLEM = BolusPassage()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
-from monai_inn.applications.perfusion.signal import rician
+from monai_inn.applications.perfusion.models.signal import rician
 
 PROBLEM = IntravoxelMotion()
 MOST = PROBLEM.observation.places

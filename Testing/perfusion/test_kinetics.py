@@ -9,7 +9,7 @@ from osipi import rows
 from scipy.integrate import quad
 from torch import Tensor
 
-from monai_inn.applications.perfusion.kinetics import (
+from monai_inn.applications.perfusion.models.kinetics import (
     Artery,
     concentration_at,
     exchange,

@@ -9,8 +9,8 @@ import torch
 from dce_files import ARTERY, CONCENTRATION, TIMES_S, write_nifti
 from osipi import rows
 
-from monai_inn.applications.perfusion.kinetics import Artery, extended_tofts, tissue_curve
-from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.fitting.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.models.kinetics import Artery, extended_tofts, tissue_curve
 from monai_inn.cli import main
 
 TRUE = torch.tensor([[0.25, 0.3, 0.05, 2.0], [0.05, 0.15, 0.02, -3.0], [1.0, 0.6, 0.2, 0.5]]).double()

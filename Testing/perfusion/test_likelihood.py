@@ -9,12 +9,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
-from monai_inn.applications.perfusion.acquisition import log_uniform
-from monai_inn.applications.perfusion.likelihood import (
+from monai_inn.applications.perfusion.fitting.likelihood import (
     log_likelihood_of_any_level,
     log_likelihood_of_magnitudes,
 )
-from monai_inn.applications.perfusion.magnitudes import SPOILED, SUSCEPTIBILITY
+from monai_inn.applications.perfusion.models.acquisition import log_uniform
+from monai_inn.applications.perfusion.models.magnitudes import SPOILED, SUSCEPTIBILITY
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.problems.references import Grid, refined_grid
 from monai_inn.problems.tempering import tempered_samples

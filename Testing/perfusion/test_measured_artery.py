@@ -7,7 +7,7 @@ import pytest
 from dce_files import write_artery
 from osipi import breast
 
-from monai_inn.applications.perfusion.measured_artery import arrival_of, read_artery, read_times
+from monai_inn.applications.perfusion.series.measured_artery import arrival_of, read_artery, read_times
 
 TIMES = np.array([0.0, 10.0, 25.0, 60.0])
 VALUES = np.array([0.0, 1.0, 4.0, 2.0])

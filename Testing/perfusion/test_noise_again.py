@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.applications.perfusion.acquisition import (
+from monai_inn.applications.perfusion.ivim import IntravoxelMotion
+from monai_inn.applications.perfusion.models.acquisition import (
     ARTERY_NOISE,
     DYNAMIC,
     TISSUE_NOISE,
@@ -16,10 +17,9 @@ from monai_inn.applications.perfusion.acquisition import (
     noise_level_of,
     noisy_curves,
 )
-from monai_inn.applications.perfusion.ivim import IntravoxelMotion
-from monai_inn.applications.perfusion.magnitudes import SPOILED
+from monai_inn.applications.perfusion.models.magnitudes import SPOILED
+from monai_inn.applications.perfusion.models.signal import rician
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.applications.perfusion.signal import rician
 from monai_inn.inferers.adequacy import Adequacy
 from monai_inn.inferers.curves import PARTS, Curves, curve_values
 

@@ -11,7 +11,7 @@ import torch
 from osipi import rows
 from scipy.integrate import quad
 
-from monai_inn.applications.perfusion.kinetics import (
+from monai_inn.applications.perfusion.models.kinetics import (
     Artery,
     Response,
     concentration_at,

@@ -8,12 +8,12 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
-from monai_inn.applications.perfusion import acquisition, kinetics
-from monai_inn.applications.perfusion.arteries import artery
-from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
-from monai_inn.applications.perfusion.magnitudes import SPOILED
+from monai_inn.applications.perfusion.fitting.features import NUM_FEATURES, curve_features
+from monai_inn.applications.perfusion.fitting.quick_fit import NUM_FITTED, fitted_features
+from monai_inn.applications.perfusion.models import acquisition, kinetics
+from monai_inn.applications.perfusion.models.arteries import artery
+from monai_inn.applications.perfusion.models.magnitudes import SPOILED
 from monai_inn.applications.perfusion.problem import MODELS, Perfusion
-from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
 from monai_inn.problems import create
 
 MOST = acquisition.DYNAMIC.most

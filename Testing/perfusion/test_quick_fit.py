@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.fitting.least_squares import fit_extended_tofts
+from monai_inn.applications.perfusion.fitting.quick_fit import NUM_FITTED, fitted_features
+from monai_inn.applications.perfusion.models import kinetics
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
 
 GRID = NUM_FITTED - 14
 DELAY, RATE, TRANSFER, PLASMA = range(GRID, GRID + 4)

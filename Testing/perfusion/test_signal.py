@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from osipi import rows
 from scipy.stats import rice
 
-from monai_inn.applications.perfusion.signal import (
+from monai_inn.applications.perfusion.models.signal import (
     Echo,
     concentration_of,
     relative_signal,

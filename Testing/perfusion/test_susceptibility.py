@@ -11,7 +11,7 @@ import torch
 from dce_files import SIZE, acquired, write_artery, write_classic, write_nifti
 
 from monai_inn.applications.perfusion.dsc import BolusPassage
-from monai_inn.applications.perfusion.signal import relaxation_change
+from monai_inn.applications.perfusion.models.signal import relaxation_change
 from monai_inn.cli import main
 from monai_inn.reports.image_files import read_image
 

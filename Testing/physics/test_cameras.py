@@ -57,7 +57,7 @@ def test_simulation_grid_is_fine_enough_for_tissue(name, limit):
     problem_1nm = Oximetry(camera)
     problem_1nm.wavelength_nm = tuple(camera.axis_nm.tolist())
     fine = problem_1nm.layer_properties(theta)
-    from monai_inn.physics.layers_kernel import diffuse_reflectance
+    from monai_inn.physics.transport.layers_kernel import diffuse_reflectance
 
     def bands(layers, wavelength):
         mu_a, mu_s, depth, n = (v.numpy() for v in layers)

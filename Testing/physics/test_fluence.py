@@ -5,8 +5,8 @@ import pytest
 import torch
 from monte_carlo import simulate
 
-from monai_inn.physics.fluence import fluence
-from monai_inn.physics.layers import simulate_layers
+from monai_inn.physics.transport.fluence import fluence
+from monai_inn.physics.transport.layers import simulate_layers
 
 WAVELENGTHS = 21
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from monai_inn.applications.oximetry.problem import Oximetry
-from monai_inn.physics.directions import quadrature
-from monai_inn.physics.layers import simulate_layers
+from monai_inn.physics.transport.directions import quadrature
+from monai_inn.physics.transport.layers import simulate_layers
 
 INFINITE = math.inf
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from monai_inn.physics.compiled import cache_folder
-from monai_inn.physics.layers import simulate_layers
-from monai_inn.physics.layers_kernel import diffuse_reflectance
+from monai_inn.physics.transport.compiled import cache_folder
+from monai_inn.physics.transport.layers import simulate_layers
+from monai_inn.physics.transport.layers_kernel import diffuse_reflectance
 
 WAVELENGTH = np.linspace(450.0, 1000.0, 40)
 
@@ -74,8 +74,8 @@ def test_a_second_process_loads_compiled_code():
     diffuse_reflectance(*stacks(1, 1, True))
     script = (
         "import sys, numpy as np\n"
-        "from monai_inn.physics.layers_kernel import diffuse_reflectance, kernel_source\n"
-        "from monai_inn.physics.compiled import compiled\n"
+        "from monai_inn.physics.transport.layers_kernel import diffuse_reflectance, kernel_source\n"
+        "from monai_inn.physics.transport.compiled import compiled\n"
         "one = np.ones((1, 1, 40))\n"
         "diffuse_reflectance(one, 100 * one, 0.9, np.inf, 1.4)\n"
         "stats = compiled('layers_5', kernel_source(5)).stats\n"

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from monai_inn.applications.registration.carm import Detector, camera_to_world, gantry_motion, pose_of
-from monai_inn.applications.registration.pose_draws import Draws
-from monai_inn.applications.registration.pose_fit import Fit, Unknowns
-from monai_inn.applications.registration.pose_joint import View, agreeing, joined, most_apart
+from monai_inn.applications.registration.poses.draws import Draws
+from monai_inn.applications.registration.poses.fit import Fit, Unknowns
+from monai_inn.applications.registration.poses.joint import View, agreeing, joined, most_apart
 from monai_inn.applications.registration.problem import RANGES
 
 DETECTOR, TARGET = Detector(32, 32, 7.2), torch.zeros(3).double()

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from monai_inn.applications.registration.pose_search import _correlation, _smoothed
+from monai_inn.applications.registration.poses.search import _correlation, _smoothed
 
 
 def test_correlation_is_that_of_every_part():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_inn.physics import tissue_spectra
-from monai_inn.physics.layers import simulate_layers
+from monai_inn.physics.transport.layers import simulate_layers
 
 
 @pytest.mark.parametrize(

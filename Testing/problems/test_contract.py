@@ -155,6 +155,12 @@ class Forgetful(Honest):
         return {}
 
 
+class Renaming(Honest):
+    def __init__(self, noise_sd, rate=1.0):
+        super().__init__(noise_sd=noise_sd)
+        self.speed = rate
+
+
 class LastDigit(Honest):
     """Each object sees observations a little otherwise, which no argument says."""
 
@@ -185,6 +191,7 @@ BROKEN = {
     DerivedOfNothing: "derived quantity 'root' of draws of the prior is not finite",
     DerivedBelowZero: "'twice' has a logarithmic scale, and is not positive",
     Unseeded: "the same seed gives other simulations",
+    Renaming: "has no attribute 'rate', which its constructor takes",
     Forgetful: "made anew from to_config and tensors simulates something else",
     LastDigit: "a bundle gives other numbers than what was saved, if only in the last digit",
 }

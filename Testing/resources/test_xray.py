@@ -11,7 +11,7 @@ from PIL import Image
 import monai_inn as mi
 from monai_inn.applications.registration import match_detector, read_xray
 from monai_inn.applications.registration.demo import XRAY_READING
-from monai_inn.applications.registration.poses import infer_pose, pose_space
+from monai_inn.applications.registration.poses.inference import infer_pose, pose_space
 from monai_inn.applications.registration.results.registering import register_xray
 from monai_inn.metrics import find_modes
 

@@ -18,10 +18,10 @@ if os.name == "nt":
 app = install()
 
 import slicer
-from INNUncertaintyLib import background, files_panel, module_panel
+from INNUncertaintyLib.panels import background, files, module
 
 # A panel looks a few times in a second whether a child has ended; hundreds of tests would wait for that.
-for _part in (background, files_panel, module_panel):
+for _part in (background, files, module):
     _part._POLL_MS = 5
 
 __all__ = ["OpenModule", "app", "replace_python"]

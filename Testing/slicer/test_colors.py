@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from INNDisplayLib.colors import TABLES, color_node, lab_to_rgb, rgb_to_lab, table
-from INNDisplayLib.patterns import HATCH_RGB
+from INNDisplayLib.scene.colors import TABLES, color_node, lab_to_rgb, rgb_to_lab, table
+from INNDisplayLib.scene.patterns import HATCH_RGB
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 PROTAN = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]

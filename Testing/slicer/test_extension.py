@@ -171,7 +171,7 @@ def test_index_and_module_name_the_same_category_and_people():
     assert f'"{literal("CATEGORY")}", about)' in source
     for name, folder in MODULES.items():
         assert "describe(parent, " in (folder / f"{name}.py").read_text(encoding="utf-8")
-    shared = MODULES["INNUncertainty"] / "INNUncertaintyLib" / "module_panel.py"
+    shared = MODULES["INNUncertainty"] / "INNUncertaintyLib" / "panels" / "module.py"
     assert f'["{literal("CONTRIBUTORS")}"]' in shared.read_text(encoding="utf-8")
 
 
@@ -217,8 +217,20 @@ def test_files_import_only_what_slicer_has_and_run_nothing(path):
 def test_only_the_module_file_knows_qt():
     """The display library runs in the web viewer too, where there is no Qt."""
     for path in SOURCES:
-        if path.parent.name == "INNDisplayLib":
+        if "INNDisplayLib" in path.parts:
             assert not {"qt", "ctk"} & {name.split(".")[0] for name in imports(tree_of(path))}, path.name
+
+
+def test_folders_of_the_display_library_import_one_way():
+    order = ["numbers", "scene", "results", "poses", "classes", "plan", "maps"]
+    library = MODULES["INNUncertainty"] / "INNDisplayLib"
+    wrong = []
+    for path in library.glob("*/*.py"):
+        for node in tree_of(path).body:  # what is imported for types alone stands deeper
+            other = str(node.module).split(".")[0] if isinstance(node, ast.ImportFrom) else ""
+            if other in order and order.index(other) > order.index(path.parent.name):
+                wrong.append(f"{path.relative_to(library)} imports {other}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -244,7 +256,7 @@ def form(name: str) -> ElementTree.Element:
 def used_controls(name: str) -> set[str]:
     """Every NAME of ``self.ui.NAME`` and ``ui.NAME`` of a module and of what the panels of both share."""
     found = set()
-    for path in {*SOURCES_OF[name], MODULES["INNUncertainty"] / "INNUncertaintyLib" / "module_panel.py"}:
+    for path in {*SOURCES_OF[name], MODULES["INNUncertainty"] / "INNUncertaintyLib" / "panels" / "module.py"}:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self.ui", "ui"):
                 found.add(node.attr)
@@ -360,7 +372,7 @@ def test_bare_words_are_found():
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in SOURCES if p.parent.name != "INNDisplayLib"], ids=lambda path: path.stem
+    "path", [p for p in SOURCES if "INNDisplayLib" not in p.parts], ids=lambda path: path.stem
 )
 def test_words_on_screen_can_be_translated(path):
     assert [*shown_literals(tree_of(path))] == []
@@ -375,11 +387,15 @@ def test_words_on_screen_can_be_translated(path):
 # What the section Plan, the mean over a segment, comparisons, poses and damaged results say, warnings among
 # it, and all that the panel of INN Registration says.
 SPOKEN = (
-    "change", "class_result", "class_scene", "class_words", "decisions", "line_reading", "line_views",
-    "lines", "measuring", "pose_aim", "pose_result", "pose_run", "pose_scene", "pose_spread", "pose_views",
-    "pose_words", "posteriors", "regions", "result", "sequences", "thresholds", "trajectories", "volumes",
+    "classes/*", "maps/change", "maps/measuring", "numbers/decisions", "numbers/posteriors",
+    "numbers/trajectories", "numbers/volumes", "plan/line*", "plan/regions", "plan/thresholds", "poses/*",
+    "results/result", "results/run", "results/sequences",
 )  # fmt: skip
-SPEAKING = [p for p in SOURCES if p.stem in SPOKEN or MODULES["INNRegistration"] in p.parents]
+SPEAKING = [
+    p
+    for p in SOURCES
+    if any(p.match(f"INNDisplayLib/{part}.py") for part in SPOKEN) or MODULES["INNRegistration"] in p.parents
+]
 KEYS = {
     "4px double #ffffff", "2px dashed #1b1400", "; font-weight: bold; padding: 6px", "Binary labelmap",
     "Closed surface", "INN Registration", "INN difference", "aim ellipsoid", "aim tube", "line chart",

@@ -242,9 +242,8 @@ def test_self_test(panel):
 
 
 def test_reload_reads_the_support_libraries_anew(panel):
-    before = {
-        name: sys.modules[name] for name in ("INNUncertaintyLib", "INNUncertaintyLib.child", "INNDisplayLib")
-    }
+    names = ("INNUncertaintyLib", "INNUncertaintyLib.child", "INNDisplayLib", "INNDisplayLib.maps.overlay")
+    before = {name: sys.modules[name] for name in names}
     panel.module.reload()
     assert all(sys.modules[name] is not module for name, module in before.items())
 

@@ -25,8 +25,8 @@ from INNDisplayLib import (
     show_posterior,
     store,
 )
-from INNDisplayLib.colors import table
-from INNDisplayLib.patterns import hatch
+from INNDisplayLib.scene.colors import table
+from INNDisplayLib.scene.patterns import hatch
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from INNDisplayLib import (
     store,
     thresholds,
 )
-from INNUncertaintyLib import plan_panel
+from INNUncertaintyLib.panels import plan
 from made_results import write_image_result, write_result
 
 __all__ = ["replay"]
@@ -101,9 +101,9 @@ def test_a_slider_that_is_moved_computes_once_it_rests(panel, monkeypatch):
     panel.ui.regionsCheck.checked = True
     computed(panel)
     made = []
-    compute = plan_panel.ThresholdStep.compute
+    compute = plan.ThresholdStep.compute
     monkeypatch.setattr(
-        plan_panel.ThresholdStep,
+        plan.ThresholdStep,
         "compute",
         lambda self: (made.append(self.threshold) if self.division else None, compute(self))[1],
     )

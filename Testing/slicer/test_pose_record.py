@@ -66,18 +66,18 @@ def test_a_refined_pose_is_told(tmp_path):
 def test_poses_are_told_in_the_language_of_the_application(folder, scene, monkeypatch):
     monkeypatch.setattr(slicer.i18n, "translate", lambda context, text: f"<{context}> {text}")
     result = read_poses(folder)
-    assert pose_sentence(result, result.poses[0]).startswith("<pose_words> Pose 1, 58 %: 70.0° LAO")
-    assert "<pose_words> roll" in pose_sentence(result, result.poses[0])
+    assert pose_sentence(result, result.poses[0]).startswith("<words> Pose 1, 58 %: 70.0° LAO")
+    assert "<words> roll" in pose_sentence(result, result.poses[0])
     assert pose_header(result)[1] == (
-        "<pose_words> Mass [%]",
-        "<pose_words> probability of the pose, given the X-ray",
+        "<words> Mass [%]",
+        "<words> probability of the pose, given the X-ray",
     )
-    assert store_poses(scene, result, "case").find("xray").GetName() == "case: <pose_run> X-ray"
+    assert store_poses(scene, result, "case").find("xray").GetName() == "case: <run> X-ray"
     (folder / "samples.npz").unlink()
     with pytest.raises(ResultError, match=r"^<result> .*samples.npz is missing; copy the folder as a whole"):
         read_poses(folder)
     (folder / "registration.json").write_text("{broken")
-    with pytest.raises(ResultError, match=r"^<result> .*cannot be read .* <pose_result> Find the poses"):
+    with pytest.raises(ResultError, match=r"^<result> .*cannot be read .* <result> Find the poses"):
         read_poses(folder)
 
 

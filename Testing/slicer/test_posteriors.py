@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from INNDisplayLib import density, interval_at, peaks, posteriors, probability_below, region_mean
+from INNDisplayLib import density, interval_at, peaks, probability_below, region_mean
+from INNDisplayLib.numbers import posteriors
 from scipy.stats import norm, norminvgauss
 
 LEVELS = np.array(sorted({0.025, 0.5, 0.975, *((np.arange(16) + 0.5) / 16)}))
@@ -73,8 +74,8 @@ def test_compiled_probabilities_are_the_same_to_the_last_bit(number, monkeypatch
 
 def test_without_numba_large_volumes_are_computed_plainly(monkeypatch):
     monkeypatch.setattr(posteriors, "LARGE", 0)
-    monkeypatch.setitem(sys.modules, "INNDisplayLib.kernels", None)
-    monkeypatch.delattr("INNDisplayLib.kernels", raising=False)
+    monkeypatch.setitem(sys.modules, "INNDisplayLib.numbers.kernels", None)
+    monkeypatch.delattr("INNDisplayLib.numbers.kernels", raising=False)
     assert posteriors.compiled_loops(10) is None
     row = normal_quantiles(0.5, 0.1).astype(np.float32)
     assert probability_below(row, LEVELS, 0.5) == pytest.approx(0.5)

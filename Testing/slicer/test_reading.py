@@ -26,7 +26,7 @@ from INNDisplayLib import (
     show_posterior,
     store,
 )
-from INNDisplayLib.colors import TABLES, rgb_to_lab, table
+from INNDisplayLib.scene.colors import TABLES, rgb_to_lab, table
 from INNUncertaintyLib import BAR, legend_picture
 from test_colors import DEUTAN, PROTAN, TRITAN, seen
 

@@ -65,7 +65,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_is_left(run, tmp_path, 
     def full(*arguments):
         raise RuntimeError("No space left on device")
 
-    monkeypatch.setattr("INNDisplayLib.storing.sitk.WriteImage", full)
+    monkeypatch.setattr("INNDisplayLib.maps.storing.sitk.WriteImage", full)
     with pytest.raises(ResultError, match="space left"):
         save_result(run, tmp_path / "new")
     assert {*tmp_path.iterdir()} == before

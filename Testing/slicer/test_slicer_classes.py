@@ -16,8 +16,8 @@ from made_results import write_result
 import slicer  # isort: skip -- driving has installed what stands in for it
 import slicer.util  # isort: skip
 from INNDisplayLib import ResultError, class_runs, read_classes, runs, store_classes
-from INNDisplayLib.colors import table
-from INNDisplayLib.patterns import HATCH_RGB
+from INNDisplayLib.scene.colors import table
+from INNDisplayLib.scene.patterns import HATCH_RGB
 
 __all__ = ["panel"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +45,3 @@ class Decay(InverseProblem):
     def from_options(cls, options: argparse.Namespace) -> Decay:
         """Return the problem of the times that the options give."""
         return cls(options.last)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"last_s": self.last_s}

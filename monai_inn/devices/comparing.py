@@ -22,6 +22,7 @@ from monai_inn.folders import check_target
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.base import FlatPrior, drawn
 from monai_inn.problems.valid import fresh_simulations_of_each
+from monai_inn.reports.scales import prior_scales
 from monai_inn.seeding import stream
 from monai_inn.training import Recipe
 from monai_inn.validation import simulated_cases, validate
@@ -195,7 +196,7 @@ def _record(measured: Mapping[str, Measured], seed: int) -> dict[str, Any]:
         "seed": seed,
         "cases": len(first.cases),
         "samples_per_case": _SAMPLES,
-        "parameters": _targets(first.fitted.problem, seed),
+        "parameters": _targets(first.fitted.problem),
     }
     record["devices"] = [
         figures_of(name, folder_of(name), m, record["parameters"], seed) for name, m in measured.items()
@@ -205,16 +206,15 @@ def _record(measured: Mapping[str, Measured], seed: int) -> dict[str, Any]:
     return record
 
 
-def _targets(problem: InverseProblem, seed: int) -> Sequence[dict[str, Any]]:
+def _targets(problem: InverseProblem) -> Sequence[dict[str, Any]]:
     """What is unknown, with the width of the interval that holds 95 % of the prior."""
-    draws = torch.cat([drawn(problem.prior, stream(seed, i, "width of the prior")) for i in range(16)])
-    low, high = draws.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    scales = prior_scales(problem)
     return [
         {
             "name": p.name,
             "unit": p.unit,
             "description": p.description,
-            "interval_width_95_of_the_prior": float(f"{float(width):.4g}"),
+            "interval_width_95_of_the_prior": float(f"{scales[p.name].width:.4g}"),
         }
-        for p, width in zip(problem.parameters[: len(problem.targets)], high - low, strict=False)
+        for p in problem.parameters[: len(problem.targets)]
     ]

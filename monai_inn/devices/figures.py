@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers import FittedPosterior
+from monai_inn.inferers.verdicts import PriorMass
 from monai_inn.metrics import bootstrap_bounds, coverage_interval
 from monai_inn.metrics.bootstrap import mean_of_cases, median_of_cases
 from monai_inn.metrics.verdicts import rounded
 from monai_inn.problems import labels
-from monai_inn.problems.base import drawn
-from monai_inn.seeding import stream
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures
 
@@ -28,7 +27,7 @@ __all__ = ["WELL", "Measured", "bounded", "differences", "entry_of", "figures_of
 # which on it is hardly recovered; share of cases with several modes from which on it is ambiguous.
 WELL, HARDLY, AMBIGUOUS = 0.25, 0.75, 0.05
 _REGIONS = 5
-_LEVEL, _BLOCKS = 0.95, 16  # of the interval; blocks of draws from the prior
+_LEVEL = 0.95  # of the interval
 _FEWEST_IN_REGION = 20
 
 
@@ -68,18 +67,12 @@ class Measured:
     @property
     def _prior_share(self) -> Tensor:
         """Share of the prior inside the central interval, ``(N, targets)``: a width on any scale."""
-        problem, period = self.fitted.problem, self.cases.space.period
-        draws = torch.cat([drawn(problem.prior, stream(0, i, "share of the prior")) for i in range(_BLOCKS)])
+        count = len(self.cases.targets)
+        turn = self.cases.space.period[:count]
         levels = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=torch.float64)
-        shares = []
-        for d in range(len(self.cases.targets)):
-            if bool(period[d].isfinite()):
-                shares.append(self.figures.width[:, d].double() / period[d])
-                continue
-            ends = self.cases.samples[..., d].double().quantile(levels, dim=0)
-            below = torch.searchsorted(draws[:, d].double().sort().values, ends.contiguous())
-            shares.append((below[1] - below[0]) / len(draws))
-        return torch.stack(shares, -1)
+        ends = self.cases.samples[..., :count].double().quantile(levels, dim=0)
+        share = PriorMass(self.fitted.problem)(*ends)
+        return torch.where(turn.isfinite(), self.figures.width[:, :count].double() / turn, share)
 
 
 _STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {

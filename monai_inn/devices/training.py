@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from monai_inn.bundles.layout import METADATA
 from monai_inn.bundles.reading import load
 from monai_inn.bundles.writing import fit_bundle
@@ -40,8 +38,7 @@ class _Training:
     def __call__(self, item: tuple[str, InverseProblem], **further: Any) -> None:
         name, problem = item
         if not self.is_done(name):  # a worker that was killed afterwards may have
-            options = {**self.options, "device": _here(self.options["device"]), **further}
-            fit_bundle(problem, self.folder / folder_of(name), resume=True, **options)
+            fit_bundle(problem, self.folder / folder_of(name), resume=True, **self.options, **further)
 
     def is_done(self, name: str) -> bool:
         return (self.folder / folder_of(name) / METADATA).is_file()
@@ -78,7 +75,7 @@ def train_devices(
             pass
     if recipe is None:
         train_here(0, order[0])
-        first = load(folder / folder_of(order[0]), _here(options["device"]))
+        first = load(folder / folder_of(order[0]), options["device"])
         equal = Recipe.from_config(first.card["training"]["recipe"])
         training = _Training(training.folder, {"recipe": equal, **options})
     todo = [name for name in order if not training.is_done(name)]
@@ -93,7 +90,7 @@ def train_devices(
         items = [(name, devices[name]) for name in todo]
         failed = _train_elsewhere(training, items, scheduler, workers, tell, done)
     fitted = {
-        name: _loaded(folder / folder_of(name), problem, _here(options["device"]))
+        name: _loaded(folder / folder_of(name), problem, options["device"])
         for name, problem in devices.items()
         if name not in failed
     }
@@ -116,13 +113,6 @@ def _train_elsewhere(
                 failed[name] = one_line(answer)
             tell(0.0, f"{name}: {'failed' if name in failed else 'trained'}", over)
     return failed
-
-
-def _here(device: str) -> str:
-    """The device of this process, a worker's or the client's, that a name stands for."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _loaded(place: Path, problem: InverseProblem, device: str) -> FittedPosterior:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from monai_inn.inferers.verdicts import Explained, misfit_scores, reasons
 from monai_inn.metrics.classes import ClassSets
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
+from monai_inn.networks.device import device_of
 from monai_inn.networks.kernels.chunks import full_precision
-from monai_inn.problems import InverseProblem, Parameter
+from monai_inn.problems import InverseProblem
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -47,16 +48,13 @@ class FittedPosterior:
         return f"FittedPosterior({self.problem!r}, {weights:,} weights)"
 
     def to(self, device: str | torch.device) -> FittedPosterior:
-        """Move the network to a device.
+        """Move the network to a device, see ``device_of``.
 
         Raises:
+            ValueError: if there is no such device.
             RuntimeError: if a CUDA device is asked for and there is none.
         """
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(
-                f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".'
-            )
-        self.network.to(device)
+        self.network.to(device_of(device))
         return self
 
     @property
@@ -283,7 +281,7 @@ class FittedPosterior:
             maps = current
             progress(share)
         maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
-        return self.with_meta(maps, image, inferer.below, inferer.levels, kept=keep)
+        return self.with_meta(maps, image, below=inferer.below, levels=inferer.levels, kept=keep)
 
     @property
     def preview_levels(self) -> tuple[float, ...]:
@@ -366,48 +364,15 @@ class FittedPosterior:
 
         return summarised_images(self, observation, samples, interval, keep, seed, temperature, progress)
 
-    def with_meta(
-        self,
-        maps: Mapping[str, Tensor],
-        image: Tensor,
-        below: Mapping[str, float] | None = None,
-        levels: Sequence[float] = (),
-        shown: Sequence[Parameter] | None = None,
-        kept: int = 0,
-    ) -> dict[str, MetaTensor]:
+    def with_meta(self, maps: Mapping[str, Tensor], image: Tensor, **said: Any) -> dict[str, MetaTensor]:
         """Attach the image's geometry and the names and units of the channels to maps of it.
 
-        Channels are those of ``problem.shown``, unless others are given.
+        Channels are those of ``problem.shown``; ``said`` goes to ``described_maps``.
         """
-        from monai.data.meta_tensor import MetaTensor
+        from monai_inn.inferers.described import described_maps  # MONAI, which takes seconds to import
 
-        shown = self.problem.shown if shown is None else shown
-        affine = image.affine if isinstance(image, MetaTensor) else None
-        result = {}
-        for name, value in maps.items():
-            units = [p.unit for p in shown]
-            names = [p.name for p in shown]
-            if name == "probability_below":
-                names = [f"{key} < {threshold:g}" for key, threshold in (below or {}).items()]
-                units = ["1"] * len(names)
-            elif name == "quantiles":
-                names = [f"{key} at {level:.4g}" for key in names for level in levels]
-                units = [unit for unit in units for _ in levels]
-            elif name == "samples":
-                names = [f"{key}, sample {i + 1}" for key in names for i in range(kept)]
-                units = [unit for unit in units for _ in range(kept)]
-            elif name == "class_probability":
-                names = [f"{p.name} = {label}" for p in shown for label in p.categories]
-                units = ["1"] * len(names)
-            elif name in ("mode_count", "uninformative"):
-                units = ["1"] * len(names)
-            elif name in ("waic", "ood", "p_value", "reason", "adequacy", "efficiency", "at_bound", "valid"):
-                names, units = [name], ["nat" if name == "waic" else "1"]
-            meta: dict[str, Any] = {"channel_names": names, "units": units, "map": name}
-            if name == "reason":
-                meta["labels"] = reasons(self.problem, self.network)
-            result[name] = MetaTensor(value, affine=affine, meta=meta)
-        return result
+        found = reasons(self.problem, self.network)
+        return described_maps(maps, image, **{"shown": self.problem.shown, "reasons": found} | said)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a MONAI bundle folder, which ``monai_inn.load`` and ``python -m monai.bundle`` read."""

@@ -93,7 +93,10 @@ class PosteriorInferer(Inferer):
                 "them, or a fourth if the samples are adaptive."
             )
         if reweight and (adaptive or keep):
-            raise ValueError("reweight: its samples are neither adaptive nor coherent; leave these out.")
+            raise ValueError(
+                "reweighted samples are neither adaptive nor coherent over pixels; leave out reweight, or "
+                "adaptive and the samples to keep (save_samples)."
+            )
         self.problem, self.reweight = problem, reweight
         self.space, shown = problem.space.subset(problem.targets), ParameterSpace(problem.shown)
         for name, threshold in (below or {}).items():

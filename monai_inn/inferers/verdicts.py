@@ -16,7 +16,6 @@ __all__ = ["UNINFORMATIVE", "Explained", "PriorMass", "mass_of_draws", "misfit_s
 UNINFORMATIVE = 0.8
 """Prior probability inside an interval, over its posterior probability, from which it says nothing."""
 
-_DRAWS = 10_240
 _UNLIKE = "unlike the training data as a whole"
 
 
@@ -38,7 +37,7 @@ class PriorMass:
 
     def __init__(self, problem: InverseProblem) -> None:
         self._space = problem.space.subset(problem.targets)
-        self._draws, draws = None, own_draws(problem, _DRAWS)
+        self._draws, draws = None, own_draws(problem)
         if draws is not None:
             targets = draws[:, : len(self._space)]
             # Ends of intervals of angles may lie a turn further. Others have no turn: nothing lies there.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from monai_inn.physics.layers_kernel import num_threads
+from monai_inn.physics.transport.layers_kernel import num_threads
 
 __all__ = ["by_rows"]
 

@@ -24,6 +24,7 @@ cannot be recovered from diffuse light and is not a parameter.
 
 _REFERENCE_NM = 500.0
 _CM_PER_UM = 1e-4
+_TOP_CM = 0.1
 _THIN = 1e-30  # keeps the quotient finite without blood
 
 
@@ -109,15 +110,14 @@ def scattering(a_mie_per_cm: Tensor, b_mie: Tensor, wavelength_nm: tuple[float, 
     return a_mie_per_cm[..., None].double() / (1 - ANISOTROPY) * (-b_mie[..., None].double() * decay).exp()
 
 
-def top_shares(thickness_cm: Tensor, depth_cm: float = 0.1) -> Tensor:
-    """Share of the uppermost ``depth_cm`` that each layer takes.
+def top_shares(thickness_cm: Tensor) -> Tensor:
+    """Share of the uppermost millimetre that each layer takes.
 
     Args:
         thickness_cm: thickness of the layers from top to bottom, shape ``(…, L)``, the last one ``inf``.
-        depth_cm: depth over which to average.
 
     Returns:
         Non-negative shares that sum to one, shape ``(…, L)``.
     """
-    faces = thickness_cm.cumsum(-1).clamp_max(depth_cm)
-    return torch.diff(faces, dim=-1, prepend=torch.zeros_like(faces[..., :1])) / depth_cm
+    faces = thickness_cm.cumsum(-1).clamp_max(_TOP_CM)
+    return torch.diff(faces, dim=-1, prepend=torch.zeros_like(faces[..., :1])) / _TOP_CM

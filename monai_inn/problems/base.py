@@ -405,9 +405,23 @@ class InverseProblem(abc.ABC):
         """
         raise NotImplementedError(f"the problem {self.name!r} has no reference posterior.")
 
-    @abc.abstractmethod
     def to_config(self) -> dict[str, Any]:
-        """Return keyword arguments, JSON-ready; with ``tensors`` the class makes an equal problem of them."""
+        """Return keyword arguments, JSON-ready; with ``tensors`` the class makes an equal problem of them.
+
+        Here they are the attributes of the same names, tensors and tuples as lists.
+
+        Raises:
+            ValueError: if an argument is not kept as such an attribute.
+        """
+        names = inspect.signature(type(self)).parameters
+        if lost := [name for name in names if not hasattr(self, name)]:
+            raise ValueError(
+                f"{type(self).__name__} has no attribute {lost[0]!r}, which its constructor takes; keep the "
+                "argument under this name, or write to_config."
+            )
+        kept = {name: getattr(self, name) for name in names}
+        lists = {name: value.tolist() for name, value in kept.items() if isinstance(value, Tensor)}
+        return kept | lists | {name: list(value) for name, value in kept.items() if isinstance(value, tuple)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InverseProblem:

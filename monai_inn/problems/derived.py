@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from monai_inn.problems.parameters import Parameter, ParameterSpace, cumulative, quantile
+from monai_inn.problems.parameters import Parameter, ParameterSpace
+from monai_inn.problems.scales import cumulative, quantile
 
 __all__ = ["Derived", "DerivedSpace"]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import abc
-import inspect
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +12,10 @@ from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.parameters import ParameterSpace
 from monai_inn.problems.references import ReferencePosterior
 
-__all__ = ["Configured", "KnownPosterior", "WhiteNoise", "check_positive", "split_parameters"]
+__all__ = ["KnownPosterior", "WhiteNoise", "check_positive", "split_parameters"]
 
 
-class Configured(InverseProblem):
-    """A problem that keeps the arguments of its constructor under their names."""
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, tensors and tuples as lists."""
-        kept = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        lists = {name: value.tolist() for name, value in kept.items() if isinstance(value, Tensor)}
-        return kept | lists | {name: list(value) for name, value in kept.items() if isinstance(value, tuple)}
-
-
-class WhiteNoise(Configured):
+class WhiteNoise(InverseProblem):
     """A problem whose noise is normal and independent, of one standard deviation, ``noise_sd``."""
 
     noise_sd: float
@@ -45,7 +33,7 @@ class WhiteNoise(Configured):
         return -0.5 * white.square().sum(-1) - 0.5 * there.sum(-1) * math.log(2 * math.pi * self.noise_sd**2)
 
 
-class KnownPosterior(Configured):
+class KnownPosterior(InverseProblem):
     """A problem whose posterior can be drawn from and has a density."""
 
     @abc.abstractmethod

@@ -12,22 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_inn.problems.scales import MOST_SDS, SCALES, of_normal, to_normal
+
 __all__ = [
     "Parameter",
     "ParameterSpace",
-    "cumulative",
     "labels",
     "one_of_each_field",
     "pixel_parameters",
-    "quantile",
     "some_pixels",
 ]
-
-_SCALES = ("linear", "log", "square", "lognormal", "above")
-# The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
-_TAIL = 1e-6
-# The standard normal's quantile there.
-_MOST_SDS = 4.7534
 
 
 def labels(described: Iterable[tuple[str, str]], *, begin: bool = True) -> dict[str, str]:
@@ -93,8 +87,8 @@ class Parameter:
     field: str = ""
 
     def __post_init__(self) -> None:
-        if self.scale not in _SCALES:
-            raise ValueError(f"parameter {self.name!r}: scale is {self.scale!r}, expected one of {_SCALES}.")
+        if self.scale not in SCALES:
+            raise ValueError(f"parameter {self.name!r}: scale is {self.scale!r}, expected one of {SCALES}.")
         if not self.low < self.high:
             raise ValueError(
                 f"parameter {self.name!r}: low = {self.low} must be below high = {self.high}; "
@@ -139,7 +133,7 @@ class Parameter:
             )
         if self.scale == "lognormal":
             reach = [abs(math.log(edge) - self.mean) / self.sd for edge in (self.low, self.high)]
-            if not math.log(self.low) < self.mean < math.log(self.high) or min(reach) < _MOST_SDS:
+            if not math.log(self.low) < self.mean < math.log(self.high) or min(reach) < MOST_SDS:
                 raise ValueError(
                     f"parameter {self.name!r}: the bounds {self.low}, {self.high} must be at least 4.8 sd "
                     f"from exp(mean) = {math.exp(self.mean):g} on the log scale, sd = {self.sd}."
@@ -278,14 +272,14 @@ class ParameterSpace:
         """
         latent, log_det = [], torch.zeros(theta.shape[:-1], dtype=theta.dtype, device=theta.device)
         for p, columns in self._groups:
-            z, change = _to_normal(p, theta[..., columns])
+            z, change = to_normal(p, theta[..., columns])
             latent.append(z)
             log_det = log_det + change.sum(-1)
         return torch.cat(latent, -1), log_det
 
     def inverse(self, latent: Tensor) -> Tensor:
         """Map the flow's space ``(…, D)`` back to physical parameters, always inside the bounds."""
-        return torch.cat([_of_normal(p, latent[..., columns]) for p, columns in self._groups], -1)
+        return torch.cat([of_normal(p, latent[..., columns]) for p, columns in self._groups], -1)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` independent parameters from their priors, shape ``(n, D)``, float32."""
@@ -315,54 +309,3 @@ def _runs(parameters: Sequence[Parameter]) -> list[tuple[Parameter, slice]]:
 
 def _prior_of(p: Parameter) -> tuple[Any, ...]:
     return p.low, p.high, p.scale, p.mean, p.sd
-
-
-def _to_normal(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard normal numbers of parameters with one prior, and the logarithm of the slope, elementwise."""
-    if p.is_gaussian:
-        distance = x - p.low if p.scale == "above" else x
-        log_x = distance.clamp_min(1e-30).log() if p.scale in ("lognormal", "above") else None
-        z = ((x if log_x is None else log_x) - p.mean) / p.sd
-        return z, -math.log(p.sd) - (torch.zeros_like(x) if log_x is None else log_x)
-    u, log_density = cumulative(p, x)
-    z = torch.special.ndtri(u.clamp(_TAIL, 1 - _TAIL))
-    return z, log_density + 0.5 * z.square() + 0.5 * math.log(2 * math.pi)
-
-
-def cumulative(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the flat prior's cumulative probability of ``x``, and its log density, both elementwise.
-
-    It goes on beyond the bounds, below 0 and above 1.
-    """
-    width = p.high - p.low
-    if p.scale == "log":
-        ratio = math.log(p.high / p.low)
-        u = (x / p.low).clamp_min(1e-30).log() / ratio
-        log_density = -x.clamp_min(p.low * 1e-6).log() - math.log(ratio)
-    elif p.scale == "square":
-        u = ((x - p.low) / width).clamp_min(0).sqrt()
-        log_density = -(2 * u.clamp_min(_TAIL)).log() - math.log(width)
-    else:
-        u = (x - p.low) / width
-        log_density = torch.full_like(x, -math.log(width))
-    return u, log_density
-
-
-def _of_normal(p: Parameter, z: Tensor) -> Tensor:
-    """Parameter of a standard normal number."""
-    if p.scale == "lognormal":
-        return (p.mean + p.sd * z.clamp(-_MOST_SDS, _MOST_SDS)).exp()
-    if p.scale == "above":
-        return p.low + (p.mean + p.sd * z).exp()
-    if not p.is_bounded:
-        return p.mean + p.sd * z
-    return quantile(p, torch.special.ndtr(z).clamp(_TAIL, 1 - _TAIL))
-
-
-def quantile(p: Parameter, u: Tensor) -> Tensor:
-    """Return the value at a cumulative probability of a flat prior, the inverse of ``cumulative``."""
-    if p.scale == "log":
-        return p.low * (u * math.log(p.high / p.low)).exp()
-    if p.scale == "square":
-        u = u.square()
-    return p.low + (p.high - p.low) * u

@@ -131,7 +131,7 @@ def _each(bound: Any, default: float, size: int) -> list[float]:
     return [float(v) for v in value.expand(size)]
 
 
-def own_draws(problem: InverseProblem, n: int, seed: int = 0) -> Tensor | None:
+def own_draws(problem: InverseProblem, n: int = 10 * BLOCK, seed: int = 0) -> Tensor | None:
     """Return draws from a prior that the parameters' scales do not describe, ``(n, D)``.
 
     Of finished simulations they are their parameters, as many as there are. ``None`` where the prior is flat

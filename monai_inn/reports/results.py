@@ -93,10 +93,6 @@ def infer_image(
     settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
-    if save_samples and reweight:
-        raise ValueError(
-            "reweighted samples are not coherent over pixels; leave out save_samples or reweight."
-        )
     fitted = load_shared(bundle, device)
     if usual_fit:
         require_usual_fit(fitted.problem, usual_fit)

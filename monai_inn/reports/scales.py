@@ -13,7 +13,6 @@ from monai_inn.problems.priors import own_draws
 __all__ = ["PriorScale", "prior_scale", "prior_scales", "trust_scale"]
 
 _PRIOR_TAILS = 1.959964  # standard deviations of the central 95 % of the prior in the flow's space
-_DRAWS = 10_240
 _UNBOUNDED = 1.5  # times these, where a parameter has no bounds
 
 
@@ -27,7 +26,7 @@ class PriorScale(NamedTuple):
 
 def prior_scales(problem: InverseProblem) -> dict[str, PriorScale]:
     """Return the scale of each target and derived quantity of a problem, by name."""
-    draws = own_draws(problem, _DRAWS)
+    draws = own_draws(problem)
     columns = {} if draws is None else dict(zip(problem.targets, draws.unbind(1), strict=False))
     return {p.name: prior_scale(p, columns.get(p.name)) for p in problem.shown}
 

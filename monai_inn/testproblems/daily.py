@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from monai_inn.problems import Observation, Parameter
-from monai_inn.problems.known import Configured, check_positive
+from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems.known import check_positive
 from monai_inn.problems.particles import particle_log_likelihood
 from monai_inn.problems.references import ReferencePosterior
 from monai_inn.problems.tempering import tempered_posterior
@@ -23,7 +23,7 @@ _MOST_MISSING = 0.3
 _STATES = 1 << 17  # that are moved at once, so that they stay in the cache
 
 
-class Daily(Configured):
+class Daily(InverseProblem):
     """A hidden state with a random step a day, and Poisson counts on up to ``most`` days; gaps are allowed.
 
     The exact posterior: tempered Monte Carlo over the likelihoods that a particle filter estimates.

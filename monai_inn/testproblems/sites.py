@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monai_inn.problems import Observation, Parameter
-from monai_inn.problems.known import Configured
+from monai_inn.problems import InverseProblem, Observation, Parameter
 
 __all__ = ["CauseAndEffect"]
 
 
-class CauseAndEffect(Configured):
+class CauseAndEffect(InverseProblem):
     """An outcome ``y = a c + n`` of a measured cause ``c``, with a measured effect ``b y + t m``.
 
     All of ``c``, ``n`` and ``m`` are standard normal. The law of the outcome given the cause is the same

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from monai_inn.problems import Observation, Parameter
-from monai_inn.problems.known import Configured, split_parameters
+from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems.known import split_parameters
 from monai_inn.problems.references import ReferencePosterior, rejection_sample, sample_table
 
 __all__ = ["SimpleLikelihood"]
@@ -22,7 +22,7 @@ _CORNERS = ((-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0))
 _NODES = 1 << 13
 
 
-class SimpleLikelihood(Configured):
+class SimpleLikelihood(InverseProblem):
     """Mean and covariance of a Gaussian in the plane, from four points drawn from it.
 
     The standard deviations are ``x3²`` and ``x4²`` and the correlation is ``tanh x5``: the likelihood is

@@ -21,6 +21,7 @@ __all__ = ["Pace", "Progress", "Stage", "denormals_flushed", "run_stage"]
 _WARM_UP = 0.02
 _AVERAGING = 0.05  # the weight average looks back over this share of the steps
 _LAST_RATE = 0.01
+_EVALUATIONS = 25
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,6 @@ def run_stage(
     tell: Callable[[Progress], None],
     deadline: float = math.inf,
     patience: int = 10,
-    num_evaluations: int = 25,
     ranks: Ranks | None = None,
     held: HeldSignals | None = None,
     reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
@@ -109,7 +109,7 @@ def run_stage(
             average = [t.to(p) for t, p in zip(resumed["average"], parameters, strict=True)]
             best_average = [t.to(p) for t, p in zip(resumed["best_average"], parameters, strict=True)]
     ranks = ranks or Ranks()
-    every = max(1, stage.steps // num_evaluations)
+    every = max(1, stage.steps // _EVALUATIONS)
     decay = 1 - 1 / max(2.0, _AVERAGING * stage.steps)
     started = time.monotonic()
     limit = ranks.agreed(deadline - started)

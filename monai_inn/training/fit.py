@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from monai_inn.inferers import FittedPosterior
+from monai_inn.networks.device import device_of
 from monai_inn.networks.encoders.layers import as_encoder
 from monai_inn.networks.parts import foreign_packages
 from monai_inn.problems import InverseProblem
@@ -95,7 +96,7 @@ def fit(
             says under ``"training"`` what was done: ``"resumed"``.
         warm: trained posterior of the same parameters to start from, where observations are whole images:
             that of another object, such as another patient's CT.
-        device: where to train.
+        device: where to train, a torch device, or ``auto``: a GPU if there is one.
         progress: called with a ``Progress`` at every evaluation.
 
     Returns:
@@ -117,9 +118,7 @@ def fit(
     described = {"names": names, "units": units, "is_vectorised": is_vectorised}
     problem = problem_of(problem, prior, simulator, theta, x, invariant_over, **described)
     budget = Budget(minutes, problem, time.monotonic())
-    target = torch.device(device)
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f'device "{device}" was asked for, but torch finds no CUDA GPU; use device="cpu".')
+    target = device_of(device)
     own = {} if coupling is None else {"coupling": coupling}
     usual: dict[str, Any] = {"flow": own, "density": {"members": members}, "seed": seed}
     if (invariant_over, invariance) != (None, None):

@@ -19,7 +19,7 @@ from monai_inn.reports.image_files import write_channels
 from monai_inn.reports.records import made_with
 from monai_inn.reports.schemas import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
-from monai_inn.viewer.display.differences import (
+from monai_inn.viewer.display.numbers.differences import (
     change_levels,
     change_maps,
     change_quantiles,

@@ -9,7 +9,7 @@ import vtk
 from INNDisplayLib import CLASSES_FILE, read_classes, read_result, store, store_classes
 from slicer.i18n import tr as _
 
-from .classes_panel import take_classes
+from .panels.classes import take_classes
 from .parameters import PanelState
 
 __all__ = [

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.classification.image_files import read_image
-from monai_inn.applications.classification.problem import LabelledImages
+from monai_inn.applications.classification.problem import classifier_of
 from monai_inn.applications.classification.truth import measured, read_truth
 from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
@@ -74,9 +74,7 @@ def classify(
         OSError: if the folder cannot be written.
     """
     fitted = load(bundle).to(device)
-    problem = fitted.problem
-    if not isinstance(problem, LabelledImages):
-        raise ValueError(f"{bundle} is a bundle of {problem.name!r}, expected one that classifies images.")
+    problem, density = classifier_of(fitted)
     if not images:
         raise ValueError("no image was given; name at least one file.")
     names = [str(path) for path in images]
@@ -104,15 +102,13 @@ def classify(
                 draw(fitted, rows[number - 1], entry, draft / file)
                 files.append({"file": file})
                 progress(0.5 + 0.5 * number / len(entries))
-        part = fitted.network.classifier
-        assert part is not None
         record = {
             "format_version": FORMAT_VERSION,
             "intended_use": "Research only. Not a medical device; not for diagnosis or treatment.",
             "bundle": str(bundle),
             "classes": list(problem.classes),
             "pairs": pairs,
-            "shares": dict(zip(problem.classes, part.density.log_shares.exp().tolist(), strict=True)),
+            "shares": dict(zip(problem.classes, density.log_shares.exp().tolist(), strict=True)),
             "settings": {"coverage": coverage, "false_alarm": false_alarm, "levels": levels},
             "images": entries,
             "measured": None if known is None else measured(found, known, problem.classes),
@@ -134,9 +130,7 @@ def with_shares(
 
     Shares are estimated from the images that are of some class: ``false_alarm`` is that of ``classify``.
     """
-    problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None
-    assert isinstance(problem, LabelledImages)
+    problem, density = classifier_of(fitted)
     if shares is None:
         return
     if isinstance(shares, str):
@@ -150,8 +144,8 @@ def with_shares(
                 "for each class."
             )
         with torch.no_grad():
-            terms = part.density.log_likelihood(problem.features(rows[usual]))
-        part.density.set_shares(class_shares(terms))
+            terms = density.log_likelihood(problem.features(rows[usual]))
+        density.set_shares(class_shares(terms))
         return
     if set(shares) != set(problem.classes):
         raise ValueError(
@@ -161,7 +155,7 @@ def with_shares(
     if abs((total := sum(shares.values())) - 1) > _ROUNDED and total > 0:
         whole = ",".join(f"{name}={share / total:.3g}" for name, share in shares.items())
         raise ValueError(f"the shares add up to {total:g}, expected 1; give {whole} if these are meant.")
-    part.density.set_shares(torch.tensor([shares[name] for name in problem.classes]))
+    density.set_shares(torch.tensor([shares[name] for name in problem.classes]))
 
 
 @torch.no_grad()
@@ -172,16 +166,13 @@ def answers(
 
     Probabilities are of an image that is of some class; whether it is of any says ``p_value``.
     """
-    problem, part = fitted.problem, fitted.network.classifier
+    problem, density = classifier_of(fitted)
     sets = fitted.class_sets
-    assert part is not None
     assert sets is not None
-    assert isinstance(problem, LabelledImages)
     rows = rows.to(fitted.device, torch.float32)
     probability = fitted.class_probability(rows)
     inside = sets(probability, coverage)
     p_value = fitted.p_value(rows)
-    density = part.density
     log_prob, mirrored = (density.log_prob(problem.features(values)) for values in (rows, 255 - rows))
     entries = []
     for row, best in enumerate(probability.argmax(1).tolist()):
@@ -207,13 +198,11 @@ def answers(
 
 def _evidence(fitted: FittedPosterior, rows: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Evidence of each place of images ``(n, C)`` for each pair of classes, nats, ``(n, pairs, *size)``."""
-    problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None
-    assert isinstance(problem, LabelledImages)
+    problem, density = classifier_of(fitted)
     found = []
     for some in rows.split(_AT_ONCE):
         features = problem.features(some.to(fitted.device, torch.float32))
-        maps = [evidence_map(part.density, features, *pair) for pair in pairs]
+        maps = [evidence_map(density, features, *pair) for pair in pairs]
         found.append(torch.stack(maps, 1).unflatten(2, (*problem.size, -1)).sum(-1).cpu())
     return torch.cat(found)
 

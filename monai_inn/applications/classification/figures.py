@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from monai_inn.applications.classification.problem import LabelledImages
+from monai_inn.applications.classification.problem import LabelledImages, classifier_of
 from monai_inn.networks.classes.evidence import class_images, counterfactual, evidence_map
 
 if TYPE_CHECKING:
@@ -34,13 +34,11 @@ def evidence_of(fitted: FittedPosterior, row: Tensor) -> tuple[Tensor, int, int]
     Returns:
         The map, whose sum is the log odds of both classes at equal shares, and the numbers of both classes.
     """
-    problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None
-    assert isinstance(problem, LabelledImages)
+    problem, density = classifier_of(fitted)
     features = problem.features(row[None].to(fitted.device, torch.float32))
     with torch.no_grad():
-        first, second = part.density.logits(features)[0].topk(2).indices.tolist()
-    found = evidence_map(part.density, features, first, second)[0]
+        first, second = density.logits(features)[0].topk(2).indices.tolist()
+    found = evidence_map(density, features, first, second)[0]
     return found.unflatten(0, (*problem.size, -1)).sum(-1).cpu(), first, second
 
 
@@ -53,13 +51,11 @@ def draw(fitted: FittedPosterior, row: Tensor, entry: Mapping[str, Any], path: P
 
 def draw_into(axes: Any, fitted: FittedPosterior, row: Tensor, entry: Mapping[str, Any]) -> None:
     """Draw what ``draw`` does into three axes; ``entry`` is what ``answers`` says of the image."""
-    problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None
-    assert isinstance(problem, LabelledImages)
+    problem, density = classifier_of(fitted)
     found, first, second = evidence_of(fitted, row)
     names = problem.classes
     features = problem.features(row[None].to(fitted.device, torch.float32))
-    other = 255 * counterfactual(part.density, features, torch.tensor([second], device=fitted.device))[0]
+    other = 255 * counterfactual(density, features, torch.tensor([second], device=fitted.device))[0]
     strange = ", of no class" if entry["is_of_no_class"] else ""
     _show(axes[0], row, problem, f"{names[first]} {entry['probability'][names[first]]:.2f}{strange}")
     limit = float(found.abs().max()) or 1.0
@@ -72,10 +68,8 @@ def draw_into(axes: Any, fitted: FittedPosterior, row: Tensor, entry: Mapping[st
 
 def draw_classes(fitted: FittedPosterior, path: Path) -> None:
     """Draw the image in the middle of each class."""
-    problem, part = fitted.problem, fitted.network.classifier
-    assert part is not None
-    assert isinstance(problem, LabelledImages)
-    images = 255 * class_images(part.density).cpu()
+    problem, density = classifier_of(fitted)
+    images = 255 * class_images(density).cpu()
     figure = Figure(figsize=(len(images) * _PANEL_IN, _PANEL_IN + 0.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(images)))
     for axis, image, name in zip(axes, images, problem.classes, strict=True):

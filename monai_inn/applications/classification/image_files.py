@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -74,7 +75,10 @@ def read_image(
 def _plane(path: Path, channels: int, levels: tuple[float, float] | None) -> Tensor:
     """Grey levels of a picture, ``(C, rows, columns)``."""
     if channels == 3:
-        return _levelled(path, _coloured(path), levels)
+        colours = _colours(path)
+        if colours is None:
+            raise BadFileError(f"{path}: this network sees colours; give a PNG or JPEG of 8 bits a colour.")
+        return _levelled(path, torch.from_numpy(colours.astype(np.float32)).movedim(-1, 0), levels)
     kind = format_of_plane(path, "one image")
     with damage_named(path, kind, _ADVICE):
         if kind == "DICOM":
@@ -105,14 +109,12 @@ def _displayed(path: Path, levels: tuple[float, float] | None) -> Tensor:
     return 255 - grey if shown.is_inverted else grey
 
 
-def _coloured(path: Path) -> Tensor:
+def _colours(path: Path) -> NDArray[np.uint8] | None:
+    """Red, green and blue of a PNG or JPEG, ``(rows, columns, 3)``; ``None`` of any other file."""
     if not path.name.lower().endswith((".png", ".jpg", ".jpeg")):
-        raise BadFileError(f"{path}: this network sees colours; give a PNG or JPEG.")
+        return None
     with damage_named(path, "picture", _ADVICE), open_picture(path) as image:
-        if image.mode not in ("RGB", "RGBA", "P"):
-            raise BadFileError(f"{path}: colour mode {image.mode}; this network sees colours, 8 bits each.")
-        array = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(array.astype(np.float32)).movedim(-1, 0)
+        return np.asarray(image.convert("RGB")) if image.mode in ("RGB", "RGBA", "P") else None
 
 
 def _volume(path: Path, levels: tuple[float, float] | None) -> Tensor:
@@ -154,10 +156,5 @@ def _usual_levels(path: Path, values: Tensor) -> tuple[float, float]:
 
 def is_coloured(path: Path) -> bool:
     """Whether a picture has colours that differ."""
-    if not path.name.lower().endswith((".png", ".jpg", ".jpeg")):
-        return False
-    with damage_named(path, "picture", "the file is damaged. Copy it again."), open_picture(path) as image:
-        if image.mode not in ("RGB", "RGBA", "P"):
-            return False
-        array = np.asarray(image.convert("RGB"))
-    return bool((array != array[..., :1]).any())
+    colours = _colours(path)
+    return colours is not None and bool((colours != colours[..., :1]).any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,11 @@ from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.base import BLOCK, checksum
 from monai_inn.seeding import stream
 
-__all__ = ["LabelledImages"]
+if TYPE_CHECKING:
+    from monai_inn.inferers import FittedPosterior
+    from monai_inn.networks.classes.density import ClassDensity
+
+__all__ = ["LabelledImages", "classifier_of"]
 
 _PARTS = ("training", "held_out", "thresholds", "measured")
 _NOISE = 2.5  # grey levels of 255, added in training: no density is finer than that
@@ -252,3 +256,15 @@ class LabelledImages(InverseProblem):
             "other_devices": self.other_devices,
             "beta": self.beta,
         }
+
+
+def classifier_of(fitted: FittedPosterior) -> tuple[LabelledImages, ClassDensity]:
+    """Return the problem of a posterior of images with classes, and its density in each class.
+
+    Raises:
+        ValueError: if it is that of another problem.
+    """
+    problem, flow = fitted.problem, fitted.network.classifier
+    if not isinstance(problem, LabelledImages) or flow is None:
+        raise ValueError(f"a bundle of {problem.name!r} was given, expected one that classifies images.")
+    return problem, flow.density

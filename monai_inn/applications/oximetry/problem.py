@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monai_inn.applications.oximetry.application import CameraApplication
 from monai_inn.applications.oximetry.bands import band_groups, smooth_deviations
+from monai_inn.applications.oximetry.layers import three_layers
 from monai_inn.applications.oximetry.priors import PARAMETERS
 from monai_inn.applications.oximetry.priors import nuisances as nuisances_of
 from monai_inn.applications.spectral import are_spectra
@@ -23,12 +24,13 @@ from monai_inn.physics.cameras import Camera, load, names
 from monai_inn.physics.discrepancy import Discrepancy
 from monai_inn.physics.discrepancy import load as load_discrepancy
 from monai_inn.physics.dyes import Dye, read_dyes
-from monai_inn.physics.layers import simulate_layers
-from monai_inn.physics.layers_kernel import diffuse_reflectance
 from monai_inn.physics.log_ratio import isometric_log_ratio
 from monai_inn.physics.rows import by_rows
+from monai_inn.physics.transport.layers import simulate_layers
+from monai_inn.physics.transport.layers_kernel import diffuse_reflectance
 from monai_inn.problems.base import BLOCK, InverseProblem
 from monai_inn.problems.devices import settings_of
+from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 
 __all__ = ["Oximetry"]
@@ -40,7 +42,6 @@ Tissue = Literal["organ", "skin"]
 # inside ours.
 _COEFFICIENTS = 32_000
 _ROWS_WITH_GRADIENT = 32
-_MAX_BLOOD = 1.0
 
 # Smooth deviations that three layers cannot describe, and what is left of them once the rest was learned.
 _MODEL_ERROR, _MODEL_ERROR_LEFT, _MODEL_ERROR_LENGTH_NM = 0.03, 0.01, 40.0
@@ -154,48 +155,8 @@ class Oximetry(InverseProblem):
         Returns:
             Coefficients of shape ``(…, 3, W)``, float64.
         """
-        value = dict(zip(self.space.names, theta.double().unbind(-1), strict=True))
-        upper = torch.stack([value["d_1"], value["d_2"]], -1)
-        thickness = torch.cat([upper, torch.full_like(upper[..., :1], torch.inf)], -1)
-        one = torch.ones_like(value["vhb"])
-        scatter_ratio = torch.stack([one, value["a_mie_ratio"], value["a_mie_ratio"]], -1)
-        shares = tissue.top_shares(thickness)
-        a_mie = (value["a_mie"] / (shares * scatter_ratio).sum(-1))[..., None] * scatter_ratio
-        vhb, amounts = self._amounts(value, thickness, shares)
-        one = torch.ones_like(value["sao2"])
-        blood = tissue.absorption(tissue.blood(one, value["sao2"]), self.wavelength_nm)
-        if "vessel_radius" in value:
-            blood = tissue.in_vessels(blood, value["vessel_radius"][..., None])
-        return tissue.LayerProperties(
-            vhb[..., None] * blood[..., None, :] + tissue.absorption(amounts, self.wavelength_nm),
-            tissue.scattering(a_mie, value["b_mie"][..., None], self.wavelength_nm),
-            thickness,
-            value["n"],
-        )
-
-    def _amounts(
-        self, value: dict[str, Tensor], thickness: Tensor, shares: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Blood volume, and the chromophores beside blood, in each layer, shape ``(…, 3)`` each."""
-        one, zero = torch.ones_like(value["vhb"]), torch.zeros_like(value["vhb"])
-        if self.tissue == "organ":
-            ratio = torch.stack([one, value["vhb_ratio_2"], value["vhb_ratio_3"]], -1)
-            bloody = torch.stack([one, one, one], -1)
-        else:
-            ratio = torch.stack([zero, one, value["vhb_ratio"]], -1)
-            bloody = torch.stack([zero, one, one], -1)
-            dermis = tissue.top_shares(thickness[..., 1:])
-            shares = torch.cat([zero[..., None], dermis], -1)
-        # Far below the top millimetre the ratios can ask for more blood than there is room.
-        vhb = ((value["vhb"] / (shares * ratio).sum(-1))[..., None] * ratio).clamp_max(_MAX_BLOOD)
-        amounts = {
-            "water": value["water"][..., None].expand_as(vhb),
-            "fat": (value["fat"] * (1 - value["water"]))[..., None].expand_as(vhb),
-            "bilirubin": value["bilirubin"][..., None] * bloody,
-        }
-        if "melanin" in value:
-            amounts["melanin"] = torch.stack([value["melanin"], zero, zero], -1)
-        return vhb, amounts
+        value = dict(zip(self.space.names, split_parameters(theta, self.space), strict=True))
+        return three_layers(value, self.wavelength_nm)
 
     def _differentiable(self, theta: Tensor) -> Tensor:
         """Band values ``(S, C)`` of a few parameters by the torch solver."""
@@ -243,11 +204,7 @@ class Oximetry(InverseProblem):
         Raises:
             ValueError: if the last axis is not one entry a parameter.
         """
-        if theta.ndim == 0 or theta.shape[-1] != len(self.parameters):
-            raise ValueError(
-                f"theta has shape {tuple(theta.shape)}, expected (…, {len(self.parameters)}): "
-                f"{', '.join(self.space.names)}."
-            )
+        split_parameters(theta, self.space)
         rows = theta.reshape(-1, theta.shape[-1])
         if theta.requires_grad and torch.is_grad_enabled():
             solved = torch.cat([self._differentiable(part) for part in rows.split(_ROWS_WITH_GRADIENT)])

@@ -95,7 +95,7 @@ class CurveApplication(Application):
 
     def ends_at_bound(self, y: Tensor) -> Tensor:
         """Return whether ``usual_fit`` ends with a parameter at a bound, boolean, ``(n,)``; 30 ms each."""
-        from monai_inn.applications.perfusion.least_squares import fit_extended_tofts
+        from monai_inn.applications.perfusion.fitting.least_squares import fit_extended_tofts
 
         found = []
         for tissue, artery, times in zip(*self.problem.curves(y), strict=True):

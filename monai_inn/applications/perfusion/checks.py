@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_inn.applications.perfusion.acquisition import (
+from monai_inn.applications.perfusion.fitting.quick_fit import delays_that_fit
+from monai_inn.applications.perfusion.models.acquisition import (
     DYNAMIC,
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
     LEAST_PEAK_MM,
     Frames,
 )
-from monai_inn.applications.perfusion.arteries import ARTERY
-from monai_inn.applications.perfusion.measured_artery import arrival_of
-from monai_inn.applications.perfusion.quick_fit import delays_that_fit
+from monai_inn.applications.perfusion.models.arteries import ARTERY
+from monai_inn.applications.perfusion.series.measured_artery import arrival_of
 
 __all__ = [
     "check_arrival",

@@ -88,12 +88,12 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     """Turn a series into concentrations."""
-    from monai_inn.applications.perfusion.acquisition import BOLUS, DYNAMIC
     from monai_inn.applications.perfusion.checks import is_millimolar
-    from monai_inn.applications.perfusion.concentrations import Settings
-    from monai_inn.applications.perfusion.converting import Artery, convert_series
-    from monai_inn.applications.perfusion.series_files import read_series, with_times
-    from monai_inn.applications.perfusion.susceptibility import Susceptibility, ratio_of_echoes
+    from monai_inn.applications.perfusion.models.acquisition import BOLUS, DYNAMIC
+    from monai_inn.applications.perfusion.series.concentrations import Settings
+    from monai_inn.applications.perfusion.series.converting import Artery, convert_series
+    from monai_inn.applications.perfusion.series.reading import read_series, with_times
+    from monai_inn.applications.perfusion.series.susceptibility import Susceptibility, ratio_of_echoes
 
     options, is_dsc = given(arguments), arguments.is_dsc
     series = with_times(read_series(arguments.series), arguments.times, arguments.interval_s, arguments.skip)

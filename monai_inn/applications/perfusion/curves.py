@@ -10,8 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import (
+from monai_inn.applications.perfusion.fitting.features import NUM_FEATURES, curve_features
+from monai_inn.applications.perfusion.fitting.likelihood import (
+    log_likelihood_of_any_level,
+    log_likelihood_of_magnitudes,
+)
+from monai_inn.applications.perfusion.models import kinetics
+from monai_inn.applications.perfusion.models.acquisition import (
     ARTERY_NOISE,
     LEAST_PEAK_MM,
     TISSUE_NOISE,
@@ -21,13 +26,8 @@ from monai_inn.applications.perfusion.acquisition import (
     noise_level_of,
     noisy_curves,
 )
-from monai_inn.applications.perfusion.arteries import artery
-from monai_inn.applications.perfusion.features import NUM_FEATURES, curve_features
-from monai_inn.applications.perfusion.likelihood import (
-    log_likelihood_of_any_level,
-    log_likelihood_of_magnitudes,
-)
-from monai_inn.applications.perfusion.magnitudes import Magnitudes
+from monai_inn.applications.perfusion.models.arteries import artery
+from monai_inn.applications.perfusion.models.magnitudes import Magnitudes
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.known import split_parameters

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import BOLUS
 from monai_inn.applications.perfusion.application import BolusApplication
-from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.curves import TracerCurves
-from monai_inn.applications.perfusion.magnitudes import SUSCEPTIBILITY
+from monai_inn.applications.perfusion.models import kinetics
+from monai_inn.applications.perfusion.models.acquisition import BOLUS
+from monai_inn.applications.perfusion.models.arteries import ARTERY
+from monai_inn.applications.perfusion.models.magnitudes import SUSCEPTIBILITY
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -76,7 +76,3 @@ class BolusPassage(TracerCurves):
     def application(self) -> BolusApplication:
         """Curves and their limits."""
         return BolusApplication(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's argument."""
-        return {"magnitude_share": self.magnitude_share}

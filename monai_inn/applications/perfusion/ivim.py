@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion.acquisition import (
+from monai_inn.applications.perfusion.application import DiffusionApplication
+from monai_inn.applications.perfusion.models.acquisition import (
     FEWEST_WEIGHTINGS,
     LARGEST_WEIGHTING,
     log_uniform,
     noise_level_of,
 )
-from monai_inn.applications.perfusion.application import DiffusionApplication
-from monai_inn.applications.perfusion.signal import rician
+from monai_inn.applications.perfusion.models.signal import rician
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.known import split_parameters
@@ -161,10 +161,6 @@ class IntravoxelMotion(InverseProblem):
     def application(self) -> DiffusionApplication:
         """Signals and their limits."""
         return DiffusionApplication(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: none."""
-        return {}
 
 
 def _unweighted(signal: Tensor, b: Tensor) -> Tensor:

@@ -6,18 +6,18 @@ import argparse
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_inn.applications.perfusion import kinetics
-from monai_inn.applications.perfusion.acquisition import DYNAMIC
 from monai_inn.applications.perfusion.application import CurveApplication
-from monai_inn.applications.perfusion.arteries import ARTERY
 from monai_inn.applications.perfusion.curves import TracerCurves
-from monai_inn.applications.perfusion.magnitudes import SPOILED
-from monai_inn.applications.perfusion.quick_fit import NUM_FITTED, fitted_features
+from monai_inn.applications.perfusion.fitting.quick_fit import NUM_FITTED, fitted_features
+from monai_inn.applications.perfusion.models import kinetics
+from monai_inn.applications.perfusion.models.acquisition import DYNAMIC
+from monai_inn.applications.perfusion.models.arteries import ARTERY
+from monai_inn.applications.perfusion.models.magnitudes import SPOILED
 from monai_inn.problems.derived import Derived
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
@@ -141,10 +141,6 @@ class Perfusion(TracerCurves):
     def application(self) -> CurveApplication:
         """Curves and their limits."""
         return CurveApplication(self)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"models": list(self.models), "magnitude_share": self.magnitude_share}
 
 
 def _ratio(above: int, below: int, theta: Tensor) -> Tensor:

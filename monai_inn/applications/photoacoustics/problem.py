@@ -18,8 +18,8 @@ from monai_inn.applications.photoacoustics.priors import parameters
 from monai_inn.applications.spectral import are_spectra
 from monai_inn.physics import tissue
 from monai_inn.physics.chromophores import wavelength_range_nm
-from monai_inn.physics.fluence import fluence
 from monai_inn.physics.rows import by_rows
+from monai_inn.physics.transport.fluence import fluence
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.devices import settings_of
 from monai_inn.problems.known import split_parameters

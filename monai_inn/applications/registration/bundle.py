@@ -9,7 +9,7 @@ from os import PathLike
 import torch
 
 from monai_inn.applications.registration.patient import another_patient
-from monai_inn.applications.registration.poses import registration_problem
+from monai_inn.applications.registration.poses.inference import registration_problem
 from monai_inn.bundles import load
 from monai_inn.bundles.retraining import architecture
 from monai_inn.bundles.writing import fit_bundle

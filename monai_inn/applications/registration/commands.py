@@ -146,7 +146,7 @@ _ANEW = (
 
 def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Make a CT ready for X-rays."""
-    from monai_inn.applications.registration.pose_solver import SIZES
+    from monai_inn.applications.registration.poses.solver import SIZES
     from monai_inn.applications.registration.prepared import prepare_patient
     from monai_inn.applications.registration.xrays.sizes import detectors_like
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.patient import in_order, problem_of, read_patient, wide_ranges
-from monai_inn.applications.registration.pose_fit import Unknowns
-from monai_inn.applications.registration.pose_search import Bank
-from monai_inn.applications.registration.pose_solver import Solver
+from monai_inn.applications.registration.poses.fit import Unknowns
+from monai_inn.applications.registration.poses.search import Bank
+from monai_inn.applications.registration.poses.solver import Solver
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.raycasting import RayCaster

@@ -15,7 +15,7 @@ from monai_inn.applications.registration.application import XrayApplication
 from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world, pose_of
 from monai_inn.applications.registration.ct import bone_centre, landmarks
 from monai_inn.applications.registration.image_noise import ImageNoise
-from monai_inn.applications.registration.pose_grid import PoseGrid
+from monai_inn.applications.registration.poses.grid import PoseGrid
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
 from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.references import ReferencePosterior

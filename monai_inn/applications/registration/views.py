@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import gantry_motion
-from monai_inn.applications.registration.pose_weights import LEAST_INSIDE
-from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.applications.registration.poses.inference import (
+    PosePosterior,
+    pose_space,
+    registration_problem,
+)
+from monai_inn.applications.registration.poses.weights import LEAST_INSIDE
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.inferers.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents

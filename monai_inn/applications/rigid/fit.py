@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.pose_fit import kept_better
-from monai_inn.applications.registration.pose_search import far_apart
+from monai_inn.applications.registration.poses.fit import kept_better
+from monai_inn.applications.registration.poses.search import far_apart
 from monai_inn.applications.rigid.likelihood import Comparison, Match
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.search import Bounds

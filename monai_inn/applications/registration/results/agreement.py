@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai_inn.applications.registration.pose_draws import Draws
-from monai_inn.applications.registration.pose_joint import View, agreeing, joined, most_apart
-from monai_inn.applications.registration.pose_solver import Solution, Solver
+from monai_inn.applications.registration.poses.draws import Draws
+from monai_inn.applications.registration.poses.joint import View, agreeing, joined, most_apart
+from monai_inn.applications.registration.poses.solver import Solution, Solver
 
 __all__ = ["Agreement", "agreement_of"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import camera_to_world, geodesic_degrees
-from monai_inn.applications.registration.pose_solver import Solution
-from monai_inn.applications.registration.poses import PosePosterior
+from monai_inn.applications.registration.poses.inference import PosePosterior
+from monai_inn.applications.registration.poses.solver import Solution
 from monai_inn.applications.registration.prepared import Patient
 from monai_inn.applications.registration.problem import RANGES, PoseRegistration
 from monai_inn.applications.registration.radiograph import NUISANCES

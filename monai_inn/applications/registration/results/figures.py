@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from monai_inn.applications.registration.poses import PosePosterior
+from monai_inn.applications.registration.poses.inference import PosePosterior
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.record import value_in_words
 from monai_inn.applications.registration.views import ViewMap

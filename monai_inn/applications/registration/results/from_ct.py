@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector
-from monai_inn.applications.registration.pose_solver import SIZES
+from monai_inn.applications.registration.poses.solver import SIZES
 from monai_inn.applications.registration.prepared import Patient
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.agreement import agreement_of

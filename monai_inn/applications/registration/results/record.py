@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import POSE, geodesic_degrees
-from monai_inn.applications.registration.pose_weights import Reweighted
-from monai_inn.applications.registration.poses import PosePosterior, Refined
+from monai_inn.applications.registration.poses.inference import PosePosterior, Refined
+from monai_inn.applications.registration.poses.weights import Reweighted
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import detector_ncc, files_of_pose
 from monai_inn.inferers import FittedPosterior

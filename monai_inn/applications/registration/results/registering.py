@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration import Xray, poses
+from monai_inn.applications.registration import Xray
 from monai_inn.applications.registration.carm import gantry_motion
-from monai_inn.applications.registration.pose_weights import (
+from monai_inn.applications.registration.poses import inference
+from monai_inn.applications.registration.poses.weights import (
     NotWeighedError,
     Reweighted,
     reconcile,
@@ -94,7 +95,7 @@ def register_xray(
     if len(paths) == 1 and gantry is not None:
         raise ValueError("--turned is for several X-rays if there is a bundle; leave it out.")
     fitted = load_shared(bundle, device)
-    problem = poses.registration_problem(fitted)
+    problem = inference.registration_problem(fitted)
     frame = {"frame": reading.pop("frame")} if "frame" in reading else {}
     settings = {"samples": samples, "seed": seed, "false_alarm": false_alarm}
     settings |= {"refined": refined, "reweighted": reweighted}
@@ -112,7 +113,8 @@ def register_xray(
         seconds = time.monotonic() - started
         drrs = [problem.forward(mode.parameters.float()) for mode in answer.modes]
         tops = [
-            poses.refine(problem, observations[0], m.parameters) if refined else None for m in answer.modes
+            inference.refine(problem, observations[0], m.parameters) if refined else None
+            for m in answer.modes
         ]
         record: dict[str, Any] = {"format_version": FORMAT_VERSION, "command": "register"}
         record |= provenance(bundle, settings | reading | {"device": device})
@@ -185,7 +187,7 @@ def _answer(
     samples: int,
     seed: int,
     reweighted: bool,
-) -> tuple[poses.PosePosterior, Reweighted | None, str]:
+) -> tuple[inference.PosePosterior, Reweighted | None, str]:
     """The posterior of one X-ray, of one weighed by its likelihood, or of several from turned C-arms.
 
     Where it cannot be weighed it is that of the network for the first X-ray, and the text says why.
@@ -200,15 +202,15 @@ def _answer(
     except NotWeighedError as error:
         failed = "The X-rays were not joined" if motions else "The poses were not weighed by the likelihood"
         doubt = f"{failed}: {error} They are those of the network{' for the first X-ray' * bool(motions)}."
-    return poses.infer_pose(fitted, observations[0], samples, seed), None, doubt
+    return inference.infer_pose(fitted, observations[0], samples, seed), None, doubt
 
 
 def describe_poses(
     problem: PoseRegistration,
     observation: Tensor,
-    answer: poses.PosePosterior,
+    answer: inference.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[poses.Refined | None] | None = None,
+    tops: Sequence[inference.Refined | None] | None = None,
 ) -> dict[str, Any]:
     """What the record says of the problem, its poses and how they differ."""
     tops = [None] * len(drrs) if tops is None else tops
@@ -249,9 +251,9 @@ def write_poses(
     folder: Path,
     problem: PoseRegistration,
     observation: Tensor,
-    answer: poses.PosePosterior,
+    answer: inference.PosePosterior,
     drrs: Sequence[Tensor],
-    tops: Sequence[poses.Refined | None] | None = None,
+    tops: Sequence[inference.Refined | None] | None = None,
 ) -> list[dict[str, Any]]:
     """Write images, transforms and samples; returns what each file is."""
     size, detector = problem.observation.size, problem.detector

@@ -11,7 +11,7 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from monai_inn.applications.registration.occlusion import collimated
-from monai_inn.applications.registration.pose_solver import Solution
+from monai_inn.applications.registration.poses.solver import Solution
 from monai_inn.applications.registration.whitening import cosines
 
 __all__ = ["Place", "describe_residual", "largest_place"]

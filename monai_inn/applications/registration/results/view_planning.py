@@ -11,7 +11,11 @@ from typing import Any
 import torch
 
 from monai_inn.applications.registration.carm import POSE
-from monai_inn.applications.registration.poses import PosePosterior, pose_space, registration_problem
+from monai_inn.applications.registration.poses.inference import (
+    PosePosterior,
+    pose_space,
+    registration_problem,
+)
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import read_samples
 from monai_inn.applications.registration.results.record import direction_in_words

@@ -1,0 +1,1 @@
+"""From files of a scanner to images of concentrations with their times and their artery."""

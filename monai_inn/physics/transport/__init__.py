@@ -1,0 +1,1 @@
+"""Radiative transfer in layers: solvers in torch and compiled, fluence and reflectance."""
