@@ -53,7 +53,7 @@ def test_bundles_are_listed_in_words(capsys):
         "  dsc: DSC-MRI, up to 128 images, each with its artery and time",
         "  blood volume (CBV), in ml/100 g (cbv); calibration error 0.95%",
         "  contrast_translation: MR, 2 channels (t1, t2) of 96 × 112 pixels",
-        "  flair image, in grey level (flair); calibration error 4.30%",
+        "  FLAIR image, in grey level (flair); calibration error 4.30%",
         "  oximetry, device tivita: multispectral camera, 100 channels (500 nm to 1000 nm) a pixel",
         "  class of the image: normal, pneumonia (class); calibration error 1.44%",
     ):

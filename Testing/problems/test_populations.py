@@ -82,28 +82,34 @@ def enumerated(problem: ReportedCases, theta: list[float], counts: list[float]) 
     contact, recovery, reported, delay = theta
     k, people = problem.dispersion, problem.population
 
-    def rest(day: int, susceptible: int, infected: int, waiting: float) -> float:
+    share = 1 - math.exp(-1 / problem.latent_days) if problem.latent_days else math.nan
+
+    def rest(day: int, susceptible: int, infected: int, exposed: int, waiting: float) -> float:
         if day == len(counts):
             return 1.0
         total = 0.0
-        for new, well in itertools.product(range(susceptible + 1), range(infected + 1)):
+        for new, well, begun in itertools.product(*(range(n + 1) for n in (susceptible, infected, exposed))):
             chance = stats.binom.pmf(new, susceptible, 1 - math.exp(-contact * infected / people))
             chance *= stats.binom.pmf(well, infected, 1 - math.exp(-recovery))
+            ill = begun if problem.latent_days else new
+            chance *= stats.binom.pmf(begun, exposed, share) if problem.latent_days else 1.0
             late = waiting + reported * new
             expected = (1 - math.exp(-1 / delay)) * late
             # The part that waited before has had a day to be reported.
             seen = 1.0 if math.isnan(counts[day]) else stats.nbinom.pmf(counts[day], k, k / (k + expected))
             if chance * seen > 0:
                 left = late * math.exp(-1 / delay)
-                total += chance * seen * rest(day + 1, susceptible - new, infected + new - well, left)
+                now = susceptible - new, infected + ill - well, exposed + new - ill
+                total += chance * seen * rest(day + 1, *now, left)
         return total
 
-    return rest(0, people - problem.infected, problem.infected, 0.0)
+    return rest(0, people - problem.infected, problem.infected, 0, 0.0)
 
 
 @pytest.mark.parametrize("counts", [[1.0, 0.0, 1.0, 2.0], [0.0, math.nan, 2.0], [0.0, 0.0, 0.0, 0.0, 1.0]])
-def test_reported_cases_of_four_people_by_enumeration(counts):
-    problem = FourPeople(most=5, particles=50)
+@pytest.mark.parametrize("latent_days", [0.0, 1.5])
+def test_reported_cases_of_four_people_by_enumeration(counts, latent_days):
+    problem = FourPeople(most=5, particles=50, latent_days=latent_days)
     theta = [0.9, 0.3, 0.6, 2.0]
     y = torch.full((10,), math.nan)
     for day, count in enumerate(counts):

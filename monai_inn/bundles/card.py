@@ -78,7 +78,11 @@ def _prior(fitted: FittedPosterior) -> str:
 
     mapped = dict.fromkeys(fitted.problem.targets, "yes")
     rows = (
-        (p.name, p.description, p.unit, f"{p.low:g}", f"{p.high:g}", p.scale, mapped.get(p.name, "no"))
+        (
+            p.field or p.name,
+            *(p.description, p.unit, f"{p.low:g}", f"{p.high:g}", p.scale),
+            mapped.get(p.name, "no"),
+        )
         for p in one_of_each_field(fitted.problem.parameters)
     )
     head = ("parameter", "meaning", "unit", "low", "high", "scale", "mapped")

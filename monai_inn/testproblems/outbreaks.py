@@ -128,6 +128,7 @@ class ReportedCases(Daily):
     Args:
         most: last day that is counted on.
         particles: states of the particle filter, see ``Daily``.
+        latent_days: mean time from an infection until one infects others (SEIR); none by default (SIR).
 
     Raises:
         ValueError: if a number is not positive, or there are too few days.
@@ -144,22 +145,27 @@ class ReportedCases(Daily):
 
     population, infected, dispersion = 5000, 20, 10
 
-    def __init__(self, most: int = 80, particles: int = 64) -> None:
+    def __init__(self, most: int = 80, particles: int = 64, latent_days: float = 0.0) -> None:
         super().__init__(most, particles)
+        self.latent_days = float(check_positive("latent_days", latent_days)) if latent_days else 0.0
 
     @property
     def start(self) -> tuple[float, ...]:
-        """Susceptible and infected people before the first day, and cases that wait to be reported."""
-        return self.population - self.infected, self.infected, 0.0
+        """People susceptible, infectious and exposed before the first day; cases that wait for a report."""
+        return self.population - self.infected, self.infected, 0.0, 0.0
 
     def _step(self, theta: Tensor, states: Tensor) -> Tensor:
         new, well = _a_day(states[..., :2], theta[..., :2], self.population)
-        susceptible, infected, waiting = states.unbind(-1)
+        susceptible, infected, exposed, waiting = states.unbind(-1)
+        begun = new
+        if self.latent_days:
+            share = 1 - math.exp(-1 / self.latent_days)
+            begun = torch.binomial(exposed, torch.full_like(exposed, share))
         waiting = waiting * (-1 / theta[..., 3]).exp() + theta[..., 2] * new
-        return torch.stack([susceptible - new, infected + new - well, waiting], -1)
+        return torch.stack([susceptible - new, infected + begun - well, exposed + new - begun, waiting], -1)
 
     def _expected(self, theta: Tensor, states: Tensor) -> Tensor:
-        return -torch.expm1(-1 / theta[..., 3]) * states[..., 2]
+        return -torch.expm1(-1 / theta[..., 3]) * states[..., 3]
 
     def _log_noise(self, count: Tensor, expected: Tensor) -> Tensor:
         k = expected.new_tensor(float(self.dispersion))

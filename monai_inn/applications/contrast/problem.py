@@ -92,7 +92,7 @@ class ContrastTranslation(InverseProblem):
         self._slices = {scan.name: self.slices(scan) for scan in scans}
         self._training: int | None = None
         self.observation = Observation.image(self.size, *self.given)
-        about = {target: f"{target} image"}
+        about = {target: f"{target.upper()} image"}
         self.parameters = pixel_parameters(target, "grey level", self.size, about, float(self.peaks[-1]), _SD)
         self.targets = self.space.names
 
