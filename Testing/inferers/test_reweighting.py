@@ -237,7 +237,7 @@ def test_the_command_writes_the_map_and_says_how_many(vague_fit, tmp_path, capsy
     assert "by the likelihood: 100.0% of the others" in capsys.readouterr().out
     assert (tmp_path / "out/efficiency.nii.gz").exists()
     assert main([*command[:4], str(tmp_path / "other"), *command[5:], "--save-samples", "2"]) == 2
-    assert "reweighted samples are not coherent" in capsys.readouterr().err
+    assert "reweighted samples are neither adaptive nor coherent" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

@@ -284,7 +284,7 @@ def test_a_bundle_says_what_is_derived(lab):
     assert "## Derived quantities" in card
     assert "| half_life | time in which half of it is gone | s | 0.2 | 4 | log |" in card
     code = "from monai_inn.cli import main; main(['bundles', 'strange_relaxation'])"
-    assert "half_life [s]: time in which half of it is gone; calibration not measured" in (
+    assert "time in which half of it is gone, in s (half_life); calibration not measured" in (
         python(code, lab, lab / "site").stdout
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -155,6 +156,7 @@ def test_the_command_is_one_that_the_package_knows(panel, capsys):
     job = Classification(panel.state)
     job.child.cancel()
     words = job._arguments(panel.state)
+    shutil.rmtree(job.folder / "result", ignore_errors=True)  # of the child, which took no image
     assert cli.main([*words, "--json"]) in (0, None)
     capsys.readouterr()
     job.child.result = lambda: None

@@ -282,7 +282,7 @@ def changes(theta):
     ("given", "said"),
     [
         ({}, "give either a problem, or prior and simulator, or theta and x"),
-        ({"problem": "linear_gausian"}, "unknown problem 'linear_gausian'; choose one of"),
+        ({"problem": "linear_gausian"}, r"'linear_gausian' \(did you mean 'linear_gaussian'\?\)"),
         ({"problem": "simulated"}, r"needs parameters, observation_names; in Python: .*\('simulated', "),
         ({"problem": Simulated}, "is not a problem; give an object of its class, or its name"),
         ({"prior": PRIOR}, "give either a problem, or prior and simulator"),

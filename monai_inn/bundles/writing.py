@@ -159,7 +159,7 @@ def fit_bundle(
         if ranks.is_first:
             save(fitted, target)
             checkpoint.remove()
-    if late := fitted.card["training"].get("overrun"):
+    if late := fitted.card.get("training", {}).get("overrun"):  # trained by the first process alone
         notes.append(late)
     application, described = problem.application, one_of_each_field(problem.parameters)
     return {

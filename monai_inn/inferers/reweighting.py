@@ -171,7 +171,7 @@ def weigh_posteriors(
     )
 
 
-def kl_from_exact(fitted: FittedPosterior, y: Tensor, draws: int = 250, seed: int = 0) -> Tensor:
+def kl_from_exact(fitted: FittedPosterior, y: Tensor, draws: int = LEAST_EFFECTIVE, seed: int = 0) -> Tensor:
     """Return by how many nats the network's posterior of each observation ``(n, C)`` is off, ``(n,)``.
 
     The Kullback–Leibler divergence of the exact posterior from that of the network; NaN where too few draws

@@ -34,7 +34,8 @@ _INFORMATION_CASES, _INFORMATION_DRAWS = 1000, 512
 _PREVIEW_ROWS, _PREVIEW_DRAWS = 500, 2048
 # An image takes as long as a thousand pixels, and each has many: few images tell as much.
 _IMAGES, _DRAWS_OF_IMAGES, _PIXELS = 256, 63, 64
-_COMPARED = 16  # observations, with their posteriors by the likelihood
+# Observations whose posteriors the likelihood tells: each takes up to 400 further simulations.
+_COMPARED, _SIMULATIONS_EACH = 16, 400
 
 
 def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "parameters": per_parameter,
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "information": gain.summary(seed),
-        **_kl(fitted, y[:_COMPARED], seed),
+        **_kl(fitted, y[: min(_COMPARED, n // _SIMULATIONS_EACH)], seed),
         "ood": measure_trust(fitted, y),
         **({"classes": class_summary(class_figures(fitted, theta, y, seed))} if fitted.tells_class else {}),
         **({"invariance": sites} if sites else {}),
@@ -105,7 +106,8 @@ def _kl(fitted: FittedPosterior, y: Tensor, seed: int) -> dict[str, dict[str, fl
     """How far the network's posterior is from the exact one, if the likelihood of an observation tells."""
     problem = fitted.problem
     if (
-        not problem.has_likelihood
+        not len(y)
+        or not problem.has_likelihood
         or problem.has_fields
         or fitted.tells_class
         or problem.shared(y) is not None
