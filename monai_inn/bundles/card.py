@@ -127,11 +127,15 @@ def _calibration(fitted: FittedPosterior) -> str:
         return f"## Measured calibration\n\n{_NOT_MEASURED}"
     measured = card["measured_on"]
     figures = ("calibration_error", "sbc_p", "contraction")
+    parameters = card.get("parameters", {})
+    # Cards of former releases do not judge.
+    judged = ["status"] if any("status" in row for row in parameters.values()) else []
     rows = (
-        (name, *(_number(row.get(figure)) for figure in figures), row.get("status", "–"))
-        for name, row in card.get("parameters", {}).items()
+        (name, *(_number(row.get(figure)) for figure in figures), *(row.get(word, "–") for word in judged))
+        for name, row in parameters.items()
     )
-    head = ("parameter", "calibration error", "SBC p-value", "contraction", "as by `monai-inn validate`")
+    said = ["as by `monai-inn validate`"] * len(judged)
+    head = ("parameter", "calibration error", "SBC p-value", "contraction", *said)
     return (
         "## Measured calibration\n\n"
         f"On {_number(measured.get('simulations'))} {fitted.problem.application.unseen} (seed "

@@ -26,7 +26,7 @@ from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
 from monai_inn.training.sites import measure_sites
 
-__all__ = ["measure", "measure_trust"]
+__all__ = ["measure", "measure_exactness", "measure_trust"]
 
 _DRAWS = 255  # 256 possible ranks, divisible by every power-of-two number of bins
 _FALSE_ALARM = 0.05
@@ -95,15 +95,17 @@ def measure(fitted: FittedPosterior, n: int, seed: int) -> dict[str, Any]:
         "parameters": per_parameter,
         "calibration_noise_floor_95": calibration_noise_floor(len(theta)).upper,
         "information": gain.summary(seed),
-        **_kl(fitted, y[: min(_COMPARED, n // _SIMULATIONS_EACH)], seed),
+        **measure_exactness(fitted, y[: min(_COMPARED, n // _SIMULATIONS_EACH)], seed),
         "ood": measure_trust(fitted, y),
         **({"classes": class_summary(class_figures(fitted, theta, y, seed))} if fitted.tells_class else {}),
         **({"invariance": sites} if sites else {}),
     } | ({} if fitted.network.preview is None else {"preview": _preview_error(fitted, y)})
 
 
-def _kl(fitted: FittedPosterior, y: Tensor, seed: int) -> dict[str, dict[str, float | int | None]]:
-    """How far the network's posterior is from the exact one, if the likelihood of an observation tells."""
+def measure_exactness(
+    fitted: FittedPosterior, y: Tensor, seed: int
+) -> dict[str, dict[str, float | int | None]]:
+    """Return how far posteriors of observations ``(n, C)`` are from exact ones, if a likelihood tells."""
     problem = fitted.problem
     if (
         not len(y)
