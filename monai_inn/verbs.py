@@ -241,7 +241,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
 def view(arguments: argparse.Namespace) -> dict[str, Any]:
     """Serve a result until Ctrl-C."""
     # Said before the imports, which take most of the time until the page can be opened.
-    print(f"Opening {arguments.folder}...", file=sys.stderr, flush=True)
+    print("Opening the viewer...", file=sys.stderr, flush=True)
     from monai_inn.viewer import serve
 
     serve(arguments.folder, arguments.port, open_browser=not arguments.no_browser)

@@ -106,4 +106,4 @@ def test_the_viewer_says_that_it_opens_before_it_is_ready(monkeypatch, capsys):
     said = []
     monkeypatch.setattr("monai_inn.viewer.serve", serve)
     assert main(["view", "a folder", "--no-browser"]) == 0
-    assert said == ["Opening a folder...\n"]
+    assert said == ["Opening the viewer...\n"]

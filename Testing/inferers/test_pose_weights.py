@@ -11,6 +11,7 @@ from pose_problems import xray
 from monai_inn.applications.registration.carm import gantry_motion
 from monai_inn.applications.registration.poses.inference import infer_pose
 from monai_inn.applications.registration.poses.weights import NotWeighedError, reconcile, reweight
+from monai_inn.applications.registration.results.record import noise_ratio
 
 
 def test_a_second_view_tells_the_two_apart(symmetric):
@@ -94,3 +95,9 @@ def test_draws_that_hardly_count_are_refused(pose_fit):
     y = 40 * xray(pose_fit.problem, 35.0, 10.0)
     with pytest.raises(NotWeighedError, match=r"of 1,600 poses, 100 are needed"):
         reweight(pose_fit, y, samples=100)
+
+
+def test_the_residual_of_any_brightness_is_a_number(pose_fit):
+    """A damaged file may hold grey values whose squares no 32-bit number can hold."""
+    y = xray(pose_fit.problem, 35.0, 10.0)
+    assert math.isfinite(noise_ratio(pose_fit.problem, 1e30 * y, y))

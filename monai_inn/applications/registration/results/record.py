@@ -124,7 +124,7 @@ def describe_mode(
 
 def noise_ratio(problem: PoseRegistration, observation: Tensor, drr: Tensor) -> float:
     """Return the mean square of what a simulated X-ray leaves, over the variance of the problem's noise."""
-    residual = problem.features(observation) - problem.features(drr)
+    residual = (problem.features(observation) - problem.features(drr)).double()  # whose squares may overflow
     return round(float(residual.square().mean()), _DECIMALS)
 
 
