@@ -79,7 +79,7 @@ def _prior(fitted: FittedPosterior) -> str:
     mapped = dict.fromkeys(fitted.problem.targets, "yes")
     rows = (
         (
-            p.field or p.name,
+            p.whole,
             *(p.description, p.unit, f"{p.low:g}", f"{p.high:g}", p.scale),
             mapped.get(p.name, "no"),
         )

@@ -66,7 +66,7 @@ class FittedPosterior:
     def warnings(self) -> list[str]:
         """What must be said wherever answers of this network are shown, see ``card_warnings``."""
         shown = self.problem.shown[: len(self.problem.targets)]
-        return card_warnings(self.card, dict.fromkeys(p.field or p.name for p in shown))
+        return card_warnings(self.card, dict.fromkeys(p.whole for p in shown))
 
     @property
     def guard(self) -> ConformalThreshold:

@@ -141,11 +141,11 @@ class Reweighting:
 
 @torch.no_grad()
 def weigh_posteriors(
-    fitted: FittedPosterior, y: Tensor, *, draws: int, wanted: float, most_rounds: int, seed: int
+    fitted: FittedPosterior, y: Tensor, draws: int, seed: int, most_rounds: int = _MOST_ROUNDS
 ) -> list[Weighed]:
     """Draw from the posterior of all parameters of observations ``(n, C)`` by the likelihood itself.
 
-    The arguments are those of ``weighed_draws``.
+    Rounds of so many draws go on until as many of them count; the arguments are those of ``weighed_draws``.
 
     Returns:
         For each observation draws, whose columns are the log density of prior times likelihood over that of
@@ -165,7 +165,7 @@ def weigh_posteriors(
         len(y),
         len(problem.parameters),
         draws=draws,
-        wanted=wanted,
+        wanted=draws,
         most_rounds=most_rounds,
         seed=seed,
     )
@@ -182,7 +182,7 @@ def kl_from_exact(fitted: FittedPosterior, y: Tensor, draws: int = LEAST_EFFECTI
     """
     if not fitted.problem.has_likelihood:
         raise ValueError(f"the problem {fitted.problem.name!r} has no likelihood to compare with.")
-    found = weigh_posteriors(fitted, y, draws=draws, wanted=draws, most_rounds=_FEW_ROUNDS, seed=seed)
+    found = weigh_posteriors(fitted, y, draws, seed, most_rounds=_FEW_ROUNDS)
     off = [float(one.share @ one.columns[0]) - one.log_evidence for one in found]
     reached = torch.tensor([one.effective >= LEAST_EFFECTIVE for one in found])
     return torch.where(reached, torch.tensor(off), torch.nan)

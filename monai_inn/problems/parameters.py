@@ -140,6 +140,11 @@ class Parameter:
                 )
 
     @property
+    def whole(self) -> str:
+        """Name of the image whose pixel the quantity is, or its own, by which people and cards know it."""
+        return self.field or self.name
+
+    @property
     def is_bounded(self) -> bool:
         """Whether the parameter has two finite bounds."""
         return math.isfinite(self.low) and math.isfinite(self.high)
@@ -178,7 +183,7 @@ def pixel_parameters(
 
 def one_of_each_field(parameters: Iterable[Parameter]) -> list[Parameter]:
     """Return parameters with the first pixel of each image in the place of all of them, for descriptions."""
-    return list({p.field or p.name: p for p in reversed(tuple(parameters))}.values())[::-1]
+    return list({p.whole: p for p in reversed(tuple(parameters))}.values())[::-1]
 
 
 def some_pixels(parameters: Iterable[Parameter], most: int) -> dict[str, list[int]]:
@@ -188,7 +193,7 @@ def some_pixels(parameters: Iterable[Parameter], most: int) -> dict[str, list[in
     """
     groups: dict[str, list[int]] = {}
     for column, parameter in enumerate(parameters):
-        groups.setdefault(parameter.field or parameter.name, []).append(column)
+        groups.setdefault(parameter.whole, []).append(column)
     for name, columns in groups.items():
         shuffled = torch.randperm(len(columns), generator=torch.Generator().manual_seed(0))
         groups[name] = [columns[i] for i in sorted(shuffled[:most].tolist())]

@@ -19,8 +19,6 @@ __all__ = ["LEAST_INSIDE", "NotWeighedError", "Reweighted", "reconcile", "reweig
 LEAST_INSIDE = 0.95
 """Share of the plausible poses that must stay inside the prior when the C-arm turns."""
 
-_MOST_ROUNDS = 16  # of as many draws as samples are wanted
-
 
 class NotWeighedError(ValueError):
     """The posterior of an X-ray cannot be weighed; it stands as it was."""
@@ -64,14 +62,7 @@ def reweight(fitted: FittedPosterior, observation: Tensor, samples: int = 1000, 
     """
     problem = inference.registration_problem(fitted)
     inference.check_xray(problem, observation)
-    (found,) = weigh_posteriors(
-        fitted,
-        observation.unsqueeze(0),
-        draws=samples,
-        wanted=samples,
-        most_rounds=_MOST_ROUNDS,
-        seed=seed,
-    )
+    (found,) = weigh_posteriors(fitted, observation.unsqueeze(0), samples, seed)
     ratio, joint, theta = found.columns
     if found.effective < LEAST_EFFECTIVE:
         raise NotWeighedError(
