@@ -22,11 +22,11 @@ from typing import Any
 from train_bundles import RECIPES
 
 import monai_inn
-from monai_inn.bundles.card import model_card
-from monai_inn.bundles.layout import METADATA, README, SECTION
-from monai_inn.bundles.reading import find
 from monai_inn.drafts import replacing
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.card import model_card
+from monai_inn.fitted.layout import METADATA, README, SECTION
+from monai_inn.fitted.reading import find
 from monai_inn.metrics import information_gain
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.training.measure import measure_exactness, measure_trust

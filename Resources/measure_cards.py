@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import monai_inn
-from monai_inn.bundles.card import model_card
-from monai_inn.bundles.layout import METADATA, README, SECTION
-from monai_inn.bundles.metadata import metadata
-from monai_inn.bundles.reading import find
 from monai_inn.drafts import replacing
+from monai_inn.fitted.card import model_card
+from monai_inn.fitted.layout import METADATA, README, SECTION
+from monai_inn.fitted.metadata import metadata
+from monai_inn.fitted.reading import find
 from monai_inn.training.measure import measure
 
 

@@ -28,7 +28,7 @@ from pose_problems import (  # now, for this folder is going to leave the path
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.problems import InverseProblem
 
 # How long an example takes says how busy the machine is.
@@ -77,7 +77,7 @@ def untrained(
     """A network with random weights that depend on the observation, and honest scores of simulations."""
     import torch
 
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.networks.posterior import assemble
 
     _, y = problem.simulate(NUM_SCORES, seed=1)

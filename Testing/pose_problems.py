@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from monai_inn.applications.registration.carm import Detector
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 SMALL = {"rows": 16, "columns": 16, "spacing_mm": 12.75}
 TEMPLATES = 1024

@@ -29,7 +29,7 @@ from monai_inn.applications.accelerated_mr.acquisition import central_mask
 from monai_inn.applications.accelerated_mr.images import read_slices
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks import ImageFlow
 from monai_inn.problems.stationary import filtered
 

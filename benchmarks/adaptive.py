@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import monai_inn
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.predicted import MANY, drawn_or_predicted
 from monai_inn.inferers.summaries import count_modes, interval_levels, quantiles, shared_latents, sorted_last

@@ -23,7 +23,7 @@ from monai_inn.applications.contrast.measures import bits_per_pixel, strata, wid
 from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.contrast.scans import Scan, read_volume
 from monai_inn.applications.contrast.translation import translated
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Resources"))
 

@@ -24,7 +24,7 @@ from monai_inn.applications.perfusion.fitting.likelihood import log_likelihood_o
 from monai_inn.applications.perfusion.models import kinetics
 from monai_inn.applications.perfusion.models.acquisition import TISSUE_NOISE, draw_times
 from monai_inn.applications.perfusion.models.arteries import artery
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.problems.tempering import tempered_samples
 
 from osipi import rows  # isort: skip

@@ -20,7 +20,7 @@ from scipy import stats
 from torch import Tensor
 
 import monai_inn
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics import coverage, sbc_ranks, sbc_uniformity
 from monai_inn.problems import Epidemic, InverseProblem, Outbreak, ReportedCases, Ricker
 from monai_inn.testproblems.daily import Daily

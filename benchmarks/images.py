@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import monai_inn as mi
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks import ImageFlow
 from monai_inn.networks.images.field import FieldDistribution
 from monai_inn.networks.images.rows import FieldFlow

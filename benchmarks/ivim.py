@@ -19,7 +19,7 @@ from torch import Tensor
 
 import monai_inn
 from monai_inn.applications.perfusion.models.signal import rician
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 import monai_inn
 from monai_inn.applications.lightfield.problem import CELLS
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks.encoders.encoders import ConditionEncoder
 from monai_inn.problems import LightField
 from monai_inn.seeding import stream

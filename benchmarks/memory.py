@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import monai_inn as mi
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import Oximetry
 

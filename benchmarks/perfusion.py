@@ -25,7 +25,7 @@ from monai_inn.applications.perfusion.models import kinetics
 from monai_inn.applications.perfusion.models.acquisition import draw_times
 from monai_inn.applications.perfusion.models.signal import Echo, concentration_of, t1_of_flip_angles
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.reweighting import Reweighting
 from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage
 

@@ -25,7 +25,7 @@ from torch import Tensor
 import monai_inn
 from monai_inn.applications.photoacoustics.problem import Photoacoustics
 from monai_inn.applications.photoacoustics.views import combined_density
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics.bootstrap import bootstrap_bounds, median_of_cases
 from monai_inn.physics import tissue
 from monai_inn.physics.transport.fluence import fluence

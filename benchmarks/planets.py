@@ -23,7 +23,7 @@ import monai_inn
 from monai_inn.applications.planets.catalogue import read_planets
 from monai_inn.applications.planets.interior import radius
 from monai_inn.applications.planets.problem import LAYERS, Planets
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.training import Recipe
 
 DATA = Path(__file__).resolve().parent / "data"

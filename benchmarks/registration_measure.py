@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_inn.applications.registration.poses.inference import infer_pose, pose_space
 from monai_inn.applications.registration.poses.weights import reweight
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.modes import Mode, find_modes, mode_distance
 from monai_inn.metrics.scores import registration_error

@@ -21,7 +21,7 @@ from torch import Tensor
 import monai_inn as mi
 from monai_inn.applications.registration.poses.inference import infer_pose
 from monai_inn.applications.registration.poses.weights import Reweighted, reweight
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics import calibration_error, calibration_noise_floor
 from monai_inn.metrics.modes import Mode
 from monai_inn.metrics.scores import registration_error

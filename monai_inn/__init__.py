@@ -11,7 +11,7 @@ from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from monai_inn.bundles import load
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.training.fit import fit
 
 __version__ = "0.1.0"
@@ -30,7 +30,7 @@ _SUBPACKAGES = (
     "transforms",
     "validation",
 )
-_HOMES = {"FittedPosterior": "inferers", "fit": "training", "load": "bundles"}
+_HOMES = {"FittedPosterior": "fitted", "fit": "training", "load": "bundles"}
 
 
 __getattr__ = lazy_attributes(__name__, _HOMES, _SUBPACKAGES)

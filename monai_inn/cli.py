@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from monai_inn import plain
+from monai_inn.applications import installed
 from monai_inn.arguments import is_helper
 from monai_inn.parser import BAD_INPUT, parser_of, say
 from monai_inn.settings_file import with_config
@@ -68,11 +69,12 @@ def _complete() -> None:
 
 
 def _is_expected(error: BaseException) -> bool:
-    """Whether an error is about the input: the system's, or one that this package raises on purpose."""
+    """Whether an error is about the input: the system's, or one that an application raises on purpose."""
     if isinstance(error, OSError):
         return True
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return frames[-1].f_globals.get("__name__", "").startswith("monai_inn")
+    package = frames[-1].f_globals.get("__name__", "").partition(".")[0]
+    return package in {"monai_inn", *(module.__name__.partition(".")[0] for module in installed())}
 
 
 def _message(error: BaseException) -> str:

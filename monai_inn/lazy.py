@@ -16,7 +16,8 @@ def lazy_attributes(
 
     Args:
         package: name of the package, ``__name__`` in its ``__init__``.
-        homes: submodule that each public name is found in.
+        homes: submodule that each public name is found in, as in a relative import: ``.room.part`` is beside
+            the package.
         submodules: submodules that are attributes themselves.
     """
 
@@ -24,7 +25,7 @@ def lazy_attributes(
         if name in submodules:
             return importlib.import_module(f"{package}.{name}")
         if name in homes:
-            return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+            return getattr(importlib.import_module(f".{homes[name]}", package), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get

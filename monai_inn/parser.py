@@ -75,6 +75,10 @@ def parser_of(
         words: Callable[[Mapping[str, Any]], str],
         is_random: bool = True,
     ) -> argparse.ArgumentParser:
+        if name in commands.choices:  # argparse itself is silent before Python 3.11
+            raise ValueError(
+                f"{run.__module__} adds the verb {name!r}, which exists already; uninstall its package."
+            )
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run, words=words)
         sub.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -90,14 +94,14 @@ def parser_of(
 
     add_listing(verb)
     add_learning(verb, argv)
-    for place in offered("COMMANDS"):
-        importlib.import_module(place).add(verb)
     add_inferring(verb)
     add_testing(verb)
     add_designing(verb, argv)
     add_files(verb)
     add_archives(verb)
     add_sharing(verb)
+    for place in offered("COMMANDS"):
+        importlib.import_module(place).add(verb)
     return parser, commands.choices
 
 

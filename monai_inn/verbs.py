@@ -88,7 +88,7 @@ def problems(_: argparse.Namespace) -> dict[str, Any]:
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Any]:
     """List bundles."""
-    from monai_inn.bundles.metadata import list_bundles
+    from monai_inn.fitted.metadata import list_bundles
 
     return {"bundles": list_bundles(arguments.folders)}
 
@@ -116,8 +116,8 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def fit(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a bundle."""
-    from monai_inn.bundles.metadata import donor_of
-    from monai_inn.bundles.writing import fit_bundle
+    from monai_inn.bundles.fitting import fit_bundle
+    from monai_inn.fitted.metadata import donor_of
 
     problem = _problem(arguments)
     names = ("minutes", "seed", "members", "simulations", "resume", "device", "invariant_over", "invariance")
@@ -155,7 +155,7 @@ def _each_image(
     arguments: argparse.Namespace, function: Callable[..., Any], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Run a function for each image that matches."""
-    from monai_inn.bundles.metadata import identity
+    from monai_inn.fitted.metadata import identity
     from monai_inn.reports.records import figures
     from monai_inn.reports.schemas import RESULT
 

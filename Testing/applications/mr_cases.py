@@ -14,7 +14,7 @@ from monai_inn.training import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 
 def discs() -> AcceleratedMR:

@@ -27,7 +27,7 @@ from monai_inn.applications.classification.problem import LabelledImages
 from monai_inn.applications.classification.reading import read_collection
 from monai_inn.applications.classification.viewer import drawing
 from monai_inn.cli import main
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks.kernels import products
 from monai_inn.training import Recipe
 from monai_inn.validation.commands import validate_source

@@ -12,8 +12,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, gen
 from monai_inn.applications.registration.commands import _kind
 from monai_inn.applications.registration.ct import read_ct
 from monai_inn.applications.registration.results.from_ct import register_to_ct
-from monai_inn.bundles.layout import sha256
 from monai_inn.files import BadFileError
+from monai_inn.fitted.layout import sha256
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SHAPE = (6, 7, 5)

@@ -8,7 +8,7 @@ import random
 import shutil
 from pathlib import Path
 
-from monai_inn.bundles.layout import METADATA, SECTION, WEIGHTS, sha256
+from monai_inn.fitted.layout import METADATA, SECTION, WEIGHTS, sha256
 
 __all__ = ["Inputs", "draw"]
 

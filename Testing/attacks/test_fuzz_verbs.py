@@ -16,7 +16,7 @@ from attacked import attempt, files_in, made_result
 from fuzz_verbs import Inputs, draw
 
 from monai_inn.applications.registration.results.registering import register_xray
-from monai_inn.bundles.writing import save
+from monai_inn.fitted.writing import save
 
 _SECONDS = 240  # of a case that hangs; the machine may be busy
 

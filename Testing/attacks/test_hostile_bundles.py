@@ -11,9 +11,9 @@ import tracemalloc
 import pytest
 
 import monai_inn as mi
-from monai_inn.bundles.layout import METADATA, WEIGHTS, sha256
-from monai_inn.bundles.reading import describe
-from monai_inn.bundles.writing import save
+from monai_inn.fitted.layout import METADATA, WEIGHTS, sha256
+from monai_inn.fitted.reading import describe
+from monai_inn.fitted.writing import save
 from monai_inn.training.run import merged
 
 FEW_BYTES = 400 << 20  # a small network itself takes a few MB, what is asked for below 4 TB

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import monai_inn.inferers.posterior as walk
-from monai_inn.inferers import FittedPosterior, MapNetwork
+from monai_inn.fitted import FittedPosterior
+from monai_inn.inferers import MapNetwork
 from monai_inn.networks import ConditionalFlow, FlowEnsemble
 from monai_inn.networks.encoders.encoders import Components, Whitening
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment

@@ -67,7 +67,7 @@ def child(texts, answers, arguments, word, number):
 @pytest.fixture(scope="module")
 def forks():
     context = multiprocessing.get_context("forkserver")
-    used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.writing", "monai_inn.bundles"]
+    used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.fitting"]
     # What torch imports at the first step, and this file.
     context.set_forkserver_preload([*used, "torch._dynamo", "pytest"])
     return context

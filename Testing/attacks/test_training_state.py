@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attacked import files_in
 
-from monai_inn.bundles.writing import fit_bundle
+from monai_inn.bundles.fitting import fit_bundle
 
 
 @pytest.fixture

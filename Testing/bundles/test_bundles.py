@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.bundles import configs, image_items, map_network, save
+from monai_inn.bundles import image_items, map_network, save
+from monai_inn.fitted import configs
 from monai_inn.folders import check_target, new_folder
 
 FILES = {
@@ -142,7 +143,7 @@ def test_a_failed_save_leaves_the_old_bundle_as_it_was(camera_fit, gaussian_fit,
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("monai_inn.bundles.writing.model_card", fail)
+    monkeypatch.setattr("monai_inn.fitted.writing.model_card", fail)
     with pytest.raises(type(error)):
         gaussian_fit.save(bundle)
     assert {p: p.read_bytes() for p in bundle.rglob("*") if p.is_file()} == before
@@ -172,7 +173,7 @@ def test_new_folder_drops_what_is_stale(tmp_path):
 
 
 def test_shipped_bundles_load_and_are_small():
-    from monai_inn.bundles.layout import PRETRAINED
+    from monai_inn.fitted.layout import PRETRAINED
 
     for name in mi.bundles.shipped():
         mi.load(name)

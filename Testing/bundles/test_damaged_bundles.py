@@ -71,7 +71,7 @@ def test_tampered_truncated_and_missing_weights_are_refused(bundle):
 
 def rehash(bundle):
     """Make the checksum right again, as someone would who changes a bundle on purpose."""
-    from monai_inn.bundles.layout import sha256
+    from monai_inn.fitted.layout import sha256
 
     weights = bundle / "models/model.safetensors"
     edit(

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.bundles.layout import PRETRAINED, WEIGHTS
-from monai_inn.bundles.older import upgraded
-from monai_inn.bundles.reading import describe
+from monai_inn.fitted.layout import PRETRAINED, WEIGHTS
+from monai_inn.fitted.older import upgraded
+from monai_inn.fitted.reading import describe
 
 # Of the only shipped bundle from before networks were made of parts: log densities of the truth of four
 # simulations (seed 3), and their WAIC.
@@ -26,7 +26,7 @@ def test_a_bundle_of_before_has_the_numbers_of_before():
 
 
 def test_what_is_written_today_needs_no_change(gaussian_fit, tmp_path):
-    from monai_inn.bundles.reading import read_weights
+    from monai_inn.fitted.reading import read_weights
 
     gaussian_fit.save(tmp_path / "bundle")
     header, tensors = read_weights(tmp_path / "bundle", describe(tmp_path / "bundle"))

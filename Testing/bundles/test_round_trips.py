@@ -64,9 +64,9 @@ def test_the_path_of_monai_knows_the_tensors_of_the_problem(fitted, tmp_path):
 
 
 def test_a_card_has_what_was_measured(fit_without_training):
-    from monai_inn.bundles.card import model_card
-    from monai_inn.bundles.metadata import metadata
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
+    from monai_inn.fitted.card import model_card
+    from monai_inn.fitted.metadata import metadata
     from monai_inn.training.measure import measure
 
     vague = fit_without_training(LinearGaussian(3, 2, noise_sd=1.0))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.bundles.metadata import list_bundles
-from monai_inn.bundles.reading import shipped
 from monai_inn.cli import main
+from monai_inn.fitted.metadata import list_bundles
+from monai_inn.fitted.reading import shipped
 from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
 from monai_inn.metrics.verdicts import Tolerance, deviations, status_of, verdict
 from monai_inn.problems import GaussianField
@@ -137,7 +137,7 @@ def test_record_and_text_of_poses_say_so(pose_fit, tmp_path, capsys):
 
 
 def test_an_unknown_image_has_one_name_for_all_its_pixels(fit_without_training, tmp_path, monkeypatch):
-    from monai_inn.bundles.writing import fit_bundle
+    from monai_inn.bundles.fitting import fit_bundle
 
     fitted = fit_without_training(GaussianField(side=8))
     fitted.card = {"parameters": {"field": row_of(shift=0.2)}, "training": {}}
@@ -152,7 +152,7 @@ def test_an_unknown_image_has_one_name_for_all_its_pixels(fit_without_training, 
 
 
 def test_fit_says_so_at_its_end(tmp_path, capsys, monkeypatch):
-    import monai_inn.bundles.writing as commands
+    import monai_inn.bundles.fitting as commands
     from monai_inn.problems import LinearGaussian
     from monai_inn.training import Recipe, fit
 

@@ -12,8 +12,9 @@ from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 from PIL import Image
 
 import monai_inn as mi
-from monai_inn.bundles import configs, shipped
-from monai_inn.bundles.layout import PRETRAINED
+from monai_inn.bundles import shipped
+from monai_inn.fitted import configs
+from monai_inn.fitted.layout import PRETRAINED
 
 LARGEST_BYTES = 25 * 2**20  # beyond, the zoo wants the file elsewhere and named in large_files.yml
 TEXT = {"type": "string", "minLength": 1}

@@ -19,7 +19,7 @@ from monai_inn.applications.contrast.problem import OUTSIDE_SD, ContrastTranslat
 from monai_inn.applications.contrast.scans import WHITE, Scan
 from monai_inn.applications.contrast.translation import translate
 from monai_inn.cli import main
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.reports.exporting import export_result
 from monai_inn.reports.schemas import RESULT
 from monai_inn.training import Recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.known import WhiteNoise
 

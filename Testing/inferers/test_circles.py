@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_inn.inferers import FittedPosterior, MapNetwork, PosteriorInferer
+from monai_inn.fitted import FittedPosterior
+from monai_inn.inferers import MapNetwork, PosteriorInferer
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.summaries import shared_latents, summarise
 from monai_inn.networks.posterior import assemble

@@ -9,7 +9,8 @@ import pytest
 import torch
 from exact_networks import Linear, exact_fit
 
-from monai_inn.inferers import FittedPosterior, MapNetwork
+from monai_inn.fitted import FittedPosterior
+from monai_inn.inferers import MapNetwork
 from monai_inn.inferers.verdicts import mass_of_draws
 from monai_inn.problems import Derived, LinearGaussian
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from exact_networks import Exact, Linear
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.predicted import MANY, drawn_or_predicted
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 

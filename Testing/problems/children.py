@@ -20,7 +20,7 @@ from typing import NoReturn
 import monai_inn
 
 IMPORTED = (
-    *(f"monai_inn.{name}" for name in ("cli", "bundles.writing", "reports.results", "validation.commands")),
+    *(f"monai_inn.{name}" for name in ("cli", "bundles.fitting", "reports.results", "validation.commands")),
     "torch._dynamo",  # which torch imports at the first step of a training
 )
 

@@ -44,13 +44,15 @@ def install(site: Path, version: str = "1.2", module: str = "decay_lab") -> Path
     """What pip would leave of a package that offers the problem."""
     info = site / f"{module}-{version}.dist-info"
     info.mkdir(parents=True)
-    shutil.copyfile(EXAMPLE / "decay_lab.py", site / f"{module}.py")
+    shutil.copytree(EXAMPLE / "decay_lab", site / module, ignore=shutil.ignore_patterns("__pycache__"))
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: {version}\n"
     )
-    (info / "entry_points.txt").write_text(f"[monai_inn.problems]\ndecay = {module}:Decay\n")
+    (info / "entry_points.txt").write_text(
+        f"[monai_inn.problems]\ndecay = {module}.problem:Decay\n[monai_inn.applications]\ndecay = {module}\n"
+    )
     (info / "top_level.txt").write_text(f"{module}\n")
-    (info / "RECORD").write_text(f"{module}.py,,\n")
+    (info / "RECORD").write_text(f"{module}/__init__.py,,\n")
     return site
 
 
@@ -66,7 +68,8 @@ def installed(tmp_path_factory) -> Path:
 
 def test_the_example_offers_what_its_entry_point_says():
     text = (EXAMPLE / "pyproject.toml").read_text()
-    assert '[project.entry-points."monai_inn.problems"]\ndecay = "decay_lab:Decay"' in text
+    assert '[project.entry-points."monai_inn.problems"]\ndecay = "decay_lab.problem:Decay"' in text
+    assert '[project.entry-points."monai_inn.applications"]\ndecay = "decay_lab"' in text
 
 
 def test_the_example_keeps_the_contract(installed):
@@ -80,7 +83,7 @@ def test_a_package_is_listed_without_being_imported(installed):
     import sys
     from monai_inn import problems
     assert "decay" in problems.names() and "decay_lab" not in sys.modules
-    print(problems.create("decay", last_s=1.0).last_s, "decay_lab" in sys.modules)
+    print(problems.create("decay", last_s=1.0).last_s, "decay_lab.problem" in sys.modules)
     """
     assert python(code, installed, installed / "site").stdout.split() == ["1.0", "True"]
 
@@ -136,9 +139,74 @@ def test_two_packages_of_one_name_are_told(installed, tmp_path):
     site = install(tmp_path, module="other_lab")
     code = "from monai_inn import problems; problems.create('decay')"
     done = python(code, installed, installed / "site", site)
-    assert (
-        "two packages offer a problem 'decay': decay_lab:Decay, other_lab:Decay; uninstall one" in done.stderr
-    )
+    offers = "decay_lab.problem:Decay, other_lab.problem:Decay"
+    assert f"two packages offer a problem 'decay': {offers}; uninstall one" in done.stderr
+
+
+HALF_LIFE = ("half-life", "bundle", "-o", "out")
+
+
+def command(arguments: list[str], *folders: Path) -> tuple[int, list[str], list[str]]:
+    """Exit code, lines of output and of errors of a command in a folder, with further ones on its path."""
+    code = f"""
+    from monai_inn.cli import main
+    try:
+        code = main({arguments!r})
+    except SystemExit as left:
+        code = left.code
+    print(code)
+    """
+    done = python(code, *folders)
+    *lines, status = done.stdout.splitlines()
+    return int(status), lines, done.stderr.splitlines()
+
+
+def test_a_package_adds_a_verb_whose_result_the_viewer_shows(installed):
+    site = installed / "site"
+    status, lines, errors = command([*HALF_LIFE, "0.6", "0.35", "0.2"], installed, site)
+    assert status == 0, errors
+    # The levels are those of a rate of .5 /s at 2/3, 4/3 and 2 s, but for the noise: 1.39 s.
+    record = json.loads((installed / "out/half_life.json").read_text())
+    assert lines[0].startswith(f"Half-life {record['half_life_s']:.2f} s, 95 % between")
+    assert record["interval_s"][0] < record["half_life_s"] < record["interval_s"][1]
+    code = """
+    from pathlib import Path
+    from trame.app import get_server
+    from monai_inn.viewer.serving import _opening
+    opening = _opening(Path("out"))
+    result = opening.read_result("out", None)
+    server = get_server("decay", client_type="vue3")
+    opening.open_result(server, result, "out")
+    print(opening.__name__, server.state.line, sep=chr(10))
+    """
+    shown = python(code, installed, site)
+    assert shown.stdout.splitlines()[:2] == ["decay_lab.page", lines[0]], shown.stderr
+
+
+def test_an_error_of_that_verb_is_one_line(installed):
+    status, _, errors = command([*HALF_LIFE, "0.6", "-1", "0.2"], installed, installed / "site")
+    assert status == 2
+    assert len(errors) == 1
+    assert "a level is negative; give shares of the first level" in errors[0]
+
+
+def test_a_package_that_cannot_be_imported_is_left_out_with_a_line(installed, tmp_path):
+    site = install(tmp_path)
+    (site / "decay_lab/__init__.py").write_text("import none_such\n")
+    status, lines, errors = command(["bundles"], installed, site)
+    assert status == 0
+    assert lines
+    (error,) = errors
+    assert "decay = decay_lab of another package cannot be imported (ModuleNotFoundError: No module" in error
+
+
+def test_a_verb_of_a_package_does_not_replace_ours(installed, tmp_path):
+    site = install(tmp_path)
+    path = site / "decay_lab/commands.py"
+    path.write_text(path.read_text().replace('verb("half-life"', 'verb("infer"'))
+    status, _, errors = command(["bundles"], installed, site)
+    assert status == 2
+    assert "decay_lab.commands adds the verb 'infer', which exists already" in errors[0]
 
 
 def shifted(name: str = "shifted") -> type[InverseProblem]:
@@ -202,7 +270,7 @@ def test_a_bundle_says_that_the_encoder_of_a_script_must_be_registered(monkeypat
 
 
 def test_a_bundle_of_a_script_says_that_its_class_must_be_registered(clean_registry, gaussian_fit, tmp_path):
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
     problems.register(shifted())
     FittedPosterior(problems.create("shifted"), gaussian_fit.network, {}).save(tmp_path / "bundle")

@@ -29,7 +29,7 @@ from INNUncertaintyLib import WORKER, Child, python_path, write_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = [
     "NO_BUNDLES",

@@ -106,7 +106,7 @@ def test_bundles_of_series_say_what_they_miss():
 @pytest.mark.parametrize("name", ["perfusion", "dsc", "ivim"])
 def test_shipped_bundles_say_what_a_series_needs(name):
     from monai_inn import load
-    from monai_inn.bundles.metadata import list_bundles
+    from monai_inn.fitted.metadata import list_bundles
 
     entry = next(entry for entry in list_bundles() if entry["name"] == name)
     seen = load(name).problem.observation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monai_inn.applications.classification.problem import LabelledImages
-from monai_inn.bundles.metadata import donor_of
+from monai_inn.fitted.metadata import donor_of
 from monai_inn.problems import LinearGaussian, PoseRegistration
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import monai_inn as mi
 from monai_inn.arguments import is_helper, progress_of
-from monai_inn.bundles.writing import fit_bundle
+from monai_inn.bundles.fitting import fit_bundle
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
 from monai_inn.training.engine import Stage, run_stage

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import monai_inn as mi
-from monai_inn.bundles.writing import fit_bundle
+from monai_inn.bundles.fitting import fit_bundle
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe, run
 from monai_inn.training.checkpoint import Checkpoint, HeldSignals

@@ -7,7 +7,7 @@ import torch
 from pose_problems import SMALL, SMALL_NETWORK, TEMPLATES
 
 from monai_inn.applications.registration.projection import spine_phantom
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import LinearGaussian, PoseRegistration
 from monai_inn.training.pool import SimulationPool

@@ -14,7 +14,8 @@ from torch import nn
 
 import monai_inn
 from monai_inn.bundles import map_network
-from monai_inn.inferers import FittedPosterior, PosteriorInferer
+from monai_inn.fitted import FittedPosterior
+from monai_inn.inferers import PosteriorInferer
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.inferers.summaries import (
     calibrated_quantiles,

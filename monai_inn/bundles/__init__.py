@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from monai_inn.bundles.reading import load, shipped
     from monai_inn.bundles.retraining import BundleTrainer, TrainingSet
     from monai_inn.bundles.workflows import (
         BundleEvaluator,
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
         map_network,
         sample_network,
     )
-    from monai_inn.bundles.writing import save
+    from monai_inn.fitted.reading import load, shipped
+    from monai_inn.fitted.writing import save
 
 __all__ = [
     "BundleEvaluator",
@@ -35,11 +35,11 @@ _HOMES = {
     "BundleTrainer": "retraining",
     "TrainingSet": "retraining",
     "image_items": "workflows",
-    "load": "reading",
+    "load": ".fitted.reading",
     "map_network": "workflows",
     "sample_network": "workflows",
-    "save": "writing",
-    "shipped": "reading",
+    "save": ".fitted.writing",
+    "shipped": ".fitted.reading",
 }
 
 # The command line asks for the names of shipped bundles, which must not cost an import of MONAI.

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from monai_inn import __version__
 from monai_inn.bundles.graph_files import FORMATS, LATENTS, TENSORS, recorded, require_onnx, written
-from monai_inn.bundles.layout import SECTION, sha256
-from monai_inn.bundles.metadata import overview
-from monai_inn.bundles.reading import describe, find, load
 from monai_inn.files import write_json
+from monai_inn.fitted.layout import SECTION, sha256
+from monai_inn.fitted.metadata import overview
+from monai_inn.fitted.reading import describe, find, load
 from monai_inn.folders import check_target, new_folder
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.inferers.graphs import Graph
 
 __all__ = ["FORMATS", "RECORD", "export_network"]

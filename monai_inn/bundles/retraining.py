@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_inn.bundles.reading import describe, find, problem_and_weights, read_weights
-from monai_inn.bundles.writing import fit_bundle
+from monai_inn.bundles.fitting import fit_bundle
+from monai_inn.fitted.reading import describe, find, problem_and_weights, read_weights
 
 if TYPE_CHECKING:
     from monai_inn.training.simulation_store import Simulations

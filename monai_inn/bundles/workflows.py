@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from monai_inn.bundles.reading import describe, find, load, making, problem_and_weights, read_weights
 from monai_inn.drafts import replacing
+from monai_inn.fitted.reading import describe, find, load, making, problem_and_weights, read_weights
 
 if TYPE_CHECKING:
     from monai_inn.inferers import MapNetwork, SampleNetwork

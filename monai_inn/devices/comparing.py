@@ -20,7 +20,7 @@ from monai_inn.drafts import replacing
 from monai_inn.files import now, read_json, versions
 from monai_inn.folders import check_target
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.base import FlatPrior, drawn
+from monai_inn.problems.drawing import FlatPrior, drawn
 from monai_inn.problems.valid import fresh_simulations_of_each
 from monai_inn.reports.scales import prior_scales
 from monai_inn.seeding import stream

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.bundles.schemas import TEXT, each, object_of
 from monai_inn.devices.figures import bounded
 from monai_inn.devices.linear import Linearised
 from monai_inn.devices.page import bands_page
 from monai_inn.devices.search import best_set, even_set, random_sets
 from monai_inn.files import check_record, now
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.schemas import TEXT, each, object_of
 from monai_inn.folders import check_target, new_folder
-from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.bootstrap import mean_of_cases
 from monai_inn.metrics.information import log_priors
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.bands import SomeBands
-from monai_inn.problems.base import FlatPrior
+from monai_inn.problems.drawing import FlatPrior
 from monai_inn.reports.schemas import FINITE, list_of
 from monai_inn.training import Recipe, fit
 

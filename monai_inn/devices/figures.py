@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.verdicts import PriorMass
 from monai_inn.metrics import bootstrap_bounds, coverage_interval
 from monai_inn.metrics.bootstrap import mean_of_cases, median_of_cases

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_inn.bundles.layout import METADATA
-from monai_inn.bundles.reading import load
-from monai_inn.bundles.writing import fit_bundle
+from monai_inn.bundles.fitting import fit_bundle
 from monai_inn.cohorts.cluster import connected, spread
 from monai_inn.files import one_line
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.layout import METADATA
+from monai_inn.fitted.reading import load
 from monai_inn.problems import InverseProblem
 from monai_inn.training import Recipe
 

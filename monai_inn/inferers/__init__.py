@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
     from monai_inn.inferers.map_network import MapNetwork
     from monai_inn.inferers.posterior import PosteriorInferer
     from monai_inn.inferers.sample_network import SampleNetwork
 
-__all__ = ["FittedPosterior", "MapNetwork", "PosteriorInferer", "SampleNetwork"]
+__all__ = ["MapNetwork", "PosteriorInferer", "SampleNetwork"]
 
 _HOMES = {
-    "FittedPosterior": "fitted",
     "MapNetwork": "map_network",
     "PosteriorInferer": "posterior",
     "SampleNetwork": "sample_network",

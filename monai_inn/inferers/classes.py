@@ -11,7 +11,7 @@ from monai_inn.metrics import classification_figures
 from monai_inn.metrics.coverage import rate_of
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.inferers.rows import RowPosterior
 
 __all__ = ["class_figures", "class_summary", "guard_score"]
 
@@ -20,7 +20,7 @@ _COVERAGES = (0.8, 0.9, 0.95)
 _OF_CARD = 0.9  # coverage of the sets that a card speaks of
 
 
-def class_figures(fitted: FittedPosterior, theta: Tensor, y: Tensor, seed: int = 0) -> dict[str, Any]:
+def class_figures(fitted: RowPosterior, theta: Tensor, y: Tensor, seed: int = 0) -> dict[str, Any]:
     """Return figures of the probabilities of classes, and the coverage of sets of them in each class.
 
     Args:
@@ -61,7 +61,7 @@ def class_summary(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def guard_score(fitted: FittedPosterior, y: Tensor) -> Tensor:
+def guard_score(fitted: RowPosterior, y: Tensor) -> Tensor:
     """Return what a guard is measured by, of observations ``(n, C)``, HIGH = out of distribution, ``(n,)``.
 
     It is minus the p-value of a density of classes, whose guard joins many scores; elsewhere WAIC.

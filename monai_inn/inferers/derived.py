@@ -10,8 +10,8 @@ from torch import Tensor
 from monai_inn.inferers.summaries import summarise
 from monai_inn.inferers.verdicts import UNINFORMATIVE, mass_of_draws
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.base import drawn
 from monai_inn.problems.derived import DerivedSpace
+from monai_inn.problems.drawing import drawn
 from monai_inn.seeding import stream
 
 __all__ = ["DerivedSummaries", "side_by_side"]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from monai_inn.inferers.fitted import FittedPosterior
+from monai_inn.inferers.rows import RowPosterior
 from monai_inn.inferers.verdicts import Explained
 from monai_inn.networks import ParameterPosterior
 
@@ -30,7 +30,7 @@ class Graph(nn.Module):
     outputs: ClassVar[Sequence[str]]
     invalid: Tensor
 
-    def __init__(self, fitted: FittedPosterior) -> None:
+    def __init__(self, fitted: RowPosterior) -> None:
         super().__init__()
         self.network, self.problem = fitted.network, fitted.problem
         self.space = self.problem.space.subset(self.problem.targets)
@@ -80,7 +80,7 @@ class Trust(Graph):
     inputs = ("observation",)
     outputs = ("waic", "p_value")
 
-    def __init__(self, fitted: FittedPosterior) -> None:
+    def __init__(self, fitted: RowPosterior) -> None:
         super().__init__(fitted)
         self._explained = Explained(self.problem, self.network, false_alarm=0.05)  # asked for p-values alone
 

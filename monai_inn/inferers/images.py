@@ -12,7 +12,7 @@ from monai_inn.inferers.summaries import interval_levels, quantiles, sorted_last
 from monai_inn.networks.images.distribution import check_temperature
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.inferers.rows import RowPosterior
     from monai_inn.networks.images.rows import FieldFlow
 
 __all__ = ["summarised_images"]
@@ -22,7 +22,7 @@ _AT_ONCE = 4  # observations
 
 @torch.no_grad()
 def summarised_images(
-    fitted: FittedPosterior,
+    fitted: RowPosterior,
     observation: Tensor,
     samples: int,
     interval: float,

@@ -14,7 +14,7 @@ from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.inferers.rows import RowPosterior
 
 __all__ = ["LEAST_EFFECTIVE", "Reweighting", "kl_from_exact", "weigh_posteriors"]
 
@@ -141,7 +141,7 @@ class Reweighting:
 
 @torch.no_grad()
 def weigh_posteriors(
-    fitted: FittedPosterior, y: Tensor, draws: int, seed: int, most_rounds: int = _MOST_ROUNDS
+    fitted: RowPosterior, y: Tensor, draws: int, seed: int, most_rounds: int = _MOST_ROUNDS
 ) -> list[Weighed]:
     """Draw from the posterior of all parameters of observations ``(n, C)`` by the likelihood itself.
 
@@ -171,7 +171,7 @@ def weigh_posteriors(
     )
 
 
-def kl_from_exact(fitted: FittedPosterior, y: Tensor, draws: int = LEAST_EFFECTIVE, seed: int = 0) -> Tensor:
+def kl_from_exact(fitted: RowPosterior, y: Tensor, draws: int = LEAST_EFFECTIVE, seed: int = 0) -> Tensor:
     """Return by how many nats the network's posterior of each observation ``(n, C)`` is off, ``(n,)``.
 
     The Kullback–Leibler divergence of the exact posterior from that of the network; NaN where too few draws

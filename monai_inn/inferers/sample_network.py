@@ -11,7 +11,7 @@ from monai_inn.problems.parameters import one_of_each_field
 from monai_inn.seeding import seeded
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.fitted import FittedPosterior
+    from monai_inn.inferers.rows import RowPosterior
 
 __all__ = ["SampleNetwork"]
 
@@ -28,7 +28,7 @@ class SampleNetwork(nn.Module):
         seed: seed of the latents.
     """
 
-    def __init__(self, fitted: FittedPosterior, samples: int = 64, seed: int = 0) -> None:
+    def __init__(self, fitted: RowPosterior, samples: int = 64, seed: int = 0) -> None:
         super().__init__()
         self.fitted, self.network = fitted, fitted.network
         self.samples, self.seed = samples, seed

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from monai_inn.metrics.bootstrap import bootstrap_bounds, mean_of_cases
 from monai_inn.metrics.cases import check_mask
 from monai_inn.problems import InverseProblem, Parameter, ParameterSpace
-from monai_inn.problems.base import BLOCK, FlatPrior
+from monai_inn.problems.drawing import BLOCK, FlatPrior
 from monai_inn.problems.priors import own_draws
 from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import seeded

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from monai_inn.networks.flows.distributions import FlowDistribution
-from monai_inn.problems.base import SampleShape
+from monai_inn.problems.drawing import SampleShape
 from monai_inn.problems.parameters import ParameterSpace
 
 __all__ = ["ParameterPosterior"]

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from monai_inn.problems.application import Application
-from monai_inn.problems.base import InverseProblem, Prior
+from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.derived import Derived
+from monai_inn.problems.drawing import Prior
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace, labels
 from monai_inn.problems.registry import create, names, ours, register

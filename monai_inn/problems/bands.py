@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from monai_inn.problems.base import FlatPrior, InverseProblem
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.drawing import FlatPrior
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.valid import fresh_simulations
 from monai_inn.seeding import stream

@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import abc
-import argparse
-import hashlib
-import inspect
-import json
 import math
-from collections.abc import Container, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from monai_inn.problems.application import Application
+from monai_inn.problems.configured import Configured
 from monai_inn.problems.derived import Derived, DerivedSpace
+from monai_inn.problems.drawing import BLOCK, FlatPrior, drawn
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter, ParameterSpace, one_of_each_field
 from monai_inn.seeding import seeded, stream
 
-__all__ = ["BLOCK", "FlatPrior", "InverseProblem", "Prior", "SampleShape", "checksum", "drawn"]
-
-# Rows that share one random stream. simulate() draws whole blocks, so that row i is the same number
-# whatever the chunk size, the number of workers or the total asked for.
-BLOCK = 1024
+__all__ = ["InverseProblem"]
 
 _MOST_BYTES = 2**36  # of simulations in memory
 _LEAST = 1e-30  # of a sum of squares that is divided by
 
-SampleShape = torch.Size | list[int] | tuple[int, ...]
 
-
-class Prior(Distribution):
-    """Prior that draws from a generator of its own, as distributions of torch do not."""
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    support = constraints.real_vector
-
-    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
-        """Draw parameters in physical units, ``(*sample_shape, D)``; torch's own generator by default."""
-        raise NotImplementedError
-
-
-class FlatPrior(Prior):
-    """Independent prior that is flat on each parameter's own scale; event shape ``(D,)``."""
-
-    def __init__(self, space: ParameterSpace) -> None:
-        self.space = space
-        super().__init__(torch.Size(), torch.Size([len(space)]), validate_args=False)
-
-    def sample(self, sample_shape: SampleShape = (), generator: torch.Generator | None = None) -> Tensor:
-        """Draw parameters in physical units, shape ``(*sample_shape, D)``."""
-        shape = torch.Size(sample_shape)
-        return self.space.sample_prior(shape.numel(), generator).reshape(*shape, len(self.space))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats in physical units, ``-inf`` outside the bounds, shape ``(…)``."""
-        latent, log_det = self.space.forward(value)
-        normal = -0.5 * latent.square().sum(-1) - 0.5 * len(self.space) * math.log(2 * math.pi)
-        return torch.where(self.space.contains(value), normal + log_det, -torch.inf)
-
-
-class InverseProblem(abc.ABC):
+class InverseProblem(Configured):
     """Prior, forward model and noise of one measurement; everything else in the package works from these.
 
     A subclass sets ``name``, ``parameters`` and ``observation`` and writes ``forward`` and ``noise``.
@@ -87,7 +49,6 @@ class InverseProblem(abc.ABC):
         storage_dtype: number format in which a training pool keeps noise-free observations.
     """
 
-    name: ClassVar[str]
     parameters: tuple[Parameter, ...]
     observation: Observation
     targets: tuple[str, ...]
@@ -170,56 +131,6 @@ class InverseProblem(abc.ABC):
         A problem with context overrides it. NaN stands for what such an acquisition does not measure.
         """
         return self.forward(theta)
-
-    @classmethod  # noqa: B027 -- most have no options
-    def add_options(cls, parser: argparse._ActionsContainer) -> None:
-        """Add what ``monai-inn fit`` and ``simulate`` may be told about this problem; nothing here."""
-
-    @classmethod
-    def from_options(cls, options: argparse.Namespace) -> InverseProblem:
-        """Return the problem that the options of ``add_options`` describe.
-
-        Raises:
-            ValueError: if an option is not usable, or the problem needs arguments that no option gives.
-        """
-        cls.require(())
-        return cls()
-
-    @classmethod
-    def needs(cls) -> list[str]:
-        """Return the arguments without which the problem cannot be made."""
-        arguments = inspect.signature(cls).parameters.values()
-        return [
-            a.name
-            for a in arguments
-            if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)
-        ]
-
-    @classmethod
-    def require(cls, given: Container[str]) -> None:
-        """Raise a ``ValueError`` if an argument without which the problem cannot be made is not given."""
-        if missing := [name for name in cls.needs() if name not in given]:
-            call = f"monai_inn.problems.create({cls.name!r}, {', '.join(f'{name}=…' for name in missing)})"
-            raise ValueError(f"the problem {cls.name!r} needs {', '.join(missing)}; in Python: {call}.")
-
-    @classmethod
-    def of_device(cls, spec: str) -> InverseProblem:
-        """Return the problem as a device measures it, for comparisons of devices.
-
-        Args:
-            spec: a name or file and settings, see ``devices.settings_of``.
-
-        Raises:
-            ValueError: if there is no such device, or the problem has none.
-        """
-        raise ValueError(
-            f"the problem {cls.name!r} has no devices to compare; a problem offers them by its of_device."
-        )
-
-    @classmethod
-    def choices(cls) -> dict[str, list[str]]:
-        """Return what the problem can be made for, such as names of devices, by what they are; for lists."""
-        return {}
 
     @property
     def application(self) -> Application:
@@ -311,7 +222,7 @@ class InverseProblem(abc.ABC):
         """How many simulations there are under a seed; ``None`` if as many as one likes."""
         return None
 
-    def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:  # noqa: B027
+    def split(self, training: int, held_out: int, thresholds: int, measured: int) -> None:
         """Say which seed a training uses for what; nothing here, where each seed gives new simulations."""
 
     def simulate_clean(self, n: int, seed: int = 0, first_block: int = 0) -> tuple[Tensor, Tensor]:
@@ -405,57 +316,9 @@ class InverseProblem(abc.ABC):
         """
         raise NotImplementedError(f"the problem {self.name!r} has no reference posterior.")
 
-    def to_config(self) -> dict[str, Any]:
-        """Return keyword arguments, JSON-ready; with ``tensors`` the class makes an equal problem of them.
-
-        Here they are the attributes of the same names, tensors and tuples as lists.
-
-        Raises:
-            ValueError: if an argument is not kept as such an attribute.
-        """
-        names = inspect.signature(type(self)).parameters
-        if lost := [name for name in names if not hasattr(self, name)]:
-            raise ValueError(
-                f"{type(self).__name__} has no attribute {lost[0]!r}, which its constructor takes; keep the "
-                "argument under this name, or write to_config."
-            )
-        kept = {name: getattr(self, name) for name in names}
-        lists = {name: value.tolist() for name, value in kept.items() if isinstance(value, Tensor)}
-        return kept | lists | {name: list(value) for name, value in kept.items() if isinstance(value, tuple)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> InverseProblem:
-        """Return the problem of ``to_config`` and ``tensors``, of this or a former release."""
-        return cls(**config)
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """Further keyword arguments that are too large for JSON; a bundle keeps them beside the weights."""
-        return {}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells this problem from every other: name, arguments, checksums of ``tensors``; JSON-ready."""
-        sums = {name: checksum(value) for name, value in self.tensors.items()}
-        own = {"name": self.name, "config": self.to_config()} | ({"tensors": sums} if sums else {})
-        return json.loads(json.dumps(own))  # type: ignore[no-any-return]
-
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({len(self.parameters)} parameters: "
             f"{', '.join(p.name for p in one_of_each_field(self.parameters))}; "
             f"{len(self.observation)} observations)"
         )
-
-
-def checksum(values: Tensor) -> str:
-    """Return the SHA-256 of a tensor's values."""
-    return hashlib.sha256(values.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def drawn(prior: Distribution, generator: torch.Generator) -> Tensor:
-    """One block of prior draws, shape ``(BLOCK, D)``, float32."""
-    if isinstance(prior, Prior):
-        return prior.sample((BLOCK,), generator).float()
-    with seeded(int(torch.randint(2**62, (), generator=generator))):
-        return prior.sample(torch.Size((BLOCK,))).float()

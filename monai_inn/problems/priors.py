@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, VonMises, constraints
 
-from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, drawn
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.drawing import BLOCK, FlatPrior, drawn
 from monai_inn.seeding import seeded, stream
 
 __all__ = ["Empirical", "independent", "own_draws", "parameters_of"]

@@ -21,8 +21,8 @@ def ours() -> dict[str, str]:
     """Return our problems by name, as ``"module:Class"``; every folder of ours says which it holds."""
     found = {"simulated": "monai_inn.problems.simulated:Simulated"}
     found |= importlib.import_module("monai_inn.testproblems").PROBLEMS
-    for problems in importlib.import_module("monai_inn.applications").offered("PROBLEMS"):
-        found |= problems
+    for folder in importlib.import_module("monai_inn.applications").folders():
+        found |= getattr(folder, "PROBLEMS", {})
     return found
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from monai_inn.files import one_line
-from monai_inn.problems.base import BLOCK, FlatPrior, InverseProblem, checksum, drawn
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.configured import checksum
+from monai_inn.problems.drawing import BLOCK, FlatPrior, drawn
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of

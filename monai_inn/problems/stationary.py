@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from monai_inn.problems.base import Prior, SampleShape
+from monai_inn.problems.drawing import Prior, SampleShape
 
 __all__ = ["StationaryNormal", "filtered"]
 

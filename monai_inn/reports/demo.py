@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai_inn.applications import offered
-from monai_inn.bundles.reading import shipped
+from monai_inn.fitted.reading import shipped
 from monai_inn.reports.results import infer_image
 
 __all__ = ["Example", "Shown", "examples_folder", "infer_examples", "run_demo"]

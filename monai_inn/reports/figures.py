@@ -34,7 +34,7 @@ from monai_inn.reports.pictures import (
 from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = ["map_figure"]
 

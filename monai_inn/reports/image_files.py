@@ -11,7 +11,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.problems import InverseProblem
 from monai_inn.reports.pictures import rgb_colours
 

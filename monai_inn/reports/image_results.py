@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.files import write_json
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.reports import records
 from monai_inn.reports.image_files import write_channels
 from monai_inn.reports.schemas import FORMAT_VERSION, RESULT

@@ -11,11 +11,11 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from monai_inn.bundles.layout import SECTION, sha256
-from monai_inn.bundles.metadata import overview
-from monai_inn.bundles.reading import describe, find
 from monai_inn.files import now, versions
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.layout import SECTION, sha256
+from monai_inn.fitted.metadata import overview
+from monai_inn.fitted.reading import describe, find
 from monai_inn.inferers.verdicts import reasons
 from monai_inn.problems import Parameter
 from monai_inn.reports.image_files import image_files

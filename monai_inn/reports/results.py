@@ -10,10 +10,10 @@ from typing import Any
 
 from monai.data.meta_tensor import MetaTensor
 
-from monai_inn.bundles.reading import load_shared
 from monai_inn.files import write_json
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.reading import load_shared
 from monai_inn.folders import new_folder
-from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.predicted import FEW
 from monai_inn.inferers.summaries import stored_levels
 from monai_inn.inferers.usual_fit import bounds_of_usual_fit, require_usual_fit

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.problems import InverseProblem, Parameter, ParameterSpace
 from monai_inn.problems.priors import own_draws
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from monai_inn.bundles.schemas import NUMBER, TEXT, Schema, each, object_of
 from monai_inn.files import BadFileError, check_record, own_file, read_json
+from monai_inn.fitted.schemas import NUMBER, TEXT, Schema, each, object_of
 
 __all__ = [
     "BUNDLE",

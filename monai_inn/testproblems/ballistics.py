@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Poisson
 
 from monai_inn.problems import Observation, Parameter, ParameterSpace
-from monai_inn.problems.base import FlatPrior, SampleShape
+from monai_inn.problems.drawing import FlatPrior, SampleShape
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
 from monai_inn.problems.references import rejection_sample
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from monai_inn.problems import Observation, Parameter, stationary
-from monai_inn.problems.base import Prior, SampleShape
+from monai_inn.problems.drawing import Prior, SampleShape
 from monai_inn.problems.known import WhiteNoise, check_positive
 from monai_inn.problems.parameters import pixel_parameters
 from monai_inn.problems.stationary import StationaryNormal

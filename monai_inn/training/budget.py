@@ -16,7 +16,7 @@ import torch
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.base import BLOCK
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.problems.valid import rows_of_valid
 from monai_inn.training.engine import Stage
 from monai_inn.training.optimiser import Optimiser

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks.device import device_of
 from monai_inn.networks.encoders.layers import as_encoder
 from monai_inn.networks.parts import foreign_packages

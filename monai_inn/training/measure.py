@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.classes import class_figures, class_summary, guard_score
 from monai_inn.inferers.reweighting import kl_from_exact
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.base import BLOCK
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.seeding import stream
 
 __all__ = ["FIRST_BATCH", "Batch", "SimulationPool", "prefetched"]

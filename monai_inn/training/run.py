@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks import Encoder, PosteriorNetwork
 from monai_inn.networks.classes.flow import ClassFlow
 from monai_inn.networks.parts import describe

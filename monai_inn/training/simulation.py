@@ -14,7 +14,8 @@ import torch
 
 from monai_inn.cohorts.cluster import connected, spread
 from monai_inn.files import one_line
-from monai_inn.problems.base import BLOCK, InverseProblem
+from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.training import simulation_store
 from monai_inn.training.simulation_store import Simulations, open_simulations
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics import independence_test
 from monai_inn.networks.encoders.gates import GatedEncoder
 from monai_inn.training.invariance import site_of

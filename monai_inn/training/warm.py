@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.encoders.encoders import ImageEncoder
 from monai_inn.training.pool import SimulationPool

@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from monai_inn.bundles.layout import METADATA, SECTION
-from monai_inn.bundles.reading import describe, find, load, shipped
+from monai_inn.fitted.layout import METADATA, SECTION
+from monai_inn.fitted.reading import describe, find, load, shipped
 from monai_inn.folders import check_target
 from monai_inn.metrics.verdicts import Tolerance
 from monai_inn.validation.readers import read_cases

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from monai_inn.bundles.reading import load
+from monai_inn.fitted.reading import load
 from monai_inn.networks.contracts import require
 from monai_inn.problems import InverseProblem, ParameterSpace, names
-from monai_inn.problems.base import BLOCK
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.problems.registry import restored
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.training import Recipe, fit, open_simulations, simulate_to_zarr

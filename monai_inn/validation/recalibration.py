@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.bundles.layout import METADATA
-from monai_inn.bundles.reading import load
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.layout import METADATA
+from monai_inn.fitted.reading import load
 from monai_inn.folders import check_target
-from monai_inn.inferers import FittedPosterior
 from monai_inn.inferers.levels import QuantileLevels
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment, Base
 from monai_inn.problems.valid import valid_simulations

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chi2, kstest, kstwobign
 from torch import Tensor
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.classes import class_figures, guard_score
 from monai_inn.metrics import (

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_inn.applications.accelerated_mr.acquisition import smooth_phase
-from monai_inn.problems.base import Prior, SampleShape
+from monai_inn.problems.drawing import Prior, SampleShape
 from monai_inn.reading.volumes import load_nifti
 
 __all__ = ["ImagePrior", "read_slices"]

@@ -19,7 +19,7 @@ from monai_inn.applications.accelerated_mr.acquisition import (
 from monai_inn.applications.accelerated_mr.application import MRApplication
 from monai_inn.applications.accelerated_mr.images import ImagePrior
 from monai_inn.problems import InverseProblem, Observation
-from monai_inn.problems.base import Prior
+from monai_inn.problems.drawing import Prior
 from monai_inn.problems.parameters import pixel_parameters
 from monai_inn.problems.stationary import StationaryNormal
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.applications.accelerated_mr.kspace_files import Measured, read_kspace
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import observation_of
-from monai_inn.bundles.reading import load
+from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
 from monai_inn.reports.schemas import RESULT

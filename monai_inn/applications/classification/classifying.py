@@ -16,15 +16,15 @@ from torch import Tensor
 from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import classifier_of
 from monai_inn.applications.classification.truth import measured, read_truth
-from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
+from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.metrics import class_shares
 from monai_inn.networks.classes.evidence import evidence_map
 from monai_inn.reports.schemas import FORMAT_VERSION
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = ["RECORD", "answers", "classify", "with_shares"]
 

@@ -17,7 +17,7 @@ from monai_inn.applications.classification.problem import LabelledImages, classi
 from monai_inn.networks.classes.evidence import class_images, counterfactual, evidence_map
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = ["draw", "draw_classes", "draw_into", "evidence_of"]
 

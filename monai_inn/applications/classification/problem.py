@@ -13,11 +13,12 @@ from monai_inn.applications.classification.application import ImageClasses
 from monai_inn.applications.classification.collections import Collection, made_up
 from monai_inn.applications.classification.variations import VARIANTS, as_by_another_device, moved
 from monai_inn.problems import InverseProblem, Observation, Parameter
-from monai_inn.problems.base import BLOCK, checksum
+from monai_inn.problems.configured import checksum
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.seeding import stream
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.networks.classes.density import ClassDensity
 
 __all__ = ["LabelledImages", "classifier_of"]

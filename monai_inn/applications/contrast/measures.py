@@ -16,7 +16,7 @@ from monai_inn.applications.contrast.problem import OUTSIDE_SD, ContrastTranslat
 from monai_inn.applications.contrast.scans import Scan
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = ["bits_per_pixel", "report", "strata", "widened"]
 

@@ -16,7 +16,8 @@ from monai_inn.applications.contrast.application import TranslationApplication
 from monai_inn.applications.contrast.scans import Scan, Shape, shape_of
 from monai_inn.physics.tables import read_table
 from monai_inn.problems import InverseProblem, Observation
-from monai_inn.problems.base import BLOCK, checksum
+from monai_inn.problems.configured import checksum
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.problems.parameters import pixel_parameters
 from monai_inn.seeding import stream
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.applications.contrast.measures import report, strata
 from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.contrast.scans import WHITE, Scan, read_volume
-from monai_inn.bundles.reading import load
+from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.reading.orientation import places_patient
 from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
@@ -20,7 +20,7 @@ from monai_inn.reports.scales import prior_scale
 from monai_inn.reports.schemas import RESULT
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = ["SYNTHETIC", "translate", "translated", "what_is_said"]
 

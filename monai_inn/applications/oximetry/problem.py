@@ -28,8 +28,9 @@ from monai_inn.physics.log_ratio import isometric_log_ratio
 from monai_inn.physics.rows import by_rows
 from monai_inn.physics.transport.layers import simulate_layers
 from monai_inn.physics.transport.layers_kernel import diffuse_reflectance
-from monai_inn.problems.base import BLOCK, InverseProblem
+from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.devices import settings_of
+from monai_inn.problems.drawing import BLOCK
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 

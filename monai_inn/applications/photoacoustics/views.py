@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 
 __all__ = ["combined_density"]
 

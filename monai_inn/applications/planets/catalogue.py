@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.planets.problem import LAYERS, Planets
-from monai_inn.bundles.reading import load
 from monai_inn.drafts import replacing
 from monai_inn.files import cell_text
+from monai_inn.fitted.reading import load
 from monai_inn.physics.tables import Table, read_table
 from monai_inn.seeding import seeded
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from monai_inn.applications.planets.application import PlanetApplication
 from monai_inn.applications.planets.grid import Compositions
 from monai_inn.applications.planets.table import LEAST_MASS, MOST_MASS, radius_from_table
-from monai_inn.problems.base import FlatPrior, SampleShape
+from monai_inn.problems.drawing import FlatPrior, SampleShape
 from monai_inn.problems.known import KnownPosterior, split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from monai_inn.bundles.configs import of_files
+from monai_inn.fitted.configs import of_files
 from monai_inn.problems.application import Application
 
 __all__ = ["XrayApplication"]

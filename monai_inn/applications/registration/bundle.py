@@ -11,8 +11,8 @@ import torch
 from monai_inn.applications.registration.patient import another_patient
 from monai_inn.applications.registration.poses.inference import registration_problem
 from monai_inn.bundles import load
+from monai_inn.bundles.fitting import fit_bundle
 from monai_inn.bundles.retraining import architecture
-from monai_inn.bundles.writing import fit_bundle
 
 __all__ = ["PatientTrainer"]
 

@@ -252,8 +252,8 @@ def _register_to(bundle: str, **options: Any) -> dict[str, Any]:
 def _identity(source: Path, kind: str) -> dict[str, Any]:
     """What tells results of one bundle, patient or CT from those of another."""
     from monai_inn.applications.registration.results.schema import PATIENT
-    from monai_inn.bundles.layout import sha256
-    from monai_inn.bundles.metadata import identity
+    from monai_inn.fitted.layout import sha256
+    from monai_inn.fitted.metadata import identity
 
     if kind == "a bundle":
         return identity(source)

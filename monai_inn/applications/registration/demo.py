@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_inn.applications.registration.results.from_ct import register_to_ct
 from monai_inn.applications.registration.results.registering import register_xray
-from monai_inn.bundles.reading import shipped
+from monai_inn.fitted.reading import shipped
 from monai_inn.reports.demo import Shown
 
 __all__ = ["TORSO_READING", "XRAY_READING", "run"]

@@ -23,9 +23,9 @@ from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.raycasting import RayCaster
 from monai_inn.applications.registration.results.schema import PATIENT, PATIENT_RECORD
-from monai_inn.bundles.layout import sha256
-from monai_inn.bundles.metadata import INTENDED_USE
 from monai_inn.files import BadFileError, require_file, write_json
+from monai_inn.fitted.layout import sha256
+from monai_inn.fitted.metadata import INTENDED_USE
 from monai_inn.folders import new_folder
 from monai_inn.reports.records import made_with
 from monai_inn.reports.schemas import FORMAT_VERSION, read_record

@@ -16,7 +16,7 @@ from monai_inn.applications.registration.poses.inference import (
 )
 from monai_inn.applications.registration.poses.weights import LEAST_INSIDE
 from monai_inn.applications.registration.problem import PoseRegistration
-from monai_inn.inferers.fitted import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 from monai_inn.metrics.scores import registration_error

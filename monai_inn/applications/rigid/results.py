@@ -17,9 +17,9 @@ from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import Solution, align_volumes
 from monai_inn.applications.rigid.volumes import Volume, load_volume
-from monai_inn.bundles.layout import sha256
-from monai_inn.bundles.metadata import INTENDED_USE
 from monai_inn.files import write_json
+from monai_inn.fitted.layout import sha256
+from monai_inn.fitted.metadata import INTENDED_USE
 from monai_inn.folders import new_folder
 from monai_inn.reports.records import made_with
 from monai_inn.reports.schemas import FORMAT_VERSION

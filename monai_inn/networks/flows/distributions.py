@@ -24,7 +24,7 @@ from monai_inn.networks.kernels.chunks import (
     rows_per_chunk,
 )
 from monai_inn.networks.kernels.plans import Plan
-from monai_inn.problems.base import SampleShape
+from monai_inn.problems.drawing import SampleShape
 
 __all__ = ["EnsembleDistribution", "FlowDistribution", "shape_of_samples"]
 

@@ -14,7 +14,7 @@ from torch.distributions import Distribution, constraints
 from monai_inn.networks.flows.distributions import shape_of_samples
 from monai_inn.networks.flows.leading import log_normal
 from monai_inn.networks.kernels.chunks import full_precision
-from monai_inn.problems.base import SampleShape
+from monai_inn.problems.drawing import SampleShape
 
 if TYPE_CHECKING:
     from monai_inn.networks.images.flow import ImageFlow, Seen

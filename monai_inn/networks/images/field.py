@@ -13,7 +13,7 @@ from monai_inn.networks.flows.distributions import shape_of_samples
 from monai_inn.networks.flows.heads import CategoryLine
 from monai_inn.networks.flows.leading import log_normal, normal_score, turn_of
 from monai_inn.networks.images.distribution import ImageDistribution, matched
-from monai_inn.problems.base import SampleShape
+from monai_inn.problems.drawing import SampleShape
 
 if TYPE_CHECKING:
     from monai_inn.networks.images.rows import FieldFlow

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.problem import PoseRegistration
-from monai_inn.inferers.fitted import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import Mode, ModeSpace, find_modes
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from monai_inn.applications.registration.ct import labels_in_words, read_label_volume
 from monai_inn.applications.registration.results.files import read_samples
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
-from monai_inn.bundles.metadata import INTENDED_USE
 from monai_inn.files import write_json
+from monai_inn.fitted.metadata import INTENDED_USE
 from monai_inn.folders import new_folder
 from monai_inn.metrics.scores import placed_points
 from monai_inn.reports.records import made_with

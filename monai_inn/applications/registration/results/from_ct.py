@@ -27,8 +27,8 @@ from monai_inn.applications.registration.results.registering import (
 from monai_inn.applications.registration.results.schema import PATIENT, REGISTRATION
 from monai_inn.applications.registration.xrays.reading import read_xray
 from monai_inn.applications.registration.xrays.sizes import images_by_size, left_out_of
-from monai_inn.bundles.metadata import INTENDED_USE
 from monai_inn.files import write_json
+from monai_inn.fitted.metadata import INTENDED_USE
 from monai_inn.folders import new_folder
 from monai_inn.reports.records import made_with
 from monai_inn.reports.schemas import FORMAT_VERSION

@@ -13,7 +13,7 @@ from monai_inn.applications.registration.poses.inference import PosePosterior, R
 from monai_inn.applications.registration.poses.weights import Reweighted
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results.files import detector_ncc, files_of_pose
-from monai_inn.inferers import FittedPosterior
+from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics.scores import point_spread, registration_error
 
 __all__ = [

@@ -25,11 +25,11 @@ from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.results import files as pose_files
 from monai_inn.applications.registration.results import record as account
 from monai_inn.applications.registration.results.schema import REGISTRATION
-from monai_inn.bundles.layout import sha256
-from monai_inn.bundles.reading import load_shared
 from monai_inn.files import write_json
+from monai_inn.fitted import FittedPosterior
+from monai_inn.fitted.layout import sha256
+from monai_inn.fitted.reading import load_shared
 from monai_inn.folders import new_folder
-from monai_inn.inferers import FittedPosterior
 from monai_inn.reports.records import provenance
 from monai_inn.reports.schemas import FORMAT_VERSION
 

@@ -1,6 +1,6 @@
 """Records of registrations and prepared patients: schemas of what pages and the viewer take from them."""
 
-from monai_inn.bundles.schemas import SIZE, TEXT, TEXTS, each, object_of
+from monai_inn.fitted.schemas import SIZE, TEXT, TEXTS, each, object_of
 from monai_inn.reports.schemas import BUNDLE, COUNT, FILE, FINITE, list_of
 
 __all__ = ["PATIENT", "PATIENT_RECORD", "REGISTRATION", "REGISTRATION_RECORD"]

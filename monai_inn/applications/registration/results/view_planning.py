@@ -25,8 +25,8 @@ from monai_inn.applications.registration.results.schema import (
     REGISTRATION_RECORD,
 )
 from monai_inn.applications.registration.views import ViewMap, next_views, view_map
-from monai_inn.bundles.reading import load
 from monai_inn.files import write_json
+from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.metrics.modes import find_modes
 from monai_inn.reports.records import provenance

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_inn import __version__
-from monai_inn.bundles.layout import FORMAT_VERSION, METADATA, PRETRAINED, README, SECTION
-from monai_inn.bundles.older import result_of
-from monai_inn.bundles.reading import describe, find
+from monai_inn.fitted.layout import FORMAT_VERSION, METADATA, PRETRAINED, README, SECTION
+from monai_inn.fitted.older import result_of
+from monai_inn.fitted.reading import describe, find
 from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.registry import installed_version
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.problems import InverseProblem
     from monai_inn.problems.observation import Observation
 

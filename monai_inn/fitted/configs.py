@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
 
 __all__ = ["DEVICE", "of", "of_files"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.problems import InverseProblem
     from monai_inn.problems.application import Application
 

@@ -9,16 +9,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_inn.bundles import layout
-from monai_inn.bundles.older import upgraded
-from monai_inn.bundles.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
 from monai_inn.files import check_record, one_line, own_file, parse_json, read_json
+from monai_inn.fitted import layout
+from monai_inn.fitted.older import upgraded
+from monai_inn.fitted.schemas import HEADER, METADATA_OF_ANY_FORMAT, SECTION_OF_THIS_FORMAT
 from monai_inn.spelling import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.networks import PosteriorNetwork
     from monai_inn.problems import InverseProblem
 
@@ -186,7 +186,7 @@ def load(path: str | PathLike[str], device: str = "cpu") -> FittedPosterior:
         ValueError: if the bundle is damaged, was changed after it was written, or has another format.
         RuntimeError: if a CUDA device is asked for and there is none.
     """
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.networks import PosteriorNetwork
 
     folder = find(path)
@@ -218,7 +218,7 @@ def _loaded(folder: Path, device: str, *checksums: str) -> FittedPosterior:
 @contextmanager
 def making(folder: Path, metadata: Description) -> Iterator[None]:
     """Make what a bundle describes, in memory of the order of its weights file; what fails is its fault."""
-    from monai_inn.bundles.allowance import Allowance
+    from monai_inn.fitted.allowance import Allowance
     from monai_inn.problems.registry import PROBLEMS
     from monai_inn.registry import UnknownNameError
 

@@ -40,7 +40,7 @@ PARTS = (
 PROBLEM = "problem."
 """In front of the names of tensors in the weights file that are not weights but arguments of the problem."""
 
-PRETRAINED = Path(__file__).parent / "pretrained"
+PRETRAINED = Path(__file__).parents[1] / "bundles/pretrained"
 """Folder of the bundles that come with the package."""
 
 _PIECE = 1 << 20
