@@ -100,7 +100,8 @@ def add_designing(verb: Callable[..., argparse.ArgumentParser], argv: Sequence[s
         plain.designed,
     )
     _add_problem(sub, argv)
-    sub.add_argument("--bands", type=int, required=True, metavar="K", help="bands to choose")
+    sub.add_argument("--bands", type=int, required=True, nargs="+", metavar="K",
+                     help="bands to choose; several numbers, as 2 4 8, show how many pay")  # fmt: skip
     sub.add_argument(
         "--device", dest="spec", metavar="SPEC", help="device whose bands to choose from, NAME@light=0.5"
     )

@@ -276,14 +276,17 @@ def compared(result: Mapping[str, Any]) -> str:
 
 def designed(result: Mapping[str, Any]) -> str:
     """Return which bands were chosen, and how much better they are."""
-    best, gains = result["sets"][0], result["gains"]
     words = {"linear": "the linearised choice", "even": "even spacing", "random": "random choices"}
-    chosen = ", ".join(result["channels"][number] for number in best["channels"])
-    lines = [f"Chosen of {len(result['channels'])}: {chosen}", f"{best['bits']['value']:.2f} bits"]
-    for name, gain in gains.items():
-        lines.append(
-            f"{gain['value']:+.2f} bits ({gain['low']:.2f} to {gain['high']:.2f}) against {words[name]}"
-        )
+    lines = []
+    for choice in result["choices"]:
+        best = choice["sets"][0]
+        chosen = ", ".join(result["channels"][number] for number in best["channels"])
+        lines.append(f"{choice['bands']} of {len(result['channels'])}: {chosen}")
+        lines.append(f"{best['bits']['value']:.2f} bits")
+        for name, gain in choice["gains"].items():
+            lines.append(
+                f"{gain['value']:+.2f} bits ({gain['low']:.2f} to {gain['high']:.2f}) against {words[name]}"
+            )
     return "\n".join([*lines, f"Page, table and figures: {result['out']}/index.html"])
 
 

@@ -36,7 +36,7 @@ def gaussian():
 @pytest.mark.parametrize("names", [(), ("x2",), ("x4", "x1")])
 def test_the_linear_criterion_is_the_closed_form(gaussian, names):
     """The covariance of the noise is estimated from 1,024 draws at each of 64 phantoms."""
-    linear = Linearised(SomeBands(gaussian, 3, names))
+    linear = Linearised(SomeBands(gaussian, [3], names), 3)
     targets = [gaussian.space.index(name) for name in names or gaussian.targets]
     sets = random_sets(CHANNELS, 3, 20, seed=0)
     expected = torch.tensor([exact_bits(gaussian, row.tolist(), targets) for row in sets])
@@ -66,7 +66,7 @@ def test_a_set_of_all_channels_and_even_and_random_sets():
 
 def test_some_bands_are_measured_with_all_of_the_light():
     camera = Oximetry("imec_ssm4x4_470_620")
-    some = SomeBands(camera, 4, ("vhb",))
+    some = SomeBands(camera, [4], ("vhb",))
     assert some.targets == ("vhb",)
     assert some.space.names[:3] == ("vhb", "sao2", "a_mie")
     theta, y = some.simulate(50, seed=0)
@@ -83,6 +83,34 @@ def test_some_bands_are_measured_with_all_of_the_light():
     assert torch.equal(chosen.isfinite().nonzero()[:, 1].unique(), torch.tensor([1, 3]))
 
 
+def test_several_numbers_of_bands_are_drawn_alike_each_with_its_light():
+    """Of 6,000 rows a share of each number has a standard deviation of .006; noise goes with the light."""
+    some = SomeBands(Lit(), [2, 5, 3, 2])
+    assert some.bands == (2, 3, 5)
+    clean = torch.zeros(6000, CHANNELS)
+    noisy = some.noise(clean, torch.Generator().manual_seed(0))
+    numbers = noisy.isfinite().sum(1)
+    for bands in some.bands:
+        rows = numbers == bands
+        assert float(rows.double().mean()) == pytest.approx(1 / 3, abs=0.025)
+        values = noisy[rows][noisy[rows].isfinite()]
+        expected = Lit.noise_sd * math.sqrt(bands / CHANNELS)
+        assert float(values.std()) == pytest.approx(expected, rel=4 / math.sqrt(2 * len(values)))
+    assert bool((noisy.isfinite().double().mean(0) - 10 / 27).abs().max() < 0.03)
+
+
+class Lit(LinearGaussian):
+    """Noise whose variance is inverse to the light."""
+
+    noise_sd = 0.4
+
+    def __init__(self, light=1.0):
+        super().__init__(4, CHANNELS, noise_sd=Lit.noise_sd / math.sqrt(light))
+
+    def with_light(self, share):
+        return Lit(share)
+
+
 @pytest.mark.parametrize(
     ("problem", "bands", "names", "message"),
     [
@@ -97,12 +125,12 @@ def test_what_cannot_be_chosen_is_refused(problem, bands, names, message):
     from monai_inn.problems import create
 
     with pytest.raises(ValueError, match=message):
-        SomeBands(create(problem), bands, names)
+        SomeBands(create(problem), [bands], names)
 
 
 def test_channels_that_are_missing_already_cannot_be_chosen(gaussian):
     with pytest.raises(ValueError, match="has no bands to choose"):
-        SomeBands(SomeBands(gaussian, 3), 2)
+        SomeBands(SomeBands(gaussian, [3]), [2])
 
 
 SMALL = {
@@ -120,7 +148,7 @@ def designed(tmp_path_factory):
 
     out = tmp_path_factory.mktemp("bands") / "out"
     recipe = Recipe(16_384, 300, 20, 20, 64, 256, measured=64, held_out=512, guard=512)
-    return design_bands(Few(), 2, out, parameters=("x1",), recipe=recipe, network=SMALL, cases=400), out
+    return design_bands(Few(), (2, 1), out, parameters=("x1",), recipe=recipe, network=SMALL, cases=400), out
 
 
 class Few(LinearGaussian):
@@ -132,14 +160,14 @@ class Few(LinearGaussian):
         return {}
 
 
-def test_one_network_finds_the_channels_that_tell_and_how_much(designed):
-    record, _ = designed
+@pytest.mark.parametrize(("place", "best", "spaced"), [(0, [1], [2]), (1, [1, 3], [0, 4])])
+def test_one_network_finds_the_channels_that_tell_and_how_much(designed, place, best, spaced):
+    record = designed[0]["choices"][place]
+    assert record["bands"] == len(best)
     chosen, linear, even = record["sets"]
-    assert chosen["channels"] == linear["channels"] == [1, 3]
-    assert even["channels"] == [0, 4]
-    expected = {
-        name: exact_bits(Few(), entry, (0,)) for name, entry in (("chosen", [1, 3]), ("even", [0, 4]))
-    }
+    assert chosen["channels"] == linear["channels"] == best
+    assert even["channels"] == spaced
+    expected = {name: exact_bits(Few(), row, (0,)) for name, row in (("chosen", best), ("even", spaced))}
     for entry, name in ((chosen, "chosen"), (even, "even")):
         error = (entry["bits"]["high"] - entry["bits"]["low"]) / 3.92
         assert abs(entry["bits"]["value"] - expected[name]) < 4 * error + 0.1
@@ -155,14 +183,12 @@ def test_one_network_finds_the_channels_that_tell_and_how_much(designed):
 def test_the_design_is_written_as_record_table_and_page(designed):
     record, out = designed
     assert json.loads((out / "bands.json").read_text()) == record
-    assert (out / "bands.csv").read_text().splitlines()[:3] == [
-        "set,channel,number,wavelength_nm",
-        "chosen,y2,2,",
-        "chosen,y4,4,",
-    ]
+    rows = (out / "bands.csv").read_text().splitlines()
+    assert rows[:2] == ["bands,set,channel,number,wavelength_nm", "1,chosen,y2,2,"]
+    assert rows[4:6] == ["2,chosen,y2,2,", "2,chosen,y4,4,"]
     page = (out / "index.html").read_text()
-    assert "2 of 5 bands for component 1 of the hidden vector" in page
-    assert "Chosen: y2, y4." in page
+    assert "Which bands, and how many, tell about component 1 of the hidden vector" in page
+    assert page.index("1 of 5 bands") < page.index("Chosen: y2.") < page.index("Chosen: y2, y4.")
     assert "src=" not in page
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn import __version__
-from monai_inn.archives.connecting import Archive, held, open_archive
+from monai_inn.archives.archive import Archive, held
+from monai_inn.archives.connecting import open_archive
 from monai_inn.archives.errors import ArchiveError, LostError, insist, listed
 from monai_inn.files import BadFileError, damage_named, write_json
 from monai_inn.folders import new_folder

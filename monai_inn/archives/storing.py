@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_inn.archives.addresses import parse_address
-from monai_inn.archives.connecting import Archive, held, open_archive
+from monai_inn.archives.archive import Archive, held
+from monai_inn.archives.connecting import open_archive
 from monai_inn.archives.errors import ArchiveError, insist, listed
 from monai_inn.archives.journal import Journal, open_journal
 from monai_inn.archives.objects import Instance, read_instances

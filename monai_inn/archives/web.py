@@ -22,7 +22,7 @@ from monai_inn.archives.addresses import (
     certificates,
     own_certificate,
 )
-from monai_inn.archives.connecting import held
+from monai_inn.archives.archive import held
 from monai_inn.archives.errors import ArchiveError, LostError, reason_of
 from monai_inn.archives.objects import Instance
 from monai_inn.files import one_line

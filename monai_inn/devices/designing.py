@@ -31,7 +31,7 @@ from monai_inn.training import Recipe, fit
 
 __all__ = ["BANDS", "PosteriorBits", "design_bands"]
 
-SCHEMA = "monai_inn bands 1"
+SCHEMA = "monai_inn bands 2"
 BANDS = "bands.json"
 _TRAINING = 0.8  # share of the work
 _SEARCH_CASES, _RANDOM_SETS = 500, 20
@@ -44,14 +44,15 @@ class PosteriorBits:
 
     Args:
         fitted: posterior of a ``SomeBands``.
+        bands: how many channels share the light.
         phantoms: how many.
         seed: seed of them.
     """
 
-    def __init__(self, fitted: FittedPosterior, phantoms: int, seed: int) -> None:
+    def __init__(self, fitted: FittedPosterior, bands: int, phantoms: int, seed: int) -> None:
         self.fitted = fitted
         self.problem: SomeBands = fitted.problem  # type: ignore[assignment]
-        self.theta, self.y = self.problem.simulate_all(phantoms, seed)
+        self.theta, self.y = self.problem.simulate_all(phantoms, bands, seed)
         self.own = self.theta[:, : len(self.problem.targets)]
         prior, _ = log_priors(self.problem, self.theta)
         assert prior is not None
@@ -70,7 +71,7 @@ class PosteriorBits:
 
 def design_bands(
     problem: InverseProblem,
-    bands: int,
+    bands: int | Sequence[int],
     out: str | PathLike[str],
     *,
     parameters: Sequence[str] = (),
@@ -86,12 +87,12 @@ def design_bands(
 
     All choices share the light: each of ``bands`` channels gets ``channels / bands`` of what it has in the
     device with all of them. The choice that is best for the linearised problem is the start; then swaps of
-    one channel are judged by a network that is trained on random choices. What is reported was measured on
-    phantoms that the search has not seen.
+    one channel are judged by a network that is trained once, on random choices of every number of bands. What
+    is reported was measured on phantoms that the search has not seen.
 
     Args:
         problem: the problem with all channels that there are.
-        bands: channels to choose.
+        bands: channels to choose; several numbers to see how many pay.
         out: folder to write: ``bands.json``, ``bands.csv`` and ``index.html``.
         parameters: what the choice is about; the problem's targets by default.
         minutes: time budget of the training; without it and a recipe the full one is used.
@@ -112,10 +113,12 @@ def design_bands(
         OSError: if it cannot be written.
     """
     check_target(out, BANDS, "a design of bands")
-    some = SomeBands(problem, bands, parameters)
+    some = SomeBands(problem, [bands] if isinstance(bands, int) else bands, parameters)
     channels = len(some.observation)
-    if channels < bands + _LEAST_GAIN_FROM_EVEN:
-        raise ValueError(f"bands = {bands} of {channels} channels leave nothing to choose; give fewer.")
+    if channels < some.bands[-1] + _LEAST_GAIN_FROM_EVEN:
+        raise ValueError(
+            f"bands = {some.bands[-1]} of {channels} channels leave nothing to choose; give fewer."
+        )
     if cases < _FEWEST:
         raise ValueError(f"cases = {cases} phantoms are too few; give at least {_FEWEST}.")
     if type(some.prior) is not FlatPrior and len(some.targets) < len(some.parameters):
@@ -123,17 +126,17 @@ def design_bands(
             f"the prior of {problem.name!r} is not flat: of {', '.join(some.targets)} alone it has no known "
             f"density, and there are no bits; choose for all of them: {', '.join(problem.space.names)}."
         )
-    linear = Linearised(some, seed=seed)
-    sets = {"linear": best_set(linear.bits, channels, bands, seed=seed), "even": even_set(channels, bands)}
     budget: dict[str, Any] = {"minutes": minutes} if recipe is None else {"recipe": recipe}
     fitted = fit(
         some, **budget, network=network, seed=seed, device=device,
         progress=lambda now: progress(_TRAINING * now.share, f"training, {now.stage}"),
     )  # fmt: skip
-    progress(_TRAINING, "searching")
-    judge = PosteriorBits(fitted, _SEARCH_CASES, seed + 1)
-    found = best_set(judge.bits, channels, bands, starts=list(sets.values()))
-    record = _record(some, PosteriorBits(fitted, cases, seed), linear, {"chosen": found} | sets, seed)
+    choices = []
+    for done, number in enumerate(some.bands):
+        text = f"searching {number} of {channels} bands"
+        progress(_TRAINING + (1 - _TRAINING) * done / len(some.bands), text)
+        choices.append(_choice(fitted, number, cases, seed))
+    record = _described(some) | {"cases": cases, "seed": seed, "choices": choices}
     check_record(record, _SCHEMA)
     with new_folder(out, BANDS, "a design of bands") as draft:
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -144,28 +147,23 @@ def design_bands(
     return record
 
 
-def _record(
-    some: SomeBands, judge: PosteriorBits, linear: Linearised, sets: Mapping[str, Tensor], seed: int
-) -> dict[str, Any]:
-    """Figures of the choices and their gains; those of random ones are the means over these."""
-    random = random_sets(len(some.observation), some.bands, _RANDOM_SETS, seed)
+def _choice(fitted: FittedPosterior, bands: int, cases: int, seed: int) -> dict[str, Any]:
+    """The best channels of that number, figures of them and of others, and the gains.
+
+    Those of random ones are the means over these.
+    """
+    search = PosteriorBits(fitted, bands, _SEARCH_CASES, seed + 1)
+    some, channels = search.problem, len(search.problem.observation)
+    linear = Linearised(some, bands, seed=seed)
+    sets = {"linear": best_set(linear.bits, channels, bands, seed=seed), "even": even_set(channels, bands)}
+    sets = {"chosen": best_set(search.bits, channels, bands, starts=list(sets.values()))} | sets
+    judge = PosteriorBits(fitted, bands, cases, seed)
+    random = random_sets(channels, bands, _RANDOM_SETS, seed)
     of_random = torch.stack([judge.of_cases(row) for row in random], 1)
     columns = {name: judge.of_cases(row) for name, row in sets.items()} | {"random": of_random.mean(1)}
-    wavelengths = some.problem.application.wavelengths_nm
     return {
-        "schema": SCHEMA,
-        "made": now(),
-        "problem": some.problem.name,
-        "device": some.problem.application.device_text,
-        "parameters": [
-            {"name": p.name, "unit": p.unit, "description": p.description}
-            for p in some.parameters[: len(some.targets)]
-        ],
-        "channels": list(some.observation.names),
-        "wavelengths_nm": None if wavelengths is None else [round(float(w), 2) for w in wavelengths],
-        "bands": some.bands,
+        "bands": bands,
         "cases": len(judge.y),
-        "seed": seed,
         "sets": [
             {
                 "name": name,
@@ -188,36 +186,58 @@ def _record(
     }
 
 
+def _described(some: SomeBands) -> dict[str, Any]:
+    """What the record says of the problem."""
+    wavelengths = some.problem.application.wavelengths_nm
+    return {
+        "schema": SCHEMA,
+        "made": now(),
+        "problem": some.problem.name,
+        "device": some.problem.application.device_text,
+        "parameters": [
+            {"name": p.name, "unit": p.unit, "description": p.description}
+            for p in some.parameters[: len(some.targets)]
+        ],
+        "channels": list(some.observation.names),
+        "wavelengths_nm": None if wavelengths is None else [round(float(w), 2) for w in wavelengths],
+    }
+
+
 def _table(record: Mapping[str, Any]) -> str:
     """The chosen channels of each set as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["set", "channel", "number", "wavelength_nm"])
-    for entry in record["sets"]:
-        for number in entry["channels"]:
-            place = "" if record["wavelengths_nm"] is None else record["wavelengths_nm"][number]
-            writer.writerow([entry["name"], record["channels"][number], number + 1, place])
+    writer.writerow(["bands", "set", "channel", "number", "wavelength_nm"])
+    for choice in record["choices"]:
+        for entry in choice["sets"]:
+            for number in entry["channels"]:
+                place = "" if record["wavelengths_nm"] is None else record["wavelengths_nm"][number]
+                row = [choice["bands"], entry["name"], record["channels"][number], number + 1, place]
+                writer.writerow(row)
     return buffer.getvalue()
 
 
 _COUNT = {"type": "integer", "minimum": 0}
 _FIGURE = object_of({"value low high": FINITE})
+_CHOICE = object_of(
+    {
+        "bands cases": _COUNT,
+        "sets": list_of(
+            object_of({"name": TEXT, "channels": list_of(FINITE), "bits": _FIGURE, "linear_bits": FINITE}),
+            least=3,
+        ),
+        "random": object_of({"sets": _COUNT, "bits": _FIGURE, "of_each": list_of(FINITE)}),
+        "gains": each(_FIGURE),
+    }
+)
 _SCHEMA = object_of(
     {
         "schema": {"const": SCHEMA},
         "made problem": TEXT,
         "parameters": list_of({}, least=1),
         "channels": list_of(TEXT, least=1),
-        "bands cases": _COUNT,
-        "sets": list_of(
-            object_of({"name": TEXT, "channels": list_of(FINITE), "bits": _FIGURE, "linear_bits": FINITE}),
-            least=3,
-        ),
-        "gains": each(_FIGURE),
+        "cases seed": _COUNT,
+        "choices": list_of(_CHOICE, least=1),
     },
-    {
-        "wavelengths_nm": {"anyOf": [{"type": "null"}, list_of(FINITE)]},
-        "seed": _COUNT,
-        "random": object_of({}, {"sets": _COUNT, "bits": _FIGURE, "of_each": list_of(FINITE)}),
-    },
+    {"wavelengths_nm": {"anyOf": [{"type": "null"}, list_of(FINITE)]}},
 )

@@ -27,16 +27,18 @@ class Linearised:
 
     Args:
         problem: problem whose channels are to be chosen; its targets are θ.
+        bands: how many of them share the light.
         phantoms: how many.
         seed: seed of phantoms and noise.
     """
 
-    def __init__(self, problem: SomeBands, phantoms: int = 64, seed: int = 0) -> None:
+    def __init__(self, problem: SomeBands, bands: int, phantoms: int = 64, seed: int = 0) -> None:
         self.problem = problem
-        theta, _ = problem.simulate_all(phantoms, seed)
+        theta, _ = problem.simulate_all(phantoms, bands, seed)
         latent = problem.space.to_latent(theta.double())
         slope = _slopes(problem, latent)
-        noise = _covariance(problem, theta, max(_LEAST_DRAWS, _DRAWS_A_CHANNEL * slope.shape[1]), seed)
+        draws = max(_LEAST_DRAWS, _DRAWS_A_CHANNEL * slope.shape[1])
+        noise = _covariance(problem, bands, theta, draws, seed)
         others = slope[..., len(problem.targets) :]
         self._total = noise + slope @ slope.mT
         self._rest = noise + others @ others.mT
@@ -72,11 +74,11 @@ def _slopes(problem: SomeBands, latent: Tensor) -> Tensor:
     return ((ends[0] - ends[1]) / (2 * _STEP)).mT
 
 
-def _covariance(problem: SomeBands, theta: Tensor, draws: int, seed: int) -> Tensor:
+def _covariance(problem: SomeBands, bands: int, theta: Tensor, draws: int, seed: int) -> Tensor:
     """Covariance of the noise of the channels' features at each phantom, ``(P, C, C)``."""
     clean, generator = problem.forward(theta), stream(seed, "noise of bands")
     parts = []
     for row in clean:
-        noisy = problem.light_noise(row.expand(draws, -1), generator)
+        noisy = problem.light_noise(row.expand(draws, -1), bands, generator)
         parts.append(torch.cov(problem.problem.channel_features(noisy).double().T).reshape(2 * [len(row)]))
     return torch.stack(parts)

@@ -85,5 +85,12 @@ def bands_page(record: Mapping[str, Any]) -> str:
     from monai_inn.devices import plots
 
     words = labels(((p["name"], p["description"]) for p in record["parameters"]), begin=False)
-    drawing = Markup(plots.bands_plot(record))
-    return rendered("devices/bands.html", record=record, words=words, names=plots.SETS, plot=drawing)
+    choices = record["choices"]
+    return rendered(
+        "devices/bands.html",
+        record=record,
+        words=words,
+        names=plots.SETS,
+        curve=Markup(plots.numbers_plot(record)) if len(choices) > 1 else None,
+        choices=[(choice, Markup(plots.bands_plot(record, choice))) for choice in choices],
+    )

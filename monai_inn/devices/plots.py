@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from monai_inn.devices.figures import entry_of
 from monai_inn.validation.plots import FONT, INK, WIDTH_IN, new_figure, signed, svg, wrapped
 
-__all__ = ["SETS", "bands_plot", "differences_plot", "overview_plot", "regions_plot"]
+__all__ = ["SETS", "bands_plot", "differences_plot", "numbers_plot", "overview_plot", "regions_plot"]
 
 _NAME = 26  # characters of a line beside a row
 # Dark enough on white paper, and told apart by people who do not see all colours (Okabe and Ito).
@@ -126,11 +126,36 @@ def differences_plot(record: Mapping[str, Any], parameter: str) -> str:
         return svg(figure)
 
 
-def bands_plot(record: Mapping[str, Any]) -> str:
-    """Draw the bits of every choice of bands, and where the bands lie."""
+def numbers_plot(record: Mapping[str, Any]) -> str:
+    """Draw how much the best, even and random choices of each number of bands tell, with bounds."""
+    choices = record["choices"]
+    numbers = [choice["bands"] for choice in choices]
+    with matplotlib.rc_context(FONT):
+        figure = new_figure(WIDTH_IN, 2.6)
+        axis = figure.subplots()
+        for name, colour, mark in zip(("chosen", "even", "random"), _COLOURS, _MARKS, strict=False):
+            bits = [
+                next((s["bits"] for s in choice["sets"] if s["name"] == name), choice["random"]["bits"])
+                for choice in choices
+            ]
+            ends = [[abs(b["value"] - b[end]) for b in bits] for end in ("low", "high")]
+            values = [b["value"] for b in bits]
+            axis.errorbar(
+                numbers, values, ends, color=colour, marker=mark, markersize=4.5, capsize=3, label=SETS[name]
+            )
+        axis.set_xticks(numbers)
+        axis.set_xlabel("number of bands that share the light", fontsize=8)
+        axis.set_ylabel("information, bits", fontsize=8)
+        axis.grid(color="0.92")
+        axis.legend(frameon=False, fontsize=8)
+        return svg(figure)
+
+
+def bands_plot(record: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
+    """Draw the bits of every set of bands of one number, and where the bands lie."""
     axis_of = record["wavelengths_nm"] or list(range(1, len(record["channels"]) + 1))
     label = "number of the channel" if record["wavelengths_nm"] is None else "wavelength, nm"
-    rows = {SETS[s["name"]]: s["bits"] for s in record["sets"]} | {SETS["random"]: record["random"]["bits"]}
+    rows = {SETS[s["name"]]: s["bits"] for s in choice["sets"]} | {SETS["random"]: choice["random"]["bits"]}
     places = np.arange(len(rows))[::-1]
     with matplotlib.rc_context(FONT):
         figure = new_figure(WIDTH_IN, 1.0 + 0.4 * len(rows))
@@ -138,9 +163,9 @@ def bands_plot(record: Mapping[str, Any]) -> str:
         for place, bits in zip(places, rows.values(), strict=True):
             left.plot([bits["low"], bits["high"]], [place, place], color=_COLOURS[0], linewidth=2)
             left.plot([bits["value"]], [place], "o", color=_COLOURS[0], markersize=4.5)
-        each = record["random"]["of_each"]
+        each = choice["random"]["of_each"]
         left.plot(each, np.full(len(each), places[-1]), ".", color="0.5", markersize=3, zorder=0)
-        for place, entry in zip(places, record["sets"], strict=False):
+        for place, entry in zip(places, choice["sets"], strict=False):
             right.plot([axis_of[n] for n in entry["channels"]], [place] * len(entry["channels"]), "|",
                        color=_COLOURS[0], markersize=12, markeredgewidth=2)  # fmt: skip
         margin = 0.03 * (max(axis_of) - min(axis_of))

@@ -19,13 +19,13 @@ __all__ = ["SomeBands"]
 
 
 class SomeBands(InverseProblem):
-    """Another problem whose devices measure any ``bands`` of its channels, with all of the light in these.
+    """Another problem whose devices measure only some of its channels, with all of the light in these.
 
     A network that is trained on it answers for every such choice of channels. What is not measured is NaN.
 
     Args:
         problem: the problem with all channels, of single pixels.
-        bands: channels that an observation has.
+        bands: numbers of channels that an observation may have, each as often as the others.
         parameters: parameters that the choice is about, the problem's targets by default; they become the
             targets here.
 
@@ -36,7 +36,7 @@ class SomeBands(InverseProblem):
 
     name: ClassVar[str] = "some_bands"
 
-    def __init__(self, problem: InverseProblem, bands: int, parameters: Sequence[str] = ()) -> None:
+    def __init__(self, problem: InverseProblem, bands: Sequence[int], parameters: Sequence[str] = ()) -> None:
         observation, channels = problem.observation, len(problem.observation)
         if observation.kind != "pixel" or observation.context or observation.may_miss:
             raise ValueError(
@@ -44,18 +44,18 @@ class SomeBands(InverseProblem):
                 "of a pixel alone."
             )
         least = 1 + problem.is_relative
-        if not least <= bands <= channels:
-            raise ValueError(f"bands = {bands}; give a number from {least} to {channels} of this device.")
+        if wrong := [k for k in bands if not least <= k <= channels]:
+            raise ValueError(f"bands = {wrong[0]}; give a number from {least} to {channels} of this device.")
         names = tuple(parameters) or problem.targets
         chosen = [problem.space.index(name) for name in names]
         if len(set(chosen)) < len(chosen):
             raise ValueError(f"parameters {', '.join(names)} name one twice; give each once.")
-        self.problem, self.bands, self.targets = problem, bands, names
+        self.problem, self.bands, self.targets = problem, tuple(sorted(set(bands))), names
         self.order = [*chosen, *(i for i in range(len(problem.space)) if i not in chosen)]
         self.parameters = tuple(problem.parameters[i] for i in self.order)
         self.observation = Observation(observation.names, may_miss=True)
         self.is_relative = problem.is_relative
-        self._lit = problem.with_light(channels / bands)
+        self._lit = {k: problem.with_light(channels / k) for k in self.bands}
         self._places = [self.order.index(i) for i in range(len(self.order))]
 
     @property
@@ -77,24 +77,28 @@ class SomeBands(InverseProblem):
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return noisy values ``(…, C)`` of random channels, NaN in the others."""
-        noisy = self.light_noise(y, generator)
-        drawn = torch.rand(y.shape, generator=generator, device=y.device)
-        chosen = drawn.argsort(-1)[..., : self.bands]
-        return torch.where(torch.zeros_like(y, dtype=torch.bool).scatter(-1, chosen, True), noisy, torch.nan)
+        which = torch.randint(len(self.bands), y.shape[:-1], generator=generator, device=y.device)
+        place = torch.rand(y.shape, generator=generator, device=y.device).argsort(-1).argsort(-1)
+        noisy = torch.full_like(y, torch.nan)
+        for number, bands in enumerate(self.bands):
+            rows = which == number
+            values = self.light_noise(y[rows], bands, generator)
+            noisy[rows] = values.where(place[rows] < bands, torch.nan)
+        return noisy
 
-    def light_noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return noisy values of all channels ``(…, C)``, each with the light that the chosen ones get."""
-        return self._lit.noise(y, generator)
+    def light_noise(self, y: Tensor, bands: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return noisy values of all channels ``(…, C)``, each with the light that one of ``bands`` gets."""
+        return self._lit[bands].noise(y, generator)
 
-    def simulate_all(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    def simulate_all(self, n: int, bands: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return up to ``n`` fresh pairs with the noise of ``light_noise`` and nothing missing."""
         theta, _ = fresh_simulations(self, n, seed)
-        y = self.light_noise(self.forward(theta), stream(seed, "all bands"))
+        y = self.light_noise(self.forward(theta), bands, stream(seed, "all bands"))
         keep = self.problem.is_valid(y)
         return theta[keep], y[keep]
 
     def only(self, y: Tensor, chosen: Tensor) -> Tensor:
-        """Return observations ``(…, C)`` of which only the channels ``(bands,)`` are measured."""
+        """Return observations ``(…, C)`` of which only the channels ``(k,)`` are measured."""
         kept = torch.full_like(y, torch.nan)
         kept[..., chosen] = y[..., chosen]
         return kept
@@ -111,4 +115,4 @@ class SomeBands(InverseProblem):
 
     def to_config(self) -> dict[str, Any]:
         """Return what describes the problem, for checkpoints; it is not made anew from this."""
-        return {"problem": self.problem.identity, "bands": self.bands, "parameters": list(self.targets)}
+        return {"problem": self.problem.identity, "bands": list(self.bands), "parameters": list(self.targets)}
