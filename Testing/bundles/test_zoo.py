@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 from PIL import Image
 
 import monai_inn as mi
-from monai_inn.bundles import shipped
+from monai_inn.bundles import sample_network, shipped
 from monai_inn.fitted import configs
 from monai_inn.fitted.layout import PRETRAINED
 
@@ -144,3 +145,21 @@ def test_a_bundle_of_whole_images_runs(tmp_path, monkeypatch):
     run.run()
     written = json.loads((tmp_path / "out" / "classification.json").read_text(encoding="utf-8"))
     assert [Path(entry["image"]).name for entry in written["images"]] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["chest_xray", pytest.param("contrast_translation", marks=pytest.mark.slow)])
+def test_a_bundle_of_whole_images_is_exported_as_torchscript(name, tmp_path, monkeypatch):
+    """MONAI records the network twice and compares; samples have fixed latents, so the answers are equal."""
+    fitted = mi.load(name)
+    fitted.save(tmp_path / name)
+    monkeypatch.chdir(tmp_path / name)
+    observation = fitted.problem.observation
+    shape = [1, len(observation.names), *observation.size]
+    ckpt_export(
+        "network_def", filepath="model.ts", ckpt_file="models/model.pt", meta_file=META,
+        config_file="configs/inference.json", use_trace=True, input_shape=shape,
+    )  # fmt: skip
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, expected = torch.jit.load("model.ts")(image), sample_network(tmp_path / name)(image)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
+
+from monai_inn.inferers.pixels import Pixels, rows_of_all
+from monai_inn.problems import Observation
 
 ANSWERS = {
     "density_log_prob": 1,
@@ -66,3 +72,13 @@ def test_regions_of_one_observation(gaussian_fit):
     targets = theta[:, : len(gaussian_fit.problem.targets)]
     whole = gaussian_fit.is_inside(targets, y)
     assert [bool(gaussian_fit.is_inside(t, row)) for t, row in zip(targets, y, strict=True)] == whole.tolist()
+
+
+@pytest.mark.parametrize(("size", "spatial"), [((3, 5), (4, 6)), ((1, 3, 3), (3, 4, 2)), ((), (4, 3))])
+def test_recorded_rows_are_those_of_the_maps(size, spatial):
+    """Tools that record a network cannot gather pixels by their numbers."""
+    observation = Observation.neighbourhood(size, "a", "b") if size else Observation.pixel("a", "b")
+    problem = SimpleNamespace(observation=observation, is_valid=lambda y: torch.ones(len(y)).bool())
+    image = torch.rand(2, 2, *spatial, generator=torch.Generator().manual_seed(0))
+    gathered = Pixels(image, problem).rows(torch.arange(2 * math.prod(spatial)))
+    assert torch.equal(rows_of_all(image, observation).flatten(0, -2), gathered)

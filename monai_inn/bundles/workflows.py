@@ -147,9 +147,10 @@ class BundleExporter:
         """
         network = map_network(self.bundle, self.samples)
         _, y = network.problem.simulate(12 * 9, seed=0)
-        image = y.T.reshape(1, -1, 12, 9)
+        image = y[:, : network.problem.observation.channels].T.reshape(1, -1, 12, 9)
         free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
         with torch.no_grad():
+            network(image)  # what a problem computes once and keeps does not belong into the record
             program = torch.export.export(network, (image,), dynamic_shapes=(free,))
             smaller = image[:, :, :5, :7]
             found, expected = program.module()(smaller), network(smaller)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
+from monai_inn.inferers.pixels import rows_of_all
 from monai_inn.inferers.posterior import PosteriorInferer
 from monai_inn.inferers.summaries import (
     calibrated_quantiles,
@@ -99,7 +100,7 @@ class MapNetwork(nn.Module):
 
     def _plain(self, image: Tensor) -> Tensor:
         """The same maps in tensor operations alone, for tools that record them."""
-        rows = image.movedim(1, -1).float()
+        rows = rows_of_all(image, self.problem.observation)
         valid = self.problem.is_valid(rows) & ~self.problem.observation.is_blank(rows)
         valid = valid.unsqueeze(-1)
         observation = torch.where(valid, rows, torch.ones_like(rows)).flatten(0, -2)

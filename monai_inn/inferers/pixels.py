@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from monai_inn.problems import InverseProblem
+from monai_inn.problems import InverseProblem, Observation
 
-__all__ = ["Pixels"]
+__all__ = ["Pixels", "rows_of_all"]
 
 _BLOCK = 1 << 16  # pixels that are checked at a time
 
@@ -89,3 +90,16 @@ class Pixels:
     def mask(self) -> Tensor:
         """The map ``valid``, 0 or 1, shape ``(B, 1, *spatial)``."""
         return self.image(self.valid.float().unsqueeze(1))
+
+
+def rows_of_all(image: Tensor, observation: Observation) -> Tensor:
+    """Return the observations ``(B, *spatial, C)`` of all pixels by operations that torch can record."""
+    rows = image.movedim(1, -1).float()
+    if observation.kind != "neighbourhood":
+        return rows
+    margins = [n // 2 for n in reversed(observation.size) for _ in range(2)]
+    rows = functional.pad(image.float(), margins, mode="replicate").movedim(1, -1)
+    for axis, length in enumerate(observation.size):
+        rows = rows.unfold(1 + axis, length, 1)
+    axes = len(observation.size)
+    return rows.movedim(1 + axes, -1).flatten(1 + axes)

@@ -28,27 +28,32 @@ class SampleNetwork(nn.Module):
         seed: seed of the latents.
     """
 
+    latents: Tensor
+
     def __init__(self, fitted: RowPosterior, samples: int = 64, seed: int = 0) -> None:
         super().__init__()
         self.fitted, self.network = fitted, fitted.network
-        self.samples, self.seed = samples, seed
+        with seeded(seed):
+            latents = torch.randn(samples, 1, len(fitted.problem.parameters))
+        self.register_buffer("latents", latents, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the samples.
+        """Return the samples; one latent of each serves all images.
 
         Raises:
             ValueError: if the images are not of the size that the network was trained for.
         """
-        observed = self.fitted.problem.observation
-        expected = (len(observed.names), *observed.size)
+        problem = self.fitted.problem
+        expected = (len(problem.observation.names), *problem.observation.size)
         if tuple(image.shape[1:]) != expected:
             raise ValueError(
                 f"images of shape {tuple(image.shape[1:])}, expected {expected} (channels, *spatial); match "
                 "them to the bundle first."
             )
         rows = image.movedim(1, -1).flatten(1)
-        with torch.no_grad(), seeded(self.seed):
-            samples = self.fitted.posterior(rows).sample((self.samples,)).permute(1, 2, 0).contiguous()
-        if not self.fitted.problem.has_fields:
+        with torch.no_grad():
+            q = self.fitted.posterior(rows)
+            samples = problem.space.inverse(q.base.push(self.latents)).permute(1, 2, 0).contiguous()
+        if not problem.has_fields:
             return samples
-        return samples.unflatten(1, (len(one_of_each_field(self.fitted.problem.parameters)), -1))
+        return samples.unflatten(1, (len(one_of_each_field(problem.parameters)), -1))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from monai_inn.networks.images.factors import LEAST_SHARE, factorised
 from monai_inn.networks.images.levels import Level
+from monai_inn.networks.kernels.chunks import is_traced
 
 __all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart"]
 
@@ -126,7 +127,10 @@ class GaussianStart(nn.Module):
         """Return the Haar levels of the covariance, finest first; they are those of any observation."""
         state = (self.spectrum._version, self.spectrum.dtype, self.spectrum.device, self.spectrum.data_ptr())
         if self._kept is None or self._kept[0] != state:
-            self._kept = state, factorised(torch.view_as_complex(self.spectrum).unsqueeze(0), self.levels)
+            found = factorised(torch.view_as_complex(self.spectrum).unsqueeze(0), self.levels)
+            if is_traced():  # a second recording must find the same operations
+                return found
+            self._kept = state, found
         return self._kept[1]
 
     @torch.no_grad()
