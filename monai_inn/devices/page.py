@@ -54,17 +54,15 @@ def table(record: Mapping[str, Any]) -> str:
 
 def page(record: Mapping[str, Any]) -> str:
     """Return the page of a comparison as HTML that needs nothing from outside."""
-    from markupsafe import Markup
-
     from monai_inn.devices import plots
     from monai_inn.devices.figures import AMBIGUOUS, HARDLY, WELL, entry_of
 
     words = labels((p["name"], p["description"]) for p in record["parameters"])
     drawings = {
         p["name"]: {
-            "overview": Markup(plots.overview_plot(record, p)),
-            "regions": Markup(plots.regions_plot(record, p, words[p["name"]])),
-            "differences": Markup(plots.differences_plot(record, p["name"])),
+            "overview": plots.overview_plot(record, p),
+            "regions": plots.regions_plot(record, p, words[p["name"]]),
+            "differences": plots.differences_plot(record, p["name"]),
         }
         for p in record["parameters"]
     }
@@ -80,10 +78,8 @@ def page(record: Mapping[str, Any]) -> str:
 
 def bands_page(record: Mapping[str, Any]) -> str:
     """Return the page of a design of bands as HTML that needs nothing from outside."""
-    from markupsafe import Markup
-
     from monai_inn.devices import plots
 
     words = labels(((p["name"], p["description"]) for p in record["parameters"]), begin=False)
-    drawing = Markup(plots.bands_plot(record))
+    drawing = plots.bands_plot(record)
     return rendered("devices/bands.html", record=record, words=words, names=plots.SETS, plot=drawing)
