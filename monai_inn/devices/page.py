@@ -54,17 +54,15 @@ def table(record: Mapping[str, Any]) -> str:
 
 def page(record: Mapping[str, Any]) -> str:
     """Return the page of a comparison as HTML that needs nothing from outside."""
-    from markupsafe import Markup
-
     from monai_inn.devices import plots
     from monai_inn.devices.figures import AMBIGUOUS, HARDLY, WELL, entry_of
 
     words = labels((p["name"], p["description"]) for p in record["parameters"])
     drawings = {
         p["name"]: {
-            "overview": Markup(plots.overview_plot(record, p)),
-            "regions": Markup(plots.regions_plot(record, p, words[p["name"]])),
-            "differences": Markup(plots.differences_plot(record, p["name"])),
+            "overview": plots.overview_plot(record, p),
+            "regions": plots.regions_plot(record, p, words[p["name"]]),
+            "differences": plots.differences_plot(record, p["name"]),
         }
         for p in record["parameters"]
     }
@@ -80,8 +78,6 @@ def page(record: Mapping[str, Any]) -> str:
 
 def bands_page(record: Mapping[str, Any]) -> str:
     """Return the page of a design of bands as HTML that needs nothing from outside."""
-    from markupsafe import Markup
-
     from monai_inn.devices import plots
 
     words = labels(((p["name"], p["description"]) for p in record["parameters"]), begin=False)
@@ -91,6 +87,6 @@ def bands_page(record: Mapping[str, Any]) -> str:
         record=record,
         words=words,
         names=plots.SETS,
-        curve=Markup(plots.numbers_plot(record)) if len(choices) > 1 else None,
-        choices=[(choice, Markup(plots.bands_plot(record, choice))) for choice in choices],
+        curve=plots.numbers_plot(record) if len(choices) > 1 else None,
+        choices=[(choice, plots.bands_plot(record, choice)) for choice in choices],
     )

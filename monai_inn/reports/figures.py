@@ -92,60 +92,31 @@ def map_figure(
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
 
     picture[~np.isfinite(plane(measured.nanmean(0), view))] = to_rgb(_INVALID)
-    _show_picture(axes[0][0], picture, f"input, {colours_in_words(wavelengths)}")
+    _show_picture(axes[0, 0], picture, f"input, {colours_in_words(wavelengths)}")
     share = _share(maps, untrusted, view)
-    _show_picture(axes[0][1], picture, f"not explained: {share:.0%} of the usable pixels")
-    _cover(axes[0][1], striped)
+    _show_picture(axes[0, 1], picture, f"not explained: {share:.0%} of the usable pixels")
+    _cover(axes[0, 1], striped)
     norm = Normalize(*trust_scale(fitted, false_alarm))
     limit = f"{fitted.guard.threshold(false_alarm):.3g}".replace("-", "−")
-    _show(
-        axes[0][2],
-        plane(maps["waic"][0], view),
-        f"WAIC, limit {limit} nat in the middle of the scale",
-        "nat",
-        norm,
-        "magma",
-        "both",
-    )
-    for k in range(len(below)):
+    heading = f"WAIC, limit {limit} nat in the middle of the scale"
+    _show(axes[0, 2], maps["waic"][0], view, heading, "nat", norm, "magma", "both")
+    for k, axis in enumerate(axes[0, 3 : 3 + len(below)]):
         label = getattr(below, "meta", {}).get("channel_names", [f"threshold {k + 1}"] * (k + 1))[k]
         name, _, limit = label.partition(" ")
-        axis = axes[0][3 + k]
-        _show(
-            axis,
-            plane(below[k], view),
-            f"probability of {inner.get(name, name)} {limit}",
-            "1",
-            Normalize(0, 1),
-            "cividis",
-        )
+        _show(axis, below[k], view, f"probability of {inner.get(name, name)} {limit}")
         _cover(axis, striped)
-    for axis, name in zip(axes[0][3 + len(below) :], shares, strict=False):
-        _show(axis, plane(maps[name][0], view), _SHARES[name], "1", Normalize(0, 1), "cividis")
+    for axis, name in zip(axes[0, 3 + len(below) :], shares, strict=False):
+        _show(axis, maps[name][0], view, _SHARES[name])
     scales = prior_scales(problem)
-    for d, parameter in enumerate(problem.shown):
-        norm, width_norm = _norms(parameter, scales[parameter.name])
-        _show(
-            axes[1][d],
-            plane(maps["median"][d], view),
-            f"{words[parameter.name]}: median",
-            parameter.unit,
-            norm,
-            "viridis",
-        )
-        width = plane(maps["interval_width"][d], view)
-        _show(
-            axes[2][d],
-            width,
-            f"{words[parameter.name]}: interval width",
-            parameter.unit,
-            width_norm,
-            "cividis",
-        )
+    for d, p in enumerate(problem.shown):
+        norm, width_norm = _norms(p, scales[p.name])
+        word = words[p.name]
+        _show(axes[1, d], maps["median"][d], view, f"{word}: median", p.unit, norm, "viridis")
+        _show(axes[2, d], maps["interval_width"][d], view, f"{word}: interval width", p.unit, width_norm)
         silent = (plane(maps["uninformative"][d], view) > 0.5) & ~untrusted
         for row in (1, 2):
-            _cover(axes[row][d], striped + cover(silent, "not informative"))
-    for axis in (axis for row in axes for axis in row if axis.images):
+            _cover(axes[row, d], striped + cover(silent, "not informative"))
+    for axis in (axis for axis in axes.flat if axis.images):
         _orient(axis, view)
     meaning = "; ".join(f"{p.name} = {p.description}" for p in problem.shown if p.description)
     _explain_patterns(figure)
@@ -153,15 +124,13 @@ def map_figure(
     return _save(figure, path, title or "Posterior maps", f"{_NOTICE} {notes} {caption}\n{meaning}.")
 
 
-def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axes]]]:
+def _grid(rows: int, columns: int, aspect: float) -> tuple[Figure, NDArray[Any]]:
     """A figure of equal panels below a heading and a legend, off until something is shown in them."""
     height = rows * (_PANEL_IN * aspect * 0.85 + 0.45) + 1.3
     layout = ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 1 - (_HEADING_IN + _LEGEND_IN) / height))
     figure = Figure(figsize=(_PANEL_IN * columns + 0.4, height), layout=layout, dpi=_DPI)
-    axes = [
-        [figure.add_subplot(rows, columns, r * columns + c + 1) for c in range(columns)] for r in range(rows)
-    ]
-    for axis in (a for row in axes for a in row):
+    axes = figure.subplots(rows, columns)
+    for axis in axes.flat:
         axis.set_axis_off()
     return figure, axes
 
@@ -177,15 +146,23 @@ def _entitle(axis: Axes, title: str) -> None:
 
 
 def _show(
-    axis: Axes, values: Picture, title: str, unit: str, norm: Normalize, colours: str, extend: str = "neither"
+    axis: Axes,
+    channel: Tensor,
+    view: SliceView,
+    title: str,
+    unit: str = "1",
+    norm: Normalize | None = None,
+    colours: str = "cividis",
+    extend: str = "neither",
 ) -> None:
-    """One map with its colour bar; NaN is grey."""
+    """One map with its colour bar, of shares by default; NaN is grey."""
     import matplotlib
 
     colour_map = matplotlib.colormaps[colours].with_extremes(bad=_INVALID)
+    values = plane(channel, view)
     drawn = axis.imshow(
         np.ma.masked_invalid(values),
-        norm=norm,
+        norm=norm or Normalize(0, 1),
         cmap=colour_map,
         interpolation="nearest",
         extent=_extent(values.shape),

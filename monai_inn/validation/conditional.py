@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
 
 from monai_inn.validation.plots import (
-    FONT,
     ROW,
     TITLE,
     WIDTH_IN,
+    as_svg,
+    draw_numbers,
     new_figure,
     rows_height,
     signed,
-    svg,
     wrapped,
 )
 
@@ -31,9 +30,10 @@ _KINDS = {
 }
 
 
+@as_svg
 def conditional_plot(
     entries: list[dict[str, Any]], words: Mapping[str, str], names: Sequence[str], by: Sequence[str]
-) -> str:
+) -> Figure:
     """Draw width and shift of the named parameters in bins of the estimates of up to ``CONDITIONS`` targets.
 
     Numbers stand in the fields, since opposite colours are alike on a grey print; a star marks what is more
@@ -41,41 +41,34 @@ def conditional_plot(
     """
     labels = [wrapped(words[name], ROW) for name in names]
     rows = max(rows_height(labels, 0.22), 0.4)
-    with matplotlib.rc_context(FONT):
-        figure = new_figure(WIDTH_IN * (1.2 + len(by)) / (1.2 + CONDITIONS), 2 * rows + 1.5)
-        parts = figure.subfigures(2, 1, height_ratios=(rows + 0.35, rows + 1.15), squeeze=False)[:, 0]
-        for part, kind in zip(parts, _KINDS, strict=True):
-            is_last = part is parts[-1]
-            part.suptitle(_KINDS[kind][0], fontsize=8)
-            axes = part.subplots(1, len(by), sharey=True, squeeze=False)[0]
-            for axis, target in zip(axes, by, strict=True):
-                chosen = [entry for entry in entries if entry["by"] == target and entry["parameter"] in names]
-                edges = _fields(axis, chosen, names, kind)
-                shown = edges if is_last else [""] * len(edges)
-                axis.set_xticks(np.arange(len(edges)) - 0.5, shown, fontsize=6, rotation=35)
-                if is_last:
-                    unit = "" if chosen[0]["unit"] == "1" else f" ({chosen[0]['unit']})"
-                    axis.set_xlabel(wrapped(f"{words[target]}{unit}", TITLE + 6), fontsize=7)
-            axes[0].set_yticks(np.arange(len(names)), labels, fontsize=7)
-        return svg(figure)
+    figure = new_figure(WIDTH_IN * (1.2 + len(by)) / (1.2 + CONDITIONS), 2 * rows + 1.5)
+    parts = figure.subfigures(2, 1, height_ratios=(rows + 0.35, rows + 1.15), squeeze=False)[:, 0]
+    for part, kind in zip(parts, _KINDS, strict=True):
+        is_last = part is parts[-1]
+        part.suptitle(_KINDS[kind][0], fontsize=8)
+        axes = part.subplots(1, len(by), sharey=True, squeeze=False)[0]
+        for axis, target in zip(axes, by, strict=True):
+            chosen = [entry for entry in entries if entry["by"] == target and entry["parameter"] in names]
+            edges = _fields(axis, chosen, names, kind)
+            shown = edges if is_last else [""] * len(edges)
+            axis.set_xticks(np.arange(len(edges)) - 0.5, shown, fontsize=6, rotation=35)
+            if is_last:
+                unit = "" if chosen[0]["unit"] == "1" else f" ({chosen[0]['unit']})"
+                axis.set_xlabel(wrapped(f"{words[target]}{unit}", TITLE + 6), fontsize=7)
+        axes[0].set_yticks(np.arange(len(names)), labels, fontsize=7)
+    return figure
 
 
 def _fields(axis: Any, entries: list[dict[str, Any]], names: Sequence[str], kind: str) -> list[str]:
     """One field for each parameter and bin, with its number; returns the edges of the bins."""
     _, factor, neutral, limit, form = _KINDS[kind]
     bins = sorted({entry["bin"] for entry in entries})
-    values, marks = np.full((len(names), len(bins)), np.nan), np.zeros((len(names), len(bins)), bool)
+    values = np.full((len(names), len(bins)), np.nan)
+    texts = [["nan"] * len(bins) for _ in names]
     for entry in entries:
-        place = names.index(entry["parameter"]), bins.index(entry["bin"])
-        values[place] = factor * (entry[kind]["value"] - neutral)
-        marks[place] = entry[kind]["p_corrected"] < 0.05
-    axis.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        text = signed(form, value) + ("*" if marks[row, column] else "")
-        axis.text(
-            column, row, text, ha="center", va="center", fontsize=6,
-            color="white" if abs(value) > 0.7 * limit else "black",
-            fontweight="bold" if marks[row, column] else "normal",
-        )  # fmt: skip
+        row, column = names.index(entry["parameter"]), bins.index(entry["bin"])
+        values[row, column] = value = factor * (entry[kind]["value"] - neutral)
+        texts[row][column] = signed(form, value) + "*" * (entry[kind]["p_corrected"] < 0.05)
+    draw_numbers(axis, values, texts, limit, fontsize=6)
     ends = [next(entry for entry in entries if entry["bin"] == k) for k in bins]
     return [f"{ends[0]['low']:.3g}", *(f"{entry['high']:.3g}" for entry in ends)]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from os import PathLike
 from typing import Any
 
-import numpy as np
-from scipy.stats import beta
-from torch import Tensor
-
 from monai_inn.files import check_record, write_json
 from monai_inn.folders import check_target, new_folder
-from monai_inn.metrics import curve_of_counts, ecdf_difference, rank_counts
+from monai_inn.metrics import ecdf_difference, rank_counts
 from monai_inn.metrics.verdicts import Tolerance
 from monai_inn.problems import labels
 from monai_inn.reports.pages import rendered
@@ -39,8 +35,6 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         cases: what was validated.
         figures: the figures of every case.
     """
-    from markupsafe import Markup
-
     rows = report["parameters"]
     described = [(p["name"], p["description"]) for p in rows]
     words = labels(described)
@@ -57,10 +51,8 @@ def report_page(report: dict[str, Any], cases: Cases, figures: CaseFigures) -> s
         basis=basis(report["source"]),
         kind=cases_of(report["source"]),
         sentence=lambda p: p["verdict"].removeprefix(f"{words[p['name']]}: ").removeprefix("calibrated: "),
-        plots=_marked(_drawings(report, words, cases, figures), Markup),
+        plots=_drawings(report, words, cases, figures),
         worst=[e["verdict"] for e in ordered if e["status"] == "miscalibrated"][:_WORST_SHOWN],
-        facts=list(_facts(report)),
-        made=_date(report),
         colours=plots.STATUS_COLOURS,
         signed=plots.signed,
     )
@@ -77,7 +69,7 @@ def _drawings(
     slices = _slices(len(targets), _PANELS)
     return {
         "width": [plots.width_plot(report, words, targets[part]) for part in slices],
-        "coverage": [_coverage_plot(shown[part], counts[part]) for part in slices],
+        "coverage": [plots.coverage_plot(shown[part], counts[part]) for part in slices],
         "ecdf": [
             plots.ecdf_plot(shown[part], ecdf._replace(difference=ecdf.difference[part])) for part in slices
         ],
@@ -97,64 +89,6 @@ def _drawings(
 
 def _slices(count: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Heads and texts of the table of what was tested."""
-    source = report["source"]
-    if "bundle" in source:
-        yield "Bundle", f"{source['bundle']}, version {source['version']}"
-        yield "SHA-256 of weights", source["weights_sha256"]
-    if "problem" in source:
-        chosen = source.get("configuration", {})
-        # What is described at length is named here; the description is in report.json.
-        named = {k: v.get("name") if isinstance(v, dict) else v for k, v in chosen.items()}
-        settings = [f"{k.replace('_', ' ')} {v}" for k, v in named.items() if isinstance(v, str)]
-        yield "Problem", ", ".join([source["problem"], *settings])
-    files = [str(source[key]) for key in ("samples", "truth") if source.get(key) is not None]
-    if files:
-        yield "Files", " and ".join(files)
-    cases, samples = f"{report['cases']:,}", f"{report['samples_per_case']:,} posterior samples each"
-    if basis(source):
-        yield "Data", f"{cases} {cases_of(source)} that were not used in training, {samples}"
-        yield (
-            "Seed",
-            f"{report['seed']}, of {cases_of(source)}, samples, ties, bootstrap and reference points",
-        )
-    else:
-        yield "Data", f"{cases} cases, {samples}"
-        yield "Seed", f"{report['seed']}, of ties, bootstrap and reference points"
-    yield "How to cite", _citation(report)
-    yield "Software", ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-
-
-def _citation(report: dict[str, Any]) -> str:
-    source, version = report["source"], report["versions"]["monai_inn"]
-    cited = f"monai_inn {version} (CITATION.cff of its repository)"
-    if "bundle" in source:
-        cited += f", bundle {source['bundle']} {source['version']}, weights {source['weights_sha256'][:12]}"
-    return f"{cited}; seed {report['seed']}; the papers of the methods are named in docs/papers.md."
-
-
-def _date(report: dict[str, Any]) -> str:
-    return f"{report['made'][:16].replace('T', ' ')} UTC"
-
-
-def _marked(value: Any, mark: Callable[[str], Any]) -> Any:
-    """Our own SVG, which the template must not escape."""
-    if isinstance(value, str):
-        return mark(value) if value.startswith("<svg") else value
-    if isinstance(value, dict):
-        return {key: _marked(entry, mark) for key, entry in value.items()}
-    return type(value)(_marked(entry, mark) for entry in value)
-
-
-def _coverage_plot(names: list[str], counts: Tensor) -> str:
-    curve = curve_of_counts(counts)
-    level, n = curve.level.cpu().numpy(), int(counts[0].sum())
-    # Where the share of n cases lies that an interval of exactly this level holds.
-    low, high = (beta.ppf(q, np.clip(level * n, 1e-9, n), (1 - level) * n + 1e-9) for q in (0.025, 0.975))
-    return plots.coverage_plot(names, level, curve.coverage.cpu().numpy(), low, high)
 
 
 REPORT, PAGE, PRINTED = "report.json", "report.html", "report.pdf"

@@ -8,46 +8,9 @@ from trame.widgets import vuetify3 as v3
 from monai_inn.viewer.display import Run
 from monai_inn.viewer.widgets import choice, switch
 
-__all__ = ["LISTENERS", "caption", "compared", "controls", "values"]
+__all__ = ["caption", "compared", "controls", "values"]
 
 _OWN = ("mean", "median", "sample")
-
-# Only the tab in which it was pressed asks for samples, five a second and never a second one before the
-# picture of the first is there. A new layout builds the page anew, which would lose the focus.
-LISTENERS = """
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-let turning = null, isAsking = false, hasBegun = false;
-async function turn() {
-  const { playing, pictures_drawn, pictures_asked } = window.trame.state.get();
-  if ((hasBegun && !playing) || still.matches) {
-    clearInterval(turning);
-  } else if (playing && !isAsking && pictures_drawn >= pictures_asked) {
-    isAsking = true;
-    await window.trame.trigger("next_sample").finally(() => { isAsking = false; });
-  }
-  hasBegun ||= playing;
-}
-document.addEventListener("click", (event) => {
-  if (event.target.closest("#play")) {
-    clearInterval(turning);
-    hasBegun = false;
-    window.trame.trigger("play");
-    turning = setInterval(turn, 200);
-  }
-});
-document.addEventListener("change", ({ target }) => {
-  if (target.id === "side_by_side") {
-    const building = new MutationObserver(() => {
-      const made = document.getElementById("side_by_side");
-      if (made && made !== target) {
-        made.focus();
-        building.disconnect();
-      }
-    });
-    building.observe(document.body, { childList: true, subtree: true });
-  }
-});
-"""
 
 
 def compared(names: tuple[str, ...], chosen: str) -> tuple[str, ...]:

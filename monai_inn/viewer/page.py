@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
@@ -13,45 +14,11 @@ from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to
 from trame_slicer.app.ui import Slider
 
 from monai_inn.viewer import images
-from monai_inn.viewer.gone import WATCH
-from monai_inn.viewer.style import CSS
 from monai_inn.viewer.widgets import TIGHT, choice, slider, switch
 
 __all__ = ["TIGHT", "build", "dress", "picture", "slider", "view_buttons"]
 
-# Keys work wherever the focus is. A tab tells the size of its views before the pointer acts in them.
-_LISTENERS = """
-const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-function key(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) {
-    return;
-  }
-  if (event.key.toLowerCase() === "u" && !event.repeat) {
-    window.trame.trigger("toggle_overlay");
-  } else if (steps[event.key] && event.target.closest("#views") && !event.target.closest("[role=slider]")) {
-    event.preventDefault();
-    event.stopPropagation();
-    window.trame.trigger("step", steps[event.key]);
-  }
-}
-function claim(event) {
-  const entered = event.type === "pointerenter" && event.target.id === "views";
-  const pressed = event.type === "pointerdown" && event.target.closest("#views");
-  if (entered || pressed) {
-    const sizes = [...document.querySelectorAll("#views .remote-controlled-area")].map((area) => {
-      const box = area.getBoundingClientRect();
-      return { w: box.width, h: box.height, p: window.devicePixelRatio };
-    });
-    window.trame.trigger("claim", [sizes, Boolean(pressed)]);
-  }
-}
-document.addEventListener("keydown", key, true);
-document.addEventListener("pointerenter", claim, true);
-document.addEventListener("pointerdown", claim, true);
-"""
-
-# A new layout makes the page run its scripts again.
-_ONCE = "if (!window.isListening) { window.isListening = true; %s }"
+_HERE = Path(__file__).parent
 
 
 def build(server: Any, layout: Any) -> None:
@@ -59,7 +26,7 @@ def build(server: Any, layout: Any) -> None:
     server.enable_module(slicer_module)
     with VAppLayout(server, theme="dark") as page:
         dress()
-        client.Script(_ONCE % (_LISTENERS + images.LISTENERS))
+        client.Script(_text("page.js"))
         with html.Div(classes="page"):
             _top()
             with html.Main(classes="body"):
@@ -79,8 +46,12 @@ def dress(css: str = "") -> None:
     Args:
         css: rules of this page alone.
     """
-    client.Style(CSS + css)
-    client.Script(WATCH)
+    client.Style(_text("style.css") + css)
+    client.Script(_text("gone.js"))
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def picture(label: str) -> Any:

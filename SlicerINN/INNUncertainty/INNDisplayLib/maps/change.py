@@ -47,11 +47,8 @@ def posterior_of_change(run: Run, other: Run, parameter: str) -> Generator[float
     inside = index[0] >= 0
     valid = run.usable() & inside & other.usable(index)
     if not valid.any():
-        raise ValueError(
-            _("{run} and {other} do not overlap where both are usable; move one by a transform.").format(
-                run=run.name, other=other.name
-            )
-        )
+        text = _("{run} and {other} do not overlap where both are usable; move one by a transform.")
+        raise ValueError(text.format(run=run.name, other=other.name))
     stored = [posterior_layers(each, parameter) for each in (run, other)]
     levels = change_levels(run.interval)
     voxels = np.nonzero(valid), tuple(axis[valid] for axis in index)

@@ -192,11 +192,8 @@ def shared_parameter(run: Run, other: Run, parameter: str) -> Shown:
         text = _("{parameter} is a class, and classes have no difference; select another parameter.")
         raise ValueError(text.format(parameter=shown.label))
     if not any((p.name, p.unit) == (shown.name, shown.unit) for p in other.parameters):
-        raise ValueError(
-            _("{other} has no {parameter} in the unit {unit}; select another result.").format(
-                other=other.name, parameter=shown.label, unit=shown.unit
-            )
-        )
+        text = _("{other} has no {parameter} in the unit {unit}; select another result.")
+        raise ValueError(text.format(other=other.name, parameter=shown.label, unit=shown.unit))
     return shown
 
 
@@ -211,11 +208,8 @@ def other_voxels(
     source = other.find("median") or other.find("valid")
     between = matrix_between(like.GetParentTransformNode(), source.GetParentTransformNode())
     if between is None:
-        raise ValueError(
-            _("A transform that is not linear lies between {run} and {other}; use a linear one.").format(
-                run=run.name, other=other.name
-            )
-        )
+        text = _("A transform that is not linear lies between {run} and {other}; use a linear one.")
+        raise ValueError(text.format(run=run.name, other=other.name))
     to_other = np.linalg.inv(matrix_of(source)) @ between @ matrix_of(like)
     k, j, i = np.indices(run.shape, dtype=np.float32)
     position = np.tensordot(to_other[:3, :3], np.stack([i, j, k]), 1) + to_other[:3, 3].reshape(3, 1, 1, 1)

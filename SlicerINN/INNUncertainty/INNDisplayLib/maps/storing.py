@@ -125,11 +125,8 @@ def save_result(run: Run, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise ResultError(
-            _("{folder}: cannot be written ({why}); choose another place.").format(
-                folder=folder, why=error.strerror
-            )
-        ) from error
+        text = _("{folder}: cannot be written ({why}); choose another place.")
+        raise ResultError(text.format(folder=folder, why=error.strerror)) from error
     try:
         kept = [file for file in run.result.files if _write(run, file, draft)]
         names = {file.path.name for file in kept}
@@ -140,11 +137,8 @@ def save_result(run: Run, folder: Path) -> None:
         draft.chmod(0o755)
         draft.rename(folder)
     except (OSError, RuntimeError) as error:
-        raise ResultError(
-            _("{folder}: cannot be written; is there space left? ({error})").format(
-                folder=folder, error=error
-            )
-        ) from error
+        text = _("{folder}: cannot be written; is there space left? ({error})")
+        raise ResultError(text.format(folder=folder, error=error)) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

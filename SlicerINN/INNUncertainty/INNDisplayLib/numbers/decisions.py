@@ -54,12 +54,11 @@ class Division:
 
     def __post_init__(self) -> None:
         if not 0 < self.possible < self.certain <= 1:
-            raise ValueError(
-                _(
-                    "Certain from {certain:.3g} and possible from {possible:.3g}: these must be "
-                    "probabilities above 0, the first of them the larger one; change one of the two."
-                ).format(certain=self.certain, possible=self.possible)
+            text = _(
+                "Certain from {certain:.3g} and possible from {possible:.3g}: these must be "
+                "probabilities above 0, the first of them the larger one; change one of the two."
             )
+            raise ValueError(text.format(certain=self.certain, possible=self.possible))
         if not 0 <= self.smallest < math.inf:
             raise ValueError(
                 _("Smallest island {size:g}: give 0 or a positive size.").format(size=self.smallest)

@@ -12,6 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..results.run import Run
 from ..scene.marks import display_of, matrix_of
+from ..scene.meshes import output_of
 
 __all__ = ["LABELS", "label_lines"]
 
@@ -63,12 +64,8 @@ def _points(mesh: vtk.vtkPolyData, slices: int, axis: int, side: int) -> list[ND
         return []
     if slices == 1:
         longest = vtk.vtkPolyDataConnectivityFilter()
-        longest.SetInputData(mesh)
         longest.SetExtractionModeToLargestRegion()
-        clean = vtk.vtkCleanPolyData()  # which drops the points of the others
-        clean.SetInputConnection(longest.GetOutputPort())
-        clean.Update()
-        mesh = clean.GetOutput()
+        mesh = output_of(vtk.vtkCleanPolyData(), output_of(longest, mesh))  # without points of the others
     points = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
     if slices == 1:
         points[:, 2] = 0  # of a ribbon as thick as the slice

@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..results.run import Run
 from ..scene.marks import matrix_of
-from ..scene.meshes import moved, ribbons
+from ..scene.meshes import moved, output_of, ribbons
 from .contour_labels import LABELS, label_lines
 
 __all__ = ["contour_meshes", "draw_contours", "hide_contours"]
@@ -81,13 +81,12 @@ def _lines_in_plane(
     start = np.array([each.start or 0 for each in part[::-1]], float)
     slab = _between(near[0][part], near[1][part], near[2])
     contour = vtk.vtkContourFilter()
-    contour.SetInputData(_cut(slab, point - start, normal))
     contour.SetValue(0, threshold)
     contour.ComputeScalarsOff()
-    contour.Update()
+    lines = output_of(contour, _cut(slab, point - start, normal))
     shift = np.eye(4)
     shift[:3, 3] = start
-    return moved(_without(ribbons(contour.GetOutput(), normal), ~np.isfinite(slab)), shift)
+    return moved(_without(ribbons(lines, normal), ~np.isfinite(slab)), shift)
 
 
 def _slab(shape: tuple[int, ...], point: Array, normal: Array) -> tuple[slice, ...]:
@@ -109,9 +108,7 @@ def _cut(values: NDArray[np.floating], point: Array, normal: Array) -> vtk.vtkPo
     plane.SetOrigin(*(point + _PARALLEL * inward))
     plane.SetNormal(*normal)
     cut.SetCutFunction(plane)
-    cut.SetInputData(_grid(values))
-    cut.Update()
-    return cut.GetOutput()
+    return output_of(cut, _grid(values))
 
 
 def _grid(values: NDArray[np.floating]) -> vtk.vtkImageData:
@@ -173,23 +170,17 @@ def _surface(image: vtk.vtkImageData, level: float) -> vtk.vtkPolyData:
     contour = vtk.vtkFlyingEdges2D() if is_flat else vtk.vtkFlyingEdges3D()
     if not is_flat:
         contour.ComputeNormalsOff()
-    contour.SetInputData(image)
     contour.SetValue(0, level)
     contour.ComputeScalarsOff()  # or slice views color the lines by them
-    contour.Update()
-    if not is_flat:
-        return contour.GetOutput()
-    return ribbons(contour.GetOutput(), np.array([0.0, 0.0, 1.0]))  # as thick as the slice
+    found = output_of(contour, image)
+    return ribbons(found, np.array([0.0, 0.0, 1.0])) if is_flat else found  # as thick as the slice
 
 
 def _without(surface: vtk.vtkPolyData, missing: NDArray[np.bool_]) -> vtk.vtkPolyData:
     """The surface without cells in voxels whose value is not known."""
     if not surface.GetNumberOfCells() or not missing.any():
         return surface
-    centers = vtk.vtkCellCenters()
-    centers.SetInputData(surface)
-    centers.Update()
-    points = vtk_to_numpy(centers.GetOutput().GetPoints().GetData())
+    points = vtk_to_numpy(output_of(vtk.vtkCellCenters(), surface).GetPoints().GetData())
     limit = np.array(missing.shape[::-1]) - 1
     i, j, k = np.clip(np.floor(points + 0.5).astype(int), 0, limit).T
     ghosts = numpy_to_vtk(missing[k, j, i].astype(np.uint8), deep=True)

@@ -72,11 +72,8 @@ def read_line(
     ends = line_ends(line)
     path = _path(run, parameter, ends)
     if not path.inside.any():
-        raise ValueError(
-            _("{line}: lies outside the image of {run}; move it, or select another result.").format(
-                line=line.GetName(), run=run.name
-            )
-        )
+        text = _("{line}: lies outside the image of {run}; move it, or select another result.")
+        raise ValueError(text.format(line=line.GetName(), run=run.name))
     risk, interval, is_joint = _read(run, path, parameter, threshold, is_above)
     others = None if poses is None else _carried(poses, ends)
     if others is not None:
@@ -90,11 +87,8 @@ def _path(run: Run, parameter: str, ends: Array) -> VoxelPath:
     """Voxels of a run's volume along a line, through whatever transforms the volume is under."""
     volume = run.find("median", parameter)
     if volume is None:
-        raise ValueError(
-            _("{run}: the median of {parameter} was deleted; apply the bundle again.").format(
-                run=run.name, parameter=run.parameter(parameter).label
-            )
-        )
+        text = _("{run}: the median of {parameter} was deleted; apply the bundle again.")
+        raise ValueError(text.format(run=run.name, parameter=run.parameter(parameter).label))
     parent, places = volume.GetParentTransformNode(), ends
     if parent is not None and not parent.IsTransformToWorldLinear():
         steps = int(_STEPS_A_VOXEL * np.abs(np.diff(indices_at(volume, ends), axis=0)).sum()) + 2

@@ -49,12 +49,11 @@ class ThresholdStep:
         self._meshes = self._found = self._values = None
         if self._layers is None or self._like is None:
             if division is not None:
-                raise ValueError(
-                    _(
-                        "{run}: no quantiles of {parameter} are stored, from which regions are made; apply "
-                        "the bundle again, on the command line with --save-quantiles 16."
-                    ).format(run=run.name, parameter=run.parameter(parameter).label)
+                text = _(
+                    "{run}: no quantiles of {parameter} are stored, from which regions are made; apply "
+                    "the bundle again, on the command line with --save-quantiles 16."
                 )
+                raise ValueError(text.format(run=run.name, parameter=run.parameter(parameter).label))
             self.has_contours, self.key = False, ""
             return
         stored = run.find("quantiles", parameter, "vtkMRMLSequenceNode")

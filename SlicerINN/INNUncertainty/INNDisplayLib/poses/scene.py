@@ -197,11 +197,6 @@ def show_spread(run: PoseRun) -> Spread | None:
 
 def _draw(run: PoseRun, kind: str, mesh: vtk.vtkPolyData) -> slicer.vtkMRMLModelDisplayNode:
     """A model of the shown pose, as a surface in 3-D and as its cut in slices."""
-    model = run.node(kind, "", "vtkMRMLModelNode")
-    model.SetAndObserveMesh(mesh)
+    model = run.draw(kind, mesh, _SPREAD_COLOR)
     model.SetAttribute(MODE, run.transform.GetAttribute(MODE))
-    display = display_of(model)
-    display.SetColor(*_SPREAD_COLOR)
-    display.SetVisibility2D(True)
-    display.SetSliceIntersectionThickness(2)
-    return display
+    return model.GetDisplayNode()

@@ -54,11 +54,8 @@ def read_parametric_maps(paths: Sequence[str | PathLike[str]]) -> Result:
         raise
     except Exception as error:  # attributes are decoded, and found damaged, when they are first used
         names = ", ".join(path.name for path, _ in objects)
-        raise ResultError(
-            _("{names}: damaged or cut off ({error}); get the study once more.").format(
-                names=names, error=error
-            )
-        ) from error
+        text = _("{names}: damaged or cut off ({error}); get the study once more.")
+        raise ResultError(text.format(names=names, error=error)) from error
 
 
 def _read(path: str | PathLike[str]) -> Any:
@@ -81,11 +78,12 @@ def _result(objects: list[tuple[Path, Any]]) -> Result:
     first = next((each for _, each in objects if each.SOPClassUID == PARAMETRIC_MAP), None)
     withheld = [each for _, each in objects if each.SOPClassUID == SEGMENTATION]
     if first is None or len(withheld) != 1:
+        text = _(
+            "{result}: has {number} Segmentations of withheld voxels, expected 1 beside the maps; get "
+            "the whole study from the archive."
+        )
         raise ResultError(
-            _(
-                "{result}: has {number} Segmentations of withheld voxels, expected 1 beside the maps; get "
-                "the whole study from the archive."
-            ).format(result=first.SeriesDescription if first else _("The result"), number=len(withheld))
+            text.format(result=first.SeriesDescription if first else _("The result"), number=len(withheld))
         )
     matrix, shape = _grid(first)
     valid, ood = _verdicts(withheld[0], matrix, shape)
@@ -151,11 +149,8 @@ def _map(
     quantity, statistic = (item.ConceptCodeSequence[0] for item in mapping.QuantityDefinitionSequence)
     kind = _KINDS.get(statistic.CodeValue)
     if quantity.CodingSchemeDesignator != _SCHEME or kind is None:
-        raise ResultError(
-            _("{path}: a map of {statistic}, which this module does not know; update the extension.").format(
-                path=path, statistic=statistic.CodeMeaning
-            )
-        )
+        text = _("{path}: a map of {statistic}, which this module does not know; update the extension.")
+        raise ResultError(text.format(path=path, statistic=statistic.CodeMeaning))
     name, _comma, what = mapping.LUTExplanation.rpartition(", ")
     code = mapping.MeasurementUnitsCodeSequence[0].CodeValue
     unit = f"1{code}" if code.startswith("/") else str(code)
@@ -207,11 +202,8 @@ def _about(found: Any) -> dict[str, Any]:
     """What an object says of image and bundle, in the form of a record."""
     said = re.fullmatch(_COMMENT, str(found.ImageComments), re.DOTALL)
     if said is None:
-        raise ResultError(
-            _("{map}: written by another monai_inn; update the older of the two.").format(
-                map=found.SeriesDescription
-            )
-        )
+        text = _("{map}: written by another monai_inn; update the older of the two.")
+        raise ResultError(text.format(map=found.SeriesDescription))
     synthetic, use, image, bundle = said.groups()
     sources = [
         str(item.ReferencedSOPInstanceUID)

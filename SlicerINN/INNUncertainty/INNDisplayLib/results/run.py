@@ -117,11 +117,8 @@ class Run(RunNodes):
     def check_threshold(self, parameter: str, threshold: float) -> None:
         """Raise a ``ValueError`` if a threshold of a parameter is not a number."""
         if not math.isfinite(threshold):
-            raise ValueError(
-                _("Threshold {value}: give a number, in the unit of {parameter}.").format(
-                    value=threshold, parameter=self.parameter(parameter).label
-                )
-            )
+            text = _("Threshold {value}: give a number, in the unit of {parameter}.")
+            raise ValueError(text.format(value=threshold, parameter=self.parameter(parameter).label))
 
     def layers(self, parameter: str) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]] | None:
         """Quantiles of a parameter, an array ``(K, J, I)`` a level, and the levels; ``None`` without them.

@@ -108,11 +108,8 @@ def posterior_layers(run: Run, parameter: str) -> tuple[list[NDArray[Any]], NDAr
     samples = sample_arrays(run, parameter)
     if len(samples) > 1:
         return samples, None
-    raise ValueError(
-        _("{run}: neither quantiles nor samples of {parameter} are stored; apply the bundle again.").format(
-            run=run.name, parameter=run.parameter(parameter).label
-        )
-    )
+    text = _("{run}: neither quantiles nor samples of {parameter} are stored; apply the bundle again.")
+    raise ValueError(text.format(run=run.name, parameter=run.parameter(parameter).label))
 
 
 def show_sample(run: Run, parameter: str, index: int) -> slicer.vtkMRMLScalarVolumeNode | None:

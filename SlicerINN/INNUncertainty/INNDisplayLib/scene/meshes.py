@@ -10,9 +10,16 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-__all__ = ["moved", "polylines", "ribbons", "surface_above", "tube"]
+__all__ = ["moved", "output_of", "polylines", "ribbons", "surface_above", "tube"]
 
 Array = NDArray[np.float64]
+
+
+def output_of(step: vtk.vtkAlgorithm, given: vtk.vtkDataObject) -> vtk.vtkPolyData:
+    """Return what a step of VTK makes of a mesh or an image."""
+    step.SetInputData(given)
+    step.Update()
+    return step.GetOutput()
 
 
 def polylines(lines: Iterable[Array]) -> vtk.vtkPolyData:
@@ -38,9 +45,7 @@ def ribbons(lines: vtk.vtkPolyData, along: Array) -> vtk.vtkPolyData:
     ribbon.SetExtrusionTypeToVectorExtrusion()
     ribbon.SetVector(*along)
     ribbon.CappingOff()
-    ribbon.SetInputData(moved(lines, back))
-    ribbon.Update()
-    return ribbon.GetOutput()
+    return output_of(ribbon, moved(lines, back))
 
 
 _SIDES = 36
@@ -49,12 +54,10 @@ _SIDES = 36
 def tube(line: Array, radius: float) -> vtk.vtkPolyData:
     """Return the tube around a line ``(N, 3)``, closed at both ends."""
     around = vtk.vtkTubeFilter()
-    around.SetInputData(polylines([line]))
     around.SetRadius(radius)
     around.SetNumberOfSides(_SIDES)
     around.CappingOn()
-    around.Update()
-    return around.GetOutput()
+    return output_of(around, polylines([line]))
 
 
 def moved(surface: vtk.vtkPolyData, matrix: Array) -> vtk.vtkPolyData:
@@ -63,9 +66,7 @@ def moved(surface: vtk.vtkPolyData, matrix: Array) -> vtk.vtkPolyData:
     transform.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))
     placed = vtk.vtkTransformPolyDataFilter()
     placed.SetTransform(transform)
-    placed.SetInputData(surface)
-    placed.Update()
-    return placed.GetOutput()
+    return output_of(placed, surface)
 
 
 _MOST_TRIANGLES = 80_000
@@ -85,27 +86,19 @@ def surface_above(values: Array, matrix: Array, level: float) -> vtk.vtkPolyData
     image.SetOrigin(-1, -1, -1)
     image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel(), deep=True))
     surface = vtk.vtkFlyingEdges3D()
-    surface.SetInputData(image)
     surface.SetValue(0, level)
     surface.ComputeNormalsOff()
     surface.ComputeScalarsOff()  # they would color it
-    surface.Update()
-    found = surface.GetOutput()
+    found = output_of(surface, image)
     if found.GetNumberOfPolys() > _MOST_TRIANGLES:
         fewer = vtk.vtkDecimatePro()
         fewer.SetTargetReduction(1 - _MOST_TRIANGLES / found.GetNumberOfPolys())
         fewer.PreserveTopologyOff()
-        fewer.SetInputData(found)
-        fewer.Update()
-        found = fewer.GetOutput()
+        found = output_of(fewer, found)
     if np.linalg.det(matrix[:3, :3]) < 0:
-        turned = vtk.vtkReverseSense()  # else a mirroring map would turn the inside out
-        turned.SetInputData(found)
-        turned.Update()
-        found = turned.GetOutput()
+        # Else a mirroring map would turn the inside out.
+        found = output_of(vtk.vtkReverseSense(), found)
     normals = vtk.vtkPolyDataNormals()
     normals.SplittingOff()
     normals.ConsistencyOff()
-    normals.SetInputData(moved(found, matrix))
-    normals.Update()
-    return normals.GetOutput()
+    return output_of(normals, moved(found, matrix))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
@@ -12,21 +13,13 @@ from monai_inn.viewer.page import TIGHT, dress, slider
 
 __all__ = ["build_classes"]
 
-_CSS = """
-.pair { display: flex; flex: 1; min-height: 0; gap: 0.5rem; padding: 0.5rem; background: #000; }
-.pair figure { flex: 1; min-width: 0; display: flex; flex-direction: column; margin: 0; }
-.pair img { flex: 1; min-height: 0; width: 100%; object-fit: contain; image-rendering: pixelated; }
-.pair figcaption { font-size: 0.85rem; text-align: center; }
-.legend .marks span:first-child { transform: none; }
-.legend .marks span:last-child { transform: translateX(-100%); white-space: nowrap; }
-.share { height: 0.7rem; background: #3f8fc4; }
-"""
+_STYLE = Path(__file__).with_name("classes.css")
 
 
 def build_classes(server: Any) -> None:
     """Build the page; everything it says is in the server's state."""
     with VAppLayout(server, theme="dark"):
-        dress(_CSS)
+        dress(_STYLE.read_text(encoding="utf-8"))
         with html.Div(classes="page"):
             with html.Div(classes="head"):
                 with html.Header(classes="top"):

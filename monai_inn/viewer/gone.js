@@ -1,11 +1,5 @@
-"""What the page says when the program that it shows the results of has ended."""
-
-from __future__ import annotations
-
-__all__ = ["WATCH"]
-
-# A new layout makes the page run its scripts again.
-WATCH = """
+/* Says when the program that the page shows the results of has ended.
+   A new layout makes the page run its scripts again. */
 if (!window.isWatching) {
   window.isWatching = true;
   setInterval(async () => {
@@ -22,4 +16,3 @@ if (!window.isWatching) {
     }
   }, 2000);
 }
-"""
