@@ -61,7 +61,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Folders whose files share a cluster, a browser or an archive go to one worker, all others file by file."""
+    """Folders whose files share a cluster, a browser or an archive go to one worker, others file by file."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling

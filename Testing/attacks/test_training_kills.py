@@ -1,7 +1,7 @@
 """Killed commands: whatever state is left, the same command says what to do, goes on, or starts anew.
 
-Children are forks of this process, which need not import everything again. Each stops at a line that it prints
-and waits there until the signal is sent, so nothing depends on time.
+Children are forks of this process, which need not import everything again. Each stops at a line that it
+prints and waits there until the signal is sent, so nothing depends on time.
 """
 
 from __future__ import annotations
