@@ -6,15 +6,30 @@ Starting Python, torch and MONAI takes longer than most of what a test asks of a
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import runpy
 import signal
+import subprocess
 import sys
+import textwrap
+import threading
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from monai_inn import registry
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+# Once for all forks; the last is what torch imports at the first step of a training.
+IMPORTED = (
+    "monai_inn.bundles.writing",
+    "monai_inn.reports.results",
+    "monai_inn.validation.commands",
+    "torch._dynamo",
+)
 
 
 class Forked:
@@ -55,6 +70,15 @@ class Forked:
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; ``None`` while it runs."""
         return self._reaped(os.WNOHANG)
+
+    def communicate(self) -> tuple[str, str]:
+        """What it writes to standard output and error until it ends."""
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.append(self.stderr.read()))
+        reader.start()
+        output = self.stdout.read()
+        reader.join()
+        return output, errors[0]
 
     def wait(self) -> int:
         """Its exit code, once it has ended; what it writes until then must fit into its pipes."""
@@ -97,3 +121,19 @@ def command(*words: object) -> Callable[[], object]:
         return runpy.run_module("monai_inn", run_name="__main__", alter_sys=True)
 
     return run
+
+
+def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, in a folder, with further folders first on its path."""
+
+    def run() -> None:
+        os.chdir(cwd)
+        sys.path[:0] = map(str, path)
+        registry._distributions.cache_clear()
+        exec(compile(textwrap.dedent(code), "<child>", "exec"), {"__name__": "__main__"})
+
+    for name in IMPORTED:
+        importlib.import_module(name)
+    with Forked(run) as process:
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(code, process.wait(), output, errors)

@@ -16,6 +16,7 @@ import sys
 
 import numpy as np
 import pytest
+from forked import IMPORTED
 
 import monai_inn.training as training
 from monai_inn.problems import LinearGaussian
@@ -92,8 +93,8 @@ def fit(out, *options, **when):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    importlib.import_module("torch._dynamo")  # once for all forks: what torch imports at its first step
-    importlib.import_module("monai_inn.bundles.writing")
+    for name in IMPORTED:
+        importlib.import_module(name)
     out = tmp_path_factory.mktemp("whole") / "bundle"
     assert fit(out) == (0, [])
     return (out / "models/model.safetensors").read_bytes()

@@ -32,7 +32,7 @@ def test_site_builds_without_a_warning(tmp_path):
     build = pytest.importorskip("sphinx.cmd.build").main
     options = ["-q", "-W", "--keep-going", "-b", "dummy", "-D", "nb_execution_mode=off"]
     with Forked(lambda: sys.exit(build([*options, str(DOCS), str(tmp_path)]))) as process:
-        said = process.stderr.read()
+        _, said = process.communicate()
         assert process.wait() == 0, said[-3000:]
 
 
@@ -78,7 +78,7 @@ def test_tutorial_runs_where_there_is_no_checkout(tutorial, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     with Forked(lambda: runpy.run_path("cells.py", run_name="__main__")) as process:
-        said = process.stderr.read()
+        _, said = process.communicate()
         assert process.wait() == 0, said[-3000:]
 
 
