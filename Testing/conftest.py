@@ -36,6 +36,7 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 NUM_SCORES = 400
+ONE_WORKER = ("Testing/archives", "Testing/cohorts", "Testing/web")
 FLOWS = {"num_blocks": 2, "hidden_channels": (8,)}
 
 
@@ -56,6 +57,21 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than there are processors: tests wait a quarter of their time for other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Folders whose files share a cluster, a browser or an archive go to one worker, others file by file."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = str(Path(nodeid.partition("::")[0]).parent)
+            return folder if folder in ONE_WORKER else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:

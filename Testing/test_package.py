@@ -159,6 +159,8 @@ def test_heavy_packages_load_when_used():
         "import monai_inn.problems, monai_inn.networks": ["monai", "matplotlib", "numba", "zarr"],
         "monai_inn.metrics.waic": ["monai", "matplotlib"],
         "import monai_inn.training; monai_inn.training.fit": ["monai", "matplotlib"],
+        "monai_inn.problems.PoseRegistration()": ["nanodrr"],
+        "import monai_inn.reports.figures": ["matplotlib.pyplot"],
     }
     script = "import sys\n" + "".join(
         f"{code}\nprint({code!r}, 'loads', [name for name in {names} if name in sys.modules])\n"

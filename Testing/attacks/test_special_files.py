@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import torch
+from forked import Forked
 from spectral.io import envi
 
 from monai_inn.applications.registration import read_xray
 from monai_inn.applications.registration.ct import read_ct, read_labels
+from monai_inn.applications.registration.results.files import write_transform
 from monai_inn.physics import cameras
+from monai_inn.reading.volumes import itk_name
 from monai_inn.reports.stored import read_stored, read_volume
 from monai_inn.transforms import read_multispectral
 from monai_inn.validation import read_cases, read_parameters
@@ -171,22 +173,15 @@ def test_a_zarr_group_does_not_lead_out_of_its_folder(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
 def test_names_that_are_not_utf8_do_not_end_the_process(tmp_path):
     """SimpleITK does; in a process of its own, which would be aborted."""
-    script = """
-import os, sys
-from pathlib import Path
-import torch
-from monai_inn.applications.registration.results.files import write_transform
-from monai_inn.reading.volumes import itk_name
-folder = Path(os.fsdecode(os.fsencode(sys.argv[1]) + b"/\\xff"))
-folder.mkdir()
-for ending in (".tfm", ".h5"):
-    write_transform(folder / f"pose{ending}", torch.eye(4))
-    assert (folder / f"pose{ending}").stat().st_size > 100
-try:
-    itk_name(folder / "a.nrrd")
-except ValueError as error:
-    assert "is not UTF-8" in str(error)
-else:
-    raise AssertionError
-"""
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
+
+    def write():
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+        folder.mkdir()
+        for ending in (".tfm", ".h5"):
+            write_transform(folder / f"pose{ending}", torch.eye(4))
+            assert (folder / f"pose{ending}").stat().st_size > 100
+        with pytest.raises(ValueError, match="is not UTF-8"):
+            itk_name(folder / "a.nrrd")
+
+    with Forked(write) as process:
+        assert process.wait() == 0, process.stderr.read()

@@ -1,13 +1,14 @@
 """Killed commands: whatever state is left, the same command says what to do, goes on, or starts anew.
 
-Children are forked from a server that has imported everything. Each stops at a line that it prints and waits
-there until the signal is sent, so nothing depends on time.
+Children are forks of this process, which need not import everything again. Each stops at a line that it
+prints and waits there until the signal is sent, so nothing depends on time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ import sys
 
 import numpy as np
 import pytest
+from forked import IMPORTED
 
 import monai_inn.training as training
 from monai_inn.problems import LinearGaussian
@@ -31,6 +33,7 @@ NETWORK = {
     "flow": {"num_blocks": 1, "hidden_channels": (8,)},
     "density": {"num_blocks": 1, "hidden_channels": (8,), "members": 2},
 }
+FORKS = multiprocessing.get_context("fork")
 KILLED, TERMINATED, CTRL_C = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 
 
@@ -64,21 +67,12 @@ def child(texts, answers, arguments, word, number):
     sys.exit(main())
 
 
-@pytest.fixture(scope="module")
-def forks():
-    context = multiprocessing.get_context("forkserver")
-    used = ["monai_inn.cli", "monai_inn.training", "monai_inn.bundles.fitting"]
-    # What torch imports at the first step, and this file.
-    context.set_forkserver_preload([*used, "torch._dynamo", "pytest"])
-    return context
-
-
-def run(forks, *arguments, at="nothing", number=1, sent=None):
+def run(*arguments, at="nothing", number=1, sent=None):
     """Run a command, send a signal at a line if wanted; return its exit code and its lines of errors."""
-    received, sender = forks.Pipe(duplex=False)
-    answers, answer = forks.Pipe(duplex=False)
+    received, sender = FORKS.Pipe(duplex=False)
+    answers, answer = FORKS.Pipe(duplex=False)
     words = [str(argument) for argument in arguments]
-    process = forks.Process(target=child, args=(sender, answers, words, at, number))
+    process = FORKS.Process(target=child, args=(sender, answers, words, at, number))
     process.start()
     sender.close()
     texts = []
@@ -93,16 +87,16 @@ def run(forks, *arguments, at="nothing", number=1, sent=None):
     return process.exitcode, [text for text in texts if text.strip() and "PROGRESS" not in text]
 
 
-def fit(forks, out, *options, **when):
-    return run(
-        forks, "fit", "linear_gaussian", "-o", out, "--members", 2, "--progress-lines", *options, **when
-    )
+def fit(out, *options, **when):
+    return run("fit", "linear_gaussian", "-o", out, "--members", 2, "--progress-lines", *options, **when)
 
 
 @pytest.fixture(scope="module")
-def whole(forks, tmp_path_factory):
+def whole(tmp_path_factory):
+    for name in IMPORTED:
+        importlib.import_module(name)
     out = tmp_path_factory.mktemp("whole") / "bundle"
-    assert fit(forks, out) == (0, [])
+    assert fit(out) == (0, [])
     return (out / "models/model.safetensors").read_bytes()
 
 
@@ -115,9 +109,9 @@ def whole(forks, tmp_path_factory):
         ("posterior", 1, CTRL_C),
     ],
 )
-def test_a_killed_fit_goes_on_to_the_same_bytes(forks, whole, tmp_path, at, number, sent):
+def test_a_killed_fit_goes_on_to_the_same_bytes(whole, tmp_path, at, number, sent):
     out, state = tmp_path / "bundle", tmp_path / "bundle.training"
-    code, lines = fit(forks, out, at=at, number=number, sent=sent)
+    code, lines = fit(out, at=at, number=number, sent=sent)
     if sent is KILLED:
         assert (code, lines) == (-KILLED, [])
     else:
@@ -126,34 +120,34 @@ def test_a_killed_fit_goes_on_to_the_same_bytes(forks, whole, tmp_path, at, numb
     assert not out.exists()
     assert (state / "state.pt").exists() == (at == "posterior")
     if at == "posterior":
-        code, lines = fit(forks, out)
+        code, lines = fit(out)
         assert code == 2
         assert len(lines) == 1
         assert "continue it with --resume" in lines[0]
-    assert fit(forks, out, "--resume") == (0, [])
+    assert fit(out, "--resume") == (0, [])
     assert (out / "models/model.safetensors").read_bytes() == whole
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_fit_that_was_killed_before_its_first_step_starts_anew_without_resume(forks, whole, tmp_path):
+def test_a_fit_that_was_killed_before_its_first_step_starts_anew_without_resume(whole, tmp_path):
     out = tmp_path / "bundle"
-    fit(forks, out, at="simulate", sent=KILLED)
-    assert fit(forks, out) == (0, [])
+    fit(out, at="simulate", sent=KILLED)
+    assert fit(out) == (0, [])
     assert (out / "models/model.safetensors").read_bytes() == whole
 
 
 @pytest.mark.parametrize(("number", "sent"), [(1, KILLED), (3, KILLED), (2, TERMINATED)])
-def test_a_killed_simulation_goes_on(forks, tmp_path, number, sent):
+def test_a_killed_simulation_goes_on(tmp_path, number, sent):
     out = tmp_path / "set.zarr"
     command = ("simulate", "linear_gaussian", "-n", 40_000, "-o", out, "--progress-lines")
-    code, lines = run(forks, *command, at="PROGRESS", number=number, sent=sent)
+    code, lines = run(*command, at="PROGRESS", number=number, sent=sent)
     if sent is KILLED:
         assert (code, lines) == (-KILLED, [])
     else:
         assert (code, lines) == (130, ["monai-inn: interrupted; run the same command again to continue."])
     with pytest.raises(RuntimeError, match=r"of 5 chunks are missing. Run the same simulation again"):
         open_simulations(out)
-    assert run(forks, *command) == (0, [])
+    assert run(*command) == (0, [])
     theta, y = LinearGaussian().simulate_clean(40_000)
     stored = open_simulations(out)
     np.testing.assert_array_equal(stored.theta[:], theta.numpy())

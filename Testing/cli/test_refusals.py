@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from cli_commands import refused, run
+from forked import Forked, command
 
 PYTHON = [sys.executable, "-W", "ignore", "-m", "monai_inn"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -161,20 +162,13 @@ def test_an_error_of_ours_keeps_its_traceback(bundle, image_file, out, monkeypat
 
 def interrupted(arguments, folder, ready):
     """Start a command, send Ctrl-C once ``ready(folder)``, and return its exit code and standard error."""
-    process = subprocess.Popen(
-        [*PYTHON, *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    deadline = time.monotonic() + 300
-    while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
-    return process.returncode, errors
+    with Forked(command(*arguments)) as process:
+        deadline = time.monotonic() + 300
+        while not ready(folder) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert process.poll() is None, process.stderr.read()
+        os.kill(process.pid, signal.SIGINT)
+        return process.wait(), process.stderr.read()
 
 
 def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):

@@ -459,6 +459,7 @@ def test_burned_in_text_is_left_out(files, patient, tmp_path):
     assert record["trust"]["is_trusted"]
 
 
+@pytest.mark.slow  # the limb below is the harder case of the same
 @pytest.mark.usefixtures("searched_briefly")
 def test_a_photograph_is_not_trusted(patient, tmp_path):
     """The grey portrait that matplotlib brings along."""

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from cli_commands import run
+from forked import Forked
 
 import monai_inn
+from monai_inn import worker
 from monai_inn.worker import _IDLE_S
 
 ROOT = Path(monai_inn.__file__).parents[1]
@@ -56,15 +58,8 @@ worker.main()
 class Talk:
     """A worker, its lines and answers."""
 
-    def __init__(self, source: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-S", "-c", source],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    def __init__(self, process: subprocess.Popen[str] | Forked) -> None:
+        self.process = process
 
     def tell(self, text: str) -> None:
         self.process.stdin.write(text + "\n")
@@ -98,12 +93,15 @@ class Talk:
 
 @contextmanager
 def talking(source: str):
-    talk = Talk(source)
-    try:
-        yield talk
-    finally:
-        talk.process.kill()
-        talk.process.__exit__(None, None, None)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", source], **pipes, text=True, env=environment
+    ) as process:
+        try:
+            yield Talk(process)
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -241,7 +239,7 @@ def test_idle_process_ends():
         assert talk.process.wait(60) == 0
 
 
-def test_infers_to_the_last_byte_as_a_process_of_its_own(camera_fit, tmp_path, capsys):
+def test_infers_to_the_last_byte_as_a_process_of_its_own(camera_fit, tmp_path, capsys, monkeypatch):
     """Also after another job, one that failed, and one that was canceled."""
     camera_fit.save(tmp_path / "bundle")
     _, y = camera_fit.problem.simulate(12, seed=1)
@@ -250,8 +248,9 @@ def test_infers_to_the_last_byte_as_a_process_of_its_own(camera_fit, tmp_path, c
     np.savez(tmp_path / "image.npz", image=y.T.reshape(-1, 4, 3).numpy())
     words = ["infer", str(tmp_path / "bundle"), str(tmp_path / "image.npz"), "--samples", "8"]
     words += ["--save-samples", "2", "--json"]
-    source = f"import sys; sys.path[:] = {sys.path!r}; from monai_inn import worker; worker.main()"
-    with talking(source) as talk:
+    monkeypatch.setattr(worker, "_MOST_BYTES", 1 << 40)  # a fork counts the memory of its parent
+    with Forked(worker.main) as process:
+        talk = Talk(process)
         assert talk.answer(1, *words, "-o", str(tmp_path / "first"), "--seed", "3")[0] == 0
         code, _, lines = talk.answer(2, "infer", "nothing", "nowhere", "-o", str(tmp_path / "no"))
         assert (code, len(lines)) == (2, 1)
@@ -262,7 +261,8 @@ def test_infers_to_the_last_byte_as_a_process_of_its_own(camera_fit, tmp_path, c
         assert talk.rest(3)[0] == 130
         code, output, _ = talk.answer(4, *words, "-o", str(tmp_path / "there"))
         assert code == 0
-        assert talk.end() == 0
+        process.stdin.close()
+        assert process.wait() == 0
     capsys.readouterr()
     assert run(*words, "-o", tmp_path / "here") == 0
     ours, theirs = json.loads(capsys.readouterr().out), json.loads(output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import dask
 import pytest
 
@@ -10,6 +12,7 @@ from monai_inn.devices import compare_devices, training
 from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
 
+DEVICES = {spec: LinearGaussian.of_device(spec) for spec in ("1", "2")}
 FLOW = {"hidden_channels": (8,), "num_blocks": 1}
 TINY = {
     "recipe": Recipe(2048, 10, 3, 3, 64, 64, measured=64, held_out=256, guard=256),
@@ -23,20 +26,24 @@ def without_times(record):
     return {**record, "made": "", "devices": devices}
 
 
-def test_workers_give_what_one_process_gives(scheduler, tmp_path):
-    devices = {spec: LinearGaussian.of_device(spec) for spec in ("1", "2")}
-    here = compare_devices(devices, tmp_path / "here", **TINY)
-    spread = compare_devices(devices, tmp_path / "spread", scheduler=scheduler, **TINY)
-    assert without_times(spread) == without_times(here)
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Two devices trained in this process: the record, and its folder."""
+    out = tmp_path_factory.mktemp("devices") / "here"
+    return compare_devices(DEVICES, out, **TINY), out
+
+
+def test_workers_give_what_one_process_gives(here, scheduler, tmp_path):
+    spread = compare_devices(DEVICES, tmp_path / "spread", scheduler=scheduler, **TINY)
+    assert without_times(spread) == without_times(here[0])
 
 
 @pytest.mark.parametrize("is_here", [True, False])
-def test_a_device_that_fails_does_not_stop_the_others(scheduler, tmp_path, is_here):
-    devices = {spec: LinearGaussian.of_device(spec) for spec in ("1", "2")}
-    compare_devices(devices, tmp_path / "out", **TINY)
+def test_a_device_that_fails_does_not_stop_the_others(here, scheduler, tmp_path, is_here):
+    shutil.copytree(here[1], tmp_path / "out")
     (tmp_path / "out" / "3").mkdir()
     (tmp_path / "out" / "3" / "mine.txt").write_text("not a bundle")
-    more = devices | {spec: LinearGaussian.of_device(spec) for spec in ("3", "1@noise_sd=0.2")}
+    more = DEVICES | {spec: LinearGaussian.of_device(spec) for spec in ("3", "1@noise_sd=0.2")}
     where = {} if is_here else {"scheduler": scheduler}
     made = compare_devices(more, tmp_path / "out", **where, **TINY)
     assert [device["name"] for device in made["devices"]] == ["1", "2", "1@noise_sd=0.2"]
@@ -49,9 +56,8 @@ def test_a_device_that_fails_does_not_stop_the_others(scheduler, tmp_path, is_he
 
 def test_a_scheduler_that_does_not_answer_is_noticed_before_any_training(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "fit_bundle", lambda *_, **__: pytest.fail("was trained"))
-    devices = {spec: LinearGaussian.of_device(spec) for spec in ("1", "2")}
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(ConnectionError, match="no dask scheduler answers there"),
     ):
-        compare_devices(devices, tmp_path / "out", minutes=1.0, scheduler="tcp://127.0.0.1:9")
+        compare_devices(DEVICES, tmp_path / "out", minutes=1.0, scheduler="tcp://127.0.0.1:9")

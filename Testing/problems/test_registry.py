@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import python
+from forked import python
 from torch.distributions import Gamma, Independent
 
 import monai_inn

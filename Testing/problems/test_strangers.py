@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from children import python
+from forked import python
 
 LAB = Path(__file__).parents[1] / "strangers/strangers_lab.py"
 CLASSES = {

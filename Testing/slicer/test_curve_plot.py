@@ -15,8 +15,9 @@ if missing_package():
 import slicer
 import slicer.util
 from chart_view import draw_chart
-from driving import Panel, app
+from driving import NO_BUNDLES, Panel, app
 from INNDisplayLib import ResultError, curve_at, read_at, read_result, runs, save_result, show_curve, store
+from open_module import replace_python
 
 PARTS = ("measured", "low", "median", "high")
 VOXEL = 1, 6, 8
@@ -113,7 +114,8 @@ def test_the_chart_has_points_a_line_and_dashes(run):
     assert chart.GetTitle() == "outside the image"
 
 
-def test_a_probe_shows_both_charts_side_by_side(folder):
+def test_a_probe_shows_both_charts_side_by_side(folder, tmp_path, monkeypatch):
+    replace_python(tmp_path / "python", NO_BUNDLES, monkeypatch)
     app.reset()
     run = store(slicer.mrmlScene, read_result(folder), "case 1")
     opened = Panel()

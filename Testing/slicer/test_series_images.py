@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from driving import Panel, add_image, app, opened_panel, use_real_python
+from driving import Panel, add_image, app, opened_panel, panel_without_bundles, use_real_python
 from INNUncertaintyLib import Bundle, Channels, channels_of, write_image
 
 import slicer  # isort: skip -- driving has installed what stands in for it
@@ -16,6 +16,7 @@ import slicer.util  # isort: skip
 
 from monai_inn.transforms import read_multispectral, write_nrrd
 
+__all__ = ["panel_without_bundles"]
 BREAST = Path(__file__).parents[2] / "Resources" / "breast_dce.nii.gz"
 
 
@@ -71,12 +72,11 @@ def test_what_is_known_of_each_image_goes_with_it(nrrd, series, tmp_path):
     np.testing.assert_allclose(after.affine, before.affine)
 
 
-def test_it_is_still_known_when_the_scene_was_saved(nrrd, tmp_path):
-    with opened_panel() as panel:
-        volume = loaded(nrrd)
-        panel.ui.imageSelector.setCurrentNode(volume)
-        known = channels_of(volume)
-        assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+def test_it_is_still_known_when_the_scene_was_saved(panel_without_bundles, nrrd, tmp_path):
+    volume = loaded(nrrd)
+    panel_without_bundles.ui.imageSelector.setCurrentNode(volume)
+    known = channels_of(volume)
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     app.reset()
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
     assert channels_of(slicer.util.getNode("breast")) == known == Channels(25, frozenset({"artery", "time"}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from monai_inn.cli import main
 
 ROOT = Path(__file__).parents[2]
 CT = ROOT / "Resources" / "ct" / "torso_ct.nii.gz"
@@ -33,7 +35,8 @@ def aim_torso(folder: Path) -> Path:
 
 
 def _run(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "monai_inn", *map(str, words)], check=True, capture_output=True)
+    with redirect_stdout(StringIO()):
+        assert main([str(word) for word in words]) == 0
 
 
 def save_small(picture: Image.Image, path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from forked import Forked
 from torch import nn
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import monai_inn as mi
 from monai_inn.arguments import is_helper, progress_of
@@ -19,6 +18,10 @@ from monai_inn.problems import LinearGaussian
 from monai_inn.training import Recipe
 from monai_inn.training.engine import Stage, run_stage
 from monai_inn.training.ranks import Ranks, together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 SMALL = {
     "flow": {"hidden_channels": (8,), "num_blocks": 1},
@@ -65,6 +68,13 @@ def child(folder: Path) -> None:
         (folder / f"{ranks.rank}.json").write_text(json.dumps([ranks.count, weights.tolist()]))
 
 
+def launch(function: Callable[[Path], None], folder: Path) -> None:
+    """What ``torchrun --standalone --nproc-per-node 2`` does, with forks that need not import everything."""
+    address = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    limits = {"max_restarts": 0, "monitor_interval": 0.1, "start_method": "fork"}
+    elastic_launch(LaunchConfig(1, 1, 2, run_id="ranks", **address, **limits), function)(folder)
+
+
 def test_two_processes_train_what_one_does(tmp_path):
     """Losses differ by less than those of one process whose gradients are rounded differently.
 
@@ -72,13 +82,9 @@ def test_two_processes_train_what_one_does(tmp_path):
     changed by one part in 10^7 move the posterior's loss by 0.005 nats, the density's by 0.0003 and that of
     the explanation by 0.002 (five runs); the tolerances are four times that.
     """
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    paths = os.pathsep.join([str(Path(mi.__file__).parents[1]), *sys.path])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    ran = subprocess.run(
-        [sys.executable, *torchrun, __file__, tmp_path], env=environment, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    with Forked(lambda: launch(child, tmp_path)) as agent:
+        _, errors = agent.communicate()
+        assert agent.wait() == 0, errors[-3000:]
     reports = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert reports[0] == reports[1]
     count, weights = reports[0]
@@ -120,7 +126,3 @@ def test_only_the_first_process_speaks(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("RANK", "0")
     assert not is_helper()
-
-
-if __name__ == "__main__":
-    child(Path(sys.argv[1]))

@@ -128,15 +128,6 @@ def test_a_killed_run_goes_on(tmp_path, problem):
     np.testing.assert_array_equal(y, expected[1].numpy())
 
 
-def test_a_failing_worker_is_reported(tmp_path):
-    class Broken(LinearGaussian):
-        def forward(self, theta):
-            raise ValueError("no such tissue")
-
-    with pytest.raises(RuntimeError, match="no such tissue"):
-        simulate_to_zarr(Broken(), 3000, tmp_path / "set", workers=2, chunk=1024)
-
-
 def test_workers_take_what_only_this_function_knows(tmp_path, problem):
     class Local(LinearGaussian):
         twice = staticmethod(lambda y: 2 * y)
@@ -146,6 +137,17 @@ def test_workers_take_what_only_this_function_knows(tmp_path, problem):
 
     simulate_to_zarr(Local(), 3000, tmp_path / "set", workers=2, chunk=1024)
     np.testing.assert_array_equal(arrays(tmp_path / "set")[1], 2 * problem.simulate_clean(3000)[1].numpy())
+
+
+def test_a_failing_worker_is_reported(tmp_path):
+    """Last of all that ask for workers, who end by it."""
+
+    class Broken(LinearGaussian):
+        def forward(self, theta):
+            raise ValueError("no such tissue")
+
+    with pytest.raises(RuntimeError, match="no such tissue"):
+        simulate_to_zarr(Broken(), 3000, tmp_path / "set", workers=2, chunk=1024)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Markdown for people to read: nothing in it is escaped.
-    loader = PackageLoader("monai_inn.bundles", "")
+    loader = PackageLoader("monai_inn.fitted", "")
     templates = Environment(
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, loader=loader
     )
