@@ -75,14 +75,18 @@ class Density(Graph):
 
 
 class Trust(Graph):
-    """Whether observations are explained: WAIC, and the p-value from which the map ``ood`` is made."""
+    """Whether observations are explained: WAIC, and the p-value from which the map ``ood`` is made.
+
+    Series are judged by WAIC alone: what simulates them again cannot be recorded.
+    """
 
     inputs = ("observation",)
     outputs = ("waic", "p_value")
 
     def __init__(self, fitted: RowPosterior) -> None:
         super().__init__(fitted)
-        self._explained = Explained(self.problem, self.network, false_alarm=0.05)  # asked for p-values alone
+        # Asked for p-values alone.
+        self._explained = Explained(self.problem, self.network, false_alarm=0.05, resimulates=False)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return WAIC in nats and p-values, ``(N,)`` each, of observations ``(N, C)``."""

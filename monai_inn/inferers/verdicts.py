@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
+from monai_inn.inferers.resimulated import deviation_names, is_resimulated, resimulated_scores
 from monai_inn.metrics.combined import CombinedThreshold, JointThreshold
 from monai_inn.metrics.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.priors import own_draws
+from monai_inn.problems.valid import valid_simulations
 
 __all__ = ["UNINFORMATIVE", "Explained", "PriorMass", "mass_of_draws", "misfit_scores", "reasons"]
 
 UNINFORMATIVE = 0.8
 """Prior probability inside an interval, over its posterior probability, from which it says nothing."""
 
+_ORDINARY, _ORDINARY_SEED = 2000, 0x5EED_0004  # simulations that nobody has trained or measured on
 _UNLIKE = "unlike the training data as a whole"
 
 
@@ -25,6 +30,8 @@ def reasons(problem: InverseProblem, network: PosteriorNetwork) -> tuple[str, ..
     if network.test is not None:
         families = problem.application.deviations().values()
         texts += [problem.application.unexplained, *(label for family in families for label in family)]
+    if is_resimulated(problem, network):
+        texts += deviation_names(problem)
     return tuple(texts)
 
 
@@ -62,13 +69,14 @@ def mass_of_draws(draws: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def misfit_scores(
-    problem: InverseProblem, network: PosteriorNetwork, observation: Tensor
+    problem: InverseProblem, network: PosteriorNetwork, observation: Tensor, resimulates: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Return scores of observations ``(n, C)``, HIGH = out of the ordinary, and the strongest deviations.
 
     Returns:
         WAIC in nats, and the scores of the test of explanation or of a density of classes if the network has
-        one, ``(n, J)``; the number of the strongest deviation of each of the latter, ``(n, J − 1)``.
+        one, or of ``resimulated_scores`` if these are wanted and the problem has them, ``(n, J)``; the number
+        of the strongest deviation of each of the latter, ``(n, J − 1)``.
     """
     # A density that overflows is as low as can be: such a pixel is out of distribution.
     log_prob = network.observation_log_prob(problem.density_features(observation))
@@ -78,7 +86,10 @@ def misfit_scores(
         scores = torch.cat([score, own.nan_to_num(nan=torch.inf)], 1)
         return scores, torch.zeros_like(own, dtype=torch.int64)
     if network.explanation is None:
-        return score, torch.zeros_like(score[:, :0], dtype=torch.int64)
+        left = score[:, :0]
+        if resimulates and is_resimulated(problem, network):
+            left = resimulated_scores(problem, network, observation).nan_to_num(nan=torch.inf)
+        return torch.cat([score, left], 1), torch.zeros_like(left, dtype=torch.int64)
     noise = problem.noise_level(observation)
     misfit = network.explanation(problem.explained_features(observation), noise)
     return torch.cat([score, misfit.scores.nan_to_num(nan=torch.inf)], 1), misfit.strongest
@@ -91,10 +102,18 @@ class Explained:
         problem: the inverse problem.
         network: its network.
         false_alarm: share of ordinary observations that may be called not explained.
+        resimulates: whether series may be simulated again, see ``resimulated_scores``.
     """
 
-    def __init__(self, problem: InverseProblem, network: PosteriorNetwork, false_alarm: float) -> None:
+    def __init__(
+        self,
+        problem: InverseProblem,
+        network: PosteriorNetwork,
+        false_alarm: float,
+        resimulates: bool = True,
+    ) -> None:
         self.problem, self.network, self.false_alarm = problem, network, false_alarm
+        self._resimulates = resimulates and is_resimulated(problem, network)
         part = network.test
         self._alone = ConformalThreshold(network.ood_scores)
         self._combined: CombinedThreshold | JointThreshold | None = None
@@ -102,9 +121,13 @@ class Explained:
             self._combined = JointThreshold(network.classifier.ordinary[0])
         elif network.explanation is not None:
             self._combined = CombinedThreshold(network.explanation.populations())
+        elif self._resimulates:
+            self._combined = _of_simulations(problem, network)
         families = () if part is None else part.families
         # Of one finder: the number in ``reasons`` of its energy, then of the first deviation of each family.
         self._starts = [2, *(3 + sum(families[:i]) for i in range(len(families)))]
+        if self._resimulates:
+            self._starts = [*range(2, 2 + len(deviation_names(problem)))]
 
     def __call__(self, observation: Tensor) -> dict[str, Tensor]:
         """Return the columns ``waic``, ``p_value``, ``ood`` and ``reason`` of observations ``(n, C)``."""
@@ -119,7 +142,7 @@ class Explained:
 
     def p_values(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return WAIC in nats, p-values, and what would be the reason, of observations ``(n, C)``."""
-        scores, strongest = misfit_scores(self.problem, self.network, observation)
+        scores, strongest = misfit_scores(self.problem, self.network, observation, self._resimulates)
         if self._combined is None:
             p_value = self._alone.p_value(scores[:, 0])
             return scores[:, 0], p_value, torch.ones_like(p_value)
@@ -132,3 +155,14 @@ class Explained:
         kind = (leading - 1).clamp_min(0)
         place = starts[kind % len(starts)] + strongest.gather(1, kind.unsqueeze(1)).squeeze(1)
         return torch.where(leading == 0, 1, place).float()
+
+
+# Not stored: a recalibrated network, or another version of its problem, has other scores.
+@functools.lru_cache(maxsize=4)
+@torch.no_grad()
+def _of_simulations(problem: InverseProblem, network: PosteriorNetwork) -> CombinedThreshold:
+    """Thresholds of a network whose problem is simulated again, from as many simulations as WAIC has."""
+    number = min(_ORDINARY, len(network.ood_scores))
+    _, y = valid_simulations(problem, number, _ORDINARY_SEED)
+    scores, _ = misfit_scores(problem, network, y.to(network.ood_scores))
+    return CombinedThreshold([scores.unsqueeze(0)])

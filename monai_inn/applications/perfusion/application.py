@@ -35,6 +35,7 @@ class CurveApplication(Application):
     problem: TracerCurves
     modality = "DCE-MRI"
     is_without_patients = True
+    is_quickly_simulated = True
     unexplained = "a curve that no tissue has behind such an artery"
     curve = Curve("concentration in the tissue", "mM", "time since the first frame", "s")
     series_advice = ", or convert a series of signals with `monai-inn concentration`, which writes it"
@@ -157,6 +158,7 @@ class DiffusionApplication(Application):
     problem: IntravoxelMotion
     modality = "diffusion-weighted MRI"
     is_without_patients = True
+    is_quickly_simulated = True
     unexplained = "signals that no tissue has at such b-values"
     curve = Curve("signal over that at b = 0", "1", "b-value", "s/mm²")
     references = (

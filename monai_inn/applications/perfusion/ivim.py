@@ -112,6 +112,11 @@ class IntravoxelMotion(InverseProblem):
         signal, b = y.split(_MOST, -1)
         return torch.cat([signal / _unweighted(signal, b).unsqueeze(-1), b.pow(1 / 3)], -1)
 
+    def explained_features(self, y: Tensor) -> Tensor:
+        """Return signals over their root mean square, which all of them tell, and b-values, ``(…, 64)``."""
+        signal, b = y.split(_MOST, -1)
+        return torch.cat([signal / signal.square().nanmean(-1, keepdim=True).sqrt(), b], -1)
+
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether rows have four signals, none below zero, one of them positive and at b = 0."""
         signal, b = y.split(_MOST, -1)
