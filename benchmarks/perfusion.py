@@ -139,7 +139,7 @@ def against_exact(fitted: FittedPosterior, count: int, seed: int, particles: int
             "width_ratio": drawn.std(0) / spread,
         }
         start = time.process_time()
-        reweighting.prepare(row.unsqueeze(0))
+        reweighting.nuisances.prepare(row.unsqueeze(0))
         weighed, share = reweighting(row.unsqueeze(0), exact.features(row.unsqueeze(0)))
         if share > 0:
             found["weighed_mean_off_in_sd"] = (weighed[:, 0].double().mean(0) - both.mean(0)) / spread
@@ -174,7 +174,7 @@ def by_likelihood(fitted: FittedPosterior, arteries: int, tissues: int, seed: in
         if not valid.any():
             continue
         theta, y = theta[valid, :targets], y[valid]
-        reweighting.prepare(y[:1])
+        reweighting.nuisances.prepare(y[:1])
         latents, share = reweighting(y, problem.features(y))
         exact = space.inverse(latents)
         with torch.no_grad():

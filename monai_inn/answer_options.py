@@ -38,6 +38,9 @@ def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--usual-fit", type=int, default=0, metavar="N",
                      help="also fit N pixels, evenly spread, as other programs do, if the problem knows "
                      "such a fit, and map where a parameter ends at a bound; some 30 ms a pixel")  # fmt: skip
+    sub.add_argument("--evidence", type=int, default=0, metavar="N",
+                     help="also weigh the models that the problem knows by their evidence in N pixels, "
+                     "evenly spread, and map how probable each is; some half a second a pixel")  # fmt: skip
     sub.add_argument("--no-picture", dest="has_picture", action="store_false",
                      help="leave out maps.png, which takes seconds")  # fmt: skip
     sub.add_argument(

@@ -197,6 +197,9 @@ def maps(result: Mapping[str, Any]) -> str:
     if (fits := summary.get("usual_fit")) and fits["pixels"]:
         share = f"{fits['share_at_bound']:.1%} of {fits['pixels']:,} pixels"
         lines.append(f"  {fits['name']} ends with a parameter at a bound in {share}")
+    if (weighed := summary.get("models")) and weighed["pixels"]:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in weighed["mean_probability"].items())
+        lines.append(f"  models, on average over {weighed['pixels']:,} pixels: {shares}")
     lines += [f"maps: {out}/*.nii.gz ({len(result['files'])} files)"]
     lines += [f"picture: {out}/{name}" for name in result["pictures"]]
     return "\n".join(

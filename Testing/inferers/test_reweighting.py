@@ -118,7 +118,7 @@ def test_nuisances_that_pixels_share_are_drawn_once(lamp_fit, monkeypatch):
     y = problem.noise(problem.forward(theta), torch.Generator().manual_seed(4))
     y[6:, 2], y[:6, 2] = y[6, 2], y[0, 2]
     reweighting = Reweighting(problem, lamp_fit.network, SAMPLES, 0)
-    reweighting.prepare(y)
+    reweighting.nuisances.prepare(y)
     assert len(drawn) == 2
     samples, share = reweighting(y, reweighting.problem.features(y))
     assert (share > 0).all()
@@ -128,7 +128,7 @@ def test_nuisances_that_pixels_share_are_drawn_once(lamp_fit, monkeypatch):
 def test_pixels_that_were_not_prepared_are_left_to_the_network(lamp_fit):
     y = lamp_fit.problem.simulate(2, seed=4)[1]
     reweighting = Reweighting(lamp_fit.problem, lamp_fit.network, SAMPLES, 0)
-    reweighting.prepare(y[:1])
+    reweighting.nuisances.prepare(y[:1])
     samples, share = reweighting(y, reweighting.problem.features(y))
     assert share[0] > 0
     assert share[1] == 0
@@ -158,10 +158,23 @@ def test_the_evidence_is_that_of_two_normals_and_impossible_draws_count_nothing(
     assert len(none.share) == 2000
 
 
+def test_a_posterior_far_away_is_approached_by_powers_of_its_weights():
+    """One in a million draws lies there: without the powers, normals are fitted to the nearest alone."""
+    mean, sd = torch.tensor([3.0, -2.0]).double(), 0.003
+    normal, standard = torch.distributions.Normal(mean, sd), torch.distributions.Normal(0.0, 1.0)
+
+    def evaluate(latents, which, number):
+        return ((normal.log_prob(latents) - standard.log_prob(latents)).sum(-1),)
+
+    (found,) = weighed_draws(evaluate, 1, 2, draws=500, wanted=300, most_rounds=12, seed=0)
+    assert found.effective >= 300
+    assert found.log_evidence == pytest.approx(0.0, abs=5 / math.sqrt(300))
+
+
 def test_maps_are_exact_and_say_where_they_are_not(vague_fit):
     problem = vague_fit.problem
     y = problem.simulate(6, seed=4)[1]
-    y[5] = 40.0  # so far from all draws that hardly one counts
+    y[5] = 4e4  # so far from all draws that hardly one counts
     image = y.T.reshape(1, -1, 2, 3)
     options = {"samples": SAMPLES, "has_trust": False}
     weighed = vague_fit.maps(image, reweight=True, **options)
@@ -182,7 +195,7 @@ def test_predicted_curves_are_those_of_the_weighed_posterior(vague_fit):
     """The network that nobody trained predicts what its prior does; the pixel that it keeps stays with it."""
     problem, draws = vague_fit.problem, 400
     y = problem.simulate(6, seed=4)[1]
-    y[5] = 40.0
+    y[5] = 4e4
     inferer = PosteriorInferer(problem, samples=SAMPLES, adequacy=draws, reweight=True, has_trust=False)
     found = torch.zeros(6, len(PARTS), y.shape[1])
     curves = Curves(torch.arange(y.shape[1]), 0.95, found.__setitem__)
@@ -262,7 +275,7 @@ def test_curves_of_a_shipped_bundle_agree_with_tempered_monte_carlo():
     number = len(problem.targets)
     exact = problem.exact_samples(y[0], 2000, 0, fitted.posterior(y[0]).base).samples[:, :number]
     reweighting = Reweighting(problem, fitted.network, SAMPLES, 0)
-    reweighting.prepare(y)
+    reweighting.nuisances.prepare(y)
     samples, share = reweighting(y, reweighting.problem.features(y))
     assert share[0] > 0.1
     off = (samples[:, 0, :number].double().mean(0) - exact.mean(0)) / exact.std(0)

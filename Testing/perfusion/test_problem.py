@@ -40,9 +40,11 @@ def test_targets_are_those_of_the_models():
     assert create("perfusion", models=["patlak"]).models == ("patlak",)
 
 
-@pytest.mark.parametrize("models", [[], ["tofts"], ["patlak", "patlak"]])
+@pytest.mark.parametrize("models", [[], ["dispersion"], ["patlak", "patlak"]])
 def test_other_models_are_refused(models):
-    with pytest.raises(ValueError, match=r"give one or more of extended_tofts, patlak, exchange, each once"):
+    with pytest.raises(
+        ValueError, match=r"give one or more of extended_tofts, patlak, exchange, tofts, each once"
+    ):
         Perfusion(models)
 
 
@@ -84,6 +86,7 @@ def test_curves_are_those_of_each_model(problem, simulated):
         "extended_tofts": kinetics.extended_tofts(ktrans, ve, vp),
         "patlak": kinetics.patlak(ktrans, vp),
         "exchange": kinetics.exchange(ktrans, named["extraction"], ve, vp),
+        "tofts": kinetics.extended_tofts(ktrans, ve, 0 * vp),
     }
     curve = artery(named)
     since = times - named["arrival"][:, None]

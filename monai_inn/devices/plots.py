@@ -137,7 +137,13 @@ def numbers_plot(record: Mapping[str, Any]) -> Figure:
             for choice in choices
         ]
         ends = [[abs(b["value"] - b[end]) for b in bits] for end in ("low", "high")]
-        style: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 4.5, "capsize": 3, "label": SETS[name]}
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": mark,
+            "markersize": 4.5,
+            "capsize": 3,
+            "label": SETS[name],
+        }
         axis.errorbar(numbers, [b["value"] for b in bits], ends, **style)
     axis.set_xticks(numbers)
     axis.set_xlabel("number of bands that share the light", fontsize=8)

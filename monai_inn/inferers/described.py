@@ -24,6 +24,7 @@ def described_maps(
     below: Mapping[str, float] | None = None,
     levels: Sequence[float] = (),
     kept: int = 0,
+    models: Sequence[str] = (),
 ) -> dict[str, MetaTensor]:
     """Return maps with the affine of an image, ``channel_names``, ``units`` and the name of the ``map``.
 
@@ -35,6 +36,7 @@ def described_maps(
         below: thresholds of ``probability_below`` by parameter name.
         levels: those of ``quantiles``.
         kept: number of ``samples``.
+        models: names of the models of ``model_probability``.
     """
     affine = image.affine if isinstance(image, MetaTensor) else None
     result = {}
@@ -52,6 +54,8 @@ def described_maps(
         elif name == "class_probability":
             names = [f"{p.name} = {label}" for p in shown for label in p.categories]
             units = ["1"] * len(names)
+        elif name == "model_probability":
+            names, units = list(models), ["1"] * len(models)
         elif name in ("mode_count", "uninformative"):
             units = ["1"] * len(names)
         elif name in _OF_NO_PARAMETER:

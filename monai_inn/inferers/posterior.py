@@ -158,7 +158,7 @@ class PosteriorInferer(Inferer):
         if self.reweight:
             reweighting = Reweighting(self.problem, network, self.samples, self.seed)
             for piece in pixels.pieces(_PIXELS):
-                reweighting.prepare(pixels.rows(piece))
+                reweighting.nuisances.prepare(pixels.rows(piece))
 
         def summary(samples: Tensor, levels: QuantileLevels | None = levels) -> dict[str, Tensor]:
             maps = summarise(samples, self.space, self.interval, below, levels, self.levels)

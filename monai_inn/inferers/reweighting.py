@@ -28,6 +28,47 @@ _NUISANCES = 1000
 _AT_A_TIME = 1024  # draws whose likelihood is computed together
 
 
+class SharedNuisances:
+    """Nuisances that are told by something that all pixels share: drawn once from what that tells.
+
+    Args:
+        problem: the inverse problem.
+        network: its network, which the drawing starts from.
+        seed: seed of all draws.
+    """
+
+    def __init__(self, problem: InverseProblem, network: PosteriorNetwork, seed: int) -> None:
+        # Problems simulate where their tables lie, and generators draw for the processor alone.
+        is_there = network.ood_scores.device.type == "cpu"
+        self.network = network if is_there else copy.deepcopy(network).cpu()
+        self.problem, self.seed = problem, seed
+        self._drawn: dict[bytes, Tensor] = {}
+
+    @torch.no_grad()
+    def prepare(self, observation: Tensor) -> None:
+        """Draw what the pixels of observations ``(n, C)`` share, once for each that differs in it."""
+        observation = observation.cpu()
+        shared = self.problem.shared(observation)
+        if shared is None:
+            return
+        with single_thread(observation.device):
+            for row, y in zip(shared, observation, strict=True):
+                if (key := _key(row)) not in self._drawn:
+                    start = self.network.posterior(self.problem.features(y.unsqueeze(0)))
+                    self._drawn[key] = self.problem.draw_nuisances(y, _NUISANCES, self.seed, start)
+
+    def of(self, y: Tensor) -> list[Tensor | None] | None:
+        """Nuisances of each pixel, ``None`` for those that were not prepared; ``None`` if none are shared."""
+        shared = self.problem.shared(y)
+        return None if shared is None else [self._drawn.get(_key(row)) for row in shared]
+
+
+def some_nuisances(drawn: list[Tensor], which: Tensor, draws: int, number: int) -> Tensor:
+    """Return nuisances ``(draws, n, K)`` of pixels of these numbers ``(n,)`` for the draws of a round."""
+    chosen = (number * draws + torch.arange(draws)) % _NUISANCES
+    return torch.stack([drawn[n][chosen] for n in which.tolist()], 1)
+
+
 class Reweighting:
     """Importance sampling in the latents of a network's posterior makes good what training has left undone.
 
@@ -54,24 +95,9 @@ class Reweighting:
                 "reweight, or write its log_likelihood."
             )
         problem.require_maps()
-        # Problems simulate where their tables lie, and generators draw for the processor alone.
-        is_there = network.ood_scores.device.type == "cpu"
-        self.network = network if is_there else copy.deepcopy(network).cpu()
+        self.nuisances = SharedNuisances(problem, network, seed)
+        self.network = self.nuisances.network
         self.problem, self.number, self.seed = problem, _AS_GOOD * samples, seed
-        self._nuisances: dict[bytes, Tensor] = {}
-
-    @torch.no_grad()
-    def prepare(self, observation: Tensor) -> None:
-        """Draw what the pixels of observations ``(n, C)`` share, once for each that differs in it."""
-        observation = observation.cpu()
-        shared = self.problem.shared(observation)
-        if shared is None:
-            return
-        with single_thread(observation.device):
-            for row, y in zip(shared, observation, strict=True):
-                if (key := _key(row)) not in self._nuisances:
-                    start = self.network.posterior(self.problem.features(y.unsqueeze(0)))
-                    self._nuisances[key] = self.problem.draw_nuisances(y, _NUISANCES, self.seed, start)
 
     @torch.no_grad()
     def __call__(self, observation: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +112,7 @@ class Reweighting:
             too few draws count.
         """
         y = observation.cpu()
-        nuisances = self._shared(y)
+        nuisances = self.nuisances.of(y)
         rows = torch.arange(len(y))
         if nuisances is not None:
             rows = torch.tensor([each is not None for each in nuisances]).nonzero().flatten()
@@ -101,11 +127,6 @@ class Reweighting:
                     shares[n] = weighed.effective / len(weighed.share)
         return samples.to(observation), shares.to(observation)
 
-    def _shared(self, y: Tensor) -> list[Tensor | None] | None:
-        """Nuisances of each pixel, ``None`` for those that were not prepared; ``None`` if none are shared."""
-        shared = self.problem.shared(y)
-        return None if shared is None else [self._nuisances.get(_key(row)) for row in shared]
-
     def _weigh(self, y: Tensor, features: Tensor, nuisances: list[Tensor] | None) -> list[Weighed]:
         """Draws of each pixel of observations ``(n, C)``."""
         problem, space, targets = self.problem, self.problem.space, len(self.problem.targets)
@@ -117,8 +138,7 @@ class Reweighting:
             value, log_density = q.push_with_log_prob(latents.float())
             whole, log_density = value, log_density.double()
             if nuisances is not None:
-                chosen = (number * len(value) + torch.arange(len(value))) % _NUISANCES
-                others = torch.stack([nuisances[n][chosen] for n in which.tolist()], 1)
+                others = some_nuisances(nuisances, which, len(value), number)
                 whole = torch.cat([value, others.to(value)], -1)
             theta = space.inverse(whole)
             log_prior = problem.prior.log_prob(theta) - space.forward(theta)[1]

@@ -105,6 +105,15 @@ class InverseProblem(Configured):
         """
         return FlatPrior(self.space)
 
+    @property
+    def rivals(self) -> InverseProblem | None:
+        """The problem in which the model is unknown, too: a class, which comes first; ``None`` if it is not.
+
+        Observations, what pixels share of them and the nuisances are those of this problem; priors are
+        independent. Parameters that a model does not have keep their prior under it.
+        """
+        return None
+
     @abc.abstractmethod
     def forward(self, theta: Tensor) -> Tensor:
         """Return the noise-free observation ``(…, C)`` of parameters ``(…, D)`` in physical units."""

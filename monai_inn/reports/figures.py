@@ -86,7 +86,10 @@ def map_figure(
     below = maps.get("probability_below", image.new_zeros(0))
     described = [(p.name, p.description) for p in problem.shown]
     words, inner = labels(described), labels(described, begin=False)
-    shares = [name for name in _SHARES if name in maps]
+    shares = [(_SHARES[name], maps[name][0]) for name in _SHARES if name in maps]
+    if (models := maps.get("model_probability")) is not None:
+        named = zip(models.meta["channel_names"], models, strict=True)  # type: ignore[attr-defined]
+        shares += [(f"probability of the model {name.replace('_', ' ')}", one) for name, one in named]
     columns = max(len(problem.shown), 3 + len(below) + len(shares))
     aspect = picture.shape[0] * view.pixel_mm[0] / max(picture.shape[1] * view.pixel_mm[1], 1e-9)
     figure, axes = _grid(3, columns, min(max(aspect, 0.4), 1.6))
@@ -105,8 +108,8 @@ def map_figure(
         name, _, limit = label.partition(" ")
         _show(axis, below[k], view, f"probability of {inner.get(name, name)} {limit}")
         _cover(axis, striped)
-    for axis, name in zip(axes[0, 3 + len(below) :], shares, strict=False):
-        _show(axis, maps[name][0], view, _SHARES[name])
+    for axis, (text, values) in zip(axes[0, 3 + len(below) :], shares, strict=False):
+        _show(axis, values, view, text)
     scales = prior_scales(problem)
     for d, p in enumerate(problem.shown):
         norm, width_norm = _norms(p, scales[p.name])

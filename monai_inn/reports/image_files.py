@@ -40,6 +40,7 @@ _WRITTEN = (
     "adequacy",
     "efficiency",
     "at_bound",
+    "model_probability",
     "valid",
 )
 

@@ -134,6 +134,12 @@ def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str
         fits = maps["at_bound"][0][maps["at_bound"][0].isfinite()]
         name = fitted.problem.application.usual_fit
         result["usual_fit"] = {"name": name, "pixels": fits.numel(), "share_at_bound": share_of(fits > 0.5)}
+    if "model_probability" in maps:
+        found = maps["model_probability"].as_tensor()[:, trusted.as_subclass(Tensor)]
+        known = found[:, found.isfinite().all(0)]
+        names = maps["model_probability"].meta["channel_names"]
+        mean = dict(zip(names, map(share_of, known), strict=True))
+        result["models"] = {"pixels": known.shape[1], "mean_probability": mean}
     return result
 
 

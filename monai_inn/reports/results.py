@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -9,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
 
 from monai_inn.files import write_json
 from monai_inn.fitted import FittedPosterior
 from monai_inn.fitted.reading import load_shared
 from monai_inn.folders import new_folder
+from monai_inn.inferers.evidence import model_probability, require_rivals
 from monai_inn.inferers.predicted import FEW
+from monai_inn.inferers.some_pixels import map_of_some, require_answers_of_some
 from monai_inn.inferers.summaries import stored_levels
-from monai_inn.inferers.usual_fit import bounds_of_usual_fit, require_usual_fit
 from monai_inn.reports import image_files
 from monai_inn.reports.curve_files import CurveFiles
 from monai_inn.reports.records import record, summary, trust_summary
@@ -38,6 +41,7 @@ def infer_image(
     adaptive: bool = False,
     reweight: bool = False,
     usual_fit: int = 0,
+    evidence: int = 0,
     save_samples: int = 0,
     save_quantiles: int = 0,
     preview: str | PathLike[str] | None = None,
@@ -66,6 +70,8 @@ def infer_image(
             of ``save_samples`` are all drawn.
         reweight: whether posteriors come from the likelihood, with the network's as proposal.
         usual_fit: pixels that are fitted as other programs do, for a map of where the fit ends at a bound.
+        evidence: pixels in which the models that the problem knows are weighed by their evidence, for maps of
+            how probable each is.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
         preview: folder for a quick result from the preview head, of the same form, which is there first.
@@ -89,13 +95,13 @@ def infer_image(
     options |= {"false_alarm": false_alarm, "adequacy": adequacy, "adaptive": adaptive}
     options |= {"reweight": reweight}
     reading: dict[str, Any] = {"mask": mask, "white": white, "dark": dark, "shrink": shrink}
-    kept = {"usual_fit": usual_fit, "save_samples": save_samples, "save_quantiles": save_quantiles}
+    kept = {"usual_fit": usual_fit, "evidence": evidence}
+    kept |= {"save_samples": save_samples, "save_quantiles": save_quantiles}
     settings = {**options, **kept, **reading, "seed": seed, "device": device}
     if save_samples < 0:
         raise ValueError(f"save_samples = {save_samples}; give 0 or a positive number.")
     fitted = load_shared(bundle, device)
-    if usual_fit:
-        require_usual_fit(fitted.problem, usual_fit)
+    require_answers_of_some(fitted.problem, usual_fit, evidence)
     with new_folder(out, RESULT, "a result of inference", source=image) as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
         trust: dict[str, MetaTensor] = {}
@@ -107,9 +113,7 @@ def infer_image(
         drawn = samples // FEW if adaptive else samples  # in every pixel
         options |= {"keep": save_samples if save_samples <= drawn else 0, "has_trust": not trust}
         maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress)) | trust
-        if usual_fit:
-            fits = bounds_of_usual_fit(fitted.problem, loaded.cpu(), maps["valid"][0] > 0.5, usual_fit)
-            maps |= fitted.with_meta({"at_bound": fits}, loaded)
+        maps |= _maps_of_some(fitted, loaded, maps["valid"][0] > 0.5, usual_fit, evidence, seed)
         seconds = time.monotonic() - started
         files = [
             *image_files.write_maps(draft, maps),
@@ -126,6 +130,25 @@ def infer_image(
             result["pictures"].append("maps.png")
         write_json(draft / RESULT, result)
     return result
+
+
+def _maps_of_some(
+    fitted: FittedPosterior, loaded: MetaTensor, valid: Tensor, usual_fit: int, evidence: int, seed: int
+) -> dict[str, MetaTensor]:
+    """Maps of what was asked of some pixels."""
+    problem, image, maps = fitted.problem, loaded.cpu(), {}
+    models: tuple[str, ...] = ()
+    if usual_fit:
+
+        def ends_at_bound(y: Tensor) -> Tensor:
+            return problem.application.ends_at_bound(y).unsqueeze(1)
+
+        maps["at_bound"] = map_of_some(ends_at_bound, 1, image, valid, usual_fit)
+    if evidence:
+        models = require_rivals(problem).parameters[0].categories
+        weigh = functools.partial(model_probability, fitted, seed=seed)
+        maps["model_probability"] = map_of_some(weigh, len(models), image, valid, evidence)
+    return fitted.with_meta(maps, loaded, models=models)
 
 
 def _draw(

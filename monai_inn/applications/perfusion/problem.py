@@ -24,7 +24,7 @@ from monai_inn.problems.parameters import Parameter
 
 __all__ = ["MODELS", "Perfusion"]
 
-MODELS = ("extended_tofts", "patlak", "exchange")
+MODELS = ("extended_tofts", "patlak", "exchange", "tofts")
 """Names of the models of a tissue."""
 
 _TISSUE = (
@@ -37,7 +37,7 @@ _EXTRACTION = Parameter("extraction", "1", 0.01, 0.99, "share of the tracer that
 
 
 class Perfusion(TracerCurves):
-    """A tissue that answers the curve of an artery as extended Tofts, Patlak or exchange say.
+    """A tissue that answers the curve of an artery as extended Tofts, Patlak, exchange or Tofts say.
 
     Both are measured in the same frames, see ``TracerCurves``.
 
@@ -103,6 +103,7 @@ class Perfusion(TracerCurves):
         made = {
             "extended_tofts": lambda: kinetics.extended_tofts(ktrans, ve, vp),
             "patlak": lambda: kinetics.patlak(ktrans, vp),
+            "tofts": lambda: kinetics.extended_tofts(ktrans, ve, torch.zeros_like(vp)),
             "exchange": lambda: kinetics.exchange(ktrans, value["extraction"], ve, vp),
         }
         responses = [made[name]() for name in self.models]
@@ -136,6 +137,11 @@ class Perfusion(TracerCurves):
             ValueError: if one is given twice.
         """
         return cls(options.models or MODELS[:1])
+
+    @property
+    def rivals(self) -> Perfusion:
+        """The problem with its own models if there are several, else with all."""
+        return self if len(self.models) > 1 else Perfusion(MODELS, self.magnitude_share)
 
     @property
     def application(self) -> CurveApplication:
