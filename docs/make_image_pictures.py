@@ -53,15 +53,25 @@ def width_over_mean(browser: Browser, folder: Path, log: Path) -> None:
 
 
 def panel(folder: Path) -> None:
-    """Draw the module's panel with a result that was opened from its file."""
+    """Draw the module's panel after Apply on the contrasts of a translation."""
     from shim import install
 
     app = install()
+    import slicer.util
+
     module = app.load_module(HERE.parent / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py")
-    ui = module.widget.ui
-    ui.fileEdit.currentPath = str(folder / "result.json")
-    module.widget.onLoad()
-    ui.inputsSection.collapsed = True
+    widget, ui = module.widget, module.widget.ui
+    app.wait_until(lambda: ui.bundleBox.count)
+    ui.bundleBox.setCurrentIndex(ui.bundleBox.findText("contrast_translation"))
+    t1, t2 = (
+        slicer.util.loadVolume(str(folder / f"reference_{n}.nii.gz"), {"name": n}) for n in ("t1", "t2")
+    )
+    ui.imageSelector.setCurrentNode(t1)
+    widget._further[0][1].setCurrentNode(t2)
+    ui.applyButton.click()
+    app.wait_until(lambda: widget.logic.inference is None, 600)
+    ui.inputsSection.collapsed, ui.probeSection.collapsed = False, True
+    module.panel.resize(440, 1080)
     app.grab_panel(module, PICTURES / "slicer_images.png")
     module.close()
 

@@ -63,10 +63,10 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
     def fitting(self, image):
         """The listed bundles that make maps of such an image."""
         channels = lib.channels_of(image)
-        return [b for b in self.bundles if not (b.is_classifier or b.misfit(channels))]
+        return [b for b in self.bundles if b.makes_maps and not b.misfit(channels)]
 
     def start(self, state):
-        """Start an inference, or a classification by a bundle that classifies.
+        """Start what the bundle does: an inference of maps or of an image, or a classification.
 
         Raises:
             ValueError: if image and bundle do not fit.
@@ -74,18 +74,20 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
         """
         if self.inference is not None:
             raise RuntimeError(_("An inference is running; wait for it or cancel it."))
-        if state.image is None:
-            raise ValueError(_("Select an image."))
         bundle = self.bundle(state.bundle)
-        misfit = bundle.misfit(lib.channels_of(state.image)) if bundle is not None else ""
-        if misfit:
-            raise ValueError(misfit)
+        missing = lib.missing_input(bundle, state)
+        if missing:
+            raise ValueError(missing)
         path = bundle.path if bundle is not None else state.bundle
         self._frame, state.showClasses = None, False
         if bundle is not None and bundle.is_classifier:
             self.inference = lib.Classification(state)
             return
-        if lib.is_video(state.image):
+        takes = bundle.takes if bundle is not None else None
+        if takes is not None and not takes["volumes"]:
+            self.inference = lib.ImageInference(state, takes)
+            return
+        if takes is None and lib.is_video(state.image):
             self.inference = lib.VideoInference(state)
             return
         self._frame = frame_of(state.image)
@@ -95,7 +97,11 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
             if (run.image, run.bundle_path) == (state.image, path)
             and (self._frame is None or is_at_its_frame(run, self._frame))
         ]
-        self.inference = lib.Inference(state, same[-1] if same else None)
+        earlier = same[-1] if same else None
+        if takes is not None:
+            self.inference = lib.ImageInference(state, takes, earlier)
+        else:
+            self.inference = lib.Inference(state, earlier)
 
     def poll(self):
         """Take in news of child processes; returns a run that has just got numbers, or ``None``.
@@ -177,6 +183,7 @@ class INNUncertaintyLogic(ScriptedLoadableModuleLogic):
 
 _PARTS = (
     lib.InferencePanel,
+    lib.VolumesPanel,
     lib.LoadingPanel,
     lib.DisplayPanel,
     lib.InspectionPanel,

@@ -287,6 +287,18 @@ def test_a_share_of_masks_is_of_low_resolution(problem: AcceleratedMR) -> None:
     assert AcceleratedMR.from_config({**mixed.to_config(), **mixed.tensors}).low_resolution == 0.5
 
 
+def test_masks_of_the_centre_alone_are_told_from_others() -> None:
+    size = (16, 12)
+    low = acquiring.central_mask(size, torch.tensor([[8, 6], [7, 12], [16, 5]]))
+    lines = acquiring.cartesian_mask(size, torch.tensor([2.0, 4.0]), torch.tensor([True, False]), 4)
+    lopsided = torch.zeros(2, *size)
+    lopsided[0, -4:], lopsided[0, :4] = 1, 1  # a box with one more row on one side
+    lopsided[1, 2:9] = 1
+    assert acquiring.is_central(torch.cat([low, lines, torch.ones(1, *size), lopsided])).tolist() == [
+        True, True, True, False, False, False, True, False,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("coils", [1, 3])
 def test_a_low_resolution_image_has_the_posterior_of_dense_matrices(coils: int) -> None:
     """The scan as a matrix from fine pixels to its own, and white noise."""
@@ -308,15 +320,29 @@ def test_a_low_resolution_image_has_the_posterior_of_dense_matrices(coils: int) 
     assert bool(problem.is_valid(y).all())
     acquisition = problem.acquisition(y[:, problem.observation.num_values :])
     mean = gaussian.posterior_mean(acquisition, problem.kspace(y), prior)[0, 0] * scale
-    covariance = filtered(pixels.unsqueeze(1), prior[:1].double()).flatten(1) * scale**2
-    # Along the frequency that is left out, half of a pixel's, the scan says nothing.
-    said = scan @ torch.linalg.pinv(scan)
-    seen = scan @ covariance @ scan.T + sd**2 * torch.eye(len(scan), dtype=torch.float64)
-    gain = covariance @ scan.T @ torch.linalg.inv(seen)
-    torch.testing.assert_close(mean.flatten().double(), gain @ said @ image, atol=2e-4, rtol=0)
-    left = covariance - gain @ scan @ covariance
+
+    def dense(times: float) -> tuple[Tensor, Tensor]:
+        """Mean and covariance for a prior of so many times the power."""
+        covariance = times * filtered(pixels.unsqueeze(1), prior[:1].double()).flatten(1) * scale**2
+        # Along the frequency that is left out, half of a pixel's, the scan says nothing.
+        said = scan @ torch.linalg.pinv(scan)
+        seen = scan @ covariance @ scan.T + sd**2 * torch.eye(len(scan), dtype=torch.float64)
+        gain = covariance @ scan.T @ torch.linalg.inv(seen)
+        return gain @ said @ image, covariance - gain @ scan @ covariance
+
+    expected, left = dense(1.0)
+    torch.testing.assert_close(mean.flatten().double(), expected, atol=2e-4, rtol=0)
     variance = gaussian.posterior_spectrum(acquisition, prior)[0, 0].mean() * scale**2
     assert float(variance) == pytest.approx(float(left.diagonal().mean()), rel=1e-4)
+    # What `reconstruct` draws: three times the power, as the inside of a brain has.
+    number = 2000
+    expected, left = dense(3.0)
+    drawn = problem.image_of(problem.gaussian_samples(number, y, generator))[:, 0, 0].flatten(1) * scale
+    error = (drawn.mean(0) - expected) / (left.diagonal() / number).sqrt()
+    assert float(error.abs().max()) < 5
+    found = torch.cov(drawn.T.double())
+    spread = (left.square() + left.diagonal().outer(left.diagonal())).div(number).sqrt()
+    assert float(((found - left) / spread).abs().max()) < 6
 
 
 @pytest.mark.parametrize(

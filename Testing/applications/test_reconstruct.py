@@ -13,8 +13,9 @@ from mr_cases import discs, fitted_briefly, measured
 
 from monai_inn.applications.accelerated_mr import gaussian
 from monai_inn.applications.accelerated_mr.kspace_files import read_kspace
+from monai_inn.applications.accelerated_mr.low_resolution import read_half
 from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
-from monai_inn.applications.accelerated_mr.reading import observation_of
+from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.applications.accelerated_mr.reconstruction import reconstruct, size_warnings
 from monai_inn.cli import main
 from monai_inn.reports.exporting import export_result
@@ -310,6 +311,69 @@ def test_ismrmrd_files_that_cannot_be_used_are_refused_in_one_line(problem, bund
         assert message in refused(bundle, file, out, capsys)
     file = as_ismrmrd(tmp_path / "radial.h5", [kspace], trajectory="RADIAL")
     assert "a radial trajectory, expected cartesian" in refused(bundle, file, out, capsys)
+
+
+def as_nifti(path: Path, values: torch.Tensor) -> Path:
+    affine = np.array([[0.0, -6, 0, 10], [6, 0, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(values.numpy(), affine), path)
+    return path
+
+
+def scan_of_discs(problem: AcceleratedMR) -> torch.Tensor:
+    """Three slices ``(8, 6, 3)`` of 8 columns and 6 rows, the last of which is empty."""
+    images = torch.nn.functional.avg_pool2d(problem.images[2:4], 2)
+    return torch.cat([100 * images, torch.zeros(1, 8, 8)])[:, 1:7].permute(2, 1, 0).contiguous()
+
+
+def test_an_image_of_half_the_resolution_is_reconstructed_at_the_whole(
+    problem, bundle, tmp_path, capsys
+) -> None:
+    scan, out = scan_of_discs(problem), tmp_path / "out"
+    file = as_nifti(tmp_path / "scan.nii.gz", scan)
+    arguments = ["reconstruct", str(bundle), str(file), "-o", str(out), "--samples", "40", "--keep", "3"]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    words = capsys.readouterr().out
+    assert "16 × 16 pixels of scans of 8 × 8: what those leave open is Gaussian, in closed form" in words
+    assert "The level of the noise was not given (noise_sd): 2 % of white was taken." in words
+    record = json.loads((out / "result.json").read_text())
+    assert record["reconstruction"]["slices"] == 2
+    mean = nibabel.load(out / "mean_brightness.nii.gz")
+    values = mean.get_fdata()
+    assert values.shape == (16, 16, 3)
+    assert np.isnan(values[..., 2]).all()  # shows nothing, so that nothing is claimed
+    # Both grids have one middle of the first pixel; a pixel has half the size.
+    np.testing.assert_allclose(mean.affine, nibabel.load(file).affine @ np.diag([0.5, 0.5, 1, 1]), atol=1e-5)
+    seen, given = values[::2, ::2, :2][:, :6], scan[..., :2].numpy() / 100
+    assert np.abs(seen - given).max() < 0.15 * given.max()
+    y, white = low_resolution_observation(read_half(file, problem)[1][0], 2.0, problem)
+    _, second = low_resolution_observation(read_half(file, problem)[1][1], 2.0, problem)
+    drawn = problem.image_of(problem.gaussian_samples(400, y, torch.Generator().manual_seed(0)))
+    expected = drawn.square().sum(2).sqrt()[:, 0] * white / max(white, second)
+    width = nibabel.load(out / "interval_width_brightness.nii.gz").get_fdata()[..., 0].T
+    exact = (expected.quantile(0.975, 0) - expected.quantile(0.025, 0)).numpy()
+    assert width.mean() == pytest.approx(exact.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.repeat(2, 1, 1), "shape (16, 6, 3), expected slices of at most 8 × 8 pixels"),
+        (lambda v: v[..., 0], "shape (8, 6), expected slices"),
+        (lambda v: v * torch.nan, "holds NaN"),
+        (lambda v: v * 0, "no brightness"),
+        (lambda v: v * (torch.arange(8)[:, None, None] < 1), "no slice shows enough"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused_in_one_line(
+    problem, bundle, tmp_path, capsys, change, message
+) -> None:
+    file = as_nifti(tmp_path / "scan.nii", change(scan_of_discs(problem)))
+    assert message in refused(bundle, file, tmp_path / "out", capsys)
+
+
+def test_kspace_tells_its_own_noise(bundle, npz, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"noise_sd = 0\.1 is for images; k-space tells its own"):
+        reconstruct(bundle, npz, tmp_path / "out", noise_sd=0.1)
 
 
 def test_bundles_of_other_problems_are_refused(bundle, npz, tmp_path, capsys) -> None:

@@ -20,6 +20,7 @@ from monai_inn.registry import installed_version
 if TYPE_CHECKING:
     from monai_inn.fitted import FittedPosterior
     from monai_inn.problems import InverseProblem
+    from monai_inn.problems.application import Application
     from monai_inn.problems.observation import Observation
 
 __all__ = ["INTENDED_USE", "donor_of", "identity", "list_bundles", "metadata", "overview"]
@@ -73,6 +74,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
             "derived": [{key: getattr(p, key) for key in _OF_DERIVED} for p in problem.derived],
             "camera": told.device,
             "series": _series(problem.observation),
+            "takes": _takes(told),
             "has_likelihood": problem.has_likelihood,
             "weights_sha256": weights_sha256,
             "weights_bytes": weights_bytes,
@@ -86,6 +88,13 @@ def _series(observation: Observation) -> dict[str, Any] | None:
     if observation.kind != "series":
         return None
     return {"most": observation.places, "settings": list(observation.settings)}
+
+
+def _takes(told: Application) -> dict[str, Any] | None:
+    """The verb that makes images, and the volumes that it takes, none for a file; ``None`` without one."""
+    if told.result != "images":
+        return None
+    return {"verb": told.verb, "volumes": list(told.volumes)}
 
 
 def identity(path: str | PathLike[str]) -> dict[str, Any]:
@@ -221,6 +230,8 @@ def overview(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "size": [n for n in image["spatial_shape"] if n != "*"],
         "input": _input_words(image, section.get("series")),
         "series": section.get("series"),
+        "takes": section.get("takes"),
+        "files": metadata.get("data_type", ""),
         "has_likelihood": section.get("has_likelihood", False),
         "targets": rows,
         "derived": section.get("derived", []),

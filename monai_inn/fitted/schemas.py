@@ -52,7 +52,7 @@ METADATA_OF_ANY_FORMAT = object_of(
         "network_data_format": object_of({"inputs": object_of({"image": _IMAGE})}),
         "monai_inn": object_of({"format_version": {"type": "integer"}}),
     },
-    {"name intended_use": TEXT},
+    {"name intended_use data_type": TEXT},
 )
 
 _PARAMETER = object_of({"name unit": TEXT, "low high": NUMBER}, {"description scale": TEXT})
@@ -114,6 +114,7 @@ SECTION_OF_THIS_FORMAT = object_of(
         "camera": {"type": ["string", "null"]},
         "result": TEXT,
         "series": {"anyOf": [{"type": "null"}, object_of({"most": SIZE, "settings": TEXTS})]},
+        "takes": {"anyOf": [{"type": "null"}, object_of({"verb": TEXT, "volumes": TEXTS})]},
         "has_likelihood": {"type": "boolean"},
         "derived": {"type": "array", "items": _PARAMETER},
     },

@@ -60,7 +60,8 @@ class Application:
         cases: what observations to learn from and to measure on are.
         unexplained: what is said of an observation that no parameters explain.
         is_without_patients: whether people are told that no patient's data are in the simulations.
-        instead_of_maps: what to do with whole images, of which there are no maps.
+        verb: of the command line that answers for whole observations, of which there are no maps.
+        volumes: names of the volumes that ``verb`` takes, as ``NAME=FILE`` each; empty if it takes one file.
         are_channels_alike: whether all values mean the same, as draws in no order do. Their order then tells
             nothing, and a network is not tried on shuffled ones.
         series_advice: what makes a series as the problem needs it, after "give …"; empty if nothing does.
@@ -80,7 +81,8 @@ class Application:
     cases: str = "simulations"
     unexplained: str = "more than any parameters of the model explain"
     is_without_patients: bool = False
-    instead_of_maps: str = "ask for its posterior"
+    verb: str = ""
+    volumes: tuple[str, ...] = ()
     are_channels_alike: bool = False
     series_advice: str = ""
     is_quickly_simulated: bool = False
@@ -102,9 +104,15 @@ class Application:
     def result(self) -> str:
         """Kind of result that people get, which programs choose bundles by.
 
-        ``"maps"`` or ``"posterior"``; an application may say otherwise, such as ``"poses"`` or ``"classes"``.
+        ``"maps"`` or ``"posterior"``; an application may say otherwise, such as ``"poses"``, ``"classes"`` or
+        ``"images"``. The last are written by ``verb``, given ``volumes`` or a file.
         """
         return "maps" if self.problem.observation.is_local else "posterior"
+
+    @property
+    def instead_of_maps(self) -> str:
+        """What to do with whole observations, of which there are no maps."""
+        return f"use `monai-inn {self.verb}`" if self.verb else "ask for its posterior"
 
     @property
     def task(self) -> str:

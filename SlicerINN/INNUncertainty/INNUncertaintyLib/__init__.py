@@ -7,6 +7,7 @@ from .bundles import *
 from .child import *
 from .classifying import *
 from .images import *
+from .imaging import *
 from .inference import *
 from .job import *
 from .opening import *
@@ -23,6 +24,7 @@ from .panels.legend_bar import *
 from .panels.module import *
 from .panels.plan import *
 from .panels.plots import *
+from .panels.volumes import *
 from .parameters import *
 from .sample_data import *
 from .worker import *

@@ -51,6 +51,16 @@ class Bundle:
         return self.entry.get("result") == "classes"
 
     @property
+    def takes(self) -> dict[str, Any] | None:
+        """Of a bundle for unknown images: its ``verb``, and names of ``volumes``, none if it takes a file."""
+        return self.entry.get("takes")
+
+    @property
+    def makes_maps(self) -> bool:
+        """Whether an image of so many channels is all that it needs."""
+        return not (self.is_classifier or self.takes)
+
+    @property
     def device(self) -> str:
         """Whose images it is for."""
         classes = [name for target in self.entry["targets"] for name in target.get("categories", ())]
@@ -70,6 +80,8 @@ class Bundle:
         """Why an image of such channels cannot be used; empty if it can."""
         if self.error:
             return self.error
+        if self.takes is not None:
+            return ""  # of which `missing_input` knows more
         if self.series is not None:
             return self._misfit_of_series(channels)
         if channels.number != self.bands:
@@ -123,7 +135,9 @@ class Bundle:
             f"<td>{'' if t['unit'] == '1' else _escaped(t['unit'])}</td></tr>"
             for t in [*self.entry["targets"], *self.entry.get("derived", [])]
         )
-        if self.series is None:
+        if self.takes is not None:
+            wanted = _("It takes {files}.").format(files=_escaped(self.entry["files"]))
+        elif self.series is None:
             wanted = f"{_('For images of')} {_escaped(self.device)}, {self.bands} {_('channels')}."
         else:
             text = _("For series of up to {most} images, each with {settings}.")
@@ -168,8 +182,9 @@ def holds_bundles(folder: str) -> bool:
 
 
 def bundles_of(listing: dict[str, Any]) -> list[Bundle]:
-    """The bundles of a listing that make maps or tell classes; those of X-rays have a module of their own."""
-    return [Bundle(e) for e in listing["bundles"] if e.get("result", "maps") in ("maps", "classes")]
+    """Bundles of maps, classes and images; those of X-rays have a module of their own."""
+    kinds = "maps", "classes", "images"
+    return [Bundle(e) for e in listing["bundles"] if e.get("result", "maps") in kinds]
 
 
 def _escaped(text: str) -> str:

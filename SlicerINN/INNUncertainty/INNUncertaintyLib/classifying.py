@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from INNDisplayLib import ClassRun, itk_image, matrix_of, read_classes, store_cl
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from .images import file_name
 from .job import Job
 from .parameters import PanelState
 
@@ -45,9 +45,8 @@ class Classification(Job):
 def _written_in_8_bits(volume: slicer.vtkMRMLNode, folder: Path) -> Path:
     """The file into which an image was written in 8 bits: a picture of one slice, or else a volume."""
     values = _eight_bits(volume)
-    name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip(".") or "image"
     is_flat = values.shape[0] == 1
-    path = folder / f"{name}{'.png' if is_flat else '.nrrd'}"
+    path = folder / f"{file_name(volume.GetName())}{'.png' if is_flat else '.nrrd'}"
     # A picture has rows and columns alone: where they lie in the patient says nothing to the network.
     image = (
         sitk.GetImageFromArray(values[0], values.ndim == 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,15 @@ from INNDisplayLib import itk_image, matrix_of
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-__all__ = ["Channels", "channels_of", "is_video", "make_savable", "number_of_bands", "write_image"]
+__all__ = [
+    "Channels",
+    "channels_of",
+    "file_name",
+    "is_video",
+    "make_savable",
+    "number_of_bands",
+    "write_image",
+]
 
 _SETTINGS = "monai_inn"
 # Slicer makes attributes of the notes in the header of an NRRD. These are for the command.
@@ -36,6 +45,11 @@ def channels_of(node: slicer.vtkMRMLNode) -> Channels:
     except (ValueError, AttributeError, RecursionError):  # a note of somebody else
         names = []
     return Channels(number_of_bands(node), frozenset(names), _number_of_slices(node))
+
+
+def file_name(text: str) -> str:
+    """A name without what a file's cannot have."""
+    return re.sub(r"[^\w.-]+", "_", text).strip(".") or "image"
 
 
 def is_video(node: slicer.vtkMRMLNode) -> bool:

@@ -33,10 +33,13 @@ class Inference(Job):
     """
 
     def __init__(self, state: PanelState, run: Run | None = None) -> None:
-        self.image_id, self.run = state.image.GetID(), run
-        self._has_earlier = run is not None
-        self.name = f"{state.image.GetName()}, {Path(state.bundle).name}"
+        self.run, self._has_earlier = run, run is not None
+        self._see(state)
+        self.name = f"{self.name}, {Path(state.bundle).name}"
         super().__init__(state)
+
+    def _see(self, state: PanelState) -> None:
+        self.image_id, self.name = state.image.GetID(), state.image.GetName()
 
     def _arguments(self, state: PanelState) -> list[str]:
         arguments = self._command(state, self._written(state.image, "image"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -39,9 +40,9 @@ class Job:
         """Words of the command; what it reads is written into the folder."""
         raise NotImplementedError
 
-    def _written(self, image: slicer.vtkMRMLNode, name: str) -> str:
+    def _written(self, image: slicer.vtkMRMLNode, name: str, ending: str = ".nrrd") -> str:
         """The file into which an image of the scene was written; it can be saved with the scene, too."""
-        path = self.folder / f"{name}.nrrd"
+        path = self.folder / f"{name}{ending}"
         make_savable(image)
         write_image(image, path)
         return str(path)
@@ -60,6 +61,8 @@ class Job:
         try:
             self.child.result()
             return self._take()
+        except RuntimeError as error:  # people have not seen that folder
+            raise RuntimeError(str(error).replace(f"{self.folder}{os.sep}", "")) from error
         finally:
             self._clean()
 

@@ -51,6 +51,8 @@ class PanelState:
 
     # Connecting a selector gives it these classes, whatever its .ui file says.
     image: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, None]  # noqa: UP007
+    volumes: list[vtkMRMLScalarVolumeNode] = []  # noqa: RUF012 (behind the first, of bundles that take some)
+    file: str = ""  # in the place of an image
     bundle: str = ""
     bundleFolders: list[str] = []  # noqa: RUF012 (how Slicer declares parameters)
     samples: Annotated[int, WithinRange(8, 512)] = 64

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Acquisition", "cartesian_mask", "central_mask", "simulated_sensitivities", "smooth_phase"]
+__all__ = [
+    "Acquisition",
+    "cartesian_mask",
+    "central_mask",
+    "is_central",
+    "simulated_sensitivities",
+    "smooth_phase",
+]
 
 _FALL = 2.0  # power of the distance with which the density of samples falls
 _REACH = 1.6  # of the coils' distance from the middle, half fields of view: their sensitivities are this wide
@@ -112,6 +119,16 @@ def central_mask(size: Sequence[int], kept: Tensor) -> Tensor:
     """
     rows, columns = (torch.fft.fftfreq(n, 1 / n).abs() < kept[:, [i]] / 2 for i, n in enumerate(size))
     return (rows.unsqueeze(2) & columns.unsqueeze(1)).float()
+
+
+def is_central(mask: Tensor) -> Tensor:
+    """Return which masks ``(N, rows, columns)`` are a box around zero, smaller than k-space, ``(N,)``."""
+    sides = mask.amax(2), mask.amax(1)
+    is_box = (mask == sides[0].unsqueeze(2) * sides[1].unsqueeze(1)).all((1, 2))
+    for side in sides:
+        reach = torch.fft.fftfreq(side.shape[1], 1 / side.shape[1], device=mask.device).abs()
+        is_box &= (reach * side).amax(1) <= side.sum(1) / 2
+    return is_box & (mask.mean((1, 2)) < 1)
 
 
 def simulated_sensitivities(

@@ -19,9 +19,12 @@ class MRApplication(Application):
 
     modality = "MR"
     task = "Posterior of images, given undersampled k-space"
-    instead_of_maps = "use `monai-inn reconstruct`"
+    verb = "reconstruct"
+    result = "images"
     data_source = "Simulated acquisitions of patients' images, mirrored, shifted, brighter and darker."
-    data_type = "Cartesian k-space of one or more coils, ISMRMRD or NPZ"
+    data_type = (
+        "Cartesian k-space of one or more coils, ISMRMRD or NPZ; or images of half the resolution, NIfTI"
+    )
     usage = ("monai-inn reconstruct . KSPACE -o OUT",)
     limits = (
         "Calibration holds on average over images and acquisitions like those of the training.",

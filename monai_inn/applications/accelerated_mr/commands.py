@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monai_inn.arguments import add_image_posterior, given, progress_of
@@ -20,8 +20,12 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     """
     sub = verb("reconstruct", reconstruct, "posterior of the images of undersampled k-space", _in_words)
     sub.add_argument("bundle", metavar="BUNDLE", help="bundle of the problem accelerated_mr")
-    sub.add_argument("kspace", metavar="KSPACE", help="ISMRMRD file, or .npz with samples and mask")
+    sub.add_argument("kspace", metavar="KSPACE", help="ISMRMRD file, or .npz with samples and mask; or NIfTI "
+                     "file of images of half the resolution")  # fmt: skip
     add_image_posterior(sub, interval=0.95)
+    sub.add_argument(
+        "--noise-sd", type=float, metavar="SD", help="noise of such images, in their unit (2 %% of white)"
+    )
 
 
 def reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -36,13 +40,22 @@ def reconstruct(arguments: argparse.Namespace) -> dict[str, Any]:
 def _in_words(result: Mapping[str, Any]) -> str:
     made = result["reconstruction"]
     factors = made["acceleration"]
-    own, whole = (" × ".join(map(str, made[name])) for name in ("pixels", "pixels_measured"))
     lines = [
         f"{made['slices']} slice{'s' * (made['slices'] > 1)}, acceleration {max(factors):.3g}, "
         f"{made['coils']} coils, noise {max(made['noise_sd']):.2g} of white; {made['strange_slices']} unlike "
         "those of the training",
-        *([f"{own} of {whole} pixels: only the centre of k-space counts here"] if own != whole else []),
+        *_resolution(made["pixels"], made["pixels_measured"]),
         *made["warnings"],
         *(f"{result['out']}/{entry['file']}" for entry in result["files"]),
     ]
     return "\n".join([*lines, result["intended_use"]])
+
+
+def _resolution(own: Sequence[int], whole: Sequence[int]) -> list[str]:
+    """What is said if images have more or fewer pixels than were measured."""
+    shown, measured = (" × ".join(map(str, size)) for size in (own, whole))
+    if own == whole:
+        return []
+    if own[0] > whole[0]:
+        return [f"{shown} pixels of scans of {measured}: what those leave open is Gaussian, in closed form"]
+    return [f"{shown} of {measured} pixels: only the centre of k-space counts here"]

@@ -14,6 +14,7 @@ from monai_inn.applications.accelerated_mr.acquisition import (
     Acquisition,
     cartesian_mask,
     central_mask,
+    is_central,
     simulated_sensitivities,
 )
 from monai_inn.applications.accelerated_mr.application import MRApplication
@@ -21,7 +22,7 @@ from monai_inn.applications.accelerated_mr.images import ImagePrior
 from monai_inn.problems import InverseProblem, Observation
 from monai_inn.problems.drawing import Prior
 from monai_inn.problems.parameters import pixel_parameters
-from monai_inn.problems.stationary import StationaryNormal
+from monai_inn.problems.stationary import StationaryNormal, filtered
 
 __all__ = ["AcceleratedMR"]
 
@@ -220,9 +221,28 @@ class AcceleratedMR(InverseProblem):
         ]
         return torch.stack(moved).movedim(2, -1).flatten(2)
 
+    def gaussian_samples(self, number: int, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples ``(number, N, D)`` of a stationary Gaussian posterior, as wide as inside a brain."""
+        acquisition = self.acquisition(y[:, self.observation.num_values :])
+        prior = _WITHIN * self.spectrum.to(y)
+        mean = gaussian.posterior_mean(acquisition, self.kspace(y), prior)
+        white = torch.randn(number, *mean.shape, generator=generator).to(y)
+        drawn = [
+            mean + gaussian.agreeing(acquisition, filtered(w, prior.sqrt()), prior, generator) for w in white
+        ]
+        return torch.stack(drawn).movedim(2, -1).flatten(2)
+
     def seen_images(self, samples: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return magnitudes ``(S, N, 1, rows, columns)`` of samples that agree with what was measured."""
-        images = self.image_of(self.agreeing(samples, y, generator))
+        """Return magnitudes ``(S, N, 1, rows, columns)`` of samples that agree with what was measured.
+
+        Of scans of low resolution, which a network without such simulations does not know, they are those of
+        ``gaussian_samples``.
+        """
+        agreed = self.agreeing(samples, y, generator)
+        is_low = is_central(self.acquisition(y[:, self.observation.num_values :]).mask)
+        if not self.low_resolution and bool(is_low.any()):
+            agreed[:, is_low] = self.gaussian_samples(len(samples), y[is_low], generator)
+        images = self.image_of(agreed)
         return images.square().sum(-3, keepdim=True).sqrt()
 
     def is_valid(self, y: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class ImageClasses(Application):
         "Mackowiak et al., Generative classifiers as a basis for trustworthy image classification, 2021",
     )
     data_type = "images as PNG, JPEG, TIFF, DICOM or NIfTI, brought to the size of the network"
-    instead_of_maps = "use `monai-inn classify`"
+    verb = "classify"
 
     @property
     def task(self) -> str:

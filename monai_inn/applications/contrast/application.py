@@ -22,12 +22,18 @@ class TranslationApplication(Application):
     cases = "slices"
     data_source = "Slices of patients, mirrored and shifted; one patient decided when the training stopped."
     data_type = "co-registered NIfTI volumes of the observed contrasts, brain alone"
-    instead_of_maps = "use `monai-inn translate`"
+    verb = "translate"
+    result = "images"
     references = (
         "Ardizzone et al., Conditional invertible neural networks for diverse image-to-image translation, "
         "2021",
     )
     warnings = ("Translated images are synthetic. Lesions may be missing in them.",)
+
+    @property
+    def volumes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The observed contrasts."""
+        return self.problem.given
 
     @property
     def task(self) -> str:

@@ -17,7 +17,7 @@ class XrayApplication(Application):
 
     result = "poses"
     modality = "X-ray"
-    instead_of_maps = "use `monai-inn register`"
+    verb = "register"
     extras = ("bundle", "registration")
     references = (
         "Trofimova et al., Representing ambiguity in registration problems with conditional invertible "

@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from ..bundles import holds_bundles
 from ..child import install, is_installed
 from ..images import channels_of
+from ..imaging import missing_input
 from .classes import take_classes
 from .display import verdict
 from .module import fill, select
@@ -118,19 +119,21 @@ class InferencePanel:
             state.reweight = False
         self.ui.bundleCard.html = bundle.html() if bundle is not None else ""
         self.say_validation(bundle)
-        missing = ""
-        if state.image is None:
-            missing = _("Select an image.")
-        elif bundle is None:
+        takes = bundle.takes if bundle is not None else None
+        self.show_inputs(state, takes)
+        for box in (self.ui.falseAlarmBox, self.ui.adequacyBox):
+            box.enabled = takes is None
+        missing = missing_input(bundle, state)
+        if bundle is None and not missing:
             missing = self._why_no_bundle()
-        else:
-            missing = bundle.misfit(channels_of(state.image))
-        if missing and state.image is not None and (fitting := self.logic.fitting(state.image)):
+        fitting = self.logic.fitting(state.image) if takes is None and state.image is not None else []
+        if missing and fitting:
             names = ", ".join(other.name for other in fitting)
             missing = _("{missing} These fit: {names}.").format(missing=missing, names=names)
         is_running = self.logic.inference is not None
-        is_classifier = bundle is not None and bundle.is_classifier
-        tip = _("Tell the class of the image") if is_classifier else _("Infer the posterior of every voxel")
+        tip = _("Infer the posterior of every voxel")
+        if bundle is not None and not bundle.makes_maps:
+            tip = _("Infer the posterior of the image") if takes else _("Tell the class of the image")
         self._offer(self.ui.applyButton, _("Apply"), tip, missing, is_running)
 
     def _why_no_bundle(self):
