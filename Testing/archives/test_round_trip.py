@@ -16,7 +16,8 @@ import pytest
 from archive_files import SIZE, write_objects, write_series
 
 from monai_inn.archives import storing
-from monai_inn.archives.connecting import held, open_archive
+from monai_inn.archives.archive import held
+from monai_inn.archives.connecting import open_archive
 from monai_inn.archives.errors import LostError
 from monai_inn.archives.fetching import fetch_series
 from monai_inn.archives.journal import JOURNAL
