@@ -15,8 +15,19 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.limits import DEFLATE_RATIO, check_claim, import_library, inflate, require_detached
 
-__all__ = ["LPS_TO_RAS", "itk_name", "load_itk", "load_nifti", "scaled", "synthetic_mark"]
+__all__ = [
+    "LPS_TO_RAS",
+    "VOLUMES",
+    "itk_affine",
+    "itk_name",
+    "load_itk",
+    "load_nifti",
+    "scaled",
+    "synthetic_mark",
+]
 
+VOLUMES = {"NIfTI": (".nii", ".nii.gz"), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
+"""Endings of the files of each format."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count x to the left and y to the back, MONAI and NIfTI to the right and to the front."""
 
@@ -138,9 +149,9 @@ def load_itk(path: Path) -> Any:
     sitk = import_library("SimpleITK", path)
     require_file(path, "an image")
     lower = path.name.lower()
-    if lower.endswith((".nrrd", ".nhdr")):
+    if lower.endswith(VOLUMES["NRRD"]):
         kind, data = "NrrdImageIO", _nrrd_data(path)
-    elif lower.endswith((".mha", ".mhd")):
+    elif lower.endswith(VOLUMES["MetaImage"]):
         kind, data = "MetaImageIO", _meta_data(path)
     else:  # headers of others are not checked, and the library takes them without a look
         raise BadFileError(
@@ -158,6 +169,16 @@ def load_itk(path: Path) -> Any:
             if inflate(path, stream, 47) < claimed:
                 raise BadFileError(f"{path}: holds less than its header announces; the file is truncated.")
     return reader.Execute()
+
+
+def itk_affine(image: Any) -> NDArray[np.float64]:
+    """Return index to RAS millimetres of the first three axes of a SimpleITK image, ``(4, 4)``."""
+    size, rank = image.GetDimension(), min(image.GetDimension(), 3)
+    affine = np.eye(4)
+    direction = np.asarray(image.GetDirection()).reshape(size, size)[:rank, :rank]
+    affine[:rank, :rank] = direction * np.asarray(image.GetSpacing())[:rank]
+    affine[:rank, 3] = np.asarray(image.GetOrigin())[:rank]
+    return LPS_TO_RAS @ affine
 
 
 def _bytes(sitk: Any, reader: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from monai_inn.files import BadFileError, read_json
+from monai_inn.reading.volumes import VOLUMES
 from monai_inn.spelling import nearest
 
 __all__ = ["LABELS", "b_values_beside", "check_labels", "described_beside"]
@@ -61,7 +62,7 @@ def b_values_beside(path: Path) -> dict[str, list[float]]:
         BadFileError: if it holds something else, or others than the JSON file.
     """
     beside = _beside(path, ".bval")
-    if not path.name.lower().endswith((".nii", ".nii.gz")) or not beside.is_file():
+    if not path.name.lower().endswith(VOLUMES["NIfTI"]) or not beside.is_file():
         return {}
     try:
         values = [float(text) for text in beside.read_text(encoding="utf-8").split()]

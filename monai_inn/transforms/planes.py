@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.dicom import is_dicom
 from monai_inn.reading.pictures import load_tiff, open_picture
+from monai_inn.reading.volumes import VOLUMES
 from monai_inn.transforms.formats import StoredImage, arrange_pages
 from monai_inn.transforms.volumes import read_nifti, read_nrrd
 
@@ -156,9 +157,7 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
     "TIFF": (".tif", ".tiff"),
-    "NIfTI": (".nii", ".nii.gz"),
-    "NRRD": (".nrrd", ".nhdr"),
-    "MetaImage": (".mha", ".mhd"),
+    **VOLUMES,
     "DICOM": (".dcm", ".dicom"),
 }
 READABLE_PLANES: tuple[str, ...] = tuple(ending for endings in _ENDINGS.values() for ending in endings)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError, damage_named, require_file
 from monai_inn.reading.limits import check_affine, check_limit
+from monai_inn.reading.volumes import VOLUMES
 from monai_inn.transforms import formats, volumes
 from monai_inn.transforms.beside import b_values_beside, described_beside
 from monai_inn.transforms.formats import StoredImage
@@ -27,8 +28,8 @@ _Reader = Callable[[Path], StoredImage]
 _FORMATS: dict[str, tuple[_Reader, tuple[str, ...]]] = {
     "ENVI": (formats.read_envi, (".hdr", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip")),
     "TIFF": (formats.read_tiff, (".tif", ".tiff")),
-    "NIfTI": (volumes.read_nifti, (".nii", ".nii.gz")),
-    "NRRD": (volumes.read_nrrd, (".nrrd", ".nhdr")),
+    "NIfTI": (volumes.read_nifti, VOLUMES["NIfTI"]),
+    "NRRD": (volumes.read_nrrd, VOLUMES["NRRD"]),
     "NPZ": (formats.read_npz, (".npz",)),
     "PNG": (formats.read_photo, (".png",)),
     "JPEG": (formats.read_photo, (".jpg", ".jpeg")),

@@ -17,7 +17,7 @@ from monai_inn.drafts import replacing
 from monai_inn.files import BadFileError, parse_json
 from monai_inn.reading.limits import import_library
 from monai_inn.reading.orientation import places_patient, stored_affine
-from monai_inn.reading.volumes import LPS_TO_RAS, itk_name, load_itk, load_nifti, synthetic_mark
+from monai_inn.reading.volumes import LPS_TO_RAS, itk_affine, itk_name, load_itk, load_nifti, synthetic_mark
 from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_nifti", "read_nrrd", "write_map", "write_nrrd"]
@@ -55,11 +55,7 @@ def read_nrrd(path: Path) -> StoredImage:
         array = array[None]
     # SimpleITK arrays are (band, z, y, x); MONAI's order is x first.
     array = array.transpose(0, *range(array.ndim - 1, 0, -1))
-    size, rank = image.GetDimension(), min(image.GetDimension(), 3)
-    direction = np.asarray(image.GetDirection()).reshape(size, size)[:rank, :rank]
-    affine = np.eye(4)
-    affine[:rank, :rank] = direction * np.asarray(image.GetSpacing())[:rank]
-    affine[:rank, 3] = np.asarray(image.GetOrigin())[:rank]
+    affine = itk_affine(image)
     labels: dict[str, Any] = {}
     for key in image.GetMetaDataKeys():
         if key in ("wavelength_nm", "fwhm_nm"):
@@ -68,7 +64,7 @@ def read_nrrd(path: Path) -> StoredImage:
             labels[key] = [x.strip() for x in image.GetMetaData(key).split(",")]
         elif key == _OURS:
             labels |= _json_object(image.GetMetaData(key))
-    return StoredImage(array, LPS_TO_RAS @ affine, is_oriented=places_patient(affine), labels=labels)
+    return StoredImage(array, affine, is_oriented=places_patient(affine), labels=labels)
 
 
 def _json_object(content: Any) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from monai_inn.reports.pages import rendered
 from monai_inn.viewer.display import legend_of, ticks
 
 if TYPE_CHECKING:
@@ -32,29 +32,25 @@ def draw(reading: Reading, trusted: bool) -> str:
     """
     if reading.curve is None or reading.interval is None:
         return ""
-    shown = reading.parameter
-    place = _axis(shown)
+    shown, place = reading.parameter, _axis(reading.parameter)
     low, median, high = reading.interval
     height = _heights(reading)
-    label = html.escape(axis_label(shown))
-    parts = [
-        f'<svg class="{"curve" if trusted else "curve withheld"}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="Posterior density of {label}">',
-        f'<path class="inside" d="{_area(height, place, low, high)}"/>',
-        f'<path class="line" d="{_line(height, place)}"/>',
-        f'<path class="median" d="M{place(median):.1f} {TOP}V{BOTTOM}"/>',
-        *_median_label(shown, median, place),
-        *_threshold(reading, place),
-        f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>',
-        *_tick_marks(shown, place),
-        f'<text class="label" x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 35}">{label}</text>',
-        f'<text class="note" x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 51}">{_note(reading)}</text>',
-    ]
-    if not trusted:
-        parts.append(
-            f'<text class="stamp" x="{(LEFT + RIGHT) / 2}" y="{(TOP + BOTTOM) / 2}">do not use</text>'
-        )
-    return "".join([*parts, "</svg>"])
+    share = (place(median) - LEFT) / (RIGHT - LEFT)
+    return rendered(
+        "viewer/posterior.svg",
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        shown=shown,
+        label=axis_label(shown),
+        trusted=trusted,
+        at=lambda value: f"{place(value):.1f}",
+        line=_line(height, place),
+        area=_area(height, place, low, high),
+        median=median,
+        anchor="start" if share < 0.25 else "end" if share > 0.75 else "middle",
+        below=reading.below,
+        mass=f"{reading.mass:.0%}",
+        ticks=ticks(shown.low, shown.high, shown.scale == "log"),
+    )
 
 
 def axis_label(shown: Shown) -> str:
@@ -98,39 +94,6 @@ def _area(height: list[tuple[float, float]], place: Callable[[float], float], lo
     return f"{_line(within, place)}L{place(high):.1f} {BOTTOM}L{place(low):.1f} {BOTTOM}Z"
 
 
-def _median_label(shown: Shown, median: float, place: Callable[[float], float]) -> list[str]:
-    x = place(median)
-    share = (x - LEFT) / (RIGHT - LEFT)
-    anchor = "start" if share < 0.25 else "end" if share > 0.75 else "middle"
-    text = html.escape(shown.text(median))
-    return [
-        f'<text class="value" style="text-anchor:{anchor}" x="{x:.1f}" y="{TOP - 8}">median {text}</text>'
-    ]
-
-
-def _threshold(reading: Reading, place: Callable[[float], float]) -> list[str]:
-    """The threshold, if the probability below it was asked for."""
-    if reading.below is None:
-        return []
-    text = html.escape(f"threshold {reading.parameter.text(reading.below[0])}")
-    x = place(reading.below[0])
-    return [f'<path class="threshold" d="M{x:.1f} {TOP}V{BOTTOM}"><title>{text}</title></path>']
-
-
-def _tick_marks(shown: Shown, place: Callable[[float], float]) -> list[str]:
-    return [
-        f'<path class="axis" d="M{place(v):.1f} {BOTTOM}v5"/>'
-        f'<text class="tick" x="{place(v):.1f}" y="{BOTTOM + 18}">{v:.3g}</text>'
-        for v in ticks(shown.low, shown.high, shown.scale == "log")
-    ]
-
-
-def _note(reading: Reading) -> str:
-    axis = "log axis" if reading.parameter.scale == "log" else "axis"
-    dashed = "" if reading.below is None else "dashes: threshold; "
-    return f"shaded: {reading.mass:.0%} interval; {dashed}{axis}: range of the model"
-
-
 _STOPS = 33
 
 
@@ -148,15 +111,5 @@ def draw_legend(overlay: Overlay, appearance: Appearance) -> str:
     if legend is None:
         return ""
     colors = ", ".join(f"rgb({red},{green},{blue})" for red, green, blue in legend.colors.tolist())
-    title = html.escape(legend.title)
-    hidden = f'<div class="hidden" style="width:{100 * legend.hidden:.1f}%"></div>' if legend.hidden else ""
-    if legend.limit is not None:
-        title += f"; ▲ limit of trust, {legend.limit:.3g} nat"
-        hidden += f'<div class="limit" style="left:{100 * legend.place(legend.limit):.1f}%">▲</div>'
-    marks = "".join(
-        f'<span style="left:{100 * legend.place(value):.1f}%">{text}</span>' for value, text in legend.marks
-    )
-    return (
-        f'<div class="scale-title">{title}</div><div class="bar" style="background:linear-gradient(to right, '
-        f'{colors})">{hidden}</div><div class="marks">{marks}</div>'
-    )
+    percent = "{:.1%}".format
+    return rendered("viewer/legend.html", legend=legend, colors=colors, percent=percent)

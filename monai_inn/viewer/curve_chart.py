@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from monai_inn.reports.pages import rendered
 from monai_inn.viewer.display import ticks
 
 if TYPE_CHECKING:
@@ -32,53 +33,32 @@ def draw_curve(curve: VoxelCurve, trusted: bool) -> str:
     values = np.concatenate([curve.measured, curve.low, curve.high])
     low, high = _range(values.min(), values.max(), _MARGIN)
     start, end = _range(curve.positions[0], curve.positions[-1], 0.02)
-    x = LEFT + (RIGHT - LEFT) * (curve.positions - start) / (end - start)
 
     def heights(values: np.ndarray) -> np.ndarray:
         return BOTTOM - (BOTTOM - TOP) * (values - low) / (high - low)
 
-    forth, back = _points(x, heights(curve.low)), _points(x[::-1], heights(curve.high)[::-1])
-    axis, quantity = html.escape(curve.axis), html.escape(curve.quantity)
-    middle = (LEFT + RIGHT) / 2
-    return "".join(
-        [
-            f'<svg class="{"curve" if trusted else "curve withheld"}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-            f'role="img" aria-label="Measured {quantity} and its predictive band">',
-            f'<path class="band" d="M{forth}L{back}Z"/>',
-            f'<path class="line" d="M{_points(x, heights(curve.median))}"/>',
-            *(
-                f'<circle class="point" cx="{a:.1f}" cy="{b:.1f}" r="2.5"/>'
-                for a, b in zip(x, heights(curve.measured), strict=True)
-            ),
-            f'<path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none"/>',
-            *(
-                f'<path class="axis" d="M{LEFT} {y:.1f}h-5"/>'
-                f'<text class="tick end" x="{LEFT - 8}" y="{y + 4:.1f}">{value:.4g}</text>'
-                for value in ticks(low, high)
-                for y in [float(heights(np.array(value)))]
-            ),
-            *(
-                f'<path class="axis" d="M{place:.1f} {BOTTOM}v5"/>'
-                f'<text class="tick" x="{place:.1f}" y="{BOTTOM + 18}">{value:.4g}</text>'
-                for value in ticks(start, end)
-                for place in [LEFT + (RIGHT - LEFT) * (value - start) / (end - start)]
-            ),
-            f'<text class="label" x="{WIDTH / 2}" y="{TOP - 10}">{quantity}</text>',
-            f'<text class="label" x="{middle}" y="{BOTTOM + 35}">{axis}</text>',
-            *(
-                f'<text class="note" x="{WIDTH / 2}" y="{BOTTOM + 51 + 14 * n}">{line}</text>'
-                for n, line in enumerate(_note(curve))
-            ),
-            "</svg>",
-        ]
+    def across(values: np.ndarray) -> np.ndarray:
+        return LEFT + (RIGHT - LEFT) * (values - start) / (end - start)
+
+    x = across(curve.positions)
+    return rendered(
+        "viewer/curve.svg",
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        curve=curve,
+        trusted=trusted,
+        low=_points(x, heights(curve.low)),
+        high=_points(x[::-1], heights(curve.high)[::-1]),
+        median=_points(x, heights(curve.median)),
+        measured=[(f"{a:.1f}", f"{b:.1f}") for a, b in zip(x, heights(curve.measured), strict=True)],
+        rows=_marks(low, high, heights),
+        columns=_marks(start, end, across),
+        share=f"{curve.interval:.0%}",
     )
 
 
-def _note(curve: VoxelCurve) -> tuple[str, str]:
-    return (
-        "points: measured; line: median of the predictions",
-        f"shaded: {curve.interval:.0%} of the predictions, noise included",
-    )
+def _marks(low: float, high: float, place: Callable[[np.ndarray], np.ndarray]) -> list[tuple[float, str]]:
+    """Places and texts of round numbers along an axis."""
+    return [(float(place(np.array(value))), f"{value:.4g}") for value in ticks(low, high)]
 
 
 def _range(low: float, high: float, margin: float) -> tuple[float, float]:

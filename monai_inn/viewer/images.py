@@ -8,7 +8,7 @@ from trame.widgets import vuetify3 as v3
 from monai_inn.viewer.display import Run
 from monai_inn.viewer.widgets import choice, switch
 
-__all__ = ["caption", "compared", "controls", "values"]
+__all__ = ["caption", "compared", "controls"]
 
 _OWN = ("mean", "median", "sample")
 
@@ -53,16 +53,3 @@ def controls() -> None:
                 raw_attrs=[':aria-pressed="playing"'],
             )
             html.Span("Your system asks for less motion: use the slider.", classes="about")
-
-
-def values() -> None:
-    """Build the list of the values that the samples have at the voxel that is read."""
-    with html.Div(v_show=("values.length",), id="values"):
-        html.H3("Its value in each sample")
-        with html.Ol():
-            html.Li(
-                "{{ value }}",
-                v_for="(value, n) in values",
-                key=("n",),
-                classes=("n + 1 === sample ? 'chosen' : ''",),
-            )

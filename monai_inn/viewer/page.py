@@ -16,7 +16,7 @@ from trame_slicer.app.ui import Slider
 from monai_inn.viewer import images
 from monai_inn.viewer.widgets import TIGHT, choice, slider, switch
 
-__all__ = ["TIGHT", "build", "dress", "picture", "slider", "view_buttons"]
+__all__ = ["TIGHT", "build", "dress", "picture", "reading", "slider", "text_of", "view_buttons"]
 
 _HERE = Path(__file__).parent
 
@@ -26,7 +26,7 @@ def build(server: Any, layout: Any) -> None:
     server.enable_module(slicer_module)
     with VAppLayout(server, theme="dark") as page:
         dress()
-        client.Script(_text("page.js"))
+        client.Script(text_of(_HERE / "page.js"))
         with html.Div(classes="page"):
             _top()
             with html.Main(classes="body"):
@@ -36,8 +36,7 @@ def build(server: Any, layout: Any) -> None:
                     with picture("Image with map"):
                         layout.initialize_layout_grid(page)
                     html.Div(v_html=("legend",), classes="legend", id="legend")
-                with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
-                    _reading()
+                reading(_HERE / "reading.html")
 
 
 def dress(css: str = "") -> None:
@@ -46,12 +45,18 @@ def dress(css: str = "") -> None:
     Args:
         css: rules of this page alone.
     """
-    client.Style(_text("style.css") + css)
-    client.Script(_text("gone.js"))
+    client.Style(text_of(_HERE / "style.css") + css)
+    client.Script(text_of(_HERE / "gone.js"))
 
 
-def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+def text_of(path: Path) -> str:
+    """The content of a file of a page: style, script, or HTML with variables of the server's state."""
+    return path.read_text(encoding="utf-8")
+
+
+def reading(path: Path) -> Any:
+    """The column of what is read where somebody points, of a file of HTML."""
+    return html.Div(text_of(path), classes="reading", id="reading", raw_attrs=['aria-live="polite"'])
 
 
 def picture(label: str) -> Any:
@@ -146,23 +151,3 @@ def _regions() -> None:
             min=0,
             **TIGHT,
         )
-
-
-def _reading() -> None:
-    html.H2("Posterior at a pixel")
-    html.P("{{ hint }}", v_show=("!picked",), classes="about")
-    html.Div(
-        "{{ warning }}", v_show=("warning",), classes="warning", id="warning", raw_attrs=['role="alert"']
-    )
-    html.P("{{ line }}", v_show=("line",), classes="line", id="line")
-    html.P("{{ where }}", v_show=("where",), classes="about", id="where")
-    html.Div(v_html=("curve",), id="curve")
-    images.values()
-    with html.Table(v_show=("modes.length",), id="modes"):
-        with html.Thead(), html.Tr():
-            html.Th("{{ modes_head }}")
-            html.Th("probability")
-        with html.Tbody(), html.Tr(v_for="(mode, n) in modes", key=("n",)):
-            html.Td("{{ mode.value }}")
-            html.Td("{{ mode.mass }}")
-    html.Div(v_html=("series",), id="series")

@@ -16,11 +16,11 @@ from torch.nn.functional import interpolate
 from monai_inn.files import BadFileError, damage_named
 from monai_inn.reading.grey_dicom import read_displayed
 from monai_inn.reading.pictures import open_picture
+from monai_inn.reading.volumes import VOLUMES
 from monai_inn.transforms.planes import format_of_plane, read_planes
 
 __all__ = ["is_coloured", "read_image"]
 
-_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 _DIM = 0.1  # of the range of a file's numbers, below which nothing is white
 _ADVICE = "the file is damaged, truncated or of another format. Copy it again."
 
@@ -121,7 +121,7 @@ def _volume(path: Path, levels: tuple[float, float] | None) -> Tensor:
     """Grey levels of a volume, ``(1, x, y, z)``."""
     from monai_inn.transforms.readers import read_multispectral
 
-    if not path.name.lower().endswith(_VOLUMES):
+    if not path.name.lower().endswith((*VOLUMES["NIfTI"], *VOLUMES["NRRD"])):
         raise BadFileError(f"{path}: this network sees volumes; give a NIfTI or NRRD.")
     image = read_multispectral(path).as_subclass(Tensor)
     if image.ndim != 4 or len(image) != 1:

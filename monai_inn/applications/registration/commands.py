@@ -137,7 +137,6 @@ _FOREIGN = {
     "a patient": (*_OF_PATIENT, *_OF_BUNDLE),
     "a bundle": (*_OF_PATIENT, *_OF_UNIT),
 }
-_OF_VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _ANEW = (
     "the CT is made ready anew for each X-ray; quicker: monai-inn prepare CT --like XRAY -o PATIENT once, "
     "and PATIENT in its place."
@@ -234,8 +233,11 @@ def _kind(source: Path) -> str:
 
 def _check_order(source: Path, xrays: Sequence[str]) -> None:
     """Refuse a picture in the place of a CT and a volume in that of an X-ray."""
-    volumes = [x for x in xrays if Path(x).is_dir() or x.lower().endswith(_OF_VOLUMES)]
-    if volumes and source.is_file() and not source.name.lower().endswith(_OF_VOLUMES):
+    from monai_inn.reading.volumes import VOLUMES
+
+    endings = tuple(ending for kind in VOLUMES.values() for ending in kind)
+    volumes = [x for x in xrays if Path(x).is_dir() or x.lower().endswith(endings)]
+    if volumes and source.is_file() and not source.name.lower().endswith(endings):
         raise ValueError(
             f"CT and X-ray seem to be exchanged: {source} is a picture, and {volumes[0]} a volume; give the "
             "CT first: monai-inn register CT XRAY."

@@ -17,7 +17,7 @@ from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.dicom import is_series
 from monai_inn.reading.limits import check_affine, import_library
 from monai_inn.reading.series_volumes import load_series
-from monai_inn.reading.volumes import LPS_TO_RAS, load_itk, load_nifti, scaled
+from monai_inn.reading.volumes import VOLUMES, itk_affine, load_itk, load_nifti, scaled
 
 __all__ = [
     "attenuation_volume",
@@ -80,16 +80,12 @@ def read_volume(path: str | PathLike[str], kind: str) -> tuple[np.ndarray, np.nd
         return load_series(Path(path))
     file = require_file(path, kind)
     try:
-        if file.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+        if file.name.lower().endswith((*VOLUMES["NIfTI"], ".hdr", ".img")):
             loaded, stored = load_nifti(file)
             values, affine = np.squeeze(scaled(loaded, stored)), np.asarray(loaded.affine, float)
         else:
             image = load_itk(file)
-            rank = image.GetDimension()
-            axes = np.array(image.GetDirection()).reshape(rank, rank) * np.array(image.GetSpacing())
-            affine = np.eye(4)
-            affine[:3, :3], affine[:3, 3] = axes, image.GetOrigin()
-            affine = LPS_TO_RAS @ affine
+            affine = itk_affine(image)
             values = import_library("SimpleITK", file).GetArrayFromImage(image).T
     except (BadFileError, ImportError):
         raise

@@ -9,36 +9,24 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from monai_inn.viewer.page import TIGHT, dress, slider
+from monai_inn.viewer.page import TIGHT, dress, reading, slider, text_of
 
 __all__ = ["build_classes"]
 
-_STYLE = Path(__file__).with_name("classes.css")
+_HERE = Path(__file__).parent
 
 
 def build_classes(server: Any) -> None:
     """Build the page; everything it says is in the server's state."""
     with VAppLayout(server, theme="dark"):
-        dress(_STYLE.read_text(encoding="utf-8"))
+        dress(text_of(_HERE / "classes.css"))
         with html.Div(classes="page"):
-            with html.Div(classes="head"):
-                with html.Header(classes="top"):
-                    html.H1("Classes: {{ name }}")
-                    html.Div("{{ intended_use }}", classes="use", id="use", raw_attrs=['role="note"'])
-                html.Div(
-                    "{{ alarm }}",
-                    v_show=("alarm",),
-                    classes="banner untrusted",
-                    id="alarm",
-                    raw_attrs=['role="alert"'],
-                )
+            html.Div(text_of(_HERE / "head.html"), classes="head")
             with html.Main(classes="body"):
                 with html.Div(classes="controls"):
                     _controls()
-                with html.Div(classes="picture"):
-                    _pictures()
-                with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
-                    _reading()
+                html.Div(text_of(_HERE / "pictures.html"), classes="picture")
+                reading(_HERE / "reading.html")
 
 
 def _controls() -> None:
@@ -56,35 +44,3 @@ def _controls() -> None:
         classes="about",
     )
     html.P("{{ fact }}", v_for="fact in facts", key=("fact",), classes="about fact")
-
-
-def _pictures() -> None:
-    with html.Div(classes="pair", id="pair"):
-        for source, caption in (("seen", "What the network saw"), ("map", "{{ map_caption }}")):
-            with html.Figure():
-                html.Img(src=(source,), id=source, raw_attrs=[f':alt="{source}_text"'])
-                html.Figcaption(caption)
-    with html.Div(classes="legend", id="legend"):
-        html.Div("Evidence of each pixel, nat", classes="scale-title")
-        html.Div(classes="bar", style=("scale",))
-        with html.Div(classes="marks"):
-            html.Span(
-                "{{ mark.text }}", v_for="mark in marks", key=("mark.at",), style=("{ left: mark.at }",)
-            )
-
-
-def _reading() -> None:
-    html.H2("Probability of each class")
-    with html.Table(id="probabilities"), html.Tbody(), html.Tr(v_for="row in rows", key=("row.name",)):
-        html.Td("{{ row.name }}")
-        html.Td("{{ row.text }}")
-        with html.Td(style="width: 40%"):
-            html.Div(classes="share", style=("{ width: row.text }",))
-    html.P("{{ about_shares }}", classes="about")
-    html.H2("Classes that cannot be excluded")
-    html.P("{{ sets }}", classes="line", id="sets")
-    html.H2("Is it of any class?")
-    html.P("{{ strange }}", classes="line", id="strange")
-    html.P("{{ note }}", v_for="note in notes", key=("note",), classes="line")
-    html.H2("Evidence in all")
-    html.P("{{ odds }}", classes="line", id="odds")

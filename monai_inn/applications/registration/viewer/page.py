@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
 from trame_slicer import module as slicer_module
 
-from monai_inn.viewer.page import dress, picture
+from monai_inn.viewer.page import dress, picture, reading, text_of
 from monai_inn.viewer.widgets import choice, slider, switch
 
 __all__ = ["build_poses", "view_label"]
 
+_HERE = Path(__file__).parent
 _LABELS = {
     "INNXray": "X-ray; cross: target, outline: 95 %",
     "INNDRR": "DRR: X-ray simulated for the pose",
@@ -27,23 +29,13 @@ def build_poses(server: Any, layout: Any) -> None:
     with VAppLayout(server, theme="dark") as page:
         dress()
         with html.Div(classes="page"):
-            with html.Div(classes="head"):  # neither scrolls away
-                with html.Header(classes="top"):
-                    html.H1("Plausible poses: {{ name }}")
-                    html.Div("{{ intended_use }}", classes="use", id="use", raw_attrs=['role="note"'])
-                html.Div(
-                    "{{ banner }}",
-                    classes=("`banner ${banner_state}`",),
-                    id="banner",
-                    raw_attrs=['role="alert"'],
-                )
+            html.Div(text_of(_HERE / "head.html"), classes="head")  # none of it scrolls away
             with html.Main(classes="body"):
                 with html.Div(classes="controls"):
                     _controls()
                 with html.Div(classes="picture"), picture("X-rays and C-arm"):
                     layout.initialize_layout_grid(page)
-                with html.Div(classes="reading", id="reading", raw_attrs=['aria-live="polite"']):
-                    _reading()
+                reading(_HERE / "reading.html")
 
 
 def view_label(server: Any, name: str, view: Any) -> None:
@@ -55,25 +47,7 @@ def _controls() -> None:
     with html.Div(v_show=("!is_trusted",)):
         switch("confirmed", "Show untrusted poses: I will not use them for the patient")
     html.H2("Poses")
-    with html.Table(id="poses", classes="poses"):
-        with html.Thead(), html.Tr():
-            html.Th("{{ head }}", v_for="head in heads", key=("head",))
-        with (
-            html.Tbody(),
-            html.Tr(
-                v_for="row in rows",
-                key=("row.number",),
-                click="allowed && (pose = row.number)",
-                classes=("row.number === pose && allowed ? 'chosen' : ''",),
-            ),
-        ):
-            with html.Td():
-                html.Button(
-                    "{{ row.number }}",
-                    disabled=("!allowed",),
-                    raw_attrs=[":aria-label=\"'Show pose ' + row.number\""],
-                )
-            html.Td("{{ cell }}", v_for="cell in row.cells", key=("cell",))
+    html.Table(text_of(_HERE / "poses.html"), id="poses", classes="poses")
     html.P("A click moves the C-arm into the pose.", classes="about")
     html.H2("X-ray against DRR")
     choice("comparison", "Show", "comparisons")
@@ -81,19 +55,3 @@ def _controls() -> None:
         slider("share", "Share of the DRR", "share_text", low=0, high=1, step=0.05)
     with html.Div(v_show=("comparison === 'checkerboard'",), classes="below"):
         slider("fields", "Fields", "fields_text", low=2, high=32, step=1)
-
-
-def _reading() -> None:
-    html.H2("Shown pose")
-    with html.Table(v_show=("values.length",), id="values"), html.Tbody():  # noqa: SIM117
-        with html.Tr(v_for="value in values", key=("value.name",)):
-            html.Td("{{ value.name }}", raw_attrs=[':title="value.about"'])
-            html.Td("{{ value.text }}")
-    html.P("{{ landmarks }}", classes="line", id="landmarks")
-    html.H2("Target")
-    html.P("{{ target }}", classes="line", id="target")
-    with html.Div(v_show=("aim.length",), id="aim"):
-        html.H2("Plan under all poses")
-        html.P("{{ said }}", v_for="said in aim", key=("said",), classes="line")
-    html.P("{{ differences }}", classes="about", id="differences")
-    html.P("{{ fact }}", v_for="fact in facts", key=("fact",), classes="about fact")
