@@ -15,13 +15,16 @@ import sys
 import textwrap
 import threading
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import pytest
+
+import monai_inn
 from monai_inn import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 # Once for all forks; the last is what torch imports at the first step of a training.
 IMPORTED = (
@@ -39,6 +42,8 @@ class Forked:
     """
 
     def __init__(self, function: Callable[[], object]) -> None:
+        if sys.platform != "linux":
+            pytest.skip("elsewhere than on Linux a fork of a process with threads may hang")
         pipes = [os.pipe() for _ in range(3)]
         (read, tell), (hear, write), (hear_errors, write_errors) = pipes
         sys.stdout.flush()
@@ -132,6 +137,10 @@ def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str
         registry._distributions.cache_clear()
         exec(compile(textwrap.dedent(code), "<child>", "exec"), {"__name__": "__main__"})
 
+    if sys.platform != "linux":
+        paths = {"PYTHONPATH": os.pathsep.join(map(str, [*path, Path(monai_inn.__file__).parents[1]]))}
+        words = [sys.executable, "-c", textwrap.dedent(code)]
+        return subprocess.run(words, cwd=cwd, env=os.environ | paths, capture_output=True, text=True)
     for name in IMPORTED:
         importlib.import_module(name)
     with Forked(run) as process:

@@ -92,6 +92,7 @@ def test_a_difference_is_that_of_the_devices_and_of_their_regions(compared):
             assert mean == pytest.approx(one["bits"]["value"], abs=1e-3)
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_files_are_whole_and_need_nothing_from_outside(compared, capsys):
     record, out = compared
     assert json.loads((out / "devices.json").read_text()) == json.loads(json.dumps(record))

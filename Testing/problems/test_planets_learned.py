@@ -27,7 +27,7 @@ def fitted() -> mi.FittedPosterior:
         "encoder": {"width": 64},
         "density": {"hidden_channels": (8,), "members": 2},
     }
-    recipe = Recipe(100_000, 500, 60, 20, 64, 512, measured=1000, held_out=1000, guard=500)
+    recipe = Recipe(100_000, 300, 60, 20, 64, 512, measured=1000, held_out=1000, guard=500)
     return mi.fit(Planets(), recipe=recipe, network=network, seed=0)
 
 

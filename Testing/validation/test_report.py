@@ -72,6 +72,7 @@ def test_images_are_shown_as_maps(tmp_path):
     assert "Neighbours are not independent" in report["notes"][0]
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_a_fitted_posterior_is_validated_on_its_own_simulations(gaussian_fit, tmp_path):
     cases = simulated_cases(gaussian_fit, 120, 31, seed=3)
     truth, y = fresh_simulations(gaussian_fit.problem, 120, seed=3)
@@ -102,6 +103,7 @@ def test_a_training_and_validate_judge_alike(pose_fit):
             assert mine[figure]["value"] == pytest.approx(entry[figure]["value"], abs=reach)
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_the_command_validates_bundles_and_files(gaussian_fit, tmp_path, capsys):
     gaussian_fit.save(tmp_path / "bundle")
     out = tmp_path / "report"
