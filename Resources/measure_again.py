@@ -24,6 +24,7 @@ from train_bundles import RECIPES
 import monai_inn
 from monai_inn.bundles.card import model_card
 from monai_inn.bundles.layout import METADATA, README, SECTION
+from monai_inn.bundles.metadata import headline
 from monai_inn.bundles.reading import find
 from monai_inn.drafts import replacing
 from monai_inn.inferers import FittedPosterior
@@ -67,6 +68,7 @@ def measure(part: str, name: str, data: Path | None) -> None:
     fitted.card |= found
     metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     metadata[SECTION]["card"] |= found
+    metadata["eval_metrics"] = headline(fitted.card)
     text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     for file, content in ((METADATA, text), (README, model_card(fitted, metadata))):
         with replacing(folder / file) as draft:
