@@ -26,6 +26,7 @@ from monai_inn.drafts import replacing
 from monai_inn.fitted import FittedPosterior
 from monai_inn.fitted.card import model_card
 from monai_inn.fitted.layout import METADATA, README, SECTION
+from monai_inn.fitted.metadata import headline
 from monai_inn.fitted.reading import find
 from monai_inn.metrics import information_gain
 from monai_inn.problems.valid import valid_simulations
@@ -67,6 +68,7 @@ def measure(part: str, name: str, data: Path | None) -> None:
     fitted.card |= found
     metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     metadata[SECTION]["card"] |= found
+    metadata["eval_metrics"] = headline(fitted.card)
     text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     for file, content in ((METADATA, text), (README, model_card(fitted, metadata))):
         with replacing(folder / file) as draft:

@@ -116,9 +116,12 @@ def _written(draft: Path, name: str, graph: Graph, formats: Sequence[str]) -> di
 
 def _record(folder: Path, fitted: FittedPosterior, described: dict[str, Any], draft: Path) -> dict[str, Any]:
     """The content of ``network.json``."""
+    from monai_inn.inferers.resimulated import is_resimulated
+
     metadata = describe(folder)
     known = overview(folder, metadata)
     guard, application = fitted.guard, fitted.problem.application
+    notices_more = is_resimulated(fitted.problem, fitted.network)
     return {
         "format_version": 1,
         "monai_inn": __version__,
@@ -139,7 +142,8 @@ def _record(folder: Path, fitted: FittedPosterior, described: dict[str, Any], dr
         "parameters": known["targets"],
         "graphs": described,
         "trust": {
-            "rule": "p_value at most the false-alarm rate that is accepted: not explained, show no number",
+            "rule": "p_value at most the false-alarm rate that is accepted: not explained, show no number"
+            + ("; maps simulate series again, and notice more" if notices_more else ""),
             "waic_thresholds": {str(r): guard.threshold(r) for r in _RATES if r * (guard.n + 1) >= 1},
             "held_out_simulations": guard.n,
         },

@@ -36,9 +36,9 @@ def curve_values(problem: InverseProblem, y: Tensor) -> Tensor:
     """Return what people see as a curve of observations ``(…, C)``, shape ``(…, n)``, NaN where missing.
 
     That is the first value of each entry of a series, and each channel of a pixel, of
-    ``explained_features`` if these are rows as observations are: a scale that means nothing is then gone.
+    ``curve_features`` if these are rows as observations are: a scale that means nothing is then gone.
     """
-    observation, features = problem.observation, problem.explained_features(y)
+    observation, features = problem.observation, problem.curve_features(y)
     rows = features if features.shape[-1] == len(observation) else y
     return rows[..., : observation.num_values : len(observation.names) if observation.kind == "series" else 1]
 

@@ -16,12 +16,14 @@ _STEPS, _SHRINK = 2, 0.5  # of the smoother; of samples about their mean from st
 _ROUNDS = 2  # the first one has yet to learn how large the noise is
 _FARTHEST = 4.5  # of parameters in the flow's space, whose prior is a standard normal
 _ROWS = 256  # whose simulations stay in the cache
+# Where several are as rare as can be, the first one is named.
 _KINDS = (
-    "deviates more than by the noise of the model",
     "a curve of another shape",
     "a single value far from the curve",
     "a part that lies higher or lower than the rest",
+    "deviates more than by the noise of the model",
 )
+_PRECISION = 1e-6  # of values, as a share of their root mean square
 _LEAST = 1e-30  # of a sum of squares that is divided by
 
 
@@ -43,14 +45,17 @@ def resimulated_scores(problem: InverseProblem, network: PosteriorNetwork, obser
     Samples of the joint posterior are simulated again. Mean and covariance of these simulations, with noise
     of the level that the residuals have, tell which parameters explain the observation better, and how well:
     two steps of an ensemble Kalman smoother, in the place of a fit. Of what is left of each channel the
-    scores are: its level; how much alike neighbours are; its largest value; its largest sum from the first
-    value on. All but the first do not depend on the level of the noise.
+    scores are: how much alike neighbours are; its largest value; its largest sum from the first value on;
+    its level. All but the last do not depend on the level of the noise.
 
     Source: Evensen, Data assimilation: the ensemble Kalman filter, 2009.
     """
     latents = shared_latents(_SAMPLES, len(problem.parameters), seed=0)
-    parts = [_scores(problem, network, rows, latents) for rows in observation.split(_ROWS)]
-    return torch.cat(parts).to(observation)
+    found = observation.new_zeros(len(observation), len(deviation_names(problem)))
+    for rows, scores in zip(observation.split(_ROWS), found.split(_ROWS), strict=True):
+        if len(rows):
+            scores.copy_(_scores(problem, network, rows, latents))
+    return found
 
 
 def _scores(
@@ -61,6 +66,8 @@ def _scores(
     y = observation.cpu()
     seen, measured = _channels(problem, y)
     number, one = measured.sum(-1).clamp_min(1), torch.eye(_SAMPLES, dtype=torch.float64)
+    # Residuals of rounding alone would make the equations below singular.
+    least = (_PRECISION**2 * seen.square().sum(-1) / number).clamp_min(_LEAST)
     noise, left = None, seen
     for step in range(_STEPS):
         made = problem.simulate_again(problem.space.inverse(latent), y.expand(_SAMPLES, -1, -1))
@@ -73,10 +80,11 @@ def _scores(
         if noise is None:
             noise = ((seen - simulated).square().sum(-1) / number).amin(0)
         for _ in range(_ROUNDS):
-            sd = noise.clamp_min(_LEAST).sqrt().unsqueeze(-1)
+            sd = noise.maximum(least).sqrt().unsqueeze(-1)
             along = (spread / sd.unsqueeze(1)).flatten(-2).double()
             across = ((seen - mean) / sd).flatten(-2).double().unsqueeze(-1)
-            gain = torch.linalg.solve(along @ along.mT + _SHRINK ** (2 * step) * one, along @ across).float()
+            precision = along @ along.mT + _SHRINK ** (2 * step) * one
+            gain = torch.linalg.solve_ex(precision, along @ across).result.float()  # NaN of NaN
             left = seen - mean - (spread * gain.unsqueeze(-1)).sum(1)
             noise = left.square().sum(-1) / number
         moved = centre + (moves * gain).sum(1) + _SHRINK * (latent - centre)
@@ -99,4 +107,4 @@ def _deviations(left: Tensor, measured: Tensor, number: Tensor) -> Tensor:
     alike = (left[..., 1:] * left[..., :-1]).sum(-1) / squares * number.sqrt()
     largest = left.abs().amax(-1) / level
     run = left.cumsum(-1).abs().amax(-1) / level / number.sqrt()
-    return torch.stack([level.log(), alike, largest, run], -1)
+    return torch.stack([alike, largest, run, level.log()], -1)

@@ -172,6 +172,10 @@ class InverseProblem(Configured):
         """
         return self.density_features(y)
 
+    def curve_features(self, y: Tensor) -> Tensor:
+        """Return what people see as a curve of observations ``(…, C)``; ``explained_features`` here."""
+        return self.explained_features(y)
+
     def noise_level(self, y: Tensor) -> Tensor:
         """Return the variance of the noise of observations ``(…, C)``, in any unit, ``(…)``; one here.
 

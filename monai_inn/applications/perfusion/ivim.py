@@ -117,6 +117,10 @@ class IntravoxelMotion(InverseProblem):
         signal, b = y.split(_MOST, -1)
         return torch.cat([signal / signal.square().nanmean(-1, keepdim=True).sqrt(), b], -1)
 
+    def curve_features(self, y: Tensor) -> Tensor:
+        """Return signals over the mean of those at b = 0, as ``features`` does."""
+        return self.features(y)
+
     def is_valid(self, y: Tensor) -> Tensor:
         """Whether rows have four signals, none below zero, one of them positive and at b = 0."""
         signal, b = y.split(_MOST, -1)
