@@ -47,7 +47,8 @@ def panel(tmp_path, monkeypatch):
     place = tmp_path / "python"
     replace_python(place, _PYTHON, monkeypatch)
     record = write_image_result(place / "answer") / "result.json"
-    record.write_text(record.read_text().replace("/bundles/made", "/bundles/pair"))
+    text = record.read_text().replace("/bundles/made", "/bundles/pair")
+    record.write_text(text.replace("{", '{"warnings": ["Its pixels are large."], ', 1))
     listing = [
         bundle("pair", takes={"verb": "pair-up", "volumes": ["one", "two"]}),
         bundle("three", takes={"verb": "triple", "volumes": ["one", "two", "three"]}),
@@ -116,6 +117,7 @@ def test_apply_runs_the_verb_of_the_bundle_and_shows_its_images(panel, tmp_path)
     run = panel.run
     assert (run.name, run.image) == ("T1 of a child, pair", one)
     assert panel.status.startswith(f"{SYNTHETIC} ")
+    assert panel.status.endswith("(dots). Its pixels are large.")
     assert kind_of(shown()) == "interval_width"
     panel.choose(panel.ui.pictureBox, "sample")
     panel.ui.sampleSlider.value = 4

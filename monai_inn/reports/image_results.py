@@ -60,6 +60,7 @@ def write_image_result(
     settings: dict[str, Any],
     sources: Sequence[str | PathLike[str]],
     synthetic: str = "",
+    warnings: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
     """Write the posterior of an image, or of a volume, and ``result.json``; return the record.
@@ -79,6 +80,7 @@ def write_image_result(
         settings: what was asked for; ``interval`` is among it.
         sources: files that the observation was read from.
         synthetic: what an image that nobody acquired says of itself.
+        warnings: what is doubtful about this observation, beside what the bundle's card says.
         **more: further entries of the record.
 
     Raises:
@@ -105,7 +107,8 @@ def write_image_result(
         "format_version": FORMAT_VERSION,
         "command": command,
         **({"synthetic": synthetic} if synthetic else {}),
-        **records.provenance(bundle, settings),
+        **(made := records.provenance(bundle, settings)),
+        "warnings": [*made["warnings"], *warnings],
         "parameters": [scale._asdict() | {"scale": "linear"}],
         "trust": records.trust(fitted, FALSE_ALARM, []),
         "image": records.sources([Path(file) for file in sources], claimed, is_oriented=is_oriented),

@@ -45,7 +45,6 @@ def _in_words(result: Mapping[str, Any]) -> str:
         f"{made['coils']} coils, noise {max(made['noise_sd']):.2g} of white; {made['strange_slices']} unlike "
         "those of the training",
         *_resolution(made["pixels"], made["pixels_measured"]),
-        *made["warnings"],
         *(f"{result['out']}/{entry['file']}" for entry in result["files"]),
     ]
     return "\n".join([*lines, result["intended_use"]])

@@ -91,6 +91,7 @@ def reconstruct(
             is_oriented=measured.has_mm,
             settings={"samples": samples, "interval": interval, "keep": keep, "seed": seed},
             sources=[kspace],
+            warnings=[*size_warnings(measured, problem), *doubts],
             reconstruction={
                 "slices": len(y),
                 "pixels": list(problem.size),
@@ -100,7 +101,6 @@ def reconstruct(
                 "coils": measured.kspace.shape[1],
                 "coils_used": problem.coils,
                 "noise_sd": [float(f"{float(v):.4g}") for v in acquisition.noise_sd * share.flatten()],
-                "warnings": [*size_warnings(measured, problem), *doubts],
                 "brightness_1_in_kspace": float(f"{float(white.max()):.6g}"),
             },
         )

@@ -26,7 +26,7 @@ __all__ = ["DisplayPanel", "appearance_of", "verdict"]
 
 
 def verdict(run):
-    """How much of the image may be trusted, in words."""
+    """How much of the image may be trusted, and what is doubtful, in words."""
     found = run.result.record["summary"]
     share = found["share_untrusted"]
     if share is None:
@@ -41,7 +41,8 @@ def verdict(run):
         "distribution (stripes). "
     ).format(valid=found["valid_pixels"], all=found["pixels"], share=share)
     text += _("Not informative: {parts} (dots).").format(parts=silent or _("none"))
-    return f"{run.synthetic} {text}".strip()
+    said = [run.synthetic, text, *map(str, run.result.record.get("warnings", []))]
+    return " ".join(filter(None, said))
 
 
 def appearance_of(run, state):
