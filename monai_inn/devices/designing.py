@@ -8,17 +8,17 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from monai_inn.bundles.schemas import TEXT, each, object_of
 from monai_inn.devices.figures import bounded
 from monai_inn.devices.linear import Linearised
 from monai_inn.devices.page import bands_page
 from monai_inn.devices.search import best_set, even_set, random_sets
-from monai_inn.files import check_record, now
+from monai_inn.files import check_record, now, read_json
 from monai_inn.folders import check_target, new_folder
 from monai_inn.inferers import FittedPosterior
 from monai_inn.metrics.bootstrap import mean_of_cases
@@ -26,7 +26,6 @@ from monai_inn.metrics.information import log_priors
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.bands import SomeBands
 from monai_inn.problems.base import FlatPrior
-from monai_inn.reports.schemas import FINITE, list_of
 from monai_inn.training import Recipe, fit
 
 __all__ = ["BANDS", "PosteriorBits", "design_bands"]
@@ -134,7 +133,7 @@ def design_bands(
     judge = PosteriorBits(fitted, _SEARCH_CASES, seed + 1)
     found = best_set(judge.bits, channels, bands, starts=list(sets.values()))
     record = _record(some, PosteriorBits(fitted, cases, seed), linear, {"chosen": found} | sets, seed)
-    check_record(record, _SCHEMA)
+    check_record(record, read_json(Path(__file__).with_name("bands_schema.json")))
     with new_folder(out, BANDS, "a design of bands") as draft:
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         contents = {BANDS: text, "bands.csv": _table(record), "index.html": bands_page(record)}
@@ -198,26 +197,3 @@ def _table(record: Mapping[str, Any]) -> str:
             place = "" if record["wavelengths_nm"] is None else record["wavelengths_nm"][number]
             writer.writerow([entry["name"], record["channels"][number], number + 1, place])
     return buffer.getvalue()
-
-
-_COUNT = {"type": "integer", "minimum": 0}
-_FIGURE = object_of({"value low high": FINITE})
-_SCHEMA = object_of(
-    {
-        "schema": {"const": SCHEMA},
-        "made problem": TEXT,
-        "parameters": list_of({}, least=1),
-        "channels": list_of(TEXT, least=1),
-        "bands cases": _COUNT,
-        "sets": list_of(
-            object_of({"name": TEXT, "channels": list_of(FINITE), "bits": _FIGURE, "linear_bits": FINITE}),
-            least=3,
-        ),
-        "gains": each(_FIGURE),
-    },
-    {
-        "wavelengths_nm": {"anyOf": [{"type": "null"}, list_of(FINITE)]},
-        "seed": _COUNT,
-        "random": object_of({}, {"sets": _COUNT, "bits": _FIGURE, "of_each": list_of(FINITE)}),
-    },
-)
