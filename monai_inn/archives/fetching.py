@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import fnmatch
 import re
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from monai_inn import __version__
 from monai_inn.archives.archive import Archive, held
 from monai_inn.archives.connecting import open_archive
 from monai_inn.archives.errors import ArchiveError, LostError, insist, listed
-from monai_inn.files import BadFileError, damage_named, write_json
+from monai_inn.files import BadFileError, damage_named, now, write_json
 from monai_inn.folders import new_folder
 from monai_inn.reading.pictures import check_pixels, load_dicom
 
@@ -163,7 +162,7 @@ def _fetch(
         _check(draft / f"{uid}.dcm", uid, series, name)
     return {
         "format_version": 1,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": now(),
         "monai_inn": __version__,
         "archive": name,
         "study_instance_uid": study,

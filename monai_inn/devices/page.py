@@ -6,12 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from monai_inn.drafts import replacing
-from monai_inn.files import check_record
+from monai_inn.files import check_record, read_json
 from monai_inn.problems import labels
 from monai_inn.reports.pages import rendered
 
@@ -29,8 +28,7 @@ def write_pages(record: Mapping[str, Any], folder: Path) -> None:
         ValueError: if the record does not follow its schema.
         OSError: if a file cannot be written.
     """
-    place = resources.files("monai_inn.devices") / "schema.json"
-    check_record(record, json.loads(place.read_text(encoding="utf-8")))
+    check_record(record, read_json(Path(__file__).with_name("schema.json")))
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     for name, content in zip(FILES, (page(record), table(record), text), strict=True):
         with replacing(folder / name) as draft:

@@ -8,31 +8,9 @@ from typing import Any
 
 from monai_inn.files import check_record, one_line, read_json
 from monai_inn.physics.measured_bands import read_curve
+from monai_inn.physics.tables import DATA
 
 __all__ = ["read_camera_file"]
-
-_FILE = {"type": "string", "pattern": "^[^\\u0000]+$"}
-_NOT_NEGATIVE = {"type": "number", "minimum": 0}
-_RANGE = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2, "maxItems": 2}
-_NOISE = {
-    "white_snr": _RANGE,
-    **dict.fromkeys(("read_noise", "calibration_sd", "glare_max", "wavelength_jitter_nm"), _NOT_NEGATIVE),
-}
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["responses"],
-    "additionalProperties": False,
-    "properties": {
-        "name": {"type": "string", "minLength": 1},
-        "responses": _FILE,
-        "passband_nm": _RANGE,
-        "filter": _FILE,
-        "illumination": _FILE,
-        "peaks_nm": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2},
-        "contiguous": {"type": "boolean"},
-        "noise": {"type": "object", "additionalProperties": False, "properties": _NOISE},
-    },
-}
 
 
 def read_camera_file(path: str | PathLike[str]) -> dict[str, Any]:
@@ -59,13 +37,14 @@ def read_camera_file(path: str | PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: if the file or a table that it names is not as it should be.
     """
+    schema = read_json(DATA / "camera_schema.json")
     try:
         content = read_json(path)
-        check_record(content, _SCHEMA)
+        check_record(content, schema)
     except ValueError as error:
         raise ValueError(
             f"{path}: is not a camera file ({one_line(error)}). Entries are "
-            f"{', '.join(_SCHEMA['properties'])}; only responses is needed."
+            f"{', '.join(schema['properties'])}; only responses is needed."
         ) from error
     folder = Path(path).parent
     noise = content.pop("noise", {})

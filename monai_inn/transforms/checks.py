@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from monai.config.type_definitions import NdarrayOrTensor
@@ -15,7 +15,10 @@ from torch import Tensor
 from monai_inn.transforms.array import SelectBands
 from monai_inn.transforms.images import as_image, broadcast_mask, check_wavelengths, metadata, plain_tensor
 
-__all__ = ["ApplicationLike", "CameraLike", "MarkInvalidPixels", "MatchApplication", "MatchCamera"]
+if TYPE_CHECKING:
+    from monai_inn.problems.application import Application
+
+__all__ = ["CameraLike", "MarkInvalidPixels", "MatchApplication", "MatchCamera"]
 
 # Camera files round their centres; a difference within the rounding is none.
 _ROUNDING_NM = 1e-3
@@ -177,13 +180,6 @@ class MatchCamera(Transform):
         )
 
 
-class ApplicationLike(Protocol):
-    """What ``MatchApplication`` needs of the application of a problem."""
-
-    def match(self, image: MetaTensor, path: str) -> MetaTensor:
-        """Return the image as the problem takes it."""
-
-
 class MatchApplication(Transform):
     """Return an image as the application of a problem takes it, or refuse one of another acquisition.
 
@@ -196,7 +192,7 @@ class MatchApplication(Transform):
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
 
-    def __init__(self, *, application: ApplicationLike) -> None:
+    def __init__(self, *, application: Application) -> None:
         self.application = application
 
     def __call__(self, img: MetaTensor) -> MetaTensor:

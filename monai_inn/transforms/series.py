@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
@@ -14,29 +14,10 @@ from torch import Tensor
 
 from monai_inn.transforms.images import as_image, metadata, plain_tensor
 
-__all__ = ["MatchSeries", "SeriesLike"]
+if TYPE_CHECKING:
+    from monai_inn.problems import Observation
 
-
-class SeriesLike(Protocol):
-    """What ``MatchSeries`` needs of the description of a series."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Values of one entry."""
-
-    @property
-    def context(self) -> tuple[str, ...]:
-        """Settings of one entry."""
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """What is known of each entry beside its first value."""
-
-    @property
-    def places(self) -> int:
-        """Most entries of a series."""
-
-    def __len__(self) -> int: ...
+__all__ = ["MatchSeries"]
 
 
 class MatchSeries(Transform):
@@ -58,7 +39,7 @@ class MatchSeries(Transform):
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
 
-    def __init__(self, *, observation: SeriesLike, advice: str = "") -> None:
+    def __init__(self, *, observation: Observation, advice: str = "") -> None:
         self.observation, self.advice = observation, advice
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from importlib import resources
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from monai_inn.files import check_record, write_json
+from monai_inn.files import check_record, read_json, write_json
 from monai_inn.folders import check_target, new_folder
 from monai_inn.metrics import ecdf_difference, rank_counts
 from monai_inn.metrics.verdicts import Tolerance
@@ -146,8 +145,7 @@ def check_report(report: dict[str, Any]) -> None:
     Raises:
         ValueError: if it does not follow the schema; the message names the place.
     """
-    schema = json.loads((resources.files("monai_inn.validation") / "schema.json").read_text(encoding="utf-8"))
     try:
-        check_record(report, schema)
+        check_record(report, read_json(Path(__file__).with_name("schema.json")))
     except ValueError as error:
         raise ValueError(f"report: {error}; written by another version?") from None
