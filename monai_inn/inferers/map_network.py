@@ -126,7 +126,10 @@ class MapNetwork(nn.Module):
         return maps.movedim(-1, 1)
 
     def _is_out(self, score: Tensor, observation: Tensor) -> Tensor:
-        """Whether observations ``(n, C)`` with WAIC ``(n, 1)`` are not explained, ``(n, 1)``."""
+        """Whether observations ``(n, C)`` with WAIC ``(n, 1)`` are not explained, ``(n, 1)``.
+
+        Series are judged by WAIC alone: what simulates them again cannot be recorded.
+        """
         part = self.network.explanation
         if part is None:
             return score > self.network.ood_scores.sort().values[self._threshold_rank]

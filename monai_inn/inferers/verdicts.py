@@ -122,7 +122,7 @@ class Explained:
         elif network.explanation is not None:
             self._combined = CombinedThreshold(network.explanation.populations())
         elif self._resimulates:
-            self._combined = _of_simulations(problem, network)
+            self._combined = _of_simulations(problem, network, network.ood_scores.device)
         families = () if part is None else part.families
         # Of one finder: the number in ``reasons`` of its energy, then of the first deviation of each family.
         self._starts = [2, *(3 + sum(families[:i]) for i in range(len(families)))]
@@ -160,9 +160,11 @@ class Explained:
 # Not stored: a recalibrated network, or another version of its problem, has other scores.
 @functools.lru_cache(maxsize=4)
 @torch.no_grad()
-def _of_simulations(problem: InverseProblem, network: PosteriorNetwork) -> CombinedThreshold:
+def _of_simulations(
+    problem: InverseProblem, network: PosteriorNetwork, device: torch.device
+) -> CombinedThreshold:
     """Thresholds of a network whose problem is simulated again, from as many simulations as WAIC has."""
     number = min(_ORDINARY, len(network.ood_scores))
     _, y = valid_simulations(problem, number, _ORDINARY_SEED)
-    scores, _ = misfit_scores(problem, network, y.to(network.ood_scores))
+    scores, _ = misfit_scores(problem, network, y.to(device))
     return CombinedThreshold([scores.unsqueeze(0)])
