@@ -160,6 +160,7 @@ def test_heavy_packages_load_when_used():
         "monai_inn.metrics.waic": ["monai", "matplotlib"],
         "import monai_inn.training; monai_inn.training.fit": ["monai", "matplotlib"],
         "monai_inn.problems.PoseRegistration()": ["nanodrr"],
+        "import monai_inn.reports.results, monai_inn.transforms.volumes": ["monai", "matplotlib"],
         "import monai_inn.reports.figures": ["matplotlib.pyplot"],
     }
     script = "import sys\n" + "".join(

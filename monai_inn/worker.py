@@ -38,7 +38,7 @@ _EARLY = (
     "monai_inn.inferers.posterior",
     "monai_inn.reports",
     "monai_inn.reports.figures",
-    "monai_inn.transforms",
+    "monai_inn.transforms.array",
 )
 
 Say = Callable[..., None]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from monai_inn.inferers.curves import PARTS, Curves, band_interval, curve_axis
 from monai_inn.problems import InverseProblem
 from monai_inn.reports.image_files import write_channels
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
 
 __all__ = ["CurveFiles"]
 

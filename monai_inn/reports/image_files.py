@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from monai_inn.fitted import FittedPosterior
 from monai_inn.problems import InverseProblem
 from monai_inn.reports.pictures import rgb_colours
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
 
 __all__ = [
     "image_files",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from monai_inn.files import now, versions
@@ -21,6 +20,9 @@ from monai_inn.problems import Parameter
 from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale
 from monai_inn.reports.schemas import FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
 
 __all__ = ["figures", "made_with", "provenance", "record", "summary", "trust_summary"]
 

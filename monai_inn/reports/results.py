@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from monai_inn.files import write_json
@@ -24,6 +23,9 @@ from monai_inn.reports import image_files
 from monai_inn.reports.curve_files import CurveFiles
 from monai_inn.reports.records import record, summary, trust_summary
 from monai_inn.reports.schemas import RESULT
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
 
 __all__ = ["RESULT", "infer_image", "trust_image"]
 
