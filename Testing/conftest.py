@@ -138,7 +138,7 @@ def smallest_camera_fit() -> FittedPosterior:
 
     The posterior has affine couplings, which are recorded in a third less time; the density has splines.
     """
-    from monai_inn.inferers import FittedPosterior
+    from monai_inn.fitted import FittedPosterior
     from monai_inn.problems import Oximetry
 
     fitted = untrained(Oximetry("imec_ssm4x4_470_620"), num_blocks=1)
