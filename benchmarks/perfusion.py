@@ -8,9 +8,11 @@ python benchmarks/perfusion.py --breast DIR                         # least squa
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from monai_inn.applications.perfusion.models.acquisition import draw_times
 from monai_inn.applications.perfusion.models.signal import Echo, concentration_of, t1_of_flip_angles
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.fitted import FittedPosterior
+from monai_inn.inferers.evidence import model_probability, require_rivals
 from monai_inn.inferers.reweighting import Reweighting
 from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage
 
@@ -157,23 +160,68 @@ def against_exact(fitted: FittedPosterior, count: int, seed: int, particles: int
     return {"targets": exact.targets, "two_runs_agree": agree, "curves": curves}
 
 
-def by_likelihood(fitted: FittedPosterior, arteries: int, tissues: int, seed: int) -> dict[str, Any]:
-    """Coverage and widths where enough draws count, of many tissues behind each artery; noise is white."""
-    problem = Perfusion(fitted.problem.models, magnitude_share=0)  # type: ignore[attr-defined]
+def behind_arteries(
+    problem: Perfusion, arteries: int, tissues: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Many tissues behind each of some arteries, measured once; those without a bolus are left out."""
     targets, most = len(problem.targets), problem.frames.most
-    space, levels = problem.space.subset(problem.targets), (0.5, 0.9, 0.95)
-    reweighting, columns = Reweighting(problem, fitted.network, _WEIGHED, seed), []
     for number in range(arteries):
         theta, y = problem.simulate(tissues, seed + number)
         theta[:, targets:] = theta[0, targets:]
         times = y[:1, 2 * most :].expand(tissues, -1)
         clean = torch.cat([problem.forward_with_context(theta, times), times], -1)
         y = problem.noise(clean, torch.Generator().manual_seed(seed + number))
-        y[:, 1 : 2 * most : 2] = y[0, 1 : 2 * most : 2]  # the artery is measured once
+        y[:, 1 : 2 * most : 2] = y[0, 1 : 2 * most : 2]
         valid = problem.is_valid(y)
-        if not valid.any():
-            continue
-        theta, y = theta[valid, :targets], y[valid]
+        if valid.any():
+            yield theta[valid], y[valid]
+
+
+def by_model(fitted: FittedPosterior, arteries: int, tissues: int, seed: int) -> dict[str, Any]:
+    """Whether models are right as often as they are probable by their evidence, and the most probable one."""
+    rivals = require_rivals(fitted.problem)
+    assert isinstance(rivals, Perfusion)
+    parts, start = [], time.process_time()
+    for theta, y in behind_arteries(rivals, arteries, tissues, seed):
+        parts.append((theta[:, 0].long(), model_probability(fitted, y, seed)))
+        print(f"{len(parts)} arteries, {time.process_time() - start:.0f} s", file=sys.stderr, flush=True)
+    truth, said = map(torch.cat, zip(*parts, strict=True))
+    known = said.isfinite().all(1)
+    truth, said = truth[known], said[known].double()
+    is_true = torch.nn.functional.one_hot(truth, said.shape[1]).double()
+    edges = torch.tensor([0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 1.001])
+    rows = {}
+    for low, high in itertools.pairwise(edges.tolist()):
+        inside = (said >= low) & (said < high)
+        p = said[inside]
+        rows[f"{low:g}-{high:g}"] = {
+            "probabilities": len(p),
+            "said": round(float(p.mean()), 3),
+            "true": round(float(is_true[inside].mean()), 3),
+            "standard_error": round(float((p * (1 - p)).sum().sqrt() / len(p)), 3),
+        }
+    confusion = {
+        name: [round(float(said[truth == k, j].mean()), 2) for j in range(said.shape[1])]
+        for k, name in enumerate(rivals.models)
+    }
+    return {
+        "voxels": len(known),
+        "told": int(known.sum()),
+        "seconds_each": round((time.process_time() - start) / len(known), 2),
+        "most_probable_is_true": round(float((said.argmax(1) == truth).double().mean()), 3),
+        "mean_probability_by_true_model": confusion,
+        "calibration": rows,
+    }
+
+
+def by_likelihood(fitted: FittedPosterior, arteries: int, tissues: int, seed: int) -> dict[str, Any]:
+    """Coverage and widths where enough draws count, of many tissues behind each artery; noise is white."""
+    problem = Perfusion(fitted.problem.models, magnitude_share=0)  # type: ignore[attr-defined]
+    targets = len(problem.targets)
+    space, levels = problem.space.subset(problem.targets), (0.5, 0.9, 0.95)
+    reweighting, columns = Reweighting(problem, fitted.network, _WEIGHED, seed), []
+    for number, (theta, y) in enumerate(behind_arteries(problem, arteries, tissues, seed)):
+        theta = theta[:, :targets]
         reweighting.nuisances.prepare(y[:1])
         latents, share = reweighting(y, problem.features(y))
         exact = space.inverse(latents)
@@ -238,6 +286,13 @@ def main() -> None:
     parser.add_argument("--exact", type=int, default=0, help="curves that tempered Monte Carlo answers too")
     parser.add_argument("--particles", type=int, default=4000, help="its samples")
     parser.add_argument("--arteries", type=int, default=0, help="reweight 100 tissues behind each")
+    parser.add_argument(
+        "--models",
+        type=int,
+        default=0,
+        metavar="N",
+        help="only this: weigh the models of 30 tissues behind each of N arteries",
+    )
     parser.add_argument("--breast", type=Path, metavar="DIR", help="only this: folder of the in vivo series")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON on one line")
@@ -251,6 +306,9 @@ def main() -> None:
             if options.bundle
             else monai_inn.fit(Perfusion(), minutes=options.minutes, seed=options.seed)
         )
+        if options.models:
+            print(json.dumps(by_model(fitted, options.models, 30, options.seed), indent=1))
+            return
         result = {
             "information": fitted.card["information"],
             "by_frames": by_frames(fitted, options.cases, options.seed),

@@ -40,7 +40,7 @@ def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      "such a fit, and map where a parameter ends at a bound; some 30 ms a pixel")  # fmt: skip
     sub.add_argument("--evidence", type=int, default=0, metavar="N",
                      help="also weigh the models that the problem knows by their evidence in N pixels, "
-                     "evenly spread, and map how probable each is; some half a second a pixel")  # fmt: skip
+                     "evenly spread, and map how probable each is; about a second a pixel")  # fmt: skip
     sub.add_argument("--no-picture", dest="has_picture", action="store_false",
                      help="leave out maps.png, which takes seconds")  # fmt: skip
     sub.add_argument(

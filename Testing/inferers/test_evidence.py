@@ -121,9 +121,7 @@ def test_what_few_draws_tell_is_not_told(windows_fit, monkeypatch):
     monkeypatch.setattr(evidence, "_DRAWS", 8)
     monkeypatch.setattr(evidence, "_MOST_ROUNDS", 1)
     y = torch.tensor([[1.5, 1.0, 0.5], [1.5, 40.0, 0.5]])
-    found = model_probability(windows_fit, y)
-    assert found[0].isnan().all()
-    assert found[1, 1] > 0.99
+    assert model_probability(windows_fit, y).isnan().all()  # of the second, however certain it looks
 
 
 def test_one_model_alone_is_refused(gaussian_fit):

@@ -84,11 +84,11 @@ def test_probabilities_are_those_of_a_sum_over_the_prior(fitted):
 
 def test_curves_choose_their_own_model_and_the_simpler_of_two_that_fit(fitted):
     """Extended Tofts and exchange fit the curve of a Tofts tissue just as well."""
-    y = measured(torch.stack([tissue(model) for model in MODELS]), 0.01)
+    y = measured(torch.stack([tissue(model) for model in MODELS]), 0.02)
     found = model_probability(fitted, y)
     assert found.argmax(1).tolist() == list(range(len(MODELS)))
     of_tofts = found[MODELS.index("tofts")]
-    assert of_tofts[MODELS.index("tofts")] > 3 * of_tofts[MODELS.index("extended_tofts")]
+    assert of_tofts[MODELS.index("tofts")] > 2 * of_tofts[MODELS.index("extended_tofts")]
 
 
 @pytest.mark.slow  # half a second a curve
@@ -96,9 +96,9 @@ def test_a_model_is_right_as_often_as_it_is_probable(fitted):
     number, generator = 60, torch.Generator().manual_seed(4)
     theta = usual_artery().repeat(number, 1)
     theta[:, :NUMBER] = RIVALS.prior.sample((number,), generator)[:, :NUMBER].double()
-    p = model_probability(fitted, measured(theta, 0.01)).double()
+    p = model_probability(fitted, measured(theta, 0.03)).double()
     is_known = p.isfinite().all(1)
-    assert float(is_known.float().mean()) > 0.8
+    assert float(is_known.float().mean()) > 0.7
     p, truth = p[is_known], theta[is_known, 0].long()
     is_true = torch.nn.functional.one_hot(truth, len(MODELS)).double()
     for part in p.flatten().argsort().chunk(4):

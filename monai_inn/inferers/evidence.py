@@ -20,6 +20,7 @@ __all__ = ["model_probability", "require_rivals"]
 
 _DRAWS, _MOST_ROUNDS = 1024, 16
 _AT_A_TIME = 16  # observations: some seconds
+_LEAST = 30  # draws that must count: with fewer the evidence was too small, and others wrongly certain
 _MOST_ERROR = 0.05  # standard error of a probability that is still told
 
 
@@ -38,8 +39,8 @@ def model_probability(fitted: FittedPosterior, y: Tensor, seed: int = 0) -> Tens
         seed: seed of all draws.
 
     Returns:
-        Shape ``(n, K)``, float32, in the order of the classes of ``rivals``; NaN where so few draws count
-        that a probability has a standard error above .05.
+        Shape ``(n, K)``, float32, in the order of the classes of ``rivals``; NaN where fewer than 30
+        draws count for a model, or a probability has a standard error above .05.
 
     Raises:
         ValueError: see ``require_rivals``.
@@ -57,7 +58,8 @@ def model_probability(fitted: FittedPosterior, y: Tensor, seed: int = 0) -> Tens
         share = log_evidence.softmax(1).unsqueeze(1)
         slope = share.mT * (torch.eye(len(models)) - share)  # of each probability by each log evidence
         error = (slope.square() @ variance.unsqueeze(-1)).squeeze(-1).sqrt()
-        is_known = (error <= _MOST_ERROR).all(1, keepdim=True)
+        is_enough = (variance <= 1 / _LEAST).all(1, keepdim=True)
+        is_known = is_enough & (error <= _MOST_ERROR).all(1, keepdim=True)
         return torch.where(is_known, share.squeeze(1), torch.nan).float()
 
     return torch.cat([*on_all_threads(weigh, y.split(_AT_A_TIME), y.device)])
