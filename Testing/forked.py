@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import monai_inn
-from monai_inn import registry
+from monai_inn import applications, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +135,7 @@ def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str
         os.chdir(cwd)
         sys.path[:0] = map(str, path)
         registry._distributions.cache_clear()
+        applications.installed.cache_clear()
         exec(compile(textwrap.dedent(code), "<child>", "exec"), {"__name__": "__main__"})
 
     if sys.platform != "linux":

@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from forked import Forked
 from torch.distributions import (
     Beta,
     Categorical,
@@ -110,6 +109,8 @@ def of_function(tmp_path_factory):
 
 
 def test_its_bundle_is_loaded_validated_and_asked_without_the_function(of_function):
+    from forked import Forked  # not known to processes that simulate, which import this file
+
     fitted, folder = of_function
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
 
