@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
+import subprocess
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -109,18 +111,18 @@ def of_function(tmp_path_factory):
 
 
 def test_its_bundle_is_loaded_validated_and_asked_without_the_function(of_function):
-    from forked import Forked  # not known to processes that simulate, which import this file
-
     fitted, folder = of_function
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-
-    def log_prob(fitted):
-        with torch.no_grad():
-            return fitted.posterior(x).log_prob(torch.tensor([[1.0, 1.0]])).item()
-
-    with Forked(lambda: print(log_prob(monai_inn.load(folder)))) as process:
-        assert process.wait() == 0, process.stderr.read()
-        assert float(process.stdout.read()) == log_prob(fitted)
+    code = f"""
+import monai_inn as mi, torch
+fitted = mi.load({str(folder)!r})
+with torch.no_grad():
+    print(fitted.posterior(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).log_prob(torch.tensor([[1.0, 1.0]])).item())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        assert float(done.stdout) == fitted.posterior(x).log_prob(torch.tensor([[1.0, 1.0]])).item()
     assert monai_inn.load(folder).maps(torch.ones(4, 2, 3))["median"].meta["units"] == ["mm", "mm"]
 
 
