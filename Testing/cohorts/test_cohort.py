@@ -104,8 +104,9 @@ def test_fifty_cases_survive_two_killed_workers_and_a_corrupt_one_and_nothing_is
     assert logged(folder, "done") == dict.fromkeys(good, 1)
     tried = logged(folder, "tried")
     tried.pop("corrupt25")  # its error may have been with the worker that was killed
-    again = {"killed7": 2, "hiccup30": 2, "offline44": 3}
-    assert tried == dict.fromkeys(set(names) - {"corrupt25"}, 1) | again
+    assert tried.pop("offline44") in (3, 4)  # one of its three errors, too
+    again = {"killed7": 2, "hiccup30": 2}
+    assert tried == dict.fromkeys(set(names) - {"corrupt25", "offline44"}, 1) | again
     rows = table(folder)
     assert list(next(iter(rows.values()))) == ["case", "path", "status", "seconds", "product", "error"]
     assert {row["case"]: row["product"] for row in rows.values() if row["status"] == "done"} == {
