@@ -74,11 +74,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folders that go to one worker come first: at the end the other workers would wait for it."""
-    items.sort(key=lambda item: not item.nodeid.startswith(ONE_WORKER))
-
-
 def pytest_collection_finish() -> None:
     """Take this folder off the path: `slicer` imports every file of a folder of its own name there."""
     here = Path(__file__).parent

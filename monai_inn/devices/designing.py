@@ -126,16 +126,17 @@ def design_bands(
             f"the prior of {problem.name!r} is not flat: of {', '.join(some.targets)} alone it has no known "
             f"density, and there are no bits; choose for all of them: {', '.join(problem.space.names)}."
         )
+    closed = [Linearised(some, number, seed=seed) for number in some.bands]
     budget: dict[str, Any] = {"minutes": minutes} if recipe is None else {"recipe": recipe}
     fitted = fit(
         some, **budget, network=network, seed=seed, device=device,
         progress=lambda now: progress(_TRAINING * now.share, f"training, {now.stage}"),
     )  # fmt: skip
     choices = []
-    for done, number in enumerate(some.bands):
+    for done, (number, linear) in enumerate(zip(some.bands, closed, strict=True)):
         text = f"searching {number} of {channels} bands"
         progress(_TRAINING + (1 - _TRAINING) * done / len(some.bands), text)
-        choices.append(_choice(fitted, number, cases, seed))
+        choices.append(_choice(fitted, linear, number, cases, seed))
     record = _described(some) | {"cases": cases, "seed": seed, "choices": choices}
     check_record(record, _SCHEMA)
     with new_folder(out, BANDS, "a design of bands") as draft:
@@ -147,14 +148,13 @@ def design_bands(
     return record
 
 
-def _choice(fitted: FittedPosterior, bands: int, cases: int, seed: int) -> dict[str, Any]:
+def _choice(fitted: FittedPosterior, linear: Linearised, bands: int, cases: int, seed: int) -> dict[str, Any]:
     """The best channels of that number, figures of them and of others, and the gains.
 
     Those of random ones are the means over these.
     """
     search = PosteriorBits(fitted, bands, _SEARCH_CASES, seed + 1)
-    some, channels = search.problem, len(search.problem.observation)
-    linear = Linearised(some, bands, seed=seed)
+    channels = len(search.problem.observation)
     sets = {"linear": best_set(linear.bits, channels, bands, seed=seed), "even": even_set(channels, bands)}
     sets = {"chosen": best_set(search.bits, channels, bands, starts=list(sets.values()))} | sets
     judge = PosteriorBits(fitted, bands, cases, seed)

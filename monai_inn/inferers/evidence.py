@@ -14,7 +14,7 @@ from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
 
 if TYPE_CHECKING:
-    from monai_inn.fitted import FittedPosterior
+    from monai_inn.inferers.rows import RowPosterior
 
 __all__ = ["model_probability", "require_rivals"]
 
@@ -25,7 +25,7 @@ _MOST_ERROR = 0.05  # standard error of a probability that is still told
 
 
 @torch.no_grad()
-def model_probability(fitted: FittedPosterior, y: Tensor, seed: int = 0) -> Tensor:
+def model_probability(fitted: RowPosterior, y: Tensor, seed: int = 0) -> Tensor:
     """Return the probabilities ``(n, K)`` of the models that a problem knows, given observations ``(n, C)``.
 
     The evidence of a model is the mean of its likelihood over the prior of its parameters. It comes from

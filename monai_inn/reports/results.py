@@ -115,7 +115,8 @@ def infer_image(
         drawn = samples // FEW if adaptive else samples  # in every pixel
         options |= {"keep": save_samples if save_samples <= drawn else 0, "has_trust": not trust}
         maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress)) | trust
-        maps |= _maps_of_some(fitted, loaded, maps["valid"][0] > 0.5, usual_fit, evidence, seed)
+        if usual_fit or evidence:
+            maps |= _maps_of_some(fitted, loaded, maps["valid"][0] > 0.5, usual_fit, evidence, seed)
         seconds = time.monotonic() - started
         files = [
             *image_files.write_maps(draft, maps),
