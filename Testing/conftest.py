@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import pickle
+import random
 import signal
 import sys
 from contextlib import redirect_stdout
@@ -17,7 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the few tests that as
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from pose_problems import (  # now, for this folder is going to leave the path
     ExactPosterior,
@@ -80,6 +83,14 @@ def pytest_collection_finish() -> None:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws without a generator of its own does not hang on the tests before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
     """A test run started in the background ignores Ctrl-C, and so would every process it starts."""
@@ -91,8 +102,6 @@ def untrained(
     problem: InverseProblem, encoder: dict[str, Any] | None = None, **flows: int
 ) -> FittedPosterior:
     """A network with random weights that depend on the observation, and honest scores of simulations."""
-    import torch
-
     from monai_inn.fitted import FittedPosterior
     from monai_inn.networks.posterior import assemble
 
@@ -207,7 +216,6 @@ def symmetric() -> ExactPosterior:
 def ct_file(tmp_path_factory) -> Path:
     """The schematic spine in Hounsfield units, stored with flipped axes."""
     import nibabel
-    import numpy as np
 
     from monai_inn.applications.registration.projection import spine_phantom
 
@@ -254,8 +262,6 @@ def quick_drawings(monkeypatch) -> None:
 
 @pytest.fixture
 def image_file(image, tmp_path: Path) -> Path:
-    import numpy as np
-
     path = tmp_path / "tissue.npz"
     np.savez(path, image=image.numpy(), affine=np.diag([0.5, 0.25, 2.0, 1.0]))
     return path
