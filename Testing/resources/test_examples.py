@@ -155,8 +155,9 @@ def test_of_the_mosaic_dye_and_phantom_are_not_explained_and_organs_are():
     flagged, valid = (maps[name].as_tensor()[0].numpy() > 0.5 for name in ("ood", "valid"))
     labels = np.asarray(Image.open(FOLDER / "organ_mosaic_labels.png"))
     table = json.loads((FOLDER / "organ_mosaic_labels.json").read_text())["labels"]
-    share = {row["name"]: flagged[(labels == row["value"]) & valid].mean() for row in table}
+    # Skin reaches into the dark corner, which the table calls bad.
+    lit = valid & (scene.illumination(labels) >= 0.5)
+    share = {row["name"]: flagged[(labels == row["value"]) & lit].mean() for row in table}
     strange = {"kidney, after ICG", "phantom background", "phantom inclusion"}
     assert min(share.pop(name) for name in strange) >= 0.9
-    assert share.pop("skin") < 0.1  # another tissue than the model's
     assert max(share.values()) <= 0.05

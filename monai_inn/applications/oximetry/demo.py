@@ -15,8 +15,8 @@ _EXAMPLES = (
         {"sao2": 0.6},
         1,
         "organ_mosaic: measured in-vivo spectra of pigs in a drawn layout (not a photograph). "
-        "Stripes should cover the phantom and the dye-stained kidney, which no parameters explain, and parts "
-        "of the dark corner. They also cover about 7 % of the skin, another tissue than the model's.",
+        "Stripes should cover the phantom and the dye-stained kidney, which no parameters explain, and about "
+        "half of the dark corner.",
     ),
     Example(
         "retina_fundus.hdr",
