@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import hashlib
-import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,23 +13,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from monai_inn.files import one_line
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.called import CalledSimulator, Simulator
 from monai_inn.problems.configured import checksum
-from monai_inn.problems.drawing import BLOCK, FlatPrior, drawn
+from monai_inn.problems.drawing import BLOCK, FlatPrior
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
 from monai_inn.problems.priors import Empirical, independent, parameters_of
 from monai_inn.problems.registry import create
-from monai_inn.seeding import seeded_everywhere, stream
+from monai_inn.seeding import stream
 
-__all__ = ["Simulated", "Simulator", "problem_of"]
-
-Simulator = Callable[[Tensor], Any]
-"""Parameters in, one simulated observation out: numbers, an array or a tensor."""
+__all__ = ["Simulated", "problem_of"]
 
 _PARTS = (0.7, 0.1, 0.1, 0.1)  # of finished simulations: training, held-out loss, thresholds, measurement
-_INSTEAD = "let it return NaN for parameters that have no observation"
 
 
 class Simulated(InverseProblem):
@@ -46,10 +39,7 @@ class Simulated(InverseProblem):
         observation_names: what an observation consists of.
         theta: finished simulations, parameters in physical units, shape ``(n, D)``.
         y: their observations, shape ``(n, C)``.
-        prior: distribution that the parameters are drawn from; flat on their scales by default.
-        simulator: function of parameters ``(D,)``, or of ``(n, D)`` if it is vectorised, that returns an
-            observation with its noise; NaN where it has none.
-        is_vectorised: whether the function takes many rows at once.
+        simulator: a function with its prior.
         nuisances: names of the last parameters, those that maps do not show.
     """
 
@@ -63,9 +53,7 @@ class Simulated(InverseProblem):
         theta: Tensor | None = None,
         y: Tensor | None = None,
         *,
-        prior: Distribution | None = None,
-        simulator: Simulator | None = None,
-        is_vectorised: bool = False,
+        simulator: CalledSimulator | None = None,
         nuisances: Sequence[str] = (),
     ) -> None:
         self._config = [dict(entry) for entry in parameters]
@@ -73,7 +61,7 @@ class Simulated(InverseProblem):
         self.observation = Observation.pixel(*observation_names)
         self.nuisances = tuple(nuisances)
         self.targets = self.space.names[: len(self.space) - len(self.nuisances)]
-        self._prior, self._simulator, self.is_vectorised = prior, simulator, is_vectorised
+        self._simulator = simulator
         self.can_simulate = simulator is not None
         self._stored = None if theta is None or y is None else (theta, y)
         self._parts: dict[int, range] = {}
@@ -101,7 +89,8 @@ class Simulated(InverseProblem):
 
         Args:
             prior: distribution with event shape ``(D,)``, or one of single numbers for each name.
-            simulator: see the class.
+            simulator: maps parameters ``(D,)``, or ``(n, D)`` if it is vectorised, to an observation with its
+                noise; NaN where it has none.
             names: names of the parameters; not needed if ``prior`` has them.
             units: their units; ``"1"`` by default.
             is_vectorised: whether the function takes many rows at once.
@@ -112,10 +101,8 @@ class Simulated(InverseProblem):
         """
         prior, names = independent(prior, names)
         parameters = parameters_of(prior, names, units)
-        problem = cls(parameters, ("x1",), prior=prior, simulator=simulator, is_vectorised=is_vectorised)
-        size = problem._first_answers(None).shape[1]
-        problem.observation = Observation.pixel(*(f"x{i + 1}" for i in range(size)))
-        return problem
+        called = CalledSimulator(simulator, prior, [_parameter(entry) for entry in parameters], is_vectorised)
+        return cls(parameters, [f"x{i + 1}" for i in range(called.size or 0)], simulator=called)
 
     @classmethod
     def of_simulations(
@@ -166,7 +153,7 @@ class Simulated(InverseProblem):
     @property
     def prior(self) -> Distribution:
         """Prior over the parameters in physical units, event shape ``(D,)``."""
-        return FlatPrior(self.space) if self._prior is None else self._prior
+        return FlatPrior(self.space) if self._simulator is None else self._simulator.prior
 
     def available(self, seed: int) -> int | None:
         """How many simulations there are under a seed; ``None`` if as many as one likes."""
@@ -180,8 +167,12 @@ class Simulated(InverseProblem):
         Raises:
             ValueError: if there is no function, or it fails.
         """
-        rows = theta.reshape(-1, theta.shape[-1])
-        return self._called(rows, len(self.observation)).reshape(*theta.shape[:-1], -1)
+        if self._simulator is None:
+            raise ValueError(
+                "this problem was fitted to a function or to simulations, and a bundle holds no function; "
+                "ask it for posteriors, but not for simulations."
+            )
+        return self._simulator(theta.reshape(-1, theta.shape[-1])).reshape(*theta.shape[:-1], -1)
 
     def noise(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the observations as they are: the function's have their noise already."""
@@ -191,16 +182,7 @@ class Simulated(InverseProblem):
         """Draw parameters and their observations; finished ones come in the order that they are stored in."""
         if self._simulator is None:
             return self._from_store(n, seed, first_block * BLOCK)
-        theta, y = [], []
-        for start in range(0, n, BLOCK):
-            block = first_block + start // BLOCK
-            rows = drawn(self.prior, stream(seed, block, "prior"))
-            # Row by row a call need not know how many follow; all at once, it must see the same number.
-            rows = rows if self.is_vectorised else rows[: n - start]
-            with seeded_everywhere(stream(seed, block, "simulator").initial_seed()):
-                y.append(self._called(rows, len(self.observation))[: n - start])
-            theta.append(rows[: n - start])
-        made = torch.cat(theta), torch.cat(y)
+        made = self._simulator.simulate(n, seed, first_block)
         if seed == self._measured:
             self._stored = made
         return made
@@ -234,61 +216,6 @@ class Simulated(InverseProblem):
         theta, y = (values[rows.start : rows.stop] for values in self._stored)
         return theta, y
 
-    def _called(self, theta: Tensor, size: int | None) -> Tensor:
-        """Observations ``(n, size)`` of parameters ``(n, D)``; the first one decides a size of ``None``."""
-        if self._simulator is None:
-            raise ValueError(
-                "this problem was fitted to a function or to simulations, and a bundle holds no function; "
-                "ask it for posteriors, but not for simulations."
-            )
-        rows: list[Tensor] = []
-        for row in [theta] if self.is_vectorised else theta:
-            try:
-                made = self._simulator(row)
-                made = made.detach().cpu() if isinstance(made, Tensor) else np.asarray(made, np.float32)
-                made = torch.as_tensor(made, dtype=torch.float32)
-            except Exception as error:  # whatever the function raises
-                raise ValueError(
-                    f"the simulator failed {self._at(row)}: {one_line(error)}; {_INSTEAD}."
-                ) from error
-            if self.is_vectorised and made.shape[:1] != row.shape[:1]:
-                raise ValueError(
-                    f"the simulator returned the shape {tuple(made.shape)} {self._at(row)}; return one "
-                    f"observation a row, ({len(row)}, …)."
-                )
-            made = made.reshape(len(row) if self.is_vectorised else 1, -1)
-            size = made.shape[1] if size is None else size
-            if made.shape[1] != size:
-                raise ValueError(
-                    f"the simulator returned {made.shape[1]} numbers {self._at(row)}, and {size} before; "
-                    "return an observation of the same length each time."
-                )
-            rows.append(made)
-        return torch.cat(rows)
-
-    def _first_answers(self, size: int | None) -> Tensor:
-        """Observations of two draws from the prior, the same each time if the function heeds the seed."""
-        with seeded_everywhere(0):
-            return self._called(drawn(self.prior, stream(0, 0, "prior"))[:2], size)
-
-    @functools.cached_property
-    def _answers(self) -> str:
-        """Checksum of the first answers, which depend on all that the function holds.
-
-        They are rounded, because other processors add up in another order. It is empty for a function with
-        random numbers of its own.
-        """
-        size = len(self.observation)
-        sums = {checksum(self._first_answers(size).bfloat16().float()) for _ in range(2)}
-        return sums.pop() if len(sums) == 1 else ""
-
-    def _at(self, row: Tensor) -> str:
-        if self.is_vectorised:
-            return f"for {len(row)} rows of parameters"
-        return "at " + ", ".join(
-            f"{p.name} = {v:.4g}" for p, v in zip(self.parameters, row.tolist(), strict=True)
-        )
-
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Simulations that the training has not seen, once there are some."""
@@ -310,11 +237,7 @@ class Simulated(InverseProblem):
         if self._simulator is None:
             stored = zip(("theta", "y"), self._stored or (), strict=False)
             return own | {"tensors": {name: checksum(values) for name, values in stored}}
-        return own | {
-            "prior": checksum(drawn(self.prior, stream(0, 0, "prior"))),
-            "simulator": _text(self._simulator),
-            "answers": self._answers,
-        }
+        return own | self._simulator.identity
 
     def to_config(self) -> dict[str, Any]:
         """Return the constructor's arguments but tensors and functions."""
@@ -373,14 +296,3 @@ def _parameter(entry: Mapping[str, Any]) -> Parameter:
         for name, edge in (("low", -math.inf), ("high", math.inf))
     }
     return Parameter(**{**entry, **bounds})
-
-
-def _text(function: Simulator) -> str:
-    """Checksum of the source of a function or of an object's class, or its name where there is none."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    source = function if inspect.isroutine(function) else type(function)
-    try:
-        return hashlib.sha256(inspect.getsource(source).encode()).hexdigest()
-    except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)

@@ -16,7 +16,8 @@ from monai_inn.networks.device import device_of
 from monai_inn.networks.encoders.layers import as_encoder
 from monai_inn.networks.parts import foreign_packages
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.simulated import Simulator, problem_of
+from monai_inn.problems.called import Simulator
+from monai_inn.problems.simulated import problem_of
 from monai_inn.registry import package_of
 from monai_inn.training.budget import Budget
 from monai_inn.training.engine import Progress
