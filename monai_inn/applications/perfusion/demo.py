@@ -14,9 +14,9 @@ _EXAMPLES = (
         "perfusion",
         {"ktrans": 0.2},
         1,
-        "breast_dce: a tumour of the breast in vivo, where Ktrans is high. Dots should cover the delay around it, "
-        "since a frame takes 16 s. Stripes should cover the edge of the breast, and four voxels in ten, "
-        "most of whose curves have another shape than the model's.",
+        "breast_dce: a tumour of the breast in vivo, where Ktrans is high. Dots should cover the delay "
+        "around it, since a frame takes 16 s. Stripes should cover the edge of the breast, and four voxels "
+        "in ten, most of whose curves have another shape than the model's.",
     ),
 )
 
