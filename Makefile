@@ -32,6 +32,8 @@ demo: .venv/.ready  ## posterior and trust maps of the shipped images
 test: .venv/.debian  ## lint, types and the whole test suite (no long trainings)
 	@$(MAKE) --no-print-directory -j 2 lint suite  # the types are one process, and take a minute
 
+# What is compiled serves all workers, the processes that they start, and the next run.
+suite: export PYTHONDONTWRITEBYTECODE :=
 suite: .venv/.debian
 	$(PY) -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 

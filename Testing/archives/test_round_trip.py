@@ -88,7 +88,7 @@ def test_an_answer_that_is_cut_is_never_taken_for_a_shorter_one(archive, source)
     with open_archive(archive.address) as opened:
         before = network.answered
         assert held(opened, *where) == uids(source)
-        for at in range(1, network.answered - before, 41):
+        for at in range(1, network.answered - before, 83):
             network.cut_answered = network.answered + at
             with contextlib.suppress(LostError):
                 assert held(opened, *where) == uids(source)

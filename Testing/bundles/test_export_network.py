@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import subprocess
@@ -36,23 +35,27 @@ def answers(path, *inputs):
     return [torch.from_numpy(value) for value in session.run(None, named)]
 
 
-@functools.cache
-def program(path):
-    """What torch made of a file, which takes longer to load than to run."""
-    return torch.export.load(path).module()
-
-
 def assert_near(found, expected, share=1e-5):
     """Equal but for a share of one, or of the size of the number where that is larger."""
     torch.testing.assert_close(found, expected, rtol=share, atol=share, equal_nan=True)
 
 
 @pytest.fixture(scope="module")
-def exported(smallest_camera_fit, tmp_path_factory):
+def programs():
+    """What the export has loaded of its files, by name: loading again would take longer than to run it."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def exported(smallest_camera_fit, programs, tmp_path_factory):
     """A camera's bundle and its export in both formats; `Compass` has splines of the posterior."""
-    folder = tmp_path_factory.mktemp("export")
+    folder, written = tmp_path_factory.mktemp("export"), exporting.written
     smallest_camera_fit.save(folder / "bundle")
-    record = export_network(folder / "bundle", folder / "out", samples=12, seed=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            exporting, "written", lambda path, *more: programs.setdefault(path.name, written(path, *more))
+        )
+        record = export_network(folder / "bundle", folder / "out", samples=12, seed=3)
     return mi.load(folder / "bundle"), folder / "out", record
 
 
@@ -70,7 +73,7 @@ def test_samples_with_the_written_latents_are_those_that_are_drawn_for_an_image(
 
 
 @pytest.mark.parametrize(("pixels", "samples"), SIZES)
-def test_any_number_of_pixels_and_samples(exported, pixels, samples):
+def test_any_number_of_pixels_and_samples(exported, programs, pixels, samples):
     fitted, out, _ = exported
     theta, y = fitted.problem.simulate(pixels, seed=pixels)
     theta = theta[:, : len(fitted.problem.targets)].contiguous()
@@ -80,10 +83,12 @@ def test_any_number_of_pixels_and_samples(exported, pixels, samples):
         expected = q.space.inverse(q.base.push(latent[:, None])), q.log_prob(theta), fitted.waic(y)
         largest_log_prob = float(fitted.density_log_prob(y).abs().max())
     width = (q.space.high - q.space.low).float()
-    for kind in ("onnx", "pt2"):
-        run = answers if kind == "onnx" else lambda path, *given: [program(path)(*given)]
-        assert_near(run(out / f"sampler.{kind}", y, latent)[0] / width, expected[0] / width)
-        assert_near(run(out / f"log_prob.{kind}", y, theta)[0], expected[1], 3e-5)
+    for found, density in (
+        (programs["sampler.pt2"](y, latent), programs["log_prob.pt2"](y, theta)),
+        (answers(out / "sampler.onnx", y, latent)[0], answers(out / "log_prob.onnx", y, theta)[0]),
+    ):
+        assert_near(found / width, expected[0] / width)
+        assert_near(density, expected[1], 3e-5)
     # WAIC is a difference of log densities, to which its rounding is relative.
     assert_near(answers(out / "trust.onnx", y)[0], expected[2], 1e-5 * largest_log_prob)
 

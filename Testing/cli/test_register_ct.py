@@ -366,7 +366,7 @@ def test_every_x_ray_needs_two_angles(files, patient, tmp_path, capsys, angles):
     assert "LAO and CRA of 2, 4 numbers" in told
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("once", "searched_briefly")
 def test_the_gantry_is_a_prior_or_a_check(files, patient, tmp_path):
     reading = READING | {"gantry": (-150.0, 0.0)}
     checked = register_to_ct(patient, files[1], tmp_path / "checked", **reading)
@@ -499,8 +499,8 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
         turn = np.eye(4)
         turn[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix()
         middle = affine @ [*((np.array(values.shape) - 1) / 2), 1]
-        size = np.array([120, 120, 44])
-        affine = turn @ np.diag([2, 2, 5, 1])
+        size = np.array([96, 96, 44])
+        affine = turn @ np.diag([2.5, 2.5, 5, 1])
         affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((size - 1) / 2)
         back = np.linalg.inv(ct.affine.numpy()) @ affine
         values = affine_transform(values, back[:3, :3], back[:3, 3], size, order=1, cval=-1000)

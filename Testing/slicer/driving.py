@@ -24,7 +24,7 @@ from open_module import OpenModule, app, replace_python
 import slicer
 import slicer.util
 import vtk
-from INNUncertaintyLib import WORKER, Child, python_path, write_image
+from INNUncertaintyLib import WORKER, Child, Worker, python_path, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,7 @@ __all__ = [
 SOURCE = Path(__file__).parents[2] / "SlicerINN" / "INNUncertainty" / "INNUncertainty.py"
 SPACING = 0.5, 0.25, 2.0
 _REAL_HOME = slicer.app.slicerHome
+_REAL_WORKER = Worker()  # for all tests: a start takes longer than what they ask for; ends with its input
 _SAMPLES, _STORED = 8, 3
 NO_BUNDLES = "#!/bin/sh\necho '{{\"bundles\": []}}'\n"
 # Arguments are -m monai_inn VERB ...; of infer: BUNDLE IMAGE -o OUT ...
@@ -139,10 +140,11 @@ def members(group: int) -> list[int]:
     return found
 
 
-def use_real_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on children are the real `monai-inn`, each in a process of its own."""
+def use_real_python(monkeypatch: pytest.MonkeyPatch, *, alone: bool = False) -> None:
+    """From now on children are the real `monai-inn`, in the process that waits or ``alone`` in their own."""
     monkeypatch.setattr(slicer.app, "slicerHome", _REAL_HOME)
-    monkeypatch.setattr(WORKER, "run", lambda arguments: Child(python_path(), arguments))
+    run = (lambda arguments: Child(python_path(), arguments)) if alone else _REAL_WORKER.run
+    monkeypatch.setattr(WORKER, "run", run)
 
 
 def complaint_of(*command: str) -> str:

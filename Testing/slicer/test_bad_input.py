@@ -177,7 +177,7 @@ def test_result_is_incomplete(panel):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_scene_is_closed_by_an_impatient_user(panel, monkeypatch):
     with monkeypatch.context() as only_here:  # the bundles are listed anew when the scene is closed
-        use_real_python(only_here)
+        use_real_python(only_here, alone=True)
         panel.ui.applyButton.click()
     group = panel.logic.inference.child._process._process.pid
     app.wait_until(lambda: len(members(group)) == 2)  # the launcher and Python

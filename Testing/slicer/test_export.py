@@ -89,7 +89,8 @@ def test_a_source_that_does_not_fit_is_refused(panel, tmp_path):
     assert not (tmp_path / "tumor_bed_3_oximetry").exists()
 
 
-def test_cancel_leaves_nothing(panel, tmp_path):
+def test_cancel_leaves_nothing(panel, tmp_path, monkeypatch):
+    use_real_python(monkeypatch, alone=True)
     folder = tmp_path / "folder"
     folder.mkdir()
     export(panel, folder, "Csv", "Dicom")
