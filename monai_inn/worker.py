@@ -5,8 +5,8 @@ standard input is a JSON object. ``{"job": 7, "arguments": ["infer", …]}`` run
 ``{"cancel": 7}`` interrupts it as Ctrl-C does. Lines on standard output say ``{"job": 7}`` when it begins,
 ``{"job": 7, "line": …}`` for a line of its standard error, ``{"job": 7, "code": 0, "output": …}`` at its end.
 The process ends with its standard input, after half an hour without work, and, where the system tells its
-memory, after a command that left it more than an idle process should keep. After the first command it loads what
-most inferences load as they begin.
+memory, after a command that left it more than an idle process should keep. After the first command it loads
+what most inferences load as they begin.
 """
 
 from __future__ import annotations
