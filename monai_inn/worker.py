@@ -5,12 +5,14 @@ standard input is a JSON object. ``{"job": 7, "arguments": ["infer", …]}`` run
 ``{"cancel": 7}`` interrupts it as Ctrl-C does. Lines on standard output say ``{"job": 7}`` when it begins,
 ``{"job": 7, "line": …}`` for a line of its standard error, ``{"job": 7, "code": 0, "output": …}`` at its end.
 The process ends with its standard input, after half an hour without work, and, where the system tells its
-memory, after a command that left it more than an idle process should keep.
+memory, after a command that left it more than an idle process should keep. After the first command it loads
+what most inferences load as they begin.
 """
 
 from __future__ import annotations
 
 import _thread
+import functools
 import importlib
 import io
 import json
@@ -40,6 +42,8 @@ _EARLY = (
     "monai_inn.reports.figures",
     "monai_inn.transforms.array",
 )
+
+_BINS = 8  # of splines, unless somebody asks for others
 
 Say = Callable[..., None]
 
@@ -140,6 +144,21 @@ def main() -> None:
     with suppress(queue.Empty, BrokenPipeError, KeyboardInterrupt):
         while _resident_bytes() < _MOST_BYTES and (message := jobs.waiting.get(timeout=_IDLE_S)) is not None:
             _answer(jobs, message, stdout)
+            _load_late()
+
+
+@functools.cache
+def _load_late() -> None:
+    """Load compiled splines and the reader of images: half a second that nobody should wait for.
+
+    Not at the start, because the first command lists bundles, and a new installation compiles for seconds.
+    """
+    with suppress(Exception):  # which the command that needs it will tell
+        from monai_inn.networks.kernels.spline import spline
+
+        for is_inverse in (False, True):
+            spline(_BINS, is_inverse)
+        importlib.import_module("SimpleITK")
 
 
 def _answer(jobs: _Jobs, message: dict[str, Any], stdout: TextIO) -> None:

@@ -17,6 +17,7 @@ from forked import Forked
 
 import monai_inn
 from monai_inn import worker
+from monai_inn.networks.kernels.spline import spline
 from monai_inn.worker import _IDLE_S
 
 ROOT = Path(monai_inn.__file__).parents[1]
@@ -49,7 +50,7 @@ def command(words):
         warnings.warn('careful', stacklevel=1)
     print(*words)
     return 0
-worker._EARLY, worker.cli.main = (), command
+worker._EARLY, worker._load_late, worker.cli.main = (), lambda: None, command
 worker._IDLE_S, worker._MOST_BYTES = {idle}, {most}
 worker.main()
 """
@@ -232,6 +233,16 @@ def test_a_process_that_has_grown_ends_after_its_job_and_by_ctrl_c():
     with talking(grown.format(idle=_IDLE_S, most="worker._resident_bytes() + (32 << 20)")) as talk:
         assert talk.answer(1, "first")[1] == "first\n"
         assert talk.process.wait(60) == 0
+
+
+def test_what_inferences_load_is_loaded_when_the_first_job_is_done():
+    source = _STUB.replace("lambda: None", "lambda: print('loading', file=sys.__stderr__, flush=True)")
+    with talking(source.format(idle=_IDLE_S, most=1 << 40)) as talk:
+        assert talk.answer(1, "first")[0] == 0
+        assert talk.process.stderr.readline() == "loading\n"
+    spline.cache_clear()
+    worker._load_late()
+    assert spline.cache_info().currsize == 2
 
 
 def test_idle_process_ends():

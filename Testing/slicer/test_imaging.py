@@ -52,7 +52,7 @@ def panel(tmp_path, monkeypatch):
     listing = [
         bundle("pair", takes={"verb": "pair-up", "volumes": ["one", "two"]}),
         bundle("three", takes={"verb": "triple", "volumes": ["one", "two", "three"]}),
-        bundle("file", takes={"verb": "unfold", "volumes": []}),
+        bundle("file", takes={"verb": "unfold", "volumes": [], "noise_sd": "Of a scan."}),
         bundle("maps", "maps") | {"bands": 1},
         bundle("anything else", "posterior"),
     ]
@@ -143,7 +143,21 @@ def test_a_file_takes_the_place_of_the_image(panel, tmp_path):
     panel.ui.observedEdit.currentPath = str(tmp_path / "raw.h5")
     panel.apply()
     assert asked(panel)[2:5] == ["unfold", "/bundles/file", str(tmp_path / "raw.h5")]
+    assert "--noise-sd" not in asked(panel)
     assert (panel.run.name, panel.run.image) == ("raw.h5, file", None)
+
+
+def test_the_level_of_the_noise_is_asked_for_where_it_is_taken(panel, tmp_path):
+    box = panel.ui.noiseSdBox
+    panel.choose(panel.ui.bundleBox, "/bundles/pair")
+    assert not box.visible
+    panel.choose(panel.ui.bundleBox, "/bundles/file")
+    assert (box.visible, box.text, box.toolTip) == (True, "not given", "Of a scan.")
+    (tmp_path / "scan.nii").touch()
+    panel.ui.observedEdit.currentPath = str(tmp_path / "scan.nii")
+    box.value = 15.25
+    panel.apply()
+    assert asked(panel)[-4:-2] == ["--noise-sd", "15.25"]
 
 
 def test_volumes_that_cannot_be_used_are_refused_in_one_line(panel):
@@ -179,6 +193,7 @@ def test_shipped_bundles_name_a_verb_that_takes_what_they_say(name, tmp_path, ca
     (entry,) = [e for e in json.loads(capsys.readouterr().out)["bundles"] if e["name"] == name]
     absent = str(tmp_path / "absent.nii")
     words = [f"{volume}={absent}" for volume in entry["takes"]["volumes"]] or [absent]
+    words += ["--noise-sd", "15.0"] if "noise_sd" in entry["takes"] else []
     command = [entry["takes"]["verb"], name, *words, "-o", str(tmp_path / "out"), "--samples", "8"]
     assert cli.main([*command, "--keep", "8", "--json"]) == 2
     assert absent in capsys.readouterr().err  # all words were understood

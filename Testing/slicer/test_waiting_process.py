@@ -47,7 +47,7 @@ if 'monai_inn.worker' in sys.argv:
     {before}
     sys.path.insert(0, {root!r})
     from monai_inn import worker
-    worker._EARLY, worker.cli.main = (), command
+    worker._EARLY, worker._load_late, worker.cli.main = (), lambda: None, command
     worker.main()
 else:
     command(sys.argv[3:])

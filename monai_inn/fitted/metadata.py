@@ -91,10 +91,11 @@ def _series(observation: Observation) -> dict[str, Any] | None:
 
 
 def _takes(told: Application) -> dict[str, Any] | None:
-    """The verb that makes images, and the volumes that it takes, none for a file; ``None`` without one."""
+    """The verb that makes images, and what it takes: volumes, none for a file; ``None`` without one."""
     if told.result != "images":
         return None
-    return {"verb": told.verb, "volumes": list(told.volumes)}
+    noise = {"noise_sd": told.noise_sd} if told.noise_sd else {}
+    return {"verb": told.verb, "volumes": list(told.volumes), **noise}
 
 
 def identity(path: str | PathLike[str]) -> dict[str, Any]:

@@ -101,6 +101,7 @@ _CARD = object_of(
         "parts": each(_PACKAGE),
     },
 )
+_TAKES = object_of({"verb": TEXT, "volumes": TEXTS}, {"noise_sd": TEXT})
 SECTION_OF_THIS_FORMAT = object_of(
     {
         "problem": TEXT,
@@ -114,7 +115,7 @@ SECTION_OF_THIS_FORMAT = object_of(
         "camera": {"type": ["string", "null"]},
         "result": TEXT,
         "series": {"anyOf": [{"type": "null"}, object_of({"most": SIZE, "settings": TEXTS})]},
-        "takes": {"anyOf": [{"type": "null"}, object_of({"verb": TEXT, "volumes": TEXTS})]},
+        "takes": {"anyOf": [{"type": "null"}, _TAKES]},
         "has_likelihood": {"type": "boolean"},
         "derived": {"type": "array", "items": _PARAMETER},
     },

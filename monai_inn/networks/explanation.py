@@ -197,7 +197,11 @@ class Explanation(nn.Module):
 
 def _network(inputs: int, width: int, outputs: int) -> nn.Module:
     return nn.Sequential(
-        Linear(inputs, width), nn.SiLU(), Linear(width, width), nn.SiLU(), Linear(width, outputs)
+        Linear(inputs, width),
+        nn.SiLU(inplace=True),
+        Linear(width, width),
+        nn.SiLU(inplace=True),
+        Linear(width, outputs),
     )
 
 

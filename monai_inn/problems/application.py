@@ -62,6 +62,7 @@ class Application:
         is_without_patients: whether people are told that no patient's data are in the simulations.
         verb: of the command line that answers for whole observations, of which there are no maps.
         volumes: names of the volumes that ``verb`` takes, as ``NAME=FILE`` each; empty if it takes one file.
+        noise_sd: what ``--noise-sd`` of ``verb`` means, in words; empty if it has no such option.
         are_channels_alike: whether all values mean the same, as draws in no order do. Their order then tells
             nothing, and a network is not tried on shuffled ones.
         series_advice: what makes a series as the problem needs it, after "give …"; empty if nothing does.
@@ -83,6 +84,7 @@ class Application:
     is_without_patients: bool = False
     verb: str = ""
     volumes: tuple[str, ...] = ()
+    noise_sd: str = ""
     are_channels_alike: bool = False
     series_advice: str = ""
     is_quickly_simulated: bool = False

@@ -63,9 +63,9 @@ def rgb_colours(image: Tensor, centre_nm: NDArray[np.float64] | None) -> Tensor:
     they were measured. One scale for all three, so that the colours are those of the measurement. Pixels
     that are not finite are grey.
     """
-    image = torch.as_tensor(image).as_subclass(Tensor).detach().double()
+    image = torch.as_tensor(image).as_subclass(Tensor).detach()
     nearest = _bands(centre_nm)
-    rgb = torch.stack([image[i] for i in nearest] if nearest else [image.nanmean(0)] * 3)
+    rgb = image[nearest].double() if nearest else image.double().nanmean(0).expand(3, *image.shape[1:])
     finite = rgb[rgb.isfinite()].numpy()
     white = float(np.quantile(finite, 0.99)) if finite.size else 1.0
     shown = (rgb / (white if white > 0 else 1.0)).clamp(0, 1) ** _GAMMA

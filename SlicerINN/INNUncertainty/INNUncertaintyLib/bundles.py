@@ -52,7 +52,10 @@ class Bundle:
 
     @property
     def takes(self) -> dict[str, Any] | None:
-        """Of a bundle for unknown images: its ``verb``, and names of ``volumes``, none if it takes a file."""
+        """Of a bundle for unknown images: its ``verb``, and names of ``volumes``, none if it takes a file.
+
+        ``noise_sd`` says what the level of the noise means, if it can be given.
+        """
         return self.entry.get("takes")
 
     @property

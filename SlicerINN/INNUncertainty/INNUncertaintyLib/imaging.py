@@ -79,9 +79,10 @@ class ImageInference(Inference):
             f"{name}={self._written(volume, file_name(f'{name}_{volume.GetName()}'), '.nii')}"
             for name, volume in _volumes(self._takes, state)
         ]
+        noise = ["--noise-sd", str(state.noiseSd)] if "noise_sd" in self._takes and state.noiseSd else []
         return [
             self._takes["verb"], state.bundle, *(words or [state.file]), "-o", str(self.folder / "result"),
-            "--samples", str(state.samples), "--keep", str(min(state.storedSamples, state.samples)),
+            "--samples", str(state.samples), "--keep", str(min(state.storedSamples, state.samples)), *noise,
         ]  # fmt: skip
 
     def preview(self) -> None:

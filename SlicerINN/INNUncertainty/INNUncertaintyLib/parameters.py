@@ -60,6 +60,7 @@ class PanelState:
     falseAlarm: Annotated[float, WithinRange(0.005, 0.5)] = 0.05
     adequacy: Annotated[int, WithinRange(0, 200)] = 0
     reweight: bool = False
+    noiseSd: Annotated[float, WithinRange(0, 1e6)] = 0.0  # of bundles that take it; 0 if it is not given
     run: str = ""
     picture: str = ""
     kind: Kind = Kind.WIDTH

@@ -20,6 +20,10 @@ class MRApplication(Application):
     modality = "MR"
     task = "Posterior of images, given undersampled k-space"
     verb = "reconstruct"
+    noise_sd = (
+        "Standard deviation of the noise of an image of low resolution, in its unit; 2 % of white if it is "
+        "not given. K-space tells its own."
+    )
     result = "images"
     data_source = "Simulated acquisitions of patients' images, mirrored, shifted, brighter and darker."
     data_type = (

@@ -28,7 +28,7 @@ class TranslationApplication(Application):
         "Ardizzone et al., Conditional invertible neural networks for diverse image-to-image translation, "
         "2021",
     )
-    warnings = ("Translated images are synthetic. Lesions may be missing in them.",)
+    warnings = ("Lesions may be missing in translated images.",)
 
     @property
     def volumes(self) -> tuple[str, ...]:  # type: ignore[override]

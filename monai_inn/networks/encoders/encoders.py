@@ -154,17 +154,19 @@ class ConditionEncoder(nn.Module):
         super().__init__()
         self.inlet = Linear(in_channels, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, width))
+            nn.Sequential(
+                nn.LayerNorm(width), Linear(width, width), nn.SiLU(inplace=True), Linear(width, width)
+            )
             for _ in range(num_blocks)
         )
-        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), Linear(width, out_channels))
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.SiLU(inplace=True), Linear(width, out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map whitened features ``(…, F)`` to a condition ``(…, out_channels)``."""
         with full_precision(features.device, trained=self):
             hidden = self.inlet(features)
             for block in self.blocks:
-                hidden = hidden + block(hidden)
+                hidden = block(hidden).add_(hidden)  # in memory that it has, which saves a tenth
             return self.outlet(hidden)
 
 

@@ -37,6 +37,9 @@ class VolumesPanel:
             for widget in widgets:
                 widget.visible = is_shown
         ui.imageSelectorCaption.text = f"{names[0]}:" if names else ""
+        noise = takes.get("noise_sd", "") if takes is not None else ""
+        ui.noiseSdBox.toolTip = noise
+        ui.noiseSdBox.visible = ui.noiseSdBoxCaption.visible = bool(noise)
         with quiet(ui.observedEdit):
             ui.observedEdit.currentPath = state.file
         while len(self._further) < len(names) - 1:
