@@ -53,6 +53,7 @@ def report(problem: InverseProblem, steps: int, seed: int) -> None:
         measured=256,
         guard=1000,
         held_out=1024,
+        start_rows=2_000_000,
     )
     began = time.process_time()
     fitted = mi.fit(problem, recipe=recipe, seed=seed)

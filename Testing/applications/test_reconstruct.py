@@ -363,6 +363,7 @@ def test_an_image_of_half_the_resolution_is_reconstructed_at_the_whole(
         (lambda v: v[..., 0], "shape (8, 6), expected slices"),
         (lambda v: v * torch.nan, "holds NaN"),
         (lambda v: v * 0, "no brightness"),
+        (lambda v: 30 * v - 1024, "magnitude images of MR are not below 0"),  # Hounsfield units
         (lambda v: v * (torch.arange(8)[:, None, None] < 1), "no slice shows enough"),
     ],
 )

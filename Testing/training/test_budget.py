@@ -12,9 +12,11 @@ import torch
 import monai_inn as mi
 from monai_inn.problems import LinearGaussian, Observation, Parameter
 from monai_inn.problems.base import InverseProblem
+from monai_inn.testproblems.fields import LesionField
 from monai_inn.training import Recipe, budget, fit
 from monai_inn.training.budget import Budget
 from monai_inn.training.optimiser import Optimiser
+from monai_inn.training.pool import SimulationPool
 from monai_inn.training.stages import plans_of
 
 SMALL = {
@@ -93,6 +95,46 @@ def test_a_slow_simulator_keeps_the_budget_and_is_trained(make, most_rows, monke
     assert recipe["posterior_steps"] >= 50
     assert fitted.card["measured_on"]["simulations"] == recipe["measured"]
     assert len(fitted.network.ood_scores) == recipe["guard"]
+
+
+class SlowLesion(LesionField):
+    """Whose start takes all the rows that it may."""
+
+    clock: Clock
+
+    def forward(self, theta):
+        self.clock.simulated(theta.shape[:-1].numel())
+        return super().forward(theta)
+
+
+LESION = {"flow": {"num_blocks": 0}, "density": SMALL["density"]}  # of which some weights have no gradient
+
+
+def test_a_start_takes_what_a_tenth_of_the_budget_simulates_and_from_a_slow_simulator_nothing(monkeypatch):
+    problem = SlowLesion(side=16)
+    SlowLesion.clock = Clock(monkeypatch, row=1e-4, look=0.0)
+    limit = Budget(10, problem, time.monotonic())
+    limit.simulations(Recipe(), 0, fixed=(), has_pool=False, is_warm=False)
+    pool = SimulationPool.simulate(problem, 2048, 0, torch.device("cpu"))
+    assert limit._start_rows(Recipe(), pool, 0) == pytest.approx(0.1 * 600 / 1e-4, rel=0.02)
+    SlowLesion.clock.row = 0.1
+    limit.simulations(Recipe(), 0, fixed=(), has_pool=False, is_warm=False)
+    assert limit._start_rows(Recipe(), pool, 0) == pool.draws
+
+
+@pytest.mark.parametrize(("start_rows", "beyond"), [(0, 0), (12_000, 10)])
+def test_a_recipe_says_how_many_rows_a_start_may_take_beyond_the_pool(start_rows, beyond, monkeypatch):
+    blocks, simulate = [], LesionField.simulate_clean
+
+    def counted(self, n, seed=0, first_block=0):
+        blocks.extend([first_block] if seed == 7 and first_block >= 2 else [])
+        return simulate(self, n, seed, first_block)
+
+    monkeypatch.setattr(LesionField, "simulate_clean", counted)
+    sizes = {"num_simulations": 2048, "posterior_steps": 1, "density_steps": 1, "start_rows": start_rows}
+    recipe = Recipe(**sizes, batch_size=1024, measured=64, held_out=64, guard=64)
+    fit(LesionField(side=16), recipe=recipe, network=LESION, seed=7)
+    assert blocks == list(range(2, 2 + beyond))  # each once, and none that the pool holds
 
 
 def test_a_budget_that_cannot_be_kept_is_refused_at_once_and_the_one_named_is_enough(monkeypatch):

@@ -76,7 +76,7 @@ def _stage(
     whole = held_out.batch(_HELD_OUT_ROWS, seed, "held out", 0)
     fixed = whole.features, whole.latent
     with torch.no_grad():
-        flow.initialise(draw, len(pool))
+        flow.initialise(draw, pool.draws)
     steps = recipe.posterior_steps
     return Stage(
         "posterior", flow, prefetched(make), loss, lambda: loss(fixed), steps, recipe.peak_rate(steps)

@@ -32,6 +32,7 @@ _MEASURING = 0.09  # of the budget, about; what this and the stages leave is for
 _BESIDE_POOL = 0.25  # of the budget, at most, for simulations that nothing is trained on
 _LEAST = {"num_simulations": 2048, "held_out": 512, "guard": 400, "measured": 400, "templates": 256}
 _LEAST_STEPS = 50
+_STARTING, _LEAST_START = 0.1, 20_000  # of the budget, at most, for a start in closed form; rows, at least
 # A training that could only be longer than its budget by more than this is refused.
 _OVERRUN, _OVERRUN_SECONDS = 1.25, 5.0
 # A training that took so much longer is spoken of; one with less of a core was held up by others.
@@ -76,6 +77,7 @@ class Budget:
         self._ends: dict[str, float] = {}
         self._processor_before = time.process_time()
         self._least_seconds: dict[str, float] = {}
+        self._row = math.inf  # seconds of a simulation
         self._alone: set[str] = set()  # stages whose steps are faster on one thread
 
     def deadline(self, stage: str) -> float:
@@ -123,7 +125,7 @@ class Budget:
         """
         if self.minutes is None:
             return recipe
-        row = self._seconds_per_row(seed)
+        self._row = row = self._seconds_per_row(seed)
         whole = replace(
             recipe,
             measured=int(min(recipe.measured, 500 + 10 * self.seconds)),
@@ -154,14 +156,29 @@ class Budget:
         if self.minutes is None:
             return recipe
         trial = copy.deepcopy(net)
-        small = replace(recipe, preview_observations=min(2048, recipe.preview_observations))
+        small = replace(
+            recipe,
+            preview_observations=min(2048, recipe.preview_observations),
+            start_rows=min(_LEAST_START, pool.draws),
+        )
         steps = {}
         for plan in plans_of(self.problem, trial):
             stage = plan.build(trial, pool, held_out, small, seed)
             seconds = self._step_seconds(plan, stage, pool.device)
             self._least_seconds[plan.name] = _LEAST_STEPS * seconds
             steps[f"{plan.name}_steps"] = max(_LEAST_STEPS, int(plan.share * self.seconds / seconds))
-        return replace(recipe, **steps)
+        return replace(recipe, start_rows=recipe.start_rows or self._start_rows(recipe, pool, seed), **steps)
+
+    def _start_rows(self, recipe: Recipe, pool: SimulationPool, seed: int) -> int:
+        """Rows for a start in closed form: the pool's, or more where simulations are quick."""
+        began = time.monotonic()
+        pool.batch(recipe.batch_size, seed, "start", 0).features  # noqa: B018
+        drawn = max(time.monotonic() - began, 1e-6) / recipe.batch_size
+        seconds = _STARTING * self.seconds
+        simulated = int(seconds / (drawn + self._row))
+        if simulated > pool.draws:
+            return simulated
+        return min(pool.draws, max(_LEAST_START, int(seconds / drawn)))
 
     def threads(self, plan: Plan, device: torch.device) -> AbstractContextManager[None]:
         """Return what sets the threads of a stage's steps: the plan's, or one if that was faster."""

@@ -124,7 +124,7 @@ def invariance_stage(
         features, parameters, _, _ = make(FIRST_BATCH)
         if encoder.weight:
             encoder.open_only(_invariant(encoder, pool, seed))
-        net.flow.initialise(lambda _: (parameters, net.condition(features)), len(pool))
+        net.flow.initialise(lambda _: (parameters, net.condition(features)), pool.draws)
     judged = _of_sites(held_out, encoder.over, _LEAST_HELD_OUT)
     fewest = min(*map(len, judged), _HELD_OUT_ROWS // len(judged))
     # No row twice: equal rows look dependent.

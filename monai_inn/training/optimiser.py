@@ -43,11 +43,12 @@ class Soap(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take one step; every parameter needs a gradient."""
+        """Take one step; a weight without a gradient, which the loss does not use, has one of zero."""
         for group in self.param_groups:
             parameters = group["params"]
             shape = parameters[0].shape[-2:]
-            gradient = torch.cat([p.grad.reshape(-1, *shape) for p in parameters])
+            own = (torch.zeros_like(p) if p.grad is None else p.grad for p in parameters)
+            gradient = torch.cat([values.reshape(-1, *shape) for values in own])
             state = self.state[parameters[0]]
             if not state:
                 state.update(_started(gradient))

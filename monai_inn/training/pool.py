@@ -21,6 +21,8 @@ __all__ = ["FIRST_BATCH", "Batch", "SimulationPool", "prefetched"]
 FIRST_BATCH = 2**31 - 1
 """A step that no training reaches: that of what is drawn before it."""
 
+_TIMES = 4  # that a simulation is drawn with fresh noise, more of which hardly tells more
+
 T = TypeVar("T")
 
 
@@ -113,6 +115,19 @@ class SimulationPool:
 
     def __len__(self) -> int:
         return len(self.latent)
+
+    @property
+    def draws(self) -> int:
+        """How many rows are worth drawing."""
+        return _TIMES * len(self)
+
+    def beyond(self, number: int, seed: int) -> Batch:
+        """Return simulations that the pool does not hold, with noise: some that would follow its own."""
+        block = -(-len(self) // BLOCK) + number
+        more = SimulationPool(
+            self.problem, *self.problem.simulate_clean(BLOCK, seed, first_block=block), self.device
+        )
+        return more.noisy(torch.arange(len(more)), stream(seed, block, "beyond the pool"))
 
     def batch(
         self, size: int, seed: int, purpose: str, step: int, rows: range | Tensor | None = None

@@ -26,6 +26,8 @@ class Recipe:
         guard: simulations whose scores set the thresholds of trust.
         templates: images of known parameters that an image is compared with, at most.
         explanation_steps: steps of the explanation; 0 for as many as of the density.
+        start_rows: rows that a start in closed form may take; 0 for what the pool gives with fresh noise.
+            What goes beyond that is simulated for it and not kept.
     """
 
     num_simulations: int = 200_000
@@ -41,6 +43,7 @@ class Recipe:
     guard: int = 4_000
     templates: int = 4_096
     explanation_steps: int = 0
+    start_rows: int = 0
 
     def __post_init__(self) -> None:
         if not self.explanation_steps:

@@ -51,14 +51,22 @@ def posterior_stage(
         batch = pool.batch(size, seed, "posterior", step)
         return batch.features, batch.latent
 
+    most = recipe.start_rows or pool.draws
+    if pool.problem.available(seed) is not None:  # the pool holds all of them
+        most = min(most, pool.draws)
+
     def draw(number: int) -> tuple[Tensor, Tensor]:
-        batch = pool.batch(recipe.batch_size, seed, "posterior", FIRST_BATCH - number)
+        beyond = number - len(pool) // recipe.batch_size
+        if most > pool.draws and beyond >= 0:
+            batch = pool.beyond(beyond, seed)
+        else:
+            batch = pool.batch(recipe.batch_size, seed, "posterior", FIRST_BATCH - number)
         return batch.latent, net.condition(batch.features)
 
     with torch.no_grad():
         if pool.problem.has_fields:
             net.flow.set_covariance(pool.problem.posterior_covariance)  # type: ignore[operator]
-        net.flow.initialise(draw, len(pool))
+        net.flow.initialise(draw, most)
     module = nn.ModuleList([net.encoder, net.flow])
     steps = recipe.posterior_steps
     rate = recipe.peak_rate(steps)

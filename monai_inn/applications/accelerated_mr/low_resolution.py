@@ -17,6 +17,8 @@ from monai_inn.reading.volumes import load_nifti, scaled, synthetic_mark
 
 __all__ = ["is_image", "read_half"]
 
+_RINGING = 0.1  # of the brightest voxel: what resampling may leave below 0
+
 
 def is_image(path: str | PathLike[str]) -> bool:
     """Whether a file is an image by its name, and not k-space."""
@@ -35,7 +37,8 @@ def read_half(path: str | PathLike[str], problem: AcceleratedMR) -> tuple[Measur
         columns)``. A pixel of the finer grid has half the size; the first pixels of both have one middle.
 
     Raises:
-        BadFileError: if the file is damaged, is synthetic, holds NaN, or its slices are larger.
+        BadFileError: if the file is damaged, is synthetic, holds NaN or much below 0, or its slices are
+            larger.
         ImportError: if nibabel is missing.
     """
     source = Path(path)
@@ -51,6 +54,12 @@ def read_half(path: str | PathLike[str], problem: AcceleratedMR) -> tuple[Measur
         )
     if not bool(values.isfinite().all()) or not bool((values > 0).any()):
         raise BadFileError(f"{source}: holds NaN, infinity or no brightness; repair it, or set NaN to 0.")
+    low, high = float(values.min()), float(values.max())
+    if low < -_RINGING * high:
+        raise BadFileError(
+            f"{source}: values from {low:g} to {high:g}; magnitude images of MR are not below 0. CT is "
+            "not read here."
+        )
     slices = values.permute(2, 1, 0)
     slices = functional.pad(slices, (0, columns - slices.shape[2], 0, rows - slices.shape[1]))
     kspace = torch.fft.fftshift(torch.fft.fft2(slices, norm="ortho"), (1, 2))

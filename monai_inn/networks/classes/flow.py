@@ -19,7 +19,6 @@ from monai_inn.networks.parts import Part, arguments, register
 __all__ = ["ClassFlow"]
 
 _START_ROWS = 20_000
-_TIMES = 4  # that a simulation is drawn, more of which hardly tells more
 
 
 @register
@@ -113,15 +112,15 @@ class ClassFlow(Part):
         """Return the posterior of the class, in the flow's space, given observations ``(*batch, F)``."""
         return FlowDistribution(self.stack, condition)
 
-    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], simulations: int) -> None:
+    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], most: int) -> None:
         """Fit the closed form.
 
         Args:
             draw: from a number to a batch of classes in the flow's space ``(N, 1)`` and observations.
-            simulations: how many there are.
+            most: rows that may be drawn.
         """
         labels, features, rows = list[Tensor](), list[Tensor](), 0
-        while rows < min(_START_ROWS, _TIMES * simulations):
+        while rows < min(_START_ROWS, most):
             values, condition = draw(len(labels))
             labels.append(self.label_of(values))
             features.append(condition)

@@ -92,14 +92,14 @@ class ConditionalFlow(Part):
         """Return the distribution given a condition ``(*batch, F)``, or none for an unconditional flow."""
         return FlowDistribution(self.stack, _checked(condition, self.condition_channels))
 
-    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], simulations: int) -> None:
+    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], most: int) -> None:
         """Set every ActNorm from a batch.
 
         Args:
             draw: from 0 to values and conditions, ``(N, D)`` and ``(N, F)``.
-            simulations: how many there are.
+            most: rows that may be drawn; one batch is enough.
         """
-        del simulations
+        del most
         values, condition = draw(0)
         self.stack.initialise(values.T.unsqueeze(0), Context(condition.T.unsqueeze(0)))
 

@@ -16,7 +16,8 @@ from monai_inn.networks.images.distribution import ImageDistribution
 from monai_inn.networks.images.given import DenseStart, GivenStart
 from monai_inn.networks.images.haar import coarse
 from monai_inn.networks.images.levels import Level, whiten
-from monai_inn.networks.images.start import ClassMeans, GaussianStart
+from monai_inn.networks.images.moments import ClassMeans
+from monai_inn.networks.images.start import GaussianStart
 from monai_inn.networks.parts import arguments
 from monai_inn.seeding import seeded
 

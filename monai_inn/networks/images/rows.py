@@ -14,15 +14,13 @@ from monai_inn.networks.images.distribution import ImageDistribution
 from monai_inn.networks.images.field import FieldDistribution
 from monai_inn.networks.images.flow import ImageFlow
 from monai_inn.networks.images.given import DenseStart
-from monai_inn.networks.images.start import SPECTRUM_ROWS
+from monai_inn.networks.images.moments import SPECTRUM_ROWS
 from monai_inn.networks.kernels.chunks import full_precision
 from monai_inn.networks.parts import Encoder, Part, arguments, register
 
 __all__ = ["FieldEncoder", "FieldFlow"]
 
 _SPECTRUM_VALUES = SPECTRUM_ROWS << 10  # larger images are fewer
-_CLASS_ROWS = 100_000  # images behind the mean of a class
-_TIMES = 4  # that a simulation is drawn, more of which hardly tells more
 _STEP_VALUES = 1 << 16  # of a step's images
 
 
@@ -124,16 +122,15 @@ class FieldFlow(Part):
         """Return the distribution of rows ``(D,)`` given observations ``(*batch, F)``."""
         return FieldDistribution(self, condition)
 
-    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], simulations: int) -> None:
+    def initialise(self, draw: Callable[[int], tuple[Tensor, Tensor]], most: int) -> None:
         """Fit the Gaussian start, and the discriminant of the classes.
 
         Args:
-            draw: from a number to a batch of unknown and observed rows, ``(N, D)`` and ``(N, F)``, some of
-                the simulations with fresh noise.
-            simulations: how many there are.
+            draw: from a number to a batch of unknown and observed rows, ``(N, D)`` and ``(N, F)``.
+            most: rows that may be drawn.
         """
         spectrum = min(SPECTRUM_ROWS, _SPECTRUM_VALUES // math.prod(self.image.size))
-        enough = min(max(spectrum, _CLASS_ROWS * self.image.classes), _TIMES * simulations)
+        enough = most if self.has_class else min(spectrum, most)
 
         def pairs() -> Any:
             rows = number = 0

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from monai_inn.networks.images.factors import LEAST_SHARE, factorised
 from monai_inn.networks.images.levels import Level
+from monai_inn.networks.images.moments import SPECTRUM_ROWS, ClassMeans, Moments
 from monai_inn.networks.kernels.chunks import is_traced
 
-__all__ = ["SPECTRUM_ROWS", "ClassMeans", "GaussianStart"]
-
-SPECTRUM_ROWS = 20_000
-"""Pairs of images behind a spectrum, at most: the KL of 2,000 is .0004 nats a pixel, of 20,000 a tenth."""
+__all__ = ["GaussianStart"]
 
 _ROUNDING = 1e-12  # of a mean square in double precision, amply
-_REACH = 2  # frequencies on each side whose power is averaged
+# Standard error that the means may leave in the log odds of two classes. A probability changes by at most a
+# quarter of a change of its log odds: it is then off by .005, and by .02 once in 16,000 observations.
+_STANDARD_ERROR = 0.02
 
 
 class GaussianStart(nn.Module):
@@ -85,6 +84,9 @@ class GaussianStart(nn.Module):
     def fit(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> ClassMeans:
         """Set the posterior to the least-squares estimate of pairs of images.
 
+        Classes must be told apart, so that pairs are taken until the log odds are known well enough; without
+        classes all are.
+
         Args:
             pairs: batches of unknown images ``(N, C, *size)``, observed ones ``(N, F, *size)`` and their
                 classes ``(N,)`` or ``None``.
@@ -92,10 +94,22 @@ class GaussianStart(nn.Module):
         Returns:
             What tells the classes apart.
         """
-        sums = _Sums(len(self.mean), self.channels + self.condition_channels, self.size, self.mean.device)
+        moments = Moments(
+            len(self.mean), self.channels + self.condition_channels, self.size, self.mean.device
+        )
+        found, due = None, SPECTRUM_ROWS
         for image, observation, label in pairs:
-            sums.add(torch.cat([image, observation], 1), label)
-        mean, within = sums.estimates()
+            moments.add(torch.cat([image, observation], 1), label)
+            if len(self.mean) > 1 and moments.rows >= due:
+                before, found, due = found, self._set(moments), 2 * moments.rows
+                # From n images to 2 n, log odds change by as much as those of 2 n are still off.
+                if before is not None and found.distance(before, observation) <= _STANDARD_ERROR:
+                    return found
+        return self._set(moments)
+
+    def _set(self, moments: Moments) -> ClassMeans:
+        """Set the posterior to what moments tell."""
+        mean, within = moments.estimates()
         c = self.channels
         half = (..., slice(self.size[-1] // 2 + 1))
         # The last two axes are those of channels while matrices are solved.
@@ -120,7 +134,7 @@ class GaussianStart(nn.Module):
         apart = torch.fft.fftn(observed - observed.mean(0), dim=axes, norm="ortho")
         weighted = torch.linalg.solve(seen, apart.movedim(1, -1).unsqueeze(-1)).squeeze(-1).movedim(-1, 1)
         template = torch.fft.ifftn(weighted, dim=axes, norm="ortho").real
-        bias = sums.log_shares() - 0.5 * (template * (observed + observed.mean(0))).flatten(1).sum(1)
+        bias = moments.log_shares() - 0.5 * (template * (observed + observed.mean(0))).flatten(1).sum(1)
         return ClassMeans(template.float(), bias.float())
 
     def levels_of(self, observation: Tensor) -> list[Level]:
@@ -158,78 +172,6 @@ class GaussianStart(nn.Module):
     @property
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.size), 0))
-
-
-class ClassMeans(NamedTuple):
-    """Linear discriminant of the classes' observations: ``log p(k | y) = ⟨template_k, y⟩ + bias_k + const``.
-
-    Attributes:
-        template: shape ``(K, F, *size)``.
-        bias: shape ``(K,)``.
-    """
-
-    template: Tensor
-    bias: Tensor
-
-
-class _Sums:
-    """Means of classes and the spectrum within them, added up batch by batch in double precision.
-
-    Means of classes, which must be told apart, take more images than the spectrum, and cost less each.
-    """
-
-    def __init__(self, classes: int, channels: int, size: Sequence[int], device: torch.device) -> None:
-        self.axes = tuple(range(-len(size), 0))
-        self.count = torch.zeros(classes, dtype=torch.float64, device=device)
-        self.total = torch.zeros(classes, channels, *size, dtype=torch.float64, device=device)
-        self.products = torch.zeros(channels, channels, *size, dtype=torch.complex128, device=device)
-        self.early: tuple[Tensor, Tensor] | None = None
-
-    def add(self, images: Tensor, label: Tensor | None) -> None:
-        """Add images ``(N, channels, *size)`` and their classes."""
-        if label is None:
-            label = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        if self.early is None:
-            values = torch.fft.fftn(images.double(), dim=self.axes, norm="ortho")
-            for i in range(values.shape[1]):
-                self.products[i] += (values[:, i : i + 1] * values.conj()).sum(0)
-        self.total.index_add_(0, label, images.double())
-        self.count.index_add_(0, label, torch.ones_like(label, dtype=torch.float64))
-        if self.early is None and self.count.sum() >= SPECTRUM_ROWS:
-            self.early = self.count.clone(), self.total.clone()
-
-    def log_shares(self) -> Tensor:
-        """Logarithm of each class's share."""
-        return (self.count / self.count.sum()).log()
-
-    def estimates(self) -> tuple[Tensor, Tensor]:
-        """Means ``(classes, channels, *size)`` and the spectrum ``(channels, channels, *size)``.
-
-        A mean is shrunk by Wiener's filter to what stands out of its sampling noise among neighbouring
-        frequencies: the mean of ``n`` images would otherwise cost half a nat for each ``n`` pixels.
-        """
-        count, total = self.early or (self.count, self.total)
-        early = torch.fft.fftn(total, dim=self.axes, norm="ortho")
-        scaled = early / count.sqrt().view([-1] + [1] * (early.ndim - 1))
-        lost = torch.einsum("ki...,kj...->ij...", scaled, scaled.conj())
-        within = (self.products - lost) / (count.sum() - len(count))
-        power = within.diagonal(dim1=0, dim2=1).real.movedim(-1, 0).clamp_min(0)
-        values = torch.fft.fftn(self.total, dim=self.axes, norm="ortho")
-        number = self.count.view([-1] + [1] * (values.ndim - 1))
-        pooled = values.sum(0, keepdim=True) / number.sum()
-        kept = self._shrunk(pooled, power / number.sum())
-        if len(number) > 1:
-            apart = values / number - pooled
-            kept = kept + self._shrunk(apart, power * (1 / number - 1 / number.sum()))
-        return torch.fft.ifftn(kept, s=values.shape[2:], dim=self.axes, norm="ortho").real, within
-
-    def _shrunk(self, values: Tensor, noise: Tensor) -> Tensor:
-        """Transforms ``(…, *size)`` times the share of their power that their noise's leaves."""
-        share = values.abs().square() / noise.clamp_min(1e-30)
-        reach = range(-_REACH, _REACH + 1)
-        for axis in self.axes:
-            share = torch.stack([share.roll(step, axis) for step in reach]).mean(0)
-        return values * (1 - 1 / share.clamp_min(1.0))
 
 
 def _interpolated(spectrum: Tensor, axis: int, size: int) -> Tensor:
