@@ -202,7 +202,10 @@ class Solver:
         shot = _Shot(images, field, counted, photon_variance(finest, counted))
         place = self._located(shot, seed, _STARTS)
         progress(0.4)
-        explained, lead = _lead(place.level, place.fit, place.fit.x[:1, :6])
+        # Its mirror image may explain as much and is no sign of a pose that was missed.
+        best = place.fit.x[:1, :6]
+        known = torch.cat([best, mirrored(best, place.level.radiograph.detector)])
+        explained, lead = _lead(place.level, place.fit, known)
         if lead < _DOUBTFUL and explained > _HOPELESS:
             place = self._located(shot, seed, _MORE_STARTS)
         progress(0.7)
