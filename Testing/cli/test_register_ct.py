@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from contextlib import contextmanager
@@ -264,9 +265,31 @@ def test_a_damaged_patient_is_refused_in_one_line(files, patient, tmp_path, caps
     assert not (tmp_path / "o").exists()
 
 
-def test_views_ask_for_a_bundle_in_the_place_of_a_patient(patient, tmp_path, capsys):
-    told = refused(capsys, "views", patient, "-o", tmp_path / "o")
-    assert "views need a trained bundle: monai-inn fit registration" in told
+def test_views_of_a_patient_need_no_bundle(files, patient, found, tmp_path, capsys):
+    assert run("views", patient, "-o", tmp_path / "first", "--step", 90) == 0
+    assert "The pose will be known best after a view at" in capsys.readouterr().out
+    with (tmp_path / "first" / "views.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 4
+    assert all(0 < float(row["error [mm]"]) < 3 for row in rows)
+    after = ("--after", found[1], "--step", 90)
+    assert run("views", patient, "-o", tmp_path / "second", *after) == 0
+    second = json.loads((tmp_path / "second" / "views.json").read_text())
+    assert second["bundle"] == found[0]["bundle"]
+    # From the same side again the depth stays as it was; from the left or right it is seen.
+    with (tmp_path / "second" / "views.csv").open(encoding="utf-8") as table:
+        left, same, right = (float(row["error [mm]"]) for row in csv.DictReader(table))
+    assert max(left, right) < same
+    assert f"{second['best']['error_mm']:.1f} mm at bone" in second["statement"]
+
+
+def test_views_of_a_ct_ask_for_its_c_arm(files, patient, tmp_path, capsys):
+    ct, out = files[0], tmp_path / "o"
+    assert "--side MM" in refused(capsys, "views", ct, "-o", out)
+    assert "--side is not for a patient" in refused(capsys, "views", patient, "-o", out, "--side", 200)
+    assert run("views", ct, "-o", out, "--side", 230.4, "--target", 0, 0, 0, "--range", "lao=0:50",
+               "--step", 90) == 0  # fmt: skip
+    assert json.loads((out / "views.json").read_text())["best"]["lao_deg"] == 25
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pose_problems import SMALL, xray
 
 from monai_inn.applications.registration.carm import geodesic_degrees
 from monai_inn.applications.registration.poses.inference import infer_pose, pose_space, refine
-from monai_inn.applications.registration.views import next_views, view_map
+from monai_inn.applications.registration.views import NetworkForecast, next_views, view_map
 from monai_inn.problems import LinearGaussian, PoseRegistration
 
 
@@ -57,17 +57,18 @@ def test_bad_input(symmetric, gaussian_fit):
 
 
 def test_views(pose_fit):
+    forecast = NetworkForecast(pose_fit)
     lao, cra = torch.tensor([-135.0, -45.0, 45.0, 135.0]), torch.tensor([-10.0, 10.0])
-    found = view_map(pose_fit, lao, cra, xrays=2)
+    found = view_map(forecast, lao, cra)
     assert found.error_mm.shape == found.num_modes.shape == found.wrong_mass.shape == (4, 2)
     assert bool((found.error_mm > 0).all() and (found.num_modes >= 1).all())
     assert bool(((found.wrong_mass >= 0) & (found.wrong_mass <= 1)).all())
-    again = view_map(pose_fit, lao, cra, xrays=2)
+    again = view_map(forecast, lao, cra)
     assert torch.equal(found.error_mm, again.error_mm)
     with pytest.raises(ValueError, match="outside the prior"):
-        view_map(pose_fit, lao, torch.tensor([40.0]))
+        view_map(forecast, lao, torch.tensor([40.0]))
     answer = infer_pose(pose_fit, xray(pose_fit.problem, 30.0, 0.0), samples=400)
-    second = next_views(pose_fit, answer, torch.tensor([-60.0, 0.0, 60.0]), torch.tensor([0.0, 80.0]))
+    second = next_views(forecast, answer, torch.tensor([-60.0, 0.0, 60.0]), torch.tensor([0.0, 80.0]))
     assert bool(second.error_mm[:, 0].isfinite().all())
     assert bool(second.error_mm[:, 1].isnan().all())  # 80 degrees cranial are outside the prior
 

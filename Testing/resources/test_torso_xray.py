@@ -1,4 +1,4 @@
-"""The example X-ray of a torso comes from its script, and its CT explains it."""
+"""The example X-rays of a torso come from their script, and its CT explains them."""
 
 import json
 import sys
@@ -16,15 +16,14 @@ sys.path.insert(0, str(FOLDER))
 import make_torso_xray  # noqa: E402
 
 
+@pytest.mark.parametrize("write", [make_torso_xray.write_xray, make_torso_xray.write_symmetric])
 @pytest.mark.parametrize("pixels", [128, pytest.param(256, marks=pytest.mark.slow)])
-def test_it_comes_from_its_script(tmp_path, monkeypatch, pixels):
+def test_it_comes_from_its_script(tmp_path, monkeypatch, pixels, write):
     monkeypatch.setattr(make_torso_xray, "PIXELS", pixels)
+    path = write(tmp_path)
     made, shipped = (
         np.asarray(Image.open(path), float).reshape(32, side // 32, 32, side // 32).mean((1, 3))
-        for path, side in (
-            (make_torso_xray.write_xray(tmp_path), pixels),
-            (FOLDER / "torso_xray.png", 256),
-        )
+        for path, side in ((path, pixels), (FOLDER / path.name, 256))
     )
     # Another processor may round a sum, and with it a draw of photons, the other way; then all that follow
     # differ. The mean of 16 or 64 pixels does not depend on it. The brightest pixel, which is the unit, is a
@@ -49,6 +48,16 @@ def test_its_pose_is_found(registered):
     assert mode["pose"]["roll"] == pytest.approx(roll, abs=0.1)
     assert record["trust"]["is_trusted"]
     assert record["trust"]["explained"] > 0.8
+
+
+def test_two_poses_explain_the_symmetric_torso_and_both_look_right(demo):
+    record = json.loads((demo[0] / "symmetric_xray" / "registration.json").read_text())
+    lao, cra = make_torso_xray.SYMMETRIC_POSE[:2]
+    for mode, expected in zip(record["modes"], ((lao, cra), (180 - lao, -cra)), strict=True):
+        assert mode["mass"] > 0.2
+        assert [mode["pose"][name] for name in ("lao", "cra")] == pytest.approx(expected, abs=0.2)
+        assert mode["similarity"]["ncc"] > 0.98
+    assert record["trust"]["is_trusted"]
 
 
 def test_the_command_line_aims(registered, tmp_path, capsys):

@@ -36,12 +36,8 @@ def add(verb: Verb) -> None:
     sub = verb("prepare", prepare, help_of_prepare, prepared_in_words, is_random=False)
     sub.add_argument("ct", metavar="CT", help="CT in Hounsfield units: NIfTI, NRRD, MetaImage, DICOM folder")
     sub.add_argument("-o", "--out", required=True, help="folder to write; `register` takes it for the CT")
-    sub.add_argument("--like", metavar="XRAY", help="an X-ray of the same C-arm and image size")
-    sub.add_argument("--side", type=float, metavar="MM", help="side of a square image, on the detector")
     _add_patient(sub)
-    _add_distances(sub)
-    sub.add_argument("--spacing", dest="spacing_mm", type=float, metavar="MM",
-                     help="side of a pixel of --like")  # fmt: skip
+    _add_image(_add_distances(sub))
 
     sub = verb("register", register, "find the poses of a C-arm that explain an X-ray", poses_in_words)
     sub.add_argument("bundle", metavar="CT|PATIENT|BUNDLE",
@@ -85,10 +81,13 @@ def add(verb: Verb) -> None:
 
     help_of_views = "map how well X-rays from each view of a C-arm would tell the pose"
     sub = verb("views", views, help_of_views, statement_of)
-    sub.add_argument("bundle", metavar="BUNDLE", help="bundle that `fit registration` wrote")
+    sub.add_argument("bundle", metavar="CT|PATIENT|BUNDLE",
+                     help="CT in Hounsfield units, what `prepare` or `fit registration` wrote")  # fmt: skip
     sub.add_argument("-o", "--out", required=True, help="folder to write")
     sub.add_argument("--after", metavar="FOLDER", help="result of `register`: map the second view after it")
     sub.add_argument("--step", type=float, default=15.0, help="degrees between views (15)")
+    _add_patient(sub)
+    _add_image(_add_distances(sub))
     add_device(sub)
 
 
@@ -128,8 +127,16 @@ def _add_distances(sub: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
+def _add_image(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--like", metavar="XRAY", help="an X-ray of the same C-arm and image size")
+    group.add_argument("--side", type=float, metavar="MM", help="side of a square image, on the detector")
+    group.add_argument("--spacing", dest="spacing_mm", type=float, metavar="MM",
+                       help="side of a pixel of --like")  # fmt: skip
+
+
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
 _OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry_sd", "source_sd", "leave_out")
+_OF_IMAGE = ("source_detector_mm", "source_isocentre_mm", "spacing_mm")
 _OF_BUNDLE = ("refined", "reweighted", "false_alarm")
 _SAID = {"refined": "refine", "reweighted": "reweight"}
 _FOREIGN = {
@@ -150,12 +157,7 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.registration.xrays.sizes import detectors_like
 
     options = given(arguments)
-    detectors = detectors_like(
-        options.pop("like"),
-        options.pop("side"),
-        SIZES,
-        **{name: options.pop(name) for name in ("source_detector_mm", "source_isocentre_mm", "spacing_mm")},
-    )
+    detectors = detectors_like(options.pop("like"), options.pop("side"), SIZES, **_taken(options, _OF_IMAGE))
     with progress_of(arguments) as show:
         found = prepare_patient(
             options["ct"], options["out"], detectors, progress=show, **_patient_options(options)
@@ -163,11 +165,16 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | found
 
 
+def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Take some of the options out."""
+    return {name: options.pop(name) for name in names}
+
+
 def _patient_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take what describes a patient out of options; returns it as ``Patient.of_files`` wants it."""
     from monai_inn.applications.registration.patient import wide_ranges
 
-    taken = {name: options.pop(name) for name in _OF_PATIENT}
+    taken = _taken(options, _OF_PATIENT)
     fixed, ranges = dict(taken["fixed"]), dict(taken.pop("range"))
     return taken | {"fixed": fixed, "free": wide_ranges(fixed) | ranges}
 
@@ -182,7 +189,7 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     source = Path(arguments.bundle)
     kind = _kind(source)
     _check_order(source, arguments.xrays)
-    options = _options_of(arguments, kind)
+    options = _options_of(arguments, kind, _FOREIGN[kind])
     if pattern_of(arguments) is not None:
         function = register_xray if kind == "a bundle" else _register_to
         if kind == "a CT":
@@ -195,18 +202,18 @@ def register(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | found
 
 
-def _options_of(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """The options that were given, for what stands in the place of a bundle.
+def _options_of(arguments: argparse.Namespace, kind: str, foreign: Sequence[str]) -> dict[str, Any]:
+    """The options that were given, without those that are not for what stands in the place of a bundle.
 
     Raises:
         ValueError: if one of them is not for it.
     """
     if kind != "a bundle" and arguments.device not in ("auto", "cpu"):
         raise ValueError(
-            f"--device {arguments.device} is for a bundle; {kind} is registered on the CPU, leave it out."
+            f"--device {arguments.device} is for a bundle; with {kind} the CPU computes, leave it out."
         )
     options = given(arguments)
-    for name in _FOREIGN[kind]:
+    for name in foreign:
         value = options.pop(name)
         if value is not None and value is not False and value != []:
             said = _SAID.get(name, name.removesuffix("_mm").replace("_", "-"))
@@ -271,7 +278,16 @@ def aim(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def views(arguments: argparse.Namespace) -> dict[str, Any]:
     """Map how well X-rays from each view would tell the pose."""
+    from monai_inn.applications.registration.poses.forecast import FORECAST_SIZES
     from monai_inn.applications.registration.results.view_planning import plan_views
+    from monai_inn.applications.registration.xrays.sizes import detectors_like
 
+    kind = _kind(Path(arguments.bundle))
+    of_ct = (*_OF_PATIENT, *_OF_IMAGE, "like", "side")
+    options = _options_of(arguments, kind, () if kind == "a CT" else of_ct)
+    if kind == "a CT":
+        like, side = options.pop("like", None), options.pop("side", None)
+        image = {name: options.pop(name, None) for name in _OF_IMAGE}
+        options["detectors"] = detectors_like(like, side, FORECAST_SIZES, **image)
     with progress_of(arguments) as show:
-        return {"out": arguments.out} | plan_views(**given(arguments), progress=show)
+        return {"out": arguments.out} | plan_views(**options, progress=show)

@@ -102,6 +102,11 @@ class Patient:
             self._solver = Solver(self.ct, target, self.unknowns(), self.keep)
         return self._solver
 
+    def described(self) -> dict[str, Any]:
+        """Return what stands in the place of a bundle in a record."""
+        name, path, digest = (self.source[key] for key in ("name", "path", "sha256"))
+        return {"name": f"CT {name}", "path": path, "sha256": {name: digest}}
+
     def save(self, folder: Path) -> None:
         """Write the tensors into a folder."""
         from safetensors.torch import save_file

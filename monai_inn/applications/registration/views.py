@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,11 +21,65 @@ from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 from monai_inn.metrics.scores import registration_error
 
-__all__ = ["ViewMap", "next_views", "view_map"]
+__all__ = ["Forecast", "NetworkForecast", "ViewMap", "next_views", "view_map"]
 
 _SAMPLES = 300
 _HEAVY = 0.05  # of a mode that counts
 _RIVAL_MM = 10.0
+
+
+class Forecast(Protocol):
+    """What X-rays that are yet to be taken will say of the pose, simulated.
+
+    Attributes:
+        problem: the registration.
+        xrays: X-rays for each view, and poses that play the truth after each turn.
+    """
+
+    problem: PoseRegistration
+    xrays: int
+
+    def samples(self, theta: Tensor, generator: torch.Generator, seed: int) -> Tensor:
+        """Return samples ``(S, N, D)`` of the posteriors of X-rays of poses ``(N, D)``."""
+        ...
+
+    def log_density(self, there: Tensor, moved: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return how X-rays of poses ``(T, D)`` weigh poses ``(S, D)``, nats up to a constant, ``(T, S)``.
+
+        Args:
+            there: true poses.
+            moved: those that are weighed.
+            labels: number of the mode that each belongs to, shape ``(S,)``.
+            generator: of the noise.
+        """
+        ...
+
+
+class NetworkForecast:
+    """By a trained network; see ``Forecast``.
+
+    Args:
+        fitted: posterior of a ``PoseRegistration``.
+    """
+
+    xrays = 12
+
+    def __init__(self, fitted: FittedPosterior) -> None:
+        self.fitted, self.problem = fitted, registration_problem(fitted)
+
+    @torch.no_grad()
+    def samples(self, theta: Tensor, generator: torch.Generator, seed: int) -> Tensor:
+        """Return samples, see ``Forecast``."""
+        y = self.problem.noise(self.problem.forward(theta), generator)
+        latents = shared_latents(_SAMPLES, theta.shape[1], seed).to(self.fitted.device)
+        return self.problem.space.inverse(self.fitted.posterior(y).base.push(latents)).cpu()
+
+    @torch.no_grad()
+    def log_density(self, there: Tensor, moved: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return weights, see ``Forecast``."""
+        y = self.problem.noise(self.problem.forward(there), generator)
+        q, values = self.fitted.posterior(y), moved.to(self.fitted.device).unsqueeze(1)
+        return q.log_prob(values.expand(-1, len(there), -1)).cpu().double().T
 
 
 class ViewMap(NamedTuple):
@@ -47,50 +101,45 @@ class ViewMap(NamedTuple):
 
 
 def view_map(
-    fitted: FittedPosterior,
+    forecast: Forecast,
     lao: Tensor,
     cra: Tensor,
     *,
-    xrays: int = 12,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ViewMap:
     """Simulate X-rays from each view and return how well their posteriors would know the pose.
 
     Args:
-        fitted: posterior of a ``PoseRegistration`` whose ``lao`` and ``cra`` are free.
+        forecast: of a ``PoseRegistration`` whose ``lao`` and ``cra`` are free.
         lao: angles in degrees, shape ``(A,)``.
         cra: angles in degrees, shape ``(B,)``.
-        xrays: X-rays for each view; what else is free is drawn from the prior.
-        seed: seed of poses, noise and samples.
+        seed: seed of poses, noise and samples; what else is free is drawn from the prior.
         progress: called with the share done.
 
     Raises:
         ValueError: if an angle is not free, or outside its prior.
     """
-    problem = registration_problem(fitted)
+    problem, xrays = forecast.problem, forecast.xrays
     generator = torch.Generator().manual_seed(seed)
     axes = [problem.space.index(name) for name in ("lao", "cra")]
+    # The same for each view, so that views differ in nothing else.
+    theta = problem.space.sample_prior(xrays, generator).repeat(len(cra), 1)
     rows = []
     for number, first in enumerate(lao.tolist()):
-        theta = problem.space.sample_prior(len(cra) * xrays, generator)
         theta[:, axes[0]] = first
         theta[:, axes[1]] = cra.float().repeat_interleave(xrays)
         if not bool(problem.space.contains(theta).all()):
             raise ValueError(f"a view at lao = {first:g} is outside the prior; plan within its bounds.")
-        rows.append(_expected(fitted, problem, theta, generator, seed).reshape(3, len(cra), xrays).mean(2))
+        rows.append(_expected(forecast, theta, generator, seed).reshape(3, len(cra), xrays).mean(2))
         progress((number + 1) / len(lao))
     return ViewMap(lao, cra, *torch.stack(rows, 1))
 
 
-def _expected(
-    fitted: FittedPosterior, problem: PoseRegistration, theta: Tensor, generator: torch.Generator, seed: int
-) -> Tensor:
+def _expected(forecast: Forecast, theta: Tensor, generator: torch.Generator, seed: int) -> Tensor:
     """Error, number of modes and wrong mass, ``(3, N)``, of simulated X-rays of poses ``(N, D)``."""
-    with torch.no_grad():
-        y = problem.noise(problem.forward(theta), generator)
-        latents = shared_latents(_SAMPLES, theta.shape[1], seed).to(fitted.device)
-        samples = problem.space.inverse(fitted.posterior(y).base.push(latents)).cpu()
+    problem = forecast.problem
+    samples = forecast.samples(theta, generator, seed)
     truth = problem.cameras(theta.double())
     error = registration_error(problem.cameras(samples.double()), truth, problem.landmarks)
     space = pose_space(problem)
@@ -103,12 +152,11 @@ def _wrong(error: Tensor) -> Tensor:
 
 
 def next_views(
-    fitted: FittedPosterior,
+    forecast: Forecast,
     answer: PosePosterior,
     lao: Tensor,
     cra: Tensor,
     *,
-    truths: int = 12,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> ViewMap:
@@ -118,11 +166,10 @@ def next_views(
     weights all samples. Angles are those by which the gantry's display changes, from zero.
 
     Args:
-        fitted: posterior of a ``PoseRegistration``.
+        forecast: of a ``PoseRegistration``.
         answer: what the first X-ray said.
         lao: turns in degrees, shape ``(A,)``.
         cra: turns in degrees, shape ``(B,)``.
-        truths: samples that play the truth.
         seed: seed of the choice and the noise.
         progress: called with the share done.
 
@@ -130,12 +177,12 @@ def next_views(
         ``error_mm`` and ``wrong_mass`` that remain, and as ``num_modes`` the effective number of the first
         posterior's modes; NaN where the turn takes one in twenty samples or more out of the prior.
     """
-    problem = registration_problem(fitted)
+    problem, truths = forecast.problem, forecast.xrays
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(answer.samples), generator=generator)[:_SAMPLES]
-    cameras = problem.cameras(answer.samples[chosen].double())
+    cameras, labels = problem.cameras(answer.samples[chosen].double()), answer.labels[chosen]
     error = registration_error(cameras, cameras[:truths].unsqueeze(1), problem.landmarks)
-    member = torch.nn.functional.one_hot(answer.labels[chosen]).double()
+    member = torch.nn.functional.one_hot(labels).double()
     found = torch.full((3, len(lao), len(cra)), torch.nan, dtype=torch.float64)
     for a, first in enumerate(lao.tolist()):
         for b, second in enumerate(cra.tolist()):
@@ -144,7 +191,8 @@ def next_views(
             contained = problem.space.contains(moved)
             if float(contained.float().mean()) >= LEAST_INSIDE:
                 inside = contained[:truths]
-                share = _shares(fitted, problem, moved[:truths][inside], moved, generator)
+                there = moved[:truths][inside]
+                share = forecast.log_density(there, moved, labels, generator).softmax(1)
                 at = error[inside]
                 masses = share @ member
                 entropy = -(masses * masses.clamp_min(1e-12).log()).sum(1)
@@ -152,18 +200,3 @@ def next_views(
                 found[:, a, b] = left.mean(1)
         progress((a + 1) / len(lao))
     return ViewMap(lao, cra, *found)
-
-
-def _shares(
-    fitted: FittedPosterior,
-    problem: PoseRegistration,
-    there: Tensor,
-    moved: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Weights ``(T, S)`` that X-rays of poses ``(T, D)`` give to poses ``(S, D)`` of the same view."""
-    with torch.no_grad():
-        y = problem.noise(problem.forward(there), generator)
-        q, values = fitted.posterior(y), moved.to(fitted.device).unsqueeze(1)
-        log_weight = q.log_prob(values.expand(-1, len(there), -1)).cpu().double().T
-    return log_weight.softmax(1)

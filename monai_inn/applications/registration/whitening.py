@@ -71,6 +71,12 @@ class Whitening:
         """Return white coefficients ``(…, rows · columns)`` as images of pixels, still white."""
         return self._rows.T @ white.unflatten(-1, self.window.shape) @ self._columns
 
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """Return errors of these statistics, ``(rows, columns)``; 0 where pixels do not count."""
+        white = torch.randn(self.window.shape, generator=generator).to(self.density)
+        field = self._rows.T @ (self.density.sqrt() * white) @ self._columns
+        return torch.where(self.weight > 0, field / self.weight.clamp_min(1e-6), 0.0)
+
     def _modes(self, most: float) -> tuple[Tensor, Tensor]:
         """Modes ``F`` that stand out, ``(K, C)``, and ``A`` of ``(I + FᵀF)^-½ = I − FᵀAF``."""
         row, column = torch.nonzero(self.stands_out, as_tuple=True)

@@ -28,9 +28,11 @@ from monai_inn.applications.registration.poses.draws import Draws
 from monai_inn.applications.registration.poses.fit import Unknowns
 from monai_inn.applications.registration.poses.mixture import Mixture
 
-__all__ = ["Joint", "View", "agreeing", "joined", "most_apart"]
+__all__ = ["READING_SD", "Joint", "View", "agreeing", "joined", "most_apart"]
 
-_READING_SD = (1.0, 1.0, 0.5, 2.0, 2.0, 2.0)  # degrees and mm, by which a turned gantry is not where it says
+READING_SD = (1.0, 1.0, 0.5, 2.0, 2.0, 2.0)
+"""Degrees and mm by which a turned gantry is not where it says."""
+
 _LEAST_MASS = 0.02
 _NATS = 50.0  # that a combination of modes may be worse than the best and still be multiplied further
 _STEP = 1e-3  # degrees and mm
@@ -188,7 +190,7 @@ def _carried(view: View, first: View, target: Tensor, free: Tensor) -> tuple[Ten
     poses, steps = view.draws.fit.x[:, :6], _STEP * torch.eye(len(POSE), dtype=torch.float64)
     ahead, behind = there(poses[:, None] + steps), there(poses[:, None] - steps)
     slopes = pose_difference(ahead, behind).transpose(1, 2) / (2 * _STEP)
-    reading = torch.tensor(_READING_SD, dtype=torch.float64).square()
+    reading = torch.tensor(READING_SD, dtype=torch.float64).square()
     spread = slopes @ _whole(view.draws.covariance, free) @ slopes.transpose(1, 2)
     return there(poses), spread + torch.diag(reading)
 

@@ -44,6 +44,7 @@ _STARTS, _KEPT = 40, (20, 8, 3)  # candidates, and how many of them go on to eac
 # next to nothing is explained: where a first search had missed the pose, .29 to .56 was.
 _DOUBTFUL, _HOPELESS, _MORE_STARTS = 0.25, 0.2, 160
 _FIRST_STEPS, _STEPS, _REFINING_STEPS = 4, 10, 4
+_REHEARSED = 8  # candidates of an X-ray whose pose is known
 _CENTRES, _AWAY = 4, (6.0, 6.0, 4.0, 5.0, 5.0, 15.0)  # fits to look around, degrees and mm
 _MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
 _ROUNDS = 2  # of finding what covers the patient
@@ -201,7 +202,10 @@ class Solver:
         shot = _Shot(images, field, counted, photon_variance(finest, counted))
         place = self._located(shot, seed, _STARTS)
         progress(0.4)
-        explained, lead = _lead(place.level, place.fit, place.fit.x[:1, :6])
+        # Its mirror image may explain as much and is no sign of a pose that was missed.
+        best = place.fit.x[:1, :6]
+        known = torch.cat([best, mirrored(best, place.level.radiograph.detector)])
+        explained, lead = _lead(place.level, place.fit, known)
         if lead < _DOUBTFUL and explained > _HOPELESS:
             place = self._located(shot, seed, _MORE_STARTS)
         progress(0.7)
@@ -216,6 +220,47 @@ class Solver:
         models = level.radiograph(poses, draws.fit.x[:, 6:])
         told = _lead(place.level, place.fit, poses)
         return Solution(draws, *told, models, level)
+
+    @torch.no_grad()
+    def rehearsed(
+        self,
+        detectors: Sequence[Detector],
+        pose: Tensor,
+        starts: Tensor,
+        searched: bool,
+        samples: int,
+        generator: torch.Generator,
+        seed: int,
+    ) -> Draws:
+        """Return the posterior of a simulated X-ray, with the errors that any simulation is assumed to have.
+
+        Args:
+            detectors: of each size, coarse to fine.
+            pose: where it is taken, shape ``(6,)``.
+            starts: poses to climb from, shape ``(B, 6)``.
+            searched: whether to climb from what a search finds as well.
+            samples: number of draws.
+            generator: of the errors.
+            seed: of the draws.
+        """
+        goes_on = self.endings(detectors[0])[-1]
+        clean = Radiograph(self.caster(detectors[-1], goes_on))(pose[None], self.unknowns.mean[None, 6:])[0]
+        everywhere = torch.ones_like(clean)
+        flat = torch.zeros_like(clean)
+        shot = _Shot([(d, clean) for d in detectors], everywhere, everywhere, flat)
+        last = len(detectors) - 1
+        image = clean + self._level(shot, last, everywhere, goes_on).whitening.drawn(generator)
+        images = [(d, -_shrunk(torch.exp(-image), torch.empty(d.rows, d.columns)).log()) for d in detectors]
+        shot = _Shot(images, everywhere, everywhere, photon_variance(image, everywhere))
+        x = torch.cat([starts, self.unknowns.mean[6:].expand(len(starts), -1)], 1)
+        if searched:
+            window = _open(everywhere, images[0][1])
+            x = torch.cat([x, self._started(shot, window, goes_on, _REHEARSED)[1].x])
+        level = self._level(shot, last, everywhere, goes_on)
+        fit = self._distinct(climb(level, self.unknowns, x, _FIRST_STEPS), detectors[-1], _KEPT[2], math.inf)
+        level, fit = self._refined(level, everywhere, fit)
+        fit = self._distinct(self._with_mirror(level, fit), detectors[-1], _KEPT[2], _MARGIN)
+        return draw_posterior(level, self.unknowns, fit, samples, seed)
 
     def _located(self, shot: _Shot, seed: int, starts: int) -> _Located:
         """Fits at the two smaller sizes, from so many candidates."""

@@ -102,8 +102,7 @@ class Case:
         if residual["unexplained"] is not None:
             xray["notes"].append(residual["unexplained"]["statement"])
         answer, shown, drrs = self.answer()
-        name, path, digest = (self.who.source[key] for key in ("name", "path", "sha256"))
-        record: dict[str, Any] = {"bundle": {"name": f"CT {name}", "path": path, "sha256": {name: digest}}}
+        record: dict[str, Any] = {"bundle": self.who.described()}
         record |= {"xray": xray, "other_xrays": sources, "residual": residual}
         record |= describe_poses(self.problem, shown, answer, drrs)
         record |= {"trust": trust_of(self.found, self.agreement), "weights": _weights(own, self.best)}
