@@ -26,7 +26,8 @@ from monai_inn.problems import Epidemic, InverseProblem, Outbreak, ReportedCases
 from monai_inn.testproblems.daily import Daily
 from monai_inn.training import Recipe
 
-STEPS = {"epidemic": 250, "outbreak": 200, "reported_cases": 500, "ricker": 600}
+STEPS = {"epidemic": 250, "outbreak": 200, "reported_cases": 500, "seir": 500, "ricker": 600}
+LATENT_DAYS = 4.0  # of ``seir``: reported cases of an outbreak in which people become infectious later
 SIZES = {
     "num_simulations": 2**16, "density_steps": 20, "preview_steps": 10, "preview_observations": 256,
     "held_out": 1024, "guard": 200, "measured": 300, "batch_size": 256,
@@ -42,16 +43,17 @@ MOST_SCATTER = 1.5  # of a log likelihood that particles estimate, nats
 def problems() -> dict[str, InverseProblem]:
     """Return the problems by name."""
     made = (Epidemic(most=20), Outbreak(), ReportedCases(most=60), Ricker(most=60))
-    return {problem.name: problem for problem in made}
+    with_latency = ReportedCases(most=60, latent_days=LATENT_DAYS)
+    return {problem.name: problem for problem in made} | {"seir": with_latency}
 
 
-def trained(problem: InverseProblem, folder: Path) -> FittedPosterior:
+def trained(name: str, folder: Path) -> FittedPosterior:
     """Load the network of a problem from the folder, or train it and keep it there."""
-    if not (folder / problem.name).exists():
-        recipe = Recipe(posterior_steps=STEPS[problem.name], **SIZES)
-        fitted = monai_inn.fit(problem, recipe=recipe, members=2, network=NETWORK, seed=1)
-        fitted.save(folder / problem.name)
-    return monai_inn.load(folder / problem.name)
+    if not (folder / name).exists():
+        recipe = Recipe(posterior_steps=STEPS[name], **SIZES)
+        fitted = monai_inn.fit(problems()[name], recipe=recipe, members=2, network=NETWORK, seed=1)
+        fitted.save(folder / name)
+    return monai_inn.load(folder / name)
 
 
 def first_counts(problem: InverseProblem, y: Tensor, number: int) -> Tensor:
@@ -165,7 +167,7 @@ def main() -> None:
     for name in given.problems:
         problem = problems()[name]
         torch.manual_seed(given.seed)
-        fitted = trained(problem, given.bundles)
+        fitted = trained(name, given.bundles)
         found: dict[str, Any] = {"parameters": list(problem.targets)}
         found["all"] = ranks(fitted, *problem.simulate(4 * given.cases, given.seed))
         for number in NUMBERS.get(name, DAILY_NUMBERS):

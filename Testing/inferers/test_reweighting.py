@@ -11,7 +11,7 @@ import torch
 import monai_inn as mi
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.cli import main
-from monai_inn.inferers import PosteriorInferer
+from monai_inn.inferers import PosteriorInferer, reweighting
 from monai_inn.inferers.curves import PARTS, Curves
 from monai_inn.inferers.importance import weighed_draws
 from monai_inn.inferers.reweighting import LEAST_EFFECTIVE, Reweighting, kl_from_exact
@@ -36,9 +36,10 @@ class Lamp(InverseProblem):
     observation = Observation.pixel("first", "second", "lamp")
     targets = ("first", "second")
     noise_sd = torch.tensor([0.3, 0.5, 0.2])
+    matrix = torch.tensor([[1.0, 0, 1], [0, 1, -1], [0, 0, 1]])
 
     def forward(self, theta):
-        return torch.stack([theta[..., 0] + theta[..., 2], theta[..., 1] - theta[..., 2], theta[..., 2]], -1)
+        return theta @ self.matrix.to(theta).T
 
     def noise(self, y, generator=None):
         return y + self.noise_sd * torch.randn(y.shape, generator=generator)
@@ -64,13 +65,22 @@ class Lamp(InverseProblem):
 
     def exact(self, y):
         """Mean ``(n, 2)`` and standard deviation of the targets."""
-        a = torch.tensor([[1.0, 0, 1], [0, 1, -1], [0, 0, 1]]).double() / self.noise_sd[:, None]
+        a = self.matrix.double() / self.noise_sd[:, None]
         covariance = torch.linalg.inv(torch.eye(3).double() + a.T @ a)
         mean = (y.double() / self.noise_sd) @ a @ covariance
         return mean[:, :2], covariance.diagonal().sqrt()[:2]
 
     def to_config(self):
         return {}
+
+
+class Mirror(Lamp):
+    """The second room tells far more of the lamp than the lamp itself does."""
+
+    noise_sd = torch.tensor([0.3, 0.1, 0.5])
+    matrix = torch.tensor([[1.0, 0, 1], [0, 0.05, 1], [0, 0, 1]])
+    # Of a thousand draws of the lamp a fifth count at most; those in its tails are few.
+    seen = torch.tensor([[1.0, 2.1, 0.3]])
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +133,24 @@ def test_nuisances_that_pixels_share_are_drawn_once(lamp_fit, monkeypatch):
     samples, share = reweighting(y, reweighting.problem.features(y))
     assert (share > 0).all()
     assert_near(samples[..., :2], *problem.exact(y))
+
+
+@pytest.mark.parametrize("most_memory", [None, -2.0])
+def test_monte_carlo_answers_pixels_that_tell_more_of_the_nuisances(
+    fit_without_training, monkeypatch, most_memory
+):
+    """Unless its particles are stuck: then the pixel is left to the network."""
+    fitted = fit_without_training(Mirror())
+    problem, y = fitted.problem, Mirror.seen
+    if most_memory is not None:
+        monkeypatch.setattr(reweighting, "_MOST_MEMORY", most_memory)
+    for has_time in (False, True):
+        weigh = Reweighting(problem, fitted.network, SAMPLES, 0, has_time)
+        weigh.nuisances.prepare(y)
+        samples, share = weigh(y, problem.features(y))
+        assert bool(share > 0) is (has_time and most_memory is None)
+        if share > 0:
+            assert_near(samples[..., :2], *problem.exact(y))
 
 
 def test_pixels_that_were_not_prepared_are_left_to_the_network(lamp_fit):

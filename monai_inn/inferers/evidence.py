@@ -52,15 +52,23 @@ def model_probability(fitted: RowPosterior, y: Tensor, seed: int = 0) -> Tensor:
     def weigh(rows: Tensor) -> Tensor:
         shared = nuisances.of(rows)
         drawn = None if shared is None else [one for one in shared if one is not None]  # all are prepared
-        models = range(len(rivals.parameters[0].categories))
-        columns = [_log_evidence(rivals, model, rows, drawn, seed) for model in models]
-        log_evidence, variance = torch.stack(columns, 1).unbind(-1)
+        models = len(rivals.parameters[0].categories)
+        log_evidence, variance = torch.zeros(2, len(rows), models, dtype=torch.float64)
+        left = torch.arange(len(rows))  # those of which each model so far has enough draws
+        for model in range(models):
+            if not len(left):
+                break
+            some = None if drawn is None else [drawn[n] for n in left.tolist()]
+            found = _log_evidence(rivals, model, rows[left], some, seed)
+            log_evidence[left, model], variance[left, model] = found.unbind(-1)
+            left = left[found[:, 1] <= 1 / _LEAST]
         share = log_evidence.softmax(1).unsqueeze(1)
-        slope = share.mT * (torch.eye(len(models)) - share)  # of each probability by each log evidence
+        slope = share.mT * (torch.eye(models) - share)  # of each probability by each log evidence
         error = (slope.square() @ variance.unsqueeze(-1)).squeeze(-1).sqrt()
-        is_enough = (variance <= 1 / _LEAST).all(1, keepdim=True)
-        is_known = is_enough & (error <= _MOST_ERROR).all(1, keepdim=True)
-        return torch.where(is_known, share.squeeze(1), torch.nan).float()
+        known = left[(error[left] <= _MOST_ERROR).all(1)]
+        result = torch.full((len(rows), models), torch.nan)
+        result[known] = share[known, 0].float()
+        return result
 
     return torch.cat([*on_all_threads(weigh, y.split(_AT_A_TIME), y.device)])
 

@@ -31,6 +31,7 @@ _GPU_PIXELS = 65536
 # Of one task that simulates, too. Each has noise of its own, so that they must not depend on the threads.
 _SIMULATED_PIXELS = 1024
 _WEIGHED_PIXELS = 64  # a second or two
+_FEW_PIXELS = 100  # a region, of which Monte Carlo may answer each pixel in ten seconds or more
 _WEIGHED = "weighed"  # not a map: samples of all parameters, which a test of the model simulates again
 
 Answer = Callable[[Tensor], dict[str, Tensor]]  # rows of observations (n, C) to columns (n, K) by name
@@ -156,7 +157,8 @@ class PosteriorInferer(Inferer):
         prior_mass = PriorMass(self.problem)
         reweighting, pixels = None, Pixels(inputs, self.problem)
         if self.reweight:
-            reweighting = Reweighting(self.problem, network, self.samples, self.seed)
+            has_time = int(pixels.valid.sum()) <= _FEW_PIXELS
+            reweighting = Reweighting(self.problem, network, self.samples, self.seed, has_time)
             for piece in pixels.pieces(_PIXELS):
                 reweighting.nuisances.prepare(pixels.rows(piece))
 

@@ -12,6 +12,7 @@ from monai_inn.inferers.importance import Weighed, weighed_draws
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
+from monai_inn.problems.tempering import tempered_samples
 
 if TYPE_CHECKING:
     from monai_inn.inferers.rows import RowPosterior
@@ -25,6 +26,7 @@ LEAST_EFFECTIVE = 100
 _AS_GOOD = 4
 _MOST_ROUNDS, _FEW_ROUNDS = 16, 4
 _NUISANCES = 1000
+_MOST_MEMORY = 0.5  # of where the particles of Monte Carlo were before their last moves
 _AT_A_TIME = 1024  # draws whose likelihood is computed together
 
 
@@ -74,7 +76,9 @@ class Reweighting:
 
     Draws of the network count by prior · likelihood / density. Further rounds are drawn where the likelihood
     is, until four draws count for each sample that is asked for. Where nuisances are told by something that
-    all pixels share, they are drawn once from what that tells; the network draws the targets alone.
+    all pixels share, they are drawn once from what that tells; the network draws the targets alone. Few of
+    these draws count for a pixel that tells more of the nuisances than what is shared does: if there is time,
+    tempered Monte Carlo moves draws of all parameters there.
 
     What is wrong with the model of the noise stays wrong, and so does a mode of which no draw knows.
 
@@ -83,12 +87,20 @@ class Reweighting:
         network: its network.
         samples: posterior samples that a pixel is worth.
         seed: seed of all draws.
+        has_time: whether a pixel may take ten seconds or more.
 
     Raises:
         ValueError: if the problem has no likelihood, or an observation is not a pixel.
     """
 
-    def __init__(self, problem: InverseProblem, network: PosteriorNetwork, samples: int, seed: int) -> None:
+    def __init__(
+        self,
+        problem: InverseProblem,
+        network: PosteriorNetwork,
+        samples: int,
+        seed: int,
+        has_time: bool = False,
+    ) -> None:
         if not problem.has_likelihood:
             raise ValueError(
                 f"the problem {problem.name!r} has no likelihood by which draws could be weighed; leave out "
@@ -98,6 +110,7 @@ class Reweighting:
         self.nuisances = SharedNuisances(problem, network, seed)
         self.network = self.nuisances.network
         self.problem, self.number, self.seed = problem, _AS_GOOD * samples, seed
+        self.has_time = has_time
 
     @torch.no_grad()
     def __call__(self, observation: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +122,7 @@ class Reweighting:
 
         Returns:
             Samples in the flow's space, targets first, ``(4 S, n, D)``, and shares ``(n,)``; NaN and 0 where
-            too few draws count.
+            neither enough draws count nor Monte Carlo arrives.
         """
         y = observation.cpu()
         nuisances = self.nuisances.of(y)
@@ -120,17 +133,40 @@ class Reweighting:
         shares = torch.zeros(len(y))
         if len(rows):
             drawn = None if nuisances is None else [nuisances[n] for n in rows.tolist()]
-            found = self._weigh(y[rows], features.cpu()[rows], drawn)
-            for n, weighed in zip(rows.tolist(), found, strict=True):
+            condition = self.network.condition(features.cpu()[rows])
+            found = self._weigh(y[rows], condition, drawn)
+            for n, own, weighed in zip(rows.tolist(), condition, found, strict=True):
+                exact = None
                 if weighed.effective >= self.number:  # with fewer, intervals are too narrow
-                    samples[:, n] = _resampled(weighed.columns[1], weighed.share, self.number)
+                    exact = _resampled(weighed.columns[1], weighed.share, self.number)
+                elif drawn is not None and self.has_time:
+                    exact = self._moved(y[n], own)
+                if exact is not None:
+                    samples[:, n] = exact
                     shares[n] = weighed.effective / len(weighed.share)
         return samples.to(observation), shares.to(observation)
 
-    def _weigh(self, y: Tensor, features: Tensor, nuisances: list[Tensor] | None) -> list[Weighed]:
+    def _moved(self, y: Tensor, condition: Tensor) -> Tensor | None:
+        """Samples of one pixel ``(C,)`` by tempered Monte Carlo from the network; ``None`` if it is stuck."""
+        problem, space, q = self.problem, self.problem.space, self.network.given(condition)
+
+        def log_ratio(latent: Tensor) -> Tensor:
+            value, log_density = q.push_with_log_prob(latent.float().unsqueeze(1))
+            theta = space.inverse(value.flatten(1))
+            log_prior = problem.prior.log_prob(theta) - space.forward(theta)[1]
+            ratio = log_prior + problem.log_likelihood(theta, y) - log_density.flatten()
+            return ratio.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+
+        try:
+            found = tempered_samples(log_ratio, len(space), self.number, self.seed)
+        except ValueError:  # no draw of the network can explain the pixel
+            return None
+        is_there = found.memory <= _MOST_MEMORY
+        return q.push(found.samples.float().unsqueeze(1)).flatten(1) if is_there else None
+
+    def _weigh(self, y: Tensor, condition: Tensor, nuisances: list[Tensor] | None) -> list[Weighed]:
         """Draws of each pixel of observations ``(n, C)``."""
         problem, space, targets = self.problem, self.problem.space, len(self.problem.targets)
-        condition = self.network.condition(features)
 
         def evaluate(latents: Tensor, which: Tensor, number: int) -> tuple[Tensor, ...]:
             q = self.network.given(condition[which])

@@ -46,10 +46,13 @@ class TemperedSamples(NamedTuple):
         samples: samples in the flow's space, shape ``(n, D)``, float64.
         log_evidence: log of the prior mean of the likelihood, nats; its error is about ``sqrt(t / n)`` with
             ``t`` temperatures, some 0.1 for 2,000 samples.
+        memory: largest correlation of a latent with what it was before the last moves. Where it is not small,
+            separate parts of the posterior may hold too many samples.
     """
 
     samples: Tensor
     log_evidence: float
+    memory: float
 
 
 class Start(Protocol):
@@ -90,10 +93,11 @@ def tempered_samples(
         return log_likelihood(value) + log_ratio
 
     particles = _Particles(level, num_parameters, max(n, _LEAST_PARTICLES), generator)
+    memory = 0.0
     while particles.exponent < 1:
         particles.raise_exponent()
-        particles.move()
-    return TemperedSamples(push(particles.latent[:n])[0], particles.log_evidence)
+        memory = particles.move()
+    return TemperedSamples(push(particles.latent[:n])[0], particles.log_evidence, memory)
 
 
 def tempered_posterior(
@@ -177,13 +181,13 @@ class _Particles:
         left = 1 - self.exponent
         return left if excess(left) >= 0 else float(brentq(excess, 0.0, left, rtol=1e-3))
 
-    def move(self) -> None:
-        """Move all particles until no latent remembers where it was, as its correlation tells."""
+    def move(self) -> float:
+        """Move all particles until no latent remembers where it was; return by how much one still does."""
         start = self.latent
         mean = start.mean(0)
         covariance = start.T.cov().reshape(start.shape[1], -1)
         factor = torch.linalg.cholesky(covariance + 1e-9 * covariance.diagonal().diag())
-        before = 1.0
+        memory = before = 1.0
         most = _MOST_MOVES if self.exponent < 1 else _MOST_AT_LAST
         for _ in range(most // _MOVES_BETWEEN_LOOKS):
             for _ in range(_MOVES_BETWEEN_LOOKS):
@@ -192,8 +196,9 @@ class _Particles:
             memory = float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0))).max())  # correlation
             # Particles of separate modes never forget which one is theirs.
             if memory < _FORGOTTEN or memory > _STUCK * before:
-                return
+                break
             before = memory
+        return memory
 
     def _move_once(self, mean: Tensor, factor: Tensor) -> None:
         """One step that keeps the tempered posterior, accepted by how far that is from a normal."""
