@@ -1,12 +1,17 @@
 """What a network costs, and how exact it is, as eager torch, as a program of torch.export and in onnxruntime.
 
-    python benchmarks/export.py [--bundle NAME_OR_PATH …] [--pixels N] [--samples S] [--repeats R] [--json]
+    python benchmarks/export.py [--bundle NAME_OR_PATH …] [--pixels N] [--samples S] [--repeats R] [--double]
+                                [--json]
 
 Every bundle is exported by `monai_inn.bundles.exporting`. For a posterior sample, a density or a score there
 are printed the CPU time on one thread, its ratio to eager torch, which takes the package's own kernels, and
 the largest differences: from eager torch, and from the same network in double precision, which says how
 much of it is rounding that eager torch has as well. Those of samples are shares of the parameter's range,
 beside the parameter that has the largest one; those of densities and WAIC are nats, relative beyond one.
+
+"from rounded inputs" is what remains of the best network in single precision: every operation is exact, but
+what goes in is off by up to half a unit in the last place. ``--double`` exports graphs that compute in double
+precision; eager torch does, too, then.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor
@@ -80,8 +86,15 @@ def difference(graph: Graph, found: Tensor, expected: Tensor) -> dict[str, Any]:
     return {"largest": float(shares.max()), "parameter": graph.space.names[int(shares.argmax())]}
 
 
+def rounded(values: Tensor) -> Tensor:
+    """Values of single precision, moved by up to half a unit in their last place, as doubles."""
+    unit = torch.from_numpy(np.spacing(values.abs().numpy())).double()
+    draws = torch.rand(values.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return values.double() + (draws - 0.5) * unit
+
+
 @torch.no_grad()
-def measured(bundle: str, pixels: int, samples: int, repeats: int) -> dict[str, Any]:
+def measured(bundle: str, pixels: int, samples: int, repeats: int, is_double: bool) -> dict[str, Any]:
     """Times and differences of one bundle."""
     fitted = monai_inn.load(bundle)
     theta, y = fitted.problem.simulate(pixels, seed=3)
@@ -89,13 +102,17 @@ def measured(bundle: str, pixels: int, samples: int, repeats: int) -> dict[str, 
     given = {"observation": y, "latent": latent, "parameters": theta[:, : latent.shape[1]].contiguous()}
     report = {}
     with tempfile.TemporaryDirectory() as folder:
-        export_network(bundle, Path(folder) / "out")
+        export_network(bundle, Path(folder) / "out", is_double=is_double)
         for name, kind in GRAPHS.items():
             graph = kind(fitted).eval()
+            double = copy.deepcopy(graph).double()
+            graph = double if is_double else graph
             inputs = [given[n] for n in graph.inputs]
             runs = runners(graph, Path(folder) / "out", name)
             answers = {way: run(*inputs)[0] for way, run in runs.items()}
-            exact = as_tuple(copy.deepcopy(graph).double())(*(value.double() for value in inputs))[0]
+            exact, moved = (
+                as_tuple(double)(*values)[0] for values in (inputs, [rounded(value) for value in inputs])
+            )
             count = pixels * (samples if name == "sampler" else 1)
             us = {way: cpu_us(run, inputs, repeats) / count for way, run in runs.items()}
             report[name] = {
@@ -107,6 +124,7 @@ def measured(bundle: str, pixels: int, samples: int, repeats: int) -> dict[str, 
                 }
                 for way in runs
             }
+            report[name]["from_rounded_inputs"] = difference(graph, moved, exact)
     return report
 
 
@@ -117,10 +135,12 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--double", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    report = {b: measured(b, options.pixels, options.samples, options.repeats) for b in options.bundle}
+    sizes = (options.pixels, options.samples, options.repeats, options.double)
+    report = {bundle: measured(bundle, *sizes) for bundle in options.bundle}
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     if options.json:
         print(json.dumps({"versions": versions, "bundles": report}, indent=1))
@@ -129,6 +149,7 @@ def main() -> None:
     for bundle, graphs in report.items():
         print(f"\n{bundle}: {options.pixels:,} pixels, {options.samples} samples")
         for name, ways in graphs.items():
+            print(f"  {name:9} from rounded inputs {ways.pop('from_rounded_inputs')['largest']:.1e}")
             for way, row in ways.items():
                 worst = row["from_eager"].get("parameter", "")
                 print(

@@ -169,6 +169,8 @@ def add_sharing(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--format", action="append", default=[], choices=("onnx", "pt2"),
                      help="what to write; may be repeated (both)")  # fmt: skip
     sub.add_argument("--latents", type=int, default=64, help="latents to write for the sampler (64)")
+    sub.add_argument("--double", action="store_true",
+                     help="compute in double precision: files and network agree to 1e-5")  # fmt: skip
 
     sub = verb("demo", verbs.demo, "infer the shipped example images; no training", plain.demo)
     sub.add_argument(

@@ -177,9 +177,11 @@ def maps(result: Mapping[str, Any]) -> str:
 
     summary, out = result["summary"], result["out"]
     untrusted = summary["share_untrusted"]
+    share = "" if untrusted is None else f", {untrusted:.1%} of them not explained"
     lines = [
-        f"{summary['valid_pixels']} of {summary['pixels']} pixels valid, "
-        f"{'none' if untrusted is None else f'{untrusted:.1%}'} of them not explained",
+        f"{summary['valid_pixels']} of {summary['pixels']} pixels valid{share}"
+        if summary["valid_pixels"]
+        else f"none of {summary['pixels']} pixels is valid: values are missing, negative, dark or saturated",
         *(f"  {share:.1%} {reason}" for reason, share in summary.get("reasons", {}).items()),
     ]
     words = labels((row["name"], row["description"]) for row in result["parameters"])

@@ -281,7 +281,11 @@ def export_network(arguments: argparse.Namespace) -> dict[str, Any]:
     with progress_of(arguments) as show:
         options = given(arguments, "bundle", "out", "seed")
         return {"out": arguments.out} | export_network(
-            **options, samples=arguments.latents, formats=arguments.format or FORMATS, progress=show
+            **options,
+            samples=arguments.latents,
+            formats=arguments.format or FORMATS,
+            is_double=arguments.double,
+            progress=show,
         )
 
 

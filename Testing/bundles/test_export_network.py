@@ -268,6 +268,21 @@ def test_affine_couplings_and_a_recalibrated_base(tmp_path, monkeypatch):
     assert off["log_prob"] < 1e-5
 
 
+def test_in_double_precision_file_and_network_agree(exported, tmp_path, monkeypatch):
+    only(monkeypatch, "sampler")
+    bundle, out = exported[1].parent / "bundle", tmp_path / "out"
+    assert cli.main(["export-network", str(bundle), "-o", str(out), "--format", "onnx", "--double"]) == 0
+    record = json.loads((out / "network.json").read_text())
+    assert record["graphs"]["sampler"]["computes_in"] == "float64"
+    graph = graphs.GRAPHS["sampler"](mi.load(bundle)).eval().double()
+    _, y = graph.problem.simulate(40, seed=8)
+    latents = torch.from_numpy(np.load(out / "latents.npy"))
+    found, expected = answers(out / "sampler.onnx", y, latents)[0], graph(y, latents)
+    assert found.dtype == expected.dtype == torch.float32
+    width = (graph.space.high - graph.space.low).float()
+    assert_near(found / width, expected / width)
+
+
 def refused(capsys, out, *arguments):
     """The one line of a command that must leave nothing."""
     assert cli.main(["export-network", *map(str, arguments), "-o", str(out)]) == 2

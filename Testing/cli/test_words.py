@@ -73,6 +73,9 @@ def test_maps_are_summed_up_in_words_with_the_next_step():
     text = plain.maps(result())
     assert "  Oxygen saturation: 0.7, interval width 0.1" in text
     assert "monai-inn view 'a b'" in text
+    nothing = result()
+    nothing["summary"] |= {"valid_pixels": 0, "share_untrusted": None, "trusted_pixels": {}}
+    assert plain.maps(nothing).startswith(f"none of {nothing['summary']['pixels']} pixels is valid: values")
 
 
 def test_the_demo_ends_with_what_to_type_next():

@@ -128,6 +128,13 @@ def test_what_cannot_be_chosen_is_refused(problem, bands, names, message):
         SomeBands(create(problem), [bands], names)
 
 
+def test_no_number_of_bands_is_refused(gaussian, tmp_path):
+    from monai_inn.devices import design_bands
+
+    with pytest.raises(ValueError, match=r"no number of bands is given; give some, each from 1 to 9\."):
+        design_bands(gaussian, [], tmp_path / "out")
+
+
 def test_channels_that_are_missing_already_cannot_be_chosen(gaussian):
     with pytest.raises(ValueError, match="has no bands to choose"):
         SomeBands(SomeBands(gaussian, [3]), [2])

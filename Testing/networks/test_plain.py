@@ -50,6 +50,16 @@ def test_inverses_are_those_of_torch(size):
         assert torch.equal(torch.linalg.inv(matrix), inverse(matrix))
 
 
+def test_doubles_need_nothing_that_runtimes_have_for_floats_alone():
+    x = torch.linspace(-40, 40, 999, dtype=torch.float64)
+    with PlainOperations():
+        softplus, share = torch.nn.functional.softplus(x), torch.special.ndtr(x)
+        single = torch.nn.functional.softplus(x.float())
+    torch.testing.assert_close(softplus, torch.nn.functional.softplus(x, threshold=50), rtol=0, atol=1e-14)
+    torch.testing.assert_close(share, torch.special.ndtr(x), rtol=0, atol=1e-7)
+    assert torch.equal(single, torch.nn.functional.softplus(x.float()))
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 def test_repeated_interleaves(axis):
     values = torch.arange(24.0).reshape(2, 3, 4)

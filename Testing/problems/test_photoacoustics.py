@@ -134,6 +134,7 @@ def test_exact_posterior_equals_weighed_draws_of_the_prior():
     [
         ({"wavelengths_nm": [800]}, "at least 2"),
         ({"wavelengths_nm": [850, 750]}, "do not ascend"),
+        ({"wavelengths_nm": [750, math.nan, 850]}, "do not ascend; give numbers"),
         ({"wavelengths_nm": [800, 1064]}, "known from 250 to 1000 nm"),
         ({"noise": (0.0, 0.1)}, "0 < least <= largest"),
         ({"noise": (0.2, 0.1)}, "0 < least <= largest"),
@@ -151,10 +152,10 @@ def test_devices_are_sets_of_wavelengths():
     assert device("750,800,850").wavelengths_nm == (750.0, 800.0, 850.0)
     half = device("750,850@views=2,light=0.5")
     assert (half.views, half.noise_range) == (2, (0.01, 0.1))
-    for spec in ("750;850", "700:900", "700:900:0", "750"):
+    for spec in ("750;850", "700:900", "700:900:0", "900:700:-10", "700:nan:10", "700:900:1e-12", "750"):
         with pytest.raises(ValueError, match=r"give wavelengths|at least 2"):
             device(spec)
-    with pytest.raises(ValueError, match="0 < least"):
+    with pytest.raises(ValueError, match=r"light = 0.01 makes noise as large as the signal; give over 0.05"):
         device("750,850@light=0.01")
     with pytest.raises(ValueError, match="light = 0; give a positive share"):
         device("750,850@light=0")

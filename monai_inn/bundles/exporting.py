@@ -32,6 +32,7 @@ def export_network(
     formats: Sequence[str] = FORMATS,
     samples: int = 64,
     seed: int = 0,
+    is_double: bool = False,
     progress: Callable[[float, str], None] = lambda share, text: None,
 ) -> dict[str, Any]:
     """Write what a network answers as graphs, features, units and thresholds included.
@@ -47,6 +48,8 @@ def export_network(
         formats: any of ``onnx`` and ``pt2``, a program of ``torch.export``.
         samples: latents to write.
         seed: their seed.
+        is_double: whether graphs compute in double precision; then files and network agree to 1e-5, where
+            single precision rounds by more. Arguments and results are of single precision either way.
         progress: called with the share that is done and what comes next.
 
     Returns:
@@ -73,11 +76,14 @@ def export_network(
     folder = find(bundle)
     fitted = load(folder)
     fitted.problem.require_maps()
+    if is_double:
+        fitted.network.double()
     described: dict[str, Any] = {}
     with new_folder(out, RECORD, "an exported network") as draft:
         for number, (name, kind) in enumerate(GRAPHS.items()):
             progress(number / len(GRAPHS), name)
-            described[name] = _written(draft, name, kind(fitted).eval(), formats)
+            graph = kind(fitted).eval()
+            described[name] = _written(draft, name, graph.double() if is_double else graph, formats)
         latents = shared_latents(samples, len(fitted.problem.targets), seed).squeeze(1)
         np.save(draft / LATENTS, latents.numpy())
         record = _record(folder, fitted, described, draft)
@@ -95,7 +101,7 @@ def _written(draft: Path, name: str, graph: Graph, formats: Sequence[str]) -> di
     for kind in formats:
         run = written(draft / f"{name}.{kind}", program, graph)
         off[kind] = differences(graph, run)
-        if not is_rounding(off[kind]):
+        if not is_rounding(off[kind], graph.is_double):
             raise RuntimeError(
                 f"{name}.{kind} does not give what the network does (differences {off[kind]}); nothing was "
                 "written."
@@ -110,6 +116,7 @@ def _written(draft: Path, name: str, graph: Graph, formats: Sequence[str]) -> di
         "files": [f"{name}.{kind}" for kind in formats],
         "inputs": [tensor(of) for of in graph.inputs],
         "outputs": [tensor(of) for of in graph.outputs],
+        "computes_in": "float64" if graph.is_double else "float32",
         "largest_difference": off,
     }
 

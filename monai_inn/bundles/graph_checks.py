@@ -21,11 +21,12 @@ _SIZES = ((1, 1), (37, 13))  # pixels and samples, other than those that were re
 # Rounding leaves 1e-5 of a parameter's range or of a nat, more of the few samples between two modes, where a
 # flow is steep, and p-values, which are ranks among held-out scores, a few ranks apart.
 _LARGEST = {"samples": 1e-2, "log_prob": 1e-3, "waic": 1e-3, "p_value": 0.03}
+_LARGEST_IN_DOUBLE = 1e-5
 
 
-def is_rounding(found: dict[str, float]) -> bool:
-    """Whether ``differences`` are such as rounding leaves."""
-    return all(off <= _LARGEST[output] for output, off in found.items())
+def is_rounding(found: dict[str, float], is_double: bool = False) -> bool:
+    """Whether ``differences`` are such as rounding leaves, in double precision or in single."""
+    return all(off <= (_LARGEST_IN_DOUBLE if is_double else _LARGEST[name]) for name, off in found.items())
 
 
 def arguments_of(graph: Graph, pixels: int, samples: int) -> tuple[Tensor, ...]:

@@ -18,6 +18,8 @@ __all__ = ["GRAPHS", "Density", "Graph", "Sampler", "Trust"]
 class Graph(nn.Module):
     """One question to a posterior. An observation that cannot be inferred is answered by NaN.
 
+    Arguments and results are of single precision, whichever the graph computes with: ``graph.double()``.
+
     Args:
         fitted: the posterior.
 
@@ -37,14 +39,24 @@ class Graph(nn.Module):
         # As a buffer, because torch 2.8 cannot store a program that holds NaN as a number.
         self.register_buffer("invalid", torch.tensor(torch.nan), persistent=False)
 
+    @property
+    def is_double(self) -> bool:
+        """Whether it computes in double precision."""
+        return self.invalid.dtype == torch.float64
+
     def _posterior(self, observation: Tensor) -> tuple[ParameterPosterior, Tensor]:
         """The posterior of the targets, and which observations can be inferred, ``(N,)``."""
         rows, valid = self._rows(observation)
         q = self.network.posterior(self.problem.features(rows)).leading(len(self.space))
         return ParameterPosterior(q, self.space), valid
 
+    def _answer(self, values: Tensor, valid: Tensor) -> Tensor:
+        """Values, single precision, and NaN in the place of those that are not valid."""
+        return torch.where(valid, values, self.invalid).float()
+
     def _rows(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Observations with a stand-in for each that cannot be inferred, and which can, ``(N,)``."""
+        observation = observation.to(self.invalid)
         valid = self.problem.is_valid(observation)
         return torch.where(valid.unsqueeze(-1), observation, torch.ones_like(observation)), valid
 
@@ -58,8 +70,8 @@ class Sampler(Graph):
     def forward(self, observation: Tensor, latent: Tensor) -> Tensor:
         """Return samples ``(S, N, D)``, physical units, of observations ``(N, C)`` and latents ``(S, D)``."""
         q, valid = self._posterior(observation)
-        samples = self.space.inverse(q.base.push(latent.unsqueeze(1)))
-        return torch.where(valid.unsqueeze(-1), samples, self.invalid)
+        samples = self.space.inverse(q.base.push(latent.to(self.invalid).unsqueeze(1)))
+        return self._answer(samples, valid.unsqueeze(-1))
 
 
 class Density(Graph):
@@ -71,7 +83,7 @@ class Density(Graph):
     def forward(self, observation: Tensor, parameters: Tensor) -> Tensor:
         """Return nats ``(N,)`` in physical units of observations ``(N, C)`` and parameters ``(N, D)``."""
         q, valid = self._posterior(observation)
-        return torch.where(valid, q.log_prob(parameters), self.invalid)
+        return self._answer(q.log_prob(parameters.to(self.invalid)), valid)
 
 
 class Trust(Graph):
@@ -92,7 +104,7 @@ class Trust(Graph):
         """Return WAIC in nats and p-values, ``(N,)`` each, of observations ``(N, C)``."""
         rows, valid = self._rows(observation)
         waic, p_value, _ = self._explained.p_values(rows)
-        return torch.where(valid, waic, self.invalid), torch.where(valid, p_value, self.invalid)
+        return self._answer(waic, valid), self._answer(p_value, valid)
 
 
 GRAPHS: dict[str, type[Graph]] = {"sampler": Sampler, "log_prob": Density, "trust": Trust}

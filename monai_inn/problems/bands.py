@@ -44,6 +44,8 @@ class SomeBands(InverseProblem):
                 "of a pixel alone."
             )
         least = 1 + problem.is_relative
+        if not bands:
+            raise ValueError(f"no number of bands is given; give some, each from {least} to {channels}.")
         if wrong := [k for k in bands if not least <= k <= channels]:
             raise ValueError(f"bands = {wrong[0]}; give a number from {least} to {channels} of this device.")
         names = tuple(parameters) or problem.targets

@@ -32,7 +32,7 @@ _ROWS = 256
 _WATER_OF_BLOOD = 0.8
 _WATER_OF_EPIDERMIS = 0.5
 _MM = 0.1  # cm
-_FEWEST = 2
+_FEWEST, _MOST = 2, 1000  # wavelengths
 _DARKEST = 1e-9
 _INDEX = 1.4  # of all tissue; others change the level of light, which is unknown
 _TELL_NOISE = 15  # wavelengths
@@ -206,6 +206,10 @@ class Photoacoustics(InverseProblem):
         """
         if not 0 < share < math.inf:
             raise ValueError(f"light = {share:g}; give a positive share of the usual light.")
+        if not self.noise_range[1] < share:
+            raise ValueError(
+                f"light = {share:g} makes noise as large as the signal; give over {self.noise_range[1]:g}."
+            )
         return Photoacoustics(**self.to_config() | {"noise": [level / share for level in self.noise_range]})
 
     def explained_features(self, y: Tensor) -> Tensor:
@@ -312,8 +316,10 @@ def _wavelengths(text: str) -> list[float]:
         if ":" not in text:
             return [float(part) for part in text.split(",")]
         first, last, step = (float(part) for part in text.split(":"))
+        if not last - first <= _MOST * step:
+            raise ValueError
         return np.arange(first, last + 1e-6 * step, step).tolist()
-    except (ValueError, ZeroDivisionError):
+    except ValueError:
         raise ValueError(
             f"device {text!r}: give wavelengths in nm as FIRST:LAST:STEP, or with commas between them: "
             "700:900:10 or 750,800,850."
@@ -323,9 +329,11 @@ def _wavelengths(text: str) -> list[float]:
 def _check_wavelengths(axis: tuple[float, ...]) -> None:
     low, high = wavelength_range_nm()
     if len(axis) < _FEWEST:
-        raise ValueError(f"{len(axis)} wavelength(s) given; saturation needs at least {_FEWEST}.")
-    if any(b <= a for a, b in itertools.pairwise(axis)):
-        raise ValueError(f"wavelengths {', '.join(f'{w:g}' for w in axis)} nm do not ascend; sort them.")
+        raise ValueError(f"{len(axis)} wavelength(s) given; saturation needs at least {_FEWEST}; add some.")
+    if not all(b > a for a, b in itertools.pairwise(axis)):
+        raise ValueError(
+            f"wavelengths {', '.join(f'{w:g}' for w in axis)} nm do not ascend; give numbers, and sort them."
+        )
     if axis[0] < low or axis[-1] > high:
         raise ValueError(
             f"wavelengths {axis[0]:g}–{axis[-1]:g} nm; absorption is known from {low:g} to {high:g} nm."

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["PlainOperations", "inverse", "normal_quantile", "position", "repeated"]
@@ -90,9 +91,23 @@ def inverse(matrix: Tensor) -> Tensor:
     return matrix
 
 
+def _normal_share(z: Tensor) -> Tensor:
+    """Return ``torch.special.ndtr``; of doubles to 1e-7, for onnxruntime 1.32 has ``Erf`` of floats alone."""
+    return torch.special.ndtr(z.float()).to(z.dtype)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """Return ``softplus``; of doubles in steps, for onnxruntime 1.32 has ``Softplus`` of floats alone."""
+    if x.dtype == torch.float64:
+        return x.clamp_min(0) + (1 + (-x.abs()).exp()).log()
+    return functional.softplus(x)
+
+
 _PLAIN: dict[Any, Callable[..., Tensor]] = {
     torch.linalg.inv: inverse,
     torch.special.ndtri: normal_quantile,
+    torch.special.ndtr: _normal_share,
+    functional.softplus: _softplus,
     torch.searchsorted: position,
     torch.bucketize: _bucket,
     torch.Tensor.repeat_interleave: repeated,
