@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import importlib
 import re
 import subprocess
@@ -48,6 +49,11 @@ APART = {"applications", "testproblems"}
 LOOKING_UP = {"monai_inn.applications.installed", "monai_inn.applications.offered"}
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def layer(name: str) -> int:
     return next(i for i, names in enumerate(LAYERS) if name in names)
 
@@ -55,7 +61,7 @@ def layer(name: str) -> int:
 def imported(path: Path) -> set[str]:
     """Names that a module imports anywhere but for its types, as ``monai_inn.room.name``."""
     found = set()
-    body = [node for node in ast.parse(path.read_text()).body if not is_for_types(node)]
+    body = [node for node in parsed(path).body if not is_for_types(node)]
     for node in (child for statement in body for child in ast.walk(statement)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
@@ -103,7 +109,7 @@ def test_no_room_knows_the_name_of_a_problem():
     classes = {place.partition(":")[2] for place in particular.values()}
     known = []
     for path in (path for path in ROOT.rglob("*.py") if own_room(path) not in APART):
-        nodes = list(ast.walk(ast.parse(path.read_text())))
+        nodes = list(ast.walk(parsed(path)))
         sentences = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         for node in nodes:
             said = (
@@ -119,7 +125,7 @@ def test_the_module_of_maps_names_no_problem():
     """INNRegistration is that of one problem; a self test may use a bundle that is shipped."""
     known = []
     for path in (ROOT.parent / "SlicerINN/INNUncertainty").glob("*Lib/**/*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Constant) and node.value in {*ours()} - {"registration"}:
                 known.append(f"{path.name}:{node.lineno} {node.value}")
     assert not known
@@ -130,7 +136,7 @@ def test_examples_of_options_are_of_no_problem():
     named = re.compile(r"\b(sao2|vhb|ktrans|ve|vp|cbv|mtt|lao|cra|disparity)=")
     known = []
     for path in (path for path in ROOT.rglob("*.py") if own_room(path) not in APART):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and named.search(node.value):
                 known.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.value[:80]}")
     assert not known
@@ -140,7 +146,7 @@ def test_errors_of_the_extension_can_be_translated():
     """What is raised in 3D Slicer is shown there, in its language: no text of an error is a bare literal."""
     bare = []
     for path in (ROOT.parent / "SlicerINN").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             text = (
                 node.exc.args[0] if isinstance(node, ast.Raise) and getattr(node.exc, "args", None) else None
             )
@@ -187,12 +193,19 @@ def test_public_names():
         _ = monai_inn.nothing
 
 
-def modules() -> list[str]:
-    paths = sorted(ROOT.rglob("*.py"))
-    names = [".".join(("monai_inn", *p.relative_to(ROOT).with_suffix("").parts)) for p in paths]
-    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+def named(path: Path) -> str:
+    """The dotted name of a module."""
+    return ".".join(("monai_inn", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", modules())
+MODULES = {named(path): path for path in sorted(ROOT.rglob("*.py")) if path.stem != "__main__"}
+
+
+def test_every_module_is_imported():
+    for name in MODULES:
+        importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", [name for name, path in MODULES.items() if ">>>" in path.read_text()])
 def test_examples_in_docstrings(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -18,6 +18,7 @@ if missing_package():
 import slicer
 import slicer.util
 from chart_view import draw_chart
+from driving import use_real_python
 from INNDisplayLib import find_regions, runs
 from PIL import Image
 
@@ -38,9 +39,15 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def module(app):
     """The module after Apply on the organs."""
+    app.reset()
+    with pytest.MonkeyPatch.context() as patch:
+        use_real_python(patch)
+        yield from _applied(app)
+
+
+def _applied(app):
     from monai_inn.transforms import read_multispectral
 
-    app.reset()
     module = app.load_module(MODULE)
     ui = module.widget.ui
     app.wait_until(lambda: ui.bundleBox.count >= 2)

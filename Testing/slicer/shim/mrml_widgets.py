@@ -108,14 +108,20 @@ class qMRMLNodeComboBox(qMRMLWidget):
         scene = self._scene
         if scene is None:
             return []
-        # Asked for once and not for every node of the scene: attributes of widgets are slow to read here.
+        # Asked for once and not for every node: attributes of widgets are slow to read here.
         types, with_children, with_hidden = self._types, self.showChildNodeTypes, self.showHidden
-
-        def is_listed(node: slicer.vtkMRMLNode) -> bool:
-            fits = any(map(node.IsA, types)) if with_children else node.GetClassName() in types
-            return fits and (with_hidden or not node.GetHideFromEditors())
-
-        return [node for node in scene.GetNodes() if is_listed(node)]
+        found: dict[slicer.vtkMRMLNode, None] = {}  # each once
+        for name in types:  # the scene finds them much faster than Python
+            nodes = scene.GetNodesByClass(name)
+            nodes.UnRegister(scene)
+            found |= dict.fromkeys(nodes)
+        listed = [
+            node
+            for node in found
+            if (with_children or node.GetClassName() in types)
+            and (with_hidden or not node.GetHideFromEditors())
+        ]
+        return listed if len(types) == 1 else sorted(listed, key=scene.GetNodes().IndexOfFirstOccurence)
 
     def _follow_scene(self, *_: object) -> None:
         # Most nodes that come and go are not for this list.
