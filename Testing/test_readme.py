@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -38,6 +39,14 @@ def test_a_package_index_gets_absolute_links():
         assert link.startswith("https://")
         inside = re.fullmatch(r"https://[^/]*github[^/]*/[^/]+/SlicerINN/(?:blob/)?HEAD/(.*)", link)
         assert inside is None or (ROOT / inside[1]).exists()
+
+
+def test_extras_are_named_where_people_look_how_to_install():
+    developers = {"peers", "benchmarks", "docs", "package", "dev"}
+    extras = {*importlib.metadata.metadata("monai_inn").get_all("Provides-Extra")} - developers
+    for page, elsewhere in (("README.md", {"cluster", "itk"}), ("docs/install.md", set())):
+        lines = re.findall(r"pip install \"[^[]*\[(.*?)\]", (ROOT / page).read_text(encoding="utf-8"))
+        assert extras - elsewhere <= {name for line in lines for name in line.split(",")}
 
 
 def test_the_readme_says_on_how_many_simulations_the_shipped_bundles_were_measured():

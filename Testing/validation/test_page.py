@@ -1,5 +1,6 @@
 """The page of a report as people see and print it: names in words, no raw JSON, nothing cut off."""
 
+import itertools
 import json
 import math
 import re
@@ -8,11 +9,13 @@ import shutil
 import pytest
 import torch
 from known_cases import SEED, gaussian_cases
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from monai_inn.cli import main
 from monai_inn.problems import Parameter, labels
 from monai_inn.reports import printing
 from monai_inn.validation import Cases, write_report
+from monai_inn.validation.conditional import conditional_plot
 from monai_inn.validation.remarks import remarks
 
 PARAMETERS = (
@@ -280,3 +283,22 @@ def test_a_report_of_a_shipped_bundle_is_printed_on_four_pages(bundle, tmp_path)
     pdf = (out / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-")
     assert 1 <= len(re.findall(rb"/Type /Page\b", pdf)) <= 4
+
+
+def test_numbers_in_the_fields_do_not_touch():
+    names = ["a", "b", "c", "d"]
+
+    def entry(by: str, parameter: str, number: int) -> dict:
+        off = {"value": -0.13, "p_corrected": 0.5}
+        ends = {"bin": number, "low": number, "high": number + 1.0, "unit": "1"}
+        return {"by": by, "parameter": parameter, **ends, "width": off | {"value": 0.87}, "shift": off}
+
+    entries = [entry(by, name, k) for by in names for name in names for k in range(5)]
+    words = dict.fromkeys(names, "Power of the decay of scattering with wavelength")
+    figure = conditional_plot.__wrapped__(entries, words, names, names)
+    FigureCanvasAgg(figure).draw()
+    for part in figure.subfigs:
+        for axis in part.axes:
+            boxes = [text.get_window_extent() for text in axis.texts[:5]]
+            apart = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
+            assert min(apart) > 5  # pixels, a digit: browsers have wider fonts

@@ -23,11 +23,12 @@ from monai_inn.validation.plots import (
 __all__ = ["CONDITIONS", "conditional_plot"]
 
 CONDITIONS = 4  # targets beside one another
-# Of each row of panels: title, factor, neutral value, end of the colours, form of the numbers.
+# Of each row of panels: title, and the value that is right. Longer numbers than those of per cent do not fit.
 _KINDS = {
-    "width": ("interval width − right width, %", 100.0, 1.0, 30.0, "{:+.0f}"),
-    "shift": ("values − truth, posterior sd", 1.0, 0.0, 0.3, "{:+.2f}"),
+    "width": ("interval width − right width, %", 1.0),
+    "shift": ("values − truth, % of the posterior sd", 0.0),
 }
+_LIMIT = 30.0  # per cent, where the colours end
 
 
 @as_svg
@@ -61,14 +62,14 @@ def conditional_plot(
 
 def _fields(axis: Any, entries: list[dict[str, Any]], names: Sequence[str], kind: str) -> list[str]:
     """One field for each parameter and bin, with its number; returns the edges of the bins."""
-    _, factor, neutral, limit, form = _KINDS[kind]
+    neutral = _KINDS[kind][1]
     bins = sorted({entry["bin"] for entry in entries})
     values = np.full((len(names), len(bins)), np.nan)
     texts = [["nan"] * len(bins) for _ in names]
     for entry in entries:
         row, column = names.index(entry["parameter"]), bins.index(entry["bin"])
-        values[row, column] = value = factor * (entry[kind]["value"] - neutral)
-        texts[row][column] = signed(form, value) + "*" * (entry[kind]["p_corrected"] < 0.05)
-    draw_numbers(axis, values, texts, limit, fontsize=6)
+        values[row, column] = value = 100 * (entry[kind]["value"] - neutral)
+        texts[row][column] = signed("{:+.0f}", value) + "*" * (entry[kind]["p_corrected"] < 0.05)
+    draw_numbers(axis, values, texts, _LIMIT, fontsize=6)
     ends = [next(entry for entry in entries if entry["bin"] == k) for k in bins]
     return [f"{ends[0]['low']:.3g}", *(f"{entry['high']:.3g}" for entry in ends)]

@@ -28,7 +28,7 @@ class TranslationApplication(Application):
         "Ardizzone et al., Conditional invertible neural networks for diverse image-to-image translation, "
         "2021",
     )
-    warnings = ("Lesions may be missing in translated images.",)
+    warnings = ("Intervals hold lesions much less often than other tissue.",)
 
     @property
     def volumes(self) -> tuple[str, ...]:  # type: ignore[override]
