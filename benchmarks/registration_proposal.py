@@ -81,7 +81,7 @@ def shot(y: Tensor, detectors: list[Detector]) -> solving._Shot:
 
 
 def registered(solver, xray, network, truth, seed, away) -> dict:  # type: ignore[no-untyped-def]
-    """Degrees of the best pose and of all from the truth, processor seconds, nats that the best pose is worse."""
+    """Degrees that poses are off, best first, processor seconds, and nats that the best is worse."""
     searched, told, best, level = solving.candidates, {}, [], None
     for name, use_bank, use_network in (("bank", 1, 0), ("both", 1, 1), ("network", 0, 1)):
 
