@@ -4,8 +4,8 @@
 
 A small image about one of the points is simulated: a cone-beam CT with another grey scale, cupping and noise,
 or an MR-like contrast, which is a curve of the CT's grey values that rises and falls, with a bias field and
-noise; it is no measured MR. Its place is lost, its rotation known to 12°. SimpleITK
-starts from a lattice along the body, climbs Mattes' mutual information, and keeps the best metric.
+noise; it is not a measured MR. Its place is lost, its rotation known to 12°. For SimpleITK see
+``alignment_peer``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (its users' name)
 import torch
+from alignment_peer import by_itk
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from monai_inn.applications.registration.carm import geodesic_degrees
@@ -27,7 +27,6 @@ from monai_inn.applications.rigid.volumes import Volume, load_volume
 
 CURVE = ((-1000, -200, -100, -20, 40, 80, 150, 300, 700, 2000), (0, 20, 800, 350, 400, 450, 520, 380, 60, 20))
 REGION, LEVEL_MM = 10.64, (15.0, 60.0)  # 90 % of chi-square with six degrees of freedom
-START_MM = 15.0
 
 
 def simulate(
@@ -57,58 +56,6 @@ def simulate(
     return moving._replace(values=torch.from_numpy(y.astype(np.float32))), theta
 
 
-def to_itk(volume: Volume) -> Any:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.values.numpy().T))
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine.numpy()
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    return image
-
-
-def by_itk(fixed: Volume, moving: Volume, seed: int) -> torch.Tensor:
-    """Best centre of the moving image by SimpleITK, RAS in mm: many starts at 4 voxels, the best refined."""
-    small, large = to_itk(moving), to_itk(fixed)
-    centre = np.array([-1.0, -1.0, 1.0]) * moving.centre.numpy()
-    low, high = (
-        fixed.affine @ torch.tensor([*corner, 1.0]).double()
-        for corner in ([0, 0, 0], [n - 1 for n in fixed.values.shape])
-    )
-    middle = ((low + high) / 2)[:3].numpy()
-    bottom, top = sorted((float(low[2]), float(high[2])))
-    heights = np.arange(bottom + 20, top - 20, START_MM)
-    best = (np.inf, None)
-    for height in heights:
-        for back in (0.0, -30.0):
-            place = np.array([-middle[0], -(middle[1] + back), height])
-            transform = sitk.Euler3DTransform(centre.tolist(), 0, 0, 0, (place - centre).tolist())
-            best = min(best, _registered(small, large, transform, (4,), seed), key=lambda one: one[0])
-    _, refined = _registered(small, large, best[1], (2, 1), seed)
-    found = np.array(refined.TransformPoint(centre.tolist()))
-    return torch.from_numpy(np.array([-1.0, -1.0, 1.0]) * found)
-
-
-def _registered(small: Any, large: Any, start: Any, shrink: tuple[int, ...], seed: int) -> tuple[float, Any]:
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(0.3, seed + 1)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(4.0, 0.02, 60)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel(list(shrink))
-    method.SetSmoothingSigmasPerLevel([float(s) for s in shrink])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    transform = sitk.Euler3DTransform(start)
-    method.SetInitialTransform(transform, inPlace=True)
-    try:
-        method.Execute(small, large)
-    except RuntimeError:  # the images do not overlap from this start
-        return np.inf, transform
-    return method.GetMetricValue(), transform
-
-
 def one(fixed: Volume, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     at = np.array(arguments.at).reshape(-1, 3)
@@ -123,7 +70,7 @@ def one(fixed: Volume, arguments: argparse.Namespace, seed: int) -> dict[str, An
     distance = away[:, 3:].norm(dim=1)
     near = int(distance.argmin())
     began = time.monotonic()
-    theirs = float((by_itk(fixed, moving, seed) - moving.centre - theta[3:]).norm())
+    theirs = float((by_itk(fixed, moving, seed)[0] - moving.centre - theta[3:]).norm())
     return {
         "mm": float(distance[0]), "degrees": float(turned), "seconds": seconds,
         "inside": float(away[near] @ torch.linalg.solve(found.covariance[near], away[near])) < REGION,

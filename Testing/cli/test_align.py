@@ -11,6 +11,7 @@ import torch
 from alignment_phantom import pair
 from cli_commands import refused, run
 from matplotlib.axes import Axes
+from scipy.ndimage import gaussian_filter
 
 from monai_inn.applications.rigid.motion import Motions
 
@@ -97,6 +98,28 @@ def test_the_same_image_twice_lies_where_it_is(files):
     assert run("align", fixed, fixed, "-o", folder / "same", *ranges) == 0
     motion = json.loads((folder / "same" / "alignment.json").read_text())["modes"][0]["motion"]
     assert max(map(abs, motion.values())) < 0.2
+
+
+def test_another_patient_is_not_trusted(files, tmp_path, capsys):
+    """What is centimetres large is alike in all people; what tells them apart is smaller."""
+    image = nibabel.load(files[0])
+    generator = np.random.default_rng(0)
+    texture = gaussian_filter(generator.normal(size=(3, *image.shape)), (0, 1, 1, 1))
+    first, other, contrast = image.get_fdata() + 1.5 * texture
+    for name, values in (("first", first), ("other", other), ("contrast", np.cos(first) + 0.05 * contrast)):
+        nibabel.save(
+            nibabel.Nifti1Image(values.astype(np.float32), image.affine), tmp_path / f"{name}.nii.gz"
+        )
+    ranges = [f"--range={name}=-6:6" for name in ("right", "anterior", "superior")]
+    trust = {}
+    for name in ("contrast", "other"):
+        out = tmp_path / name
+        assert run("align", tmp_path / "first.nii.gz", tmp_path / f"{name}.nii.gz", "-o", out, *ranges) == 0
+        trust[name] = json.loads((out / "alignment.json").read_text())["trust"]
+    assert trust["contrast"]["is_trusted"]
+    assert not trust["other"]["is_trusted"]
+    assert trust["other"]["at_edge"] < 0.5
+    assert "Another patient or body part, an image that is mirrored" in capsys.readouterr().out
 
 
 def test_draws_at_the_edge_of_a_range_are_not_trusted(files, capsys):

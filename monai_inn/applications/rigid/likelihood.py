@@ -10,6 +10,7 @@ error, as of shading or a bias field, counts for one voxel and not for the thous
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,15 @@ from monai_inn.applications.registration.whitening import cosines
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.volumes import Volume
 
-__all__ = ["LEAST_OVERLAP", "Comparison", "Curve", "Match"]
+__all__ = ["FEW_KNOTS", "LEAST_OVERLAP", "Comparison", "Curve", "Match"]
 
 LEAST_OVERLAP = 0.5
 """Share of the moving image that must lie inside the fixed one."""
 
-# Shares of the fixed image's voxels; the few are for the search.
-_KNOTS, _FEW = (0.02, 0.2, 0.4, 0.6, 0.75, 0.9, 0.97, 0.998), (0.02, 0.6, 0.75, 0.97, 0.998)
+FEW_KNOTS = (0.02, 0.6, 0.75, 0.97, 0.998)
+"""Shares of the fixed image's voxels below the knots of a curve for the search."""
+
+_KNOTS = (0.02, 0.2, 0.4, 0.6, 0.75, 0.9, 0.97, 0.998)
 _APART = 0.03  # of the range of the knots
 _WIDE = 10.0  # standard deviation of a coefficient, in those of the moving image
 _BANDS, _BELIEF = 12, 30.0  # of frequency; coefficients that the density so far counts as
@@ -45,10 +48,10 @@ class Curve(NamedTuple):
     knots: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, few: bool = False) -> Curve:
-        """Return knots at quantiles of some values, none close to another; fewer for a search."""
+    def of(cls, values: Tensor, shares: Sequence[float] = _KNOTS) -> Curve:
+        """Return knots with some shares of the values below them, none close to another."""
         some = values.flatten()[:: max(1, values.numel() // 1_000_000)]
-        knots = some.quantile(torch.tensor(_FEW if few else _KNOTS).to(some))
+        knots = some.quantile(torch.tensor(shares).to(some))
         least = _APART * (knots[-1] - knots[0])
         kept = [knots[0]]
         for knot in knots[1:]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import geodesic_degrees
+from monai_inn.applications.rigid.detail import fine_detail
 from monai_inn.applications.rigid.files import files_of_mode, write_modes, write_samples
 from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.search import Bounds
@@ -24,12 +25,12 @@ from monai_inn.folders import new_folder
 from monai_inn.reports.records import made_with
 from monai_inn.reports.schemas import FORMAT_VERSION
 
-__all__ = ["ALIGNMENT", "LEAST_EXPLAINED", "align", "motion_in_words"]
+__all__ = ["ALIGNMENT", "LEAST_DETAIL", "align", "motion_in_words"]
 
 ALIGNMENT = "alignment.json"
 
-LEAST_EXPLAINED = 0.3
-"""Share of the moving image that the fixed one must explain at low resolution; see docs/alignment.md."""
+LEAST_DETAIL = 0.78
+"""Correlation of the fine detail of two images of one patient, at least; see docs/alignment.md."""
 
 _EDGE, _MOST_AT_EDGE = 0.05, 0.5  # share of a range; share of the draws that may lie there
 _IMAGES = 3  # modes that are resampled and drawn
@@ -88,7 +89,8 @@ def align(
         record["moving"] = _described(Path(moving), smaller)
         drawn, label = solution.alignment.sample(samples, seed)
         record |= _posterior(solution, larger, smaller)
-        record["trust"] = _trust(solution.explained[0], drawn, solution.bounds)
+        detail = fine_detail(larger, smaller, solution.alignment.best[0])
+        record["trust"] = _trust(detail, drawn, solution.bounds)
         record["seconds"] = round(seconds, 3)
         density = solution.alignment.distribution.log_prob(drawn)
         record["files"] = [
@@ -168,16 +170,18 @@ def _next_best(solution: Solution) -> dict[str, Any] | None:
     return {"shift_ras_mm": _numbers(shift), "log_likelihood_lost": round(nats, 2)}
 
 
-def _trust(explained: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
-    """Whether the fixed image explains the moving one, and draws ``(S, 6)`` lie within their range."""
+def _trust(detail: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
+    """Whether the images agree in their fine detail, and draws ``(S, 6)`` lie within their range."""
     room = _EDGE * (bounds.high - bounds.low)
     near = ((drawn < bounds.low + room) | (drawn > bounds.high - room)).double().mean(0)
     at_edge = float(near.max())
     names = [name for name, share in zip(MOTION, near.tolist(), strict=True) if share > _MOST_AT_EDGE]
-    trusted = explained >= LEAST_EXPLAINED and at_edge <= _MOST_AT_EDGE
-    told = f"At low resolution the fixed image explains {explained:.0%} of the moving one"
+    trusted = detail >= LEAST_DETAIL and at_edge <= _MOST_AT_EDGE
     if trusted:
-        statement = f"{told}; that does not prove the alignment right."
+        statement = (
+            f"The fine detail of both images agrees (correlation {detail:.2f}); that does not prove the "
+            "alignment right."
+        )
     elif at_edge > _MOST_AT_EDGE:
         statement = (
             f"Do not use these alignments: {at_edge:.0%} of the draws lie at the edge of the range of "
@@ -186,12 +190,13 @@ def _trust(explained: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
         )
     else:
         statement = (
-            f"Check these alignments: {told[0].lower()}{told[1:]}, {LEAST_EXPLAINED:.0%} are expected. "
-            "Another patient or body part, a range that leaves the right place out, or too much noise may be "
-            "the reason."
+            f"Check these alignments: the fine detail of the images agrees too little (correlation "
+            f"{detail:.2f}, {LEAST_DETAIL:.2f} is expected). Another patient or body part, an image that is "
+            "mirrored, a range that leaves the right place out, or too much noise may be the reason."
         )
     return {
-        "explained": round(explained, _DECIMALS),
+        "detail": round(detail, _DECIMALS),
+        "limit": LEAST_DETAIL,
         "at_edge": round(at_edge, _DECIMALS),
         "is_trusted": trusted,
         "statement": statement,

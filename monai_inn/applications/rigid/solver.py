@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.rigid.fit import climb, distinct
-from monai_inn.applications.rigid.likelihood import Comparison, Curve, Match
+from monai_inn.applications.rigid.likelihood import FEW_KNOTS, Comparison, Curve, Match
 from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.posterior import Alignment, weigh
 from monai_inn.applications.rigid.search import Bounds, candidates, turns
@@ -122,7 +122,7 @@ def align_volumes(
     reach = torch.cartesian_prod(*torch.stack([bounds.low, bounds.high], 1)[3:]) + centre
     fixed = fixed.cropped(reach, float(moving.size_mm.norm()) / 2 + _MARGIN_MM)
     images = _at(fixed, moving, coarse, 1.0, device)
-    curve, few = Curve.of(images[0].values), Curve.of(images[0].values, few=True)
+    curve, few = Curve.of(images[0].values), Curve.of(images[0].values, FEW_KNOTS)
 
     def searched(rotations: Tensor, count: int) -> Tensor:
         both = (candidates(*images, few, bounds, rotations, centre, count, edges) for edges in (True, False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -34,7 +36,7 @@ class LikelihoodForecast:
 
     xrays = 2
 
-    def __init__(self, solver: Solver, problem: PoseRegistration, detectors: list[Detector]) -> None:
+    def __init__(self, solver: Solver, problem: PoseRegistration, detectors: Sequence[Detector]) -> None:
         self.solver, self.problem, self.detectors = solver, problem, detectors
         self._index = [list(POSE).index(name) for name in problem.targets]
 

@@ -122,7 +122,9 @@ def _by_likelihood(
 ) -> tuple[Forecast, dict[str, Any]]:
     """A forecast straight from a CT or a prepared patient, and what the record says of its making."""
     who = Patient.of_files(source, **options) if detectors else Patient.load(source)
-    problem = who.problem(detectors[-1] if detectors else who.prepared)
+    finest = detectors[-1] if detectors else who.prepared
+    assert finest is not None
+    problem = who.problem(finest)
     solver = who.solver(problem.target)
     made = detectors or list(solver.casters)[: len(FORECAST_SIZES)]
     described = made_with(settings) | {
