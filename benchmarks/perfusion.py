@@ -12,7 +12,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,9 @@ def against_exact(
         reweighting.nuisances.prepare(row.unsqueeze(0))
         weighed, share = reweighting(row.unsqueeze(0), exact.features(row.unsqueeze(0)))
         if share > 0:
-            found["weighed_mean_off_in_sd"] = (weighed[:, 0].double().mean(0) - both.mean(0)) / spread
-            found["weighed_width_ratio"] = weighed[:, 0].double().std(0) / spread
+            drawn = weighed[:, 0, :number].double()
+            found["weighed_mean_off_in_sd"] = (drawn.mean(0) - both.mean(0)) / spread
+            found["weighed_width_ratio"] = drawn.std(0) / spread
         curves.append(
             {"frames": int(exact.curves(row)[2].isfinite().sum()), "seconds_each": round(seconds, 1)}
             | {"weighed_seconds": round(time.process_time() - start, 1), "efficiency": round(float(share), 4)}
@@ -176,7 +177,10 @@ def against_exact(
 def behind_arteries(
     problem: Perfusion, arteries: int, tissues: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Many tissues behind each of some arteries, measured once; those without a bolus are left out."""
+    """Many tissues behind each of some arteries, measured once; those without a bolus are left out.
+
+    Seeds that are next to each other have all arteries but one in common; more arteries of one seed are new.
+    """
     targets, most = len(problem.targets), problem.frames.most
     for number in range(arteries):
         theta, y = problem.simulate(tissues, seed + number)
@@ -237,7 +241,7 @@ def by_likelihood(fitted: FittedPosterior, arteries: int, tissues: int, seed: in
         theta = theta[:, :targets]
         reweighting.nuisances.prepare(y[:1])
         latents, share = reweighting(y, problem.features(y))
-        exact = space.inverse(latents)
+        exact = space.inverse(latents[..., :targets])
         with torch.no_grad():
             plain = fitted.target_posterior(y).sample((4 * _WEIGHED,))
         ranks = (exact < theta).float().mean(0)
@@ -259,14 +263,16 @@ def by_likelihood(fitted: FittedPosterior, arteries: int, tissues: int, seed: in
     }
 
 
-def of_reference_object(fitted: FittedPosterior, seed: int) -> dict[str, Any]:
+def of_reference_object(
+    fitted: FittedPosterior, seed: int, starts: Sequence[int] = range(50, 56)
+) -> dict[str, Any]:
     """Share of the true values of OSIPI's reference object in 95 % intervals, of the network and reweighted.
 
     Its artery has less noise than the least of the simulations, and three of its curves have none at all.
     """
     problem, most = fitted.problem, fitted.problem.observation.places
     reweighting, truths, y = Reweighting(problem, fitted.network, _WEIGHED, seed), [], []
-    for row, first in itertools.product(rows("dce_DRO_data_extended_tofts"), range(50, 56)):
+    for row, first in itertools.product(rows("dce_DRO_data_extended_tofts"), starts):
         chosen = slice(first, first + 56 * 5, 5)
         curves = torch.full((3 * most,), torch.nan)
         curves[: 2 * 56] = torch.stack([row["C"][chosen], row["ca"][chosen]], -1).flatten().float()
@@ -280,11 +286,8 @@ def of_reference_object(fitted: FittedPosterior, seed: int) -> dict[str, Any]:
     with torch.no_grad():
         plain = fitted.target_posterior(y).sample((4 * _WEIGHED,))
     weighed = torch.where(reached[:, None], space.inverse(latents[..., : len(space)]), plain)
-    ways = {
-        "network": (plain, slice(None)),
-        "reweighted": (weighed, reached),
-        "either": (weighed, slice(None)),
-    }
+    everything = torch.ones_like(reached, dtype=torch.bool)
+    ways = {"network": (plain, everything), "reached": (weighed, reached), "all": (weighed, everything)}
     for name, (drawn, which) in ways.items():
         inside = coverage(drawn[:, which], truth[which], [0.95]).coverage[0]
         width = space.to_latent(drawn[:, which]).std(0).median(0).values
