@@ -47,7 +47,7 @@ def test_an_encoder_brings_its_own_loss():
 
 @register
 class Code(Encoder):
-    """The code of an invertible autoencoder, which must also give the observation back: see docs/latent.md."""
+    """Code of an invertible autoencoder, which must also give the observation back: see docs/latent.md."""
 
     kind = "test_code"
 
