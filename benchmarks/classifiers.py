@@ -390,7 +390,7 @@ def one_seed(name: str, folder: Path, seed: int, has_deep: bool) -> dict[str, An
         "ours": figures(lambda r: density.logits(problem.features(r)), sets, log_shares, problem.classes),
         "net": figures(nets(net), sets, log_shares, problem.classes),
     }  # fmt: skip
-    if seed == 0 and has_deep:
+    if has_deep:
         deep = nn.Sequential(nn.Upsample(32, mode="bilinear"), DenseNet121(2, colours, classes))
         dense = feed_forward(deep, problem, seconds, seed, judged=64)
         result["DenseNet121"] = figures(nets(dense), sets, log_shares, problem.classes, worse=False)
@@ -416,7 +416,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--set", choices=tuple(STEPS), default="xray")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--deep", action="store_true", help="with DenseNet121 beside the first seed")
+    parser.add_argument("--deep", action="store_true", help="with DenseNet121")
     parser.add_argument("--shipped", action="store_true", help="the shipped bundles instead")
     parser.add_argument("-o", "--out", type=Path, required=True)
     chosen = parser.parse_args()

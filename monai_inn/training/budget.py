@@ -149,12 +149,12 @@ class Budget:
     def steps(
         self, recipe: Recipe, net: PosteriorNetwork, pool: SimulationPool, held_out: SimulationPool, seed: int
     ) -> Recipe:
-        """Return the recipe with as many steps of each stage as the budget allows, from a few timed ones.
+        """Return the recipe with as many steps and starting rows as the budget allows, from a few timed ones.
 
         Each stage gets a few steps in any case: how long they take changes with what else the machine does.
         """
         if self.minutes is None:
-            return recipe
+            return replace(recipe, start_rows=recipe.start_rows or pool.draws)
         trial = copy.deepcopy(net)
         small = replace(
             recipe,
