@@ -276,6 +276,7 @@ def compared(result: Mapping[str, Any]) -> str:
     """Return what a comparison of devices found."""
     lines = [f"{len(result['devices'])} devices on the same {result['cases']:,} phantoms", *result["summary"]]
     lines += [f"{name} could not be trained: {error}" for name, error in result["failures"].items()]
+    lines += [f"{device['name']}: {text}" for device in result["devices"] for text in device["warnings"]]
     return "\n".join([*lines, f"Page, table, figures and a bundle for each: {result['out']}/index.html"])
 
 
@@ -292,7 +293,7 @@ def designed(result: Mapping[str, Any]) -> str:
             lines.append(
                 f"{gain['value']:+.2f} bits ({gain['low']:.2f} to {gain['high']:.2f}) against {words[name]}"
             )
-    return "\n".join([*lines, f"Page, table and figures: {result['out']}/index.html"])
+    return "\n".join([*lines, *result["warnings"], f"Page, table and figures: {result['out']}/index.html"])
 
 
 def export(result: Mapping[str, Any]) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from monai_inn import plain
 from monai_inn.cli import main
+from monai_inn.devices.figures import cautions
 from monai_inn.devices.linear import Linearised
+from monai_inn.devices.page import bands_page
 from monai_inn.devices.search import best_set, even_set, random_sets
 from monai_inn.problems import LinearGaussian, Oximetry
 from monai_inn.problems.bands import SomeBands
@@ -195,8 +199,17 @@ def test_the_design_is_written_as_record_table_and_page(designed):
     assert rows[4:6] == ["2,chosen,y2,2,", "2,chosen,y4,4,"]
     page = (out / "index.html").read_text()
     assert "Which bands, and how many, tell about component 1 of the hidden vector" in page
+    record = record | {"out": "out", "warnings": ["The training took 9 minutes, 1 were given."]}
+    assert "took 9 minutes" in bands_page(record)
+    assert "took 9 minutes" in plain.designed(record)
     assert page.index("1 of 5 bands") < page.index("Chosen: y2.") < page.index("Chosen: y2, y4.")
     assert "src=" not in page
+
+
+def test_a_training_that_exceeded_its_budget_is_spoken_of():
+    late = SimpleNamespace(card={"training": {"overrun": "It took longer."}}, warnings=["A warning."])
+    assert cautions(late) == ["A warning.", "It took longer."]
+    assert cautions(SimpleNamespace(card={}, warnings=[])) == []
 
 
 class Correlated(Few):

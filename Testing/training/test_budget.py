@@ -14,7 +14,8 @@ from monai_inn.problems import LinearGaussian, Observation, Parameter
 from monai_inn.problems.base import InverseProblem
 from monai_inn.testproblems.fields import LesionField
 from monai_inn.training import Recipe, budget, fit
-from monai_inn.training.budget import Budget
+from monai_inn.training.budget import Budget, share_done
+from monai_inn.training.engine import Progress
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.stages import plans_of
@@ -244,3 +245,13 @@ def test_steps_are_taken_by_as_many_threads_as_are_faster(seconds, expected, mon
         assert timed == seconds
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_share_of_a_training_that_is_done_never_falls():
+    problem = LinearGaussian(2, 1)
+    stages = ["simulate", *(plan.name for plan in plans_of(problem))]
+    reports = [Progress(stage, share, 0.0, 0.0) for stage in stages for share in (0.1, 1.0)]
+    done = [share_done(problem, report) for report in reports]
+    assert done == sorted(done)
+    assert done[0] == pytest.approx(0.1 * done[1])
+    assert 0.85 < done[-1] < 1.0  # measuring is left

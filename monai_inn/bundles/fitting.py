@@ -39,7 +39,7 @@ def fit_bundle(
         resume: continue from ``OUT.training``; start anew if it holds no checkpoint yet.
         warm: bundle to start from, see ``training.fit``.
         device: where to train.
-        progress: called with the share of the current stage and a text.
+        progress: called with the share that is done, and a text.
         options: further ones of ``training.fit``, such as ``minutes``, ``seed`` or ``simulations``.
 
     Returns:
@@ -51,6 +51,7 @@ def fit_bundle(
         OSError: if the bundle cannot be written; checked before training starts.
     """
     from monai_inn.training import fit
+    from monai_inn.training.budget import share_done
     from monai_inn.training.checkpoint import STATE, Checkpoint
     from monai_inn.training.ranks import together
 
@@ -62,7 +63,7 @@ def fit_bundle(
     def tell(report: Progress) -> None:
         loss = "" if report.loss != report.loss else f", held-out {report.loss:.3f}"
         minutes, seconds = divmod(int(report.seconds_left), 60)
-        progress(report.share, f"{report.stage}{loss}, {minutes}:{seconds:02d} left")
+        progress(share_done(problem, report), f"{report.stage}{loss}, {minutes}:{seconds:02d} left")
 
     with together() as ranks:
         checkpoint = Checkpoint(state)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.devices.figures import bounded
+from monai_inn.devices.figures import bounded, cautions
 from monai_inn.devices.linear import Linearised
 from monai_inn.devices.page import bands_page
 from monai_inn.devices.search import best_set, even_set, random_sets
@@ -28,6 +28,7 @@ from monai_inn.problems.bands import SomeBands
 from monai_inn.problems.drawing import FlatPrior
 from monai_inn.reports.schemas import FINITE, list_of
 from monai_inn.training import Recipe, fit
+from monai_inn.training.budget import share_done
 
 __all__ = ["BANDS", "PosteriorBits", "design_bands"]
 
@@ -130,7 +131,7 @@ def design_bands(
     budget: dict[str, Any] = {"minutes": minutes} if recipe is None else {"recipe": recipe}
     fitted = fit(
         some, **budget, network=network, seed=seed, device=device,
-        progress=lambda now: progress(_TRAINING * now.share, f"training, {now.stage}"),
+        progress=lambda now: progress(_TRAINING * share_done(some, now), f"training, {now.stage}"),
     )  # fmt: skip
     choices = []
     for done, (number, linear) in enumerate(zip(some.bands, closed, strict=True)):
@@ -138,6 +139,7 @@ def design_bands(
         progress(_TRAINING + (1 - _TRAINING) * done / len(some.bands), text)
         choices.append(_choice(fitted, linear, number, cases, seed))
     record = _described(some) | {"cases": cases, "seed": seed, "choices": choices}
+    record["warnings"] = cautions(fitted)
     check_record(record, _SCHEMA)
     with new_folder(out, BANDS, "a design of bands") as draft:
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -238,6 +240,7 @@ _SCHEMA = object_of(
         "channels": list_of(TEXT, least=1),
         "cases seed": _COUNT,
         "choices": list_of(_CHOICE, least=1),
+        "warnings": list_of(TEXT),
     },
     {"wavelengths_nm": {"anyOf": [{"type": "null"}, list_of(FINITE)]}},
 )

@@ -21,7 +21,7 @@ from monai_inn.problems import labels
 from monai_inn.validation.cases import Cases
 from monai_inn.validation.measures import CaseFigures
 
-__all__ = ["WELL", "Measured", "bounded", "differences", "entry_of", "figures_of", "summary"]
+__all__ = ["WELL", "Measured", "bounded", "cautions", "differences", "entry_of", "figures_of", "summary"]
 
 # Share of the prior inside the 95 % interval, over .95, up to which a parameter is well recovered, and from
 # which on it is hardly recovered; share of cases with several modes from which on it is ambiguous.
@@ -102,7 +102,7 @@ def figures_of(
             "simulations": training.get("simulations"),
             "steps": training.get("recipe", {}).get("posterior_steps"),
         },
-        "warnings": measured.fitted.warnings,
+        "warnings": cautions(measured.fitted),
         "together": gain["targets"],
         "resimulation": measured.report["joint"]["resimulation"],
         "parameters": [_parameter(d, measured, about, seed) for d, about in enumerate(parameters)],
@@ -222,6 +222,12 @@ def _bits(block: Mapping[str, Any]) -> str:
     if block["value"] is None:
         return "no finite number of bits"
     return f"{block['value']:.2f} bits ({block['low']:.2f} to {block['high']:.2f})"
+
+
+def cautions(fitted: FittedPosterior) -> list[str]:
+    """Return the warnings of a posterior, and by how much its training exceeded the budget, if it did."""
+    late = fitted.card.get("training", {}).get("overrun")
+    return [*fitted.warnings, *([late] if late else [])]
 
 
 def bounded(values: Tensor, statistic: Callable[[Tensor], Tensor], seed: int) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.drawing import BLOCK
 from monai_inn.problems.valid import rows_of_valid
-from monai_inn.training.engine import Stage
+from monai_inn.training.engine import Progress, Stage
 from monai_inn.training.optimiser import Optimiser
 from monai_inn.training.pool import SimulationPool
 from monai_inn.training.ranks import Ranks
@@ -26,7 +26,7 @@ from monai_inn.training.recipe import Recipe
 from monai_inn.training.stages import Plan, plans_of
 from monai_inn.training.warm import WARM_ROWS
 
-__all__ = ["Budget", "deadlines"]
+__all__ = ["Budget", "deadlines", "share_done"]
 
 _MEASURING = 0.09  # of the budget, about; what this and the stages leave is for the simulations
 _BESIDE_POOL = 0.25  # of the budget, at most, for simulations that nothing is trained on
@@ -42,14 +42,25 @@ _TIMED_ROWS, _TIMED_STEPS = 4096, 9
 _TIMED_SHARE, _TIMED_SECONDS = 0.03, 0.5
 
 
-def _simulating(problem: InverseProblem) -> float:
-    """Share of the budget for the simulations of the pool."""
-    return 1 - _MEASURING - sum(plan.share for plan in plans_of(problem))
+def _shares(problem: InverseProblem) -> dict[str, float]:
+    """Shares of the budget, in order: for the simulations of the pool, which get what is left, and stages."""
+    stages = {plan.name: plan.share for plan in plans_of(problem)}
+    return {"simulate": 1 - _MEASURING - sum(stages.values())} | stages
+
+
+def share_done(problem: InverseProblem, report: Progress) -> float:
+    """Return the share of a whole training that is done, as far as its stages take their shares of time."""
+    done = 0.0
+    for stage, share in _shares(problem).items():
+        if stage == report.stage:
+            return done + share * report.share
+        done += share
+    return report.share
 
 
 def deadlines(started: float, minutes: float, problem: InverseProblem) -> dict[str, float]:
     """When each stage must end, as ``time.monotonic()``: a slow one must not starve those after it."""
-    shares = {"simulate": _simulating(problem)} | {plan.name: plan.share for plan in plans_of(problem)}
+    shares = _shares(problem)
     ends = itertools.accumulate(shares.values())
     return {name: started + 60 * minutes * end for name, end in zip(shares, ends, strict=True)}
 
@@ -94,8 +105,7 @@ class Budget:
         spent = time.monotonic() - self.started
         if spent <= _LATE * self.seconds:
             return None
-        planned = {"simulate": _simulating(self.problem), "measure": _MEASURING}
-        planned |= {plan.name: plan.share for plan in plans_of(self.problem)}
+        planned = _shares(self.problem) | {"measure": _MEASURING}
         begins = (self.started, *self._ends.values())
         taken = {part: end - begin for (part, end), begin in zip(self._ends.items(), begins, strict=False)}
         late = max(taken, key=lambda part: taken[part] - planned.get(part, 0.0) * self.seconds)
@@ -220,7 +230,7 @@ class Budget:
         problem = self.problem
         bytes_of_row = len(problem.observation) * problem.storage_dtype.itemsize
         most = min(_MOST_SIMULATIONS, max(4 * BLOCK, _POOL_BYTES // bytes_of_row))
-        rows = min(most, int(_simulating(problem) * self.seconds / row))
+        rows = min(most, int(_shares(problem)["simulate"] * self.seconds / row))
         return rows // BLOCK * BLOCK if rows > 8 * BLOCK else rows
 
     def _seconds_per_row(self, seed: int) -> float:
