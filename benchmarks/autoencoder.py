@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from monai_inn.networks.autoencoder import InvertibleAutoencoder
 from monai_inn.seeding import seeded
-from monai_inn.training.autoencoding import fit_autoencoder
 from monai_inn.training.engine import Stage, run_stage
+from monai_inn.training.objectives.autoencoding import fit_autoencoder
 
 BATCH, RATE = 128, 4e-3
 LEAST_SECONDS = 5.0  # of an ordinary autoencoder beside an invertible one that has nothing to learn

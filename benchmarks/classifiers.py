@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 import monai_inn as mi
 from monai_inn.applications.classification.collections import Collection
 from monai_inn.applications.classification.problem import LabelledImages
-from monai_inn.inferers.verdicts import Explained, misfit_scores
+from monai_inn.inferers.trust.verdicts import Explained, misfit_scores
 from monai_inn.metrics import auroc, class_shares, classification_figures
 from monai_inn.networks.classes.evidence import evidence_map
 from monai_inn.training import Recipe

@@ -23,8 +23,8 @@ from monai_inn.metrics.disentanglement import disentanglement
 from monai_inn.networks.autoencoder import InvertibleAutoencoder
 from monai_inn.reports.traversals import draw_traversals, most_informative, traversals
 from monai_inn.seeding import seeded
-from monai_inn.training.autoencoding import fit_autoencoder
 from monai_inn.training.engine import Stage, run_stage
+from monai_inn.training.objectives.autoencoding import fit_autoencoder
 
 SIDE, CODES, BATCH, RATE = 16, 6, 128, 4e-3
 FACTORS = {"size": (2.0, 4.0), "x": (5.0, 11.0), "y": (5.0, 11.0), "contrast": (0.4, 1.0)}

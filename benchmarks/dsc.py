@@ -25,7 +25,7 @@ from monai_inn.applications.perfusion.models import kinetics
 from monai_inn.applications.perfusion.models.acquisition import TISSUE_NOISE, draw_times
 from monai_inn.applications.perfusion.models.arteries import artery
 from monai_inn.fitted import FittedPosterior
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.exact.tempering import tempered_samples
 
 from osipi import rows  # isort: skip
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import monai_inn
 from monai_inn.metrics import auroc
-from monai_inn.metrics.ood import waic
+from monai_inn.metrics.detection.ood import waic
 from monai_inn.networks.density import ObservationDensity
 from monai_inn.networks.flows.couplings import Context, Subnet
 from monai_inn.training.stages import SMALL_DENSITY

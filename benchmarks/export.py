@@ -35,7 +35,7 @@ from torch import Tensor
 
 import monai_inn
 from monai_inn.bundles.exporting import export_network
-from monai_inn.inferers.graphs import GRAPHS, Graph
+from monai_inn.inferers.modules.graphs import GRAPHS, Graph
 from monai_inn.inferers.summaries import shared_latents
 
 Run = Callable[..., Sequence[Tensor]]

@@ -11,10 +11,10 @@ from methods_base import Method, Pool
 from methods_problems import Case, Truth
 from torch import Tensor
 
-from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
+from monai_inn.metrics.calibration.error import calibration_error, calibration_noise_floor
+from monai_inn.metrics.calibration.tarp import tarp
 from monai_inn.metrics.resimulation import resimulation_error
 from monai_inn.metrics.scores import crps, energy_score, log_score
-from monai_inn.metrics.tarp import tarp
 from monai_inn.metrics.two_sample import c2st, mmd
 from monai_inn.problems import InverseProblem
 

@@ -28,8 +28,8 @@ from monai_inn.applications.perfusion.models.acquisition import draw_times
 from monai_inn.applications.perfusion.models.signal import Echo, concentration_of, t1_of_flip_angles
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.fitted import FittedPosterior
-from monai_inn.inferers.evidence import model_probability, require_rivals
-from monai_inn.inferers.reweighting import Reweighting
+from monai_inn.inferers.likelihood.evidence import model_probability, require_rivals
+from monai_inn.inferers.likelihood.reweighting import Reweighting
 from monai_inn.metrics import calibration_error, calibration_noise_floor, coverage
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,7 +27,7 @@ from torch import Tensor
 import monai_inn
 from monai_inn.applications.oximetry.learning import best_fits
 from monai_inn.fitted import FittedPosterior
-from monai_inn.inferers.verdicts import reasons
+from monai_inn.inferers.trust.verdicts import reasons
 from monai_inn.training.run import GUARD
 from monai_inn.training.thresholds import set_thresholds
 

@@ -16,7 +16,7 @@ from monai_inn import cli
 from monai_inn.bundles import exporting
 from monai_inn.bundles.exporting import export_network
 from monai_inn.fitted import FittedPosterior
-from monai_inn.inferers import graphs
+from monai_inn.inferers.modules import graphs
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import InverseProblem, LinearGaussian, Observation, Parameter
 from monai_inn.validation.recalibration import recalibrate

@@ -11,7 +11,7 @@ import monai_inn as mi
 from monai_inn.cli import main
 from monai_inn.fitted.metadata import list_bundles
 from monai_inn.fitted.reading import shipped
-from monai_inn.inferers.card_warnings import TOLERATED_ERROR, card_warnings
+from monai_inn.inferers.trust.card_warnings import TOLERATED_ERROR, card_warnings
 from monai_inn.metrics.verdicts import Tolerance, deviations, status_of, verdict
 from monai_inn.problems import GaussianField
 

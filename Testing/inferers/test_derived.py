@@ -11,7 +11,7 @@ from exact_networks import Linear, exact_fit
 
 from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers import MapNetwork
-from monai_inn.inferers.verdicts import mass_of_draws
+from monai_inn.inferers.trust.verdicts import mass_of_draws
 from monai_inn.problems import Derived, LinearGaussian
 
 SUM = Derived("sum", "mm", -5.0, 5.0, "sum of all parts", of=lambda theta: theta.sum(-1))

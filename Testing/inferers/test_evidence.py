@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from monai_inn.inferers import evidence
-from monai_inn.inferers.evidence import model_probability
+from monai_inn.inferers.likelihood import evidence
+from monai_inn.inferers.likelihood.evidence import model_probability
 from monai_inn.problems import InverseProblem, Observation, Parameter
 
 NOISE, LAMP_NOISE = 0.3, 0.2

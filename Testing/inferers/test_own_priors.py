@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Beta, Normal, Uniform, VonMises
 
-from monai_inn.inferers.verdicts import PriorMass
+from monai_inn.inferers.trust.verdicts import PriorMass
 from monai_inn.problems import LinearGaussian, Simulated
 from monai_inn.problems.priors import own_draws
 from monai_inn.reports.scales import prior_scales

@@ -8,8 +8,8 @@ import pytest
 import torch
 from exact_networks import Exact, Trend, exact_fit
 
-from monai_inn.inferers.resimulated import deviation_names, resimulated_scores
-from monai_inn.inferers.verdicts import Explained, reasons
+from monai_inn.inferers.trust.resimulated import deviation_names, resimulated_scores
+from monai_inn.inferers.trust.verdicts import Explained, reasons
 from monai_inn.problems import Application
 
 PIXELS = 4000

@@ -13,7 +13,7 @@ from monai_inn.metrics import (
     expected_calibration_error,
     reliability,
 )
-from monai_inn.metrics.coverage import coverage_interval
+from monai_inn.metrics.calibration.coverage import coverage_interval
 
 K = 3
 

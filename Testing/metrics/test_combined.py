@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import betabinom
 
-from monai_inn.metrics.combined import CombinedThreshold, JointThreshold
+from monai_inn.metrics.detection.combined import CombinedThreshold, JointThreshold
 
 
 def correlated(n, seed):

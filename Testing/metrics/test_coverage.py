@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from monai_inn.metrics.calibration import calibration_curve, calibration_error, curve_of_counts
-from monai_inn.metrics.coverage import coverage, coverage_interval, coverage_of_counts
-from monai_inn.metrics.sbc import rank_counts, sbc_ranks
+from monai_inn.metrics.calibration.coverage import coverage, coverage_interval, coverage_of_counts
+from monai_inn.metrics.calibration.error import calibration_curve, calibration_error, curve_of_counts
+from monai_inn.metrics.calibration.sbc import rank_counts, sbc_ranks
 from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0

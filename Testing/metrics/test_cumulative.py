@@ -24,7 +24,7 @@ from monai_inn.metrics import (
     sbc_ranks,
     sbc_uniformity,
 )
-from monai_inn.metrics.tarp import tarp_fractions
+from monai_inn.metrics.calibration.tarp import tarp_fractions
 from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from monai_inn.metrics.calibration import calibration_error, calibration_noise_floor
+from monai_inn.metrics.calibration.error import calibration_error, calibration_noise_floor
+from monai_inn.metrics.calibration.sbc import sbc_ranks, sbc_uniformity
 from monai_inn.metrics.modes import Mode, ModeSpace, find_modes_batch, mode_scores
 from monai_inn.metrics.resimulation import resimulation_error
-from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
 from monai_inn.metrics.scores import crps
 
 SEED = 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import binom, kstest
 
-from monai_inn.metrics.coverage import (
+from monai_inn.metrics.calibration.coverage import (
     needed_cases_for_shift,
     needed_cases_for_width,
     width_and_shift,

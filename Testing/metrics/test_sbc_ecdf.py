@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, kstest, multinomial
 
+from monai_inn.metrics.calibration.ecdf import ecdf_difference, ecdf_envelope
+from monai_inn.metrics.calibration.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity
 from monai_inn.metrics.cases import unwrap
-from monai_inn.metrics.ecdf import ecdf_difference, ecdf_envelope
-from monai_inn.metrics.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity
 from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0

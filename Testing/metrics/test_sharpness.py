@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from monai_inn.metrics import calibration_curve
-from monai_inn.metrics.sharpness import contraction, hds_length, interval_width, posterior_sd
+from monai_inn.metrics.calibration.sharpness import contraction, hds_length, interval_width, posterior_sd
 from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0

@@ -11,9 +11,15 @@ from scipy.stats import binom, kstest
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from monai_inn.metrics.calibration.sbc import sbc_ranks, sbc_uniformity
+from monai_inn.metrics.calibration.tarp import (
+    other_truths,
+    prior_scale,
+    tarp,
+    tarp_fractions,
+    tarp_of_fractions,
+)
 from monai_inn.metrics.cases import embed
-from monai_inn.metrics.sbc import sbc_ranks, sbc_uniformity
-from monai_inn.metrics.tarp import other_truths, prior_scale, tarp, tarp_fractions, tarp_of_fractions
 from monai_inn.testproblems.gaussian import LinearGaussian
 
 SEED = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.metrics import auroc
 from monai_inn.networks.autoencoder import InvertibleAutoencoder
 from monai_inn.networks.parts import build, describe
-from monai_inn.training.autoencoding import autoencoding, fit_autoencoder
+from monai_inn.training.objectives.autoencoding import autoencoding, fit_autoencoder
 
 VARIANCES = torch.tensor([9.0, 4.0, 2.0, 1.0, 0.5, 0.25])
 ROWS = 20_000

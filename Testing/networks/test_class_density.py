@@ -18,7 +18,7 @@ from monai_inn.networks.classes.evidence import (
     undecided,
 )
 from monai_inn.networks.classes.flow import ClassFlow
-from monai_inn.training.bottleneck import bottleneck_loss, information_bottleneck
+from monai_inn.training.objectives.bottleneck import bottleneck_loss, information_bottleneck
 from monai_inn.training.optimiser import Optimiser
 
 MEAN = torch.tensor([1.0, 0.5])  # of one class; the other one lies opposite

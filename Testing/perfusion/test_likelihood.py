@@ -16,8 +16,8 @@ from monai_inn.applications.perfusion.fitting.likelihood import (
 from monai_inn.applications.perfusion.models.acquisition import log_uniform
 from monai_inn.applications.perfusion.models.magnitudes import SPOILED, SUSCEPTIBILITY
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.problems.references import Grid, refined_grid
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.exact.references import Grid, refined_grid
+from monai_inn.problems.exact.tempering import tempered_samples
 
 LEVELS = (0.001, 0.1)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_inn.applications.perfusion.problem import MODELS, Perfusion
 from monai_inn.cli import main
-from monai_inn.inferers.evidence import model_probability
+from monai_inn.inferers.likelihood.evidence import model_probability
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.reports import results
 

@@ -20,8 +20,8 @@ from monai_inn.applications.perfusion.models.acquisition import (
 from monai_inn.applications.perfusion.models.magnitudes import SPOILED
 from monai_inn.applications.perfusion.models.signal import rician
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.inferers.adequacy import Adequacy
 from monai_inn.inferers.curves import PARTS, Curves, curve_values
+from monai_inn.inferers.trust.adequacy import Adequacy
 
 ROWS, FRAMES = 4000, 30
 

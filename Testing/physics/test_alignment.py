@@ -14,7 +14,7 @@ from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.posterior import weigh
 from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import align_volumes
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.exact.tempering import tempered_samples
 
 THETA = torch.tensor([4.0, -3.0, 5.0, 2.0, -4.0, 6.0]).double()
 

@@ -20,7 +20,7 @@ from monai_inn.problems import (
     TwoMoons,
     create,
 )
-from monai_inn.problems.references import Grid, ReferencePosterior, rejection_sample, sample_table
+from monai_inn.problems.exact.references import Grid, ReferencePosterior, rejection_sample, sample_table
 
 CASES = 400
 NAMES = ("complex_roots", "eight_modes", "gaussian_uniform", "two_moons")

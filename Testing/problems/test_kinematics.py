@@ -115,7 +115,7 @@ def test_both_elbows_are_found(problem):
 
 
 def test_observations_out_of_reach_are_refused(problem, monkeypatch):
-    monkeypatch.setattr("monai_inn.problems.references._MOST_PER_SAMPLE", 100_000)
+    monkeypatch.setattr("monai_inn.problems.exact.references._MOST_PER_SAMPLE", 100_000)
     with pytest.raises(ValueError, match="the prior hardly ever makes such a one"):
         problem.reference_posterior(torch.tensor([[5.0, 0.0]])).sample((2,))
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import Epidemic, Outbreak, ReportedCases, Ricker, check_problem
-from monai_inn.problems.particles import particle_log_likelihood
+from monai_inn.problems.exact.particles import particle_log_likelihood
 
 CASES = 100
 ESTIMATES = 4000

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from monai_inn.problems import InverseKinematics
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.exact.tempering import tempered_samples
 
 D = 18
 N = 4000

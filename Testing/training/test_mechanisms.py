@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monai_inn.testproblems.sites import CauseAndEffect
-from monai_inn.training.mechanisms import invariant_features
+from monai_inn.training.objectives.mechanisms import invariant_features
 
 SITES = 4
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from monai_inn.inferers.verdicts import misfit_scores
+from monai_inn.inferers.trust.verdicts import misfit_scores
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import LinearGaussian
 from monai_inn.training.thresholds import set_thresholds

@@ -25,7 +25,7 @@ from monai_inn.inferers.summaries import (
     sorted_last,
     summarise,
 )
-from monai_inn.metrics.calibration import calibration_noise_floor
+from monai_inn.metrics.calibration.error import calibration_noise_floor
 from monai_inn.networks.flows.bases import AdjustedNormal
 from monai_inn.networks.posterior import assemble
 from monai_inn.problems import LinearGaussian, Parameter, ParameterSpace

@@ -6,8 +6,8 @@ import torch
 from known_cases import SEED, described, gaussian_cases
 from scipy.stats import binom
 
-from monai_inn.metrics.coverage import width_and_shift
-from monai_inn.metrics.sbc import sbc_ranks
+from monai_inn.metrics.calibration.coverage import width_and_shift
+from monai_inn.metrics.calibration.sbc import sbc_ranks
 from monai_inn.metrics.verdicts import holm, overall
 from monai_inn.problems import Parameter
 from monai_inn.validation import Cases, Tolerance, validate

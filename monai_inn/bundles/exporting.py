@@ -17,7 +17,7 @@ from monai_inn.folders import check_target, new_folder
 
 if TYPE_CHECKING:
     from monai_inn.fitted import FittedPosterior
-    from monai_inn.inferers.graphs import Graph
+    from monai_inn.inferers.modules.graphs import Graph
 
 __all__ = ["FORMATS", "RECORD", "export_network"]
 
@@ -70,7 +70,7 @@ def export_network(
     check_target(out, RECORD, "an exported network")
     import numpy as np
 
-    from monai_inn.inferers.graphs import GRAPHS
+    from monai_inn.inferers.modules.graphs import GRAPHS
     from monai_inn.inferers.summaries import shared_latents
 
     folder = find(bundle)
@@ -123,7 +123,7 @@ def _written(draft: Path, name: str, graph: Graph, formats: Sequence[str]) -> di
 
 def _record(folder: Path, fitted: FittedPosterior, described: dict[str, Any], draft: Path) -> dict[str, Any]:
     """The content of ``network.json``."""
-    from monai_inn.inferers.resimulated import is_resimulated
+    from monai_inn.inferers.trust.resimulated import is_resimulated
 
     metadata = describe(folder)
     known = overview(folder, metadata)

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.inferers.summaries import shared_latents
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.graphs import Graph
+    from monai_inn.inferers.modules.graphs import Graph
     from monai_inn.problems import ParameterSpace
 
 __all__ = ["arguments_of", "differences", "is_rounding"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from monai_inn.inferers.graphs import Graph
+    from monai_inn.inferers.modules.graphs import Graph
 
 __all__ = ["FORMATS", "LATENTS", "TENSORS", "recorded", "require_onnx", "written"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.fitted import FittedPosterior
-from monai_inn.inferers.verdicts import PriorMass
+from monai_inn.inferers.trust.verdicts import PriorMass
 from monai_inn.metrics import bootstrap_bounds, coverage_interval
 from monai_inn.metrics.bootstrap import mean_of_cases, median_of_cases
 from monai_inn.metrics.verdicts import rounded

@@ -14,7 +14,7 @@ from monai_inn import __version__
 from monai_inn.fitted.layout import FORMAT_VERSION, METADATA, PRETRAINED, README, SECTION
 from monai_inn.fitted.older import result_of
 from monai_inn.fitted.reading import describe, find
-from monai_inn.inferers.card_warnings import card_warnings
+from monai_inn.inferers.trust.card_warnings import card_warnings
 from monai_inn.registry import installed_version
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_inn.fitted.writing import save
 from monai_inn.inferers.rows import RowPosterior
-from monai_inn.inferers.verdicts import reasons
+from monai_inn.inferers.trust.verdicts import reasons
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 from monai_inn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from monai_inn.inferers.map_network import MapNetwork
+    from monai_inn.inferers.likelihood.evidence import model_probability
+    from monai_inn.inferers.modules.map_network import MapNetwork
+    from monai_inn.inferers.modules.sample_network import SampleNetwork
     from monai_inn.inferers.posterior import PosteriorInferer
-    from monai_inn.inferers.sample_network import SampleNetwork
 
-__all__ = ["MapNetwork", "PosteriorInferer", "SampleNetwork"]
+__all__ = ["MapNetwork", "PosteriorInferer", "SampleNetwork", "model_probability"]
 
 _HOMES = {
-    "MapNetwork": "map_network",
+    "MapNetwork": "modules.map_network",
     "PosteriorInferer": "posterior",
-    "SampleNetwork": "sample_network",
+    "SampleNetwork": "modules.sample_network",
+    "model_probability": "likelihood.evidence",
 }
 
 # The list of bundles needs their warnings alone, and training no images: neither waits for MONAI.

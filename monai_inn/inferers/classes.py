@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.metrics import classification_figures
-from monai_inn.metrics.coverage import rate_of
+from monai_inn.metrics.calibration.coverage import rate_of
 
 if TYPE_CHECKING:
     from monai_inn.inferers.rows import RowPosterior

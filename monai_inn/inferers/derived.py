@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.inferers.summaries import summarise
-from monai_inn.inferers.verdicts import UNINFORMATIVE, mass_of_draws
+from monai_inn.inferers.trust.verdicts import UNINFORMATIVE, mass_of_draws
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.derived import DerivedSpace
 from monai_inn.problems.drawing import drawn

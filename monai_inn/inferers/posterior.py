@@ -9,15 +9,15 @@ import torch
 from monai.inferers.inferer import Inferer
 from torch import Tensor
 
-from monai_inn.inferers.adequacy import Adequacy
 from monai_inn.inferers.curves import Curves
 from monai_inn.inferers.derived import DerivedSummaries, side_by_side
 from monai_inn.inferers.levels import QuantileLevels
+from monai_inn.inferers.likelihood.reweighting import Reweighting
 from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.predicted import FEW, MANY, drawn_or_predicted
-from monai_inn.inferers.reweighting import Reweighting
 from monai_inn.inferers.summaries import shared_latents, stored_levels, summarise
-from monai_inn.inferers.verdicts import UNINFORMATIVE, Explained, PriorMass
+from monai_inn.inferers.trust.adequacy import Adequacy
+from monai_inn.inferers.trust.verdicts import UNINFORMATIVE, Explained, PriorMass
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import full_precision, on_all_threads
 from monai_inn.problems import InverseProblem, ParameterSpace

@@ -10,11 +10,11 @@ import torch
 from scipy.stats import chi
 from torch import Tensor
 
-from monai_inn.inferers.card_warnings import card_warnings
 from monai_inn.inferers.circles import Circles
-from monai_inn.inferers.verdicts import Explained, misfit_scores
+from monai_inn.inferers.trust.card_warnings import card_warnings
+from monai_inn.inferers.trust.verdicts import Explained, misfit_scores
 from monai_inn.metrics.classes import ClassSets
-from monai_inn.metrics.ood import ConformalThreshold, waic
+from monai_inn.metrics.detection.ood import ConformalThreshold, waic
 from monai_inn.networks import ParameterPosterior, PosteriorNetwork
 from monai_inn.networks.device import device_of
 from monai_inn.networks.kernels.chunks import full_precision

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.evidence import require_rivals
+from monai_inn.inferers.likelihood.evidence import require_rivals
 from monai_inn.problems import InverseProblem
 
 __all__ = ["map_of_some", "require_answers_of_some"]

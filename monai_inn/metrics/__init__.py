@@ -4,12 +4,30 @@ from typing import TYPE_CHECKING
 
 from monai_inn.lazy import lazy_attributes
 from monai_inn.metrics.bootstrap import bootstrap_bounds
-from monai_inn.metrics.calibration import (
+from monai_inn.metrics.calibration.coverage import (
+    coverage,
+    coverage_interval,
+    coverage_of_counts,
+    needed_cases_for_shift,
+    needed_cases_for_width,
+    width_and_shift,
+)
+from monai_inn.metrics.calibration.ecdf import ecdf_difference
+from monai_inn.metrics.calibration.error import (
     calibration_curve,
     calibration_error,
     calibration_noise_floor,
     curve_of_counts,
 )
+from monai_inn.metrics.calibration.sbc import (
+    pit,
+    rank_counts,
+    sbc_ranks,
+    sbc_uniformity,
+    uniformity_of_counts,
+)
+from monai_inn.metrics.calibration.sharpness import contraction, hds_length, interval_width, posterior_sd
+from monai_inn.metrics.calibration.tarp import tarp
 from monai_inn.metrics.classes import (
     ClassSets,
     brier_score,
@@ -18,17 +36,9 @@ from monai_inn.metrics.classes import (
     expected_calibration_error,
     reliability,
 )
-from monai_inn.metrics.coverage import (
-    coverage,
-    coverage_interval,
-    coverage_of_counts,
-    needed_cases_for_shift,
-    needed_cases_for_width,
-    width_and_shift,
-)
-from monai_inn.metrics.detection import auroc, average_precision, bootstrap_interval, fpr_at_tpr
+from monai_inn.metrics.detection.ood import ConformalThreshold, typicality, waic, waic_terms
+from monai_inn.metrics.detection.separation import auroc, average_precision, bootstrap_interval, fpr_at_tpr
 from monai_inn.metrics.disentanglement import Disentanglement, disentanglement
-from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.grid import grid_divergence, posterior_grid
 from monai_inn.metrics.independence import IndependenceResult, hsic, independence_test
 from monai_inn.metrics.information import InformationGain, information_gain
@@ -42,13 +52,9 @@ from monai_inn.metrics.modes import (
     mode_distance,
     mode_scores,
 )
-from monai_inn.metrics.ood import ConformalThreshold, typicality, waic, waic_terms
 from monai_inn.metrics.recommend import Application, recommend
 from monai_inn.metrics.resimulation import resimulation_error, resimulation_test
-from monai_inn.metrics.sbc import pit, rank_counts, sbc_ranks, sbc_uniformity, uniformity_of_counts
 from monai_inn.metrics.scores import crps, energy_score, log_score, point_spread, registration_error
-from monai_inn.metrics.sharpness import contraction, hds_length, interval_width, posterior_sd
-from monai_inn.metrics.tarp import tarp
 from monai_inn.metrics.two_sample import c2st, joint_pairs, mmd
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.coverage import rate_of
-from monai_inn.metrics.detection import auroc, bootstrap_interval
+from monai_inn.metrics.calibration.coverage import rate_of
+from monai_inn.metrics.detection.separation import auroc, bootstrap_interval
 
 __all__ = [
     "ClassSets",

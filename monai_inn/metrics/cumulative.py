@@ -11,15 +11,21 @@ import torch
 from monai.metrics.metric import CumulativeIterationMetric
 from torch import Tensor
 
-from monai_inn.metrics.calibration import curve_of_counts
+from monai_inn.metrics.calibration.coverage import coverage_of_counts, width_and_shift
+from monai_inn.metrics.calibration.ecdf import ecdf_difference
+from monai_inn.metrics.calibration.error import curve_of_counts
+from monai_inn.metrics.calibration.sbc import (
+    break_ties,
+    rank_counts,
+    sbc_ranks,
+    uniformity_of_counts,
+    unit_share,
+)
+from monai_inn.metrics.calibration.sharpness import hds_length, interval_width, posterior_sd
+from monai_inn.metrics.calibration.tarp import prior_scale, tarp_fractions, tarp_of_fractions
 from monai_inn.metrics.cases import check_mask
-from monai_inn.metrics.coverage import coverage_of_counts, width_and_shift
-from monai_inn.metrics.ecdf import ecdf_difference
 from monai_inn.metrics.resimulation import resimulation_error
-from monai_inn.metrics.sbc import break_ties, rank_counts, sbc_ranks, uniformity_of_counts, unit_share
 from monai_inn.metrics.scores import crps, energy_score
-from monai_inn.metrics.sharpness import hds_length, interval_width, posterior_sd
-from monai_inn.metrics.tarp import prior_scale, tarp_fractions, tarp_of_fractions
 from monai_inn.metrics.two_sample import c2st, joint_pairs, mmd
 from monai_inn.seeding import stream
 

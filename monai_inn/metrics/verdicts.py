@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.coverage import (
+from monai_inn.metrics.calibration.coverage import (
     WidthShift,
     needed_cases_for_shift,
     needed_cases_for_width,

@@ -67,7 +67,7 @@ class Application:
             nothing, and a network is not tried on shuffled ones.
         series_advice: what makes a series as the problem needs it, after "give …"; empty if nothing does.
         is_quickly_simulated: whether a simulation takes some microseconds, so that each series is simulated
-            again to tell whether the model explains it, see ``inferers.resimulated``.
+            again to tell whether the model explains it, see ``inferers.trust.resimulated``.
         usual_fit: the fit that other programs make of a pixel, see ``ends_at_bound``; empty if there is none.
         warnings: what is doubtful about the problem itself, one sentence or more each. ``fit`` keeps it in
             the card, so that it is said wherever answers are shown.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.exact.references import ReferencePosterior
 from monai_inn.problems.parameters import ParameterSpace
-from monai_inn.problems.references import ReferencePosterior
 
 __all__ = ["KnownPosterior", "WhiteNoise", "check_positive", "split_parameters"]
 

@@ -15,7 +15,7 @@ from monai_inn.fitted import FittedPosterior
 from monai_inn.fitted.layout import SECTION, sha256
 from monai_inn.fitted.metadata import overview
 from monai_inn.fitted.reading import describe, find
-from monai_inn.inferers.verdicts import reasons
+from monai_inn.inferers.trust.verdicts import reasons
 from monai_inn.problems import Parameter
 from monai_inn.reports.image_files import image_files
 from monai_inn.reports.scales import PriorScale, prior_scales, trust_scale

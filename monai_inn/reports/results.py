@@ -15,7 +15,7 @@ from monai_inn.files import write_json
 from monai_inn.fitted import FittedPosterior
 from monai_inn.fitted.reading import load_shared
 from monai_inn.folders import new_folder
-from monai_inn.inferers.evidence import model_probability, require_rivals
+from monai_inn.inferers.likelihood.evidence import model_probability, require_rivals
 from monai_inn.inferers.predicted import FEW
 from monai_inn.inferers.some_pixels import map_of_some, require_answers_of_some
 from monai_inn.inferers.summaries import stored_levels

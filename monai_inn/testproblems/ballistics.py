@@ -12,8 +12,8 @@ from torch.distributions import Distribution, Poisson
 
 from monai_inn.problems import Observation, Parameter, ParameterSpace
 from monai_inn.problems.drawing import FlatPrior, SampleShape
+from monai_inn.problems.exact.references import rejection_sample
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
-from monai_inn.problems.references import rejection_sample
 
 __all__ = ["InverseBallistics"]
 

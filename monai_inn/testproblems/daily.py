@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems.exact.particles import particle_log_likelihood
+from monai_inn.problems.exact.references import ReferencePosterior
+from monai_inn.problems.exact.tempering import tempered_posterior
 from monai_inn.problems.known import check_positive
-from monai_inn.problems.particles import particle_log_likelihood
-from monai_inn.problems.references import ReferencePosterior
-from monai_inn.problems.tempering import tempered_posterior
 from monai_inn.testproblems.series import few_or_many
 
 __all__ = ["Daily", "Ricker"]

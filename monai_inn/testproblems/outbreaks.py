@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.exact.references import sample_table
 from monai_inn.problems.known import KnownPosterior, check_positive
-from monai_inn.problems.references import sample_table
 from monai_inn.testproblems.daily import Daily
 from monai_inn.testproblems.series import few_or_many
 from monai_inn.testproblems.sir import Epidemic

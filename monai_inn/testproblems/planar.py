@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.exact.references import rejection_sample
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
-from monai_inn.problems.references import rejection_sample
 
 __all__ = ["InverseKinematics", "TwoMoons"]
 

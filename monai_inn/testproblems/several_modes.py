@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, VonMises
 
 from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.exact.references import sample_table
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive, split_parameters
-from monai_inn.problems.references import sample_table
 
 __all__ = ["ComplexRoots", "EightModes"]
 

@@ -11,8 +11,8 @@ from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
 from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.exact.references import Grid, refined_grid
 from monai_inn.problems.known import KnownPosterior, check_positive, split_parameters
-from monai_inn.problems.references import Grid, refined_grid
 from monai_inn.testproblems.series import few_or_many
 
 __all__ = ["Epidemic"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.problems import InverseProblem, Observation, Parameter
+from monai_inn.problems.exact.references import ReferencePosterior, rejection_sample, sample_table
 from monai_inn.problems.known import split_parameters
-from monai_inn.problems.references import ReferencePosterior, rejection_sample, sample_table
 
 __all__ = ["SimpleLikelihood"]
 

@@ -21,8 +21,8 @@ from monai_inn.problems.simulated import problem_of
 from monai_inn.registry import package_of
 from monai_inn.training.budget import Budget
 from monai_inn.training.engine import Progress
-from monai_inn.training.invariance import gated_encoder
 from monai_inn.training.measure import measure
+from monai_inn.training.objectives.invariance import gated_encoder
 from monai_inn.training.ranks import together
 from monai_inn.training.recipe import Recipe
 from monai_inn.training.run import MEASURE, Run, merged
@@ -88,7 +88,7 @@ def fit(
             "num_ood_scores": …}``, each further arguments of its class.
         invariant_over: parameter behind the targets whose classes are sites, of finished simulations the last
             column of ``theta``: what the targets' posterior uses of an observation then means the same at
-            all of them, see ``training.invariance``. An observation to be answered needs no site.
+            all of them, see ``training.objectives.invariance``. An observation to be answered needs no site.
         invariance: weight of that in the loss; 2000 by default.
         simulations: Zarr store of ``simulate_to_zarr``; simulated now if not given.
         checkpoint: folder for the training state; needed for ``resume``.

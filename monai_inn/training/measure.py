@@ -9,7 +9,7 @@ from torch import Tensor
 
 from monai_inn.fitted import FittedPosterior
 from monai_inn.inferers.classes import class_figures, class_summary, guard_score
-from monai_inn.inferers.reweighting import kl_from_exact
+from monai_inn.inferers.likelihood.reweighting import kl_from_exact
 from monai_inn.inferers.summaries import quantiles, shared_latents, sorted_last
 from monai_inn.metrics import (
     auroc,
@@ -24,7 +24,7 @@ from monai_inn.metrics.verdicts import Tolerance, deviations, rounded, status_of
 from monai_inn.problems.parameters import ParameterSpace, some_pixels
 from monai_inn.problems.valid import valid_simulations
 from monai_inn.seeding import seeded
-from monai_inn.training.sites import measure_sites
+from monai_inn.training.objectives.sites import measure_sites
 
 __all__ = ["measure", "measure_exactness", "measure_trust"]
 

@@ -17,9 +17,9 @@ from monai_inn.networks.flows.couplings import Context
 from monai_inn.networks.kernels.chunks import on_all_threads, single_thread
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.priors import own_draws
-from monai_inn.training.bottleneck import Build, information_bottleneck
 from monai_inn.training.engine import Stage
-from monai_inn.training.invariance import invariance_stage
+from monai_inn.training.objectives.bottleneck import Build, information_bottleneck
+from monai_inn.training.objectives.invariance import invariance_stage
 from monai_inn.training.pool import FIRST_BATCH, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 

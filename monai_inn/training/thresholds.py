@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.ood import waic
+from monai_inn.metrics.detection.ood import waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.explanation import Explanation
 from monai_inn.problems import InverseProblem

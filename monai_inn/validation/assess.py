@@ -11,8 +11,8 @@ from torch import Tensor
 
 from monai_inn.files import now, versions
 from monai_inn.metrics import calibration_noise_floor, curve_of_counts, ecdf_difference
-from monai_inn.metrics.coverage import coverage_of_counts, width_and_shift
-from monai_inn.metrics.sbc import rank_counts, uniformity_of_counts
+from monai_inn.metrics.calibration.coverage import coverage_of_counts, width_and_shift
+from monai_inn.metrics.calibration.sbc import rank_counts, uniformity_of_counts
 from monai_inn.metrics.verdicts import (
     Tolerance,
     deviations,

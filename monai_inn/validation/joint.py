@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from monai_inn.metrics import energy_score, tarp
-from monai_inn.metrics.coverage import rate_of
+from monai_inn.metrics.calibration.coverage import rate_of
 from monai_inn.metrics.modes import ModeSpace, find_modes, match
 from monai_inn.validation.cases import Cases
 

@@ -19,7 +19,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from monai_inn.metrics import curve_of_counts
-from monai_inn.metrics.ecdf import EcdfDifference
+from monai_inn.metrics.calibration.ecdf import EcdfDifference
 
 __all__ = [
     "INK",

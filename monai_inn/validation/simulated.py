@@ -19,7 +19,7 @@ from monai_inn.metrics import (
     information_gain,
     pit,
 )
-from monai_inn.metrics.coverage import rate_of
+from monai_inn.metrics.calibration.coverage import rate_of
 from monai_inn.networks.flows.bases import AdjustedNormal, Adjustment
 from monai_inn.problems.application import shuffled_channels
 from monai_inn.problems.parameters import some_pixels

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.metrics import classification_figures
-from monai_inn.metrics.coverage import rate_of
+from monai_inn.metrics.calibration.coverage import rate_of
 from monai_inn.physics.tables import read_table
 
 __all__ = ["Truth", "check_groups", "measured", "read_truth"]

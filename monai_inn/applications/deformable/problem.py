@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from monai_inn.applications.deformable import displacements, moving_images
 from monai_inn.problems import Observation, Parameter
+from monai_inn.problems.exact.tempering import tempered_posterior
 from monai_inn.problems.known import KnownPosterior, WhiteNoise, check_positive
-from monai_inn.problems.tempering import tempered_posterior
 
 __all__ = ["DeformableRegistration"]
 

@@ -30,8 +30,8 @@ from monai_inn.applications.perfusion.models.arteries import artery
 from monai_inn.applications.perfusion.models.magnitudes import Magnitudes
 from monai_inn.physics.rows import by_rows
 from monai_inn.problems.base import InverseProblem
+from monai_inn.problems.exact.tempering import Start, TemperedSamples, tempered_posterior, tempered_samples
 from monai_inn.problems.known import split_parameters
-from monai_inn.problems.tempering import Start, TemperedSamples, tempered_posterior, tempered_samples
 
 __all__ = ["TracerCurves"]
 

@@ -19,10 +19,10 @@ from monai_inn.applications.perfusion.models.acquisition import (
 from monai_inn.applications.perfusion.models.signal import rician
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.derived import Derived
+from monai_inn.problems.exact.tempering import TemperedSamples, tempered_samples
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
 from monai_inn.problems.parameters import Parameter
-from monai_inn.problems.tempering import TemperedSamples, tempered_samples
 
 __all__ = ["IntravoxelMotion"]
 

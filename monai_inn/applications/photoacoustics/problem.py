@@ -22,9 +22,9 @@ from monai_inn.physics.rows import by_rows
 from monai_inn.physics.transport.fluence import fluence
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.devices import settings_of
+from monai_inn.problems.exact.tempering import TemperedSamples, tempered_posterior
 from monai_inn.problems.known import split_parameters
 from monai_inn.problems.observation import Observation
-from monai_inn.problems.tempering import TemperedSamples, tempered_posterior
 
 __all__ = ["Photoacoustics"]
 

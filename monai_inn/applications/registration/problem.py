@@ -18,8 +18,8 @@ from monai_inn.applications.registration.image_noise import ImageNoise
 from monai_inn.applications.registration.poses.grid import PoseGrid
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
 from monai_inn.problems import InverseProblem, Observation, Parameter
-from monai_inn.problems.references import ReferencePosterior
-from monai_inn.problems.tempering import TemperedSamples, tempered_posterior
+from monai_inn.problems.exact.references import ReferencePosterior
+from monai_inn.problems.exact.tempering import TemperedSamples, tempered_posterior
 
 __all__ = ["RANGES", "WIDE_RANGES", "PoseRegistration"]
 

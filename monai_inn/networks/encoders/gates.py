@@ -18,7 +18,7 @@ class GatedEncoder(VectorEncoder):
     """Encoder of a few numbers, each standardised, and with a gate that is open or closed.
 
     What a closed gate holds back takes its mean. The training finds which ones to close, so that what is let
-    through means the same for all classes of one parameter, the sites, see ``training.invariance``.
+    through means the same for all classes of one parameter, the sites; see ``objectives.invariance``.
 
     Args:
         num_features: number of features ``F``.

@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_inn.applications.registration.poses import inference
 from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.fitted import FittedPosterior
-from monai_inn.inferers.reweighting import LEAST_EFFECTIVE, weigh_posteriors
+from monai_inn.inferers.likelihood.reweighting import LEAST_EFFECTIVE, weigh_posteriors
 from monai_inn.inferers.summaries import shared_latents
 from monai_inn.metrics.modes import find_modes
 

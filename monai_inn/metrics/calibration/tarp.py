@@ -10,8 +10,8 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
+from monai_inn.metrics.calibration.sbc import break_ties, count_in_chunks, unit_share
 from monai_inn.metrics.cases import angles, check_cases, check_levels, check_scale, check_share
-from monai_inn.metrics.sbc import break_ties, count_in_chunks, unit_share
 from monai_inn.seeding import stream
 
 __all__ = ["TarpResult", "other_truths", "prior_scale", "tarp", "tarp_fractions", "tarp_of_fractions"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monai_inn.metrics.ood import ConformalThreshold
+from monai_inn.metrics.detection.ood import ConformalThreshold
 
 __all__ = ["CombinedThreshold", "JointThreshold"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_inn.inferers.rows import RowPosterior
-from monai_inn.inferers.verdicts import Explained
+from monai_inn.inferers.trust.verdicts import Explained
 from monai_inn.networks import ParameterPosterior
 
 __all__ = ["GRAPHS", "Density", "Graph", "Sampler", "Trust"]

@@ -16,7 +16,7 @@ from monai_inn.networks.flows.leading import log_normal
 from monai_inn.problems import InverseProblem
 from monai_inn.seeding import stream
 from monai_inn.training.engine import Stage
-from monai_inn.training.mechanisms import DOUBT, invariant_features
+from monai_inn.training.objectives.mechanisms import DOUBT, invariant_features
 from monai_inn.training.pool import FIRST_BATCH, Batch, SimulationPool, prefetched
 from monai_inn.training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_inn.fitted import FittedPosterior
 from monai_inn.metrics import independence_test
 from monai_inn.networks.encoders.gates import GatedEncoder
-from monai_inn.training.invariance import site_of
+from monai_inn.training.objectives.invariance import site_of
 
 __all__ = ["measure_sites"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.importance import Weighed, weighed_draws
+from monai_inn.inferers.likelihood.importance import Weighed, weighed_draws
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import single_thread
 from monai_inn.problems import InverseProblem
-from monai_inn.problems.tempering import tempered_samples
+from monai_inn.problems.exact.tempering import tempered_samples
 
 if TYPE_CHECKING:
     from monai_inn.inferers.rows import RowPosterior

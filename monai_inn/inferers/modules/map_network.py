@@ -19,8 +19,8 @@ from monai_inn.inferers.summaries import (
     shared_latents,
     sorted_last,
 )
-from monai_inn.metrics.combined import CombinedThreshold
-from monai_inn.metrics.ood import ConformalThreshold
+from monai_inn.metrics.detection.combined import CombinedThreshold
+from monai_inn.metrics.detection.ood import ConformalThreshold
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.networks.kernels.chunks import is_traced
 from monai_inn.problems import InverseProblem, create

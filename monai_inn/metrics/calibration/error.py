@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from monai_inn.metrics.calibration.sbc import rank_counts, sbc_ranks
 from monai_inn.metrics.cases import check_levels
-from monai_inn.metrics.sbc import rank_counts, sbc_ranks
 
 __all__ = [
     "CalibrationCurve",

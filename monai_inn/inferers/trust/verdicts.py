@@ -7,9 +7,9 @@ import functools
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.resimulated import deviation_names, is_resimulated, resimulated_scores
-from monai_inn.metrics.combined import CombinedThreshold, JointThreshold
-from monai_inn.metrics.ood import ConformalThreshold, waic
+from monai_inn.inferers.trust.resimulated import deviation_names, is_resimulated, resimulated_scores
+from monai_inn.metrics.detection.combined import CombinedThreshold, JointThreshold
+from monai_inn.metrics.detection.ood import ConformalThreshold, waic
 from monai_inn.networks import PosteriorNetwork
 from monai_inn.problems import InverseProblem
 from monai_inn.problems.priors import own_draws

@@ -11,8 +11,8 @@ import torch
 from scipy.stats import beta, binom, chi2, norm
 from torch import Tensor
 
+from monai_inn.metrics.calibration.sbc import rank_counts, sbc_ranks
 from monai_inn.metrics.cases import check_levels, check_share
-from monai_inn.metrics.sbc import rank_counts, sbc_ranks
 
 __all__ = [
     "Coverage",

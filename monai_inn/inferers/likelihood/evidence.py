@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from monai_inn.inferers.importance import weighed_draws
-from monai_inn.inferers.reweighting import LEAST_EFFECTIVE, SharedNuisances, some_nuisances
+from monai_inn.inferers.likelihood.importance import weighed_draws
+from monai_inn.inferers.likelihood.reweighting import LEAST_EFFECTIVE, SharedNuisances, some_nuisances
 from monai_inn.networks.kernels.chunks import on_all_threads
 from monai_inn.problems import InverseProblem
 

@@ -1,0 +1,1 @@
+"""Posteriors and evidence by the likelihood itself, where a problem has one."""

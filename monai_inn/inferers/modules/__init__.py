@@ -1,0 +1,1 @@
+"""What a network answers as ``torch.nn.Module``: for MONAI's configurations and for export."""

@@ -1,0 +1,1 @@
+"""Ranks, coverage and widths of posteriors."""

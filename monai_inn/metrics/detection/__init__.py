@@ -1,0 +1,1 @@
+"""Scores of out-of-distribution observations, thresholds, and how well they separate."""

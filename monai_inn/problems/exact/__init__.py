@@ -1,0 +1,1 @@
+"""Posteriors that no network has a part in, to compare networks with."""

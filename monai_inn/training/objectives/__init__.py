@@ -1,0 +1,1 @@
+"""What a network may learn beside the posterior: bottlenecks, codes, invariance over sites."""
