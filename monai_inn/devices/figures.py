@@ -221,7 +221,8 @@ def _difference(record: Mapping[str, Any], parameter: str, first: str, second: s
 def _bits(block: Mapping[str, Any]) -> str:
     if block["value"] is None:
         return "no finite number of bits"
-    return f"{block['value']:.2f} bits ({block['low']:.2f} to {block['high']:.2f})"
+    value, low, high = (round(block[key], 2) + 0.0 for key in ("value", "low", "high"))  # no −0.00
+    return f"{value:.2f} bits ({low:.2f} to {high:.2f})"
 
 
 def cautions(fitted: FittedPosterior) -> list[str]:
