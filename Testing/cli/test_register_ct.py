@@ -187,7 +187,7 @@ def test_known_parameters_stay(files):
     [
         (["--reweight"], "--reweight is not for a CT"),
         (["--false-alarm", "0"], "--false-alarm is not for a CT"),
-        (["--device", "cuda"], "--device cuda is for a bundle; a CT is registered on the CPU"),
+        (["--device", "cuda"], "--device cuda is for a bundle; with a CT the CPU computes"),
         (["--gantry-sd", "-5"], "turned by -5° (standard deviation); give more than 0 and at most 180°"),
         (["--gantry-sd", "0"], "turned by 0°"),
         (["--gantry-sd", "nan"], "turned by nan°"),

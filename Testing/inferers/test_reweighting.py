@@ -11,8 +11,9 @@ import torch
 import monai_inn as mi
 from monai_inn.applications.perfusion.problem import Perfusion
 from monai_inn.cli import main
-from monai_inn.inferers import PosteriorInferer, reweighting
+from monai_inn.inferers import PosteriorInferer
 from monai_inn.inferers.curves import PARTS, Curves
+from monai_inn.inferers.likelihood import reweighting
 from monai_inn.inferers.likelihood.importance import weighed_draws
 from monai_inn.inferers.likelihood.reweighting import LEAST_EFFECTIVE, Reweighting, kl_from_exact
 from monai_inn.problems import InverseProblem, LinearGaussian, Observation, Parameter

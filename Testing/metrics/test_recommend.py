@@ -26,9 +26,10 @@ def names(application):
 
 def public_functions():
     found = set()
-    for module in pkgutil.iter_modules(monai_inn.metrics.__path__):
-        content = importlib.import_module(f"monai_inn.metrics.{module.name}")
-        found |= {name for name in content.__all__ if inspect.isfunction(getattr(content, name))}
+    for module in pkgutil.walk_packages(monai_inn.metrics.__path__, "monai_inn.metrics."):
+        content = importlib.import_module(module.name)
+        names = getattr(content, "__all__", ())
+        found |= {name for name in names if inspect.isfunction(getattr(content, name))}
     return found
 
 
