@@ -88,6 +88,6 @@ def test_an_autoencoder_goes_through_the_whole_chain_as_an_encoder(tmp_path, cap
         assert error < 1.1 * (start.decode(start.encode(y)) - y).square().sum(-1).mean()
         assert net.residual(10 * y).mean() > 5 * net.residual(y).mean()
         assert torch.isfinite(loaded.posterior(y).log_prob(problem.simulate(500, seed=1)[0])).all()
-    assert main(["validate", str(bundle), "-o", str(tmp_path / "report")]) in (0, 1)
+    assert main(["validate", str(bundle), "-n", "1000", "-o", str(tmp_path / "report")]) in (0, 1)
     capsys.readouterr()
     assert (tmp_path / "report" / "report.html").exists()
