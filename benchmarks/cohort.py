@@ -55,7 +55,7 @@ def cpu_seconds(verb: str, images: list[Path], out: Path) -> float:
     spent = []
     for image in images[:4]:
         began = time.process_time()
-        function(image=image, out=out / verb, **options)
+        function(image=image, out=out / verb / image.stem, **options)
         spent.append(time.process_time() - began)
     return float(np.median(spent[1:]))
 
