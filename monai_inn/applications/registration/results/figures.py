@@ -154,16 +154,17 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
     is_second = record["settings"]["after"] is not None
     height = 1.9 + 3 * min(2.1, 0.5 + 0.4 * len(found.cra))
     figure = Figure(figsize=(8.5, height), dpi=_DPI, layout="constrained")
-    panels = (
-        (found.error_mm, "expected error of a posterior sample at bone (mTRE, mm)", "viridis_r"),
-        (found.num_modes, "plausible poses", "cividis_r"),
-        (found.wrong_mass, "mass of poses more than 10 mm wrong", "magma_r"),
+    panels = (  # values, title, colours, and both ends of a scale that at least holds these
+        (found.error_mm, "expected error of a posterior sample at bone (mTRE, mm)", "viridis_r", None),
+        (found.num_modes, "plausible poses", "cividis_r", (1.0, 2.0)),
+        (found.wrong_mass, "mass of poses more than 10 mm wrong", "magma_r", (0.0, 0.1)),
     )
     change = "turn: " if is_second else ""
-    for axes, (values, title, colours) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
-        drawn = axes.pcolormesh(
-            _edges(found.lao), _edges(found.cra), np.ma.masked_invalid(values.T.numpy()), cmap=colours
-        )
+    for axes, (values, title, colours, ends) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
+        shown = np.ma.masked_invalid(values.T.numpy())
+        drawn = axes.pcolormesh(_edges(found.lao), _edges(found.cra), shown, cmap=colours)
+        if ends is not None:
+            drawn.set_clim(ends[0], max(ends[1], float(shown.max())))
         axes.set_facecolor("#c8c8c8")
         axes.plot(record["best"]["lao_deg"], record["best"]["cra_deg"], "w*", ms=13, mec="black")
         axes.set_title(title, fontsize=9)
@@ -173,7 +174,7 @@ def view_figure(found: ViewMap, record: dict[str, Any], path: Path) -> None:
         axes.tick_params(labelsize=8)
         figure.colorbar(drawn, ax=axes, pad=0.01).ax.tick_params(labelsize=8)
     axes.set_xlabel(
-        f"{change}{_AXES['lao']}; star: best view" + "; grey: outside the bundle's prior" * is_second,
+        f"{change}{_AXES['lao']}; star: best view" + "; grey: outside of the prior" * is_second,
         fontsize=9,
     )
     _headed(figure, record)
