@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_inn.applications.registration.results.words import poses_in_words, prepared_in_words, statement_of
 from monai_inn.arguments import (
@@ -19,6 +19,9 @@ from monai_inn.arguments import (
     range_of,
     value_of,
 )
+
+if TYPE_CHECKING:
+    from monai_inn.applications.registration.carm import Detector
 
 __all__ = ["add"]
 
@@ -136,7 +139,7 @@ def _add_image(group: argparse._ArgumentGroup) -> None:
 
 _OF_PATIENT = ("labels", "keep", "range", "fixed", "target")
 _OF_UNIT = ("source_detector_mm", "source_isocentre_mm", "gantry_sd", "source_sd", "leave_out")
-_OF_IMAGE = ("source_detector_mm", "source_isocentre_mm", "spacing_mm")
+_OF_IMAGE = ("like", "side", "source_detector_mm", "source_isocentre_mm", "spacing_mm")
 _OF_BUNDLE = ("refined", "reweighted", "false_alarm")
 _SAID = {"refined": "refine", "reweighted": "reweight"}
 _FOREIGN = {
@@ -154,10 +157,9 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Make a CT ready for X-rays."""
     from monai_inn.applications.registration.poses.solver import SIZES
     from monai_inn.applications.registration.prepared import prepare_patient
-    from monai_inn.applications.registration.xrays.sizes import detectors_like
 
     options = given(arguments)
-    detectors = detectors_like(options.pop("like"), options.pop("side"), SIZES, **_taken(options, _OF_IMAGE))
+    detectors = _detectors(options, SIZES)
     with progress_of(arguments) as show:
         found = prepare_patient(
             options["ct"], options["out"], detectors, progress=show, **_patient_options(options)
@@ -165,16 +167,19 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"out": arguments.out} | found
 
 
-def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Take some of the options out."""
-    return {name: options.pop(name) for name in names}
+def _detectors(options: dict[str, Any], sizes: Sequence[int]) -> list[Detector]:
+    """Take what describes the images out of options; returns their detector at each size."""
+    from monai_inn.applications.registration.xrays.sizes import detectors_like
+
+    taken = {name: options.pop(name, None) for name in _OF_IMAGE}
+    return detectors_like(taken.pop("like"), taken.pop("side"), sizes, **taken)
 
 
 def _patient_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take what describes a patient out of options; returns it as ``Patient.of_files`` wants it."""
     from monai_inn.applications.registration.patient import wide_ranges
 
-    taken = _taken(options, _OF_PATIENT)
+    taken = {name: options.pop(name) for name in _OF_PATIENT}
     fixed, ranges = dict(taken["fixed"]), dict(taken.pop("range"))
     return taken | {"fixed": fixed, "free": wide_ranges(fixed) | ranges}
 
@@ -280,14 +285,10 @@ def views(arguments: argparse.Namespace) -> dict[str, Any]:
     """Map how well X-rays from each view would tell the pose."""
     from monai_inn.applications.registration.poses.forecast import FORECAST_SIZES
     from monai_inn.applications.registration.results.view_planning import plan_views
-    from monai_inn.applications.registration.xrays.sizes import detectors_like
 
     kind = _kind(Path(arguments.bundle))
-    of_ct = (*_OF_PATIENT, *_OF_IMAGE, "like", "side")
-    options = _options_of(arguments, kind, () if kind == "a CT" else of_ct)
+    options = _options_of(arguments, kind, () if kind == "a CT" else (*_OF_PATIENT, *_OF_IMAGE))
     if kind == "a CT":
-        like, side = options.pop("like", None), options.pop("side", None)
-        image = {name: options.pop(name, None) for name in _OF_IMAGE}
-        options["detectors"] = detectors_like(like, side, FORECAST_SIZES, **image)
+        options["detectors"] = _detectors(options, FORECAST_SIZES)
     with progress_of(arguments) as show:
         return {"out": arguments.out} | plan_views(**options, progress=show)

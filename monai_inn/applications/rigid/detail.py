@@ -7,7 +7,7 @@ from torch import Tensor
 
 from monai_inn.applications.rigid.likelihood import Curve
 from monai_inn.applications.rigid.motion import Motions
-from monai_inn.applications.rigid.volumes import Volume
+from monai_inn.applications.rigid.volumes import Volume, mapped
 
 __all__ = ["fine_detail"]
 
@@ -37,7 +37,7 @@ def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
     # A curve of a blurred image is not a blurred curve: grey values go through it before they are averaged.
     fine = moving.resampled(spacing / 2, blur)
     matrix = Motions.of(theta[None]).matrix(moving.centre)[0]
-    x = fixed.at(fine.points() @ matrix[:3, :3].T + matrix[:3, 3])
+    x = fixed.at(mapped(fine.points(), matrix))
     inside = x.isfinite()
     hats = Curve.of(x[inside], _KNOTS).basis(x.nan_to_num()[None])[0][0] * inside
     parts = [
@@ -46,8 +46,14 @@ def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
     ]
     y = moving.resampled(spacing, blur)
     window = parts[-1] > 0.99
+    weight, coarse = window.float(), _COARSE * float(y.spacing_mm[0])
+    total = _blurred(weight, y.affine, coarse).clamp_min(1e-3)
+    # What a blur within the window takes away.
     details = torch.stack(
-        [_detail(part, window.float(), y.affine)[window] for part in (*parts[:-1], y.values)]
+        [
+            (part - _blurred(part * weight, y.affine, coarse) / total)[window]
+            for part in (*parts[:-1], y.values)
+        ]
     )
     details = details.double() - details.double().mean(1, keepdim=True)
     basis, own = details[:-1], details[-1]
@@ -57,11 +63,6 @@ def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
     return float((curve @ own) / (curve.norm() * own.norm()).clamp_min(1e-12))
 
 
-def _detail(values: Tensor, window: Tensor, affine: Tensor) -> Tensor:
-    """What a blur within a window takes away."""
-    spacing = float(Volume(values, affine).spacing_mm[0])
-    total, share = (
-        Volume(part, affine).resampled(spacing, _COARSE * spacing).values
-        for part in (values * window, window)
-    )
-    return values - total / share.clamp_min(1e-3)
+def _blurred(values: Tensor, affine: Tensor, sigma_mm: float) -> Tensor:
+    volume = Volume(values, affine)
+    return volume.resampled(float(volume.spacing_mm[0]), sigma_mm).values

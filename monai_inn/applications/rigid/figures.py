@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.posterior import Alignment
-from monai_inn.applications.rigid.volumes import Volume
+from monai_inn.applications.rigid.volumes import Volume, mapped
 
 __all__ = ["alignment_figure"]
 
@@ -101,7 +101,7 @@ def _slice(
     axes.imshow(grey.numpy(), "gray", origin="lower", extent=extent, vmin=limits[0], vmax=limits[1])
     inverse = matrix.inverse()
     smooth = gaussian_filter(moving.values.numpy(), (_SMOOTH_MM / moving.spacing_mm).tolist())
-    own = Volume(torch.from_numpy(smooth), moving.affine).at(points @ inverse[:3, :3].T + inverse[:3, 3])
+    own = Volume(torch.from_numpy(smooth), moving.affine).at(mapped(points, inverse))
     own = own.reshape(shape)
     if not bool(own.isfinite().any()):
         return

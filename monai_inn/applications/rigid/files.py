@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_inn.applications.registration.results.files import write_samples_table, write_transform
 from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.posterior import Alignment
-from monai_inn.applications.rigid.volumes import Volume
+from monai_inn.applications.rigid.volumes import Volume, mapped
 from monai_inn.transforms.volumes import write_map
 
 __all__ = ["files_of_mode", "write_modes", "write_samples"]
@@ -40,7 +40,7 @@ def write_modes(
         if number <= images:
             points = fixed.points()
             inverse = matrix.inverse()
-            found = moving.at(points @ inverse[:3, :3].T + inverse[:3, 3])
+            found = moving.at(mapped(points, inverse))
             filled = found.nan_to_num(nan=float(moving.values.min())).reshape(fixed.values.shape)
             write_map(folder / names["aligned"], filled[None], {"affine": fixed.affine})
             yield {

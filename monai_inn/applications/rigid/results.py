@@ -17,7 +17,7 @@ from monai_inn.applications.rigid.files import files_of_mode, write_modes, write
 from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import Solution, align_volumes
-from monai_inn.applications.rigid.volumes import Volume, load_volume
+from monai_inn.applications.rigid.volumes import Volume, load_volume, mapped
 from monai_inn.files import write_json
 from monai_inn.fitted.layout import sha256
 from monai_inn.fitted.metadata import INTENDED_USE
@@ -242,7 +242,7 @@ def _shift_in_words(shift: Sequence[float]) -> str:
 
 def _similarity(fixed: Volume, moving: Volume, matrix: Tensor) -> dict[str, float]:
     """Correlation and mutual information, nats, of the moving image with the fixed one under it."""
-    found = fixed.at(moving.points() @ matrix[:3, :3].T + matrix[:3, 3])
+    found = fixed.at(mapped(moving.points(), matrix))
     seen = found.isfinite()
     pair = torch.stack([found[seen], moving.values.flatten()[seen]]).double()
     edges = [torch.linspace(0, 1, _BINS + 1)[1:-1].double()] * 2

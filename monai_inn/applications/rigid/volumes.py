@@ -12,10 +12,15 @@ from torch import Tensor
 from monai_inn.applications.registration.ct import read_volume
 from monai_inn.applications.registration.projection import AttenuationVolume
 
-__all__ = ["Volume", "load_volume"]
+__all__ = ["Volume", "load_volume", "mapped"]
 
 _REACH = 4.0  # standard deviations of a blur
 _LEAST_VOXELS = 8  # along each axis
+
+
+def mapped(points: Tensor, matrix: Tensor) -> Tensor:
+    """Return points ``(N, 3)`` under a matrix ``(4, 4)``."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 class Volume(AttenuationVolume):
@@ -34,17 +39,17 @@ class Volume(AttenuationVolume):
     def points(self) -> Tensor:
         """Return the voxels' places, RAS in mm, shape ``(I · J · K, 3)``, float64."""
         index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in self.values.shape))
-        return index @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return mapped(index, self.affine)
 
     def corners(self) -> Tensor:
         """Return the places of the eight outermost voxels, RAS in mm, shape ``(8, 3)``, float64."""
         index = torch.cartesian_prod(*(torch.tensor([0.0, n - 1.0]).double() for n in self.values.shape))
-        return index @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return mapped(index, self.affine)
 
     def at(self, points: Tensor) -> Tensor:
         """Return the values between voxels at points ``(N, 3)``, RAS in mm; NaN outside."""
         inverse = torch.linalg.inv(self.affine)
-        index = points @ inverse[:3, :3].T + inverse[:3, 3]
+        index = mapped(points, inverse)
         most = torch.tensor(self.values.shape) - 1
         inside = ((index >= -0.5) & (index <= most + 0.5)).all(1)
         unit = (2 * index / most - 1).float().flip(1)[None, :, None, None]
@@ -55,7 +60,7 @@ class Volume(AttenuationVolume):
     def cropped(self, points: Tensor, margin_mm: float) -> Volume:
         """Return the part of the volume around some points ``(N, 3)``, RAS in mm."""
         inverse = torch.linalg.inv(self.affine)
-        index = points @ inverse[:3, :3].T + inverse[:3, 3]
+        index = mapped(points, inverse)
         most = torch.tensor(self.values.shape) - 1
         margin = margin_mm / self.spacing_mm
         low = (index.min(0).values - margin).floor().long().clamp_min(0).minimum(most)

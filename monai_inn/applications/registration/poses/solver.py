@@ -212,10 +212,7 @@ class Solver:
         detector, image = images[-1]
         fit = self._distinct(place.fit, detector, _KEPT[2], _MARGIN)
         window = self._within(_larger(place.level.whitening.window, image), detector, fit)
-        level, fit = self._refined(self._level(shot, 2, window, place.goes_on), counted, fit)
-        fit = self._with_mirror(level, fit)
-        fit = self._distinct(fit, detector, _KEPT[2], _MARGIN)
-        draws = draw_posterior(level, self.unknowns, fit, samples, seed)
+        level, draws = self._drawn(self._level(shot, 2, window, place.goes_on), counted, fit, samples, seed)
         poses = draws.fit.x[:, :6]
         models = level.radiograph(poses, draws.fit.x[:, 6:])
         told = _lead(place.level, place.fit, poses)
@@ -258,9 +255,13 @@ class Solver:
             x = torch.cat([x, self._started(shot, window, goes_on, _REHEARSED)[1].x])
         level = self._level(shot, last, everywhere, goes_on)
         fit = self._distinct(climb(level, self.unknowns, x, _FIRST_STEPS), detectors[-1], _KEPT[2], math.inf)
-        level, fit = self._refined(level, everywhere, fit)
-        fit = self._distinct(self._with_mirror(level, fit), detectors[-1], _KEPT[2], _MARGIN)
-        return draw_posterior(level, self.unknowns, fit, samples, seed)
+        return self._drawn(level, everywhere, fit, samples, seed)[1]
+
+    def _drawn(self, level: Level, counted: Tensor, fit: Fit, samples: int, seed: int) -> tuple[Level, Draws]:
+        """The posterior around fits at the finest size, and the X-ray with what stays unexplained there."""
+        level, fit = self._refined(level, counted, fit)
+        fit = self._distinct(self._with_mirror(level, fit), level.radiograph.detector, _KEPT[2], _MARGIN)
+        return level, draw_posterior(level, self.unknowns, fit, samples, seed)
 
     def _located(self, shot: _Shot, seed: int, starts: int) -> _Located:
         """Fits at the two smaller sizes, from so many candidates."""
