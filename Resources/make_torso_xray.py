@@ -10,7 +10,6 @@ of the CT averaged with its mirror image, but for a small share, in a parallel b
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,8 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "benchmarks"))
 
-from xray_unit import FIELD_MM, Unit, detector  # noqa: E402
+from xray_unit import FIELD_MM, Unit, parallel  # noqa: E402
 
-from monai_inn.applications.registration.carm import Detector  # noqa: E402
 from monai_inn.applications.registration.ct import read_ct  # noqa: E402
 from monai_inn.applications.registration.demo import symmetric  # noqa: E402
 
@@ -39,14 +37,9 @@ def write_xray(folder: Path) -> Path:
 def write_symmetric(folder: Path) -> Path:
     """Write the picture of the symmetric torso and return its path."""
     patient = symmetric(read_ct(HERE / "ct" / "torso_ct.nii.gz"))
-    unit = Unit(patient, PIXELS, _parallel)
+    unit = Unit(patient, PIXELS, parallel)
     unit.target = patient.centre.to(unit.target)
     return _written(unit, SYMMETRIC_POSE, folder / "symmetric_xray.png")
-
-
-def _parallel(pixels: int) -> Detector:
-    near = detector(pixels)
-    return replace(near, beam="parallel", spacing_mm=near.spacing_at_isocentre_mm)
 
 
 def _written(unit: Unit, pose: tuple[float, ...], path: Path) -> Path:

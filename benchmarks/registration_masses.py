@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from registration_real import at_size
 from torch import Tensor
-from xray_unit import Unit, detector
+from xray_unit import Unit, detector, parallel
 
 from monai_inn.applications.registration.carm import Detector, camera_to_world, geodesic_degrees
 from monai_inn.applications.registration.ct import read_ct
@@ -87,11 +87,6 @@ def one(ct: AttenuationVolume, options: argparse.Namespace, number: int) -> dict
 def far(pixels: int) -> Detector:
     """A detector for a beam that is parallel, but for a source at some distance."""
     return replace(detector(pixels), source_detector_mm=1.2 * FAR_MM, source_isocentre_mm=FAR_MM)
-
-
-def parallel(pixels: int) -> Detector:
-    near = detector(pixels)
-    return replace(near, beam="parallel", spacing_mm=near.spacing_at_isocentre_mm)
 
 
 def near_to(found: Solution, pose: Tensor) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,6 +28,12 @@ FIELD_MM, FINER, RAYS = 240.0, 2, 2
 
 def detector(pixels: int) -> Detector:
     return Detector(pixels, pixels, FIELD_MM * 1.2 / pixels)
+
+
+def parallel(pixels: int) -> Detector:
+    """The same in a beam that is parallel."""
+    near = detector(pixels)
+    return replace(near, beam="parallel", spacing_mm=near.spacing_at_isocentre_mm)
 
 
 class Unit:
