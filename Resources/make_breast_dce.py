@@ -21,7 +21,8 @@ from PIL import Image
 
 from monai_inn.applications.perfusion.series.concentrations import Settings
 from monai_inn.applications.perfusion.series.converting import Artery, convert_series
-from monai_inn.applications.perfusion.series.reading import read_series, with_times
+from monai_inn.applications.perfusion.series.images import with_times
+from monai_inn.applications.perfusion.series.reading import read_series
 from monai_inn.transforms import read_multispectral, write_map, write_nrrd
 
 HERE = Path(__file__).resolve().parent

@@ -37,7 +37,6 @@ from monai_inn.applications.contrast.scans import Scan
 from monai_inn.applications.perfusion.dsc import BolusPassage
 from monai_inn.applications.perfusion.ivim import IntravoxelMotion
 from monai_inn.applications.perfusion.problem import Perfusion
-from monai_inn.applications.registration.patient import patient_registration
 from monai_inn.problems import InverseProblem, LightField, Oximetry, Photoacoustics, PoseRegistration
 from monai_inn.training import Progress, Recipe, simulate_to_zarr
 from monai_inn.training.measure import measure
@@ -69,7 +68,7 @@ def contrasts_of(patient: str, data: Path) -> dict[str, Path]:
 
 def lumbar_spine(size: int = 32, target: list[float] | None = None) -> PoseRegistration:
     """L2 to L4 of the example CT, with errors of the simulation that leave some poses in doubt."""
-    return patient_registration(
+    return PoseRegistration.of_ct(
         CT / "lumbar_ct.nii.gz",
         labels=CT / "lumbar_vertebrae.nii.gz",
         keep=(21, 22, 23),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import functools
+import graphlib
 import importlib
 import re
 import subprocess
@@ -199,6 +200,14 @@ def named(path: Path) -> str:
 
 
 MODULES = {named(path): path for path in sorted(ROOT.rglob("*.py")) if path.stem != "__main__"}
+
+
+def test_no_files_need_each_other_in_a_circle():
+    needed = {}
+    for name, path in MODULES.items():
+        others = {n if n in MODULES else n.rpartition(".")[0] for n in imported(path)}
+        needed[name] = {other for other in others if not name.startswith(f"{other}.")}  # not its own package
+    graphlib.TopologicalSorter(needed).prepare()
 
 
 def test_every_module_is_imported():

@@ -19,8 +19,7 @@ from registration_measure import measure_posterior
 from registration_peer import measure_peer
 
 import monai_inn as mi
-from monai_inn.applications.registration.patient import patient_registration
-from monai_inn.applications.registration.problem import RANGES
+from monai_inn.applications.registration.carm import RANGES
 from monai_inn.problems import PoseRegistration
 from monai_inn.training import Recipe
 
@@ -50,7 +49,7 @@ def problem_of(
     options["free"] = {name: RANGES[name] for name in free}
     if case == "symmetric":
         options["beam"] = "parallel"
-    made = patient_registration(
+    made = PoseRegistration.of_ct(
         folder / ct, labels=folder / labels, noise={"sd": noise, "mismatch_sd": mismatch}, **options
     )
     if case != "symmetric":

@@ -18,7 +18,6 @@ from registration import CASES, FIELD_MM
 from registration_measure import cell_samples
 from torch import Tensor
 
-from monai_inn.applications.registration.patient import patient_registration
 from monai_inn.applications.registration.poses.grid import Cells, PoseGrid
 from monai_inn.applications.registration.poses.inference import pose_space
 from monai_inn.metrics import find_modes
@@ -40,7 +39,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     ct, labels, keep = CASES[options.case]
-    plain = patient_registration(
+    plain = PoseRegistration.of_ct(
         options.cts / ct, labels=options.cts / labels, keep=keep, size=options.size, field_mm=FIELD_MM
     )
     naive = _with_noise(plain, 0.0, 20.0).grid()

@@ -29,11 +29,11 @@ from registration_peer import register as climb_similarity
 from torch import Tensor
 from xray_unit import Unit, detector
 
-from monai_inn.applications.registration.carm import camera_to_world, pose_difference
+from monai_inn.applications.registration.carm import RANGES, WIDE_RANGES, camera_to_world, pose_difference
 from monai_inn.applications.registration.ct import read_ct
 from monai_inn.applications.registration.poses.fit import Unknowns
 from monai_inn.applications.registration.poses.solver import SIZES, Solution, Solver
-from monai_inn.applications.registration.problem import RANGES, WIDE_RANGES, PoseRegistration
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.results.case import trust_of
 from monai_inn.metrics.scores import registration_error

@@ -10,8 +10,8 @@ import torch
 
 import monai_inn as mi
 from monai_inn.applications.registration import PatientTrainer
+from monai_inn.applications.registration.bundle import another_patient
 from monai_inn.applications.registration.carm import Detector
-from monai_inn.applications.registration.patient import another_patient
 from monai_inn.problems import PoseRegistration
 
 RECIPE = {

@@ -19,9 +19,8 @@ from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
 from monai_inn.applications.registration.carm import POSE as NAMES
-from monai_inn.applications.registration.carm import camera_to_world, gantry_motion, pose_of
+from monai_inn.applications.registration.carm import WIDE_RANGES, camera_to_world, gantry_motion, pose_of
 from monai_inn.applications.registration.poses.solver import Solver
-from monai_inn.applications.registration.problem import WIDE_RANGES
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.results.from_ct import register_to_ct
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_inn.applications.registration.carm import Detector, camera_to_world, gantry_motion, pose_of
+from monai_inn.applications.registration.carm import RANGES, Detector, camera_to_world, gantry_motion, pose_of
 from monai_inn.applications.registration.poses.draws import Draws
 from monai_inn.applications.registration.poses.fit import Fit, Unknowns
 from monai_inn.applications.registration.poses.joint import View, agreeing, joined, most_apart
-from monai_inn.applications.registration.problem import RANGES
 
 DETECTOR, TARGET = Detector(32, 32, 7.2), torch.zeros(3).double()
 UNKNOWNS = Unknowns.of(RANGES, {})

@@ -9,9 +9,8 @@ import time
 import pytest
 import torch
 
-from monai_inn.applications.registration.carm import POSE, Detector
+from monai_inn.applications.registration.carm import POSE, RANGES, Detector
 from monai_inn.applications.registration.image_noise import ImageNoise
-from monai_inn.applications.registration.problem import RANGES
 from monai_inn.applications.registration.projection import spine_phantom
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import PoseRegistration, create

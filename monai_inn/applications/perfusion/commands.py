@@ -92,7 +92,8 @@ def concentration(arguments: argparse.Namespace) -> dict[str, Any]:
     from monai_inn.applications.perfusion.models.acquisition import BOLUS, DYNAMIC
     from monai_inn.applications.perfusion.series.concentrations import Settings
     from monai_inn.applications.perfusion.series.converting import Artery, convert_series
-    from monai_inn.applications.perfusion.series.reading import read_series, with_times
+    from monai_inn.applications.perfusion.series.images import with_times
+    from monai_inn.applications.perfusion.series.reading import read_series
     from monai_inn.applications.perfusion.series.susceptibility import Susceptibility, ratio_of_echoes
 
     options, is_dsc = given(arguments), arguments.is_dsc

@@ -8,13 +8,14 @@ from os import PathLike
 
 import torch
 
-from monai_inn.applications.registration.patient import another_patient
+from monai_inn.applications.registration.patient import OF_DETECTOR
 from monai_inn.applications.registration.poses.inference import registration_problem
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.bundles import load
 from monai_inn.bundles.fitting import fit_bundle
 from monai_inn.bundles.retraining import architecture
 
-__all__ = ["PatientTrainer"]
+__all__ = ["PatientTrainer", "another_patient"]
 
 
 @dataclass(eq=False)
@@ -65,3 +66,39 @@ class PatientTrainer:
             members=donor.network.density.ensemble.members,
             network=architecture(donor.network.config),
         )
+
+
+def another_patient(
+    like: PoseRegistration,
+    ct: str | PathLike[str],
+    labels: str | PathLike[str] | None = None,
+    keep: Sequence[int] = (),
+) -> PoseRegistration:
+    """Return the registration of another patient's CT before the same C-arm.
+
+    Args:
+        like: registration whose detector, parameters and noise are taken over.
+        ct: CT in Hounsfield units.
+        labels: segmentation on the CT's voxels.
+        keep: labels of the structures that are registered.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is not usable, or the detector is not square.
+    """
+    detector = like.detector
+    if detector.rows != detector.columns:
+        raise ValueError(
+            f"the detector has {detector.rows} x {detector.columns} pixels; only square ones are taken over."
+        )
+    return PoseRegistration.of_ct(
+        ct,
+        labels=labels,
+        keep=keep,
+        size=detector.rows,
+        field_mm=detector.rows * detector.spacing_at_isocentre_mm,
+        **{name: getattr(detector, name) for name in OF_DETECTOR},
+        free={p.name: (p.low, p.high) for p in like.parameters},
+        fixed=like.fixed,
+        noise=like.to_config()["noise"],
+    )

@@ -21,6 +21,8 @@ from torch import Tensor
 
 __all__ = [
     "POSE",
+    "RANGES",
+    "WIDE_RANGES",
     "Detector",
     "camera_to_world",
     "gantry_motion",
@@ -39,6 +41,24 @@ POSE: Mapping[str, tuple[str, str]] = {
     "away": ("mm", "target moved along the beam, away from the source"),
 }
 """Names, units and meanings of the six pose parameters, in the order of their last axis."""
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    "lao": (-180.0, 180.0),
+    "cra": (-30.0, 30.0),
+    "roll": (-15.0, 15.0),
+    "right": (-20.0, 20.0),
+    "down": (-20.0, 20.0),
+    "away": (-50.0, 50.0),
+}
+"""What a C-arm reaches around a patient on its table, degrees and mm: default of every free parameter."""
+
+WIDE_RANGES: Mapping[str, tuple[float, float]] = {
+    **RANGES,
+    "right": (-60.0, 60.0),
+    "down": (-60.0, 60.0),
+    "away": (-80.0, 80.0),
+}
+"""The same where nobody has said what the isocentre is near to: default straight from a CT."""
 
 # Columns: camera x, y, z in RAS where the source is anterior and the patient upright in the image.
 _ANTERIOR_SOURCE = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))

@@ -1,4 +1,4 @@
-"""The registration problem of one patient: from the files of a CT to a ``PoseRegistration``."""
+"""From the files of a patient's CT to the arguments of a ``PoseRegistration``."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 from torch import Tensor
 
-from monai_inn.applications.registration.carm import Detector
+from monai_inn.applications.registration.carm import RANGES, WIDE_RANGES, Detector
 from monai_inn.applications.registration.ct import attenuation_volume, read_ct, read_labels
-from monai_inn.applications.registration.problem import RANGES, WIDE_RANGES, PoseRegistration
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.arguments import range_of, value_of
 
 __all__ = [
+    "OF_DETECTOR",
     "add_options",
-    "another_patient",
-    "from_options",
     "in_order",
-    "patient_registration",
-    "problem_of",
     "read_patient",
+    "settings_before",
+    "settings_of_ct",
+    "settings_of_options",
     "wide_ranges",
 ]
 
-# Arguments that are attributes of a detector, and options.
-_OF_DETECTOR = ("source_detector_mm", "source_isocentre_mm", "beam", "view")
-_OPTIONS = ("labels", "keep", "size", "field_mm", *_OF_DETECTOR)
+OF_DETECTOR = ("source_detector_mm", "source_isocentre_mm", "beam", "view")
+"""Arguments of ``settings_of_ct`` that are attributes of a detector, and options."""
+
+_OPTIONS = ("labels", "keep", "size", "field_mm", *OF_DETECTOR)
 
 
-def patient_registration(
+def settings_of_ct(
     ct: str | PathLike[str],
     *,
     labels: str | PathLike[str] | None = None,
@@ -46,8 +46,8 @@ def patient_registration(
     fixed: Mapping[str, float] | None = None,
     target: Sequence[float] | None = None,
     noise: Mapping[str, Any] | None = None,
-) -> PoseRegistration:
-    """Return the registration of X-rays to a patient's CT.
+) -> dict[str, Any]:
+    """Return the arguments of ``PoseRegistration`` for X-rays of a patient.
 
     Args:
         ct: CT in Hounsfield units, any axes and spacing; NIfTI, NRRD or MetaImage.
@@ -78,7 +78,8 @@ def patient_registration(
         size, size, field_mm / size * magnification, source_detector_mm, source_isocentre_mm, beam, view
     )
     hounsfield, mask = read_patient(ct, labels, keep)
-    return problem_of(hounsfield, mask, detector, free=free, fixed=fixed, target=target, noise=noise)
+    before = settings_before(hounsfield, mask, detector)
+    return before | {"free": free, "fixed": fixed, "target": target, "noise": noise}
 
 
 def _check_labels(labels: str | PathLike[str] | None, keep: Sequence[int]) -> None:
@@ -102,19 +103,16 @@ def read_patient(
     return hounsfield, None if labels is None else read_labels(labels, keep, hounsfield)
 
 
-def problem_of(
-    hounsfield: AttenuationVolume, mask: Tensor | None, detector: Detector, **options: Any
-) -> PoseRegistration:
-    """Return the registration of a CT before a detector, at the resolution that its pixels need.
+def settings_before(hounsfield: AttenuationVolume, mask: Tensor | None, detector: Detector) -> dict[str, Any]:
+    """Return the arguments for a CT before a detector, at the resolution that its pixels need.
 
     Args:
         hounsfield: voxels in HU.
         mask: voxels to keep; all by default.
         detector: the C-arm.
-        options: further arguments of ``PoseRegistration``.
     """
     volume = attenuation_volume(hounsfield, detector.spacing_at_isocentre_mm, mask)
-    return PoseRegistration(volume.values, volume.affine.tolist(), detector=detector, **options)
+    return {"volume": volume.values, "affine": volume.affine.tolist(), "detector": detector}
 
 
 def in_order(free: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
@@ -127,44 +125,8 @@ def wide_ranges(fixed: Mapping[str, float]) -> dict[str, Sequence[float]]:
     return {name: edges for name, edges in WIDE_RANGES.items() if name not in fixed}
 
 
-def another_patient(
-    like: PoseRegistration,
-    ct: str | PathLike[str],
-    labels: str | PathLike[str] | None = None,
-    keep: Sequence[int] = (),
-) -> PoseRegistration:
-    """Return the registration of another patient's CT before the same C-arm.
-
-    Args:
-        like: registration whose detector, parameters and noise are taken over.
-        ct: CT in Hounsfield units.
-        labels: segmentation on the CT's voxels.
-        keep: labels of the structures that are registered.
-
-    Raises:
-        FileNotFoundError: if a file is missing.
-        ValueError: if a file is not usable, or the detector is not square.
-    """
-    detector = like.detector
-    if detector.rows != detector.columns:
-        raise ValueError(
-            f"the detector has {detector.rows} x {detector.columns} pixels; only square ones are taken over."
-        )
-    return patient_registration(
-        ct,
-        labels=labels,
-        keep=keep,
-        size=detector.rows,
-        field_mm=detector.rows * detector.spacing_at_isocentre_mm,
-        **{name: getattr(detector, name) for name in _OF_DETECTOR},
-        free={p.name: (p.low, p.high) for p in like.parameters},
-        fixed=like.fixed,
-        noise=like.to_config()["noise"],
-    )
-
-
 def add_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options that ``from_options`` reads."""
+    """Add the options that ``settings_of_options`` reads."""
     parser.add_argument("--ct", help="CT in Hounsfield units: NIfTI, NRRD or MetaImage")
     parser.add_argument("--labels", help="segmentation on the CT's voxels")
     parser.add_argument("--keep", type=int, nargs="+", default=[], metavar="LABEL",
@@ -192,8 +154,8 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--photons", type=float, help="photons a pixel instead of --noise and --mismatch")
 
 
-def from_options(options: argparse.Namespace) -> PoseRegistration:
-    """Return the registration of the patient whose CT the options name.
+def settings_of_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``PoseRegistration`` for the patient whose CT the options name.
 
     Raises:
         ValueError: if there is no CT, or an option is not usable.
@@ -206,7 +168,7 @@ def from_options(options: argparse.Namespace) -> PoseRegistration:
             raise ValueError(f"--free {name!r} is not a pose parameter; choose from {', '.join(RANGES)}.")
         free[name] = RANGES[name]
     free |= dict(options.range)
-    return patient_registration(
+    return settings_of_ct(
         options.ct,
         **{name: getattr(options, name) for name in _OPTIONS},
         free=in_order(free),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.carm import Detector
-from monai_inn.applications.registration.patient import in_order, problem_of, read_patient, wide_ranges
+from monai_inn.applications.registration.patient import in_order, read_patient, settings_before, wide_ranges
 from monai_inn.applications.registration.poses.fit import Unknowns
 from monai_inn.applications.registration.poses.search import Bank
 from monai_inn.applications.registration.poses.solver import Solver
@@ -85,8 +85,9 @@ class Patient:
 
     def problem(self, detector: Detector) -> PoseRegistration:
         """Return the registration before a detector."""
-        return problem_of(
-            self.ct, self.keep, detector, free=self.free, fixed=self.fixed, target=self._target, brightest=1.0
+        before = settings_before(self.ct, self.keep, detector)
+        return PoseRegistration(
+            **before, free=self.free, fixed=self.fixed, target=self._target, brightest=1.0
         )
 
     def unknowns(

@@ -6,40 +6,28 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from os import PathLike
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from monai_inn.applications.registration.application import XrayApplication
-from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world, pose_of
+from monai_inn.applications.registration.carm import POSE, RANGES, Detector, camera_to_world, pose_of
 from monai_inn.applications.registration.ct import bone_centre, landmarks
 from monai_inn.applications.registration.image_noise import ImageNoise
+from monai_inn.applications.registration.patient import (
+    add_options,
+    settings_of_ct,
+    settings_of_options,
+)
 from monai_inn.applications.registration.poses.grid import PoseGrid
 from monai_inn.applications.registration.projection import AttenuationVolume, Projector, spine_phantom
 from monai_inn.problems import InverseProblem, Observation, Parameter
 from monai_inn.problems.exact.references import ReferencePosterior
 from monai_inn.problems.exact.tempering import TemperedSamples, tempered_posterior
 
-__all__ = ["RANGES", "WIDE_RANGES", "PoseRegistration"]
-
-RANGES: Mapping[str, tuple[float, float]] = {
-    "lao": (-180.0, 180.0),
-    "cra": (-30.0, 30.0),
-    "roll": (-15.0, 15.0),
-    "right": (-20.0, 20.0),
-    "down": (-20.0, 20.0),
-    "away": (-50.0, 50.0),
-}
-"""What a C-arm reaches around a patient on its table, degrees and mm: default of every free parameter."""
-
-WIDE_RANGES: Mapping[str, tuple[float, float]] = {
-    **RANGES,
-    "right": (-60.0, 60.0),
-    "down": (-60.0, 60.0),
-    "away": (-80.0, 80.0),
-}
-"""The same where nobody has said what the isocentre is near to: default straight from a CT."""
+__all__ = ["PoseRegistration"]
 
 _SCALING_POSES = 1024
 _ANGLES = ("lao", "cra", "roll")
@@ -244,16 +232,26 @@ class PoseRegistration(InverseProblem):
     @classmethod
     def add_options(cls, parser: argparse._ActionsContainer) -> None:
         """Add the options of one patient's CT and of the C-arm."""
-        from monai_inn.applications.registration.patient import add_options
-
         add_options(parser)
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> PoseRegistration:
-        """Return the registration of a patient's CT."""
-        from monai_inn.applications.registration.patient import from_options
+        """Return the registration of the patient whose CT the options name."""
+        return cls(**settings_of_options(options))
 
-        return from_options(options)
+    @classmethod
+    def of_ct(cls, ct: str | PathLike[str], **options: Any) -> PoseRegistration:
+        """Return the registration of X-rays to a patient's CT.
+
+        Args:
+            ct: CT in Hounsfield units, any axes and spacing; NIfTI, NRRD or MetaImage.
+            options: which structures, which C-arm and what to find, see ``patient.settings_of_ct``.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if a file or an option is not usable.
+        """
+        return cls(**settings_of_ct(ct, **options))
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.perfusion.models.signal import Echo, concentration_of, t1_of_flip_angles
-from monai_inn.applications.perfusion.series.reading import Series, check_place, read_series
+from monai_inn.applications.perfusion.series.images import Series, check_place
+from monai_inn.applications.perfusion.series.reading import read_series
 
 __all__ = ["Conversion", "Settings", "baseline_frames", "baseline_of", "checked", "conversion_of"]
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from monai_inn.applications.perfusion.checks import check_artery, check_times, check_tissue
 from monai_inn.applications.perfusion.models.acquisition import DYNAMIC, Frames
 from monai_inn.applications.perfusion.series.concentrations import Settings, conversion_of
+from monai_inn.applications.perfusion.series.images import Series, check_place
 from monai_inn.applications.perfusion.series.measured_artery import arrival_of, read_artery
-from monai_inn.applications.perfusion.series.reading import Series, check_place, read_series
+from monai_inn.applications.perfusion.series.reading import read_series
 from monai_inn.applications.perfusion.series.susceptibility import Susceptibility
 from monai_inn.drafts import replacing
 from monai_inn.transforms import write_map

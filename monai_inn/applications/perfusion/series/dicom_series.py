@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_inn.applications.perfusion.series.reading import Series, check_sequence
+from monai_inn.applications.perfusion.series.images import Series, check_sequence
 from monai_inn.files import BadFileError, damage_named
 from monai_inn.reading.dicom import Frame, frame_grid, frame_pixels, frames_of, series_headers
 from monai_inn.reading.limits import check_affine, check_limit

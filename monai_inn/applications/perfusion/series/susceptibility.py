@@ -10,7 +10,8 @@ from torch import Tensor
 
 from monai_inn.applications.perfusion.models.signal import relaxation_change
 from monai_inn.applications.perfusion.series.concentrations import baseline_of, checked
-from monai_inn.applications.perfusion.series.reading import Series, check_place, read_series
+from monai_inn.applications.perfusion.series.images import Series, check_place
+from monai_inn.applications.perfusion.series.reading import read_series
 
 __all__ = ["Susceptibility", "ratio_of_echoes"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_inn.applications.registration.carm import camera_to_world, geodesic_degrees
+from monai_inn.applications.registration.carm import RANGES, camera_to_world, geodesic_degrees
 from monai_inn.applications.registration.poses.inference import PosePosterior
 from monai_inn.applications.registration.poses.solver import Solution
 from monai_inn.applications.registration.prepared import Patient
-from monai_inn.applications.registration.problem import RANGES, PoseRegistration
+from monai_inn.applications.registration.problem import PoseRegistration
 from monai_inn.applications.registration.radiograph import NUISANCES
 from monai_inn.applications.registration.results.agreement import Agreement
 from monai_inn.applications.registration.results.record import ambiguity, direction_in_words
