@@ -90,12 +90,10 @@ class FittedPosterior(RowPosterior):
             has_trust=has_trust,
             seed=seed,
         )
-        whole, has_batch = self._batched(image, batched)
         maps: dict[str, Tensor] = {}
-        for share, current in inferer.stream(whole, self.network, curves):
+        for share, current in inferer.stream(self._batched(image, batched), self.network, curves):
             maps = current
             progress(share)
-        maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
         return self.with_meta(maps, image, below=inferer.below, levels=inferer.levels, kept=keep)
 
     @property
@@ -111,9 +109,7 @@ class FittedPosterior(RowPosterior):
         outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``, of the targets alone:
         derived quantities need joint samples. Arguments are those of ``maps``.
         """
-        whole, has_batch = self._batched(image, batched)
-        maps = self._inferer().preview(whole, self.network)
-        maps = maps if has_batch else {k: v[0] for k, v in maps.items()}
+        maps = self._inferer().preview(self._batched(image, batched), self.network)
         targets = self.problem.shown[: len(self.problem.targets)]
         return self.with_meta(maps, image, levels=self.preview_levels, shown=targets)
 
@@ -125,9 +121,7 @@ class FittedPosterior(RowPosterior):
         Arguments are those of ``maps``.
         """
         inferer = self._inferer(false_alarm=false_alarm)
-        whole, has_batch = self._batched(image, batched)
-        maps = inferer.trust(whole, self.network)
-        return self.with_meta(maps if has_batch else {k: v[0] for k, v in maps.items()}, image)
+        return self.with_meta(inferer.trust(self._batched(image, batched), self.network), image)
 
     def draw(
         self, image: Tensor, samples: int, *, seed: int = 0, batched: bool | None = None
@@ -137,9 +131,9 @@ class FittedPosterior(RowPosterior):
         Derived quantities stand behind the ``D`` targets. One latent per sample serves all pixels, so that
         neighbouring pixels of a sample agree. Arguments are those of ``maps``.
         """
-        whole, has_batch = self._batched(image, batched)
+        whole = self._batched(image, batched)
         for sample in self._inferer(seed=seed).draw(whole, self.network, samples):
-            yield self.with_meta({"sample": sample if has_batch else sample[0]}, image)["sample"]
+            yield self.with_meta({"sample": sample}, image)["sample"]
 
     def images(
         self,
@@ -182,10 +176,12 @@ class FittedPosterior(RowPosterior):
     def with_meta(self, maps: Mapping[str, Tensor], image: Tensor, **said: Any) -> dict[str, MetaTensor]:
         """Attach the image's geometry and the names and units of the channels to maps of it.
 
-        Channels are those of ``problem.shown``; ``said`` goes to ``described_maps``.
+        Maps have no batch axis if the image has none. Channels are those of ``problem.shown``; ``said`` goes
+        to ``described_maps``.
         """
         from monai_inn.inferers.described import described_maps  # MONAI, which takes seconds to import
 
+        maps = {name: value if value.ndim == image.ndim else value[0] for name, value in maps.items()}
         found = reasons(self.problem, self.network)
         return described_maps(maps, image, **{"shown": self.problem.shown, "reasons": found} | said)
 
@@ -198,8 +194,8 @@ class FittedPosterior(RowPosterior):
 
         return PosteriorInferer(self.problem, **options)
 
-    def _batched(self, image: Tensor, batched: bool | None) -> tuple[Tensor, bool]:
-        """The image with a batch axis, and whether it came with one."""
+    def _batched(self, image: Tensor, batched: bool | None) -> Tensor:
+        """The image with a batch axis."""
         self.problem.require_maps()
         channels = self.problem.observation.channels
         image = torch.as_tensor(image).to(self.device)
@@ -210,4 +206,4 @@ class FittedPosterior(RowPosterior):
                 "of its first two axes; say batched=False for the first, batched=True for the second."
             )
         has_batch = second if batched is None else batched
-        return (image, True) if has_batch else (image.unsqueeze(0), False)
+        return image if has_batch else image.unsqueeze(0)
