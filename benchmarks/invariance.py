@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def features(images: np.ndarray) -> np.ndarray:
     return np.concatenate(columns, 1).astype(np.float32)
 
 
-def xray_sites(path: str, seed: int) -> dict[str, Site]:
+def xray_sites(path: str, seed: int, agreement: Sequence[float] = AGREEMENT) -> dict[str, Site]:
     """The sites of the training together, that of the tuning, and the unseen one; no image is at two.
 
     Images of the tuning site are the same under every seed: those that chose weights measure nothing else.
@@ -75,7 +75,7 @@ def xray_sites(path: str, seed: int) -> dict[str, Site]:
     *training, unseen = np.array_split(rng.permutation(rest), len(AGREEMENT) + 1)
     sites = []
     for number, (own, share) in enumerate(
-        zip((*training, tuning, unseen), (*AGREEMENT, TUNING, UNSEEN), strict=True)
+        zip((*training, tuning, unseen), (*agreement, TUNING, UNSEEN), strict=True)
     ):
         x = torch.as_tensor(features(scanned(images[own], label[own], share, rng)))
         sites.append((x, torch.as_tensor(label[own]), torch.full((len(own),), number)))
@@ -161,7 +161,7 @@ def scores(chance: Tensor, y: Tensor) -> dict[str, float]:
     return {"accuracy": float((own > 0.5).double().mean()), "nll": float(-own.log().mean())}
 
 
-def xrays(path: str, save: Callable[[dict[str, Any]], None]) -> None:
+def xrays(path: str, save: Callable[[dict[str, Any]], None], agreement: Sequence[float]) -> None:
     """Weights chosen at the tuning site with another seed, then all methods with all seeds."""
     gates: list[dict[str, float]] = []
 
@@ -173,7 +173,7 @@ def xrays(path: str, save: Callable[[dict[str, Any]], None]) -> None:
         gates.append(fitted.card["invariance"]["gates"])
         return lambda x: probability(fitted, x)
 
-    data, tuning = xray_sites(path, TUNING_SEED), dict[str, dict[float, float]]()
+    data, tuning = xray_sites(path, TUNING_SEED, agreement), dict[str, dict[float, float]]()
     x, y, _ = data["tuning"]
     for method, weights in WEIGHTS.items():
         tuning[method] = {
@@ -184,7 +184,7 @@ def xrays(path: str, save: Callable[[dict[str, Any]], None]) -> None:
     gates.clear()
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in chosen}
     for seed in SEEDS:
-        data = xray_sites(path, seed)
+        data = xray_sites(path, seed, agreement)
         for method, weight in chosen.items():
             use = answer(method, weight, data["training"], seed)
             results[method].append({name: scores(use(x), y) for name, (x, y, _) in data.items()})
@@ -258,6 +258,14 @@ def main() -> None:
     parser.add_argument("what", choices=("xrays", "cameras"))
     parser.add_argument("images", nargs="?", help="NPZ file of the X-rays")
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument(
+        "--agreement",
+        type=float,
+        nargs=len(AGREEMENT),
+        default=AGREEMENT,
+        metavar="SHARE",
+        help="of the scanner's setting and the finding, at each site of the training",
+    )
     arguments = parser.parse_args()
     if (arguments.what == "xrays") != (arguments.images is not None):
         parser.error("xrays, and nothing else, needs the NPZ file of the images.")
@@ -267,7 +275,7 @@ def main() -> None:
         arguments.out.write_text(json.dumps(found, indent=1))
 
     if arguments.what == "xrays":
-        xrays(arguments.images, save)
+        xrays(arguments.images, save, arguments.agreement)
     else:
         cameras(save)
 
