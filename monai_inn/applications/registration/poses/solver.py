@@ -22,16 +22,14 @@ from monai_inn.applications.registration.occlusion import by_residual, collimate
 from monai_inn.applications.registration.poses.draws import Draws, draw_posterior
 from monai_inn.applications.registration.poses.fit import Fit, Level, Unknowns, climb
 from monai_inn.applications.registration.poses.search import Bank, candidates, distinct, make_bank
+from monai_inn.applications.registration.poses.shot import Shot, enlarged, lead_of, opened, shrunk
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.radiograph import Radiograph
 from monai_inn.applications.registration.raycasting import RayCaster
 from monai_inn.applications.registration.whitening import (
     Whitening,
-    assumed_density,
-    contrast_of,
     estimated_density,
     photon_variance,
-    pixel_noise,
 )
 
 __all__ = ["SIZES", "Solution", "Solver"]
@@ -48,16 +46,10 @@ _REHEARSED = 8  # candidates of an X-ray whose pose is known
 _CENTRES, _AWAY = 4, (6.0, 6.0, 4.0, 5.0, 5.0, 15.0)  # fits to look around, degrees and mm
 _MARGIN = 100.0  # nats that a pose may be worse than the best to go on to the finest size
 _ROUNDS = 2  # of finding what covers the patient
-_SAME, _ELSEWHERE = (1.5, 3.0), (5.0, 8.0)  # degrees and mm
-# Errors of a simulation are a share of the contrast; at the finest size no larger for a bright background.
-_MOST_CONTRAST = 1.5
-# Of a voxel, by which surfaces are off in a simulation, and pixels to both sides of one that are as wrong. At
-# the finest size skin and table, where nearly all photons come through, would otherwise decide the pose.
-_MISPLACED, _MISPLACED_FINEST, _AROUND_FINEST = 0.15, 0.3, 5
+_SAME = 1.5, 3.0  # degrees and mm
 _LEAST_WITHIN = 0.3  # of the pixels, that rays which stay in the CT must see
 _BEYOND_MM = 150.0
 _LEAST_COUNTED = 0.05
-_OPEN = 0.99  # share of a pixel
 
 
 class Solution(NamedTuple):
@@ -91,15 +83,6 @@ class Solution(NamedTuple):
     def detector(self) -> Detector:
         """That of the images."""
         return self.level.radiograph.detector
-
-
-class _Shot(NamedTuple):
-    """An X-ray at each size; at the finest its open field, what counts of it, and its photons' variance."""
-
-    images: Sequence[tuple[Detector, Tensor]]
-    field: Tensor
-    counted: Tensor
-    photons: Tensor
 
 
 class _Located(NamedTuple):
@@ -199,23 +182,23 @@ class Solver:
                 f"collimator blades and mask leave {float(counted.mean()):.0%} of the X-ray; at least "
                 f"{_LEAST_COUNTED:.0%} are needed."
             )
-        shot = _Shot(images, field, counted, photon_variance(finest, counted))
+        shot = Shot(images, field, counted, photon_variance(finest, counted))
         place = self._located(shot, seed, _STARTS)
         progress(0.4)
         # Its mirror image may explain as much and is no sign of a pose that was missed.
         best = place.fit.x[:1, :6]
         known = torch.cat([best, mirrored(best, place.level.radiograph.detector)])
-        explained, lead = _lead(place.level, place.fit, known)
+        explained, lead = lead_of(place.level, place.fit, known)
         if lead < _DOUBTFUL and explained > _HOPELESS:
             place = self._located(shot, seed, _MORE_STARTS)
         progress(0.7)
         detector, image = images[-1]
         fit = self._distinct(place.fit, detector, _KEPT[2], _MARGIN)
-        window = self._within(_larger(place.level.whitening.window, image), detector, fit)
+        window = self._within(enlarged(place.level.whitening.window, image), detector, fit)
         level, draws = self._drawn(self._level(shot, 2, window, place.goes_on), counted, fit, samples, seed)
         poses = draws.fit.x[:, :6]
         models = level.radiograph(poses, draws.fit.x[:, 6:])
-        told = _lead(place.level, place.fit, poses)
+        told = lead_of(place.level, place.fit, poses)
         return Solution(draws, *told, models, level)
 
     @torch.no_grad()
@@ -244,14 +227,14 @@ class Solver:
         clean = Radiograph(self.caster(detectors[-1], goes_on))(pose[None], self.unknowns.mean[None, 6:])[0]
         everywhere = torch.ones_like(clean)
         flat = torch.zeros_like(clean)
-        shot = _Shot([(d, clean) for d in detectors], everywhere, everywhere, flat)
+        shot = Shot([(d, clean) for d in detectors], everywhere, everywhere, flat)
         last = len(detectors) - 1
         image = clean + self._level(shot, last, everywhere, goes_on).whitening.drawn(generator)
-        images = [(d, -_shrunk(torch.exp(-image), torch.empty(d.rows, d.columns)).log()) for d in detectors]
-        shot = _Shot(images, everywhere, everywhere, photon_variance(image, everywhere))
+        images = [(d, -shrunk(torch.exp(-image), torch.empty(d.rows, d.columns)).log()) for d in detectors]
+        shot = Shot(images, everywhere, everywhere, photon_variance(image, everywhere))
         x = torch.cat([starts, self.unknowns.mean[6:].expand(len(starts), -1)], 1)
         if searched:
-            window = _open(everywhere, images[0][1])
+            window = opened(everywhere, images[0][1])
             x = torch.cat([x, self._started(shot, window, goes_on, _REHEARSED)[1].x])
         level = self._level(shot, last, everywhere, goes_on)
         fit = self._distinct(climb(level, self.unknowns, x, _FIRST_STEPS), detectors[-1], _KEPT[2], math.inf)
@@ -263,16 +246,16 @@ class Solver:
         fit = self._distinct(self._with_mirror(level, fit), level.radiograph.detector, _KEPT[2], _MARGIN)
         return level, draw_posterior(level, self.unknowns, fit, samples, seed)
 
-    def _located(self, shot: _Shot, seed: int, starts: int) -> _Located:
+    def _located(self, shot: Shot, seed: int, starts: int) -> _Located:
         """Fits at the two smaller sizes, from so many candidates."""
         (coarse, _), (detector, image) = shot.images[:2]
-        window = _open(shot.counted, shot.images[0][1])
+        window = opened(shot.counted, shot.images[0][1])
         # The image says by itself whether the patient goes on where the CT ends.
         found = [(goes_on, *self._started(shot, window, goes_on, starts)) for goes_on in self.endings(coarse)]
         goes_on, level, fit = min(found, key=lambda one: float(one[2].loss.min()))
         climbing, kept = (count * starts // _STARTS for count in _KEPT[:2])
         fit = self._distinct(self._searched(level, fit, seed, climbing), detector, kept, math.inf)
-        window = self._within(_larger(window, image), detector, fit)
+        window = self._within(enlarged(window, image), detector, fit)
         level, fit = self._refined(self._level(shot, 1, window, goes_on), shot.counted, fit)
         return _Located(goes_on, level, fit.at(fit.loss.argsort()))
 
@@ -283,22 +266,11 @@ class Solver:
         more = climb(level, self.unknowns, self.unknowns.inside(other), _STEPS)
         return Fit(*(torch.cat(pair) for pair in zip(fit, more, strict=True)))
 
-    def _level(self, shot: _Shot, number: int, window: Tensor, goes_on: bool) -> Level:
-        detector, image = shot.images[number]
-        scattering = None if bool((shot.field == 1).all()) else _shrunk(shot.field, image)
-        radiograph = Radiograph(self.caster(detector, goes_on), scattering)
-        pixel_mm = detector.spacing_at_isocentre_mm
-        contrast, misplaced, around = contrast_of(image, window), _MISPLACED, 1
-        if number == len(shot.images) - 1:
-            contrast = min(contrast, _MOST_CONTRAST)
-            misplaced, around = _MISPLACED_FINEST, _AROUND_FINEST
-        photons = _shrunk(shot.photons, image) * (image.numel() / shot.photons.numel())
-        off = misplaced * radiograph.caster.spacing_mm / pixel_mm
-        noise = pixel_noise(image, photons, contrast, off, around)
-        density = assumed_density(image, window, pixel_mm, contrast, noise)
-        return Level(radiograph, image, Whitening(window, density, noise))
+    def _level(self, shot: Shot, number: int, window: Tensor, goes_on: bool) -> Level:
+        """The X-ray at a size."""
+        return shot.level(number, window, self.caster(shot.images[number][0], goes_on))
 
-    def _started(self, shot: _Shot, window: Tensor, goes_on: bool, starts: int) -> tuple[Level, Fit]:
+    def _started(self, shot: Shot, window: Tensor, goes_on: bool, starts: int) -> tuple[Level, Fit]:
         """First steps from the candidates at the coarsest size."""
         detector, image = shot.images[0]
         start = candidates(self.bank(detector, goes_on), self.unknowns, image, window, starts)
@@ -341,7 +313,7 @@ class Solver:
             best = fit.at(fit.loss.argmin()[None])
             residual = level.image - level.radiograph(best.x[:, :6], best.x[:, 6:])[0]
             noise = level.whitening.noise
-            seen = self._within(_open(counted, residual), level.radiograph.detector, best)
+            seen = self._within(opened(counted, residual), level.radiograph.detector, best)
             whole = Whitening(seen, level.whitening.density, noise)
             window = by_residual(whole.pixels(whole(residual)), whole.window)
             density = estimated_density(residual, level.whitening, pixel_mm)
@@ -353,38 +325,3 @@ class Solver:
         """The best fits, each pose once."""
         near = torch.nonzero(fit.loss - fit.loss.min() <= margin).flatten()
         return fit.at(near[distinct(fit.x[near, :6], -fit.loss[near], detector, _SAME, count)])
-
-
-def _lead(level: Level, fit: Fit, poses: Tensor) -> tuple[float, float]:
-    """What the best fit explains, and how much of what the best fit away from some poses leaves."""
-    x = torch.cat([poses, fit.x[:, :6]])
-    score = torch.cat([torch.full((len(poses),), math.inf), -fit.loss])
-    chosen = distinct(x, score, level.radiograph.detector, _ELSEWHERE, len(poses) + 1) - len(poses)
-    others = chosen[chosen >= 0][:1]
-    x = fit.x[[int(fit.loss.argmin()), *others.tolist()]]
-    explained, *second = _explained(level, level.radiograph(x[:, :6], x[:, 6:]))
-    return explained, 1 - (1 - explained) / max(1 - sum(second), 1e-6)
-
-
-def _explained(level: Level, models: Tensor) -> list[float]:
-    """Squared correlation of an X-ray with each model where errors of any simulation are small."""
-    window, pixel_mm = level.whitening.window, level.radiograph.detector.spacing_at_isocentre_mm
-    noise, contrast = level.whitening.noise, min(contrast_of(level.image, window), _MOST_CONTRAST)
-    whitening = Whitening(window, assumed_density(level.image, window, pixel_mm, contrast, noise), noise)
-    own, *others = (whitening(part - part[window > 0.5].mean()).double() for part in (level.image, *models))
-    return [float((own @ one) ** 2 / (own.square().sum() * one.square().sum())) for one in others]
-
-
-def _shrunk(field: Tensor, like: Tensor) -> Tensor:
-    """A field at a smaller size: the share of each pixel that is open."""
-    return torch.nn.functional.adaptive_avg_pool2d(field[None], (like.shape[0], like.shape[1]))[0]
-
-
-def _open(field: Tensor, like: Tensor) -> Tensor:
-    """The pixels of a smaller size that are open as a whole."""
-    return (_shrunk(field, like) > _OPEN).float()
-
-
-def _larger(window: Tensor, like: Tensor) -> Tensor:
-    """A window at a larger size."""
-    return torch.nn.functional.interpolate(window[None, None], like.shape, mode="nearest")[0, 0]
