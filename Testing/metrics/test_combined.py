@@ -40,6 +40,18 @@ def test_the_rate_holds_in_most_groups():
     assert rates[8] > 0.04  # and is not held by calling nothing out
 
 
+def test_held_out_data_of_a_group_are_compared_with_other_groups():
+    """As an observation of a new group is, by all others."""
+    groups = torch.stack([correlated(30, i) + 0.5 * i for i in range(4)])
+    groups[0, :5] = groups[1, :5]  # ties
+    (_, evidence), *_ = CombinedThreshold([groups])._held_out
+    for index, rows in enumerate(groups):
+        others = torch.cat([*groups[:index], *groups[index + 1 :]])
+        reached = (others.unsqueeze(1) >= rows).sum(0)
+        smallest = ((1 + reached) / (1 + len(others))).amin(1)
+        assert evidence[index].neg().tolist() == pytest.approx(smallest.sort(descending=True).values.tolist())
+
+
 def test_what_is_not_a_number_is_out():
     guard = CombinedThreshold([correlated(399, 0)[None]])
     assert float(guard(torch.tensor([0.0, torch.nan, 0.0]))[0]) <= 0.02

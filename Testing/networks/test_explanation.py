@@ -30,7 +30,7 @@ def part(quiet):
     noise = torch.rand(N, generator=torch.Generator().manual_seed(2)).double() * 3
     explanation = Explanation(2, K, families=(2, 1))
     shapes = torch.eye(K)[:3]
-    explanation.fit_residuals(of_both(residuals(quiet, noise, 3)), noise, None, shapes)
+    explanation.fit_residuals(of_both(residuals(quiet, noise, 3)), noise, [], shapes)
     return explanation
 
 
@@ -61,6 +61,25 @@ def test_a_deviation_scores_its_size_in_units_of_the_residuals(part, quiet):
     for index in (0, 1):
         strongest = part.misfit(part.mean + 9 * torch.eye(K)[index], torch.zeros(())).strongest
         assert strongest.tolist() == [0, index, 0, 0, index, 0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_new_object_may_differ_as_measured_objects_do(quiet, number):
+    noise = torch.ones(400)
+    simulated, *rows = (residuals(quiet, noise.double(), seed) for seed in range(1 + number))
+    objects = [of_both((1 + i) * values + i) for i, values in enumerate(rows)]
+    explanation = Explanation(2, K)
+    explanation.fit_residuals(of_both(simulated), noise, objects, torch.zeros(0, K))
+    means = torch.stack([values[0].double().mean(0) for values in objects])
+    within = torch.stack([torch.cov(values[0].double().T) for values in objects]).mean(0)
+    covariance = (torch.cov(simulated.double().T) + within) / 2
+    if number > 1:
+        covariance = covariance + torch.cov(means.T)
+    for mean, whitening in zip(explanation.mean, explanation.whitening.double(), strict=True):
+        torch.testing.assert_close(mean.double(), means.mean(0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            whitening @ covariance @ whitening.T, torch.eye(K).double(), atol=1e-3, rtol=0
+        )
 
 
 def test_more_noise_forgives_more_but_not_without_end(part):

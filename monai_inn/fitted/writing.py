@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from monai_inn.fitted import FittedPosterior
 
-__all__ = ["save"]
+__all__ = ["save", "write_weights"]
 
 _LICENSE = Path(__file__).parent / "LICENSE"
 
@@ -51,7 +51,7 @@ def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool)
     for part in (layout.CONFIGS, "models", "docs"):
         (folder / part).mkdir()
     shutil.copyfile(_LICENSE, folder / "LICENSE")
-    _write_weights(folder, fitted, monai_weights)
+    write_weights(folder, fitted, monai_weights)
     weights = folder / layout.WEIGHTS
     description = metadata(fitted, name, layout.sha256(weights), weights.stat().st_size)
     files = {"metadata": description, **configs.of(fitted)}
@@ -60,7 +60,8 @@ def _fill(folder: Path, fitted: FittedPosterior, name: str, monai_weights: bool)
     (folder / layout.README).write_text(model_card(fitted, description), encoding="utf-8")
 
 
-def _write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -> None:
+def write_weights(folder: Path, fitted: FittedPosterior, monai_weights: bool) -> None:
+    """Write the weights of a bundle; its metadata hold their checksum, which is the caller's to renew."""
     import torch
     from safetensors.torch import save as serialised
 

@@ -113,26 +113,28 @@ class Explanation(nn.Module):
 
     @torch.no_grad()
     def fit_residuals(
-        self, simulated: Tensor, noise: Tensor, measured: Tensor | None, deviations: Tensor
+        self, simulated: Tensor, noise: Tensor, measured: Sequence[Tensor], deviations: Tensor
     ) -> None:
         """Set mean and covariance of residuals of observations that count as explained.
 
-        The covariance is the mean of those of simulations and of measurements, and grows with the noise of an
-        observation as it does among the simulations.
+        Measurements of several objects, such as organs, predict those of a new one: by the mean of all, and
+        the covariance of one object plus that between objects. The covariance of one object is the mean of
+        those of simulations and of measurements. It grows with the noise of an observation as it does among
+        the simulations.
 
         Args:
             simulated: residuals of simulations, ``(finders, N, K)``.
             noise: variance of their noise, ``(N,)``, in any unit.
-            measured: residuals of measurements, ``(finders, M, K)``, whose mean counts then.
+            measured: residuals of measurements of each object, ``(finders, M, K)``; their mean counts then.
             deviations: shapes of deviations of all families, ``(T, K)``, of any size.
         """
         self.noisiest.copy_(noise.double().quantile(_NOISIEST))
         for finder, residual in enumerate(simulated.double()):
             quiet, per_noise = _heteroscedastic(residual, noise.double())
             mean = residual.mean(0)
-            if measured is not None:
-                rows = measured[finder].double()
-                quiet, mean = (quiet + _covariance(rows)) / 2, rows.mean(0)
+            if measured:
+                mean, within, between = _of_objects([rows[finder].double() for rows in measured])
+                quiet = (quiet + within) / 2 + between
             root = _inverse_root(quiet)
             growth, axes = torch.linalg.eigh(root @ per_noise @ root.T)
             self.mean[finder] = mean
@@ -221,6 +223,14 @@ def _heteroscedastic(residual: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     slope = _positive(centred.T @ (centred * (weight * (noise - centre) / spread).unsqueeze(1)))
     rest = _positive(whole - centre * slope)
     return _raised(rest, whole), slope
+
+
+def _of_objects(objects: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of objects, each ``(M, K)``, their mean covariance, and that of their means; of one object 0."""
+    means = torch.stack([rows.mean(0) for rows in objects])
+    within = torch.stack([_covariance(rows) for rows in objects]).mean(0)
+    centred = means - means.mean(0)
+    return means.mean(0), within, centred.T @ centred / max(len(objects) - 1, 1)
 
 
 def _positive(symmetric: Tensor) -> Tensor:

@@ -57,8 +57,7 @@ def set_thresholds(
     pairs = [_left(part, problem, rows, device) for rows in objects]
 
     def fit(others: Sequence[tuple[Tensor, Tensor]]) -> None:
-        together = torch.cat([rows for rows, _ in others], 1) if others else None
-        part.fit_residuals(residual, noise, together, deviations)
+        part.fit_residuals(residual, noise, [rows for rows, _ in others], deviations)
 
     def scores(of_waic: Tensor, residual: Tensor, noise: Tensor, count: int) -> Tensor:
         found = torch.cat([of_waic.unsqueeze(1), part.misfit(residual, noise).scores], 1)

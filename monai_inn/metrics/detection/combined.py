@@ -21,9 +21,10 @@ class CombinedThreshold:
 
     Each score becomes a conformal p-value; the smallest of them is compared with those of the held-out data
     themselves, which makes the answer exact however the scores depend on one another. A population may hold
-    several groups, such as organs: the rate then holds in 85 of 100 groups, because an average over groups
-    says little about the next one. With several populations an observation is out only if it is so for each
-    of them.
+    several groups, such as organs. An observation may be of a new group, so the p-values of held-out data
+    are those of the scores of all other groups. The rate then holds in 85 of 100 groups, because an average
+    over groups says little about the next one. With several populations an observation is out only if it is
+    so for each of them.
 
     Args:
         populations: held-out scores of each population, HIGH = out, shape ``(groups, n, J)``; NaN counts as
@@ -42,10 +43,8 @@ class CombinedThreshold:
         # Of each population: sorted scores (J, n), and sorted largest evidence of each group (groups, n).
         self._held_out: list[tuple[Tensor, Tensor]] = []
         for scores in map(_finite, populations):
-            rows = scores.flatten(0, 1)
-            single = rows.T.contiguous().sort().values
-            smallest = _conformal(single, rows.T).amin(0).view(scores.shape[:2])
-            self._held_out.append((single, (-smallest).sort().values))
+            single = scores.flatten(0, 1).T.contiguous().sort().values
+            self._held_out.append((single, (-_smallest(single, scores)).sort().values))
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the combined p-value of scores ``(…, J)``, and which of them is most out, ``(…)`` each."""
@@ -105,6 +104,23 @@ def _finite(scores: Tensor) -> Tensor:
 
 def _conformal(held_out: Tensor, values: Tensor) -> Tensor:
     """Share of sorted held-out scores ``(…, n)`` and of values ``(…, N)`` that reach the values, float32."""
-    n = held_out.shape[-1]
-    below = torch.searchsorted(held_out, values.contiguous())
-    return ((1.0 + n - below.double()) / (n + 1)).float()
+    return ((1 + _reached(held_out, values)) / (held_out.shape[-1] + 1)).float()
+
+
+def _reached(held_out: Tensor, values: Tensor) -> Tensor:
+    """How many of sorted held-out scores ``(…, n)`` reach values ``(…, N)``, float64 ``(…, N)``."""
+    return held_out.shape[-1] - torch.searchsorted(held_out, values.contiguous()).double()
+
+
+def _smallest(held_out: Tensor, scores: Tensor) -> Tensor:
+    """Smallest p-value of each datum of scores ``(groups, n, J)``, ``(groups, n)``.
+
+    It is that among the scores of all other groups; of a group alone, among its own. ``held_out`` are all
+    scores, sorted, ``(J, groups n)``.
+    """
+    if len(scores) == 1:
+        return _conformal(held_out, scores[0].T).amin(0, keepdim=True)
+    own = scores.mT.contiguous()
+    reached = _reached(held_out, own.movedim(0, 1).flatten(1)).unflatten(1, scores.shape[:2])
+    others = reached - _reached(own.sort().values, own).movedim(0, 1)
+    return ((1 + others) / (1 + held_out.shape[1] - scores.shape[1])).float().amin(0)
