@@ -281,9 +281,8 @@ def test_demo_without_bundles_is_refused(tmp_path, capsys, monkeypatch):
     assert "no trained bundle" in refused(capsys, "demo", "-o", tmp_path / "demo")
 
 
-def test_demo_runs_the_bundles_that_are_shipped(demo):
-    assert mi.bundles.shipped()
-    out, said = demo
+def check_demo(out: Path, said: str, most_bytes: float) -> None:
+    """Pictures are there, and what the viewer needs, which takes no more than so many bytes an image."""
     for line in said.partition("Pictures:\n")[2].partition("\n\n")[0].split():
         assert Path(line).stat().st_size > 10_000
     # For the threshold and the posteriors of the viewer.
@@ -298,7 +297,18 @@ def test_demo_runs_the_bundles_that_are_shipped(demo):
         record = json.loads((folder / "result.json").read_text())
         assert {"quantiles", "samples"} <= {row["map"] for row in record["files"]}
         assert record["settings"]["below"] == threshold
-        assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
+        assert sum(path.stat().st_size for path in folder.iterdir()) < most_bytes
+
+
+def test_demo_runs_the_bundles_that_are_shipped(demo):
+    assert mi.bundles.shipped()
+    check_demo(*demo, most_bytes=2e6)
+
+
+@pytest.mark.slow  # above with a quarter of the pixels
+def test_the_whole_demo_is_small(tmp_path, capsys):
+    assert run("demo", "-o", tmp_path / "demo") == 0
+    check_demo(tmp_path / "demo", capsys.readouterr().out, most_bytes=8e6)
 
 
 def test_help_is_quick_and_loads_nothing_heavy():

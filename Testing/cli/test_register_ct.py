@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from monai_inn.applications.registration.carm import POSE as NAMES
 from monai_inn.applications.registration.carm import WIDE_RANGES, camera_to_world, gantry_motion, pose_of
+from monai_inn.applications.registration.poses.forecast import LikelihoodForecast
 from monai_inn.applications.registration.poses.solver import Solver
 from monai_inn.applications.registration.projection import AttenuationVolume
 from monai_inn.applications.registration.results.from_ct import register_to_ct
@@ -265,7 +266,9 @@ def test_a_damaged_patient_is_refused_in_one_line(files, patient, tmp_path, caps
 
 
 def test_views_of_a_patient_need_no_bundle(files, patient, found, tmp_path, capsys):
-    assert run("views", patient, "-o", tmp_path / "first", "--step", 90) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LikelihoodForecast, "xrays", 1)  # of each view; two below, and of the CT
+        assert run("views", patient, "-o", tmp_path / "first", "--step", 90) == 0
     assert "The pose will be known best after a view at" in capsys.readouterr().out
     with (tmp_path / "first" / "views.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
@@ -493,8 +496,14 @@ def test_a_photograph_is_not_trusted(patient, tmp_path):
     assert "Do not use" in record["trust"]["statement"]
 
 
-def test_an_x_ray_of_another_region_is_not_trusted(files, patient, tmp_path):
-    """Limbs: two bones in an ellipse of water, none of the CT's vertebrae."""
+@pytest.mark.parametrize("searched", ["searched_briefly", pytest.param("", marks=pytest.mark.slow)])
+def test_an_x_ray_of_another_region_is_not_trusted(patient, tmp_path, request, searched):
+    """Limbs: two bones in an ellipse of water, none of the CT's vertebrae.
+
+    That the second search starts, the body without its spine shows below.
+    """
+    if searched:
+        request.getfixturevalue(searched)
     y, x = np.mgrid[-115:115:128j, -115:115:128j]
     water = 2 * np.sqrt(np.clip(60**2 - (x + 10) ** 2, 0, None))
     bones = sum(2 * np.sqrt(np.clip(9**2 - (x + 10 - at - 0.1 * y) ** 2, 0, None)) for at in (-22, 18))

@@ -24,8 +24,8 @@ SMALL = {
     "encoder": {"width": 24},
     "density": {"hidden_channels": (8,), "num_blocks": 2, "members": 2},
 }
-TINY = Recipe(8192, 200, 20, 20, 64, 256, measured=64, held_out=512, guard=512)
-OPTIONS = {"recipe": TINY, "network": SMALL, "cases": 1600}
+TINY = Recipe(4096, 60, 10, 5, 64, 256, measured=64, held_out=512, guard=512)
+OPTIONS = {"recipe": TINY, "network": SMALL, "cases": 800}
 
 
 class Two(LinearGaussian):

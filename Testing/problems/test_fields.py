@@ -96,7 +96,7 @@ def test_the_start_reaches_the_exact_posterior_of_a_field() -> None:
 @torch.no_grad()
 def test_the_start_takes_rows_until_it_knows_whether_there_is_a_lesion() -> None:
     problem = LesionField(side=16)
-    _, y = problem.simulate(500, 1)
+    _, y = problem.simulate(200, 1)
     exact = problem.reference_posterior(y.double())
     few, rows = start_of(problem, 16, 10_000, most=30_000)
     assert rows == 30_000

@@ -31,6 +31,7 @@ TENSORS = {
 }
 """Axes and meaning of every tensor that a graph takes or gives."""
 _RECORDED = (9, 7)  # pixels and samples
+_NO_LINES = "do_not_emit_stack_traces"  # older releases of torch do not know it
 Run = Callable[..., Sequence["Tensor"]]
 
 
@@ -122,15 +123,22 @@ def _write_program(path: Path, program: Any, graph: Graph) -> Run:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters say of packages that are not needed, and print of what they cannot follow."""
-    before = logging.root.manager.disable
+    """Without what exporters say of packages that are not needed, and print of what they cannot follow.
+
+    And without the lines of code behind each operation: they would name folders of this machine in the files.
+    """
+    import torch.fx.config as settings
+
+    before = logging.root.manager.disable, getattr(settings, _NO_LINES, False)
     logging.disable(logging.WARNING)
+    setattr(settings, _NO_LINES, True)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(before[0])
+        setattr(settings, _NO_LINES, before[1])
 
 
 _WRITERS: dict[str, Callable[[Path, Any, Graph], Run]] = {"onnx": _write_onnx, "pt2": _write_program}
