@@ -39,7 +39,7 @@ def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
     matrix = Motions.of(theta[None]).matrix(moving.centre)[0]
     x = fixed.at(mapped(fine.points(), matrix))
     inside = x.isfinite()
-    hats = Curve.of(x[inside], _KNOTS).basis(x.nan_to_num()[None])[0][0] * inside
+    hats = [hat * inside for hat in Curve.of(x[inside], _KNOTS).hats(x.nan_to_num())]
     parts = [
         Volume(part.reshape(fine.values.shape), fine.affine).resampled(spacing, blur).values
         for part in (*hats, inside.float())

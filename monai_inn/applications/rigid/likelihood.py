@@ -1,16 +1,17 @@
 """How well a motion explains the moving image: its grey values are a smooth curve of the fixed image's.
 
-With ``x(θ)`` the fixed image at the moved voxels, the moving image is ``y = B(x) β + e``. ``B`` are linear
-splines (hats) on a few knots, whatever the modality; the coefficients ``β`` have a wide normal prior and are
-integrated out in closed form. The error ``e`` is a stationary random field: its cosines are independent, and
-their variance depends on the frequency alone (Whittle's likelihood), as in 2D/3D registration. So a smooth
-error, as of shading or a bias field, counts for one voxel and not for the thousands that it covers.
+With ``B(θ)`` linear splines (hats) of the fixed image's grey values at the moved voxels, the moving image is
+``y = B β + e``, whatever the modality; the coefficients ``β`` have a wide normal prior and are integrated out
+in closed form. The error ``e`` is a stationary random field: its cosines are independent, and their variance
+depends on the frequency alone (Whittle's likelihood), as in 2D/3D registration. So a smooth error, as of
+shading or a bias field, counts for one voxel and not for the thousands that it covers.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +22,16 @@ from monai_inn.applications.registration.whitening import cosines
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.volumes import Volume
 
-__all__ = ["FEW_KNOTS", "LEAST_OVERLAP", "Comparison", "Curve", "Match"]
+__all__ = ["FEW_KNOTS", "LEAST_OVERLAP", "MANY_KNOTS", "Comparison", "Curve", "Match"]
 
 LEAST_OVERLAP = 0.5
 """Share of the moving image that must lie inside the fixed one."""
 
 FEW_KNOTS = (0.02, 0.6, 0.75, 0.97, 0.998)
 """Shares of the fixed image's voxels below the knots of a curve for the search."""
+
+MANY_KNOTS = tuple(0.002 + 0.996 * k / 23 for k in range(24))
+"""Likewise, of a curve that follows any contrast and reaches dense bone."""
 
 _KNOTS = (0.02, 0.2, 0.4, 0.6, 0.75, 0.9, 0.97, 0.998)
 _APART = 0.03  # of the range of the knots
@@ -48,29 +52,25 @@ class Curve(NamedTuple):
     knots: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, shares: Sequence[float] = _KNOTS) -> Curve:
-        """Return knots with some shares of the values below them, none close to another."""
+    def of(cls, values: Tensor, shares: Sequence[float] = _KNOTS, apart: float = _APART) -> Curve:
+        """Return knots with some shares of the values below them, at least a share of their range apart."""
         some = values.flatten()[:: max(1, values.numel() // 1_000_000)]
         knots = some.quantile(torch.tensor(shares).to(some))
-        least = _APART * (knots[-1] - knots[0])
+        least = apart * (knots[-1] - knots[0])
         kept = [knots[0]]
         for knot in knots[1:]:
             if knot - kept[-1] > least:
                 kept.append(knot)
         return cls(torch.stack(kept) if len(kept) > 1 else torch.stack([some.min(), some.max()]))
 
-    def basis(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values and slopes of the hats at grey values ``(B, N)``, each ``(B, K, N)``."""
-        upper = torch.bucketize(x.contiguous(), self.knots).clamp(1, len(self.knots) - 1)
-        low, high = self.knots[upper - 1], self.knots[upper]
-        share, steep = ((x - low) / (high - low)).clamp(0, 1), (high - low).reciprocal()
-        steep = steep * ((x > self.knots[0]) & (x < self.knots[-1]))
-        shape = (x.shape[0], len(self.knots), x.shape[1])
-        upper = upper.unsqueeze(1)
-        hats = x.new_zeros(shape).scatter_(1, upper, share.unsqueeze(1))
-        hats.scatter_(1, upper - 1, 1 - share.unsqueeze(1))
-        slopes = x.new_zeros(shape).scatter_(1, upper, steep.unsqueeze(1))
-        return hats, slopes.scatter_(1, upper - 1, -steep.unsqueeze(1))
+    def hats(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield the ``K`` hats at grey values of any shape; they sum to one."""
+        below = torch.ones_like(x)
+        for low, high in itertools.pairwise(self.knots.tolist()):
+            above = ((x - low) / (high - low)).clamp(0, 1)
+            yield below - above
+            below = above
+        yield below
 
 
 class Match(NamedTuple):
@@ -99,18 +99,16 @@ class Comparison:
     Args:
         fixed: the larger image.
         moving: the smaller one.
-        curve: knots of the grey-value curve.
+        hats: of the curve, on the fixed image's voxels, shape ``(K, I, J, K)``.
         centre: point that the moving image turns about, RAS in mm, shape ``(3,)``.
         density: variance of each cosine of the error, shape of the moving image; a guess by default.
     """
 
     def __init__(
-        self, fixed: Volume, moving: Volume, curve: Curve, centre: Tensor, density: Tensor | None = None
+        self, fixed: Volume, moving: Volume, hats: Tensor, centre: Tensor, density: Tensor | None = None
     ) -> None:
-        self.fixed, self.moving, self.curve, self.centre = fixed, moving, curve, centre
-        device = fixed.values.device
-        steps = torch.gradient(fixed.values)
-        self._channels = torch.stack([fixed.values, *steps]).unsqueeze(0)
+        self.fixed, self.moving, self.hats, self.centre = fixed, moving, hats, centre
+        device = hats.device
         self._to_index = torch.linalg.inv(fixed.affine)
         self._away = (moving.points() - centre).float().to(device)
         self._y = ((moving.values - moving.values.mean()) / moving.values.std()).to(device)
@@ -121,26 +119,25 @@ class Comparison:
 
     def with_density(self, density: Tensor) -> Comparison:
         """Return the same comparison with another density of errors."""
-        return Comparison(self.fixed, self.moving, self.curve, self.centre, density)
+        return Comparison(self.fixed, self.moving, self.hats, self.centre, density)
 
     @torch.no_grad()
     def __call__(self, theta: Tensor, slopes: bool = False) -> Match:
         """Return how well motions ``(B, 6)`` match; whitened residuals and slopes if asked for."""
-        columns = len(self.curve.knots) + (8 if slopes else 2)
+        columns = len(self.hats) + (8 if slopes else 2)
         rows = max(1, _AT_A_TIME // (self._y.numel() * columns))
         parts = [self._matched(part, slopes) for part in theta.double().split(rows)]
         return Match(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def sampled(self, theta: Tensor, slopes: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the fixed image at the moved voxels, and its slopes there if asked for.
+    def sampled(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the hats at the moved voxels.
 
         Args:
             theta: motions, shape ``(B, 6)``.
-            slopes: whether to return them.
 
         Returns:
-            Grey values ``(B, N)``, whether each voxel lies inside the fixed image, ``(B, N)``, and the grey
-            values' derivatives in the parameters, ``(B, 6, N)``, empty unless asked for.
+            Hats ``(B, K, N)``, whether each voxel lies inside the fixed image, ``(B, N)``, and the voxels'
+            places in a cube of ± 1, ``(B, N, 1, 1, 3)``, for derivatives if gradients are enabled.
         """
         device = self._away.device
         motions = Motions.of(theta)
@@ -150,25 +147,17 @@ class Comparison:
         index = self._away @ turned.float().transpose(1, 2) + shifted.unsqueeze(1).float().to(device)
         most = torch.tensor(self.fixed.values.shape, device=device) - 1
         inside = ((index >= -0.5) & (index <= most + 0.5)).all(2)
-        unit = (2 * index / most - 1).flip(2)[:, :, None, None]
-        found = torch.nn.functional.grid_sample(
-            self._channels[:, : 4 if slopes else 1].expand(len(theta), -1, -1, -1, -1),
-            unit,
-            padding_mode="border",
-            align_corners=True,
+        unit = (2 * index / most - 1).flip(2)[:, :, None, None].requires_grad_(torch.is_grad_enabled())
+        hats = torch.nn.functional.grid_sample(
+            self.hats.expand(len(theta), -1, -1, -1, -1), unit, padding_mode="border", align_corners=True
         )[..., 0, 0]
-        grey, uphill = found[:, 0], found[:, 1:]
-        if not slopes:
-            return grey, inside, uphill
-        by_angle = (to_index @ motions.slopes).to(device).float()  # (B, 3, 3, 3): index per degree
-        turning = torch.einsum("bcn,bacn->ban", uphill, by_angle @ self._away.T)
-        moving = torch.einsum("bcn,ca->ban", uphill, to_index.to(device).float())
-        return grey, inside, torch.cat([turning, moving], 1)
+        return hats, inside, unit
 
     def _matched(self, theta: Tensor, slopes: bool) -> Match:
-        grey, inside, uphill = self.sampled(theta, slopes)
-        window = inside.to(grey).unsqueeze(1)
-        hats, steep = self.curve.basis(grey)
+        with torch.set_grad_enabled(slopes):
+            graph, inside, unit = self.sampled(theta)
+        hats = graph.detach()
+        window = inside.to(hats).unsqueeze(1)
         # Voxels outside have a mean of their own, so that leaving the fixed image explains nothing.
         a = self._whitened(torch.cat([hats * window, 1 - window], 1))
         gram = (a @ a.transpose(1, 2)).double()
@@ -182,12 +171,23 @@ class Comparison:
         enough = window.mean((1, 2)) >= LEAST_OVERLAP
         log_likelihood = torch.where(enough, -0.5 * (loss + log_det), -torch.inf).cpu()
         if not slopes:
-            empty = grey.new_zeros(len(theta), 0)
+            empty = hats.new_zeros(len(theta), 0)
             return Match(theta, log_likelihood, empty, empty)
-        slope = self._whitened(uphill * (own[..., :-1] @ steep) * window)
+        weight = own[:, 0, :-1, None].expand_as(graph)
+        uphill = torch.autograd.grad(graph, unit, weight)[0][:, :, 0, 0].flip(2)
+        slope = self._whitened(self._by_parameter(theta, uphill) * window)
         # What the curve takes up of a motion does not count (variable projection).
         taken = torch.cholesky_solve((a @ slope.transpose(1, 2)).double(), lower).to(a)
         return Match(theta, log_likelihood, residual, slope - taken.transpose(1, 2) @ a)
+
+    def _by_parameter(self, theta: Tensor, uphill: Tensor) -> Tensor:
+        """Slopes ``(B, 6, N)`` in the parameters, from those in the places in the cube, ``(B, N, 3)``."""
+        most = torch.tensor(self.fixed.values.shape, device=uphill.device) - 1
+        to_index = self._to_index[:3, :3]
+        by_angle = (to_index @ Motions.of(theta).slopes).to(self._away)  # (B, 3, 3, 3): index per degree
+        uphill = 2 * uphill / most
+        turning = torch.einsum("bnc,bacn->ban", uphill, by_angle @ self._away.T)
+        return torch.cat([turning, (uphill @ to_index.to(uphill)).transpose(1, 2)], 1)
 
     def _whitened(self, images: Tensor) -> Tensor:
         """White coefficients ``(B, C, N)`` of images of as many voxels."""
@@ -256,11 +256,12 @@ class Comparison:
         ratio = torch.linalg.solve(slopes @ slopes.T + 1e-9 * torch.eye(6).to(slopes), sums @ sums.T)
         return max(1.0, float(ratio.trace()) / 6)
 
+    @torch.no_grad()
     def explained(self, theta: Tensor) -> float:
         """Return the share of the moving image's variance that is explained at a motion ``(6,)``."""
-        grey, inside, _ = self.sampled(theta[None])
+        hats, inside, _ = self.sampled(theta[None])
         seen = inside[0]
-        basis = self.curve.basis(grey)[0][0].T[seen].double()
+        basis = hats[0].T[seen].double()
         y = self._y.flatten()[seen].double()
         gram = basis.T @ basis + 1e-6 * torch.eye(basis.shape[1], device=basis.device)
         left = y - basis @ torch.linalg.solve(gram, basis.T @ y)

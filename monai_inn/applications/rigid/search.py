@@ -118,7 +118,7 @@ def _edges(volume: Volume) -> Tensor:
 def _spectra(fixed: Volume, curve: Curve, padded: list[int], edges: bool) -> Tensor:
     """Spectra of a constant, of the hats or of their edges, and of the products of each two."""
     # Hats sum to one: the constant stands for one of them.
-    hats = curve.basis(fixed.values.reshape(1, -1))[0][0][1:].reshape(-1, *fixed.values.shape)
+    hats = torch.stack(list(curve.hats(fixed.values))[1:])
     if edges:
         hats = torch.stack([_edges(Volume(hat.cpu(), fixed.affine)) for hat in hats]).to(hats)
     hats = torch.cat([torch.ones_like(hats[:1]), hats])

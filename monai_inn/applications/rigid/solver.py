@@ -1,8 +1,9 @@
 """The posterior of the motion that lays a small volume into a larger one: no training, six unknowns.
 
 Every shift of the turned moving image is scored at low resolution (``search``). Least squares climb from the
-best, at finer and finer resolution (``fit``); what stays unexplained gives the noise (``likelihood``). Around
-the best fits, the right vertebral level and its neighbours among them, ``posterior`` weighs draws.
+best, at finer and finer resolution (``fit``); what stays unexplained gives the noise (``likelihood``). In the
+end grey values go through the curve before they are blurred, not after. Around the best fits, the right
+vertebral level and its neighbours among them, ``posterior`` weighs draws.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 
 from monai_inn.applications.rigid.fit import climb, distinct
-from monai_inn.applications.rigid.likelihood import FEW_KNOTS, Comparison, Curve, Match
+from monai_inn.applications.rigid.likelihood import FEW_KNOTS, MANY_KNOTS, Comparison, Curve, Match
 from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.posterior import Alignment, weigh
 from monai_inn.applications.rigid.search import Bounds, candidates, turns
-from monai_inn.applications.rigid.volumes import Volume
+from monai_inn.applications.rigid.volumes import Volume, mapped
 
 __all__ = ["Solution", "align_volumes", "bounds_of"]
 
@@ -32,10 +33,11 @@ _BLUR, _NATIVE = 0.5, 0.6  # of the resolution; of the coarser image's voxels
 _STARTS, _AGAIN = 300, 100  # of each search
 _KEPT = (40, 24, 24)  # motions that go on from first steps, to the middle and to the finest resolution
 _FIRST_STEPS, _STEPS, _DENSITY_ROUNDS = 2, 10, 2
+_MOST_NUMBERS = 1e8  # of the last curve's hats
 _SAME = (3.0, 4.0)  # degrees and mm
 _ELSEWHERE_MM = 10.0
 _DEGREES = 15.0
-# Of the coarser image's voxels: by so much a curve of blurred grey values is off from a blur of their curve.
+# Of the coarser image's voxels: errors of interpolation and of contrast that no residual shows.
 _MISPLACED = 0.03
 
 
@@ -124,6 +126,10 @@ def align_volumes(
     images = _at(fixed, moving, coarse, 1.0, device)
     curve, few = Curve.of(images[0].values), Curve.of(images[0].values, FEW_KNOTS)
 
+    def compared(near: Volume, spacing_mm: float, finer: float) -> Comparison:
+        larger, smaller = _at(near, moving, spacing_mm, finer, device)
+        return Comparison(larger, smaller, torch.stack(list(curve.hats(larger.values))), centre)
+
     def searched(rotations: Tensor, count: int) -> Tensor:
         both = (candidates(*images, few, bounds, rotations, centre, count, edges) for edges in (True, False))
         return torch.cat(list(both))
@@ -135,7 +141,7 @@ def align_volumes(
             "is the larger one, and --range."
         )
     progress(0.3)
-    comparison = lowest = Comparison(*_at(fixed, moving, coarse, _FINER, device), curve, centre)
+    comparison = lowest = compared(fixed, coarse, _FINER)
     match = _started(comparison, bounds, starts)
     # The right rotation shows the neighbouring levels better than those of the search did.
     best = match.theta[match.log_likelihood.argmax()]
@@ -146,24 +152,24 @@ def align_volumes(
     for number, spacing in enumerate(_finer(coarse, fixed, moving)):
         theta = match.theta[_hopeful(match, _KEPT[number + 1])]
         near = fixed.cropped(_corners(moving, theta), _MARGIN_MM)
-        comparison = Comparison(*_at(near, moving, spacing, _FINEST, device), curve, centre)
-        for _ in range(_DENSITY_ROUNDS):
-            match = climb(comparison, bounds, theta, _STEPS)
-            comparison = comparison.with_density(comparison.estimated_density(_best(match)))
-            theta = match.theta[_hopeful(match, _KEPT[number + 1])]
-        match = climb(comparison, bounds, theta, _STEPS)
+        match, comparison = _settled(compared(near, spacing, _FINEST), bounds, theta)
         progress(0.65 + 0.1 * number)
-    match = match.at(distinct(match, _SAME, _KEPT[2]))
+    nearly = match.at(distinct(match, _SAME, _KEPT[2]))
+    level = nearly.log_likelihood
+    theta = nearly.theta[level >= level.max() - _MARGIN]
+    match, comparison = _settled(_averaged(fixed, moving, comparison, theta), bounds, theta)
+    match = match.at(distinct(match, _SAME, len(theta)))
     dependence = comparison.dependence(match.theta[0])
     alignment = weigh(comparison, bounds, match, seed, dependence).widened(_misplaced(fixed, moving))
     progress(1.0)
-    elsewhere = torch.nonzero((match.theta - match.theta[0])[:, 3:].norm(dim=1) > _ELSEWHERE_MM).flatten()[:1]
-    nats = (match.log_likelihood[0] - match.log_likelihood[elsewhere]) / dependence
+    away = (nearly.theta - nearly.theta[0])[:, 3:].norm(dim=1)
+    elsewhere = torch.nonzero(away > _ELSEWHERE_MM).flatten()[:1]
+    nats = (level[0] - level[elsewhere]) / dependence
     return Solution(
         alignment,
         comparison,
         [lowest.explained(theta) for theta in alignment.best],
-        (match.theta[elsewhere[0]], float(nats)) if len(nats) else None,
+        (nearly.theta[elsewhere[0]], float(nats)) if len(nats) else None,
         dependence,
         bounds,
     )
@@ -190,6 +196,33 @@ def _hopeful(match: Match, count: int) -> Tensor:
     return index[level >= level[:2].min().clamp_max(float(level.max()) - _MARGIN)]
 
 
+def _settled(comparison: Comparison, bounds: Bounds, theta: Tensor) -> tuple[Match, Comparison]:
+    """The best fits near some motions, as far as they compete, with the noise that the best one shows."""
+    for _ in range(_DENSITY_ROUNDS):
+        match = climb(comparison, bounds, theta, _STEPS)
+        comparison = comparison.with_density(comparison.estimated_density(_best(match)))
+        theta = match.theta[_hopeful(match, len(theta))]
+    return climb(comparison, bounds, theta, _STEPS), comparison
+
+
+def _averaged(fixed: Volume, moving: Volume, last: Comparison, theta: Tensor) -> Comparison:
+    """Return the last comparison, but with averages of the curve in the place of the curve of averages.
+
+    At edges they differ, and edges tell the motion. The curve has its knots where motions ``(B, 6)`` lay the
+    moving image.
+    """
+    near = fixed.cropped(_corners(moving, theta), _MARGIN_MM)
+    places = [mapped(last.moving.points(), matrix) for matrix in Motions.of(theta).matrix(last.centre)]
+    seen = near.at(torch.cat(places))
+    curve = Curve.of(seen[seen.isfinite()], MANY_KNOTS, apart=0.0)
+    spacing, native = float(last.moving.spacing_mm[0]), _native(fixed, moving)
+    finer = min(_FINEST, spacing * (_MOST_NUMBERS / len(curve.knots) / float(near.size_mm.prod())) ** (1 / 3))
+    larger, smaller = _at(near, moving, spacing, finer, "cpu")
+    parts = (near._replace(values=hat) for hat in curve.hats(near.values))
+    hats = [part.resampled(float(larger.spacing_mm[0]), _blur(spacing, native)).values for part in parts]
+    return Comparison(larger, smaller, torch.stack(hats).to(last.hats), last.centre, last.density)
+
+
 def _joined(first: Match, second: Match) -> Match:
     return Match(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
 
@@ -211,16 +244,23 @@ def _corners(moving: Volume, theta: Tensor) -> Tensor:
 
 def _finer(coarse: float, fixed: Volume, moving: Volume) -> list[float]:
     """Resolutions behind that of the search, mm."""
-    native = float(torch.cat([fixed.spacing_mm, moving.spacing_mm]).max())
+    native = _native(fixed, moving)
     finest = max(_FINEST_MM, native, float(moving.size_mm.prod() / _MOST_VOXELS) ** (1 / 3))
     return [*([_MIDDLE_MM] if finest < 0.6 * _MIDDLE_MM else []), finest]
+
+
+def _native(fixed: Volume, moving: Volume) -> float:
+    return float(torch.cat([fixed.spacing_mm, moving.spacing_mm]).max())
+
+
+def _blur(spacing_mm: float, native: float) -> float:
+    return max(_BLUR * spacing_mm, _NATIVE * native)
 
 
 def _at(
     fixed: Volume, moving: Volume, spacing_mm: float, finer: float, device: str | torch.device
 ) -> tuple[Volume, Volume]:
     """Both images at one resolution, blurred alike."""
-    native = max(float(fixed.spacing_mm.max()), float(moving.spacing_mm.max()))
-    blur = max(_BLUR * spacing_mm, _NATIVE * native)
+    blur = _blur(spacing_mm, _native(fixed, moving))
     larger, smaller = fixed.resampled(spacing_mm / finer, blur), moving.resampled(spacing_mm, blur)
     return Volume(larger.values.to(device), larger.affine), smaller
