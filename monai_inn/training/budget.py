@@ -164,7 +164,7 @@ class Budget:
         Each stage gets a few steps in any case: how long they take changes with what else the machine does.
         """
         if self.minutes is None:
-            return recipe
+            return replace(recipe, start_rows=recipe.start_rows or pool.draws)
         trial = copy.deepcopy(net)
         small = replace(
             recipe,
