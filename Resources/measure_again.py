@@ -23,6 +23,7 @@ from train_bundles import RECIPES
 
 import monai_inn
 from monai_inn.drafts import replacing
+from monai_inn.files import write_json
 from monai_inn.fitted import FittedPosterior
 from monai_inn.fitted.card import model_card
 from monai_inn.fitted.layout import METADATA, README, SECTION
@@ -69,10 +70,15 @@ def measure(part: str, name: str, data: Path | None) -> None:
     metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     metadata[SECTION]["card"] |= found
     metadata["eval_metrics"] = headline(fitted.card)
-    text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    for file, content in ((METADATA, text), (README, model_card(fitted, metadata))):
-        with replacing(folder / file) as draft:
-            draft.write_text(content, encoding="utf-8")
+    write_card(folder, fitted, metadata)
+
+
+def write_card(folder: Path, fitted: FittedPosterior, metadata: dict[str, Any]) -> None:
+    """Write the metadata of a bundle, and its model card anew."""
+    with replacing(folder / METADATA) as draft:
+        write_json(draft, metadata)
+    with replacing(folder / README) as draft:
+        draft.write_text(model_card(fitted, metadata), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import json
 import sys
 from pathlib import Path
 
+from measure_again import write_card
+
 import monai_inn
-from monai_inn.drafts import replacing
-from monai_inn.fitted.card import model_card
-from monai_inn.fitted.layout import METADATA, README, SECTION
+from monai_inn.fitted.layout import METADATA, SECTION
 from monai_inn.fitted.metadata import metadata
 from monai_inn.fitted.reading import find
 from monai_inn.training.measure import measure
@@ -30,10 +30,7 @@ def measure_again(name: str) -> None:
     now = metadata(fitted, name, section["weights_sha256"], section["weights_bytes"])
     section["card"] = now[SECTION]["card"]
     content = before | {"eval_metrics": now["eval_metrics"], SECTION: section}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    for file, written in ((METADATA, text), (README, model_card(fitted, content))):
-        with replacing(folder / file) as draft:
-            draft.write_text(written, encoding="utf-8")
+    write_card(folder, fitted, content)
 
 
 if __name__ == "__main__":

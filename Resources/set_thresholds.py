@@ -1,4 +1,4 @@
-"""Set the thresholds of trust of shipped bundles anew and measure their cards; nothing is trained.
+"""Set the thresholds of trust of shipped bundles anew, and measure what they notice; nothing is trained.
 
     python Resources/set_thresholds.py oximetry
 
@@ -11,10 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-from measure_cards import measure_again
+from measure_again import measure
 
 import monai_inn
 from monai_inn.drafts import replacing
+from monai_inn.files import write_json
 from monai_inn.fitted.layout import METADATA, SECTION, WEIGHTS, sha256
 from monai_inn.fitted.reading import find
 from monai_inn.fitted.writing import write_weights
@@ -30,10 +31,10 @@ def set_anew(name: str) -> None:
     metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     metadata[SECTION]["weights_sha256"] = sha256(folder / WEIGHTS)
     with replacing(folder / METADATA) as draft:
-        draft.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(draft, metadata)
+    measure("trust", name, None)
 
 
 if __name__ == "__main__":
     for bundle in sys.argv[1:]:
         set_anew(bundle)
-        measure_again(bundle)

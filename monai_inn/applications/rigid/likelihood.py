@@ -99,7 +99,7 @@ class Comparison:
     Args:
         fixed: the larger image.
         moving: the smaller one.
-        hats: of the curve, on the fixed image's voxels, shape ``(K, I, J, K)``.
+        hats: of the curve, on the fixed image's voxels, shape ``(hats, I, J, K)``.
         centre: point that the moving image turns about, RAS in mm, shape ``(3,)``.
         density: variance of each cosine of the error, shape of the moving image; a guess by default.
     """
@@ -110,6 +110,7 @@ class Comparison:
         self.fixed, self.moving, self.hats, self.centre = fixed, moving, hats, centre
         device = hats.device
         self._to_index = torch.linalg.inv(fixed.affine)
+        self._most = torch.tensor(fixed.values.shape, device=device) - 1  # index of the last voxel
         self._away = (moving.points() - centre).float().to(device)
         self._y = ((moving.values - moving.values.mean()) / moving.values.std()).to(device)
         self._cosines = [cosines(n).to(device) for n in moving.values.shape]
@@ -145,9 +146,8 @@ class Comparison:
         turned = (to_index @ motions.rotation).to(device)
         shifted = (motions.shift + self.centre) @ to_index.T + self._to_index[:3, 3]
         index = self._away @ turned.float().transpose(1, 2) + shifted.unsqueeze(1).float().to(device)
-        most = torch.tensor(self.fixed.values.shape, device=device) - 1
-        inside = ((index >= -0.5) & (index <= most + 0.5)).all(2)
-        unit = (2 * index / most - 1).flip(2)[:, :, None, None].requires_grad_(torch.is_grad_enabled())
+        inside = ((index >= -0.5) & (index <= self._most + 0.5)).all(2)
+        unit = (2 * index / self._most - 1).flip(2)[:, :, None, None].requires_grad_(torch.is_grad_enabled())
         hats = torch.nn.functional.grid_sample(
             self.hats.expand(len(theta), -1, -1, -1, -1), unit, padding_mode="border", align_corners=True
         )[..., 0, 0]
@@ -182,10 +182,9 @@ class Comparison:
 
     def _by_parameter(self, theta: Tensor, uphill: Tensor) -> Tensor:
         """Slopes ``(B, 6, N)`` in the parameters, from those in the places in the cube, ``(B, N, 3)``."""
-        most = torch.tensor(self.fixed.values.shape, device=uphill.device) - 1
         to_index = self._to_index[:3, :3]
         by_angle = (to_index @ Motions.of(theta).slopes).to(self._away)  # (B, 3, 3, 3): index per degree
-        uphill = 2 * uphill / most
+        uphill = 2 * uphill / self._most
         turning = torch.einsum("bnc,bacn->ban", uphill, by_angle @ self._away.T)
         return torch.cat([turning, (uphill @ to_index.to(uphill)).transpose(1, 2)], 1)
 
