@@ -27,6 +27,7 @@ __all__ = ["PosteriorInferer"]
 # Pixels of one task. A flow is prepared anew for each task, and each call from Python takes its lock: larger
 # tasks leave less of both, smaller ones keep the samples in the cache between drawing and sorting.
 _PIXELS = 4096
+_QUICK_PIXELS = 8192  # of one task without samples
 _GPU_PIXELS = 65536
 # Of one task that simulates, too. Each has noise of its own, so that they must not depend on the threads.
 _SIMULATED_PIXELS = 1024
@@ -214,12 +215,12 @@ class PosteriorInferer(Inferer):
             ends = {"median": median, "interval_low": low, "interval_high": high}
             return ends | {"interval_width": high - low, "quantiles": values.permute(1, 2, 0).flatten(1)}
 
-        return _complete(self._fill(Pixels(inputs, self.problem), quick))
+        return _complete(self._fill(Pixels(inputs, self.problem), quick, usual=_QUICK_PIXELS))
 
     def trust(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
         """Return ``waic``, ``ood``, ``p_value``, ``reason``, ``valid`` of an image ``(B, C, *spatial)``."""
         explained = Explained(self.problem, network, self.false_alarm)
-        return _complete(self._fill(Pixels(inputs, self.problem), explained))
+        return _complete(self._fill(Pixels(inputs, self.problem), explained, usual=_QUICK_PIXELS))
 
     @torch.no_grad()  # as a decorator, which gives the caller its mode back between the samples
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
@@ -247,11 +248,12 @@ class PosteriorInferer(Inferer):
         answer: Answer,
         adequacy: Adequacy | None = None,
         size: int | None = None,
+        usual: int = _PIXELS,
     ) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
         device = pixels.valid.device
         is_cpu = device.type == "cpu"
-        usual, threads = (_PIXELS, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
+        usual, threads = (usual, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
         size = size or (usual if adequacy is None else _SIMULATED_PIXELS)
         pieces = pixels.pieces(size, threads if adequacy is None else 1)
 

@@ -72,7 +72,7 @@ def fill_table(table, heads, rows):
         table.resizeColumnsToContents()
 
 
-_POLL_MS = 100
+_POLL_MS = 50
 
 
 def _in_words(seconds):
