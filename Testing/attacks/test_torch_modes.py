@@ -238,6 +238,7 @@ class Pixels(Dataset):
         return self.fitted.waic(y), medians
 
 
+@pytest.mark.slow  # new processes
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_workers_of_a_data_loader_give_the_same_maps(gaussian_fit, start):
     y = gaussian_fit.problem.simulate(60, seed=3)[1].reshape(3, 20, -1)

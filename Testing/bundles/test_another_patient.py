@@ -25,6 +25,7 @@ RECIPE = {
 }
 
 
+@pytest.mark.slow  # what `train` and `fit` do are always tested
 def test_monai_fits_the_ct_of_another_patient(pose_fit, ct_file, tmp_path):
     pose_fit.save(tmp_path / "bundle")
     config = tmp_path / "bundle/configs/train.json"

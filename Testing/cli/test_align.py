@@ -92,6 +92,7 @@ def test_samples_agree_with_the_record(files, record):
     np.testing.assert_allclose(stored["moving_to_fixed"], expected, atol=1e-2)
 
 
+@pytest.mark.slow  # the easier case of the first
 def test_the_same_image_twice_lies_where_it_is(files):
     fixed, _, folder = files
     ranges = [f"--range={name}=-6:6" for name in ("right", "anterior", "superior")]
@@ -122,6 +123,7 @@ def test_another_patient_is_not_trusted(files, tmp_path, capsys):
     assert "Another patient or body part, an image that is mirrored" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # another patient is always tested
 def test_draws_at_the_edge_of_a_range_are_not_trusted(files, capsys):
     fixed, _, folder = files
     ranges = ["--range=right=3:9", "--range=anterior=-6:6", "--range=superior=-6:6"]

@@ -348,6 +348,7 @@ def test_x_rays_that_do_not_belong_together_are_not_trusted(files, patient, seco
     assert record["modes"][0]["pose"] == found[0]["modes"][0]["pose"]  # the first alone
 
 
+@pytest.mark.slow  # another patient among three is always tested
 @pytest.mark.usefixtures("once")
 def test_the_x_ray_of_a_patient_who_moved_is_named(files, patient, second, tmp_path, capsys):
     """The first of three; poses are then those of the second."""
@@ -407,6 +408,7 @@ def test_a_prior_needs_the_gantrys_angles(files, patient, tmp_path, capsys):
     assert "--turned LAO1 CRA1" in told
 
 
+@pytest.mark.slow  # three more searches
 def test_a_source_off_its_place_widens_the_pose_as_it_moves_it(files, patient, tmp_path):
     """Nearer by 25 mm and to the side: taken for where it should be, the pose is wrong beyond its width."""
     xray = write_xray(tmp_path / "moved.png", intensity(source=(9.0, -7.2, -25.0)))
@@ -557,6 +559,7 @@ def test_cts_of_every_kind(files, tmp_path, kind):
     assert record["trust"]["is_trusted"]
 
 
+@pytest.mark.slow  # another region is always tested
 def test_a_body_without_its_spine_is_not_trusted(files, patient, tmp_path):
     """A mask over nearly all of the spine leaves an outline, which fits from many sides."""
     image = intensity(seed=2)

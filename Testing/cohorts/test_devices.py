@@ -33,6 +33,7 @@ def here(tmp_path_factory):
     return compare_devices(DEVICES, out, **TINY), out
 
 
+@pytest.mark.slow  # two trainings; workers are always tested with one that fails
 def test_workers_give_what_one_process_gives(here, scheduler, tmp_path):
     spread = compare_devices(DEVICES, tmp_path / "spread", scheduler=scheduler, **TINY)
     assert without_times(spread) == without_times(here[0])

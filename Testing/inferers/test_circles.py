@@ -103,6 +103,7 @@ def compass() -> FittedPosterior:
     )
 
 
+@pytest.mark.slow  # a training of half a minute; an angle of strangers is always tested
 def test_an_angle_of_a_pixel_gets_a_flow_on_the_circle(compass):
     assert compass.network.flow.config["periodic"] == [0]
     assert compass.network.preview is None

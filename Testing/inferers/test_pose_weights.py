@@ -14,6 +14,7 @@ from monai_inn.applications.registration.poses.weights import NotWeighedError, r
 from monai_inn.applications.registration.results.record import noise_ratio
 
 
+@pytest.mark.slow  # the joint posterior on a grid is always tested
 def test_a_second_view_tells_the_two_apart(symmetric):
     """Both X-rays alone leave two poses; together they leave the true one."""
     problem = symmetric.problem

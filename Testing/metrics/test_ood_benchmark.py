@@ -189,6 +189,7 @@ def test_the_whole_benchmark_on_a_gaussian_ensemble(bench, sets):
     assert all(name in text for name in (*sets.inside, *sets.outside, *scorers))
 
 
+@pytest.mark.slow  # the benchmark itself is always tested
 def test_command_prints_json_and_refuses_in_one_line(bench, sets, monkeypatch, capsys):
     import monai_inn
 

@@ -95,6 +95,7 @@ def test_both_ends_of_the_trade_off_are_the_analytic_ones(densities, fresh):
     assert last["nats"] > 2 * first["nats"]
 
 
+@pytest.mark.slow  # two more trainings; both ends are always tested
 @pytest.mark.parametrize("beta", [0.1, 10.0])
 def test_between_the_ends_entropy_and_information_are_those_of_the_mixture(beta, fresh):
     """A flow that can unbend the classes need not give up one for the other: any β > 0 reaches both."""

@@ -64,6 +64,7 @@ def test_epidemic_counts_are_binomial():
     assert (count.var(0)[frequent] / variance[frequent] - 1).abs().max() < 4 * math.sqrt(2.2 / 20_000)
 
 
+@pytest.mark.slow  # days of any number are always tested, in test_populations
 def test_ranks_are_uniform_and_samples_are_as_likely_as_the_truth():
     problem = Epidemic()
     torch.manual_seed(1)

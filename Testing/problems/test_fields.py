@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from monai_inn.networks.images.rows import FieldFlow
@@ -93,6 +94,7 @@ def test_the_start_reaches_the_exact_posterior_of_a_field() -> None:
     assert float((ratio - 1).abs().max()) < 6 * math.sqrt(2 / 400)
 
 
+@pytest.mark.slow  # a million rows
 @torch.no_grad()
 def test_the_start_takes_rows_until_it_knows_whether_there_is_a_lesion() -> None:
     problem = LesionField(side=16)

@@ -38,12 +38,14 @@ def bundle(fitted, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # a training of half a minute
 def test_posterior_is_calibrated(fitted):
     card = fitted.card
     for name in fitted.problem.targets:
         assert card["parameters"][name]["calibration_error"] < card["calibration_noise_floor_95"] + 0.02
 
 
+@pytest.mark.slow  # of the same training
 def test_posteriors_of_planets_are_near_the_exact_ones(fitted):
     planets = fitted.problem
     y = torch.tensor([[5.58, 1.82, 0.735, 0.1], [1.94, 1.521, 0.28, 0.108], [2.0, 1.1, 0.1, 0.04]])
@@ -55,6 +57,7 @@ def test_posteriors_of_planets_are_near_the_exact_ones(fitted):
         assert ks_2samp(one.numpy(), other.numpy()).statistic < 0.12
 
 
+@pytest.mark.slow  # of the same training
 def test_one_network_knows_what_errors_mean(fitted):
     """The same planet measured ten times as well: the water is better known, the model's error as before."""
     y = torch.tensor([[2.0, 1.4, 0.4, 0.15], [2.0, 1.4, 0.04, 0.015]])
@@ -66,6 +69,7 @@ def test_one_network_knows_what_errors_mean(fitted):
     torch.testing.assert_close(off, torch.full((2,), 0.03), rtol=0.25, atol=0)
 
 
+@pytest.mark.slow  # of the same training
 def test_the_verb_answers_a_table(bundle, tmp_path, capsys):
     (tmp_path / "planets.csv").write_text(TABLE)
     out = tmp_path / "interiors.csv"
@@ -86,9 +90,10 @@ def test_the_verb_answers_a_table(bundle, tmp_path, capsys):
     assert (tmp_path / "b.csv").read_bytes() == out.read_bytes()
 
 
-def test_the_verb_refuses_what_it_cannot_read(bundle, tmp_path, capsys, gaussian_fit):
-    table, out = tmp_path / "planets.csv", tmp_path / "out.csv"
+def test_the_verb_refuses_what_it_cannot_read(fit_without_training, tmp_path, capsys, gaussian_fit):
+    table, out, bundle = tmp_path / "planets.csv", tmp_path / "out.csv", tmp_path / "bundle"
     table.write_text(TABLE)
+    fit_without_training(Planets()).save(bundle)
     gaussian_fit.save(tmp_path / "other")
     (tmp_path / "negative.csv").write_text(TABLE.replace("5.58,0.74", "5.58,-0.74"))
     for source, named, words in (
@@ -101,3 +106,6 @@ def test_the_verb_refuses_what_it_cannot_read(bundle, tmp_path, capsys, gaussian
         assert words in line
         assert len(line.splitlines()) == 1
         assert not out.exists()
+    assert main(["interiors", str(bundle), str(table), "-o", str(out)]) == 0
+    assert "Jupiter: not usable" in capsys.readouterr().out
+    assert [row["name"] for row in csv.DictReader(out.open())] == ["K2-111 b", "'=puffed", "Jupiter"]

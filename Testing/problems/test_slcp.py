@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from monai_inn.metrics import sbc_ranks, sbc_uniformity
@@ -40,6 +41,7 @@ def test_noisy_points_are_independent_draws_of_the_gaussian():
     assert (np.abs(points.mean(0).numpy() - np.tile([0.7, -2.9], 4)) / spread).max() < 4
 
 
+@pytest.mark.slow  # three million draws
 def test_slcp_posterior_against_importance_sampling():
     """Means of functions of the parameters, 3,000,000 prior draws; 4.5 standard errors of both."""
     problem = SimpleLikelihood()

@@ -199,6 +199,7 @@ def test_shipped_bundles_name_a_verb_that_takes_what_they_say(name, tmp_path, ca
     assert absent in capsys.readouterr().err  # all words were understood
 
 
+@pytest.mark.slow  # of other verbs it is always tested
 def test_the_real_verb_gives_the_numbers_of_the_command_line(tmp_path, monkeypatch, capsys):
     """A brief fit and its patients, in a child process: another grid is refused, then maps come."""
     from monai_inn import fit

@@ -83,7 +83,9 @@ class SlowImage(InverseProblem):
         return {}
 
 
-@pytest.mark.parametrize(("make", "most_rows"), [(Slow, 6_000), (SlowImage, 7_000)])
+@pytest.mark.parametrize(
+    ("make", "most_rows"), [(Slow, 6_000), pytest.param(SlowImage, 7_000, marks=pytest.mark.slow)]
+)
 def test_a_slow_simulator_keeps_the_budget_and_is_trained(make, most_rows, monkeypatch):
     """10 ms a simulation and two minutes: 12,000 simulations would take all of it, 29,000 were made."""
     problem = make()

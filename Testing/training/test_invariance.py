@@ -82,6 +82,7 @@ def test_without_invariance_the_unseen_site_is_answered_badly_and_the_card_says_
     assert any("still depends on the site" in w for w in plain.warnings)
 
 
+@pytest.mark.slow  # two more trainings; sites that differ are always tested
 def test_sites_that_are_alike_do_no_harm_and_are_said_to_tell_nothing():
     problem = CauseAndEffect(slopes=(1.0,) * 4, spreads=(0.5,) * 4)
     fitted = trained(problem, recipe=replace(RECIPE, posterior_steps=150))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 import monai_inn as mi
@@ -73,6 +74,7 @@ class Code(Encoder):
         return replace(stage, loss=loss)
 
 
+@pytest.mark.slow  # an encoder with a loss of its own is always tested
 def test_an_autoencoder_goes_through_the_whole_chain_as_an_encoder(tmp_path, capsys):
     problem, bundle = LinearGaussian(2, 6), tmp_path / "bundle"
     fitted = fit(problem, recipe=SHORT, encoder=Code(len(problem.observation)))

@@ -75,6 +75,7 @@ def launch(function: Callable[[Path], None], folder: Path) -> None:
     elastic_launch(LaunchConfig(1, 1, 2, run_id="ranks", **address, **limits), function)(folder)
 
 
+@pytest.mark.slow  # two whole trainings
 def test_two_processes_train_what_one_does(tmp_path):
     """Losses differ by less than those of one process whose gradients are rounded differently.
 

@@ -44,6 +44,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(module, "run_stage", functools.partial(module.run_stage, patience=1))
 
 
+@pytest.mark.slow  # some saves are always tested, in test_training_kills
 def test_killed_at_any_save_the_weights_are_those_of_the_whole_run(tmp_path, monkeypatch, impatient):
     """Six of 27 differed: those killed between the last save of a stage stopped early and its closing one."""
     states, write = [], Checkpoint.write

@@ -109,6 +109,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow  # with workers; test_training_kills has it without
 def test_a_killed_run_goes_on(tmp_path, problem):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)

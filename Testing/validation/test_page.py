@@ -274,7 +274,7 @@ def test_each_limit_has_its_remark(changes, remark):
     assert found.lower().startswith(remark.lower())
 
 
-@pytest.mark.parametrize("bundle", ["oximetry", "perfusion"])
+@pytest.mark.parametrize("bundle", ["oximetry", pytest.param("perfusion", marks=pytest.mark.slow)])
 def test_a_report_of_a_shipped_bundle_is_printed_on_four_pages(bundle, tmp_path):
     if not any(shutil.which(name) for name in printing._BROWSERS):
         pytest.skip("no browser to print with")

@@ -248,12 +248,12 @@ class PosteriorInferer(Inferer):
         answer: Answer,
         adequacy: Adequacy | None = None,
         size: int | None = None,
-        usual: int = _PIXELS,
+        usual: int | None = None,
     ) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
         device = pixels.valid.device
         is_cpu = device.type == "cpu"
-        usual, threads = (usual, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
+        usual, threads = (usual or _PIXELS, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
         size = size or (usual if adequacy is None else _SIMULATED_PIXELS)
         pieces = pixels.pieces(size, threads if adequacy is None else 1)
 
