@@ -18,12 +18,6 @@ ROOT = Path(monai_inn.__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS) for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
-QUICK = {"own_problem"}  # `make docs` runs all, with nothing replaced
-BRIEFER = {
-    "num_simulations=4_000, posterior_steps=200, density_steps=40":
-        "num_simulations=2_048, posterior_steps=5, density_steps=3",
-    '"-n", "500", "--samples", "99"': '"-n", "64", "--samples", "15"',
-}  # fmt: skip
 MOST_WORDS = 3000
 
 
@@ -65,17 +59,12 @@ def test_pages_are_not_too_long_to_read(page):
     assert len((DOCS / page).read_text(encoding="utf-8").split()) <= MOST_WORDS
 
 
-@pytest.mark.parametrize(
-    "tutorial",
-    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem not in QUICK)) for path in TUTORIALS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.slow  # `make docs` runs all of them, too
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial_runs_where_there_is_no_checkout(tutorial, tmp_path):
     cells = re.findall(r"```\{code-cell\}\n(.*?)```", tutorial.read_text(encoding="utf-8"), re.DOTALL)
     assert len(cells) > 2
     code = "\n".join(cells)
-    for slow, brief in BRIEFER.items():
-        code = code.replace(slow, brief)
     (tmp_path / "cells.py").write_text(code, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True,

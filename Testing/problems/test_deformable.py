@@ -174,6 +174,7 @@ def test_shift_along_a_stripe_is_as_uncertain_as_before():
     assert maps["jacobian_determinant_minimum"].min() > 0
 
 
+@pytest.mark.slow  # a stripe is always tested
 def test_default_image_is_ambiguous_along_the_rod_only():
     problem = DeformableRegistration()
     torch.manual_seed(1)

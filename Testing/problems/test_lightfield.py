@@ -186,6 +186,7 @@ def test_the_network_starts_from_a_coarse_posterior_that_is_nearly_exact(simulat
     assert SMALL.features(1e3 * simulations[1]).isfinite().all()
 
 
+@pytest.mark.slow  # recording is always tested with other bundles
 def test_features_are_recorded_for_any_number_of_pixels(simulations):
     class Features(torch.nn.Module):
         def forward(self, y):

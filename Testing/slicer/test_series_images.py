@@ -43,6 +43,7 @@ def choose(panel: Panel, name: str) -> None:
     panel.choose(panel.ui.bundleBox, next(b.path for b in panel.logic.bundles if b.name == name))
 
 
+@pytest.mark.slow  # with the real command; that of pixels is always tested
 def test_a_series_gets_its_maps(nrrd, monkeypatch):
     use_real_python(monkeypatch)
     with opened_panel() as panel:

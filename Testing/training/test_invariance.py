@@ -75,6 +75,7 @@ def test_the_effect_is_not_used_and_an_unseen_site_is_answered_as_well_as_can_be
     assert invariant.warnings == [w for w in invariant.warnings if "site" not in w]
 
 
+@pytest.mark.slow  # a training; that with invariance is always tested
 def test_without_invariance_the_unseen_site_is_answered_badly_and_the_card_says_why():
     plain = trained(CauseAndEffect(), weight=0.0, recipe=replace(RECIPE, posterior_steps=150))
     assert risk(plain) > 4

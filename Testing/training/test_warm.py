@@ -36,6 +36,7 @@ def nll(net, problem):
         return float(-FittedPosterior(problem, net, {}).posterior(y).log_prob(theta).mean())
 
 
+@pytest.mark.slow  # two trainings; another patient is always tested
 def test_the_same_patient_with_other_components_answers_as_the_donor(pose_fit):
     problem = pose_fit.problem
     net, pool = untrained(problem, seed=4)
