@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from alignment_phantom import PERIOD, pair
+from scipy.ndimage import gaussian_filter
 from torch.distributions import MultivariateNormal
 
 from monai_inn.applications.registration.whitening import cosines
+from monai_inn.applications.rigid.detail import fine_detail
 from monai_inn.applications.rigid.fit import climb, distinct
 from monai_inn.applications.rigid.likelihood import Comparison, Curve
 from monai_inn.applications.rigid.motion import Motions
 from monai_inn.applications.rigid.posterior import weigh
+from monai_inn.applications.rigid.results import LEAST_DETAIL
 from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import align_volumes
 from monai_inn.applications.rigid.volumes import Volume
@@ -194,3 +198,25 @@ def test_itk_resamples_by_the_transform_as_we_do(tmp_path):
     assert inside.sum() > 500
     away = torch.from_numpy(found)[inside] - (2 * fixed.values - 1)[inside]
     assert away.abs().mean() < 0.05 * float(moving.values.std())
+
+
+def test_detail_that_only_half_of_the_images_share_is_not_enough():
+    """One eighth may differ, as by a tumour, and one without any detail says nothing."""
+    one, other = torch.from_numpy(
+        gaussian_filter(np.random.default_rng(0).normal(size=(2, 30, 30, 30)), (0, 1, 1, 1))
+    ).float()
+    affine = torch.diag(torch.tensor([3.0, 3.0, 3.0, 1.0], dtype=torch.float64))
+
+    def agreement(fixed, moving) -> float:
+        return fine_detail(Volume(fixed, affine), Volume(moving, affine), torch.zeros(6).double())
+
+    changed = {}
+    for name, where in (("nothing", np.s_[:0]), ("an eighth", np.s_[:15, :15, :15]), ("half", np.s_[:15])):
+        moving = one.clone()
+        moving[where] = other[where]
+        changed[name] = agreement(one, moving)
+    assert changed["nothing"] > 0.99
+    assert changed["an eighth"] > LEAST_DETAIL > 0.3 > changed["half"]
+    empty = one.clone()
+    empty[:15] = 0
+    assert agreement(empty, empty + 0.01 * other) > 0.9

@@ -16,12 +16,16 @@ _NATIVE = 0.6  # blur, in the coarser image's voxels
 _COARSE = 4 / 3  # voxels: what a Gaussian of this standard deviation keeps is not detail
 _KNOTS = tuple((k + 0.5) / 24 for k in range(24))  # so many that the curve follows any contrast
 _RIDGE = 1e-6
+_LEAST_SHARE, _LEAST_VOXELS = 0.1, 20  # of the mean variance of an eighth of the image; of its voxels
 
 
 def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
     """Return how the moving image's fine detail correlates with a curve of the fixed one's grey values.
 
-    Organs and bones of all people are alike if they are blurred; what is a few millimetres large is not.
+    Organs and bones of all people are alike if they are blurred; what is a few millimetres large is not. A
+    mirrored image or another patient's spine may still agree well in half of the image. So it is cut into
+    eighths, and the correlation is that of the one that agrees least but for one. An eighth in which nothing
+    is to be seen does not count.
 
     Args:
         fixed: the larger image.
@@ -60,7 +64,19 @@ def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
     gram = basis @ basis.T
     gram = gram + _RIDGE * gram.diagonal().max() * torch.eye(len(gram))
     curve = torch.linalg.solve(gram, basis @ own) @ basis
-    return float((curve @ own) / (curve.norm() * own.norm()).clamp_min(1e-12))
+    return _least_agreement(curve, own, window)
+
+
+def _least_agreement(curve: Tensor, own: Tensor, window: Tensor) -> float:
+    """Correlation of the details of the voxels of a window, where it is least but for one of eight parts."""
+    part = (2 * torch.nonzero(window) // torch.tensor(window.shape)) @ torch.tensor([4, 2, 1])
+    least = _LEAST_SHARE * float(curve.square().mean())
+    found = []
+    for k in range(8):
+        one, other = curve[part == k], own[part == k]
+        if len(one) >= _LEAST_VOXELS and float(one.var()) >= least:
+            found.append(float(torch.corrcoef(torch.stack([one, other]))[0, 1].nan_to_num()))
+    return sorted(found)[len(found) // 5] if found else 0.0
 
 
 def _blurred(values: Tensor, affine: Tensor, sigma_mm: float) -> Tensor:
