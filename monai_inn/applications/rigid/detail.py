@@ -16,7 +16,7 @@ _NATIVE = 0.6  # blur, in the coarser image's voxels
 _COARSE = 4 / 3  # voxels: what a Gaussian of this standard deviation keeps is not detail
 _KNOTS = tuple((k + 0.5) / 24 for k in range(24))  # so many that the curve follows any contrast
 _RIDGE = 1e-6
-_LEAST_SHARE, _LEAST_VOXELS = 0.1, 20  # of the mean variance of an eighth of the image; of its voxels
+_LEAST_SHARE, _LEAST_VOXELS = 0.02, 20  # of the mean variance, in an eighth; of its voxels
 
 
 def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
