@@ -29,7 +29,7 @@ __all__ = ["ALIGNMENT", "LEAST_DETAIL", "align", "motion_in_words"]
 
 ALIGNMENT = "alignment.json"
 
-LEAST_DETAIL = 0.66
+LEAST_DETAIL = 0.64
 """Correlation of the fine detail of two images of one patient in nearly every part; see docs/alignment.md."""
 
 _EDGE, _MOST_AT_EDGE = 0.05, 0.5  # share of a range; share of the draws that may lie there
@@ -179,8 +179,8 @@ def _trust(detail: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
     trusted = detail >= LEAST_DETAIL and at_edge <= _MOST_AT_EDGE
     if trusted:
         statement = (
-            f"The fine detail of both images agrees in all parts (correlation {detail:.2f} or more); that "
-            "does not prove the alignment right."
+            f"The fine detail of both images agrees in nearly all parts (correlation {detail:.2f} or "
+            "more); that does not prove the alignment right."
         )
     elif at_edge > _MOST_AT_EDGE:
         statement = (
@@ -190,7 +190,7 @@ def _trust(detail: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
         )
     else:
         statement = (
-            "Check these alignments: in a part of the images the fine detail agrees too little (correlation "
+            "Check these alignments: in parts of the images the fine detail agrees too little (correlation "
             f"{detail:.2f}, {LEAST_DETAIL:.2f} is expected). Another patient or body part, an image that is "
             "mirrored, a range that leaves the right place out, or too much noise may be the reason."
         )
