@@ -48,10 +48,7 @@ class Pixels:
         if self._specification.kind == "neighbourhood":
             return self._around(index)
         if len(self._flat) == 1:
-            channels = self._flat[0]  # of which torch copies the whole, unless it lies in order
-            if channels.T.is_contiguous():
-                return channels.T.index_select(0, index).float()
-            return channels.index_select(1, index).T.float()
+            return self._flat[0].T[index].float()  # index_select copies what does not lie in order
         per_image = self._flat.shape[2]
         return self._flat[index // per_image, :, index % per_image].float()
 

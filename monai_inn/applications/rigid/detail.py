@@ -68,7 +68,7 @@ def fine_detail(fixed: Volume, moving: Volume, theta: Tensor) -> float:
 
 
 def _least_agreement(curve: Tensor, own: Tensor, window: Tensor) -> float:
-    """Correlation of the details of the voxels of a window, where it is least but for one of eight parts."""
+    """Correlation of details in the eighth of a window where it is least but for one; of few, the least."""
     part = (2 * torch.nonzero(window) // torch.tensor(window.shape)) @ torch.tensor([4, 2, 1])
     least = _LEAST_SHARE * float(curve.square().mean())
     found = []
