@@ -161,11 +161,10 @@ def test_samples_are_coherent_images_from_the_latents_of_the_maps(gaussian_fit):
 
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_samples_beside_the_maps_are_those_that_are_drawn(camera_fit, image, adaptive):
-    maps = camera_fit.maps(image, samples=64, keep=5, seed=2, adaptive=adaptive, has_trust=False)
+    maps = camera_fit.maps(image, samples=64, keep=5, seed=2, adaptive=adaptive)
     drawn = torch.stack(list(camera_fit.draw(image, 5, seed=2)), 1)
     assert maps["samples"].meta["channel_names"][4:6] == ["sao2, sample 5", "vhb, sample 1"]
     assert_same_map("samples", maps["samples"], drawn.flatten(0, 1))
-    assert "waic" not in maps
     with pytest.raises(ValueError, match="drawn everywhere"):
         camera_fit.maps(image, samples=64, keep=17 if adaptive else 65, adaptive=adaptive)
 
@@ -218,6 +217,43 @@ def test_pieces_are_equal_and_shared_out_evenly(camera_fit):
     pieces = Pixels(y, camera_fit.problem).pieces(7, threads=3)
     assert [len(piece) for piece in pieces] == [7, 7, 7, 7, 6, 6]
     assert torch.cat(pieces).tolist() == list(range(2, 42))
+
+
+def test_the_first_valid_pixel_of_a_block_stands_for_it(camera_fit):
+    """At most 12 of 5 x 7 pixels are asked: blocks of 2 x 2, those at the border smaller."""
+    y = camera_fit.problem.simulate(35, seed=5)[1].T.reshape(-1, 5, 7).clone()
+    y[:, 0, 0] = 0  # cannot be inferred; the next one stands for its block
+    y[:, 4, 6] = 0  # alone in its block
+    asked = y.clone()
+    for row in range(0, 5, 2):
+        for column in range(0, 7, 2):
+            first = (0, 1) if (row, column) == (0, 0) else (row, column)
+            asked[:, row : row + 2, column : column + 2] = y[:, first[0], first[1], None, None]
+    asked[:, 0, 0] = 0
+    for tell in (camera_fit.preview, camera_fit.trust):
+        found, expected = tell(y, most=12), tell(asked)
+        for name, value in found.items():
+            torch.testing.assert_close(
+                value.as_tensor(), expected[name].as_tensor(), rtol=5e-3, atol=1e-4, equal_nan=True, msg=name
+            )
+        assert torch.equal(tell(y, most=35)["valid"], found["valid"])
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    images=st.integers(1, 2),
+    most=st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
+def test_stand_ins_are_valid_few_and_near(gaussian_fit, sizes, images, most, seed):
+    y = torch.randn(images, 3, *sizes, generator=torch.Generator().manual_seed(seed))
+    y[(y[:, :1] > 0.5).expand_as(y)] = torch.nan
+    pixels = Pixels(y, gaussian_fit.problem)
+    stand_ins = pixels.stand_ins(most)[pixels.valid]
+    assert pixels.valid[stand_ins].all()
+    assert len(stand_ins.unique()) <= max(most, images)
+    assert torch.equal(stand_ins, pixels.stand_ins(most)[stand_ins])
+    assert len(torch.cat(pixels.pieces(7, 2, pixels.stand_ins(most)) or [stand_ins])) == len(stand_ins.unique())
 
 
 @pytest.mark.parametrize(

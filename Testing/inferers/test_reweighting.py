@@ -205,9 +205,8 @@ def test_maps_are_exact_and_say_where_they_are_not(vague_fit):
     y = problem.simulate(6, seed=4)[1]
     y[5] = 4e4  # so far from all draws that hardly one counts
     image = y.T.reshape(1, -1, 2, 3)
-    options = {"samples": SAMPLES, "has_trust": False}
-    weighed = vague_fit.maps(image, reweight=True, **options)
-    plain = vague_fit.maps(image, **options)
+    weighed = vague_fit.maps(image, reweight=True, samples=SAMPLES)
+    plain = vague_fit.maps(image, samples=SAMPLES)
     assert set(weighed) == {*plain, "efficiency"}
     assert weighed["efficiency"].meta["channel_names"] == ["efficiency"]
     share = weighed["efficiency"].flatten()
@@ -225,7 +224,7 @@ def test_predicted_curves_are_those_of_the_weighed_posterior(vague_fit):
     problem, draws = vague_fit.problem, 400
     y = problem.simulate(6, seed=4)[1]
     y[5] = 4e4
-    inferer = PosteriorInferer(problem, samples=SAMPLES, adequacy=draws, reweight=True, has_trust=False)
+    inferer = PosteriorInferer(problem, samples=SAMPLES, adequacy=draws, reweight=True)
     found = torch.zeros(6, len(PARTS), y.shape[1])
     curves = Curves(torch.arange(y.shape[1]), 0.95, found.__setitem__)
     *_, (_, maps) = inferer.stream(y.T.reshape(1, -1, 2, 3), vague_fit.network, curves)

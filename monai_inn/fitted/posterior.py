@@ -38,7 +38,6 @@ class FittedPosterior(RowPosterior):
         adaptive: bool = False,
         keep: int = 0,
         reweight: bool = False,
-        has_trust: bool = True,
         seed: int = 0,
         batched: bool | None = None,
         progress: Callable[[float], None] = lambda share: None,
@@ -60,7 +59,6 @@ class FittedPosterior(RowPosterior):
                 ``samples``, a fourth of them with ``adaptive``.
             reweight: whether the posterior of each pixel comes from the likelihood of the problem, with the
                 network's as proposal, see ``Reweighting``; some milliseconds a pixel.
-            has_trust: whether to return what ``trust`` does as well.
             seed: seed of the latents, and of the noise of these simulations.
             batched: whether the image has a batch axis. It is only needed where both of the first two axes
                 have as many entries as there are channels.
@@ -87,7 +85,6 @@ class FittedPosterior(RowPosterior):
             adaptive=adaptive,
             keep=keep,
             reweight=reweight,
-            has_trust=has_trust,
             seed=seed,
         )
         maps: dict[str, Tensor] = {}
@@ -102,26 +99,35 @@ class FittedPosterior(RowPosterior):
         head = self.network.preview
         return () if head is None else tuple(round(level, 6) for level in head.levels.tolist())
 
-    def preview(self, image: Tensor, *, batched: bool | None = None) -> dict[str, MetaTensor]:
+    def preview(
+        self, image: Tensor, *, most: int | None = None, batched: bool | None = None
+    ) -> dict[str, MetaTensor]:
         """Return quick maps from one pass for each pixel.
+
+        In an image of more than ``most`` pixels, the first valid one of a block stands for the block.
 
         Keys: ``median``, ``interval_low``, ``interval_high``, ``interval_width`` of the interval between the
         outermost of ``preview_levels``, ``quantiles`` at all of them, and ``valid``, of the targets alone:
         derived quantities need joint samples. Arguments are those of ``maps``.
         """
-        maps = self._inferer().preview(self._batched(image, batched), self.network)
+        maps = self._inferer().preview(self._batched(image, batched), self.network, most)
         targets = self.problem.shown[: len(self.problem.targets)]
         return self.with_meta(maps, image, levels=self.preview_levels, shown=targets)
 
     def trust(
-        self, image: Tensor, *, false_alarm: float = 0.05, batched: bool | None = None
+        self,
+        image: Tensor,
+        *,
+        false_alarm: float = 0.05,
+        most: int | None = None,
+        batched: bool | None = None,
     ) -> dict[str, MetaTensor]:
         """Return the maps ``waic``, ``ood``, ``p_value``, ``reason`` and ``valid`` of an image, no posterior.
 
-        Arguments are those of ``maps``.
+        Arguments are those of ``maps`` and ``preview``.
         """
         inferer = self._inferer(false_alarm=false_alarm)
-        return self.with_meta(inferer.trust(self._batched(image, batched), self.network), image)
+        return self.with_meta(inferer.trust(self._batched(image, batched), self.network, most), image)
 
     def draw(
         self, image: Tensor, samples: int, *, seed: int = 0, batched: bool | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -67,14 +69,34 @@ class Pixels:
         values = self._flat[where[0].unsqueeze(1), :, flat]
         return values.flatten(1).float()
 
-    def pieces(self, size: int, threads: int = 1) -> list[Tensor]:
-        """Return the numbers of the valid pixels in pieces of at most ``size``.
+    def pieces(self, size: int, threads: int = 1, stand_ins: Tensor | None = None) -> list[Tensor]:
+        """Return the numbers of the valid pixels, or of their ``stand_ins``, in pieces of at most ``size``.
 
         The pieces are equal and as many as ``threads`` can share out evenly; none of them is empty.
         """
-        valid = torch.nonzero(self.valid).squeeze(1)
-        count = threads * -(-len(valid) // (size * threads))
-        return [piece for piece in valid.tensor_split(max(count, 1)) if len(piece)]
+        asked = self.valid.nonzero().squeeze(1) if stand_ins is None else stand_ins[self.valid].unique()
+        count = threads * -(-len(asked) // (size * threads))
+        return [piece for piece in asked.tensor_split(max(count, 1)) if len(piece)]
+
+    def stand_ins(self, most: int) -> Tensor:
+        """Return for each pixel the number of that which is asked in its place, shape ``(N,)``.
+
+        The first valid pixel of a block stands for the block. Blocks are cubes, or squares, and as small as they
+        can be if there shall be at most ``most``. Numbers of pixels that cannot be inferred mean nothing.
+        """
+        images, *sizes = self._shape
+        side = 1
+        while images * math.prod(-(-n // side) for n in sizes) > most and side < max(sizes):
+            side += 1
+        numbers = torch.arange(len(self.valid), device=self.valid.device)
+        if side == 1:
+            return numbers
+        block = numbers[:images]
+        for n in sizes:
+            block = block.unsqueeze(-1) * -(-n // side) + numbers[:n] // side
+        block = block.flatten()
+        first = torch.full_like(numbers, len(numbers))
+        return first.scatter_reduce_(0, block[self.valid], numbers[self.valid], "amin")[block]
 
     def image(self, columns: Tensor) -> Tensor:
         """Return columns ``(N, K)`` as an image ``(B, K, *spatial)``."""

@@ -57,7 +57,6 @@ class PosteriorInferer(Inferer):
         keep: samples to return beside the maps, no more than are drawn everywhere.
         reweight: whether the posterior of each pixel comes from the likelihood, see ``Reweighting``; neither
             adaptive nor with samples to keep, which would not be coherent.
-        has_trust: whether to return the maps of ``trust`` as well.
         seed: seed of the latents that all pixels share.
 
     Raises:
@@ -78,7 +77,6 @@ class PosteriorInferer(Inferer):
         adaptive: bool = False,
         keep: int = 0,
         reweight: bool = False,
-        has_trust: bool = True,
         seed: int = 0,
     ) -> None:
         if not 0 < interval < 1:
@@ -116,7 +114,7 @@ class PosteriorInferer(Inferer):
         self.below = dict(sorted((below or {}).items(), key=lambda entry: entry[0] not in self.space.names))
         self.levels = stored_levels(quantiles, interval)
         self.false_alarm, self.adequacy, self.seed = false_alarm, adequacy, seed
-        self.adaptive, self.keep, self.has_trust = adaptive, keep, has_trust
+        self.adaptive, self.keep = adaptive, keep
 
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: PosteriorNetwork, *args: Any, **kwargs: Any
@@ -196,12 +194,14 @@ class PosteriorInferer(Inferer):
             else:
                 q = network.posterior(features).leading(len(self.space))
                 maps = summary(q.push(latents.to(features)))
-            return maps | (explained(observation) if self.has_trust else {})
+            return maps | explained(observation)
 
         yield from self._fill(pixels, summarise_rows, adequacy, _WEIGHED_PIXELS if self.reweight else None)
 
-    def preview(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
-        """Return quick maps from one pass per pixel.
+    def preview(
+        self, inputs: Tensor, network: PosteriorNetwork, most: int | None = None
+    ) -> dict[str, Tensor]:
+        """Return quick maps from one pass per pixel, or per block of pixels if there are more than ``most``.
 
         Keys: ``median``, ``interval_low``, ``interval_high`` and ``interval_width`` of the interval between
         the preview head's outermost quantiles (95 %), ``quantiles`` at all its levels, parameter by
@@ -215,12 +215,16 @@ class PosteriorInferer(Inferer):
             ends = {"median": median, "interval_low": low, "interval_high": high}
             return ends | {"interval_width": high - low, "quantiles": values.permute(1, 2, 0).flatten(1)}
 
-        return _complete(self._fill(Pixels(inputs, self.problem), quick, usual=_QUICK_PIXELS))
+        return self._at_once(inputs, quick, most)
 
-    def trust(self, inputs: Tensor, network: PosteriorNetwork) -> dict[str, Tensor]:
-        """Return ``waic``, ``ood``, ``p_value``, ``reason``, ``valid`` of an image ``(B, C, *spatial)``."""
-        explained = Explained(self.problem, network, self.false_alarm)
-        return _complete(self._fill(Pixels(inputs, self.problem), explained, usual=_QUICK_PIXELS))
+    def trust(
+        self, inputs: Tensor, network: PosteriorNetwork, most: int | None = None
+    ) -> dict[str, Tensor]:
+        """Return ``waic``, ``ood``, ``p_value``, ``reason``, ``valid`` of an image ``(B, C, *spatial)``.
+
+        With ``most``, pixels of a block share what one of them is told.
+        """
+        return self._at_once(inputs, Explained(self.problem, network, self.false_alarm), most)
 
     @torch.no_grad()  # as a decorator, which gives the caller its mode back between the samples
     def draw(self, inputs: Tensor, network: PosteriorNetwork, samples: int) -> Iterator[Tensor]:
@@ -242,20 +246,26 @@ class PosteriorInferer(Inferer):
                 column.index_copy_(0, piece, torch.cat([targets, self.problem.derive(targets)], -1))
             yield pixels.image(column)
 
+    def _at_once(self, inputs: Tensor, answer: Answer, most: int | None) -> dict[str, Tensor]:
+        """Maps of what one pass tells of each pixel, or of some that stand for their neighbours."""
+        pixels = Pixels(inputs, self.problem)
+        stand_ins = None if most is None else pixels.stand_ins(most)
+        size = _QUICK_PIXELS if pixels.valid.device.type == "cpu" else _GPU_PIXELS
+        return _complete(self._fill(pixels, answer, size=size, stand_ins=stand_ins))
+
     def _fill(
         self,
         pixels: Pixels,
         answer: Answer,
         adequacy: Adequacy | None = None,
         size: int | None = None,
-        usual: int | None = None,
+        stand_ins: Tensor | None = None,
     ) -> Iterator[tuple[float, dict[str, Tensor]]]:
         """Yield ``(share done, maps)`` of what ``answer`` gives for rows of observations, and ``valid``."""
         device = pixels.valid.device
-        is_cpu = device.type == "cpu"
-        usual, threads = (usual or _PIXELS, torch.get_num_threads()) if is_cpu else (_GPU_PIXELS, 1)
+        usual, threads = (_PIXELS, torch.get_num_threads()) if device.type == "cpu" else (_GPU_PIXELS, 1)
         size = size or (usual if adequacy is None else _SIMULATED_PIXELS)
-        pieces = pixels.pieces(size, threads if adequacy is None else 1)
+        pieces = pixels.pieces(size, threads if adequacy is None else 1, stand_ins)
 
         def solve(observation: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
@@ -283,7 +293,10 @@ class PosteriorInferer(Inferer):
                 # Assigning to an index takes milliseconds where this takes microseconds.
                 columns[name].index_copy_(0, index, value.to(columns[name]))
             yield done / len(pieces), maps
-        if not pieces:
+        if stand_ins is not None:
+            for column in columns.values():
+                column[pixels.valid] = column[stand_ins[pixels.valid]]
+        if not pieces or stand_ins is not None:
             yield 1.0, maps
 
 

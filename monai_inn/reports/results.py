@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RESULT", "infer_image", "trust_image"]
 
+_PREVIEW_PIXELS = 1 << 16  # that are asked: a second or two on two cores
+
 
 def infer_image(
     bundle: str | PathLike[str],
@@ -76,7 +78,8 @@ def infer_image(
             how probable each is.
         save_samples: coherent posterior samples to write as well.
         save_quantiles: equally likely quantiles to write, beside the median and the interval's ends.
-        preview: folder for a quick result from the preview head, of the same form, which is there first.
+        preview: folder for a quick result from the preview head, of the same form, which is there first. Of
+            an image of more than 65,536 pixels it shows blocks.
         has_picture: whether to draw all maps into ``maps.png``.
         mask: image that is not zero where results are wanted.
         white: white reference, file or number.
@@ -106,15 +109,14 @@ def infer_image(
     require_answers_of_some(fitted.problem, usual_fit, evidence)
     with new_folder(out, RESULT, "a result of inference", source=image) as draft:
         loaded = image_files.read_image(image, fitted.problem, **reading)
-        trust: dict[str, MetaTensor] = {}
         if preview is not None:
-            trust = _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
+            _preview(preview, fitted, loaded, false_alarm, (bundle, image, settings))
         started = time.monotonic()
         curves = CurveFiles(draft, fitted.problem, loaded, interval) if adequacy else None
         options |= {"quantiles": save_quantiles, "seed": seed, "curves": curves and curves.curves}
         drawn = samples // FEW if adaptive else samples  # in every pixel
-        options |= {"keep": save_samples if save_samples <= drawn else 0, "has_trust": not trust}
-        maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress)) | trust
+        options |= {"keep": save_samples if save_samples <= drawn else 0}
+        maps = image_files.on_cpu(fitted.maps(loaded, **options, batched=False, progress=progress))
         if usual_fit or evidence:
             maps |= _maps_of_some(fitted, loaded, maps["valid"][0] > 0.5, usual_fit, evidence, seed)
         seconds = time.monotonic() - started
@@ -175,14 +177,15 @@ def _draw(
 
 def _preview(
     out: str | PathLike[str], fitted: FittedPosterior, loaded: MetaTensor, false_alarm: float, about: Any
-) -> dict[str, MetaTensor]:
-    """Write what is known after one pass for each pixel: quantiles, and trust, whose maps it returns.
+) -> None:
+    """Write what is known after one pass for some pixels: quantiles and trust.
 
     Somebody waits for it, and compressing its files takes longer than writing them.
     """
     bundle, image, settings = about
-    trust = image_files.on_cpu(fitted.trust(loaded, false_alarm=false_alarm, batched=False))
-    maps = image_files.on_cpu(fitted.preview(loaded, batched=False)) | trust
+    options: dict[str, Any] = {"most": _PREVIEW_PIXELS, "batched": False}
+    maps = fitted.trust(loaded, false_alarm=false_alarm, **options) | fitted.preview(loaded, **options)
+    maps = image_files.on_cpu(maps)
     levels = fitted.preview_levels
     with new_folder(out, RESULT, "a result of inference", source=image) as draft:
         files = [
@@ -194,7 +197,6 @@ def _preview(
         result = record("preview", bundle, fitted, image, settings, loaded, files)
         result |= {"summary": trust_summary(maps), "pictures": []}
         write_json(draft / RESULT, result)
-    return trust
 
 
 def trust_image(
