@@ -81,8 +81,9 @@ class Pixels:
     def stand_ins(self, most: int) -> Tensor:
         """Return for each pixel the number of that which is asked in its place, shape ``(N,)``.
 
-        The first valid pixel of a block stands for the block. Blocks are cubes, or squares, and as small as they
-        can be if there shall be at most ``most``. Numbers of pixels that cannot be inferred mean nothing.
+        The first valid pixel of a block stands for the block. Blocks are cubes, or squares, and as small as
+        they can be if there shall be at most ``most``. Numbers of pixels that cannot be inferred mean
+        nothing.
         """
         images, *sizes = self._shape
         side = 1

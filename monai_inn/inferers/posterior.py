@@ -217,9 +217,7 @@ class PosteriorInferer(Inferer):
 
         return self._at_once(inputs, quick, most)
 
-    def trust(
-        self, inputs: Tensor, network: PosteriorNetwork, most: int | None = None
-    ) -> dict[str, Tensor]:
+    def trust(self, inputs: Tensor, network: PosteriorNetwork, most: int | None = None) -> dict[str, Tensor]:
         """Return ``waic``, ``ood``, ``p_value``, ``reason``, ``valid`` of an image ``(B, C, *spatial)``.
 
         With ``most``, pixels of a block share what one of them is told.
