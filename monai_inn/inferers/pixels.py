@@ -87,7 +87,7 @@ class Pixels:
         """
         images, *sizes = self._shape
         side = 1
-        while images * math.prod(-(-n // side) for n in sizes) > most and side < max(sizes):
+        while images * math.prod(-(-n // side) for n in sizes) > most and side < max(sizes, default=1):
             side += 1
         numbers = torch.arange(len(self.valid), device=self.valid.device)
         if side == 1:
