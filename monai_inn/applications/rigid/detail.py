@@ -1,4 +1,4 @@
-"""Whether two images agree in their fine detail, which no other patient and no mirror image shares."""
+"""Whether two images agree in their fine detail, which other patients and mirror images seldom share."""
 
 from __future__ import annotations
 
