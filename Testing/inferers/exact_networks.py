@@ -20,7 +20,13 @@ class Exact(nn.Module):
         self.problem = problem
         self.register_buffer("ood_scores", torch.linspace(0, 1, 400))
 
+    def condition(self, features):
+        return features
+
     def posterior(self, features):
+        return self.given(self.condition(features))
+
+    def given(self, features):
         values = self.problem.observation.num_values
         y, design = features[..., :values].double(), self.problem.design(features).double()
         design = torch.where(y.isnan().unsqueeze(-1), 0.0, design)

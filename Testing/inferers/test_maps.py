@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 import monai_inn.inferers.posterior as walk
-from monai_inn.inferers import MapNetwork
+from monai_inn.inferers import MapNetwork, peaks
+from monai_inn.inferers.peaks import count_peaks, histogram
 from monai_inn.inferers.pixels import Pixels
 from monai_inn.inferers.summaries import count_modes, quantiles, shared_latents, sorted_last
 from monai_inn.training.run import merged
@@ -206,7 +207,7 @@ def test_maps_compute_nothing_that_is_thrown_away(camera_fit, image, monkeypatch
     def refuse(*_):
         raise AssertionError("maps do not need the preview")
 
-    monkeypatch.setattr(type(camera_fit.network), "preview_quantiles", refuse)
+    monkeypatch.setattr(type(camera_fit.network), "quick_given", refuse)
     camera_fit.maps(image, samples=8)
 
 
@@ -298,6 +299,26 @@ def test_modes_of_known_mixtures_are_counted():
     cases = torch.stack([z, torch.where(half, z - 4, z + 4), torch.where(half, z - 0.5, z + 0.5)], -1)
     counted = count_modes(sorted_last(cases.reshape(512, 1, 3)))
     assert counted.tolist() == [[1.0, 2.0, 1.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_peaks_are_those_of_torch(dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    ordered = torch.randn(200, 3, 77, generator=generator, dtype=dtype).sort(-1).values
+    ordered[:50] = ordered[:50].round()
+    ordered[0], ordered[1, 1] = 1.0, torch.nan
+    density = torch.rand(200, 3, 48, generator=generator, dtype=dtype) ** 3
+
+    def found():
+        counts = histogram(ordered, 48)
+        assert (counts.sum(-1) == 77).all()
+        return counts, count_peaks(density, 0.05 * density.amax(-1)), count_peaks(counts, counts[..., 0])
+
+    by_numba = found()
+    monkeypatch.setattr(peaks, "_is_compiled", lambda _: False)
+    for ours, expected in zip(by_numba, found(), strict=True):
+        assert torch.equal(ours, expected)
+        assert len(expected.unique()) > 3
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,8 @@ from monai_inn.problems import InverseProblem, ParameterSpace
 __all__ = ["PosteriorInferer"]
 
 # Pixels of one task. A flow is prepared anew for each task, and each call from Python takes its lock: larger
-# tasks leave less of both, smaller ones keep the samples in the cache between drawing and sorting.
-_PIXELS = 4096
-_QUICK_PIXELS = 8192  # of one task without samples
+# tasks leave less of both.
+_PIXELS = 8192
 _GPU_PIXELS = 65536
 # Of one task that simulates, too. Each has noise of its own, so that they must not depend on the threads.
 _SIMULATED_PIXELS = 1024
@@ -248,8 +247,7 @@ class PosteriorInferer(Inferer):
         """Maps of what one pass tells of each pixel, or of some that stand for their neighbours."""
         pixels = Pixels(inputs, self.problem)
         stand_ins = None if most is None else pixels.stand_ins(most)
-        size = _QUICK_PIXELS if pixels.valid.device.type == "cpu" else _GPU_PIXELS
-        return _complete(self._fill(pixels, answer, size=size, stand_ins=stand_ins))
+        return _complete(self._fill(pixels, answer, stand_ins=stand_ins))
 
     def _fill(
         self,
@@ -300,13 +298,14 @@ class PosteriorInferer(Inferer):
 
 def _adapted(network: PosteriorNetwork, features: Tensor, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Numbers of pixels ``(n,)`` and as many samples ``(S, n, D)`` in the flow's space as these need."""
+    condition = network.condition(features)
 
     def draw(pixels: Tensor, some: Tensor) -> Tensor:
-        return network.posterior(features[pixels]).leading(latents.shape[-1]).push(some)
+        return network.given(condition[pixels]).leading(latents.shape[-1]).push(some)
 
     assert network.preview is not None
     levels = network.preview.levels.tolist()
-    return drawn_or_predicted(draw, latents, network.preview_quantiles(features), levels)
+    return drawn_or_predicted(draw, latents, network.quick_given(condition), levels)
 
 
 def _joined(parts: list[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, Tensor]:

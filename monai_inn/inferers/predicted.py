@@ -23,7 +23,7 @@ _LEAST = 16  # samples that a prediction needs
 _TERMS = 0.6  # of a polynomial, at most, over samples that it is fitted to
 _ERROR = 0.2  # of a predicted sample, in posterior standard deviations
 _END = 0.5  # between a quantile and that of the preview head, in posterior standard deviations
-_BLOCK = 1024  # pixels whose predicted samples are handed on together, so that they stay in the cache
+_BLOCK = 2048  # pixels whose predicted samples are handed on together, so that they stay in the cache
 
 Draw = Callable[[Tensor, Tensor], Tensor]  # numbers of pixels (n,), latents (S, 1, D) to samples (S, n, D)
 
@@ -91,7 +91,9 @@ class _Polynomial:
             samples: the first samples, ``(number, n, D)``.
         """
         values = samples.flatten(1)
-        whole = torch.cat([values, self._rest @ values])
+        whole = values.new_empty(len(values) + len(self._rest), values.shape[1])
+        whole[: len(values)] = values
+        torch.mm(self._rest, values, out=whole[len(values) :])
         error = ((self._left @ values).square().sum(0) / self._freedom).sqrt()
         return whole.unflatten(1, samples.shape[1:]), error.unflatten(0, samples.shape[1:])
 

@@ -12,6 +12,7 @@ from torch.quasirandom import SobolEngine
 
 from monai_inn.inferers.circles import Circles
 from monai_inn.inferers.levels import QuantileLevels
+from monai_inn.inferers.peaks import count_peaks, histogram
 from monai_inn.networks.kernels.chunks import is_recorded
 from monai_inn.problems.parameters import ParameterSpace
 
@@ -27,8 +28,6 @@ __all__ = [
 ]
 
 _BINS = 48
-# A dip counts as a gap between two modes when the density falls below this share of the lower peak.
-_DIP = 0.6
 _TAIL = 1e-6
 
 
@@ -103,15 +102,9 @@ def count_modes(ordered: Tensor) -> Tensor:
     A histogram over the sampled range is smoothed with Silverman's bandwidth and scanned for peaks that are
     separated by a dip below 60 % of the lower one and that hold more than a few per cent of the samples.
     """
-    size = ordered.shape[-1]
-    low, high = ordered[..., :1], ordered[..., -1:]
-    span = (high - low).clamp_min(1e-9)
-    index = ((ordered - low) / span * _BINS).long().clamp_(0, _BINS - 1)
-    counts = ordered.new_zeros(*ordered.shape[:-1], _BINS)
-    counts.scatter_add_(-1, index, ordered.new_ones(()).expand_as(index))
-    width = _smoothing_width(ordered, span, size)
-    smooth = _smooth(counts / size, width)
-    return _scan_peaks(smooth, floor=0.05 * smooth.amax(-1))
+    size, span = ordered.shape[-1], (ordered[..., -1:] - ordered[..., :1]).clamp_min(1e-9)
+    smooth = _smooth(histogram(ordered, _BINS) / size, _smoothing_width(ordered, span, size))
+    return count_peaks(smooth, floor=0.05 * smooth.amax(-1))
 
 
 def _smoothing_width(ordered: Tensor, span: Tensor, size: int) -> Tensor:
@@ -131,23 +124,6 @@ def _smooth(density: Tensor, width: Tensor) -> Tensor:
     transfer = torch.exp(-2 * (torch.pi * frequency * width.unsqueeze(-1)).square())
     padded = F.pad(density, (0, len(bins)))
     return torch.fft.irfft(torch.fft.rfft(padded) * transfer, n=2 * _BINS)[..., :_BINS].clamp_min(0)
-
-
-def _scan_peaks(density: Tensor, floor: Tensor) -> Tensor:
-    """Count peaks by one walk over the bins: a peak is settled once the density has dropped far enough."""
-    columns = F.pad(density, (0, 1)).movedim(-1, 0).contiguous()  # a last bin of zero settles the last peak
-    is_high, dips = columns > floor, _DIP * columns
-    extreme = torch.zeros_like(floor)  # the highest value since the density rises, the lowest since it falls
-    count = torch.zeros_like(floor)
-    rising = torch.ones_like(floor, dtype=torch.bool)
-    for value, high, dip in zip(columns.unbind(), is_high.unbind(), dips.unbind(), strict=True):
-        extreme = torch.where(rising, torch.maximum(extreme, value), torch.minimum(extreme, value))
-        falls = (value < _DIP * extreme) & (extreme > floor)
-        turns = torch.where(rising, falls, high & (extreme < dip))
-        count += turns & rising
-        extreme = torch.where(turns, value, extreme)
-        rising = rising ^ turns
-    return count.clamp_min(1)
 
 
 def summarise(

@@ -177,6 +177,10 @@ class PosteriorNetwork(nn.Module):
         return self.density.log_prob(self.encoder.summary(features))
 
     def preview_quantiles(self, features: Tensor) -> Tensor:
+        """Quick marginal quantiles of the first group given features ``(…, F)``, see ``quick_given``."""
+        return self.quick_given(self.condition(features))
+
+    def quick_given(self, condition: Tensor) -> Tensor:
         """Quick marginal quantiles ``(…, D, levels)`` of the first group in the flow's space.
 
         After a recalibration their distances from the median are scaled as typical latents are, which is
@@ -187,7 +191,7 @@ class PosteriorNetwork(nn.Module):
         """
         if self.preview is None:
             raise ValueError("a network of whole images or of angles has no preview; ask for its posterior.")
-        quick = self.preview(self.condition(features))
+        quick = self.preview(condition)
         if self.base is None:
             return quick
         middle = quick.shape[-1] // 2

@@ -36,7 +36,7 @@ _DEFAULT_L2 = 1 << 20
 # Shares of the L2 cache, and the most bytes that pay, all measured. What a strip reads and writes stays in
 # the cache; oneDNN blocks its products itself. A chunk's values are few beside that and may be larger: what
 # is done once a chunk costs less then.
-_STRIP = {"MKL": (0.8, 5 << 17), "oneDNN": (1.6, 1 << 30)}
+_STRIP = {"MKL": (0.8, 5 << 18), "oneDNN": (1.6, 1 << 30)}
 _CHUNK = (16.0, 16 << 20)
 _LEAST_SHARE = 1 / 32  # of a chunk, below which it is not cut for the sake of more threads
 _GPU_BYTES = 256 << 20
