@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import multiprocessing
 import os
 import sys
@@ -77,6 +78,19 @@ _SHOWS = f"""
   }};
   return {_VIEWS}.every(hasItsSize);
 }}
+"""
+_STATE = """
+async () => {
+  const { trame } = window;
+  const answered = () => window.trame.client.getRemote().Trame.updateState([]);
+  if (!trame || trame.state.dirtyKeys.size || trame.client.isBusy()) {
+    return null;
+  }
+  await answered();
+  await answered();
+  await new Promise(requestAnimationFrame);
+  return trame.state.dirtyKeys.size ? null : JSON.stringify(trame.state.get());
+}
 """
 _PROCESSES = multiprocessing.get_context("forkserver")
 # What the viewer imports, and nothing else: the import takes longer than all that follows, once per test run.
@@ -194,9 +208,15 @@ def as_new(page: Page, size: tuple[int, int] = (1280, 800)) -> Page:
 
 
 def heard(page: Page) -> dict[str, Any]:
-    """The server's state once it has answered all that the page has told it so far."""
-    page.wait_for_function("window.trame?.state.dirtyKeys.size === 0 && !window.trame.client.isBusy()")
-    return page.evaluate("window.trame.client.getRemote().Trame.getState()")["state"]
+    """The state that page and server share once the server has answered all that the page has told it so far.
+
+    An empty change makes the server tell the page what is new; the answer to a second one comes after that.
+    To ask for the server's whole state would make it forget what it has not told the page yet.
+    """
+    end = time.monotonic() + LIMIT
+    while not (state := page.evaluate(_STATE)):
+        assert time.monotonic() < end, "the server does not answer"
+    return dict(json.loads(state))
 
 
 def rest(page: Page) -> int:
