@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import multiprocessing
 import os
 import sys
@@ -79,17 +78,14 @@ _SHOWS = f"""
   return {_VIEWS}.every(hasItsSize);
 }}
 """
-_STATE = """
+_NEWEST_STATE = """
 async () => {
-  const { trame } = window;
-  const answered = () => window.trame.client.getRemote().Trame.updateState([]);
-  if (!trame || trame.state.dirtyKeys.size || trame.client.isBusy()) {
-    return null;
+  const { state, client } = window.trame;
+  for (let asked = 0; asked < 2; asked++) {
+    await client.getRemote().Trame.updateState([]);
   }
-  await answered();
-  await answered();
   await new Promise(requestAnimationFrame);
-  return trame.state.dirtyKeys.size ? null : JSON.stringify(trame.state.get());
+  return state.get();
 }
 """
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -213,10 +209,8 @@ def heard(page: Page) -> dict[str, Any]:
     An empty change makes the server tell the page what is new; the answer to a second one comes after that.
     To ask for the server's whole state would make it forget what it has not told the page yet.
     """
-    end = time.monotonic() + LIMIT
-    while not (state := page.evaluate(_STATE)):
-        assert time.monotonic() < end, "the server does not answer"
-    return dict(json.loads(state))
+    page.wait_for_function("window.trame?.state.dirtyKeys.size === 0 && !window.trame.client.isBusy()")
+    return page.evaluate(_NEWEST_STATE)
 
 
 def rest(page: Page) -> int:
