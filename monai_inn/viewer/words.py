@@ -106,6 +106,6 @@ def hint(flat: bool, is_stored: bool) -> str:
     """
     read = "Click in the image, or focus it and press the arrow keys."
     if not is_stored:
-        read = "No posteriors are stored; run monai-inn infer with --save-quantiles 16 to read them here."
+        read = "No quantiles are stored; infer with --save-quantiles 16 to read posteriors here."
     wheel = "The wheel or right drag zooms" if flat else "The wheel turns slices, right drag zooms"
     return f"{read} {wheel}, Shift and drag moves the image."

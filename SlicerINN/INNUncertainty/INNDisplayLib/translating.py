@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 __all__ = ["tr"]
 
@@ -14,8 +15,17 @@ def tr(text: str) -> str:
         text: a literal, or Slicer's translators do not find it.
     """
     try:
-        from slicer.i18n import getContext, translate
+        from slicer.i18n import translate
     except ImportError:
         return text
-    translated: str = translate(getContext(sys._getframe(1).f_code.co_filename), text)
+    translated: str = translate(_context(sys._getframe(1).f_code.co_filename), text)
     return translated
+
+
+@cache
+def _context(file: str) -> str:
+    """The name under which translations of a file's texts are found; a panel asks for thousands."""
+    from slicer.i18n import getContext
+
+    name: str = getContext(file)
+    return name
