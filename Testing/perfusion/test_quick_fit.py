@@ -36,7 +36,7 @@ def test_finds_what_made_a_curve():
 
 def test_leaves_no_more_than_scipy(problem):
     """Over curves whose model is the one that is fitted, the artery's noise apart."""
-    _, y = problem.simulate(60, seed=5)
+    _, y = problem.simulate(36, seed=5)
     tissue, blood, times = problem.curves(y[problem.is_valid(y)])
     found = fitted_features(tissue, blood, times)
     left = found[:, GRID + 10].exp()  # root mean square, mM

@@ -7,14 +7,21 @@ import torch
 from pose_problems import SMALL
 
 from monai_inn import problems
+from monai_inn.applications.registration.projection import spine_phantom
 from monai_inn.problems import Derived, LinearGaussian, Parameter
 from monai_inn.problems.registry import PROBLEMS
 
 
 def made(name: str) -> problems.InverseProblem:
     """A small problem of that name."""
+    coarse = spine_phantom(spacing_mm=6.0)
     small = {
-        "registration": {"detector": SMALL, "noise": {"sd": 0.1}},
+        "registration": {
+            "volume": coarse.values,
+            "affine": coarse.affine.tolist(),
+            "detector": SMALL,
+            "noise": {"sd": 0.1},
+        },
         "oximetry": {"camera": "imec_ssm4x4_460_600"},
         "accelerated_mr": {"images": None, "spectrum": torch.ones(2, 16, 16), "coils": 1, "centre": 2},
         "contrast_translation": {"size": [16, 16]},

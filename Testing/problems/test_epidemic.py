@@ -38,7 +38,7 @@ def test_epidemic_against_an_integrator():
 
 def test_epidemic_grid_is_fine_enough_and_its_splines_are_the_model():
     problem = Epidemic()
-    theta, y = problem.simulate(12, seed=3)
+    theta, y = problem.simulate(5, seed=3)
     for row, truth in zip(y.double(), theta.double(), strict=True):
         coarse, fine = (problem._grid(row, cells) for cells in (128, 512))
         assert coarse.log_evidence == pytest.approx(fine.log_evidence, abs=0.01)

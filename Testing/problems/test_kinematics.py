@@ -11,7 +11,7 @@ from monai_inn.metrics import sbc_ranks, sbc_uniformity
 from monai_inn.problems import InverseKinematics, create
 
 TARGET = torch.tensor([1.5, 0.0], dtype=torch.float64)
-CASES = 200
+CASES = 100
 
 
 @pytest.fixture(scope="module")

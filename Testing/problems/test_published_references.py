@@ -85,7 +85,7 @@ def test_the_classifiers_would_tell_samples_that_are_off(task):
     samples = ours(task)
     mean = samples.mean(1, keepdims=True)
     narrow = mean + 0.75 * (samples - mean)
-    pairs = list(zip(narrow, published(task)["samples"], strict=True))
+    pairs = list(zip(narrow, published(task)["samples"], strict=True))[:3]
     found = [max(c2st(a, b, make()) for make in (network, neighbours)) for a, b in pairs]
     assert np.mean(found) > HIGHEST, found
 

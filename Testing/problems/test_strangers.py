@@ -21,16 +21,16 @@ ENCODERS = {"strange_set": "Set", "strange_looking": "Looking"}
 FIT = """
 import json, torch, monai_inn as mi
 from monai_inn.training import Recipe
-sizes = dict(num_simulations=4096, density_steps=20, preview_steps=5,
-             preview_observations=64, held_out=512, guard=200, measured=64, batch_size=256)
-steps = {"strange_relaxation": 400, "strange_finding": 150}  # asked below for what they have learned
+sizes = dict(num_simulations=4096, density_steps=5, preview_steps=2,
+             preview_observations=64, held_out=256, guard=200, measured=64, batch_size=256)
+steps = {"strange_relaxation": 150, "strange_finding": 100}  # asked below for what they have learned
 said = {}
 for name in mi.problems.names():
     if name.startswith("strange_"):
         problem = mi.problems.create(name)
         blocks = 2 if name in steps else 1
         flows = {part: {"num_blocks": blocks, "hidden_channels": (24, 24)} for part in ("flow", "density")}
-        recipe = Recipe(posterior_steps=steps.get(name, 20), **sizes)
+        recipe = Recipe(posterior_steps=steps.get(name, 5), **sizes)
         fitted = mi.fit(problem, recipe=recipe, members=2, network=flows)
         fitted.save(name)
         theta, y = problem.simulate(8, seed=5)
@@ -171,7 +171,7 @@ def test_classes_have_the_probabilities_of_bayes(lab):
     """
     total, error = map(float, python(code, lab, lab / "site").stdout.split())
     assert total < 1e-4
-    assert error < 0.05  # after 150 steps
+    assert error < 0.05  # after 100 steps
 
 
 def test_neighbours_are_seen(lab):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from monai_inn.testproblems.sites import CauseAndEffect
 from monai_inn.training import Recipe, fit
 
 RECIPE = Recipe(
-    num_simulations=8192, posterior_steps=250, density_steps=2, explanation_steps=2, preview_steps=2,
+    num_simulations=8192, posterior_steps=150, density_steps=2, explanation_steps=2, preview_steps=2,
     preview_observations=64, batch_size=512, held_out=512, guard=200, measured=600,
 )  # fmt: skip
 SMALL = {
@@ -77,7 +76,7 @@ def test_the_effect_is_not_used_and_an_unseen_site_is_answered_as_well_as_can_be
 
 @pytest.mark.slow  # a training; that with invariance is always tested
 def test_without_invariance_the_unseen_site_is_answered_badly_and_the_card_says_why():
-    plain = trained(CauseAndEffect(), weight=0.0, recipe=replace(RECIPE, posterior_steps=150))
+    plain = trained(CauseAndEffect(), weight=0.0)
     assert risk(plain) > 4
     assert plain.card["invariance"]["p_value"] < 0.01
     assert any("still depends on the site" in w for w in plain.warnings)
@@ -86,7 +85,7 @@ def test_without_invariance_the_unseen_site_is_answered_badly_and_the_card_says_
 @pytest.mark.slow  # two more trainings; sites that differ are always tested
 def test_sites_that_are_alike_do_no_harm_and_are_said_to_tell_nothing():
     problem = CauseAndEffect(slopes=(1.0,) * 4, spreads=(0.5,) * 4)
-    fitted = trained(problem, recipe=replace(RECIPE, posterior_steps=150))
+    fitted = trained(problem)
     theta, y = problem.simulate(4000, seed=98)
     with torch.no_grad():
         mean = fitted.target_posterior(y).sample((64,)).mean(0)

@@ -92,11 +92,19 @@ def test_killed_while_saving_the_state_before_is_kept(tmp_path, monkeypatch):
     assert torch.equal(weights(whole), weights(train(tmp_path / "killed", resume=True)))
 
 
+OFTEN = Recipe(2048, 50, 2, 2, 64, 64, measured=64, held_out=256)  # evaluated every second step
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return weights(train(tmp_path_factory.mktemp("whole"), recipe=OFTEN))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_answered_with_a_checkpoint_of_the_interrupted_step(tmp_path, monkeypatch, number):
+def test_a_signal_is_answered_with_a_checkpoint_of_the_interrupted_step(
+    tmp_path, monkeypatch, number, uninterrupted
+):
     """Between two evaluations, too: no step is done twice."""
-    recipe = Recipe(2048, 50, 2, 2, 64, 64, measured=64, held_out=256)  # evaluated every second step
-    whole = train(tmp_path / "whole", recipe=recipe)
     before = signal.signal(number, signal.default_int_handler)
     steps, clip = [], torch.nn.utils.clip_grad_norm_
 
@@ -109,12 +117,12 @@ def test_a_signal_is_answered_with_a_checkpoint_of_the_interrupted_step(tmp_path
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", count)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "state", recipe=recipe)
+            train(tmp_path / "state", recipe=OFTEN)
     finally:
         signal.signal(number, before)
     state = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
     assert (state["stage"], state["engine"]["step"]) == (0, 7)
-    assert torch.equal(weights(whole), weights(train(tmp_path / "state", recipe=recipe, resume=True)))
+    assert torch.equal(uninterrupted, weights(train(tmp_path / "state", recipe=OFTEN, resume=True)))
     assert signal.getsignal(number) is before
 
 

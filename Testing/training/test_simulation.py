@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Uniform
 
 from monai_inn.applications.oximetry.problem import Oximetry
-from monai_inn.problems import LinearGaussian, create
+from monai_inn.problems import LinearGaussian, Simulated, create
 from monai_inn.training.simulation import open_simulations, simulate_to_zarr
 
 ROWS = 5000
@@ -138,6 +139,10 @@ def test_workers_take_what_only_this_function_knows(tmp_path, problem):
 
     simulate_to_zarr(Local(), 3000, tmp_path / "set", workers=2, chunk=1024)
     np.testing.assert_array_equal(arrays(tmp_path / "set")[1], 2 * problem.simulate_clean(3000)[1].numpy())
+    function = Simulated.of_function({"a": Uniform(0.5, 2.0)}, lambda row: row + np.random.standard_normal(2))
+    simulate_to_zarr(function, 3000, tmp_path / "function", seed=1, workers=2, chunk=1024)
+    expected = function.simulate_clean(3000, seed=1)[1].numpy()
+    np.testing.assert_array_equal(arrays(tmp_path / "function")[1], expected)
 
 
 def test_a_failing_worker_is_reported(tmp_path):

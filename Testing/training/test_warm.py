@@ -62,14 +62,14 @@ def test_another_patient_starts_nearer_to_the_truth(pose_fit):
 
 
 def test_what_does_not_fit_is_refused(pose_fit, gaussian_fit):
-    rows = 1024  # nothing of them is looked at
+    rows, few = 1024, {"templates": 64}  # nothing of them is looked at
     narrow = PoseRegistration(detector=SMALL, free={"lao": (-90, 90), "cra": (-30, 30)})
     with pytest.raises(ValueError, match="same parameters and ranges"):
-        warm_start(*_swapped(untrained(narrow, 0, rows), pose_fit))
+        warm_start(*_swapped(untrained(narrow, 0, rows, encoder=few), pose_fit))
     with pytest.raises(ValueError, match="width differ"):
         warm_start(*_swapped(untrained(pose_fit.problem, 0, rows, encoder={"width": 32}), pose_fit))
     with pytest.raises(ValueError, match="same parameters"):
-        warm_start(*_swapped(untrained(pose_fit.problem, 0, rows), gaussian_fit))
+        warm_start(*_swapped(untrained(pose_fit.problem, 0, rows, encoder=few), gaussian_fit))
     assert isinstance(gaussian_fit.problem, LinearGaussian)
 
 

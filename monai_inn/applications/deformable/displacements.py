@@ -152,14 +152,13 @@ def jacobian_determinant(displacement: Tensor, spacing_mm: Sequence[float]) -> T
 # extension, and importing them takes longer than all of monai_inn.problems.
 def _interpolated(images: Tensor, displacement: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     """Images ``(n, C, *spatial)`` at the points that fields ``(n, dims, *spatial)`` in mm lead to."""
-    points = []
+    grid = images.new_empty(len(displacement), *images.shape[2:], len(spacing_mm))
     for axis, step in enumerate(spacing_mm):
         size = images.shape[2 + axis]
         shape = [-1 if other == axis else 1 for other in range(len(spacing_mm))]
         voxels = torch.linspace(-1, 1, size, dtype=images.dtype, device=images.device).reshape(shape)
-        points.append(voxels + displacement[:, axis] * (2 / (step * (size - 1))))
-    # The last array axis comes first in grid_sample.
-    grid = torch.stack(points[::-1], -1)
+        # The last array axis comes first in grid_sample.
+        grid[..., -1 - axis] = voxels + displacement[:, axis] * (2 / (step * (size - 1)))
     return functional.grid_sample(images, grid, "bilinear", "border", align_corners=True)
 
 

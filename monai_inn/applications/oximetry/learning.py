@@ -52,8 +52,9 @@ def learn_discrepancy(
     each = torch.tensor([[float(label == one) for label in labels] for one in dict.fromkeys(labels)])
     each = (each / each.sum(1, keepdim=True)).double()
     mean = torch.zeros(measured.shape[1], dtype=torch.float64)
+    starts = _starts(problem)
     for _ in range(_ROUNDS):
-        latent = best_fits(problem, measured / mean.exp())
+        latent = best_fits(problem, measured / mean.exp(), starts)
         residual = each @ (_shape(measured) - _shape(problem.forward(problem.space.inverse(latent)).double()))
         mean = residual.mean(0)
     _, size, axes = torch.linalg.svd((residual - mean) / (len(residual) - 1) ** 0.5, full_matrices=False)
@@ -61,14 +62,14 @@ def learn_discrepancy(
     return Discrepancy(np.asarray(problem.camera.centre_nm), mean.numpy(), kept.numpy())
 
 
-def best_fits(problem: Oximetry, measured: Tensor) -> Tensor:
+def best_fits(problem: Oximetry, measured: Tensor, starts: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Return the most probable parameters of spectra ``(N, C)`` in the flow's space, ``(N, D)`` float32.
 
     Levenberg-Marquardt from the best of many points all over the prior; the exposure drops out.
     """
     wanted = _shape(measured)
-    draws = shared_latents(_STARTS, len(problem.parameters), seed=0).squeeze(1)
-    nearest = torch.cdist(wanted, _simulated(problem, draws)).topk(_BEST_STARTS, largest=False).indices
+    draws, seen = starts or _starts(problem)
+    nearest = torch.cdist(wanted, seen).topk(_BEST_STARTS, largest=False).indices
     latent = draws[nearest].flatten(0, 1).double()
     target = wanted.repeat_interleave(_BEST_STARTS, 0)
     cost, damping = _cost(problem, latent, target), torch.ones(len(latent), dtype=torch.float64)
@@ -80,6 +81,12 @@ def best_fits(problem: Oximetry, measured: Tensor) -> Tensor:
         cost, damping = torch.where(better, new, cost), damping * torch.where(better, 0.3, 4.0)
     best = cost.unflatten(0, (-1, _BEST_STARTS)).argmin(1)
     return latent.unflatten(0, (-1, _BEST_STARTS))[torch.arange(len(best)), best].float()
+
+
+def _starts(problem: Oximetry) -> tuple[Tensor, Tensor]:
+    """Points all over the prior, in the flow's space, and what is seen of each."""
+    draws = shared_latents(_STARTS, len(problem.parameters), seed=0).squeeze(1)
+    return draws, _simulated(problem, draws)
 
 
 def _cost(problem: Oximetry, latent: Tensor, target: Tensor) -> Tensor:
