@@ -14,7 +14,7 @@ from monai_inn.applications.rigid.detail import fine_detail
 from monai_inn.applications.rigid.fit import climb, distinct
 from monai_inn.applications.rigid.likelihood import Comparison, Curve
 from monai_inn.applications.rigid.motion import Motions
-from monai_inn.applications.rigid.posterior import weigh
+from monai_inn.applications.rigid.posterior import Alignment, weigh
 from monai_inn.applications.rigid.results import LEAST_DETAIL
 from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import align_volumes
@@ -162,18 +162,21 @@ def test_a_curve_that_rises_and_falls_across_sharp_edges():
     assert found.comparison.explained(found.alignment.best[0]) > 0.98
 
 
-def test_like_levels_share_the_mass():
-    fixed, moving = pair(7, THETA, 0.5, unlike=0.0)
-    found = align_volumes(fixed, moving).alignment
+@pytest.fixture(scope="module")
+def of_like_levels() -> Alignment:
+    return align_volumes(*pair(7, THETA, 0.5, unlike=0.0)).alignment
+
+
+def test_like_levels_share_the_mass(of_like_levels):
+    found = of_like_levels
     steps = (found.mean[:, 5] - THETA[5]) / PERIOD
     assert len(found.masses) >= 3
     assert (steps - steps.round()).abs().max() < 0.15
     assert found.masses[0] < 0.8
 
 
-def test_the_distribution_is_that_of_the_samples():
-    fixed, moving = pair(7, THETA, 0.5, unlike=0.0)
-    found = align_volumes(fixed, moving).alignment
+def test_the_distribution_is_that_of_the_samples(of_like_levels):
+    found = of_like_levels
     drawn, label = found.sample(4000, 1)
     share = torch.bincount(label, minlength=len(found.masses)) / 4000
     assert (share - found.masses).abs().max() < 1e-3
