@@ -99,7 +99,7 @@ def ctrl_c_is_heard() -> None:
 
 
 def untrained(
-    problem: InverseProblem, encoder: dict[str, Any] | None = None, **flows: int
+    problem: InverseProblem, encoder: dict[str, Any] | None = None, members: int = 3, **flows: int
 ) -> FittedPosterior:
     """A network with random weights that depend on the observation, and honest scores of simulations."""
     from monai_inn.fitted import FittedPosterior
@@ -115,7 +115,7 @@ def untrained(
         groups,
         encoder={"out_channels": 8, "width": 16} | (encoder or {}),
         flow=FLOWS | flows,
-        density=FLOWS | flows | {"members": 3},
+        density=FLOWS | flows | {"members": members},
         num_ood_scores=NUM_SCORES,
     )
     network.fit_fixed(features, density, features)
@@ -150,7 +150,7 @@ def smallest_camera_fit() -> FittedPosterior:
     from monai_inn.fitted import FittedPosterior
     from monai_inn.problems import Oximetry
 
-    fitted = untrained(Oximetry("imec_ssm4x4_470_620"), num_blocks=1)
+    fitted = untrained(Oximetry("imec_ssm4x4_470_620"), members=2, num_blocks=1)
     config, before = fitted.network.config, fitted.network.state_dict()
     network = fitted.network.from_config(config | {"flow": config["flow"] | {"coupling": "affine"}})
     same = {n: before[n] for n, value in network.state_dict().items() if before[n].shape == value.shape}
@@ -196,18 +196,27 @@ def pose_fit(tmp_path_factory) -> FittedPosterior:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> tuple[Path, str]:
-    """Folder that `monai-inn demo` has written, and what it has said; maps have a quarter of their pixels."""
+    """Folder that `monai-inn demo` has written, and what it has said.
+
+    Maps have a quarter of their pixels, and the torso is looked for from its right alone.
+    """
+    from monai_inn.applications.registration import demo as xrays
+    from monai_inn.applications.registration.carm import WIDE_RANGES
     from monai_inn.cli import main
     from monai_inn.reports import demo
 
-    infer = demo.infer_image
+    infer, register = demo.infer_image, xrays.register_to_ct
 
     def infer_quarter(*files, shrink, **options):
         return infer(*files, shrink=2 * shrink, **options)
 
+    def register_from_some_sides(*files, **options):
+        return register(*files, **{"free": WIDE_RANGES | {"lao": (-60.0, 0.0)}} | options)
+
     def run(folder: Path) -> tuple[Path, str]:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
             patch.setattr(demo, "infer_image", infer_quarter)
+            patch.setattr(xrays, "register_to_ct", register_from_some_sides)
             assert main(["demo", "-o", str(folder)]) == 0
         return folder, said.getvalue()
 

@@ -103,7 +103,7 @@ def test_the_same_image_twice_lies_where_it_is(files):
 
 def test_another_patient_is_not_trusted(files, tmp_path, capsys):
     """What is centimetres large is alike in all people; what tells them apart is smaller."""
-    image = nibabel.load(files[0])
+    image = nibabel.load(files[0]).slicer[:, :, 16:38]
     generator = np.random.default_rng(0)
     texture = gaussian_filter(generator.normal(size=(3, *image.shape)), (0, 1, 1, 1))
     first, other, contrast = image.get_fdata() + 1.5 * texture
