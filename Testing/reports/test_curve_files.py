@@ -79,11 +79,13 @@ def breast(tmp_path_factory):
     """Some voxels of the example, one of which lacks a frame, and their result."""
     folder = tmp_path_factory.mktemp("breast")
     whole = nibabel.load(BREAST.with_suffix(".nii.gz"))
-    voxels = np.asarray(whole.dataobj, np.float32)[30:36, 20:24]
+    voxels = np.asarray(whole.dataobj, np.float32)[30:33, 20:24]
     voxels[2, 3, 0, 10] = np.nan
     nibabel.save(nibabel.Nifti1Image(voxels, whole.affine), folder / "some.nii.gz")
     (folder / "some.json").write_bytes(BREAST.with_suffix(".json").read_bytes())
-    record = infer_image("perfusion", folder / "some.nii.gz", folder / "out", samples=16, adequacy=19)
+    record = infer_image(
+        "perfusion", folder / "some.nii.gz", folder / "out", samples=16, adequacy=19, has_picture=False
+    )
     return voxels, record, folder / "out"
 
 

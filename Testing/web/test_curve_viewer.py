@@ -20,7 +20,7 @@ for package in ("trame_slicer", "SimpleITK"):
     pytest.importorskip(package, reason=f"the viewer needs {package}")
 
 BREAST = Path(__file__).parents[2] / "Resources" / "breast_dce"
-SIDE, FRAMES, LOST = 24, 25, 10
+SIDE, FRAMES, LOST = 14, 25, 10
 VOXEL = 7, 12
 """Column and row of a voxel that lacks a frame."""
 
