@@ -1,5 +1,6 @@
-"""Measure a part of the shipped bundles' model cards anew; weights and all other figures stay.
+"""Measure the shipped bundles' model cards anew, or a part of them; weights and all other figures stay.
 
+    python Resources/measure_again.py all chest_xray blood_cells
     python Resources/measure_again.py information oximetry oximetry_rgb lumbar_spine
     python Resources/measure_again.py exactness lumbar_spine photoacoustics ivim lightfield
     python Resources/measure_again.py trust perfusion dsc ivim
@@ -7,8 +8,8 @@
 
 ``information`` is what an observation tells, in bits, ``exactness`` how far its posterior
 is from that of the likelihood: seconds a bundle. ``trust`` is what the application
-spoils on purpose, on the simulations of the card: minutes a bundle. Bundles that learned from images need
-these again, see ``train_bundles``.
+spoils on purpose, on the simulations of the card: minutes a bundle. ``all`` is every figure of the card, with
+its cases and its seed. Bundles that learned from images need these again, see ``train_bundles``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ from monai_inn.fitted.metadata import headline
 from monai_inn.fitted.reading import find
 from monai_inn.metrics import information_gain
 from monai_inn.problems.valid import valid_simulations
-from monai_inn.training.measure import measure_exactness, measure_trust
+from monai_inn.training.measure import measure, measure_exactness, measure_trust
+
+
+def whole_card(fitted: FittedPosterior) -> dict[str, Any]:
+    """Every figure, on the simulations that the card was measured on."""
+    on = fitted.card["measured_on"]
+    return measure(fitted, on["simulations"], on["seed"])
 
 
 def information(fitted: FittedPosterior) -> dict[str, Any]:
@@ -53,13 +60,14 @@ def trust(fitted: FittedPosterior) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[FittedPosterior], dict[str, Any]]] = {
+    "all": whole_card,
     "information": information,
     "exactness": exactness,
     "trust": trust,
 }
 
 
-def measure(part: str, name: str, data: Path | None) -> None:
+def measure_again(part: str, name: str, data: Path | None) -> None:
     """Measure one part of a bundle and write its card anew."""
     folder = Path(find(name))
     fitted = monai_inn.load(name)
@@ -88,4 +96,4 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="folder of the images that the bundles learned from")
     options = parser.parse_args()
     for bundle in options.bundles:
-        measure(options.part, bundle, options.data)
+        measure_again(options.part, bundle, options.data)

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from measure_again import measure
+from measure_again import measure_again
 
 import monai_inn
 from monai_inn.drafts import replacing
@@ -32,7 +32,7 @@ def set_anew(name: str) -> None:
     metadata[SECTION]["weights_sha256"] = sha256(folder / WEIGHTS)
     with replacing(folder / METADATA) as draft:
         write_json(draft, metadata)
-    measure("trust", name, None)
+    measure_again("trust", name, None)
 
 
 if __name__ == "__main__":
