@@ -64,7 +64,7 @@ def closed(monkeypatch):
 def test_verbs_survive_what_they_are_given(inputs, closed, attack_numbers, tmp_path, capsys, monkeypatch):
     pytest.importorskip("SimpleITK")
     faults, count = [], 0
-    for number in attack_numbers(8, 1.0):
+    for number in attack_numbers(14, 1.0):
         count += 1
         fault = attacked(number, inputs, tmp_path / "work", capsys, monkeypatch)
         if fault:
