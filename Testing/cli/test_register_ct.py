@@ -92,16 +92,6 @@ def searched_briefly(monkeypatch):
     monkeypatch.setattr("monai_inn.applications.registration.poses.solver._HOPELESS", 1.0)
 
 
-@pytest.fixture
-def fewer_starts(monkeypatch):
-    """Two fifths of the candidates, where a pose must be found.
-
-    What must not be trusted gets all of them: it is harder to refuse the better it is fitted.
-    """
-    monkeypatch.setattr("monai_inn.applications.registration.poses.solver._STARTS", 16)
-    monkeypatch.setattr("monai_inn.applications.registration.poses.solver._KEPT", (8, 4, 3))
-
-
 @pytest.fixture(scope="module")
 def found(files, patient, answers):
     _, xray, folder = files
@@ -155,7 +145,6 @@ def test_the_folder_holds_what_a_bundle_would_leave(found):
     assert record["weights"]["effective"] > 0.3 * record["weights"]["proposals"]
 
 
-@pytest.mark.usefixtures("fewer_starts")
 def test_another_exposure_and_a_collimator_change_nothing(files, patient):
     _, _, folder = files
     image = 0.35 * intensity(seed=1)
@@ -177,7 +166,6 @@ def test_an_x_ray_of_something_else_is_not_trusted(files, patient):
     assert "Do not use" in record["trust"]["statement"]
 
 
-@pytest.mark.usefixtures("fewer_starts")
 def test_known_parameters_stay(files):
     ct, xray, folder = files
     fixed = {"roll": 3.0, "right": 5.0, "down": -7.0, "away": 12.0}
@@ -251,7 +239,6 @@ def test_many_x_rays_of_a_ct_are_told_to_prepare_it(tmp_path, capsys):
     assert "WARNING: the CT is made ready anew for each X-ray; quicker" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("fewer_starts")
 def test_a_prepared_patient_gives_what_its_ct_gives_and_the_command_says_it(files, found, capsys):
     ct, xray, folder = files
     code = run("register", ct, xray, "-o", folder / "direct", "--contrast", "intensity", "--spacing", "1.8",
@@ -278,9 +265,10 @@ def test_a_damaged_patient_is_refused_in_one_line(files, patient, tmp_path, caps
     assert not (tmp_path / "o").exists()
 
 
-def test_views_of_a_patient_need_no_bundle(patient, found, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(LikelihoodForecast, "xrays", 1)  # of each view; two of the CT below
-    assert run("views", patient, "-o", tmp_path / "first", "--step", 90) == 0
+def test_views_of_a_patient_need_no_bundle(files, patient, found, tmp_path, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LikelihoodForecast, "xrays", 1)  # of each view; two below, and of the CT
+        assert run("views", patient, "-o", tmp_path / "first", "--step", 90) == 0
     assert "The pose will be known best after a view at" in capsys.readouterr().out
     with (tmp_path / "first" / "views.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
@@ -440,7 +428,6 @@ def test_a_source_that_is_nowhere_is_refused(files, patient, tmp_path, capsys, s
     assert "give 0 to 50 mm" in told
 
 
-@pytest.mark.usefixtures("fewer_starts")
 def test_a_mask_leaves_out_what_covers_the_patient(files, patient, tmp_path, capsys):
     """An implant over a sixth of the image, of the brightness of bone."""
     image = intensity(seed=2)
@@ -483,7 +470,6 @@ def test_grey_values_the_wrong_way_round_are_not_trusted(files, patient, tmp_pat
     assert not record["trust"]["is_trusted"]
 
 
-@pytest.mark.usefixtures("fewer_starts")
 def test_burned_in_text_is_left_out(files, patient, tmp_path):
     image = intensity(seed=2)
     shown = Image.new("1", image.shape)
@@ -554,7 +540,6 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return values, affine
 
 
-@pytest.mark.usefixtures("fewer_starts")
 @pytest.mark.parametrize(
     "kind",
     [
