@@ -13,8 +13,8 @@ from monai_inn.applications.registration.whitening import cosines
 from monai_inn.applications.rigid.detail import fine_detail
 from monai_inn.applications.rigid.fit import climb, distinct
 from monai_inn.applications.rigid.likelihood import Comparison, Curve
-from monai_inn.applications.rigid.motion import Motions
-from monai_inn.applications.rigid.posterior import weigh
+from monai_inn.applications.rigid.motion import MOTION, Motions
+from monai_inn.applications.rigid.posterior import Alignment, weigh
 from monai_inn.applications.rigid.results import LEAST_DETAIL
 from monai_inn.applications.rigid.search import Bounds
 from monai_inn.applications.rigid.solver import align_volumes
@@ -88,7 +88,7 @@ def wide(fixed, moving, degrees=15.0, mm=100.0) -> Bounds:
 def test_masses_of_levels_are_those_of_a_grid():
     """The level alone is unknown; what else there is may move by a hundredth, which changes nothing."""
     doubtful = 0
-    for seed in range(6):
+    for seed in range(4):
         fixed, moving = pair(seed, THETA, 0.7, unlike=0.04, shape=(6, 6, 10))
         comparison = compared(fixed, moving, 0.7)
         edge = torch.tensor([0.01] * 5 + [45.0])
@@ -109,7 +109,7 @@ def test_masses_of_levels_are_those_of_a_grid():
         masses = torch.stack([found.masses[own == k].sum() for k in (-1, 0, 1)])
         assert (masses - expected).abs().max() < 0.02, seed
         doubtful += bool(expected.max() < 0.95)
-    assert doubtful >= 3
+    assert doubtful >= 2
 
 
 def test_six_unknowns_agree_with_tempered_monte_carlo():
@@ -156,24 +156,28 @@ def test_a_curve_that_rises_and_falls_across_sharp_edges():
     affine = fixed.affine.clone()
     affine[:3, 3] = 20.0
     moving = Volume(other[8:36, 12:40, 8:36].clone(), affine)
-    found = align_volumes(fixed, moving)
+    near = dict(zip(MOTION, [(-5, 5)] * 3 + [(-8, 8)] * 3, strict=True))
+    found = align_volumes(fixed, moving, near)
     away = found.alignment.mean[0] - torch.tensor([0.0, 0, 0, -4, 4, -4]).double()
     assert away.abs().max() < 0.06
     assert found.comparison.explained(found.alignment.best[0]) > 0.98
 
 
-def test_like_levels_share_the_mass():
-    fixed, moving = pair(7, THETA, 0.5, unlike=0.0)
-    found = align_volumes(fixed, moving).alignment
+@pytest.fixture(scope="module")
+def of_like_levels() -> Alignment:
+    return align_volumes(*pair(7, THETA, 0.5, unlike=0.0)).alignment
+
+
+def test_like_levels_share_the_mass(of_like_levels):
+    found = of_like_levels
     steps = (found.mean[:, 5] - THETA[5]) / PERIOD
     assert len(found.masses) >= 3
     assert (steps - steps.round()).abs().max() < 0.15
     assert found.masses[0] < 0.8
 
 
-def test_the_distribution_is_that_of_the_samples():
-    fixed, moving = pair(7, THETA, 0.5, unlike=0.0)
-    found = align_volumes(fixed, moving).alignment
+def test_the_distribution_is_that_of_the_samples(of_like_levels):
+    found = of_like_levels
     drawn, label = found.sample(4000, 1)
     share = torch.bincount(label, minlength=len(found.masses)) / 4000
     assert (share - found.masses).abs().max() < 1e-3

@@ -107,7 +107,9 @@ class Comparison:
     def __init__(
         self, fixed: Volume, moving: Volume, hats: Tensor, centre: Tensor, density: Tensor | None = None
     ) -> None:
-        self.fixed, self.moving, self.hats, self.centre = fixed, moving, hats, centre
+        self.fixed, self.moving, self.centre = fixed, moving, centre
+        # Hats of a voxel lie side by side in memory: they are read in half the time.
+        self.hats = hats.movedim(0, -1).contiguous().movedim(-1, 0)
         device = hats.device
         self._to_index = torch.linalg.inv(fixed.affine)
         self._most = torch.tensor(fixed.values.shape, device=device) - 1  # index of the last voxel
