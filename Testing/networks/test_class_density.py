@@ -22,7 +22,7 @@ from monai_inn.training.objectives.bottleneck import bottleneck_loss, informatio
 from monai_inn.training.optimiser import Optimiser
 
 MEAN = torch.tensor([1.0, 0.5])  # of one class; the other one lies opposite
-STEPS, BATCH = 300, 256
+STEPS, BATCH = 200, 256
 
 
 def bent(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -123,7 +123,7 @@ def test_six_unknowns_agree_with_tempered_monte_carlo():
         share = torch.special.ndtr(latent)
         return comparison(bounds.low + (bounds.high - bounds.low) * share).log_likelihood
 
-    drawn = tempered_samples(log_likelihood, 6, 1000, seed=0)
+    drawn = tempered_samples(log_likelihood, 6, 500, seed=0)
     theta = bounds.low + (bounds.high - bounds.low) * torch.special.ndtr(drawn.samples)
     sd = theta.std(0)
     assert ((found.mean[0] - theta.mean(0)) / sd).abs().max() < 0.2

@@ -45,7 +45,7 @@ def test_equals_it_outside_the_interpolated_albedos():
 
 
 @pytest.mark.parametrize(
-    ("mu_a", "reduced", "depth"), [(0.2, 10.0, 0.4), (1.0, 10.0, 0.3), (5.0, 15.0, 0.125), (0.2, 5.0, 1.0)]
+    ("mu_a", "reduced", "depth"), [(1.0, 10.0, 0.3), (5.0, 15.0, 0.125), (0.2, 5.0, 1.0)]
 )
 def test_agrees_with_photon_monte_carlo(mu_a, reduced, depth):
     """Within one per cent and three standard errors of photons absorbed in a thin slice around the depth."""
