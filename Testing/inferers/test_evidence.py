@@ -84,7 +84,7 @@ def windows_fit(fit_without_training):
 @pytest.fixture(scope="module")
 def cases():
     """True models and observations."""
-    theta, y = Windows(is_open=True).simulate(400, seed=3)
+    theta, y = Windows(is_open=True).simulate(200, seed=3)
     return theta[:, 0].long(), y
 
 
@@ -99,12 +99,12 @@ def test_probabilities_are_those_of_bayes_rule(found, cases):
     error = (2 * expected[:, 0] * expected[:, 1] / math.sqrt(100)).unsqueeze(1) + 1e-4
     assert found.isfinite().all()
     assert ((found - expected).abs() / error).max() < 5
-    torch.testing.assert_close(found.sum(1), torch.ones(400))
+    torch.testing.assert_close(found.sum(1), torch.ones(200))
 
 
 def test_a_model_is_right_as_often_as_it_is_probable(found, cases):
     probability, is_true = found[:, 1], (cases[0] == 1).float()
-    for part in probability.argsort().split(100):
+    for part in probability.argsort().split(50):
         p = probability[part].double()
         bound = 4 * math.sqrt(float((p * (1 - p)).sum())) / len(part)
         assert abs(float((is_true[part] - p).mean())) < bound + 0.01

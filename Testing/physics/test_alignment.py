@@ -13,7 +13,7 @@ from monai_inn.applications.registration.whitening import cosines
 from monai_inn.applications.rigid.detail import fine_detail
 from monai_inn.applications.rigid.fit import climb, distinct
 from monai_inn.applications.rigid.likelihood import Comparison, Curve
-from monai_inn.applications.rigid.motion import Motions
+from monai_inn.applications.rigid.motion import MOTION, Motions
 from monai_inn.applications.rigid.posterior import Alignment, weigh
 from monai_inn.applications.rigid.results import LEAST_DETAIL
 from monai_inn.applications.rigid.search import Bounds
@@ -88,7 +88,7 @@ def wide(fixed, moving, degrees=15.0, mm=100.0) -> Bounds:
 def test_masses_of_levels_are_those_of_a_grid():
     """The level alone is unknown; what else there is may move by a hundredth, which changes nothing."""
     doubtful = 0
-    for seed in range(6):
+    for seed in range(4):
         fixed, moving = pair(seed, THETA, 0.7, unlike=0.04, shape=(6, 6, 10))
         comparison = compared(fixed, moving, 0.7)
         edge = torch.tensor([0.01] * 5 + [45.0])
@@ -109,7 +109,7 @@ def test_masses_of_levels_are_those_of_a_grid():
         masses = torch.stack([found.masses[own == k].sum() for k in (-1, 0, 1)])
         assert (masses - expected).abs().max() < 0.02, seed
         doubtful += bool(expected.max() < 0.95)
-    assert doubtful >= 3
+    assert doubtful >= 2
 
 
 def test_six_unknowns_agree_with_tempered_monte_carlo():
@@ -123,7 +123,7 @@ def test_six_unknowns_agree_with_tempered_monte_carlo():
         share = torch.special.ndtr(latent)
         return comparison(bounds.low + (bounds.high - bounds.low) * share).log_likelihood
 
-    drawn = tempered_samples(log_likelihood, 6, 1000, seed=0)
+    drawn = tempered_samples(log_likelihood, 6, 500, seed=0)
     theta = bounds.low + (bounds.high - bounds.low) * torch.special.ndtr(drawn.samples)
     sd = theta.std(0)
     assert ((found.mean[0] - theta.mean(0)) / sd).abs().max() < 0.2
@@ -156,7 +156,8 @@ def test_a_curve_that_rises_and_falls_across_sharp_edges():
     affine = fixed.affine.clone()
     affine[:3, 3] = 20.0
     moving = Volume(other[8:36, 12:40, 8:36].clone(), affine)
-    found = align_volumes(fixed, moving)
+    near = dict(zip(MOTION, [(-5, 5)] * 3 + [(-8, 8)] * 3, strict=True))
+    found = align_volumes(fixed, moving, near)
     away = found.alignment.mean[0] - torch.tensor([0.0, 0, 0, -4, 4, -4]).double()
     assert away.abs().max() < 0.06
     assert found.comparison.explained(found.alignment.best[0]) > 0.98

@@ -108,6 +108,7 @@ def test_a_verdict_on_simulations_says_so(request, kind):
     assert ("simulations" in report["summary"]) == (kind == "simulations")
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_held_out_images_are_not_called_simulations(tmp_path):
     report, page = page_of(tmp_path, {"kind": "held-out images", "problem": "labelled_images"})
     text = without_drawings(page)
@@ -149,6 +150,7 @@ def test_many_parameters_get_drawings_that_fit_a_page(tmp_path):
     assert max(heights) <= 72 * 10.5
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_a_bundle_is_named_with_version_and_checksum(gaussian_fit, tmp_path, monkeypatch):
     gaussian_fit.save(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path / "bundle")
@@ -169,6 +171,7 @@ def test_a_bundle_is_named_with_version_and_checksum(gaussian_fit, tmp_path, mon
         assert fact in text
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_bits_stand_in_the_page_in_words_and_only_where_they_were_measured(
     gaussian_fit, of_simulations, tmp_path
 ):
@@ -214,6 +217,7 @@ def test_nuisances_stand_in_one_table_and_in_no_drawing(tmp_path):
     assert re.findall(r"<code>(\w+)</code>", page.split("<h2>Nuisances</h2>")[0]) == ["x0", "x1"]
 
 
+@pytest.mark.usefixtures("quick_drawings")
 def test_crossed_limits_are_remarked_on(of_files, tmp_path):
     report, page = of_files
     assert any(remark.startswith("Calibration error above ") for remark in report["remarks"])
@@ -279,7 +283,7 @@ def test_a_report_of_a_shipped_bundle_is_printed_on_four_pages(bundle, tmp_path)
     if not any(shutil.which(name) for name in printing._BROWSERS):
         pytest.skip("no browser to print with")
     out = tmp_path / "report"
-    assert main(["validate", bundle, "-o", str(out), "-n", "400", "--samples", "63", "--pdf"]) == 0
+    assert main(["validate", bundle, "-o", str(out), "-n", "100", "--samples", "31", "--pdf"]) == 0
     pdf = (out / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-")
     assert 1 <= len(re.findall(rb"/Type /Page\b", pdf)) <= 4

@@ -83,8 +83,10 @@ def test_the_exact_network_of_these_tests_is_exact(groups):
         assert torch.allclose(fitted.posterior(y).log_prob(theta), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("groups", [(2,), (1, 1)])
-@pytest.mark.parametrize(("spread", "shift"), [(0.6, 0.0), (1.6, 0.0), (1.0, 0.4), (0.7, -0.3)])
+@pytest.mark.parametrize(
+    ("groups", "spread", "shift"),
+    [((2,), 0.6, 0.0), ((2,), 1.6, 0.0), ((2,), 1.0, 0.4), ((1, 1), 1.0, 0.4), ((1, 1), 0.7, -0.3)],
+)
 def test_a_wrong_posterior_becomes_the_exact_one(groups, spread, shift):
     n, wrong = 2000, exact(groups, spread, shift)
     fixed = recalibrate(wrong, n, seed=SEED)
@@ -147,11 +149,11 @@ def test_exact_posteriors_are_left_alone():
 
 def test_tests_keep_their_rate_on_exact_latents_and_levels():
     generator, found = torch.Generator().manual_seed(SEED + 5), []
-    for _ in range(400):
+    for _ in range(200):
         z = torch.randn(300, 4, generator=generator, dtype=torch.float64)
         u = torch.rand(300, 2, generator=generator, dtype=torch.float64)
         found.append(min(latent_p_value(z), *level_p_values(u)) < 0.01 / 3)
-    assert sum(found) <= binom.ppf(0.999, 400, 0.01)
+    assert sum(found) <= binom.ppf(0.999, 200, 0.01)
 
 
 def test_what_is_left_alone_is_the_same_bit_for_bit(gaussian_fit):
