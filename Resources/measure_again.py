@@ -28,7 +28,7 @@ from monai_inn.files import write_json
 from monai_inn.fitted import FittedPosterior
 from monai_inn.fitted.card import model_card
 from monai_inn.fitted.layout import METADATA, README, SECTION
-from monai_inn.fitted.metadata import headline
+from monai_inn.fitted.metadata import metadata
 from monai_inn.fitted.reading import find
 from monai_inn.metrics import information_gain
 from monai_inn.problems.valid import valid_simulations
@@ -68,25 +68,21 @@ PARTS: dict[str, Callable[[FittedPosterior], dict[str, Any]]] = {
 
 
 def measure_again(part: str, name: str, data: Path | None) -> None:
-    """Measure one part of a bundle and write its card anew."""
+    """Measure a bundle, or one part of it, and write its card anew."""
     folder = Path(find(name))
     fitted = monai_inn.load(name)
     if data is not None:
         fitted = FittedPosterior(RECIPES[name][0](data), fitted.network, fitted.card)
-    found = PARTS[part](fitted)
-    fitted.card |= found
-    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    metadata[SECTION]["card"] |= found
-    metadata["eval_metrics"] = headline(fitted.card)
-    write_card(folder, fitted, metadata)
-
-
-def write_card(folder: Path, fitted: FittedPosterior, metadata: dict[str, Any]) -> None:
-    """Write the metadata of a bundle, and its model card anew."""
+    fitted.card |= PARTS[part](fitted)
+    content = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    section = content[SECTION]
+    now = metadata(fitted, name, section["weights_sha256"], section["weights_bytes"])
+    section["card"] = now[SECTION]["card"]  # figures that are no numbers are null there
+    content["eval_metrics"] = now["eval_metrics"]
     with replacing(folder / METADATA) as draft:
-        write_json(draft, metadata)
+        write_json(draft, content)
     with replacing(folder / README) as draft:
-        draft.write_text(model_card(fitted, metadata), encoding="utf-8")
+        draft.write_text(model_card(fitted, content), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from monai_inn.problems import PoseRegistration, create
 def small(size: int = 12, sd: float = 0.3, **options) -> PoseRegistration:
     """Few pixels that cover the phantom."""
     beam, asymmetry = options.pop("beam", "cone"), options.pop("asymmetry", 0.0)
-    volume = spine_phantom(asymmetry, 5.0)
+    volume = spine_phantom(asymmetry, options.pop("voxel_mm", 5.0))
     return PoseRegistration(
         volume.values,
         volume.affine.tolist(),
@@ -306,7 +306,7 @@ def test_ranks_of_the_truth_are_uniform():
 
 def test_ranks_of_the_truth_are_uniform_with_a_shift():
     free = {"lao": (-30, 30), "cra": (-12, 12), "right": (-10, 10)}
-    made = small(sd=0.37, free=free, asymmetry=1.0)
+    made = small(sd=0.4, free=free, asymmetry=1.0, voxel_mm=3.0)
     grid = made.grid((2, 2, 1.25))
     torch.manual_seed(2)
     theta, y = made.simulate(300, seed=6)

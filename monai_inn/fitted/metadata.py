@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from monai_inn.problems.application import Application
     from monai_inn.problems.observation import Observation
 
-__all__ = ["INTENDED_USE", "donor_of", "headline", "identity", "list_bundles", "metadata", "overview"]
+__all__ = ["INTENDED_USE", "donor_of", "identity", "list_bundles", "metadata", "overview"]
 
 # Checked by `python -m monai.bundle verify_metadata`.
 _SCHEMA = (
@@ -62,7 +62,7 @@ def metadata(fitted: FittedPosterior, name: str, weights_sha256: str, weights_by
         "data_source": " ".join([told.data_source, *fitted.card.get("sources", ())]),
         "data_type": told.data_type,
         "intended_use": INTENDED_USE,
-        "eval_metrics": headline(fitted.card),
+        "eval_metrics": _headline(fitted.card),
         "references": [*_REFERENCES, *told.references],
         "network_data_format": _data_format(fitted),
         SECTION: {
@@ -133,7 +133,7 @@ def _data_format(fitted: FittedPosterior) -> dict[str, Any]:
     return {"inputs": {"image": problem.application.input_format()}, "outputs": {"pred": prediction}}
 
 
-def headline(card: dict[str, Any]) -> dict[str, float]:
+def _headline(card: dict[str, Any]) -> dict[str, float]:
     """The few measured numbers that catalogues show."""
     parameters = card.get("parameters", {})
     found = {name: row["value"] for name, row in card.get("classes", {}).get("figures", {}).items()}

@@ -66,6 +66,7 @@ def best_fits(problem: Oximetry, measured: Tensor, starts: tuple[Tensor, Tensor]
     """Return the most probable parameters of spectra ``(N, C)`` in the flow's space, ``(N, D)`` float32.
 
     Levenberg-Marquardt from the best of many points all over the prior; the exposure drops out.
+    ``starts`` are those of ``_starts``, for callers that fit the same problem several times.
     """
     wanted = _shape(measured)
     draws, seen = starts or _starts(problem)
