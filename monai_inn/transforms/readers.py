@@ -15,9 +15,10 @@ from monai.utils.enums import SpaceKeys
 from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError, damage_named, require_file
+from monai_inn.reading.dicom import is_dicom, is_series
 from monai_inn.reading.limits import check_affine, check_limit
 from monai_inn.reading.volumes import VOLUMES
-from monai_inn.transforms import formats, volumes
+from monai_inn.transforms import diffusion, formats, volumes
 from monai_inn.transforms.beside import b_values_beside, described_beside
 from monai_inn.transforms.formats import StoredImage
 from monai_inn.transforms.images import check_wavelengths
@@ -33,6 +34,7 @@ _FORMATS: dict[str, tuple[_Reader, tuple[str, ...]]] = {
     "NPZ": (formats.read_npz, (".npz",)),
     "PNG": (formats.read_photo, (".png",)),
     "JPEG": (formats.read_photo, (".jpg", ".jpeg")),
+    "DICOM": (diffusion.read_diffusion, ()),  # known by its content
 }
 READABLE: tuple[str, ...] = tuple(ending for _, endings in _FORMATS.values() for ending in endings)
 """File name endings that ``read_multispectral`` takes."""
@@ -61,10 +63,12 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
     ``(rows, columns)`` or ``(depth, rows, columns)`` for ENVI, TIFF, NPZ, PNG and JPEG. A file
     ``<name>.json`` beside the image may hold ``beside.LABELS`` for formats that have no place for them, and
     settings such as ``time``: one number a band.
-    ``<name>.bval``, which FSL's tools write beside a NIfTI, gives the setting ``b``.
+    ``<name>.bval``, which FSL's tools write beside a NIfTI, gives the setting ``b``, and so does a series of
+    diffusion-weighted DICOM images.
 
     Args:
-        path: image file; for ENVI either the header or the data file.
+        path: image file; for ENVI either the header or the data file; for DICOM the folder of the series, or
+            its only file.
         bands: indices or names of the bands to keep, in this order; all by default.
 
     Returns:
@@ -99,7 +103,11 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
 
 def _format_of(path: Path) -> str:
     """Format by the file's ending, checked against its first bytes."""
-    require_file(path, f"an image file ({', '.join(READABLE)})")
+    if is_series(path) or (path.is_file() and is_dicom(path)):
+        return "DICOM"
+    require_file(
+        path, f"an image file ({', '.join(READABLE)}) or a folder of diffusion-weighted DICOM images"
+    )
     lower = path.name.lower()
     name = next((n for n, (_, endings) in _FORMATS.items() if lower.endswith(endings)), None)
     if name is None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 
 from monai_inn.applications.perfusion.series.images import Series, check_sequence
 from monai_inn.files import BadFileError, damage_named
-from monai_inn.reading.dicom import Frame, frame_grid, frame_pixels, frames_of, series_headers
-from monai_inn.reading.limits import check_affine, check_limit
-from monai_inn.reading.pictures import check_pixels, load_dicom
+from monai_inn.reading.dicom import Frame, frame_grid, frames_of, series_headers
+from monai_inn.reading.dicom_frames import frames_by_slice, number_of, series_values
+from monai_inn.reading.limits import check_affine
 from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["read_dicom_series"]
@@ -55,7 +54,7 @@ def read_dicom_series(source: Path) -> Series:
         grid = frame_grid(source, frames, _ADVICE)
         order = _order(source, frames, grid.slices)
         times, notes = _times(frames, order)
-        values = _values(source, frames, order.places)
+        values = series_values(source, frames, order.places)
         affine = LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
         check_affine(source, affine)
         angles = _alike(source, frames, order.places, "FlipAngle")
@@ -106,40 +105,26 @@ def _seconds(moment: datetime) -> float:
     return (moment.replace(tzinfo=None) - _EPOCH) / timedelta(seconds=1)
 
 
-def _number(keyword: str, group: str = "", unit_s: float = 1.0) -> Callable[[Frame], float | None]:
-    def read(frame: Frame) -> float | None:
-        value = frame.get(keyword, group)
-        return None if value is None or value == "" else float(value) * unit_s
-
-    return read
-
-
 _CLOCKS: dict[str, Callable[[Frame], float | None]] = {
     "acquisition time": _moment,
-    "trigger time": _number("TriggerTime", unit_s=1e-3),
-    "temporal position offset": _number("TemporalPositionTimeOffset", "TemporalPosition"),
+    "trigger time": number_of("TriggerTime", unit_s=1e-3),
+    "temporal position offset": number_of("TemporalPositionTimeOffset", "TemporalPosition"),
 }
 _COUNTERS: dict[str, Callable[[Frame], float | None]] = {
-    "temporal position index": _number("TemporalPositionIndex", "FrameContent"),
-    "temporal position identifier": _number("TemporalPositionIdentifier"),
-    "flip angle": _number("FlipAngle", _TIMING),
-    "acquisition number": _number("AcquisitionNumber"),
+    "temporal position index": number_of("TemporalPositionIndex", "FrameContent"),
+    "temporal position identifier": number_of("TemporalPositionIdentifier"),
+    "flip angle": number_of("FlipAngle", _TIMING),
+    "acquisition number": number_of("AcquisitionNumber"),
 }
 # The last resort: it differs between magnitude and phase as well, so that nothing else may have told frames.
-_INSTANCES = {"instance number": _number("InstanceNumber")}
+_INSTANCES = {"instance number": number_of("InstanceNumber")}
 
 
 def _order(source: Path, frames: Sequence[Frame], slices: NDArray[np.intp]) -> _Order:
     """Sort the frames of each slice by the first attribute that tells them apart."""
-    members = [np.flatnonzero(slices == number) for number in range(slices.max() + 1)]
-    counts = [len(group) for group in members]
-    if len(set(counts)) > 1:
-        odd = min(range(len(counts)), key=lambda k: counts.count(counts[k]))
-        raise BadFileError(
-            f"{source}: slice {odd + 1} has {counts[odd]} images, others {max(counts, key=counts.count)}; "
-            "some are missing or twice there. Copy the whole series."
-        )
-    if counts[0] == 1:
+    members = frames_by_slice(source, slices)
+    number = len(members[0])
+    if number == 1:
         return _Order(np.concatenate(members)[None], "", None)
     tells_nothing = True
     for name, read in (_CLOCKS | _COUNTERS | _INSTANCES).items():
@@ -150,7 +135,7 @@ def _order(source: Path, frames: Sequence[Frame], slices: NDArray[np.intp]) -> _
             continue
         at = np.array(keys, np.float64)
         differ = {len(np.unique(at[group])) for group in members}
-        if differ == {counts[0]}:
+        if differ == {number}:
             places = np.stack([group[at[group].argsort()] for group in members], 1)
             return _Order(places, name, at[places] if name in _CLOCKS else None)
         tells_nothing &= differ == {1}
@@ -166,7 +151,7 @@ def _times(frames: Sequence[Frame], order: _Order) -> tuple[tuple[float, ...] | 
     if number == 1:
         return None, ()
     if order.times_s is None:
-        step_ms = _number("TemporalResolution")(frames[0])
+        step_ms = number_of("TemporalResolution")(frames[0])
         if step_ms is None or order.by == "flip angle":
             return None, (f"Images in order of their {order.by}.",)
         note = f"Times: one image every {step_ms / 1000:g} s (TemporalResolution), by {order.by}."
@@ -183,7 +168,7 @@ def _alike(
     source: Path, frames: Sequence[Frame], places: NDArray[np.intp], keyword: str
 ) -> tuple[float, ...] | None:
     """A number of each frame, which all its slices must have."""
-    read = _number(keyword, _TIMING)
+    read = number_of(keyword, _TIMING)
     rows = [{read(frames[k]) for k in row} for row in places]
     if any(len(row) > 1 for row in rows):
         raise BadFileError(
@@ -191,40 +176,3 @@ def _alike(
         )
     values = [row.pop() for row in rows]
     return None if None in values else tuple(v for v in values if v is not None)
-
-
-def _values(source: Path, frames: Sequence[Frame], places: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Values ``(T, x, y, z)`` of all frames, rescaled as each says."""
-    first = frames[0].places[-1]
-    rows, columns = int(first.Rows), int(first.Columns)
-    times, slices = places.shape
-    check_limit(source, 4 * times * slices * rows * columns)
-    values = np.empty((times, columns, rows, slices), np.float32)
-    where = {int(k): at for at, k in np.ndenumerate(places)}
-    for path, group in groupby(enumerate(frames), key=lambda entry: entry[1].path):
-        image = _whole(path, (rows, columns))
-        for k, frame in group:
-            time, slice_ = where[k]
-            slope, intercept = (_scale(frame, f"Rescale{name}") for name in ("Slope", "Intercept"))
-            stored = frame_pixels(path, image, frame.number)
-            values[time, :, :, slice_] = stored.T * (1.0 if slope is None else slope) + (intercept or 0.0)
-    return values
-
-
-def _scale(frame: Frame, keyword: str) -> float | None:
-    return _number(keyword, "PixelValueTransformation")(frame)
-
-
-def _whole(path: Path, size: tuple[int, int]) -> Any:
-    """The dataset of a file with its pixels."""
-    with damage_named(path, "DICOM", "the file is damaged or truncated. Copy it again."):
-        image = load_dicom(path)
-        if "PixelData" not in image:
-            raise BadFileError(f"{path}: a DICOM file without pixels, damaged or truncated. Copy it again.")
-        if (int(image.Rows), int(image.Columns)) != size or int(image.get("SamplesPerPixel") or 1) != 1:
-            raise BadFileError(
-                f"{path}: image of {image.Rows} × {image.Columns} pixels, expected {size[0]} × {size[1]} in "
-                "grey as the first; give a folder with one series."
-            )
-        check_pixels(path, image)
-        return image
