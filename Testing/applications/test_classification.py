@@ -216,7 +216,7 @@ def test_evidence_is_where_the_classes_differ_and_adds_up(fitted, tmp_path):
 def test_volumes_are_classified_too(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     small = (8, 8, 8)
-    problem = LabelledImages.of_collection(made_up(small, n=1500), changes="shift")
+    problem = LabelledImages.of_collection(made_up(small, n=800), changes="shift")
     fitted = mi.fit(problem, recipe=BRIEF, coupling="affine", network=SMALL)
     label, y = problem.simulate(40, seed=9)
     assert float((fitted.class_probability(y).argmax(1) == label[:, 0].long()).float().mean()) > 0.85

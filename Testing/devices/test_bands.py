@@ -158,7 +158,7 @@ def designed(tmp_path_factory):
     from monai_inn.training import Recipe
 
     out = tmp_path_factory.mktemp("bands") / "out"
-    recipe = Recipe(16_384, 300, 20, 20, 64, 256, measured=64, held_out=512, guard=512)
+    recipe = Recipe(16_384, 200, 20, 20, 64, 256, measured=64, held_out=512, guard=512)
     return design_bands(Few(), (2, 1), out, parameters=("x1",), recipe=recipe, network=SMALL, cases=400), out
 
 

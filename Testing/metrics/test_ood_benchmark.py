@@ -120,10 +120,11 @@ def test_organ_sets_follow_the_measured_mean_and_spread(bench):
     _, spectra = tissue_spectra.load("pig_organs")
     mean, sd = spectra["pig liver"]
     shape = drawn / drawn.sum(1, keepdims=True)
-    # Normalising each drawn subject again takes away the common part of its deviation, so it can only shrink.
     assert np.abs(shape.mean(0) / mean - 1).max() < 5 * (sd / mean).max() / len(drawn) ** 0.5 + 0.02
     noise = 2e-3 / (0.1 * mean / mean.mean())
-    assert bool((shape.std(0) / mean < 1.3 * sd / mean + noise).all())
+    # A share of the sum varies at most by what the band and the sum vary; four standard errors of an sd.
+    largest = sd / mean + sd.sum() / mean.sum() + noise
+    assert bool((shape.std(0) / mean < (1 + 4 / (2 * len(drawn)) ** 0.5) * largest).all())
     assert np.median(shape.std(0) / sd) > 0.4
 
 
@@ -160,7 +161,8 @@ def test_a_useless_and_a_perfect_score_get_their_figures(bench, sets):
         assert abs(scores["waic"]["auroc"][0] - 0.5) < 4 * 0.5 / 170**0.5
         assert report["sets"][name]["beats_waic"]["oracle"][1] > 0
         assert any(line.startswith(f"WAIC loses on {name}, AUROC") for line in bench.table.losses(report))
-    assert not report["sets"]["dye 0"]["beats_waic"]
+    # Without dye nothing is to be found; one 95 % interval in twenty misses zero all the same.
+    assert all(gain[0] < 4 * 0.5 / 170**0.5 for gain in report["sets"]["dye 0"]["beats_waic"].values())
 
 
 def test_the_whole_benchmark_on_a_gaussian_ensemble(bench, sets):

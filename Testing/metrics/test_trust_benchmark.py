@@ -21,6 +21,12 @@ def bench():
     return trust
 
 
+@pytest.fixture
+def fewer_starts(monkeypatch):
+    """The fits of these tests need no search all over the prior."""
+    monkeypatch.setattr("monai_inn.applications.oximetry.learning._STARTS", 2048)
+
+
 def table(tissue, sd=0.0005):
     return [f"pig,{tissue},{nm},{0.01 + nm * 1e-6},{sd}" for nm in range(500, 1001, 10)]
 
@@ -53,6 +59,7 @@ def test_fewer_spectra_than_organs_are_refused(bench, monkeypatch, capsys):
     assert capsys.readouterr().err == "trust: --n 5: fewer spectra than the 16 organs; give more.\n"
 
 
+@pytest.mark.usefixtures("fewer_starts")
 def test_the_share_of_an_organ_is_its_misfit_over_the_number_of_the_others(bench):
     from monai_inn.problems import Oximetry
 
@@ -71,6 +78,7 @@ def test_the_share_of_an_organ_is_its_misfit_over_the_number_of_the_others(bench
     torch.testing.assert_close(half, shares["c"] / 2, atol=2e-3, rtol=0.1)
 
 
+@pytest.mark.usefixtures("fewer_starts")
 def test_real_tissue_is_judged_without_the_share_of_its_organ(bench, monkeypatch):
     from types import SimpleNamespace
 
