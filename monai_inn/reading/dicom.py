@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.pictures import load_dicom
+from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = [
     "Frame",
@@ -133,6 +134,11 @@ class Grid(NamedTuple):
 
     affine: NDArray[np.float64]
     slices: NDArray[np.intp]
+
+    @property
+    def ras(self) -> NDArray[np.float64]:
+        """``(x, y, z)`` to RAS millimetres ``(4, 4)``: columns of an image run along x, rows along y."""
+        return LPS_TO_RAS @ self.affine[:, [2, 1, 0, 3]]
 
 
 def frame_grid(source: str | PathLike[str], frames: Sequence[Frame], advice: str) -> Grid:

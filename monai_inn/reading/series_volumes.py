@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import frame_grid, frames_of, series_headers
 from monai_inn.reading.limits import check_limit, import_library
-from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["load_series"]
 
@@ -55,7 +54,7 @@ def load_series(folder: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
             f"{folder}: ITK cannot read the series; a file may be damaged. Copy it again, or {_ADVICE}."
         ) from error
     affine = np.asarray(meta["affine"], np.float64)
-    expected = LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]
+    expected = grid.ras
     ends = np.array([[0, 0, 0, 1], [*(n - 1 for n in shape), 1]], np.float64).T
     if values.shape != shape or np.abs((affine - expected) @ ends).max() > _SAME_PLACE_MM:
         raise BadFileError(f"{folder}: ITK puts the slices elsewhere than their headers do; {_ADVICE}.")

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from monai_inn.files import BadFileError, damage_named
+from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import Frame, frame_grid, frames_of, series_headers
 from monai_inn.reading.dicom_frames import frames_by_slice, number_of, series_values
-from monai_inn.reading.volumes import LPS_TO_RAS
 from monai_inn.transforms.formats import StoredImage
 
 __all__ = ["read_diffusion"]
@@ -47,8 +46,7 @@ def read_diffusion(path: Path) -> StoredImage:
             one of them does not say its b-value, or slices were not all taken at the same ones.
         ImportError: if pydicom is missing.
     """
-    advice = "the files are damaged or truncated. Copy them again."
-    with damage_named(path, "a DICOM series", advice), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of careless values that are read all the same
         found = series_headers(path)
         frames = [frame for file, image in found for frame in frames_of(file, image)]
@@ -66,23 +64,20 @@ def read_diffusion(path: Path) -> StoredImage:
                 f"{path}: slices have different b-values, {of.min():g} and {of.max():g} s/mm² in one image; "
                 "some are missing. Copy the whole series."
             )
-        affine = LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
         values = series_values(path, frames, places)
-        return StoredImage(values, affine, is_oriented=True, labels={"b": b[places[:, 0]].tolist()})
+        return StoredImage(values, grid.ras, is_oriented=True, labels={"b": b[places[:, 0]].tolist()})
 
 
 def _b_value(source: Path, frame: Frame) -> float:
     """The b-value of a frame in s/mm²."""
-    b = _STANDARD(frame)
-    for group, creator, element in _PRIVATE:
-        if b is None:
-            b = _private(frame.places[-1], group, creator, element)
+    stated = _STANDARD(frame), *(_private(frame.places[-1], *where) for where in _PRIVATE)
+    b = next((value for value in stated if value is not None), None)
     if b is None:
         raise BadFileError(
             f"{source}: {frame.path.name} does not say its b-value (DiffusionBValue). Of DICOM only "
             "diffusion-weighted series are read here; convert others to NIfTI."
         )
-    return b % _GE_FLAG
+    return b
 
 
 def _private(image: Any, group: int, creator: str, element: int) -> float | None:
@@ -91,7 +86,7 @@ def _private(image: Any, group: int, creator: str, element: int) -> float | None
         value = image.private_block(group, creator)[element].value
     except KeyError:
         return None
-    return float(value[0] if isinstance(value, Sequence) else value)
+    return float(value[0] if isinstance(value, Sequence) else value) % _GE_FLAG
 
 
 def _check_parts(source: Path, found: list[tuple[Path, Any]]) -> None:

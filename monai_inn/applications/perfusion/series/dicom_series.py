@@ -21,7 +21,6 @@ from monai_inn.files import BadFileError, damage_named
 from monai_inn.reading.dicom import Frame, frame_grid, frames_of, series_headers
 from monai_inn.reading.dicom_frames import frames_by_slice, number_of, series_values
 from monai_inn.reading.limits import check_affine
-from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["read_dicom_series"]
 
@@ -55,8 +54,7 @@ def read_dicom_series(source: Path) -> Series:
         order = _order(source, frames, grid.slices)
         times, notes = _times(frames, order)
         values = series_values(source, frames, order.places)
-        affine = LPS_TO_RAS @ grid.affine[:, [2, 1, 0, 3]]  # columns of an image run along x
-        check_affine(source, affine)
+        check_affine(source, grid.ras)
         angles = _alike(source, frames, order.places, "FlipAngle")
         repetition, echo = (
             _alike(source, frames, order.places, name) for name in ("RepetitionTime", "EchoTime")
@@ -70,7 +68,7 @@ def read_dicom_series(source: Path) -> Series:
         return Series(
             source,
             torch.from_numpy(values),
-            torch.from_numpy(affine),
+            torch.from_numpy(grid.ras),
             times,
             angles,
             None if repetition is None else repetition[0] / 1000,
