@@ -93,7 +93,7 @@ def _from(values, start, turn):
 
 def test_draws_that_hardly_count_are_refused(pose_fit):
     """A brighter X-ray than any pose casts: the likelihood is so steep that hardly two draws compare."""
-    y = 40 * xray(pose_fit.problem, 35.0, 10.0)
+    y = 1000 * xray(pose_fit.problem, 35.0, 10.0)
     with pytest.raises(NotWeighedError, match=r"of 1,600 poses, 100 are needed"):
         reweight(pose_fit, y, samples=100)
 

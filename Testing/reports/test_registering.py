@@ -190,7 +190,7 @@ def test_weighed_by_the_likelihood(pose_fit, pose_bundle, tmp_path):
 
 def test_poses_that_cannot_be_weighed_are_kept(pose_fit, pose_bundle, tmp_path):
     """An X-ray that is brighter than any pose casts: a warning in the place of weights."""
-    bright = write_xray(pose_fit.problem, tmp_path / "bright.nii.gz", change=lambda image: 40 * image)
+    bright = write_xray(pose_fit.problem, tmp_path / "bright.nii.gz", change=lambda image: 1000 * image)
     options = {"samples": 100, "contrast": "attenuation"}
     plain = register_xray(pose_bundle, bright, tmp_path / "plain", **options)
     record = register_xray(pose_bundle, bright, tmp_path / "weighed", reweighted=True, **options)
@@ -200,8 +200,9 @@ def test_poses_that_cannot_be_weighed_are_kept(pose_fit, pose_bundle, tmp_path):
 
 
 def test_xrays_that_cannot_be_joined_leave_the_poses_of_the_first(pose_fit, pose_bundle, tmp_path):
-    """The second is of the same pose, though the C-arm is said to have turned; then out of the prior."""
-    paths = [write_xray(pose_fit.problem, tmp_path / f"{n}.nii.gz", seed=n) for n in (0, 1)]
+    """The patient has tilted by 20° before the second X-ray; then the C-arm has turned out of the prior."""
+    poses = (TRUE_POSE, (TRUE_POSE[0], TRUE_POSE[1] - 20))
+    paths = [write_xray(pose_fit.problem, tmp_path / f"{n}.nii.gz", pose, n) for n, pose in enumerate(poses)]
     alone = register_xray(pose_bundle, paths[0], tmp_path / "alone", contrast="attenuation")
     for turned, said in ((90, 0), "no pose explains all the X-rays"), ((0, 80), "outside the bundle's prior"):
         out = tmp_path / f"{turned[0]}"
