@@ -113,11 +113,12 @@ def reconcile(
         with torch.no_grad():
             density = fitted.posterior(image).log_prob(theta.to(fitted.device)).cpu()
         weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
-    # The mean weight is p(others | first) / p(others). Over X-rays that belong together the mean of its inverse
-    # is one, so that it is seldom small.
+    # The mean weight is p(others | first) / p(others). Over X-rays that belong together its inverse is one on
+    # average, so that it is seldom small.
     mean_weight = weight.double().exp().mean()
     share = torch.softmax(weight.double(), 0)
-    if not (mean_weight >= 1 and 1 / share.square().sum() >= samples / 100):
+    is_joined = mean_weight >= 1 and 1 / share.square().sum() >= samples / 100
+    if not is_joined:  # nor where a weight is not a number
         raise NotWeighedError(
             "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
         )
