@@ -56,6 +56,7 @@ class FakeArchive:
         self.keeps_not: set[str] = set()
         self.web = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"archive": self}))
         self.web.daemon_threads = True
+        self.web.socket.settimeout(1)  # a caller may be gone before it is let in
         threading.Thread(target=self.web.serve_forever, daemon=True).start()
         self.entity = AE(TITLE)
         self.entity.require_called_aet = True

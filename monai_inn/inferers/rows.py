@@ -116,7 +116,7 @@ class RowPosterior:
         if part is None:
             return None
         return ClassSets(
-            (part.held_out_terms + part.density.log_shares).softmax(1), part.held_out_labels.long()
+            part.density.class_logits(part.held_out_terms).softmax(1), part.held_out_labels.long()
         )
 
     def region_radius(self, level: float) -> float:

@@ -19,7 +19,6 @@ from monai_inn.applications.classification.truth import measured, read_truth
 from monai_inn.files import write_json
 from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
-from monai_inn.metrics import class_shares
 from monai_inn.networks.classes.evidence import evidence_map
 from monai_inn.reports.schemas import FORMAT_VERSION
 
@@ -60,8 +59,9 @@ def classify(
             of the middles of all classes, ``middles.png``.
         coverage: probability with which the set of classes holds the true one, in each class.
         false_alarm: share of usual images that may be called of no class.
-        shares: how frequent the classes are where the images come from, by name; ``"estimated"`` for those
-            under which the images that are of some class are most likely; by default those of the training.
+        shares: how frequent the classes are where the images come from, by name; ``"estimated"`` if they, and
+            how the classes lie there, shall be found in the images that are of some class; by default those
+            of the training.
         levels: values that are black and white, see ``read_image``.
         truth: table with the columns ``file`` and ``class``, to measure the answers with, and maybe
             ``group``, to measure them in each group; see ``read_truth``.
@@ -128,7 +128,7 @@ def with_shares(
 ) -> None:
     """Set how frequent classes are, as ``classify`` takes it, for observations ``(n, C)``.
 
-    Shares are estimated from the images that are of some class: ``false_alarm`` is that of ``classify``.
+    What is estimated rests on the images that are of some class: ``false_alarm`` is that of ``classify``.
     """
     problem, density = classifier_of(fitted)
     if shares is None:
@@ -143,9 +143,7 @@ def with_shares(
                 f"all {len(rows)} images are of no class, so their shares cannot be estimated; give a share "
                 "for each class."
             )
-        with torch.no_grad():
-            terms = density.log_likelihood(problem.features(rows[usual]))
-        density.set_shares(class_shares(terms))
+        density.adapt(problem.features(rows[usual]))
         return
     if set(shares) != set(problem.classes):
         raise ValueError(

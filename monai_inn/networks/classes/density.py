@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from monai_inn.networks.classes.population import Population, population_of
 from monai_inn.networks.encoders.whitening import Components, Whitening
 from monai_inn.networks.flows.couplings import Context, Subnet
 from monai_inn.networks.flows.stacks import FlowStack
@@ -78,6 +79,7 @@ class ClassDensity(nn.Module):
         )
         self.means = nn.Parameter(torch.zeros(classes, self.channels))
         self.register_buffer("log_shares", torch.full((classes,), -math.log(classes)))
+        self.population: Population | None = None  # where other images are answered; not saved
         for subnet in (part for part in self.stack.modules() if isinstance(part, Subnet)):
             nn.init.zeros_(subnet.weights[-1])  # the closed form is the start
             nn.init.zeros_(subnet.biases[-1])
@@ -158,7 +160,24 @@ class ClassDensity(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the log probabilities of the classes up to a constant, ``(N, K)``."""
-        return self.class_terms(self.latent(features)[0]) + self.log_shares
+        return self.class_logits(self.class_terms(self.latent(features)[0]))
+
+    def class_logits(self, terms: Tensor) -> Tensor:
+        """Return the log probabilities of the classes up to a constant, ``(N, K)``, of ``class_terms``."""
+        return terms + self.log_shares if self.population is None else self.population.logits(terms)
+
+    @torch.no_grad()
+    def adapt(self, features: Tensor) -> None:
+        """Answer from here on as if all observations were of the population of these, which have no labels.
+
+        How frequent the classes are, where they lie and how wide they are is estimated. The density of
+        observations stays that of the training. ``set_shares`` ends it.
+
+        Args:
+            features: observations ``(N, F)``.
+        """
+        self.population = population_of(self.class_terms(self.latent(features)[0]), self.means)
+        self.log_shares.copy_(self.population.log_shares)
 
     @torch.no_grad()
     def set_shares(self, shares: Tensor) -> None:
@@ -180,6 +199,7 @@ class ClassDensity(nn.Module):
                 f"shares = {given.tolist()}; give one number for each of {len(self.log_shares)} classes, "
                 "none negative and not all zero."
             )
+        self.population = None
         self.log_shares.copy_((given / given.sum()).clamp_min(_LEAST_SHARE).log())
 
     def bands(self, features: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def counterfactual(density: ClassDensity, features: Tensor, label: Tensor) -> Te
     What tells an observation from the mean of its own, most likely class stays.
     """
     z, _ = density.latent(features)
-    own = (density.class_terms(z) + density.log_shares).argmax(1)
+    own = density.class_logits(density.class_terms(z)).argmax(1)
     return density.observation(z + density.means[label] - density.means[own], features)
 
 
