@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.networks.nets import DenseNet121
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter, rotate, shift
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
@@ -214,6 +214,67 @@ def shipped(name: str) -> list[dict[str, Any]]:
                  **short(classification_figures(probability, label, problem.classes))}
             )  # fmt: skip
             print(json.dumps(found[-1]), flush=True)
+    return found + populations(fitted, rows, label)
+
+
+def populations(fitted: mi.FittedPosterior, rows: Tensor, label: Tensor) -> list[dict[str, Any]]:
+    """What a bundle makes of its images as other sites may take them, as it is and adapted without labels."""
+    problem, density = fitted.problem, fitted.network.flow.density
+    found = []
+    for kind, given in elsewhere(rows, problem.size).items():
+        features = problem.features(given)
+        with torch.no_grad():
+            plain = density.logits(features).softmax(1)
+            only = density.log_likelihood(features)
+        only = (only + class_shares(only).log()).softmax(1).float()
+        (moved,) = adapted(fitted, {kind: (given, label)}).values()
+        found.append(
+            {"kind": kind, "flagged": int((~fitted.is_explained(given)).sum()),
+             "as it is": short(classification_figures(plain, label, problem.classes)),
+             "shares alone": short(classification_figures(only, label, problem.classes)), "adapted": moved}
+        )  # fmt: skip
+        print(json.dumps(found[-1]), flush=True)
+    return found
+
+
+def elsewhere(rows: Tensor, size: tuple[int, ...]) -> dict[str, Tensor]:
+    """The same images otherwise taken: of another gradation, sharpness, field of view or position."""
+    shaped = rows.unflatten(1, (*size, -1)).numpy()
+    across, down = np.meshgrid(*(np.linspace(-1, 1, side) for side in size))
+    dim = 1 - 0.25 * (across**2 + down**2)[None, :, :, None]
+    made = {
+        "as they are": shaped,
+        "gamma 2.5": 255 * (shaped / 255) ** 2.5,
+        "gamma 0.4": 255 * (shaped / 255) ** 0.4,
+        "70 grey levels brighter": shaped + 70,
+        "blurred by 3 pixels": gaussian_filter(shaped, (0, 3, 3, 0)),
+        "darker towards the corners": shaped * dim,
+        "15 % larger": affine_transform(shaped, *_about_middle(size, 1 / 1.15), order=1, mode="nearest"),
+        "13 % smaller": affine_transform(shaped, *_about_middle(size, 1 / 0.87), order=1, mode="nearest"),
+        "turned by 10°": rotate(shaped, 10, axes=(1, 2), reshape=False, order=1, mode="nearest"),
+        "3 pixels to the right": shift(shaped, (0, 0, 3, 0), order=1, mode="nearest"),
+    }
+    return {kind: torch.from_numpy(values.clip(0, 255)).float().flatten(1) for kind, values in made.items()}
+
+
+def _about_middle(size: tuple[int, ...], step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and offset by which SciPy samples images at other steps around their middle."""
+    steps = np.array([1, step, step, 1])
+    middle = np.array([0, *((side - 1) / 2 for side in size), 0])
+    return steps, middle - steps * middle
+
+
+def adapted(fitted: mi.FittedPosterior, sets: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """What is measured once shares, centres and width of the classes were found without labels."""
+    problem, density = fitted.problem, fitted.network.flow.density
+    found, trained = {}, density.log_shares.exp()
+    for name, (rows, label) in sets.items():
+        density.adapt(problem.features(rows))
+        with torch.no_grad():
+            probability = density.logits(problem.features(rows)).softmax(1)
+        found[f"{name}, adapted"] = short(classification_figures(probability, label, problem.classes))
+        found[f"{name}, adapted"]["shares"] = density.log_shares.exp().tolist()
+        density.set_shares(trained)
     return found
 
 
@@ -390,6 +451,7 @@ def one_seed(name: str, folder: Path, seed: int, has_deep: bool) -> dict[str, An
         "ours": figures(lambda r: density.logits(problem.features(r)), sets, log_shares, problem.classes),
         "net": figures(nets(net), sets, log_shares, problem.classes),
     }  # fmt: skip
+    result["ours"] |= adapted(fitted, sets)
     if has_deep:
         deep = nn.Sequential(nn.Upsample(32, mode="bilinear"), DenseNet121(2, colours, classes))
         dense = feed_forward(deep, problem, seconds, seed, judged=64)

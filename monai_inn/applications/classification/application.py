@@ -49,7 +49,8 @@ class ImageClasses(Application):
         return (
             f"It sees images of {size} pixels; what is finer is lost.",
             "Probabilities are right for images of the same source. Other devices, other patients and other "
-            "shares of the classes change them; shares can be given, the others cannot.",
+            "shares of the classes change them. Shares can be given; what else differs is mended in part if "
+            "some dozens of images are classified together with --shares estimated.",
             "Labels were taken as they are. What is evidence for a class need not be its cause.",
             *super().limits,
         )

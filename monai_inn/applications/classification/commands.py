@@ -29,7 +29,8 @@ def add(verb: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--false-alarm", type=float, default=0.05, help="share of usual images that may be "
                      "called of no class (0.05)")  # fmt: skip
     sub.add_argument("--shares", metavar="NAME=SHARE,…|estimated", type=_shares,
-                     help="how frequent the classes are there (as in the training)")  # fmt: skip
+                     help="how frequent the classes are there (as in the training); estimated: found, with "
+                     "how the classes lie, in the images themselves, some dozens at least")  # fmt: skip
     sub.add_argument("--levels", nargs=2, type=float, metavar=("BLACK", "WHITE"),
                      help="values that are black and white (0 255, 0 65535; DICOM: its window)")  # fmt: skip
     sub.add_argument("--truth", metavar="CSV", help="columns file, class and maybe group, to measure with")
