@@ -77,6 +77,8 @@ def _in_words(result: Mapping[str, Any]) -> str:
         share, p = entry["probability"][best], entry["p_value"]
         line = f"{entry['image']}: {best} ({share:.3f}); set: {sets}; p = {p:.3g}"
         lines += [line, *(f"  {note}" for note in entry["notes"])]
+    assumed = ", ".join(f"{name} {share:.1%}" for name, share in result["shares"].items())
+    lines.append(f"shares of the classes that the probabilities rest on: {assumed}")
     measured = result["measured"]
     if measured is not None:
         lines.append(
