@@ -45,7 +45,7 @@ lint: .venv/.ready
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-# The second thread of small trainings gains nothing, and waits for ever where something else computes, too.
+# A second thread speeds up no small training, and slows it down tenfold while another process holds a core.
 docs: export OMP_NUM_THREADS := 1
 docs: .venv/.ready  ## this documentation as a site, with the tutorials run → build/html
 	$(PY) -m sphinx -q -W --keep-going docs build/html

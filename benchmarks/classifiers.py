@@ -227,11 +227,11 @@ def populations(fitted: mi.FittedPosterior, rows: Tensor, label: Tensor) -> list
             plain = density.logits(features).softmax(1)
             only = density.log_likelihood(features)
         only = (only + class_shares(only).log()).softmax(1).float()
-        (moved,) = adapted(fitted, {kind: (given, label)}).values()
         found.append(
             {"kind": kind, "flagged": int((~fitted.is_explained(given)).sum()),
              "as it is": short(classification_figures(plain, label, problem.classes)),
-             "shares alone": short(classification_figures(only, label, problem.classes)), "adapted": moved}
+             "shares alone": short(classification_figures(only, label, problem.classes)),
+             "adapted": adapted(fitted, given, label)}
         )  # fmt: skip
         print(json.dumps(found[-1]), flush=True)
     return found
@@ -264,18 +264,16 @@ def _about_middle(size: tuple[int, ...], step: float) -> tuple[np.ndarray, np.nd
     return steps, middle - steps * middle
 
 
-def adapted(fitted: mi.FittedPosterior, sets: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
+def adapted(fitted: mi.FittedPosterior, rows: Tensor, label: Tensor) -> dict[str, Any]:
     """What is measured once shares, centres and width of the classes were found without labels."""
     problem, density = fitted.problem, fitted.network.flow.density
-    found, trained = {}, density.log_shares.exp()
-    for name, (rows, label) in sets.items():
-        density.adapt(problem.features(rows))
-        with torch.no_grad():
-            probability = density.logits(problem.features(rows)).softmax(1)
-        found[f"{name}, adapted"] = short(classification_figures(probability, label, problem.classes))
-        found[f"{name}, adapted"]["shares"] = density.log_shares.exp().tolist()
-        density.set_shares(trained)
-    return found
+    trained, features = density.log_shares.exp(), problem.features(rows)
+    density.adapt(features)
+    with torch.no_grad():
+        probability = density.logits(features).softmax(1)
+    shares = density.log_shares.exp()
+    density.set_shares(trained)
+    return {**short(classification_figures(probability, label, problem.classes)), "shares": shares.tolist()}
 
 
 def figures(logits: Callable[[Tensor], Tensor], sets: dict[str, tuple[Tensor, Tensor]], log_shares: Tensor,
@@ -451,7 +449,7 @@ def one_seed(name: str, folder: Path, seed: int, has_deep: bool) -> dict[str, An
         "ours": figures(lambda r: density.logits(problem.features(r)), sets, log_shares, problem.classes),
         "net": figures(nets(net), sets, log_shares, problem.classes),
     }  # fmt: skip
-    result["ours"] |= adapted(fitted, sets)
+    result["ours"] |= {f"{part}, adapted": adapted(fitted, *given) for part, given in sets.items()}
     if has_deep:
         deep = nn.Sequential(nn.Upsample(32, mode="bilinear"), DenseNet121(2, colours, classes))
         dense = feed_forward(deep, problem, seconds, seed, judged=64)

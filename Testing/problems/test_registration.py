@@ -216,20 +216,17 @@ def test_an_image_that_shows_nothing_is_not_valid(problem):
 @pytest.mark.parametrize("noise", [{"sd": 0.1}, {"sd": 0.05, "mismatch_sd": 0.1}, {"photons": 2000.0}])
 def test_likelihood_is_that_of_the_noise_and_differentiable(noise):
     made = small(noise=noise, free=dict(RANGES))
-    theta, y = made.simulate(13, seed=3)
+    theta, y = made.simulate(4, seed=3)
     values = made.log_likelihood(theta, y[1])
     torch.testing.assert_close(values, made.noise_model.log_likelihood(made.forward(theta), y[1]))
-    # Of another X-ray than their own, so that the slopes are large.
-    poses, other = theta[1:].double().requires_grad_(), y[0].double()
-    (gradient,) = torch.autograd.grad(made.log_likelihood(poses, other).sum(), poses)
+    # Of another X-ray than its own, so that the slope is large.
+    pose, other = theta[1].double().requires_grad_(), y[0].double()
+    (gradient,) = torch.autograd.grad(made.log_likelihood(pose[None], other).sum(), pose)
     with torch.no_grad():
-        step = 0.05 * torch.eye(6, dtype=torch.float64)
-        ahead, behind = (
-            made.log_likelihood((poses.unsqueeze(1) + s * step).flatten(0, 1), other) for s in (1, -1)
-        )
-        rise = ((ahead - behind) / 0.1).reshape(poses.shape)
-    # The single ray of a pixel has kinks where it passes from voxel to voxel; a step is 2 % of a voxel.
-    assert (gradient - rise).norm() < 0.1 * gradient.norm()
+        step = 0.005 * torch.eye(6, dtype=torch.float64)
+        rise = made.log_likelihood(pose + step, other) - made.log_likelihood(pose - step, other)
+    # The single ray of a pixel has kinks where it passes from voxel to voxel; a step is 0.2 % of a voxel.
+    assert (gradient - rise / 0.01).abs().max() < 0.1 * gradient.abs().max()
 
 
 def partner_table(values: torch.Tensor, grid) -> torch.Tensor:
@@ -309,14 +306,14 @@ def test_ranks_of_the_truth_are_uniform():
 
 def test_ranks_of_the_truth_are_uniform_with_a_shift():
     free = {"lao": (-30, 30), "cra": (-12, 12), "right": (-10, 10)}
-    made = small(sd=0.4, free=free, asymmetry=1.0, voxel_mm=3.0)
+    made = small(sd=0.35, free=free, asymmetry=1.0, voxel_mm=3.0)
     grid = made.grid((2, 2, 1.25))
     torch.manual_seed(2)
     theta, y = made.simulate(300, seed=6)
     samples = torch.stack([grid.sample(row, 99) for row in y.double()], 1)
     assert sbc_uniformity(sbc_ranks(samples, theta.double()), 99).p_value.min() > 1e-3
     # Narrower than the prior, so that the ranks say something.
-    assert float((samples[..., 2].std(0)).median()) < 0.75 * 20 / math.sqrt(12)
+    assert float((samples[..., 2].std(0)).median()) < 0.6 * 20 / math.sqrt(12)
 
 
 def test_sharp_posteriors_have_the_width_of_the_likelihood():

@@ -79,7 +79,7 @@ class ClassDensity(nn.Module):
         )
         self.means = nn.Parameter(torch.zeros(classes, self.channels))
         self.register_buffer("log_shares", torch.full((classes,), -math.log(classes)))
-        self.population: Population | None = None  # where other images are answered; not saved
+        self.population: Population | None = None  # set by `adapt`, not saved
         for subnet in (part for part in self.stack.modules() if isinstance(part, Subnet)):
             nn.init.zeros_(subnet.weights[-1])  # the closed form is the start
             nn.init.zeros_(subnet.biases[-1])
@@ -164,7 +164,7 @@ class ClassDensity(nn.Module):
 
     def class_logits(self, terms: Tensor) -> Tensor:
         """Return the log probabilities of the classes up to a constant, ``(N, K)``, of ``class_terms``."""
-        return terms + self.log_shares if self.population is None else self.population.logits(terms)
+        return (terms if self.population is None else self.population.terms(terms)) + self.log_shares
 
     @torch.no_grad()
     def adapt(self, features: Tensor) -> None:
@@ -176,8 +176,9 @@ class ClassDensity(nn.Module):
         Args:
             features: observations ``(N, F)``.
         """
-        self.population = population_of(self.class_terms(self.latent(features)[0]), self.means)
-        self.log_shares.copy_(self.population.log_shares)
+        found, shares = population_of(self.class_terms(self.latent(features)[0]), self.means)
+        self.set_shares(shares)
+        self.population = found
 
     @torch.no_grad()
     def set_shares(self, shares: Tensor) -> None:

@@ -24,35 +24,34 @@ class Population(NamedTuple):
         contrasts: orthonormal contrasts of ``K`` classes, ``(K, K - 1)``.
         centres: of the classes, ``(K, K - 1)``.
         root: Cholesky factor of their scale, ``(K - 1, K - 1)``.
-        log_shares: of the classes, ``(K,)``.
     """
 
     contrasts: Tensor
     centres: Tensor
     root: Tensor
-    log_shares: Tensor
 
-    def logits(self, terms: Tensor) -> Tensor:
-        """Return log probabilities of the classes up to a constant, ``(N, K)``.
+    def terms(self, trained: Tensor) -> Tensor:
+        """Return what of ``log p(y | k)`` depends on the class, nats, ``(N, K)``.
 
         Args:
-            terms: what of the network's ``log p(y | k)`` depends on the class, nats, ``(N, K)``.
+            trained: the same of the classes of the training.
         """
-        dimensions = len(self.root)
-        height = -0.5 * (_FREEDOM + dimensions) * torch.log1p(self.squares(terms) / _FREEDOM)
-        return (height + self.log_shares.to(height)).to(terms)
+        on = Population(*(part.to(trained.device) for part in self))
+        return _heights(on._squares(trained.double() @ on.contrasts), len(self.root)).to(trained)
 
-    def squares(self, terms: Tensor) -> Tensor:
-        """Return squared distances of observations from the classes, in units of their scale, ``(N, K)``."""
-        at = terms.double() @ self.contrasts.to(terms.device)
-        apart = at.unsqueeze(1) - self.centres.to(at)
-        white = torch.linalg.solve_triangular(self.root.to(at), apart.mT, upper=False)
-        return white.square().sum(1)
+    def _squares(self, at: Tensor) -> Tensor:
+        """Squared distances of contrasts ``(N, K - 1)`` from the classes, in their scale, ``(N, K)``."""
+        apart = at.unsqueeze(1) - self.centres
+        return torch.linalg.solve_triangular(self.root, apart.mT, upper=False).square().sum(1)
+
+
+def _heights(squares: Tensor, dimensions: int) -> Tensor:
+    return -0.5 * (_FREEDOM + dimensions) * torch.log1p(squares / _FREEDOM)
 
 
 @torch.no_grad()
-def population_of(terms: Tensor, means: Tensor) -> Population:
-    """Return centres, common width and shares of the classes that explain observations best together.
+def population_of(terms: Tensor, means: Tensor) -> tuple[Population, Tensor]:
+    """Return the classes that explain observations best together, and their shares ``(K,)``.
 
     Expectation and maximisation of a mixture of t distributions, from the classes of the training on. These
     count as twenty observations each: few observations change little, and a class that none of them is of
@@ -72,18 +71,19 @@ def population_of(terms: Tensor, means: Tensor) -> Population:
     scale = contrasts.T @ means @ means.T @ contrasts
     scale += _RIDGE * scale.diagonal().mean() * unit[1:, 1:]
     shares = torch.full_like(unit[0], 1 / classes)
-    found = Population(contrasts, trained, torch.linalg.cholesky(scale), shares.log())
+    found = Population(contrasts, trained, torch.linalg.cholesky(scale))
     at = terms @ contrasts
     for _ in range(_STEPS):
-        share = found.logits(terms).softmax(1)
-        weight = share * (_FREEDOM + classes - 1) / (_FREEDOM + found.squares(terms))
+        squares = found._squares(at)
+        share = (_heights(squares, classes - 1) + shares.log()).softmax(1)
+        weight = share * (_FREEDOM + classes - 1) / (_FREEDOM + squares)
         centres = (weight.T @ at + _TRAINED * trained) / (weight.sum(0).unsqueeze(1) + _TRAINED)
         apart = at.unsqueeze(1) - centres
         scatter = torch.einsum("nk,nki,nkj->ij", weight, apart, apart) + classes * _TRAINED * scale
         root = torch.linalg.cholesky(scatter / (count + classes * _TRAINED))
         shares = (share.sum(0) + 1) / (count + classes)
         step = float((centres - found.centres).abs().max() / root.diagonal().min())
-        found = Population(contrasts, centres, root, shares.log())
+        found = Population(contrasts, centres, root)
         if step < _ENOUGH:
             break
-    return found
+    return found, shares

@@ -115,10 +115,10 @@ def reconcile(
         weight += density - problem.prior.log_prob(theta).nan_to_num(neginf=0.0)
     # The mean weight is p(others | first) / p(others). Over X-rays that belong together its inverse is one on
     # average, so that it is seldom small.
-    mean_weight = weight.double().exp().mean()
-    share = torch.softmax(weight.double(), 0)
-    is_joined = mean_weight >= 1 and 1 / share.square().sum() >= samples / 100
-    if not is_joined:  # nor where a weight is not a number
+    weight = weight.double()
+    share = torch.softmax(weight, 0)
+    is_joined = weight.exp().mean() >= 1 and 1 / share.square().sum() >= samples / 100
+    if not is_joined:  # comparisons with NaN are false
         raise NotWeighedError(
             "no pose explains all the X-rays; check the angles between them, and that the patient kept still."
         )
