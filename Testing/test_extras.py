@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -104,6 +105,7 @@ def test_monai_runs_a_bundle_with_the_extra_bundle_alone(bundle, image_file, tmp
         assert any((tmp_path / "out").rglob(made)), made
 
 
+@pytest.mark.slow  # the workflows find out, too, but only after a push
 def test_the_suite_is_collected_with_what_each_workflow_installs():
     steps = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
     extras = set(re.findall(r'"\.\[([\w,]+)\]" "?pytest', steps))

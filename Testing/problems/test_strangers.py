@@ -23,7 +23,7 @@ import json, torch, monai_inn as mi
 from monai_inn.training import Recipe
 sizes = dict(num_simulations=4096, density_steps=5, preview_steps=2,
              preview_observations=64, held_out=256, guard=200, measured=64, batch_size=256)
-steps = {"strange_relaxation": 150, "strange_finding": 100}  # asked below for what they have learned
+steps = {"strange_relaxation": 300, "strange_finding": 100}  # asked below for what they have learned
 said = {}
 for name in mi.problems.names():
     if name.startswith("strange_"):
