@@ -56,7 +56,8 @@ def main(folder: Path) -> None:
     figure.colorbar(drawn, ax=axes, label="probability of the model", shrink=0.9)
     figure.savefig(HERE / "images/perfusion_models.png", dpi=100, facecolor="white")
     adequacy = nibabel.load(folder / "models/adequacy.nii.gz").get_fdata().squeeze()[mask]
-    told, fits = int(np.isfinite(probability[mask]).sum()), float((adequacy > 0.051).mean())
+    # Of 19 simulations the p-value is a multiple of .05.
+    told, fits = int(np.isfinite(probability[mask]).sum()), float((adequacy > 0.075).mean())
     print(
         f"{mask.sum()} voxels in {result['seconds']:.0f} s, {told} told, {fits:.0%} fitted by the first model"
     )

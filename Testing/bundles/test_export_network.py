@@ -278,7 +278,6 @@ def test_affine_couplings_and_a_recalibrated_base(tmp_path, monkeypatch):
     assert off["log_prob"] < 1e-5
 
 
-@pytest.mark.slow  # as exact as single precision, and a further export
 def test_in_double_precision_file_and_network_agree(exported, tmp_path, monkeypatch):
     only(monkeypatch, "sampler")
     bundle, out = exported[1].parent / "bundle", tmp_path / "out"

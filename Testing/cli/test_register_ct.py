@@ -369,7 +369,6 @@ def test_the_x_ray_of_a_patient_who_moved_is_named(files, patient, second, tmp_p
     assert error(record)[:5].abs().max() < 0.5
 
 
-@pytest.mark.slow  # what joins X-rays is tested on smaller ones in Testing/inferers
 @pytest.mark.usefixtures("once", "searched_briefly")
 def test_the_x_ray_of_another_patient_among_three_is_named(files, patient, second, tmp_path):
     """A smaller one, whose spur is on the other side."""
@@ -546,7 +545,7 @@ def changed_ct(kind: str) -> tuple[np.ndarray, np.ndarray]:
     [
         pytest.param("table and metal", marks=pytest.mark.slow),
         "cut off at the head",
-        pytest.param("oblique and anisotropic", marks=pytest.mark.slow),
+        "oblique and anisotropic",
     ],
 )
 def test_cts_of_every_kind(files, tmp_path, kind):
