@@ -68,6 +68,9 @@ def show_legend(volume: slicer.vtkMRMLVolumeNode, title: str, form: str, labels:
     legend.SetNumberOfLabels(labels)
     legend.SetPosition(0.97, 0.5)
     legend.SetSize(0.11, 0.5)  # the text grows with the box, font sizes are not looked at
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetBackgroundColor(0.0, 0.0, 0.0)
+        text.SetBackgroundOpacity(0.6)  # white letters are lost on a bright image
     return legend
 
 
