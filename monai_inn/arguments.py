@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "Interrupted",
     "add_device",
     "add_image_posterior",
     "add_many",
@@ -195,10 +196,14 @@ def progress_of(arguments: argparse.Namespace) -> Iterator[Callable[..., None]]:
         yield show
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with advice on how to go on: other interrupts may carry messages of Python's own."""
+
+
 @contextmanager
 def continuable(advice: str) -> Iterator[None]:
     """Say after Ctrl-C how to go on."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(advice) from stop
+        raise Interrupted(advice) from stop

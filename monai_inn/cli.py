@@ -13,7 +13,7 @@ from typing import Any
 
 from monai_inn import plain
 from monai_inn.applications import installed
-from monai_inn.arguments import is_helper
+from monai_inn.arguments import Interrupted, is_helper
 from monai_inn.parser import BAD_INPUT, parser_of, say
 from monai_inn.settings_file import with_config
 
@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(with_config(argv, of_verb))
         result: dict[str, Any] = arguments.run(arguments)
     except KeyboardInterrupt as stop:
-        say(f"monai-inn: interrupted; {str(stop) or 'nothing half-written is left.'}", sys.stderr)
+        advice = stop if isinstance(stop, Interrupted) else "nothing half-written is left."
+        say(f"monai-inn: interrupted; {advice}", sys.stderr)
         return _INTERRUPTED
     except (ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
         if not _is_expected(error):

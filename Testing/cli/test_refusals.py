@@ -185,8 +185,15 @@ def test_ctrl_c_in_infer_leaves_nothing(camera_fit, bundle, tmp_path, out):
     assert {p.name for p in tmp_path.iterdir()} == before
 
 
-def test_ctrl_c_while_a_library_is_imported_has_the_same_exit_code(tmp_path):
-    (tmp_path / "torch.py").write_text('exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")')
+@pytest.mark.parametrize(
+    "interrupt",
+    [
+        'exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")',
+        'raise KeyboardInterrupt("decoding failed (KeyboardInterrupt: )")',  # as Python's codecs raise it
+    ],
+)
+def test_ctrl_c_while_a_library_is_imported_has_the_same_exit_code(tmp_path, interrupt):
+    (tmp_path / "torch.py").write_text(interrupt)
     done = subprocess.run(
         [*PYTHON, "infer", "oximetry", "image.npz", "-o", "out"],
         cwd=tmp_path,

@@ -216,8 +216,9 @@ def test_another_grid_is_resampled_and_said_so(scene, folders, tmp_path):
     inside = np.zeros(SHAPE, bool)
     inside[:, 2:, 3:] = True
     np.testing.assert_array_equal(found.usable(), expected.usable() & inside)
-    both = [run.array("median", "sao2_change") for run in (found, expected)]
-    np.testing.assert_array_equal(both[0][found.usable()], both[1][found.usable()])
+    both = [run.array("median", "sao2_change")[found.usable()] for run in (found, expected)]
+    # Vectors of some processors end otherwise where there are fewer voxels, and round otherwise.
+    np.testing.assert_allclose(*both, rtol=0, atol=1e-6)
     assert "lay on another grid: its nearest voxels" in change_text(found)
 
 
