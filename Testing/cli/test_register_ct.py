@@ -208,6 +208,9 @@ def test_an_unknown_spacing_is_asked_for(files, capsys):
     ct, xray, folder = files
     told = refused(capsys, "register", ct, xray, "-o", folder / "refused", "--contrast", "intensity")
     assert "give --spacing" in told
+    told = refused(capsys, "register", ct, xray, "-o", folder / "refused")
+    assert "give --contrast intensity (bone dark)" in told
+    assert "and --spacing" in told
 
 
 def test_ct_and_x_ray_exchanged_are_told(files, tmp_path, capsys):

@@ -50,6 +50,12 @@ def images_by_size(
         ValueError: as ``match_detector``, or if the spacing is not known or the image smaller than a size.
     """
     check_pixels(xray)
+    if (contrast or xray.contrast) is None and known_spacing(xray, spacing_mm)[0] is None:
+        raise BadFileError(  # at once what a picture lacks, not one after the other
+            f"{xray.source}: the file says neither whether bone is dark or bright nor how far its pixels are "
+            "apart; give --contrast intensity (bone dark) or attenuation (bone bright), and --spacing, in mm "
+            "on the detector."
+        )
     if unattenuated is None and (contrast or xray.contrast) == "intensity":
         unattenuated = bare_beam(xray.values)
     image, notes = line_integrals(xray, contrast, unattenuated, scale)
