@@ -1,4 +1,4 @@
-"""Train the shipped bundles: simulate, fit, measure, save. A quarter to half an hour a bundle on two cores.
+"""Train the shipped bundles: simulate, fit, measure, save. Less than a minute to little more than an hour a bundle.
 
     python Resources/train_bundles.py oximetry runs
     python Resources/train_bundles.py oximetry_rgb runs

@@ -34,7 +34,7 @@ def add_inferring(verb: Callable[..., argparse.ArgumentParser]) -> None:
                      help="draw fewer samples where a fourth or a half of them suffices")  # fmt: skip
     sub.add_argument("--reweight", action="store_true",
                      help="weigh the network's draws by the likelihood of the problem: exact posteriors, "
-                     "and a map of the share of draws that count; some 45 ms a pixel, in regions of up "
+                     "and a map of the share of draws that count; 50 to 500 ms a pixel, in regions of up "
                      "to 100 pixels 10 s and more where few draws count")  # fmt: skip
     sub.add_argument("--usual-fit", type=int, default=0, metavar="N",
                      help="also fit N pixels, evenly spread, as other programs do, if the problem knows "
