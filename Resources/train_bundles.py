@@ -1,4 +1,4 @@
-"""Train the shipped bundles: simulate, fit, measure, save. Less than a minute to little more than an hour a bundle.
+"""Train the shipped bundles: simulate, fit, measure, save. A minute to an hour and a quarter a bundle.
 
     python Resources/train_bundles.py oximetry runs
     python Resources/train_bundles.py oximetry_rgb runs
