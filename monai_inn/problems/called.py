@@ -60,7 +60,7 @@ class CalledSimulator:
         rows: list[Tensor] = []
         for row in [theta] if self.is_vectorised else theta:
             try:
-                made = self.function(row)
+                made = self.function(row.clone())  # which it may change
                 made = made.detach().cpu() if isinstance(made, Tensor) else np.asarray(made, np.float32)
                 made = torch.as_tensor(made, dtype=torch.float32)
             except Exception as error:  # whatever the function raises
@@ -80,7 +80,7 @@ class CalledSimulator:
                     f"the simulator returned {made.shape[1]} numbers {self._at(row)}, and {size} before; "
                     "return an observation of the same length each time."
                 )
-            rows.append(made)
+            rows.append(made.clone())  # which may be a buffer of the function's own
         return torch.cat(rows)
 
     def simulate(self, n: int, seed: int, first_block: int) -> tuple[Tensor, Tensor]:

@@ -262,6 +262,7 @@ class ParameterSpace:
 
     def contains(self, theta: Tensor) -> Tensor:
         """Whether parameters ``(…, D)`` lie inside all bounds, shape ``(…)``."""
+        theta = _floating(theta)
         low, high = self.low.to(theta), self.high.to(theta)
         return ((theta >= low) & (theta <= high)).all(-1)
 
@@ -275,6 +276,7 @@ class ParameterSpace:
         Returns:
             The latent parameters, same shape, and ``log |d latent / d theta|`` in nats, shape ``(…)``.
         """
+        theta = _floating(theta)
         latent, log_det = [], torch.zeros(theta.shape[:-1], dtype=theta.dtype, device=theta.device)
         for p, columns in self._groups:
             z, change = to_normal(p, theta[..., columns])
@@ -314,3 +316,8 @@ def _runs(parameters: Sequence[Parameter]) -> list[tuple[Parameter, slice]]:
 
 def _prior_of(p: Parameter) -> tuple[Any, ...]:
     return p.low, p.high, p.scale, p.mean, p.sd
+
+
+def _floating(theta: Tensor) -> Tensor:
+    """Numbers that densities can be computed of; whole ones would round them."""
+    return theta if theta.is_floating_point() else theta.float()

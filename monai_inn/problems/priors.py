@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MixtureSameFamily, VonMises, constraints
+from torch.distributions import (
+    AffineTransform,
+    ComposeTransform,
+    Distribution,
+    Independent,
+    IndependentTransform,
+    MixtureSameFamily,
+    Transform,
+    TransformedDistribution,
+    VonMises,
+    constraints,
+)
 
+from monai_inn.files import one_line
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.drawing import BLOCK, FlatPrior, drawn
 from monai_inn.seeding import seeded, stream
@@ -18,6 +30,7 @@ __all__ = ["Empirical", "independent", "own_draws", "parameters_of"]
 
 _DRAWS = 10_000
 _ONE_SD = (0.158655, 0.841345)
+_LEAST = torch.finfo(torch.float32).tiny
 
 
 def independent(
@@ -33,6 +46,8 @@ def independent(
         ValueError: if prior and names disagree, or the prior has no density.
     """
     if isinstance(prior, Mapping):
+        if not prior:
+            raise ValueError("the prior is empty; give a distribution for each name.")
         if names is not None and tuple(names) != tuple(prior):
             raise ValueError(f"names = {tuple(names)}, but the prior is of {tuple(prior)}; leave names out.")
         names, prior = tuple(prior), _Product(list(prior.values()))
@@ -49,9 +64,14 @@ def independent(
             f"the prior is over {prior.event_shape[0]} parameters, names = {names}; give a name for each."
         )
     try:
-        prior.log_prob(prior.sample())
+        with seeded(0):
+            prior.log_prob(prior.sample())
     except NotImplementedError:
         raise ValueError(f"the prior {prior} has no density; give one with log_prob.") from None
+    except ValueError as error:
+        raise ValueError(
+            f"the prior refuses its own draw: {one_line(error)}; give mixtures components of one support."
+        ) from None
     return prior, tuple(names)
 
 
@@ -83,9 +103,9 @@ def parameters_of(
             unit = units[i] if units else "rad"
             entry |= {"unit": unit, "low": -math.pi, "high": math.pi, "is_periodic": True}
         elif math.isinf(high):
-            column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(1e-30).log()
+            column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(_LEAST).log()
             left, right = (float(torch.quantile(column, level)) for level in _ONE_SD)
-            entry |= {"mean": float(column.median()), "sd": max((right - left) / 2, 1e-12)}
+            entry |= {"mean": float(column.median()), "sd": (right - left) / 2 or 1e-12}
             entry |= {} if math.isinf(low) else {"low": low, "scale": "above"}
         else:
             entry |= {"low": low, "high": high}
@@ -105,16 +125,43 @@ def _parts(prior: Distribution, size: int) -> list[Distribution]:
 def _bounds(prior: Distribution, size: int) -> tuple[list[float], list[float]]:
     """Ends of the support of each parameter."""
     if isinstance(prior, _Product):
-        ends = [_ends(part.support, 1) for part in prior.parts]
-        return [low[0] for low, _ in ends], [high[0] for _, high in ends]
+        each = [_bounds(part, 1) for part in prior.parts]
+        return [low[0] for low, _ in each], [high[0] for _, high in each]
+    while isinstance(prior, Independent):
+        prior = prior.base_dist
+    if type(prior) is not TransformedDistribution:  # those of torch know their support
+        return _ends(_support(prior), size, isinstance(prior, MixtureSameFamily))
+    # torch takes whatever was shifted or scaled for unbounded.
+    steps = list(_flat(prior.transforms))
+    shifts: list[AffineTransform] = []
+    while steps and isinstance(last := steps[-1], AffineTransform):
+        shifts.append(last)
+        steps.pop()
+    base = prior.base_dist
+    support = steps[-1].codomain if steps else _support(base)
+    low, high = _ends(support, size, isinstance(base, MixtureSameFamily))
+    ends = torch.tensor([low, high], dtype=torch.float64)
+    for shift in reversed(shifts):
+        ends = (ends * shift.scale + shift.loc).sort(0).values
+    return ends[0].tolist(), ends[1].tolist()
+
+
+def _support(prior: Distribution) -> Any:
     try:
-        support = prior.support
+        return prior.support
     except NotImplementedError:
-        support = constraints.real_vector
-    return _ends(support, size)
+        return constraints.real_vector if prior.event_shape else constraints.real
 
 
-def _ends(support: Any, size: int) -> tuple[list[float], list[float]]:
+def _flat(transforms: Sequence[Transform]) -> Iterator[Transform]:
+    """Transforms one by one, those inside others in their place."""
+    for step in transforms:
+        while isinstance(step, IndependentTransform):
+            step = step.base_transform
+        yield from _flat(step.parts) if isinstance(step, ComposeTransform) else (step,)
+
+
+def _ends(support: Any, size: int, is_mixture: bool) -> tuple[list[float], list[float]]:
     while hasattr(support, "base_constraint"):  # of vectors, or of a mixture
         support = support.base_constraint
     if isinstance(support, type(constraints.real)) or support is constraints.real_vector:
@@ -124,12 +171,12 @@ def _ends(support: Any, size: int) -> tuple[list[float], list[float]]:
         raise ValueError(
             f"the prior's support is {support}; give one of numbers in an interval, above a bound, or any."
         )
-    return _each(low, -math.inf, size), _each(high, math.inf, size)
-
-
-def _each(bound: Any, default: float, size: int) -> list[float]:
-    value = torch.as_tensor(default if bound is None else bound, dtype=torch.float64)
-    return [float(v) for v in value.expand(size)]
+    ends = []
+    for bound, default, widest in ((low, -math.inf, torch.amin), (high, math.inf, torch.amax)):
+        value = torch.as_tensor(default if bound is None else bound, dtype=torch.float64)
+        value = widest(value, 0) if is_mixture and value.ndim else value  # the first axis is of components
+        ends.append([float(v) for v in value.expand(size)])
+    return ends[0], ends[1]
 
 
 def own_draws(problem: InverseProblem, n: int = 10 * BLOCK, seed: int = 0) -> Tensor | None:
@@ -187,8 +234,14 @@ class _Product(Distribution):
 
 def _density(part: Distribution, value: Tensor) -> Tensor:
     """Log density of single numbers, ``-inf`` outside the support, where torch raises."""
-    inside = part.support.check(value)  # type: ignore[union-attr]
-    safe = torch.where(inside, value, part.sample().reshape(()).to(value))
+    (low,), (high,) = _bounds(part, 1)
+    if isinstance(part, MixtureSameFamily) and not part.event_shape:  # torch wants all components to agree
+        inside = _support(part.component_distribution).check(value.unsqueeze(-1)).any(-1)
+    else:
+        inside = _support(part).check(value) & (value >= low) & (value <= high)
+    with seeded(0):
+        some = part.sample().reshape(()).to(value)
+    safe = torch.where(inside, value, some)
     if part.batch_shape or part.event_shape:
         safe = safe.unsqueeze(-1)
     density = part.log_prob(safe).reshape(value.shape)

@@ -25,6 +25,7 @@ from monai_inn.seeding import stream
 
 __all__ = ["Simulated", "problem_of"]
 
+_LEAST_STEPS = 100  # of rounding, within a column of finished simulations
 _PARTS = (0.7, 0.1, 0.1, 0.1)  # of finished simulations: training, held-out loss, thresholds, measurement
 
 
@@ -125,7 +126,8 @@ class Simulated(InverseProblem):
         Raises:
             ValueError: if sizes do not fit, there are too few rows, or sites are no such numbers.
         """
-        theta, x = (torch.as_tensor(values, dtype=torch.float32) for values in (theta, x))
+        given = [torch.as_tensor(values).detach().cpu() for values in (theta, x)]
+        theta, x = (values.float() for values in given)
         if theta.ndim != 2 or x.ndim != 2 or len(theta) != len(x):
             raise ValueError(
                 f"theta has shape {tuple(theta.shape)} and x {tuple(x.shape)}; expected (n, D) and (n, C) of "
@@ -133,6 +135,8 @@ class Simulated(InverseProblem):
             )
         if names is None or len(names) != theta.shape[1]:
             raise ValueError(f"theta has {theta.shape[1]} columns, names = {names}; give a name for each.")
+        for name, values in zip(("theta", "x"), given, strict=True):
+            _check_precision(name, values)
         keep = torch.isfinite(x).all(1) & torch.isfinite(theta).all(1)
         order = torch.randperm(int(keep.sum()), generator=torch.Generator().manual_seed(0))
         if dropped := len(theta) - len(order):
@@ -277,6 +281,21 @@ def problem_of(
         described.pop("is_vectorised")
         return Simulated.of_simulations(theta, x, sites=sites, **described)
     raise ValueError("give either a problem, or prior and simulator, or theta and x (finished simulations).")
+
+
+def _check_precision(name: str, values: Tensor) -> None:
+    """Refuse columns ``(n, D)`` of which single precision would leave a few numbers."""
+    values = values.double().nan_to_num(torch.nan, torch.nan, torch.nan)
+    for column, entries in enumerate(values.T):
+        kept = entries[~entries.isnan()]
+        if not len(kept):
+            continue
+        spread, largest = float(kept.max() - kept.min()), float(kept.abs().max())
+        if 0 < spread < _LEAST_STEPS * torch.finfo(torch.float32).eps * largest:
+            raise ValueError(
+                f"column {column} of {name} varies by {spread:.3g} about {float(kept.mean()):.6g}, more "
+                "finely than single precision tells; subtract an offset."
+            )
 
 
 def _sites(sites: str, names: Sequence[str], column: Tensor) -> dict[str, Any]:

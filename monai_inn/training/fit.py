@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
@@ -106,13 +107,22 @@ def fit(
         same network, the first one with its card.
 
     Raises:
-        ValueError: if the budget is not positive or too small for this problem on this machine, there are
+        ValueError: if the seed is no whole number from 0 on, torch's default number format is not single
+            precision, the budget is not positive or too small for this problem on this machine, there are
             fewer than two members, a checkpoint is damaged or of another run, or ``simulations`` are damaged.
         RuntimeError: if ``device`` is a CUDA device and there is none.
     """
     if members < 2:
         raise ValueError(
             f"members = {members}; trust compares the members of an ensemble, so give at least 2 (usual: 5)."
+        )
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed = {seed!r}; give a whole number from 0 on.")
+    seed = int(seed)  # NumPy's cannot be written into the card
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(
+            f"the default number format is {torch.get_default_dtype()}, and networks are trained in single "
+            "precision; call torch.set_default_dtype(torch.float32) before."
         )
     if resume and checkpoint is None:
         raise ValueError("resume was asked for without a folder; give the one of the first run: checkpoint=…")

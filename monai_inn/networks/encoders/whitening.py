@@ -14,6 +14,9 @@ LEADING = 24
 """Principal components that the density of many features is over, at most."""
 
 
+_LEAST = 1e-12  # share of the largest variance
+
+
 class Whitening(nn.Module):
     """Fixed affine map that gives features zero mean and unit covariance: ``(x − m) Wᵀ``.
 
@@ -41,14 +44,23 @@ class Whitening(nn.Module):
         x = features.double()
         mean, covariance = x.mean(0), torch.atleast_2d(torch.cov(x.T))
         variance, axes = torch.linalg.eigh(covariance)
-        if not torch.isfinite(variance).all() or variance[0] <= 1e-12 * variance[-1]:
+        sd = None
+        if not variance[0] > _LEAST * variance[-1]:  # perhaps for their units alone
+            sd = covariance.diagonal().sqrt()
+            sd = torch.where(sd > 0, sd, 1.0)
+            variance, axes = torch.linalg.eigh(covariance / sd / sd.unsqueeze(-1))
+        if not torch.isfinite(variance).all() or variance[0] <= _LEAST * variance[-1]:
             raise ValueError(
                 f"the features are singular (variances from {variance[0]:.1e} to {variance[-1]:.1e}); "
                 "drop the redundant dimension, for normalised spectra by the isometric log-ratio, or add the "
                 "measurement's noise."
             )
+        matrix = (axes / variance.sqrt()).T
+        if sd is not None:  # turned so that rows are orthogonal
+            _, length, rows = torch.linalg.svd(matrix / sd)
+            matrix = length.unsqueeze(-1) * rows
         self.mean.copy_(mean)
-        self.matrix.copy_((axes / variance.sqrt()).T)
+        self.matrix.copy_(matrix)
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
