@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from monai_inn.drafts import abandoned, drafted, is_draft
 from monai_inn.files import own_file, read_json
@@ -124,8 +125,11 @@ class _Place:
         if self.source is None or not (self.target / self.record).is_file():
             return False
         content = (self.target / self.record).read_text(encoding="utf-8", errors="replace")
-        names = (str(self.source), str(Path(self.source).resolve()))
-        return not any(json.dumps(name, ensure_ascii=False) in content for name in names)
+        names = {str(self.source), str(Path(self.source).resolve())}
+        try:
+            return names.isdisjoint(_texts(json.loads(content)))
+        except ValueError:  # damaged, so that it can say nothing
+            return True
 
     def _recover(self) -> None:
         """Finish the moves of a process that was killed meanwhile, and remove drafts that others left."""
@@ -200,6 +204,15 @@ def _listed(record: Path) -> set[str]:
         return {str(entry["file"]) for entry in content.get("files", ())} | set(content.get("pictures", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Every text that a record holds as a value, on any level; names of entries are none."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _texts(value)
 
 
 def _remove(folder: Path, name: str) -> None:

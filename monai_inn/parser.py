@@ -109,4 +109,6 @@ def _seed(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative, give 0 or a positive number")
+    if value >= 2**62:
+        raise argparse.ArgumentTypeError(f"{value} is too large, give a number below 2^62")
     return value

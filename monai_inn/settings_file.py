@@ -31,7 +31,7 @@ def with_config(argv: Sequence[str], verbs: Mapping[str, argparse.ArgumentParser
     Raises:
         ValueError: if the file cannot be read, or holds what the verb does not take.
     """
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder = argparse.ArgumentParser(add_help=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(argv)[0].config
     if path is None or argv[0] not in verbs:
@@ -43,7 +43,7 @@ def with_config(argv: Sequence[str], verbs: Mapping[str, argparse.ArgumentParser
         action = known.get(f"--{name}", known.get(f"-{name}"))
         if action is None or name in ("config", "help"):
             raise ValueError(f"{path}: `{argv[0]}` has no option {name!r}; see `monai-inn {argv[0]} --help`.")
-        if not any(_is_for(text, action) for text in argv):
+        if not any(_is_for(text, action, known) for text in argv):
             result += _written(action, value, f"{path}: {argv[0]}.{name}")
     return result
 
@@ -61,12 +61,14 @@ def _read(path: Path, verbs: Mapping[str, argparse.ArgumentParser]) -> dict[str,
     return found
 
 
-def _is_for(text: str, action: argparse.Action) -> bool:
-    """Whether an argument names an option, which argparse lets people shorten."""
+def _is_for(text: str, action: argparse.Action, known: Mapping[str, argparse.Action]) -> bool:
+    """Whether an argument names an option of those known, which argparse lets people shorten."""
     name = text.split("=")[0]
+    if name in known:
+        return known[name] is action
     if not name.startswith("--"):
         return any(name.startswith(short) for short in action.option_strings if not short.startswith("--"))
-    return len(name) > 2 and any(known.startswith(name) for known in action.option_strings)
+    return len(name) > 2 and any(option.startswith(name) for option in action.option_strings)
 
 
 def _written(action: argparse.Action, value: Any, where: str) -> list[str]:

@@ -132,7 +132,10 @@ def infer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write posterior maps of an image, or of many."""
     from monai_inn.reports import infer_image
 
-    options = given(arguments) | {"below": dict(arguments.below)}
+    below = dict(arguments.below)
+    if len(below) < len(arguments.below):
+        raise ValueError("--below was given twice for one parameter; a result maps one threshold of each.")
+    options = given(arguments) | {"below": below}
     if pattern_of(arguments) is not None:
         if options.pop("preview") is not None:
             raise ValueError("--preview writes into one folder and is for one image; leave it out.")

@@ -18,6 +18,7 @@ from monai_inn.applications.accelerated_mr.problem import AcceleratedMR
 from monai_inn.applications.accelerated_mr.reading import low_resolution_observation, observation_of
 from monai_inn.applications.accelerated_mr.reconstruction import reconstruct, size_warnings
 from monai_inn.cli import main
+from monai_inn.files import BadFileError
 from monai_inn.reports.exporting import export_result
 from monai_inn.reports.stored import read_stored
 
@@ -117,6 +118,25 @@ def by_lines(problem: AcceleratedMR) -> tuple[torch.Tensor, torch.Tensor]:
     mask[ROWS // 2 - 4 : ROWS // 2 + 4] = True
     mask = mask[:, None].expand(ROWS, COLUMNS).clone()
     return torch.where(mask, kspace, 0), mask
+
+
+def test_slices_lie_in_space_whatever_their_numbers(problem, tmp_path) -> None:
+    both = [by_lines(problem)] * 4
+
+    def at(places):
+        lines = int(both[0][1][:, 0].sum())
+
+        def change(number, line):
+            line.position[2] = places[number // lines]
+
+        return change
+
+    read = read_kspace(as_ismrmrd(tmp_path / "a.h5", both, change=at([30.0, 40.0, 35.0, 45.0])))
+    np.testing.assert_allclose(read.centre[:, 2], [30, 35, 40, 45])
+    affine = read.affine((ROWS, COLUMNS))
+    np.testing.assert_allclose(affine[:3, 2], [0, 0, 5], atol=1e-6)
+    with pytest.raises(BadFileError, match="slices do not lie at equal distances"):
+        read_kspace(as_ismrmrd(tmp_path / "b.h5", both, change=at([30.0, 35.0, 40.0, 50.0])))
 
 
 @pytest.mark.parametrize("oversampled", [1, 2])

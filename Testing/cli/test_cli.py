@@ -162,6 +162,61 @@ def test_white_and_dark_references_undo_the_camera(bundle, image, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_picture")
+def test_saturated_pixels_of_a_white_reference_do_not_count(bundle, image, tmp_path, capsys):
+    white = np.full((16, 3, 3), 50_000, np.uint16)
+    np.savez(tmp_path / "white.npz", image=white)
+    np.savez(tmp_path / "raw.npz", image=image.numpy() * 50_000)
+    raw = ("infer", bundle, tmp_path / "raw.npz", "--samples", 8, "--white", tmp_path / "white.npz", "-o")
+    assert run(*raw, tmp_path / "a") == 0
+    white[2, 1] = 65_535
+    np.savez(tmp_path / "white.npz", image=white)
+    assert run(*raw, tmp_path / "b") == 0
+    found = [nibabel.load(tmp_path / n / "median_sao2.nii.gz").get_fdata() for n in ("a", "b")]
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    white[5:7] = 65_535
+    np.savez(tmp_path / "white.npz", image=white)
+    capsys.readouterr()
+    assert "saturated in 2 of 16 channels, from channel 5" in refused(capsys, *raw, tmp_path / "c")
+
+
+def test_a_mask_lies_where_the_image_does(tmp_path):
+    """Of volumes: a mask with another affine is of other voxels, though its shape is the same."""
+    from monai_inn.reports.image_files import _marked
+    from monai_inn.transforms import read_multispectral
+
+    def stored(name, values, affine):
+        volume = nibabel.Nifti1Image(values, affine)
+        volume.set_sform(affine, "scanner")
+        nibabel.save(volume, tmp_path / name)
+        return tmp_path / name
+
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = -10, 20, 30
+    values = np.zeros((5, 4, 3), np.float32)
+    values[0] = 1
+    there = read_multispectral(stored("image.nii", np.ones_like(values), affine))
+    assert _marked(stored("mask.nii", values, affine), there).sum() == 12
+    affine[0] = -2, 0, 0, -2
+    turned = stored("turned.nii", values[::-1], affine)
+    with pytest.raises(ValueError, match="the mask lies elsewhere in the patient than the image"):
+        _marked(turned, there)
+
+
+def test_a_result_of_another_image_of_the_same_name_is_not_replaced(
+    bundle, image, tmp_path, capsys, monkeypatch
+):
+    for place, side in (("a", 6), ("b", 5)):
+        (tmp_path / place).mkdir()
+        np.savez(tmp_path / place / "x.npz", image=image.numpy()[:, :side])
+    monkeypatch.chdir(tmp_path / "a")
+    assert run("ood", bundle, "x.npz", "-o", "../shared") == 0
+    assert run("ood", bundle, "x.npz", "-o", "../shared") == 0
+    monkeypatch.chdir(tmp_path / "b")
+    capsys.readouterr()
+    assert "of something else than x.npz" in refused(capsys, "ood", bundle, "x.npz", "-o", "../shared")
+
+
+@pytest.mark.usefixtures("quick_picture")
 def test_shrink_averages_and_keeps_the_field_of_view(bundle, image_file, out):
     assert run("infer", bundle, image_file, "-o", out, "--samples", 8, "--shrink", 3) == 0
     written = nibabel.load(out / "median_sao2.nii.gz")

@@ -120,6 +120,14 @@ def test_nothing_but_a_class_is_refused_in_one_line(turns, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_no_result_but_an_older_comparison_is_replaced(days, change, tmp_path, capsys):
+    one = Path(shutil.copytree(days[0], tmp_path / "one"))
+    assert "another kind than compare" in refused(capsys, "compare", one, days[1], "-o", one)
+    assert json.loads((one / "result.json").read_text()).get("command") != "compare"
+    again = shutil.copytree(change, tmp_path / "again")
+    assert run("compare", *days, "-o", again) == 0
+
+
 def test_a_voxel_is_withheld_where_it_is_in_either(days, change, tmp_path):
     valid, ood = array(change, "valid") > 0, array(change, "ood")
     np.testing.assert_array_equal(~valid | (np.nan_to_num(ood) > 0), BAD)

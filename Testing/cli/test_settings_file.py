@@ -45,6 +45,18 @@ def test_options_of_a_file_are_as_if_typed(parsed):
     assert parsed({}, "-o", "x").samples == 64
 
 
+def test_an_option_that_is_the_beginning_of_another_is_itself(verbs, parsed):
+    verbs["infer"].add_argument("--turned-by", type=float)
+    assert parsed({"infer": {"turned-by": 2.0}}, "-o", "x", "--turned", "1").turned_by == 2.0
+
+
+@pytest.mark.parametrize("option", ["--conf", "--config"])
+def test_the_file_is_found_behind_a_shortened_option(verbs, tmp_path, option):
+    (tmp_path / "c.json").write_text('{"infer": {"samples": 17}}')
+    argv = with_config(["infer", "a.png", "-o", "x", option, str(tmp_path / "c.json")], verbs)
+    assert verbs["infer"].parse_args(argv[1:]).samples == 17
+
+
 @pytest.mark.parametrize("typed", [("--samples", "5"), ("--samples=5",), ("--samp", "5")])
 def test_what_is_typed_comes_first(parsed, typed):
     found = parsed({"infer": {"samples": 7, "below": ["a=1"], "out": "x"}}, *typed, "--below", "b=2", "-oy")

@@ -471,4 +471,8 @@ def test_units_and_paddings():
     assert [ucum(unit)[0] for unit in ("1", "1/cm", "g/l", "mm", "rad", "°")] == [
         "1", "/cm", "g/L", "mm", "rad", "deg",
     ]  # fmt: skip
+    assert ucum("1e-3 mm²/s")[0] == "10*-3.mm2/s"
+    assert [ucum(unit)[0] for unit in ("ml/100 g/min", "mM", "µm", "grey level", "1/min")] == [
+        "mL/(100.g)/min", "mmol/L", "um", "{grey level}", "/min",
+    ]  # fmt: skip
     assert [padding_value(x) for x in (0.0, -0.5, -1.0, -9.9, -1e5)] == [-1.0, -1.0, -10.0, -10.0, -1e6]

@@ -69,6 +69,13 @@ def test_pixels_are_those_of_the_maps(result, tmp_path):
         np.testing.assert_allclose(ends, quantiles[at][[0, -1]], rtol=1e-6)
 
 
+def test_an_export_is_not_replaced_by_one_of_a_result_in_it(result, tmp_path, capsys):
+    out = tmp_path / "out"
+    export_result(result, out, formats=["nifti"])
+    assert "which would be lost" in refused(capsys, "export", out / "nifti", "-o", out, "--format", "csv")
+    assert (out / "nifti" / "result.json").is_file()
+
+
 def test_without_quantiles_there_are_no_ends(tmp_path):
     folder = write_result(tmp_path / "result", AFFINE, quantiles=False)
     export_result(folder, tmp_path / "out", formats=("csv",))

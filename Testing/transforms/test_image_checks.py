@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from monai_inn.transforms import (
     NormaliseSpectrumd,
     SelectBands,
     SelectBandsd,
+    read_multispectral,
 )
 
 AFFINE = torch.tensor([[-2.0, 0, 0, 5], [0, 3, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1]], dtype=torch.float64)
@@ -230,3 +232,18 @@ def test_no_name_is_one_of_monai():
     import monai.transforms
 
     assert not set(mit.__all__) & set(dir(monai.transforms))
+
+
+def test_settings_go_with_the_channels_that_are_chosen(tmp_path):
+    """A b-value in another order than its image would be used with another image."""
+    image = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
+    nibabel.save(nibabel.Nifti1Image(np.moveaxis(image, 0, -1)[:, :, None], np.eye(4)), tmp_path / "dwi.nii")
+    (tmp_path / "dwi.bval").write_text("0 100 500 1000")
+    order = [3, 0, 2]
+    for chosen in (
+        read_multispectral(tmp_path / "dwi.nii", bands=order),
+        SelectBands(indices=order)(read_multispectral(tmp_path / "dwi.nii")),
+    ):
+        (values,) = chosen.meta["settings"].values()
+        assert values == (1000, 0, 500)
+        assert chosen.flatten(1)[:, 0].tolist() == order

@@ -70,6 +70,8 @@ def export_result(
     if source is not None and "dicom" not in formats:
         raise ValueError("a source series was given without the format dicom; add --format dicom.")
     result = read_stored(folder)
+    if (Path(out) / EXPORT).is_file() and Path(folder).resolve().is_relative_to(Path(out).resolve()):
+        raise ValueError(f"{out}: holds the result {folder}, which would be lost; give another folder.")
     writers: dict[str, Callable[[Path, StoredResult], list[Entry]]] = {
         "nifti": _write_nifti,
         "csv": _write_csv,

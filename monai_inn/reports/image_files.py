@@ -140,6 +140,7 @@ def on_cpu(maps: Mapping[str, MetaTensor]) -> dict[str, MetaTensor]:
     return {name: cast("MetaTensor", value.cpu()) for name, value in maps.items()}
 
 
+_SAME_MM = 1e-2
 _ENVI = (".hdr", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip")
 
 
@@ -176,7 +177,7 @@ def read_image(
     if problem.application.wavelengths_nm is not None:
         image.meta["is_oriented"] = False  # a camera does not know how the patient lies, whatever the format
     as_read = image
-    wanted = None if mask is None else read_multispectral(mask).as_tensor().nan_to_num().ne(0).any(0)
+    wanted = None if mask is None else _marked(mask, image)
     if dark is not None and white is None:
         raise ValueError("a dark reference was given without a white one; give --white too.")
     application = problem.application
@@ -229,16 +230,43 @@ def _shrunk(image: MetaTensor, factor: int) -> MetaTensor:
     return type(image)(values, affine=image.affine @ scaling, meta=meta)
 
 
+def _marked(path: str | PathLike[str], image: MetaTensor) -> Tensor:
+    """Where a mask is not zero. Of images of the patient it must lie where the image does."""
+    from monai_inn.transforms import read_multispectral
+
+    mask = read_multispectral(path)
+    if (
+        mask.meta.get("is_oriented")
+        and image.meta.get("is_oriented")
+        and mask.shape[1:] == image.shape[1:]
+        and not torch.allclose(mask.affine.double(), image.affine.double(), rtol=0, atol=_SAME_MM)
+    ):
+        raise ValueError(
+            f"{path}: the mask lies elsewhere in the patient than the image; resample it to the image."
+        )
+    return mask.as_tensor().nan_to_num().ne(0).any(0)
+
+
 def _reference(given: str, image: Tensor) -> float | Tensor:
-    """A reference as a number, an image of the same size, or one value a channel."""
+    """A reference as a number, an image of the same size, or one value a channel; NaN where saturated."""
     from monai_inn.transforms import read_multispectral
 
     try:
         return float(given)
     except ValueError:
-        reference = read_multispectral(given).as_tensor()
+        read = read_multispectral(given)
+    reference = read.as_tensor()
     if len(reference) != len(image):
         raise ValueError(f"{given}: reference of {len(reference)} channels, but the image has {len(image)}.")
+    saturation = read.meta.get("saturation")
+    if saturation is not None:
+        reference = torch.where(reference >= saturation, torch.nan, reference)
+        lost = reference.isnan().flatten(1).all(1)
+        if bool(lost.any()):
+            raise ValueError(
+                f"{given}: saturated in {int(lost.sum())} of {len(lost)} channels, from channel "
+                f"{int(lost.nonzero()[0])} (from 0) on; take it again with a shorter exposure."
+            )
     return reference if reference.shape == image.shape else reference.flatten(1).nanmean(1)
 
 

@@ -27,7 +27,7 @@ __all__ = [
 
 # Bands that are computed in double precision at once: a second image in double precision would be large.
 _BANDS_AT_ONCE = 16
-_BAND_LABELS = ("wavelength_nm", "fwhm_nm", "band_names")
+_BAND_LABELS = ("wavelength_nm", "fwhm_nm", "band_names", "channel_names", "settings")
 
 
 class LoadMultispectral(Transform):
@@ -94,9 +94,8 @@ class SelectBands(Transform):
         chosen = self._positions(meta, len(image))
         out = image[chosen]
         if isinstance(out, MetaTensor):
-            for key in _BAND_LABELS:
-                if key in meta:
-                    out.meta[key] = tuple(meta[key][i] for i in chosen)
+            said = {key: meta[key] for key in _BAND_LABELS if key in meta}
+            out.meta |= images.labels_of(said, chosen, len(image))
             # Once calibrated the mask of all bands is kept: it marks too many pixels, never too few.
             if "saturated" in meta and "saturation" in meta:
                 out.meta["saturated"] = (images.plain_tensor(out) >= meta["saturation"]).any(0, keepdim=True)

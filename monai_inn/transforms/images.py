@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "broadcast_mask",
     "broadcast_reference",
     "check_wavelengths",
+    "labels_of",
     "metadata",
     "plain_tensor",
     "with_metadata",
@@ -67,6 +68,19 @@ def check_wavelengths(values: Sequence[float], count: int, name: str = "waveleng
                 f"bands {values.index(value)} and {band} have the same {name}, {value:g} nm, expected one of "
                 f"its own for each band; correct or remove {name}."
             )
+
+
+def labels_of(labels: Mapping[str, Any], chosen: Sequence[int], count: int) -> dict[str, Any]:
+    """Return what is said of ``count`` channels for those chosen; what has another length stays."""
+
+    def kept(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(values[i] for i in chosen) if len(values) == count else values
+
+    return {
+        key: {name: kept(tuple(v)) for name, v in value.items()} if isinstance(value, Mapping)
+        else kept(value) if isinstance(value, tuple) else value
+        for key, value in labels.items()
+    }  # fmt: skip
 
 
 def plain_tensor(image: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from monai_inn.reading.volumes import VOLUMES
 from monai_inn.transforms import diffusion, formats, volumes
 from monai_inn.transforms.beside import b_values_beside, described_beside
 from monai_inn.transforms.formats import StoredImage
-from monai_inn.transforms.images import check_wavelengths
+from monai_inn.transforms.images import check_wavelengths, labels_of
 
 __all__ = ["READABLE", "read_multispectral"]
 
@@ -96,8 +96,8 @@ def read_multispectral(path: str | PathLike[str], bands: Sequence[int | str] | N
     labels = _labels(source, stored)
     if bands is not None:
         chosen = _indices(source, bands, len(stored.array), labels.get("band_names"))
+        labels = labels_of(labels, chosen, len(stored.array))
         stored.array = stored.array[chosen]
-        labels = {k: tuple(v[i] for i in chosen) if isinstance(v, tuple) else v for k, v in labels.items()}
     return _to_tensor(source, stored, labels)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_inn.files import write_json
+from monai_inn.files import read_json, write_json
 from monai_inn.folders import new_folder
 from monai_inn.reports.image_files import write_channels
 from monai_inn.reports.records import made_with
@@ -73,6 +73,7 @@ def compare_results(
             "of the two results.",
         ]
     found: dict[str, Any] = {}
+    _check_target(Path(out))
     with new_folder(out, RESULT, "a result of inference") as draft:
         write = partial(_write, draft, first.affine, levels, record.get("synthetic", ""))
         files = [
@@ -97,6 +98,14 @@ def compare_results(
         }
         write_json(draft / RESULT, record)
     return record
+
+
+def _check_target(out: Path) -> None:
+    """Refuse to replace a result that `compare` did not write, which may be one of the two."""
+    if (out / RESULT).is_file() and read_json(out / RESULT).get("command") != "compare":
+        raise ValueError(
+            f"{out}: holds a result of another kind than compare; choose another folder, or delete it."
+        )
 
 
 def _comparable(first: StoredResult, second: StoredResult) -> tuple[list[str], list[str]]:

@@ -95,6 +95,8 @@ def _needed() -> Any:
 
 def _check_free(port: int) -> None:
     """Fail before anything is loaded; the web server itself would fail late and at length."""
+    if not 0 <= port < 2**16:
+        raise ValueError(f"Port {port} does not exist; give one from 1 to 65535, or 0 for any free one.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

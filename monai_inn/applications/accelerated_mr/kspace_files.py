@@ -18,6 +18,7 @@ from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["Measured", "read_kspace"]
 
+_SAME_MM = 1e-2
 _ISMRMRD = (".h5", ".hdf5", ".mrd")
 _ONLY_ONE = ("contrast", "phase", "repetition", "set")
 _FLAGS = (
@@ -177,7 +178,15 @@ def _sorted(path: Path, header: Any, read: list[Any]) -> Measured:
     axes = LPS_TO_RAS[:3, :3] @ np.stack(directions, 1)
     centre = np.stack([list(line.position) for line in first_of]) @ LPS_TO_RAS[:3, :3]
     field = (float(space.fieldOfView_mm.y), float(field_x), float(space.fieldOfView_mm.z))
-    return Measured(torch.from_numpy(kspace), torch.from_numpy(mask), field, centre, axes)
+    along = centre @ axes[:, 2]  # slices may be numbered as they were acquired
+    order = np.argsort(along if along[-1] >= along[0] else -along, kind="stable")
+    centre = centre[order]
+    steps = np.diff(centre, axis=0)
+    if len(steps) and np.ptp(steps, axis=0).max() > _SAME_MM:
+        raise BadFileError(
+            f"{path}: slices do not lie at equal distances in one direction; give one evenly spaced stack."
+        )
+    return Measured(torch.from_numpy(kspace[order]), torch.from_numpy(mask[order]), field, centre, axes)
 
 
 def _check(path: Path, encoding: Any, lines: list[Any]) -> None:

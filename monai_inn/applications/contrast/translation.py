@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -165,7 +166,11 @@ def _scale(problem: ContrastTranslation) -> ImageScale:
 
 
 def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor:
-    values, _, _ = read_volume(path, spacing_mm)
+    values, affine, _ = read_volume(path, spacing_mm)
     if values.shape != tuple(scan.brain.shape):
         raise ValueError(f"{path}: shape {values.shape}, expected {tuple(scan.brain.shape)}, as the images.")
+    if np.abs(affine - scan.affine).max() > 1e-2:
+        raise ValueError(
+            f"{path}: the lesions lie on another grid than the images; resample them to the images."
+        )
     return torch.from_numpy(values) > 0

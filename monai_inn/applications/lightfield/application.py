@@ -77,7 +77,9 @@ class LightFieldApplication(Application):
                     f"{path}: a light field of shape {tuple(image.shape)} has an even number of rows of "
                     "views; give (S, T, rows, columns) with an odd T, or one row of views (S, rows, columns)."
                 )
+            affine = image.affine
             image = cast("MetaTensor", image[:, image.shape[1] // 2])
+            image.affine = affine[:, [1, 2, 0, 3]]  # the axis of the rows of views is gone
         if image.ndim != 3 or image.shape[-1] < self.problem.columns:
             raise ValueError(
                 f"{path}: a light field of shape {tuple(image.shape)}; give views (S, rows, columns) of at "

@@ -41,11 +41,17 @@ _UNITS = {"1": "no units", "/cm": "per centimeter", "mm": "millimeter", "cm": "c
              "rad": "radian", "deg": "degree", "g/L": "gram per liter"}  # fmt: skip
 
 
+# What is not UCUM as we write it; words stand in braces.
+_UCUM = {"g/l": "g/L", "°": "deg", "1e-3 mm²/s": "10*-3.mm2/s", "ml/100 g": "mL/(100.g)",
+         "ml/100 g/min": "mL/(100.g)/min", "mM": "mmol/L", "µm": "um", "px": "{pixel}",
+         "grey level": "{grey level}"}  # fmt: skip
+
+
 def ucum(unit: str) -> tuple[str, str]:
     """Return UCUM code and meaning of a unit as our files write it: ``1/cm`` is ``/cm``."""
-    code = {"g/l": "g/L", "°": "deg"}.get(unit, unit)
+    code = _UCUM.get(unit, unit)
     code = code[1:] if code.startswith("1/") else code
-    return code, _UNITS.get(code, code)
+    return code, _UNITS.get(code, unit)
 
 
 def padding_value(lowest: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +70,10 @@ def convert_series(
         ValueError: if files are damaged or do not fit each other, or something must be given.
         OSError: if the files cannot be written; nothing half-written is left.
     """
-    target, beside = _targets(out, series.path)
+    read = [series.path, artery.table, artery.mask]
+    if isinstance(settings, Settings):
+        read += [settings.t1, *settings.flip_angles]
+    target, beside = _targets(out, [Path(name) for name in read if name is not None])
     assert series.times_s is not None
     clock = np.array(series.times_s)
     if not 1 <= average <= len(clock):
@@ -138,17 +142,23 @@ def _concentrations(
     return _Concentrations(conversion.of_image(series.values), curve, fluid, acquisition)
 
 
-def _targets(out: str | PathLike[str], source: Path) -> tuple[Path, Path]:
-    """The image to write and the JSON file beside it."""
+def _targets(out: str | PathLike[str], inputs: Sequence[Path]) -> tuple[Path, Path]:
+    """The image to write and the JSON file beside it, neither of which may be what was read."""
     target = Path(out)
     ending = next((e for e in (".nii.gz", ".nii") if target.name.lower().endswith(e)), None)
     if ending is None:
         raise ValueError(f"{target}: concentrations are written as .nii or .nii.gz; change the ending.")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist; create it first.")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise ValueError(f"{target}: is the series itself, which would be lost; give another name.")
-    return target, target.with_name(f"{target.name[: -len(ending)]}.json")
+    beside = target.with_name(f"{target.name[: -len(ending)]}.json")
+    for path in inputs:
+        described = path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.json")
+        for written in (target, beside):
+            if written.exists() and any(p.exists() and written.samefile(p) for p in (path, described)):
+                raise ValueError(
+                    f"{written}: belongs to {path}, which is read, and would be lost; give another name."
+                )
+    return target, beside
 
 
 def _given_curve(
