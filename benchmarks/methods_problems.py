@@ -61,7 +61,7 @@ CASES = {
         (5.0,),
     ),
     "oximetry": Case(
-        "Oximetry with a camera of 16 bands: 13 parameters",
+        "Oximetry with a camera of 16 bands: 16 parameters",
         lambda: Oximetry("imec_ssm4x4_470_620"),
         has_reference=False,
     ),

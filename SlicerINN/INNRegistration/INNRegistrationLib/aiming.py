@@ -9,13 +9,15 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 import slicer.util
-from INNDisplayLib import PoseRun, itk_image, matrix_of, read_aim, store_aim
+from INNDisplayLib import PoseRun, itk_image, matrix_between, matrix_of, read_aim, store_aim
 from INNUncertaintyLib import Job
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
 
 __all__ = ["Aiming", "missing_plan", "planned_points"]
+
+_LEAST_MM = 1e-3
 
 
 def planned_points(plan: slicer.vtkMRMLMarkupsNode | None) -> list[list[float]]:
@@ -42,6 +44,8 @@ def missing_plan(state: RegistrationState, run: PoseRun | None) -> str:
     is_line, placed = state.plan.IsA("vtkMRMLMarkupsLineNode"), len(planned_points(state.plan))
     if placed < (2 if is_line else 1):
         return _("Place entry and target of the line.") if is_line else _("Place the target point.")
+    if is_line and np.ptp(np.array(planned_points(state.plan)), axis=0).max() < _LEAST_MM:
+        return _("Entry and target are the same point; move one of them.")
     if state.avoid is not None and not is_line:
         return _("Structures to avoid need a line from entry to target; a point touches nothing.")
     return ""
@@ -111,7 +115,7 @@ def _write_structures(
         ValueError: if there is none, or segments overlap, which labels cannot say.
     """
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        labels, matrix = slicer.util.arrayFromVolume(node), matrix_of(node)
+        labels, matrix = slicer.util.arrayFromVolume(node), _in_the_world(node)
         colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() is not None else None
         numbers = [int(label) for label in np.unique(labels) if label]
         names = {n: (colors.GetColorName(n) if colors else "") or _("label {n}").format(n=n) for n in numbers}
@@ -119,12 +123,23 @@ def _write_structures(
         like = ct or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
         if like is None:
             raise ValueError(_("Select the CT, on whose voxels the segments are drawn."))
-        labels, matrix = np.zeros(slicer.util.arrayFromVolume(like).shape, np.int16), matrix_of(like)
+        labels = np.zeros(slicer.util.arrayFromVolume(like).shape, np.int16)
+        matrix = _in_the_world(like)
         names = _draw_segments(node, like, labels)
     if not names:
         raise ValueError(_("{name} has no visible structure to avoid.").format(name=node.GetName()))
     sitk.WriteImage(itk_image(labels, matrix), str(path))
     return names
+
+
+def _in_the_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Index to RAS of a volume with its transform, as the points of a plan are."""
+    moved = matrix_between(node.GetParentTransformNode(), None)
+    if moved is None:
+        raise ValueError(
+            _("{name} lies under a transform that bends it; harden it.").format(name=node.GetName())
+        )
+    return moved @ matrix_of(node)
 
 
 def _draw_segments(

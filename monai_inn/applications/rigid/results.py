@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -189,9 +190,10 @@ def _trust(detail: float, drawn: Tensor, bounds: Bounds) -> dict[str, Any]:
             "(--range) that leaves the right place out."
         )
     else:
+        found = math.floor(100 * detail) / 100  # rounded up it might be what is expected
         statement = (
             "Check these alignments: in parts of the images the fine detail agrees too little (correlation "
-            f"{detail:.2f}, {LEAST_DETAIL:.2f} is expected). Another patient or body part, an image that is "
+            f"{found:.2f}, {LEAST_DETAIL:.2f} is expected). Another patient or body part, an image that is "
             "mirrored, a range that leaves the right place out, or too much noise may be the reason."
         )
     return {
@@ -216,8 +218,8 @@ def _ambiguity(
             f"{other['log_likelihood_lost']:.0f} nats worse."
         )
     text = (
-        f"{len(modes)} alignments explain the moving image; the second ({modes[1]['mass']:.0%}) lies "
-        f"{_shift_in_words(differences[0]['shift_ras_mm'])} of the first ({first:.0%})"
+        f"{len(modes)} alignments explain the moving image; the second ({modes[1]['mass']:.1%}) lies "
+        f"{_shift_in_words(differences[0]['shift_ras_mm'])} of the first ({first:.1%})"
     )
     if first >= _SURE:
         return f"{text}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,10 +161,10 @@ class PoseResult:
             with np.load(path, allow_pickle=False) as stored:
                 camera = np.asarray(stored["camera_to_world"], float)
                 mode = np.asarray(stored["mode"], np.int64)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             text = _("{path}: cannot be read; the file is damaged. {again}")
             raise ResultError(text.format(path=path, again=_again())) from error
-        if camera.shape != (len(mode), 4, 4) or mode.ndim != 1 or not np.isfinite(camera).all():
+        if mode.ndim != 1 or camera.shape != (len(mode), 4, 4) or not np.isfinite(camera).all():
             text = _("{path}: holds no poses; the file is damaged. {again}")
             raise ResultError(text.format(path=path, again=_again()))
         return PoseSamples(camera, mode)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,9 +287,25 @@ def _labels(rows: list[dict[str, Any]]) -> list[str]:
 
 def _read(path: Path, again: Callable[[], str]) -> sitk.Image:
     try:
+        _check_whole(path)
         return sitk.ReadImage(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, again) from error
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse compressed files that end early or are damaged: ITK fills up what it cannot read with zeros."""
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
+    elif path.suffix.lower() == ".nii":
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        bytes_each = int(reader.GetMetaData("bitpix")) // 8
+        if path.stat().st_size < math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * bytes_each:
+            raise EOFError(path)
 
 
 def _unreadable(path: Path, again: Callable[[], str]) -> ResultError:

@@ -51,9 +51,14 @@ class ChangePanel:
             self.close_change()
             run = store(slicer.mrmlScene, end.value, name, image)
             mark_frame(run, frame)  # it lies over that frame of a video
-            with slicer.util.NodeModify(self._state):
-                self._state.run, self._state.kind = run.key, Kind.MEDIAN
-            self.onRunsChanged()
+            state = self._state or self.logic.getParameterNode()  # the module may have been left meanwhile
+            with slicer.util.NodeModify(state):
+                state.run, state.kind = run.key, Kind.MEDIAN
+            if self._state is not None:
+                self.onRunsChanged()
+        except ValueError as error:  # one of the two was deleted
+            self.close_change()
+            self.ui.compareLabel.text = str(error)
 
     def close_change(self):
         """End the computation; nothing of it comes into the scene."""

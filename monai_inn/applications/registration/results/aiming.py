@@ -86,6 +86,8 @@ def aim(
             "structures to avoid need their segmentation, their labels and a line; give --labels FILE, "
             "--avoid LABEL … and --entry R A S, or none of the first two."
         )
+    if math.dist(points[0], points[-1]) < 1e-3 and entry is not None:
+        raise ValueError("entry and target are the same point; move one of them.")
     if not 0 <= radius_mm <= 20:
         raise ValueError(f"radius of {radius_mm:g} mm; give 0 to 20 mm.")
     with new_folder(out, AIM, "an aim", source=folder) as draft:
@@ -126,7 +128,9 @@ def _check_target(target: list[float], box: list[list[float]] | None) -> None:
 def _placed(plan: Tensor, source: Mapping[str, Any], mode: Tensor, cameras: Tensor) -> Placed:
     shown = torch.tensor(source["modes"][0]["camera_to_world"], dtype=torch.float64)
     places = torch.stack([placed_points(cameras, shown, point) for point in plan], 1)
-    return Placed(plan, places, shown[:3, :3], mode)
+    # Seen from the source the camera's right is right in the image, on the detector it is left.
+    side = 1.0 if source["detector"].get("view") == "source" else -1.0
+    return Placed(plan, places, shown[:3, :3] * torch.tensor([side, 1.0, 1.0]), mode)
 
 
 def _target(placed: Placed) -> dict[str, Any]:
@@ -188,7 +192,9 @@ def _breaches(
         touched = _touched(structure, spacing, radius_mm, index.numpy())
         probability = float(touched.any(1).mean())
         error = math.sqrt(probability * (1 - probability) / worth)
-        rows.append({"label": label, "probability": round(probability, 4), "standard_error": round(error, 4)})
+        # What touches at all is not rounded to never.
+        probability = max(round(probability, 4), 1e-4) if probability else 0.0
+        rows.append({"label": label, "probability": probability, "standard_error": round(error, 4)})
     return rows
 
 
