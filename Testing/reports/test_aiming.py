@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from monai_inn.applications.registration.carm import POSE, Detector, camera_to_world
 from monai_inn.applications.registration.results.aiming import aim
-from monai_inn.applications.registration.results.files import write_samples
+from monai_inn.applications.registration.results.files import write_detector_image, write_samples
 
 DETECTOR, CENTRE = Detector(32, 32, 7.2), torch.zeros(3)
 SHIFT, DEPTH, COUNT = 1.5, 6.0, 4000
@@ -119,12 +120,33 @@ def test_a_distrusted_registration_is_no_basis(tmp_path):
         ({"target": (0, 0, float("nan"))}, "not three numbers"),
         ({"target": (0, 0, 0), "avoid": [7]}, "need their segmentation"),
         ({"target": (0, 0, 0), "radius_mm": -1.0}, "radius of -1 mm"),
+        ({"target": (4, -30, 120), "entry": (4, -30, 120)}, "entry and target are the same point"),
     ],
 )
 def test_what_cannot_be_aimed_at_is_refused(folder, tmp_path, given, said):
     with pytest.raises(ValueError, match=said):
         aim(folder, tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("view", ["detector", "source"])
+def test_right_in_the_figure_is_right_in_the_image(tmp_path, view, monkeypatch):
+    drawn = {}
+
+    def figure(plan, places, axes, mode, record, path):
+        drawn["right"] = axes[:, 0]
+        path.touch()
+
+    monkeypatch.setattr("monai_inn.applications.registration.results.figures.aim_figure", figure)
+    seen = replace(DETECTOR, view=view)
+    poses = torch.zeros(9, 6, dtype=torch.float64)
+    aim(
+        write_folder(tmp_path / "poses", poses, detector=seen.to_config()), tmp_path / "out", target=(0, 0, 0)
+    )
+    write_detector_image(tmp_path / "image.nii", torch.ones(32, 32), seen)
+    columns = nibabel.load(tmp_path / "image.nii").affine[:3, 0]  # as Slicer shows it before the camera
+    columns = camera_to_world(poses[0], seen, CENTRE)[:3, :3].numpy() @ columns
+    assert drawn["right"].numpy() @ columns == pytest.approx(np.linalg.norm(columns))
 
 
 def test_a_label_that_is_not_there_is_named(folder, tmp_path):

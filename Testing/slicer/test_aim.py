@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 from driving import use_real_python
@@ -266,6 +267,29 @@ def test_from_the_button_to_the_scene(opened, monkeypatch, tmp_path):
     line.SetNthControlPointPositionWorld(1, 0, 0, 0)
     assert (show_aim(opened.run), model(opened.run, "aim tube")) == (None, None), "it was of another plan"
     assert opened.ui.aimLabel.text == ""
+
+
+def test_structures_are_tested_where_their_transform_puts_them(opened, tmp_path):
+    from INNRegistrationLib.aiming import _write_structures
+
+    array, matrix = phantom()
+    labels = slicer.util.addVolumeFromArray(
+        (array > array.mean()).astype(np.int16), ijkToRAS=matrix, nodeClassName="vtkMRMLLabelMapVolumeNode"
+    )
+    _write_structures(labels, None, tmp_path / "a.nii.gz")
+    moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    shift = np.eye(4)
+    shift[:3, 3] = 50, 0, -7
+    slicer.util.updateTransformMatrixFromArray(moved, shift)
+    labels.SetAndObserveTransformNodeID(moved.GetID())
+    _write_structures(labels, None, tmp_path / "b.nii.gz")
+    before, after = (nibabel.load(tmp_path / f"{name}.nii.gz").affine for name in "ab")
+    np.testing.assert_allclose(after, shift @ before, atol=1e-4)
+
+
+def test_a_line_without_length_is_no_plan(opened):
+    opened.ui.planSelector.setCurrentNode(add_plan("Line", TARGET, TARGET))
+    assert offered(opened)[0] == "Entry and target are the same point; move one of them."
 
 
 def test_another_plan_takes_the_aim_away(panel, folder):

@@ -359,6 +359,24 @@ def test_closing_the_scene_ends_the_comparison(panel):
     assert (panel.widget._change, panel.run) == (None, None)
 
 
+def test_a_result_that_is_deleted_meanwhile_ends_the_comparison(panel):
+    panel.ui.changeButton.click()
+    runs(slicer.mrmlScene)[0].remove()
+    settle(panel)
+    assert "deleted" in panel.ui.compareLabel.text
+    assert panel.ui.changeButton.text == "Posterior of the difference"
+
+
+def test_a_module_that_is_left_meanwhile_gets_its_result(panel):
+    panel.ui.changeButton.click()
+    panel.widget.exit()
+    settle(panel)
+    name = "day 8 minus day 1: Oxygen saturation of the blood"
+    assert [run.name for run in runs(slicer.mrmlScene)].count(name) == 1
+    panel.widget.enter()
+    assert panel.run.name == name
+
+
 def test_a_refusal_is_one_message(panel):
     without_posterior(slicer.mrmlScene, runs(slicer.mrmlScene)[0])
     with pytest.raises(ValueError, match="neither quantiles nor samples"):

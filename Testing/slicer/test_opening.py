@@ -85,6 +85,12 @@ def damaged(folder, tmp_path, how):
     elif how == "cut map":
         path = target / "median_vhb.nii.gz"
         path.write_bytes(path.read_bytes()[:100])
+    elif how == "half map":
+        path = target / "median_vhb.nii.gz"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "half plain map":
+        path = target / "quantiles_vhb.nii"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif how == "another version":
         record.write_text(json.dumps(json.loads(record.read_text()) | {"format_version": 2}))
     return target
@@ -96,6 +102,7 @@ def damaged(folder, tmp_path, how):
         ("missing map", "median_vhb.nii.gz is missing; copy the folder as a whole"),
         ("cut record", "result.json: cannot be read"),
         ("cut map", "median_vhb.nii.gz: cannot be read; the file is truncated or damaged"),
+        ("half map", "median_vhb.nii.gz: cannot be read; the file is truncated or damaged"),
         ("another version", "has format 2, this module shows 1; update"),
     ],
 )

@@ -133,6 +133,14 @@ def test_names_in_a_record_do_not_leave_the_folder(folder):
     assert read_poses(folder).drr(read_poses(folder).poses[0]).values.shape == (1, 48, 64)
 
 
+@pytest.mark.parametrize("part", [slice(0, 300), slice(0, 0)])
+def test_truncated_samples_are_damaged(folder, part):
+    path = folder / "samples.npz"
+    path.write_bytes(path.read_bytes()[part])
+    with pytest.raises(ResultError, match="damaged"):
+        read_poses(folder).samples()
+
+
 def test_pickles_are_not_read(folder):
     np.savez(folder / "samples.npz", camera_to_world=np.array([{}], object), mode=np.array([1]))
     with pytest.raises(ResultError, match="damaged"):

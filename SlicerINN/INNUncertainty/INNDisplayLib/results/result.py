@@ -293,6 +293,9 @@ def _read(path: Path, again: Callable[[], str]) -> sitk.Image:
         raise _unreadable(path, again) from error
 
 
+_NIFTI_HEADER = 348  # bytes, which is its first number
+
+
 def _check_whole(path: Path) -> None:
     """Refuse compressed files that end early or are damaged: ITK fills up what it cannot read with zeros."""
     if path.name.lower().endswith(".gz"):
@@ -300,11 +303,13 @@ def _check_whole(path: Path) -> None:
             while stream.read(1 << 20):
                 pass
     elif path.suffix.lower() == ".nii":
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        bytes_each = int(reader.GetMetaData("bitpix")) // 8
-        if path.stat().st_size < math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * bytes_each:
+        with path.open("rb") as stream:
+            header = stream.read(_NIFTI_HEADER).ljust(_NIFTI_HEADER)
+        dimensions, bits = np.frombuffer(header, "<i2", 8, 40), np.frombuffer(header, "<i2", 1, 72)
+        count = math.prod(int(n) for n in dimensions[1 : dimensions[0] + 1])
+        if header[:4] == _NIFTI_HEADER.to_bytes(4, "little") and 8 * path.stat().st_size < count * int(
+            bits[0]
+        ):
             raise EOFError(path)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "hide_legends",
     "itk_image",
     "mark",
+    "matrix_between",
     "matrix_of",
     "place",
     "set_layers",
