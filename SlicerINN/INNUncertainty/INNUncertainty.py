@@ -279,6 +279,7 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
             self.show_run(run, state)
             self.propose_source(run)
             self.show_plan(run, state)
+            self.show_region(run, state)
             if self.is_waiting(run, state):
                 return
             try:

@@ -276,6 +276,8 @@ def test_region(done):
     done.module.exit()
     done.module.enter()
     assert done.ui.segmentBox.currentText == "Vessel"
+    done.choose(done.ui.parameterBox, "vhb")
+    assert done.ui.regionLabel.text == "", "it was of another parameter"
 
 
 def test_probe_segments_and_result_come_back_with_the_scene(done, tmp_path):

@@ -217,6 +217,13 @@ def test_lines_are_ranked_and_a_row_jumps_there(panel):
     risky.SetNthControlPointPositionWorld(0, *center_of(panel.run.find("median", "sao2"), 0, 6, 12.5))
     risky.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
     assert [row[0] for row in rows(panel)] != [row[0] for row in found] or rows(panel) != found
+    panel.ui.thresholdSlider.value = 0.7
+    assert (rows(panel), panel.ui.lineLabel.text) == ([], ""), "they were ranked by another threshold"
+    panel.ui.rankButton.click()
+    assert len(rows(panel)) == 2
+    slicer.mrmlScene.RemoveNode(safe)
+    panel.widget.onStateChanged()
+    assert rows(panel) == []
 
 
 def test_lines_that_cannot_be_read_are_named(panel):

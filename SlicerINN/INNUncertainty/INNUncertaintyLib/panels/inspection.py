@@ -31,6 +31,7 @@ class InspectionPanel:
         if crosshair is not None:
             self.addObserver(crosshair, crosshair.CursorPositionModifiedEvent, self.onCursor)
         self.ui.alarmLabel.visible = False
+        self._region_of = None
         self._has_layout = False  # the user may choose another one while a probe is moved
         self.ui.probeButton.connect("clicked(bool)", self.onPlaceProbe)
         self.ui.regionButton.connect("clicked(bool)", self.onRegion)
@@ -118,3 +119,9 @@ class InspectionPanel:
                 raise ValueError(_("Select a segmentation and a segment."))
             name = run.parameter(state.parameter).name
             self.ui.regionLabel.text = read_region(run, state.segmentation, segment, name).text
+            self._region_of = run.key, state.parameter
+
+    def show_region(self, run, state):
+        """A mean of another result or parameter than those shown goes."""
+        if self._region_of not in (None, (run.key, state.parameter)):
+            self._region_of, self.ui.regionLabel.text = None, ""

@@ -39,12 +39,17 @@ def _heads():
     )
 
 
+def _asked(run, state):
+    """What lines are ranked by."""
+    return run.key, state.parameter, state.threshold, state.isAbove
+
+
 class PlanPanel:
     """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onStateChanged``."""
 
     def setup_part(self):
         """Listen, and have nothing to compute yet."""
-        ui, self._readings = self.ui, []
+        ui, self._readings, self._ranked = self.ui, [], None
         self._background = Background(self.onComputed, self.onNotComputed)
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
@@ -66,9 +71,13 @@ class PlanPanel:
         """The scene goes, and with it all that was asked for."""
         self._rest.stop()
         self._background.forget()
+        self._forget_lines()
+        self.ui.regionsLabel.text = ""
+
+    def _forget_lines(self):
         self._readings = []
         self.ui.lineTable.setRowCount(0)
-        self.ui.lineLabel.text = self.ui.regionsLabel.text = ""
+        self.ui.lineLabel.text = ""
 
     # Steps of the threshold.
 
@@ -133,7 +142,10 @@ class PlanPanel:
     # Regions.
 
     def show_plan(self, run, state):
-        """Bring regions up to date with what is shown."""
+        """Bring regions up to date with what is shown; lines that were ranked by something else go."""
+        gone = any(reading.node.GetScene() is None for reading in self._readings)
+        if gone or (self._readings and self._ranked != _asked(run, state)):
+            self._forget_lines()
         show_only_regions(slicer.mrmlScene, run if state.regions else None)
         like = run.find("median") or run.find("valid")
         is_flat = like is not None and like.GetImageData().GetDimensions()[2] == 1
@@ -197,6 +209,7 @@ class PlanPanel:
                 state.isAbove,
                 poses[-1] if poses else None,
             )
+            self._ranked = _asked(run, state)
             self._fill_lines()
             self.ui.lineLabel.text = "\n".join(complaints)
             if self._readings:
