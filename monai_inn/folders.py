@@ -15,7 +15,6 @@ Files that the older record does not list are never removed. One of the same nam
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -124,10 +123,9 @@ class _Place:
         """Whether there is an older record that does not name the source."""
         if self.source is None or not (self.target / self.record).is_file():
             return False
-        content = (self.target / self.record).read_text(encoding="utf-8", errors="replace")
         names = {str(self.source), str(Path(self.source).resolve())}
         try:
-            return names.isdisjoint(_texts(json.loads(content)))
+            return names.isdisjoint(_texts(read_json(self.target / self.record)))
         except ValueError:  # damaged, so that it can say nothing
             return True
 

@@ -209,11 +209,11 @@ def test_a_result_of_another_image_of_the_same_name_is_not_replaced(
         (tmp_path / place).mkdir()
         np.savez(tmp_path / place / "x.npz", image=image.numpy()[:, :side])
     monkeypatch.chdir(tmp_path / "a")
-    assert run("ood", bundle, "x.npz", "-o", "../shared") == 0
-    assert run("ood", bundle, "x.npz", "-o", "../shared") == 0
+    assert run("ood", bundle, "x.npz", "-o", "../out") == 0
+    assert run("ood", bundle, "x.npz", "-o", "../out") == 0
     monkeypatch.chdir(tmp_path / "b")
     capsys.readouterr()
-    assert "of something else than x.npz" in refused(capsys, "ood", bundle, "x.npz", "-o", "../shared")
+    assert "of something else than x.npz" in refused(capsys, "ood", bundle, "x.npz", "-o", "../out")
 
 
 @pytest.mark.usefixtures("quick_picture")

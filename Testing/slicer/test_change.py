@@ -218,7 +218,7 @@ def test_another_grid_is_resampled_and_said_so(scene, folders, tmp_path):
     np.testing.assert_array_equal(found.usable(), expected.usable() & inside)
     both = [run.array("median", "sao2_change")[found.usable()] for run in (found, expected)]
     # Vectors of some processors end otherwise where there are fewer voxels, and round otherwise.
-    np.testing.assert_allclose(*both, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(*both, rtol=0, atol=np.finfo(np.float32).eps)
     assert "lay on another grid: its nearest voxels" in change_text(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 
@@ -89,8 +90,9 @@ def damaged(folder, tmp_path, how):
         path = target / "median_vhb.nii.gz"
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif how == "half plain map":
-        path = target / "quantiles_vhb.nii"
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        whole = gzip.decompress((target / "median_vhb.nii.gz").read_bytes())
+        (target / "median_vhb.nii").write_bytes(whole[: len(whole) // 2])
+        record.write_text(record.read_text().replace("median_vhb.nii.gz", "median_vhb.nii"))
     elif how == "another version":
         record.write_text(json.dumps(json.loads(record.read_text()) | {"format_version": 2}))
     return target
@@ -103,6 +105,7 @@ def damaged(folder, tmp_path, how):
         ("cut record", "result.json: cannot be read"),
         ("cut map", "median_vhb.nii.gz: cannot be read; the file is truncated or damaged"),
         ("half map", "median_vhb.nii.gz: cannot be read; the file is truncated or damaged"),
+        ("half plain map", "median_vhb.nii: cannot be read; the file is truncated or damaged"),
         ("another version", "has format 2, this module shows 1; update"),
     ],
 )

@@ -247,3 +247,11 @@ def test_settings_go_with_the_channels_that_are_chosen(tmp_path):
         (values,) = chosen.meta["settings"].values()
         assert values == (1000, 0, 500)
         assert chosen.flatten(1)[:, 0].tolist() == order
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_labels_of_any_kind_go_with_the_channels(kind):
+    chosen = SelectBands(indices=[2, 0])(
+        MetaTensor(torch.rand(3, 2, 2), meta={"fwhm_nm": kind([1.0, 2.0, 3.0])})
+    )
+    assert chosen.meta["fwhm_nm"] == (3.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -24,13 +25,13 @@ from torch.distributions import (
 from monai_inn.files import one_line
 from monai_inn.problems.base import InverseProblem
 from monai_inn.problems.drawing import BLOCK, FlatPrior, drawn
+from monai_inn.problems.scales import LEAST
 from monai_inn.seeding import seeded, stream
 
 __all__ = ["Empirical", "independent", "own_draws", "parameters_of"]
 
 _DRAWS = 10_000
 _ONE_SD = (0.158655, 0.841345)
-_LEAST = torch.finfo(torch.float32).tiny
 
 
 def independent(
@@ -103,7 +104,7 @@ def parameters_of(
             unit = units[i] if units else "rad"
             entry |= {"unit": unit, "low": -math.pi, "high": math.pi, "is_periodic": True}
         elif math.isinf(high):
-            column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(_LEAST).log()
+            column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(LEAST).log()
             left, right = (float(torch.quantile(column, level)) for level in _ONE_SD)
             entry |= {"mean": float(column.median()), "sd": (right - left) / 2 or 1e-12}
             entry |= {} if math.isinf(low) else {"low": low, "scale": "above"}
@@ -229,19 +230,28 @@ class _Product(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         columns = zip(self.parts, value.unbind(-1), strict=True)
-        return torch.stack([_density(part, column) for part, column in columns]).sum(0)
+        given = zip(columns, self._ends, self._some, strict=True)
+        return torch.stack([_density(*column, *ends, some) for column, ends, some in given]).sum(0)
+
+    @functools.cached_property
+    def _ends(self) -> list[tuple[float, float]]:
+        """Ends of the support of each part."""
+        return list(zip(*_bounds(self, len(self.parts)), strict=True))
+
+    @functools.cached_property
+    def _some(self) -> list[Tensor]:
+        """A number inside the support of each part, whatever it is."""
+        with seeded(0):
+            return [part.sample().reshape(()) for part in self.parts]
 
 
-def _density(part: Distribution, value: Tensor) -> Tensor:
-    """Log density of single numbers, ``-inf`` outside the support, where torch raises."""
-    (low,), (high,) = _bounds(part, 1)
+def _density(part: Distribution, value: Tensor, low: float, high: float, some: Tensor) -> Tensor:
+    """Log density of single numbers, ``-inf`` outside the support, where torch raises; ``some`` is inside."""
     if isinstance(part, MixtureSameFamily) and not part.event_shape:  # torch wants all components to agree
         inside = _support(part.component_distribution).check(value.unsqueeze(-1)).any(-1)
     else:
         inside = _support(part).check(value) & (value >= low) & (value <= high)
-    with seeded(0):
-        some = part.sample().reshape(()).to(value)
-    safe = torch.where(inside, value, some)
+    safe = torch.where(inside, value, some.to(value))
     if part.batch_shape or part.event_shape:
         safe = safe.unsqueeze(-1)
     density = part.log_prob(safe).reshape(value.shape)

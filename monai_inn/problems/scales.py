@@ -11,12 +11,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monai_inn.problems.parameters import Parameter
 
-__all__ = ["MOST_SDS", "SCALES", "cumulative", "of_normal", "quantile", "to_normal"]
+__all__ = ["LEAST", "MOST_SDS", "SCALES", "cumulative", "of_normal", "quantile", "to_normal"]
 
 SCALES = ("linear", "log", "square", "lognormal", "above")
 # The prior mass that is cut at each end, so that no float32 parameter maps to infinity.
 _TAIL = 1e-6
-_LEAST = torch.finfo(torch.float32).tiny  # of what a logarithm is taken
+LEAST = torch.finfo(torch.float32).tiny
+"""Of what a logarithm is taken."""
 MOST_SDS = 4.7534
 """The standard normal's quantile there."""
 
@@ -25,7 +26,7 @@ def to_normal(p: Parameter, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return standard normal numbers of parameters with one prior, and the logarithm of the slope."""
     if p.is_gaussian:
         distance = x - p.low if p.scale == "above" else x
-        log_x = distance.clamp_min(_LEAST).log() if p.scale in ("lognormal", "above") else None
+        log_x = distance.clamp_min(LEAST).log() if p.scale in ("lognormal", "above") else None
         z = ((x if log_x is None else log_x) - p.mean) / p.sd
         return z, -math.log(p.sd) - (torch.zeros_like(x) if log_x is None else log_x)
     u, log_density = cumulative(p, x)

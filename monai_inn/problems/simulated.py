@@ -135,8 +135,6 @@ class Simulated(InverseProblem):
             )
         if names is None or len(names) != theta.shape[1]:
             raise ValueError(f"theta has {theta.shape[1]} columns, names = {names}; give a name for each.")
-        for name, values in zip(("theta", "x"), given, strict=True):
-            _check_precision(name, values)
         keep = torch.isfinite(x).all(1) & torch.isfinite(theta).all(1)
         order = torch.randperm(int(keep.sum()), generator=torch.Generator().manual_seed(0))
         if dropped := len(theta) - len(order):
@@ -147,6 +145,8 @@ class Simulated(InverseProblem):
         theta, x = theta[keep][order], x[keep][order]
         if len(theta) < BLOCK:
             raise ValueError(f"{len(theta)} usable simulations; give at least {BLOCK:,}, usual are 10,000.")
+        for name, values in zip(("theta", "x"), given, strict=True):
+            _check_precision(name, values[keep])
         parameters = parameters_of(Empirical(theta), names, units)
         if sites is not None:
             parameters[-1] |= _sites(sites, names, theta[:, -1])
@@ -285,17 +285,15 @@ def problem_of(
 
 def _check_precision(name: str, values: Tensor) -> None:
     """Refuse columns ``(n, D)`` of which single precision would leave a few numbers."""
-    values = values.double().nan_to_num(torch.nan, torch.nan, torch.nan)
-    for column, entries in enumerate(values.T):
-        kept = entries[~entries.isnan()]
-        if not len(kept):
-            continue
-        spread, largest = float(kept.max() - kept.min()), float(kept.abs().max())
-        if 0 < spread < _LEAST_STEPS * torch.finfo(torch.float32).eps * largest:
-            raise ValueError(
-                f"column {column} of {name} varies by {spread:.3g} about {float(kept.mean()):.6g}, more "
-                "finely than single precision tells; subtract an offset."
-            )
+    values = values.double()
+    spread, largest = values.amax(0) - values.amin(0), values.abs().amax(0)
+    lost = (spread > 0) & (spread < _LEAST_STEPS * torch.finfo(torch.float32).eps * largest)
+    for column in lost.nonzero().flatten().tolist():
+        raise ValueError(
+            f"column {column} of {name} varies by {float(spread[column]):.3g} about "
+            f"{float(values[:, column].mean()):.6g}, more finely than single precision tells; subtract an "
+            "offset."
+        )
 
 
 def _sites(sites: str, names: Sequence[str], column: Tensor) -> dict[str, Any]:

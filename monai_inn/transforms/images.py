@@ -73,14 +73,14 @@ def check_wavelengths(values: Sequence[float], count: int, name: str = "waveleng
 def labels_of(labels: Mapping[str, Any], chosen: Sequence[int], count: int) -> dict[str, Any]:
     """Return what is said of ``count`` channels for those chosen; what has another length stays."""
 
-    def kept(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(values[i] for i in chosen) if len(values) == count else values
+    def kept(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: kept(values) for name, values in value.items()}
+        if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != count:
+            return value
+        return tuple(value[i] for i in chosen)
 
-    return {
-        key: {name: kept(tuple(v)) for name, v in value.items()} if isinstance(value, Mapping)
-        else kept(value) if isinstance(value, tuple) else value
-        for key, value in labels.items()
-    }  # fmt: skip
+    return {key: kept(value) for key, value in labels.items()}
 
 
 def plain_tensor(image: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 import slicer
 import slicer.util
-from INNDisplayLib import PoseRun, itk_image, matrix_between, matrix_of, read_aim, store_aim
+from INNDisplayLib import PoseRun, itk_image, read_aim, store_aim, world_matrix_of
 from INNUncertaintyLib import Job
 from slicer.i18n import tr as _
 
@@ -134,12 +134,12 @@ def _write_structures(
 
 def _in_the_world(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     """Index to RAS of a volume with its transform, as the points of a plan are."""
-    moved = matrix_between(node.GetParentTransformNode(), None)
-    if moved is None:
+    matrix = world_matrix_of(node)
+    if matrix is None:
         raise ValueError(
             _("{name} lies under a transform that bends it; harden it.").format(name=node.GetName())
         )
-    return moved @ matrix_of(node)
+    return matrix
 
 
 def _draw_segments(

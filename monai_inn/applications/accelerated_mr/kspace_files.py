@@ -148,6 +148,20 @@ def _sorted(path: Path, header: Any, read: list[Any]) -> Measured:
     space, seen = encoding.encodedSpace, encoding.reconSpace
     rows, columns = space.matrixSize.y, space.matrixSize.x
     places = sorted({line.idx.slice for line in lines})
+    first_of = [next(line for line in lines if line.idx.slice == place) for place in places]
+    directions = [
+        np.asarray(list(getattr(first_of[0], f"{name}_dir"))) for name in ("phase", "read", "slice")
+    ]
+    axes = LPS_TO_RAS[:3, :3] @ np.stack(directions, 1)
+    centre = np.stack([list(line.position) for line in first_of]) @ LPS_TO_RAS[:3, :3]
+    along = centre @ axes[:, 2]  # slices may be numbered as they were acquired
+    order = np.argsort(along if along[-1] >= along[0] else -along, kind="stable")
+    places, centre = [places[k] for k in order], centre[order]
+    steps = np.diff(centre, axis=0)
+    if len(steps) and np.ptp(steps, axis=0).max() > _SAME_MM:
+        raise BadFileError(
+            f"{path}: slices do not lie at equal distances in one direction; give one evenly spaced stack."
+        )
     coils = lines[0].active_channels
     check_limit(path, _COMPLEX_BYTES * len(places) * coils * rows * columns)
     sums = np.zeros((len(places), coils, rows, columns), np.complex64)
@@ -171,22 +185,8 @@ def _sorted(path: Path, header: Any, read: list[Any]) -> Measured:
     if times > 1.01:
         kspace, mask = _without_oversampling(path, kspace, mask, times)
         field_x = seen.fieldOfView_mm.x
-    first_of = [next(line for line in lines if line.idx.slice == place) for place in places]
-    directions = [
-        np.asarray(list(getattr(first_of[0], f"{name}_dir"))) for name in ("phase", "read", "slice")
-    ]
-    axes = LPS_TO_RAS[:3, :3] @ np.stack(directions, 1)
-    centre = np.stack([list(line.position) for line in first_of]) @ LPS_TO_RAS[:3, :3]
     field = (float(space.fieldOfView_mm.y), float(field_x), float(space.fieldOfView_mm.z))
-    along = centre @ axes[:, 2]  # slices may be numbered as they were acquired
-    order = np.argsort(along if along[-1] >= along[0] else -along, kind="stable")
-    centre = centre[order]
-    steps = np.diff(centre, axis=0)
-    if len(steps) and np.ptp(steps, axis=0).max() > _SAME_MM:
-        raise BadFileError(
-            f"{path}: slices do not lie at equal distances in one direction; give one evenly spaced stack."
-        )
-    return Measured(torch.from_numpy(kspace[order]), torch.from_numpy(mask[order]), field, centre, axes)
+    return Measured(torch.from_numpy(kspace), torch.from_numpy(mask), field, centre, axes)
 
 
 def _check(path: Path, encoding: Any, lines: list[Any]) -> None:

@@ -9,7 +9,7 @@ from ..numbers.decisions import Division, label_regions, merge_islands
 from ..numbers.posteriors import LARGE, probability_below
 from ..numbers.volumes import region_volume
 from ..results.run import Run
-from ..scene.marks import matrix_between, matrix_of, place
+from ..scene.marks import matrix_of, place, world_matrix_of
 from ..translating import tr as _
 from .contours import contour_meshes, draw_contours
 from .regions import find_regions, show_regions
@@ -137,10 +137,9 @@ def visible_planes(volume: slicer.vtkMRMLVolumeNode) -> list[tuple[np.ndarray, n
     Returns:
         ``None`` where a bent transform lies over the volume.
     """
-    to_world = matrix_between(volume.GetParentTransformNode(), None)
-    if to_world is None:
+    matrix = world_matrix_of(volume)
+    if matrix is None:
         return None
-    matrix = to_world @ matrix_of(volume)
     planes = []
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", volume.GetScene()):
         plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())

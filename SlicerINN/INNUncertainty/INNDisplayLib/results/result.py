@@ -297,7 +297,7 @@ _NIFTI_HEADER = 348  # bytes, which is its first number
 
 
 def _check_whole(path: Path) -> None:
-    """Refuse compressed files that end early or are damaged: ITK fills up what it cannot read with zeros."""
+    """Refuse NIfTI files that end early or are damaged: ITK fills up what it cannot read with zeros."""
     if path.name.lower().endswith(".gz"):
         with gzip.open(path) as stream:
             while stream.read(1 << 20):
@@ -305,11 +305,11 @@ def _check_whole(path: Path) -> None:
     elif path.suffix.lower() == ".nii":
         with path.open("rb") as stream:
             header = stream.read(_NIFTI_HEADER).ljust(_NIFTI_HEADER)
+        if header[:4] != _NIFTI_HEADER.to_bytes(4, "little"):
+            return
         dimensions, bits = np.frombuffer(header, "<i2", 8, 40), np.frombuffer(header, "<i2", 1, 72)
         count = math.prod(int(n) for n in dimensions[1 : dimensions[0] + 1])
-        if header[:4] == _NIFTI_HEADER.to_bytes(4, "little") and 8 * path.stat().st_size < count * int(
-            bits[0]
-        ):
+        if 8 * path.stat().st_size < count * int(bits[0]):
             raise EOFError(path)
 
 

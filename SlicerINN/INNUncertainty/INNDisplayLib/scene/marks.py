@@ -26,10 +26,10 @@ __all__ = [
     "hide_legends",
     "itk_image",
     "mark",
-    "matrix_between",
     "matrix_of",
     "place",
     "set_layers",
+    "world_matrix_of",
 ]
 
 RUN, MAP, PARAMETER, UNIT, LEVELS = (f"INN.{word}" for word in ("run", "map", "parameter", "unit", "levels"))
@@ -167,6 +167,12 @@ def matrix_between(
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix):
         return None
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def world_matrix_of(volume: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64] | None:
+    """Index to RAS of a volume with the transform that it lies under; ``None`` if that is not linear."""
+    to_world = matrix_between(volume.GetParentTransformNode(), None)
+    return None if to_world is None else to_world @ matrix_of(volume)
 
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

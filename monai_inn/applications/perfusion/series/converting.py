@@ -143,7 +143,7 @@ def _concentrations(
 
 
 def _targets(out: str | PathLike[str], inputs: Sequence[Path]) -> tuple[Path, Path]:
-    """The image to write and the JSON file beside it, neither of which may be what was read."""
+    """The image to write and the JSON file beside it, neither of them an input; the first is the series."""
     target = Path(out)
     ending = next((e for e in (".nii.gz", ".nii") if target.name.lower().endswith(e)), None)
     if ending is None:
@@ -151,6 +151,8 @@ def _targets(out: str | PathLike[str], inputs: Sequence[Path]) -> tuple[Path, Pa
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist; create it first.")
     beside = target.with_name(f"{target.name[: -len(ending)]}.json")
+    if target.exists() and inputs[0].exists() and target.samefile(inputs[0]):
+        raise ValueError(f"{target}: is the series itself, which would be lost; give another name.")
     for path in inputs:
         described = path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.json")
         for written in (target, beside):

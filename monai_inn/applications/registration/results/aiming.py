@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_inn.applications.registration.carm import Detector
 from monai_inn.applications.registration.ct import labels_in_words, read_label_volume
 from monai_inn.applications.registration.results.files import read_samples
 from monai_inn.applications.registration.results.schema import REGISTRATION, REGISTRATION_RECORD
@@ -128,8 +129,7 @@ def _check_target(target: list[float], box: list[list[float]] | None) -> None:
 def _placed(plan: Tensor, source: Mapping[str, Any], mode: Tensor, cameras: Tensor) -> Placed:
     shown = torch.tensor(source["modes"][0]["camera_to_world"], dtype=torch.float64)
     places = torch.stack([placed_points(cameras, shown, point) for point in plan], 1)
-    # Seen from the source the camera's right is right in the image, on the detector it is left.
-    side = 1.0 if source["detector"].get("view") == "source" else -1.0
+    side = Detector(**source["detector"]).handedness
     return Placed(plan, places, shown[:3, :3] * torch.tensor([side, 1.0, 1.0]), mode)
 
 
