@@ -167,6 +167,8 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.
         self.logic.cancel()
         self._timer.stop()
         self._set_state(None)
+        for callback in (self.onTarget, self.onPlan):  # exit() leaves them: the scene stays true without it
+            self.listen_to_points(None, callback)
         self._show_idle(_("Scene closed; the registration was canceled.") if was_running else "")
 
     def onSceneEndClose(self, caller, event):
@@ -187,11 +189,6 @@ class INNRegistrationWidget(ModulePanel, lib.InputsPanel, lib.PatientPanel, lib.
         """Take the state of this scene."""
         self._set_state(self.logic.getParameterNode())
         self.ui.installButton.visible = not is_installed(*lib.NEEDED)
-
-    def leave_state(self):
-        """Another scene, or none: its target and plan are no longer listened to."""
-        self.forget_target()
-        self.forget_plan()
 
     def enter_state(self, state):
         """Show what is not connected to the state by its name."""

@@ -301,6 +301,43 @@ def test_another_plan_takes_the_aim_away(panel, folder):
     assert (show_aim(panel.run), panel.ui.aimLabel.text) == (None, "")
 
 
+@pytest.mark.parametrize("is_left", [False, True], ids=["open", "left"])
+@pytest.mark.parametrize("way", ["move", "delete a point", "delete the node", "transform"])
+def test_a_plan_that_changes_takes_the_aim_away(panel, folder, way, is_left):
+    panel.open(folder)
+    run, plan = panel.run, add_plan("Line", ENTRY, TARGET)
+    panel.ui.planSelector.setCurrentNode(plan)
+    assert model(run, "aim tube") is not None
+    if is_left:
+        panel.module.exit()
+    if way == "move":
+        plan.SetNthControlPointPositionWorld(0, 0, 0, 0)
+    elif way == "delete a point":
+        plan.RemoveNthControlPoint(1)
+    elif way == "delete the node":
+        slicer.mrmlScene.RemoveNode(plan)
+    else:
+        matrix = np.eye(4)
+        matrix[0, 3] = 5
+        moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        slicer.util.updateTransformMatrixFromArray(moved, matrix)
+        plan.SetAndObserveTransformNodeID(moved.GetID())
+    assert (show_aim(run), model(run, "aim tube"), model(run, "aim ellipsoid")) == (None, None, None)
+    if is_left:
+        panel.module.enter()
+    assert "off by at most" not in panel.ui.aimLabel.text
+
+
+def test_a_plan_that_stays_keeps_the_aim_of_another_module(panel, folder):
+    panel.open(folder)
+    run, plan = panel.run, add_plan("Line", ENTRY, TARGET)
+    panel.ui.planSelector.setCurrentNode(plan)
+    panel.module.exit()
+    plan.SetNthControlPointPositionWorld(0, *ENTRY)
+    slicer.mrmlScene.RemoveNode(add_plan("Line", ENTRY))
+    assert model(run, "aim tube") is not None
+
+
 def test_hidden_segments_do_not_count_and_overlaps_are_refused(opened):
     (opened.replay / "complaint").write_text("monai-inn: enough.\n")
     opened.ui.planSelector.setCurrentNode(add_plan("Line", ENTRY, TARGET))

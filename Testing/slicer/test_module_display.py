@@ -112,6 +112,40 @@ def test_hide_below(done):
     assert display.GetLowerThreshold() < -1e20
 
 
+@pytest.mark.parametrize(
+    ("kind", "graded", "said", "limit"),
+    [
+        ("median", False, "Drawn from 0.4 on; ", 0.4),
+        ("mode_count", False, "Drawn from 3 on; ", 2.2),
+        ("median", True, "Drawn where the interval is narrower than 0.57; ", None),
+    ],
+)
+def test_the_text_says_what_is_drawn(done, kind, graded, said, limit):
+    done.run.array("mode_count", "sao2")[0, 0, 0] = 3
+    done.choose(done.ui.kindBox, kind)
+    done.ui.gradedCheck.checked = graded
+    done.ui.hideBelowSlider.value = 40
+    assert done.ui.hideBelowLabel.text.startswith(said)
+    if limit is not None:
+        assert shown().GetDisplayNode().GetLowerThreshold() == pytest.approx(limit)
+        return
+    width = done.run.array("interval_width", "sao2")
+    alpha = slicer.util.arrayFromVolume(shown())[..., 3]
+    assert (alpha[width > 0.571] == 0).all()
+    assert (alpha[width < 0.56] > 0).all()
+
+
+def test_a_difference_is_drawn_on_both_sides(done, spectra):
+    done.ui.imageSelector.setCurrentNode(add_image(spectra[:, ::-1], "Other"))
+    done.apply()
+    done.choose(done.ui.kindBox, "difference")
+    done.ui.hideBelowSlider.value = 40
+    assert done.ui.hideBelowLabel.text.startswith("All of it is drawn; colors span -0.475 to 0.475")
+    assert shown().GetDisplayNode().GetLowerThreshold() < -1e20
+    done.ui.gradedCheck.checked = True
+    assert done.ui.hideBelowLabel.text.startswith("Drawn beyond ± 0.19; ")
+
+
 def test_fade(done):
     plain = shown()
     done.ui.gradedCheck.checked = True

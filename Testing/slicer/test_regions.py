@@ -244,6 +244,19 @@ def test_smoothed_lines_of_a_sharp_border_stay_together_and_lose_single_voxels()
         assert np.abs(points[:, 0] - 14.5).max() < 0.15  # all three along the border, none around a voxel
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_lines_of_a_single_slice_are_the_same_in_every_plane(axis):
+    """A disk: its lines are circles of the radii at which quantiles cross, as ribbons across the slice."""
+    levels = np.array([0.05, 0.5, 0.95])
+    far = np.linalg.norm(np.mgrid[:41, :41] - 20.0, axis=0).astype(np.float32)
+    layers = [np.expand_dims(far + np.float32(shift), axis) for shift in (-3, 0, 3)]
+    in_plane = [each for each in range(3) if each != 2 - axis]
+    for radius, mesh in zip((13, 10, 7), contour_meshes(layers, levels, 10.0), strict=True):
+        points = np.array([mesh.GetPoint(n) for n in range(mesh.GetNumberOfPoints())])
+        np.testing.assert_allclose(np.linalg.norm(points[:, in_plane] - 20, axis=1), radius, atol=0.15)
+        assert {*points[:, 2 - axis]} == {-0.5, 0.5}
+
+
 def test_lines_have_their_names_beside_them_in_every_slice(run):
     ThresholdStep(run, "sao2", 0.5, has_contours=True).place()
     meshes = [n for n in run.nodes() if n.GetAttribute("INN.map") == "contour"]

@@ -280,26 +280,35 @@ def test_ellipsoid_follows_the_target(done):
     np.testing.assert_allclose(surface(run), before, atol=1e-3)
 
 
-@pytest.mark.parametrize("way", ["exit", "cleanup", "close"])
-def test_observers_are_gone(done, way):
-    run, target = done.run, target_of(done.run)
-    before = surface(run)
-    if way == "exit":
-        done.module.exit()
-    elif way == "cleanup":
-        done.module.reload()
-        done.module.exit()
-    else:
+@pytest.mark.parametrize("way", ["deleted", "scene closed"])
+def test_a_target_that_has_gone_is_not_listened_to(done, way):
+    target = target_of(done.run)
+    if way == "deleted":
         slicer.mrmlScene.RemoveNode(target)
         target.RemoveAllControlPoints()
         target.AddControlPoint(0, 0, 0)
+    else:
+        done.module.exit()
+        slicer.mrmlScene.Clear(False)
     event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
     assert not done.widget.hasObserver(target, event, done.widget.onTarget)
-    if way != "close":
-        target.SetNthControlPointPositionWorld(0, 60, 0, 100)
-        np.testing.assert_array_equal(surface(run), before)
-        done.module.enter()
-        assert np.abs(surface(run) - before).max() > 20  # it catches up
+
+
+def test_ellipsoid_follows_the_target_while_another_module_is_open(done, tmp_path):
+    run, target = done.run, target_of(done.run)
+    before, said = surface(run), done.ui.targetLabel.text
+    done.module.exit()
+    target.SetNthControlPointPositionWorld(0, 60, 0, 100)
+    assert np.abs(surface(run) - before).max() > 20
+    assert done.ui.targetLabel.text == said  # nobody sees it
+    target.RemoveNthControlPoint(0)
+    assert (surface(run), run.find("shadow", class_name="vtkMRMLModelNode")) == (None, None)
+    target.AddControlPointWorld(*TARGET)
+    np.testing.assert_allclose(surface(run), before, atol=1e-3)
+    slicer.mrmlScene.RemoveNode(target)
+    assert surface(run) is None
+    done.module.enter()
+    assert done.ui.targetLabel.text == "The target was deleted."
 
 
 def test_cleanup_leaves_no_observer_at_all(done):
@@ -309,11 +318,40 @@ def test_cleanup_leaves_no_observer_at_all(done):
     assert [*widget.Observations] == []
 
 
-def test_deleted_target(done):
-    slicer.mrmlScene.RemoveNode(target_of(done.run))
-    assert surface(done.run) is None
-    assert done.ui.targetLabel.text == "The target was deleted; open the result again."
+@pytest.mark.parametrize("way", ["node", "point", "undefined"])
+def test_a_deleted_target_comes_back(done, way):
+    run, target = done.run, target_of(done.run)
+    before, said = surface(run), done.ui.targetLabel.text
+    if way == "node":
+        slicer.mrmlScene.RemoveNode(target)
+    elif way == "point":
+        target.RemoveNthControlPoint(0)
+    else:
+        target.UnsetNthControlPointPosition(0)
+    assert surface(run) is None
+    assert done.ui.targetLabel.text == "The target was deleted."
     done.ui.targetButton.click()
+    np.testing.assert_allclose(surface(run), before, atol=1e-3)
+    assert done.ui.targetLabel.text == said
+    assert target_of(run).GetDisplayNode().GetVisibility()
+    assert target_of(run).GetNumberOfControlPoints() == 1
+    target_of(run).SetNthControlPointPositionWorld(0, 60, 0, 100)
+    assert done.ui.targetLabel.text.startswith("Target at R 60.0")
+
+
+def test_a_ct_under_a_transform_is_refused(done):
+    ct = add_ct()
+    done.prepare("", done.ui.xrayEdit.currentPath, done.output)
+    done.ui.ctSelector.setCurrentNode(ct)
+    assert done.ui.findButton.enabled
+    moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    ct.SetAndObserveTransformNodeID(moved.GetID())
+    done.module.enter()
+    said = "CT lies under a transform; harden it in the module Transforms."
+    for button in (done.ui.findButton, done.ui.trainButton):
+        assert (button.enabled, button.toolTip) == (False, said)
+    with pytest.raises(ValueError, match="CT lies under a transform"):
+        done.logic.start(done.state)
 
 
 @pytest.mark.parametrize(

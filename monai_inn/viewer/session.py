@@ -12,6 +12,7 @@ from monai_inn.viewer.display import (
     WITHHELD,
     Appearance,
     Shown,
+    drawn_text,
     nothing_to_see,
     number_of_samples,
     pictures,
@@ -133,7 +134,7 @@ class Session:
             captions=self._captions(look),
             edges=self.stage.edges(),
             opacity_text=f"{look.opacity:.0%}",
-            hide_text=self._hide_text(look),
+            hide_text="" if look.kind == "off" else drawn_text(self.stage.overlay, look),
             legend=draw_legend(self.stage.overlay, look),
             sample_text=f"sample {look.sample + 1} of {self.samples}",
         )
@@ -172,20 +173,6 @@ class Session:
             threshold_step=(shown.high - shown.low) / _STEPS,
             threshold=self.thresholds[parameter],
         )
-
-    def _hide_text(self, look: Appearance) -> str:
-        """The limit below which the map is not drawn, as a value of the map."""
-        if look.kind == "off" or not look.hide_below:
-            return "nothing hidden"
-        low, high = self.stage.overlay.scale(look)
-        value = low + look.hide_below * (high - low)
-        if look.kind.startswith("probability"):
-            return f"{value:.0%}"
-        if look.kind == "mode_count":
-            return f"{value:.2g} modes"
-        if look.kind == "waic":
-            return f"{value:.3g} nat"
-        return self.parameters[look.parameter].text(value)
 
     def toggle(self) -> None:
         """Switch the map off, to see the image alone, and on again."""

@@ -36,28 +36,31 @@ class AimPanel:
         ui.aimButton.text = _("Cancel") if is_running else _("Carry through all poses")
         ui.aimButton.enabled = is_running or not missing
         ui.aimButton.toolTip = missing or _("Where target and path would really lie under each pose")
-        self._observe_plan(state.plan)
+        self.listen_to_points(state.plan, self.onPlan)
+        if state.plan is not None:
+            _drop_aims(state.plan)
         aim = None if run is None or run.shown is None else display.show_aim(run)
-        if aim is not None and state.plan is not None and not _is_of(aim, state.plan):
-            display.forget_aim(run)
-            aim = None
         ui.aimLabel.text = missing if aim is None else display.aim_text(aim)
 
-    def _observe_plan(self, plan):
-        event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
-        if plan is None or not self.hasObserver(plan, event, self.onPlan):
-            self.forget_plan()
-            if plan is not None:
-                self.addObserver(plan, event, self.onPlan)
-
-    def forget_plan(self):
-        """Stop to listen to plans."""
-        self.removeObservers(self.onPlan)
-
-    def onPlan(self, caller, event):
-        """The plan was moved: what was found for it is no longer true."""
+    def onPlan(self, plan, event):
+        """The plan was placed or moved, or has lost a point: what was found for it is no longer true."""
+        _drop_aims(plan)
         if self._state is not None:
             self.show_aim(self.logic.run(self._state))
+
+    def forget_plan(self, node):
+        """A node was deleted; if it is the plan, what was found for it goes too."""
+        if self.hasObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self.onPlan):
+            self.listen_to_points(None, self.onPlan)
+            _drop_aims(None)
+
+
+def _drop_aims(plan):
+    """Take away what was found for another plan than this one as it lies now."""
+    for run in display.pose_runs(slicer.mrmlScene):
+        aim = None if run.shown is None else display.show_aim(run)
+        if aim is not None and not _is_of(aim, plan):
+            display.forget_aim(run)
 
 
 def _is_of(aim, plan):

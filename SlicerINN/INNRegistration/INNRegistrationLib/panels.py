@@ -62,6 +62,16 @@ _BANNERS = {
 }
 
 
+def _events_of_points(node):
+    """What a markups node says when its points are placed, moved or deleted, by whatever means."""
+    return (
+        node.PointModifiedEvent,
+        node.PointPositionDefinedEvent,
+        node.PointPositionUndefinedEvent,
+        node.TransformModifiedEvent,
+    )
+
+
 class PosesPanel:
     """Mixed into the module's widget, which has ``ui``, ``logic``, ``_state`` and ``onStateChanged``."""
 
@@ -105,8 +115,14 @@ class PosesPanel:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
-        """A result or its target may have gone."""
-        if node is not None and node.GetAttribute("INN.map") in ("registration", "target"):
+        """A result, its target or a plan may have gone."""
+        if node is None:
+            return
+        self.forget_plan(node)
+        if self.hasObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self.onTarget):
+            self.listen_to_points(None, self.onTarget)
+            self.onTarget(None, event)
+        if node.GetAttribute("INN.map") in ("registration", "target"):
             self.onStateChanged()
 
     # What is shown.
@@ -125,7 +141,7 @@ class PosesPanel:
         self._show_banner(run)
         self._fill_table(run)
         if run is None:
-            self.forget_target()
+            self.listen_to_points(None, self.onTarget)
             ui.poseLabel.text = ui.targetLabel.text = ""
             return
         select(ui.runBox, run.key)
@@ -137,7 +153,7 @@ class PosesPanel:
         ui.shareSlider.visible = ui.shareSliderCaption.visible = state.comparison is ComparisonKind.BLEND
         is_board = state.comparison is ComparisonKind.CHECKERBOARD
         ui.fieldsBox.visible = ui.fieldsBoxCaption.visible = is_board
-        self._observe_target(run)
+        self.listen_to_points(run.target_node, self.onTarget)
         self._show_target(run)
 
     def _show_banner(self, run):
@@ -173,36 +189,33 @@ class PosesPanel:
 
     # The target.
 
-    def _observe_target(self, run):
-        node = run.find("target", class_name="vtkMRMLMarkupsFiducialNode")
-        event = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
-        if node is None or not self.hasObserver(node, event, self.onTarget):
-            self.forget_target()
-            if node is not None:
-                self.addObserver(node, event, self.onTarget)
+    def listen_to_points(self, node, callback):
+        """Call when points of a node are placed, moved or deleted, also while another module is open."""
+        if node is None or not self.hasObserver(node, node.PointModifiedEvent, callback):
+            self.removeObservers(callback)
+            for event in () if node is None else _events_of_points(node):
+                self.addObserver(node, event, callback)
 
-    def forget_target(self):
-        """Stop to listen to targets."""
-        self.removeObservers(self.onTarget)
-
-    def onTarget(self, caller, event):
-        """The target was moved."""
+    def onTarget(self, target, event):
+        """A target was moved, has lost its point, or was deleted."""
+        for run in display.pose_runs(slicer.mrmlScene):
+            if run.target_node is target:
+                display.show_spread(run)
         run = self.logic.run(self._state) if self._state is not None else None
         if run is not None:
-            display.show_spread(run)
             self._show_target(run)
 
     def onPlannedTarget(self, checked=False):
         """The target goes back to where the bundle has it."""
         run = self.logic.run(self._state)
-        node = run.find("target", class_name="vtkMRMLMarkupsFiducialNode")
-        if node is not None:
-            node.SetNthControlPointPositionWorld(0, *(float(v) for v in run.result.target))
+        if run is not None:
+            display.put_target(run)
+            self.onStateChanged()
 
     def _show_target(self, run):
         target = run.target
         if target is None:
-            self.ui.targetLabel.text = _("The target was deleted; open the result again.")
+            self.ui.targetLabel.text = _("The target was deleted.")
             return
         where = _("Target at R {r:.1f}, A {a:.1f}, S {s:.1f} mm.").format(
             r=target[0], a=target[1], s=target[2]

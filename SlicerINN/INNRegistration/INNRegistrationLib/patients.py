@@ -8,7 +8,7 @@ from INNUncertaintyLib import Errand, Job, fill, is_installed, select
 from slicer.i18n import tr as _
 
 from .parameters import RegistrationState
-from .registering import NEEDED, free
+from .registering import NEEDED, displaced, free
 
 __all__ = ["PatientPanel", "Training", "missing_training"]
 
@@ -19,7 +19,7 @@ def missing_training(state: RegistrationState) -> str:
         return _("Install the packages first.")
     if state.ct is None:
         return _("Select the patient's CT.")
-    return "" if state.output else _("Select a folder to write into.")
+    return displaced(state.ct) or ("" if state.output else _("Select a folder to write into."))
 
 
 class Training(Job):

@@ -16,6 +16,7 @@ __all__ = [
     "NEEDED",
     "REQUIREMENTS",
     "Registering",
+    "displaced",
     "free",
     "is_trained",
     "missing_input",
@@ -38,6 +39,8 @@ def missing_input(state: RegistrationState) -> str:
     """What keeps a registration from being started, in one line; empty if nothing does."""
     if not state.bundle and state.ct is None:
         return _("Select the patient's CT, or a folder that was prepared or trained for it.")
+    if not state.bundle and displaced(state.ct):
+        return displaced(state.ct)
     if state.bundle and not (is_trained(state) or (Path(state.bundle) / _PREPARED).is_file()):
         return _("No prepared patient and no bundle in {folder}.").format(folder=state.bundle)
     if not state.xray:
@@ -47,6 +50,13 @@ def missing_input(state: RegistrationState) -> str:
     if not state.output:
         return _("Select a folder to write into.")
     return ""
+
+
+def displaced(ct: slicer.vtkMRMLVolumeNode) -> str:
+    """Say that a CT lies under a transform, which its file would not have; empty if it does not."""
+    if ct.GetParentTransformNode() is None:
+        return ""
+    return _("{name} lies under a transform; harden it in the module Transforms.").format(name=ct.GetName())
 
 
 def is_trained(state: RegistrationState) -> bool:

@@ -35,6 +35,7 @@ _MAX_MODES = 4
 _LABELS = {"mode_count": _MAX_MODES}  # of a legend
 _LEGEND_WIDTH = 20  # characters
 _NO_LIMIT = 1e30
+_SINGLE = 1.5  # modes: a single one is the rule
 
 
 class Overlay:
@@ -99,18 +100,20 @@ class Overlay:
         with slicer.util.NodeModify(display):
             display.SetAndObserveColorNodeID(self._colors(appearance).GetID())
             span(display, low, high)
-            display.SetThreshold(self._limit(appearance), _NO_LIMIT)
+            limit = self.limit(appearance)
+            is_whole = limit is None or limit <= low  # what lies beyond the scale is drawn as its end
+            display.SetThreshold(-_NO_LIMIT if is_whole else limit, _NO_LIMIT)
             display.ApplyThresholdOn()  # keeps NaN from being drawn
             display.InterpolateOff()
         return volume
 
-    def _limit(self, appearance: Appearance) -> float:
-        """The value below which nothing is drawn."""
-        if appearance.kind == "mode_count":
-            return 1.5  # a single mode is the rule
+    def limit(self, appearance: Appearance) -> float | None:
+        """The value below which nothing is drawn; ``None`` if the map is not drawn by its own value."""
         low, high = self.scale(appearance)
-        has_limit = appearance.hide_below > 0 and not self._is_two_sided(appearance)  # it would hide one
-        return low + appearance.hide_below * (high - low) if has_limit else -_NO_LIMIT
+        if self.is_two_sided(appearance) or appearance.fades_with_width:
+            return None  # it would hide one side, or what is certain
+        limit = low + appearance.hide_below * (high - low)
+        return max(limit, _SINGLE) if appearance.kind == "mode_count" else limit
 
     def scale(self, appearance: Appearance) -> tuple[float, float]:
         """Ends of the color scale, in the unit of the map."""
@@ -122,11 +125,11 @@ class Overlay:
             low, high = self.run.result.record["trust"]["waic_scale"]
             return low, high
         shown = self.run.parameter(appearance.parameter)
-        if self._is_two_sided(appearance):
+        if self.is_two_sided(appearance):
             return -shown.width / 2, shown.width / 2
         return (0.0, shown.width) if appearance.kind == "interval_width" else (shown.low, shown.high)
 
-    def _is_two_sided(self, appearance: Appearance) -> bool:
+    def is_two_sided(self, appearance: Appearance) -> bool:
         """Whether values lie on both sides of 0, as those of a change between two results."""
         is_change = "change" in self.run.result.record
         return appearance.kind == "difference" or (is_change and appearance.kind == "median")
@@ -162,7 +165,7 @@ class Overlay:
         return self.comparison.volume
 
     def _colors(self, appearance: Appearance) -> slicer.vtkMRMLColorTableNode:
-        two_sided = self._is_two_sided(appearance)
+        two_sided = self.is_two_sided(appearance)
         name = "INN difference" if two_sided else _TABLES.get(appearance.kind, "INN value")
         shown = self.run.parameter(appearance.parameter)
         decades = (shown.low, shown.high) if name == "INN value" and shown.scale == "log" else None
@@ -172,12 +175,12 @@ class Overlay:
         self, volume: slicer.vtkMRMLScalarVolumeNode, appearance: Appearance
     ) -> slicer.vtkMRMLVolumeNode:
         """What is drawn of a map: itself, or its colors with an alpha for each voxel."""
-        if not appearance.graded or appearance.map_beside:
+        if not appearance.fades:
             return volume
         low, high = self.scale(appearance)
         values = slicer.util.arrayFromVolume(volume)
         share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
-        alpha = self._certainty(appearance) if appearance.kind in ("median", "sample") else share
+        alpha = self._certainty(appearance) if appearance.fades_with_width else share
         if appearance.kind == "difference":
             alpha = np.abs(2 * share - 1)
         start = appearance.hide_below

@@ -14,12 +14,12 @@ from ..results.run import Run
 from ..scene.marks import display_of, matrix_of
 from ..scene.meshes import output_of
 
-__all__ = ["LABELS", "label_lines"]
+__all__ = ["LABELS", "across_slices", "label_lines"]
 
 LABELS = "contour labels"
 _MOST_SLICES = 64
 _TEXT_SCALE, _GLYPH_SCALE = 3.5, 0.5
-# Axis and side at which each line has its name: names of lines that run side by side must not meet.
+# Axis in the plane and side at which each line has its name: names of lines side by side must not meet.
 _ENDS = ((0, 1), (1, 1), (0, -1))
 
 
@@ -41,11 +41,12 @@ def label_lines(
     """
     labels = run.node(LABELS, "", "vtkMRMLMarkupsFiducialNode")
     labels.SetHideFromEditors(True)
-    slices, matrix = like.GetImageData().GetDimensions()[2], matrix_of(like)
+    shape, matrix = like.GetImageData().GetDimensions(), matrix_of(like)
+    across = across_slices(shape)
     with slicer.util.NodeModify(labels):
         labels.RemoveAllControlPoints()
         for mesh, name, end in zip(meshes, names, _ENDS, strict=True):
-            for point in _points(mesh, slices, *end):
+            for point in _points(mesh, shape[across], across, *end):
                 labels.AddControlPoint(*(float(v) for v in (matrix @ [*point, 1])[:3]), name)
         labels.SetLocked(True)
         labels.SetAndObserveTransformNodeID(like.GetTransformNodeID())
@@ -58,7 +59,14 @@ def label_lines(
     return labels
 
 
-def _points(mesh: vtk.vtkPolyData, slices: int, axis: int, side: int) -> list[NDArray[np.float64]]:
+def across_slices(shape: Sequence[int]) -> int:
+    """The axis of voxels (i, j, k) across the slices: k, but that of a single slice in another plane."""
+    return list(shape).index(1) if 1 in shape and shape[2] != 1 else 2
+
+
+def _points(
+    mesh: vtk.vtkPolyData, slices: int, across: int, axis: int, side: int
+) -> list[NDArray[np.float64]]:
     """The outermost point of a line in each slice; of a single slice that of the longest line."""
     if not mesh.GetNumberOfPoints():
         return []
@@ -68,12 +76,13 @@ def _points(mesh: vtk.vtkPolyData, slices: int, axis: int, side: int) -> list[ND
         mesh = output_of(vtk.vtkCleanPolyData(), output_of(longest, mesh))  # without points of the others
     points = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
     if slices == 1:
-        points[:, 2] = 0  # of a ribbon as thick as the slice
+        points[:, across] = 0  # of a ribbon as thick as the slice
+    end = [each for each in range(3) if each != across][axis]
     step = -(-slices // _MOST_SLICES)
     found = []
-    for k in range(0, slices, step):
-        off = np.abs(points[:, 2] - k)
+    for n in range(0, slices, step):
+        off = np.abs(points[:, across] - n)
         inside = points[off < 0.25] if (off < 0.25).any() else points[off <= 0.5]  # of ribbons both edges
         if len(inside):
-            found.append(inside[(side * inside[:, axis]).argmax()])
+            found.append(inside[(side * inside[:, end]).argmax()])
     return found

@@ -14,7 +14,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from ..results.run import Run
 from ..scene.marks import matrix_of
 from ..scene.meshes import moved, output_of, ribbons
-from .contour_labels import LABELS, label_lines
+from .contour_labels import LABELS, across_slices, label_lines
 
 __all__ = ["contour_meshes", "draw_contours", "hide_contours"]
 
@@ -117,8 +117,8 @@ def _grid(values: NDArray[np.floating]) -> vtk.vtkImageData:
     image = vtk.vtkImageData()
     image.SetDimensions(*values.shape[::-1])
     filled = _continued(values, missing) if missing.any() else values
-    sigma, reach = (0, _SMOOTHED, _SMOOTHED), (0, _REACH, _REACH)
-    smooth = gaussian_filter(filled, sigma, mode="nearest", radius=reach)
+    in_plane = np.arange(3)[::-1] != across_slices(values.shape[::-1])
+    smooth = gaussian_filter(filled, _SMOOTHED * in_plane, mode="nearest", radius=_REACH * in_plane)
     image.GetPointData().SetScalars(numpy_to_vtk(smooth.ravel(), deep=True))
     return image
 
@@ -166,14 +166,15 @@ def _continued(values: NDArray[np.floating], missing: NDArray[np.bool_]) -> NDAr
 
 def _surface(image: vtk.vtkImageData, level: float) -> vtk.vtkPolyData:
     """Where an image crosses a level: a surface, of a single slice a ribbon through it."""
-    is_flat = image.GetDimensions()[2] == 1
-    contour = vtk.vtkFlyingEdges2D() if is_flat else vtk.vtkFlyingEdges3D()
+    shape = image.GetDimensions()
+    is_flat = 1 in shape
+    contour = vtk.vtkContourFilter() if is_flat else vtk.vtkFlyingEdges3D()
     if not is_flat:
         contour.ComputeNormalsOff()
     contour.SetValue(0, level)
     contour.ComputeScalarsOff()  # or slice views color the lines by them
     found = output_of(contour, image)
-    return ribbons(found, np.array([0.0, 0.0, 1.0])) if is_flat else found  # as thick as the slice
+    return ribbons(found, np.eye(3)[across_slices(shape)]) if is_flat else found  # as thick as the slice
 
 
 def _without(surface: vtk.vtkPolyData, missing: NDArray[np.bool_]) -> vtk.vtkPolyData:

@@ -83,9 +83,14 @@ class PoseRun(RunNodes):
         return self.result.pose(int(number)) if number else None
 
     @property
+    def target_node(self) -> slicer.vtkMRMLMarkupsFiducialNode | None:
+        """The point list whose first point is the target; ``None`` if it was deleted."""
+        return self.find("target", class_name="vtkMRMLMarkupsFiducialNode")
+
+    @property
     def target(self) -> tuple[float, float, float] | None:
         """World position of the target that a user may move; ``None`` if it was deleted."""
-        node = self.find("target", class_name="vtkMRMLMarkupsFiducialNode")
+        node = self.target_node
         if node is None or not node.GetNumberOfDefinedControlPoints():
             return None
         ras = [0.0, 0.0, 0.0]

@@ -21,7 +21,7 @@ from .run import MODE, PoseRun, pose_runs
 from .spread import Spread, carm_lines, detector_corners, ellipsoid, seen_by, shadow
 from .views import Comparing, shades, show_comparison
 
-__all__ = ["hide_mode", "show_mode", "show_spread", "store_poses"]
+__all__ = ["hide_mode", "put_target", "show_mode", "show_spread", "store_poses"]
 
 _CARM_COLOR, _SPREAD_COLOR = (0.35, 0.65, 0.95), (1.0, 0.75, 0.1)
 _BONE_COLOR, _BONE_OPACITY = (0.95, 0.9, 0.78), 0.6
@@ -59,13 +59,7 @@ def store_poses(scene: slicer.vtkMRMLScene, result: PoseResult, name: str) -> Po
     _store_carm(run, xray)
     if bone is not None:
         _store_bone(run, *bone)
-    target = run.node("target", "", "vtkMRMLMarkupsFiducialNode")
-    target.AddControlPointWorld(*(float(v) for v in result.target))
-    target.SetNthControlPointLabel(0, _("target"))
-    display = display_of(target)
-    display.SetGlyphScale(1.5)  # smaller than the ellipsoid around it
-    display.SetTextScale(2.5)
-    display.SetVisibility(False)  # until a pose is shown
+    put_target(run)
     if aim is not None:
         store_aim(run, aim)
     return run
@@ -115,6 +109,22 @@ def _store_bone(run: PoseRun, values: np.ndarray, matrix: np.ndarray) -> None:
     display.SetOpacity(_BONE_OPACITY)
     display.SetVisibility2D(False)
     display.SetVisibility(False)
+
+
+def put_target(run: PoseRun) -> None:
+    """Put the target where the bundle has it; if it was deleted, it comes back."""
+    place = [float(value) for value in run.result.target]
+    target = run.node("target", "", "vtkMRMLMarkupsFiducialNode")
+    if target.GetNumberOfDefinedControlPoints():
+        target.SetNthControlPointPositionWorld(0, *place)
+        return
+    target.RemoveAllControlPoints()
+    target.AddControlPointWorld(*place)
+    target.SetNthControlPointLabel(0, _("target"))
+    display = display_of(target)
+    display.SetGlyphScale(1.5)  # smaller than the ellipsoid around it
+    display.SetTextScale(2.5)
+    display.SetVisibility(run.shown is not None)
 
 
 def _set_visible(run: PoseRun, is_visible: bool) -> None:

@@ -43,3 +43,13 @@ class Appearance:
     other: str = ""
     pictures: tuple[str, ...] = ()
     map_beside: bool = False
+
+    @property
+    def fades(self) -> bool:
+        """Whether each voxel has its own transparency; the map by itself is opaque."""
+        return self.graded and not self.map_beside
+
+    @property
+    def fades_with_width(self) -> bool:
+        """Whether that follows the width of the interval, not the value that is drawn."""
+        return self.fades and self.kind in ("median", "sample")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..results.run import Run
     from .appearance import Appearance
 
-__all__ = ["Legend", "legend_of", "nothing_to_see", "ticks"]
+__all__ = ["Legend", "drawn_text", "legend_of", "nothing_to_see", "ticks"]
 
 _STEPS = (1, 2, 5, 10)
 _WANTED_TICKS = 5
@@ -89,8 +89,27 @@ def legend_of(overlay: Overlay, appearance: Appearance, size: int) -> Legend | N
     values = [legend.value((n + 0.5) / size) for n in range(size)]
     table = vtk_to_numpy(volume.GetDisplayNode().GetColorNode().GetLookupTable().GetTable())[:, :3]
     index = (np.subtract(values, low) / (high - low) * len(table)).astype(int).clip(0, len(table) - 1)
-    hidden = legend.place(low + appearance.hide_below * (high - low)) if appearance.hide_below else 0.0
-    return replace(legend, colors=table[index].copy(), hidden=hidden)
+    limit = overlay.limit(appearance)
+    return replace(legend, colors=table[index].copy(), hidden=0.0 if limit is None else legend.place(limit))
+
+
+def drawn_text(overlay: Overlay, appearance: Appearance) -> str:
+    """Say which part of a map is drawn.
+
+    Args:
+        overlay: the layers of the run.
+        appearance: what is shown; not ``"off"``.
+    """
+    limit, unit, start = overlay.limit(appearance), overlay.unit(appearance), appearance.hide_below
+    if limit is not None:
+        limit = math.ceil(limit) if appearance.kind == "mode_count" else limit
+        return _("Drawn from {start:.3g}{unit} on").format(start=limit, unit=unit)
+    if not start or not appearance.fades:
+        return _("All of it is drawn")
+    if appearance.fades_with_width:
+        text, most = _("Drawn where the interval is narrower than {width:.3g}{unit}"), 1 - start
+        return text.format(width=most * overlay.run.parameter(appearance.parameter).width, unit=unit)
+    return _("Drawn beyond ± {start:.3g}{unit}").format(start=start * overlay.scale(appearance)[1], unit=unit)
 
 
 def nothing_to_see(run: Run, appearance: Appearance) -> str:

@@ -7,6 +7,7 @@ from INNDisplayLib import (
     Appearance,
     Overlay,
     change_text,
+    drawn_text,
     legend_of,
     nothing_to_see,
     number_of_samples,
@@ -248,10 +249,8 @@ class DisplayPanel:
         appearance = appearance_of(run, state)
         if nothing := nothing_to_see(run, appearance):
             return nothing
-        low, high = Overlay(run).scale(appearance)
-        return _("Drawn from {start:.3g}{unit} on; colors span {low:.3g} to {high:.3g}{unit}").format(
-            start=low + appearance.hide_below * (high - low),
-            low=low,
-            high=high,
-            unit=Overlay(run).unit(appearance),
+        overlay = Overlay(run)
+        low, high = overlay.scale(appearance)
+        return _("{drawn}; colors span {low:.3g} to {high:.3g}{unit}").format(
+            drawn=drawn_text(overlay, appearance), low=low, high=high, unit=overlay.unit(appearance)
         )

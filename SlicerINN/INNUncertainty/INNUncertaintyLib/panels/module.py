@@ -174,16 +174,12 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._state is not None:
             self._state.disconnectGui(self._tag)
             self.removeObserver(self._state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
-            self.leave_state()
         self._state = state
         if state is not None:
             self.enter_state(state)
             self._tag = state.connectGui(self.ui)
             self.addObserver(state, vtk.vtkCommand.ModifiedEvent, self.onStateChanged)
             self.show_state(state)
-
-    def leave_state(self):
-        """A state goes: what else listens to its scene stops."""
 
     def enter_state(self, state):
         """A state comes: bring controls up to date that are not connected to it by their names."""
