@@ -228,6 +228,7 @@ class INNUncertaintyWidget(lib.ModulePanel, *_PARTS):
         self.logic.cancel()
         self.forget_plan()
         self.close_change()
+        self.close_loading()
         self._set_state(None)
         self._show_idle(_("Scene closed."))
 

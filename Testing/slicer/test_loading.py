@@ -63,6 +63,16 @@ def test_a_cube_becomes_a_volume_and_is_selected(panel, cube, tmp_path, monkeypa
     assert channels_of(volume).settings == {"time"}  # of the file beside the image
 
 
+def test_an_image_does_not_come_into_a_scene_that_was_closed_meanwhile(panel, cube):
+    (panel.replay / "hold").touch()
+    panel.ui.fileEdit.currentPath = str(cube)
+    panel.ui.loadButton.click()
+    folder = panel.widget._loading.folder
+    slicer.mrmlScene.Clear(False)
+    assert (panel.widget._loading.child, folder.exists()) == (None, False)
+    assert panel.ui.loadButton.enabled
+
+
 def test_an_image_that_nobody_acquired_says_so(panel, tmp_path):
     mark = {"synthetic": "SYNTHETIC, of a test."}
     write_nrrd(tmp_path / "flair.nrrd", MetaTensor(torch.rand(1, 5, 4)))

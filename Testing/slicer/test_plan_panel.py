@@ -195,6 +195,17 @@ def test_a_scene_that_closes_meanwhile_stays_empty(panel, monkeypatch):
     assert (panel.ui.planSection.enabled, panel.ui.lineTable.rowCount) == (False, 0)
 
 
+def test_lines_follow_a_view_that_another_layout_has_brought(panel, monkeypatch):
+    monkeypatch.setattr(thresholds, "LARGE", 10)
+    panel.ui.contoursCheck.checked = True
+    computed(panel)
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    panel.widget._rest.stop()
+    view.Modified()
+    assert panel.widget._rest.isActive()
+    slicer.mrmlScene.RemoveNode(view)
+
+
 def test_lines_are_ranked_and_a_row_jumps_there(panel):
     risky = add_line(panel, (0, 6, 3), (0, 6, 12))
     safe = add_line(panel, (1, 6, 11), (1, 6, 15))

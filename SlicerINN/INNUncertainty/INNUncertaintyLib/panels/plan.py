@@ -56,7 +56,9 @@ class PlanPanel:
         self._rest.setInterval(_REST_MS)
         self._rest.connect("timeout()", self.onRested)
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self.onSlice)
+            self.onNodeAdded(None, None, view)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         ui.regions3DCheck.connect("toggled(bool)", self.onRegions3D)
         ui.addLineButton.connect("clicked(bool)", self.onAddLine)
         ui.rankButton.connect("clicked(bool)", self.onRank)
@@ -110,6 +112,12 @@ class PlanPanel:
             return None
         smallest = state.smallestIsland
         return Division(state.isAbove, state.certain / 100, state.possible / 100, smallest)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """A layout may bring further views."""
+        if node is not None and node.IsA("vtkMRMLSliceNode"):
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onSlice)
 
     def onSlice(self, caller, event):
         """Another slice is shown: lines of a large volume follow."""
