@@ -44,10 +44,14 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, monkeypatch, at
     [
         ("images", "raw.nrrd", [162, 1411, 3568, 8410]),  # a line of a kilobyte, of which the library died
         ("images", "raw.nii", [4476]),  # an extension of the header of 2 GB
+        ("images", "raw.npz", [19984, 26710, 52360]),  # line breaks in the names of arrays
+        ("images", "packed.npz", [32031]),
         ("xrays", "packed.mha", [2923]),  # so many axes that the library died of them
         ("tables", "camera.csv", [6120]),  # a wavelength of a metre
         ("tables", "camera.json", [1505, 2069, 5897, 8285]),  # whose message did not name the file
         ("tables", "filter.csv", [1602, 2262, 3846, 6654]),
+        ("tables", "samples.csv", [31034]),  # rows shorter than the header
+        ("xrays", "angio.dcm", [66749]),  # line breaks in the modality
         ("results", "slice.dcm", [659, 1359, 2539, 3171]),
         ("results", "result.json", [1200, 2492]),
     ],

@@ -171,6 +171,8 @@ def test_damaged_and_missing_files_are_named(arrays, tables, tmp_path):
     [
         (("id", "a", "b"), [("c0", 1, 2)], 'expected a table with a column "case"'),
         (("case", "a", "b"), [("c0", "high", 2)], "numbers in all others"),
+        (("case", "a", "b"), [("c0", 1), ("c1", 2)], r"in every row \(2 values in a row below 3"),
+        (("case", "a", "b"), [], r"\(no values in a row below 3 names\)"),
         (("case", "a"), [("c0", 1)], "has no column b"),
         (("case", "a", "b"), [("c0", 1, 2)], "no row for case"),
     ],

@@ -32,6 +32,8 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[Arrays, list[str]]:
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        if not all(name.isprintable() for name in entries):
+            raise BadFileError(f"{path}: names of arrays are damaged; save it again.")
         chosen = [name for name in wanted if name in entries]
         check_claim(path, sum(entries[name].file_size for name in chosen), size, DEFLATE_RATIO)
         for name in chosen:

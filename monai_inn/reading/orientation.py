@@ -1,17 +1,22 @@
-"""Which way up a plane of an image is drawn: as radiologists look at it, or as stored without a geometry."""
+"""Where an image lies in the patient, and which way up a plane of it is drawn.
+
+Radiologists look at a plane from the feet or the front; an image without a geometry is drawn as stored.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SliceView", "edge_letters", "places_patient", "slice_view", "stored_affine"]
+__all__ = ["SliceView", "edge_letters", "places_patient", "same_grid", "slice_view", "stored_affine"]
 
 # World axes of the screen (down, right) and their signs in LPS, by the axis across the plane, in LPS.
 _SCREENS = {2: ((1, 1), (0, 1)), 1: ((2, -1), (0, 1)), 0: ((2, -1), (1, 1))}  # axial, coronal, sagittal
+_SAME_MM = _SAME_VOXELS = 0.01
 _THICK = 1.5  # times as thick as its pixels are wide, a slice is drawn as it was measured
 
 
@@ -55,6 +60,23 @@ def places_patient(affine: NDArray[np.float64]) -> bool:
     """
     turns = np.abs(affine[:3, :3]) > 1e-6 * np.abs(affine[:3, :3]).max()
     return bool(turns.sum() > 3 or (np.abs(affine[:3, 3]) > 1e-6).all())
+
+
+def same_grid(affine: ArrayLike, wanted: ArrayLike, shape: Sequence[int]) -> bool:
+    """Return whether two images of one shape have the same voxels in the patient.
+
+    Their outermost voxels may be 0.01 mm or a hundredth of a voxel apart, which files round away.
+
+    Args:
+        affine: index to millimetres of one image, ``(4, 4)``.
+        wanted: that of the other.
+        shape: voxels along each axis.
+    """
+    ends = np.stack(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij"), -1).reshape(-1, len(shape))
+    one, other = (np.asarray(each, np.float64) for each in (affine, wanted))
+    off = ends @ (one - other)[:3, : len(shape)].T + (one - other)[:3, 3]
+    voxel = np.linalg.norm(other[:3, : len(shape)], axis=0).min()
+    return bool(np.abs(off).max() <= max(_SAME_MM, _SAME_VOXELS * voxel))
 
 
 def slice_view(shape: tuple[int, ...], affine: NDArray[np.float64] | None = None) -> SliceView:

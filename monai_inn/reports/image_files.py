@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_inn.fitted import FittedPosterior
 from monai_inn.problems import InverseProblem
+from monai_inn.reading.orientation import same_grid
 from monai_inn.reports.pictures import rgb_colours
 
 if TYPE_CHECKING:
@@ -140,7 +141,6 @@ def on_cpu(maps: Mapping[str, MetaTensor]) -> dict[str, MetaTensor]:
     return {name: cast("MetaTensor", value.cpu()) for name, value in maps.items()}
 
 
-_SAME_MM = 1e-2
 _ENVI = (".hdr", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip")
 
 
@@ -239,7 +239,7 @@ def _marked(path: str | PathLike[str], image: MetaTensor) -> Tensor:
         mask.meta.get("is_oriented")
         and image.meta.get("is_oriented")
         and mask.shape[1:] == image.shape[1:]
-        and not torch.allclose(mask.affine.double(), image.affine.double(), rtol=0, atol=_SAME_MM)
+        and not same_grid(mask.affine, image.affine, image.shape[1:])
     ):
         raise ValueError(
             f"{path}: the mask lies elsewhere in the patient than the image; resample it to the image."

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError, own_file
 from monai_inn.reading.limits import check_affine
+from monai_inn.reading.orientation import same_grid
 from monai_inn.reading.volumes import load_nifti, scaled, synthetic_mark
 from monai_inn.reports.schemas import RESULT, RESULT_RECORD, read_record
 
@@ -119,7 +120,7 @@ def read_stored(folder: str | PathLike[str]) -> StoredResult:
     }
     shape, affine = read["valid", "valid"][0].shape, read["valid", "valid"][1]
     for key, (array, own) in read.items():
-        if array.shape != shape or not np.allclose(own, affine, atol=1e-4):
+        if array.shape != shape or not same_grid(own, affine, shape):
             raise ValueError(
                 f"{files[key]}: {array.shape} pixels or a geometry other than that of valid.nii.gz, {shape}; "
                 f"the maps are of different images. {_AGAIN.capitalize()}."

@@ -228,6 +228,10 @@ def _read_table(path: Path) -> tuple[list[str], NDArray[Any], NDArray[Any]]:
             header, *rows = [row for row in csv.reader(file) if row]
         header = [name.strip() for name in header]
         column = header.index("case")
+        lengths = {len(row) for row in rows}
+        if lengths != {len(header)}:
+            found = " and ".join(map(str, sorted(lengths))) or "no"
+            raise ValueError(f"{found} values in a row below {len(header)} names")
         numbers = [[float(v) for i, v in enumerate(row) if i != column] for row in rows]
         names = [name for name in header if name != "case"]
         return names, np.array([row[column] for row in rows]), np.array(numbers).reshape(-1, len(names))

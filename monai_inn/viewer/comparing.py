@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import read_json, write_json
 from monai_inn.folders import new_folder
+from monai_inn.reading.orientation import same_grid
 from monai_inn.reports.image_files import write_channels
 from monai_inn.reports.records import made_with
 from monai_inn.reports.schemas import RESULT
@@ -29,8 +30,6 @@ from monai_inn.viewer.display.numbers.differences import (
 )
 
 __all__ = ["compare_results"]
-
-_SAME_MM = 1e-3
 
 
 def compare_results(
@@ -136,11 +135,11 @@ def _comparable(first: StoredResult, second: StoredResult) -> tuple[list[str], l
             f"{second.folder}: was inferred by another bundle ({now}) than {first.folder} ({was}), so that "
             "the networks would be compared too; infer both images by one bundle."
         )
-    same = np.allclose(first.affine, second.affine, atol=_SAME_MM)
-    if first.valid.shape != second.valid.shape or not same:
+    shape = first.valid.shape
+    if second.valid.shape != shape or not same_grid(second.affine, first.affine, shape):
         raise ValueError(
             f"{second.folder}: {second.valid.shape} pixels on another grid than {first.folder}, "
-            f"{first.valid.shape}; resample the later image to the grid of the earlier one, then infer it."
+            f"{shape}; resample the later image to the grid of the earlier one, then infer it."
         )
     return shown, classes
 

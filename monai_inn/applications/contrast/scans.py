@@ -15,6 +15,7 @@ from torch import Tensor
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.limits import import_library
+from monai_inn.reading.orientation import same_grid
 from monai_inn.reading.volumes import load_nifti, scaled, synthetic_mark
 
 __all__ = ["WHITE", "Scan", "Shape", "read_volume", "shape_of"]
@@ -80,7 +81,7 @@ class Scan:
             values, affine, turned = read_volume(path, spacing_mm)
             if first is None:
                 first = (affine, turned, values.shape, path)
-            elif values.shape != first[2] or np.abs(affine - first[0]).max() > 1e-2:
+            elif values.shape != first[2] or not same_grid(affine, first[0], values.shape):
                 raise BadFileError(
                     f"{path}: the {contrast} image lies on another grid than {first[3]}; check that both "
                     "are of one patient, and resample it to that."

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from monai_inn.applications.contrast.problem import ContrastTranslation
 from monai_inn.applications.contrast.scans import WHITE, Scan, read_volume
 from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
-from monai_inn.reading.orientation import places_patient
+from monai_inn.reading.orientation import places_patient, same_grid
 from monai_inn.reports.image_results import FALSE_ALARM, ImageScale, write_image_result
 from monai_inn.reports.scales import prior_scale
 from monai_inn.reports.schemas import RESULT
@@ -169,7 +168,7 @@ def _lesions(path: str | PathLike[str], scan: Scan, spacing_mm: float) -> Tensor
     values, affine, _ = read_volume(path, spacing_mm)
     if values.shape != tuple(scan.brain.shape):
         raise ValueError(f"{path}: shape {values.shape}, expected {tuple(scan.brain.shape)}, as the images.")
-    if np.abs(affine - scan.affine).max() > 1e-2:
+    if not same_grid(affine, scan.affine, values.shape):
         raise ValueError(
             f"{path}: the lesions lie on another grid than the images; resample them to the images."
         )

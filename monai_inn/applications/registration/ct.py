@@ -16,6 +16,7 @@ from monai_inn.applications.registration.raycasting import Materials
 from monai_inn.files import BadFileError, require_file
 from monai_inn.reading.dicom import is_series
 from monai_inn.reading.limits import check_affine, import_library
+from monai_inn.reading.orientation import same_grid
 from monai_inn.reading.series_volumes import load_series
 from monai_inn.reading.volumes import VOLUMES, itk_affine, load_itk, load_nifti, scaled
 
@@ -125,7 +126,7 @@ def read_labels(path: str | PathLike[str], numbers: Sequence[int], ct: Attenuati
     from scipy.ndimage import binary_dilation
 
     labels, affine = read_label_volume(path)
-    if labels.shape != tuple(ct.values.shape) or not np.allclose(affine, ct.affine.numpy(), atol=1e-2):
+    if labels.shape != tuple(ct.values.shape) or not same_grid(affine, ct.affine, labels.shape):
         raise ValueError(
             f"{path}: labels of shape {labels.shape} do not lie on the voxels of the CT, "
             f"{tuple(ct.values.shape)}; resample them to the CT first."

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from monai_inn.files import BadFileError
 from monai_inn.reading.dicom import frame_grid, frames_of, series_headers
+from monai_inn.reading.orientation import same_grid
 from monai_inn.reading.volumes import LPS_TO_RAS
 
 __all__ = ["Layout", "Source", "fit_layout", "read_source", "upright_layout"]
@@ -23,8 +24,6 @@ _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
-_SAME_PLACE_MM = 1e-2
-_SAME_PLACE_PIXELS = 1e-2
 _OTHERWISE = "export without --source"
 
 
@@ -112,20 +111,13 @@ def fit_layout(affine_ras: Matrix, shape: tuple[int, ...], source: Source) -> La
     axes = tuple(int(a) for a in np.abs(steps).argmax(1))
     if sorted(axes) == [0, 1, 2] and tuple(shape[a] for a in axes) == source.shape:
         layout = _layout(affine, shape, axes, tuple(bool(steps[t, a] < 0) for t, a in enumerate(axes)))
-        spacing = np.linalg.norm(source.affine[:3, :3], axis=0).min()
-        off = np.abs(_corners(layout.affine, source.shape) - _corners(source.affine, source.shape)).max()
-        if off <= max(_SAME_PLACE_MM, _SAME_PLACE_PIXELS * spacing):
+        if same_grid(layout.affine, source.affine, source.shape):
             return Layout(layout.axes, layout.flips, source.affine)
     raise ValueError(
         f"{source.name}: the series lies elsewhere than the maps: {_grid(source.affine, source.shape)}, but "
         f"maps of {_grid(affine, shape)}; give the series that the image was made of, and infer without "
         "--shrink."
     )
-
-
-def _corners(affine: Matrix, shape: tuple[int, ...]) -> Matrix:
-    ends = np.stack(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij"), -1).reshape(-1, 3)
-    return ends @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _grid(affine: Matrix, shape: tuple[int, ...]) -> str:

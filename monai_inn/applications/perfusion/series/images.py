@@ -7,15 +7,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from monai_inn.applications.perfusion.series.measured_artery import read_times
 from monai_inn.files import BadFileError
+from monai_inn.reading.orientation import same_grid
 
 __all__ = ["Series", "check_place", "check_sequence", "with_times"]
-
-_SAME_MM = 1e-2
 
 
 class Series(NamedTuple):
@@ -92,7 +90,7 @@ def check_place(series: Series, image: Series, what: str) -> None:
         BadFileError: if its size or its affine is another.
     """
     size, own = tuple(image.values.shape[1:]), tuple(series.values.shape[1:])
-    if size != own or not torch.allclose(image.affine.double(), series.affine.double(), atol=_SAME_MM):
+    if size != own or not same_grid(image.affine, series.affine, own):
         how = f"{size} voxels, not {own}" if size != own else "voxels elsewhere"
         raise BadFileError(
             f"{image.path}: {what} has {how} as {series.path}; resample it to the series first."

@@ -64,7 +64,7 @@ def read_dicom(path: Path, frame: int | None) -> Xray:
 
 
 def _check_modality(path: Path, image: Any) -> None:
-    modality = str(image.get("Modality") or "").upper()
+    modality = " ".join(str(image.get("Modality") or "").upper().split())
     if modality not in _MODALITIES:
         raise BadFileError(
             f"{path}: a DICOM object of modality {modality}, expected an X-ray (XA, RF, CR or DX)."
