@@ -131,16 +131,17 @@ def test_a_card_says_how_good_classes_are_and_that_images_were_taken(bundle):
     assert metrics["accuracy"] > 0.9
 
 
-def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, capsys):
+def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, monkeypatch, capsys):
     from monai_inn.viewer.display.classes.result import read_classes
 
     label, y = measured(fitted)
     files = [png(tmp_path / f"{i}.png", y[i]) for i in range(12)]
-    strange = png(tmp_path / "inverted.png", 255 - y[0])
+    strange = png(tmp_path / "=inverted.png", 255 - y[0])
     table = tmp_path / "truth.csv"
-    rows = [f"{i}.png,{fitted.problem.classes[label[i]]}" for i in range(12)] + ["inverted.png,disc"]
+    rows = [f"{i}.png,{fitted.problem.classes[label[i]]}" for i in range(12)] + ["=inverted.png,disc"]
     table.write_text("file,class\n" + "\n".join(rows) + "\n")
-    arguments = ["classify", str(bundle), *map(str, files), str(strange), "-o", str(tmp_path / "out")]
+    arguments = ["classify", str(bundle), *map(str, files), strange.name, "-o", str(tmp_path / "out")]
+    monkeypatch.chdir(tmp_path)
     assert main([*arguments, "--truth", str(table), "--pictures"]) in (0, None)
     words = capsys.readouterr().out
     assert "black and white were exchanged" in words
@@ -167,6 +168,7 @@ def test_files_are_classified_by_the_command_line(fitted, bundle, tmp_path, caps
     lines = (tmp_path / "out" / "classes.csv").read_text().splitlines()
     assert len(lines) == 14
     assert lines[0] == "file,class,p(disc),p(ring),set,p_value,of_no_class"
+    assert lines[-1].startswith("'=inverted.png,"), "a spreadsheet would take it for a formula"
 
 
 def test_shares_change_probabilities_by_bayes_and_are_found_without_labels(bundle):

@@ -16,7 +16,7 @@ from torch import Tensor
 from monai_inn.applications.classification.image_files import read_image
 from monai_inn.applications.classification.problem import classifier_of
 from monai_inn.applications.classification.truth import measured, read_truth
-from monai_inn.files import write_json
+from monai_inn.files import cell_text, write_json
 from monai_inn.fitted.reading import load
 from monai_inn.folders import new_folder
 from monai_inn.networks.classes.evidence import evidence_map
@@ -213,8 +213,6 @@ def _write_table(path: Path, entries: Sequence[Mapping[str, Any]], classes: Sequ
         )
         for entry in entries:
             numbers = [f"{value:.6g}" for value in entry["probability"].values()]
-            sets = " | ".join(entry["set"])
-            table.writerow(
-                [entry["image"], entry["class"], *numbers, sets, f"{entry['p_value']:.4g}",
-                 int(entry["is_of_no_class"])]
-            )  # fmt: skip
+            image, best, sets = map(cell_text, (entry["image"], entry["class"], " | ".join(entry["set"])))
+            no_class = int(entry["is_of_no_class"])
+            table.writerow([image, best, *numbers, sets, f"{entry['p_value']:.4g}", no_class])
