@@ -221,6 +221,20 @@ def test_photograph_is_linear_light(tmp_path):
     assert read_multispectral(tmp_path / "photo.jpg").shape == (1, 9, 8)
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_picture_that_was_stored_on_its_side_stands_upright(tmp_path, ending):
+    upright = np.zeros((24, 16), np.uint8)
+    upright[:8], upright[8:, :8] = 250, 120
+    tags = Image.Exif()
+    tags[0x0112] = 6  # turn it clockwise to see it
+    side, straight = tmp_path / f"side.{ending}", tmp_path / f"straight.{ending}"
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(side, exif=tags, quality=100)
+    Image.fromarray(upright).save(straight, quality=100)
+    found, expected = read_multispectral(side), read_multispectral(straight)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=0.02)
+    assert expected.max() - expected.min() > 0.9
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
 def test_integers_do_not_overflow_and_saturation_is_exact(tmp_path, dtype):
     limits = np.iinfo(dtype)

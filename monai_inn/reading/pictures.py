@@ -25,6 +25,8 @@ _BYTES = {"L": 1, "P": 1, "1": 1, "LA": 2, "PA": 2, "RGB": 3, "I;16": 2, "I;16B"
 def open_picture(path: Path) -> Iterator[Any]:
     """Open a PNG or JPEG with Pillow; nothing else, whatever the file begins with.
 
+    A picture that a camera has stored on its side, and said so, stands upright.
+
     Raises:
         BadFileError: if it is damaged, or larger than the limit.
         ImportError: if Pillow is missing.
@@ -41,6 +43,7 @@ def open_picture(path: Path) -> Iterator[Any]:
             except SyntaxError as error:
                 raise BadFileError(f"{path}: is damaged ({error}). Copy it again.") from error
         with pillow.open(path, formats=("PNG", "JPEG")) as image:
+            import_library("PIL.ImageOps", path).exif_transpose(image, in_place=True)
             yield image
 
 
