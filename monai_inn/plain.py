@@ -192,6 +192,10 @@ def maps(result: Mapping[str, Any]) -> str:
         unit = "" if row["unit"] == "1" else f" {row['unit']}"
         value, width = row["median_of_medians"], row["median_interval_width"]
         lines.append(f"  {word}: {value:g}{unit}, interval width {width:g}{unit}")
+    for name, row in rows.items():
+        if "mean_probability" in row and found:
+            shares = ", ".join(f"{label} {share:.1%}" for label, share in row["mean_probability"].items())
+            lines.append(f"  {words[name]}: {shares}, on average")
     if summary.get("share_inadequate") is not None:
         lines.append(f"  the model does not fit {summary['share_inadequate']:.1%} of the others (p ≤ 0.05)")
     if (share := summary.get("share_reweighted")) is not None:

@@ -102,6 +102,11 @@ def test_each_is_validated_and_inferred(lab, name):
     found = {"finding = none", "finding = benign", "finding = malignant"}
     assert classes == (found if name == "strange_finding" else set())
     assert record["summary"]["valid_pixels"] == 12
+    if name == "strange_finding":
+        row = record["summary"]["trusted_pixels"]["finding"]
+        assert (row["median_of_medians"], row["median_interval_width"]) == (None, None)
+        assert list(row["mean_probability"]) == ["none", "benign", "malignant"]
+        assert sum(row["mean_probability"].values()) == pytest.approx(1, abs=1e-3)
     assert (lab / f"{name}.result/maps.png").stat().st_size > 10_000
 
 

@@ -206,6 +206,10 @@ def closure(factor: float):
     return lambda theta: factor * theta
 
 
+def in_words(sign: str):
+    return lambda theta: -theta if sign == "minus" else theta
+
+
 def unlike(theta: torch.Tensor, sd: float) -> torch.Tensor:
     return theta - sd
 
@@ -213,10 +217,11 @@ def unlike(theta: torch.Tensor, sd: float) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("one", "other", "said"),
     [
-        (functools.partial(noisy, sd=0.1), functools.partial(noisy, sd=0.9), "that answers otherwise"),
+        (functools.partial(noisy, sd=0.1), functools.partial(noisy, sd=0.9), "with another value of sd,"),
         (functools.partial(noisy, sd=0.1), functools.partial(unlike, sd=0.1), "with another simulator,"),
-        (closure(1.0), closure(5.0), "with a simulator that answers otherwise,"),
-        (Times(1.0), Times(5.0), "with a simulator that answers otherwise,"),
+        (closure(1.0), closure(5.0), "with a simulator with another value of factor,"),
+        (Times(1.0), Times(5.0), "with a simulator with another value of factor,"),
+        (in_words("plus"), in_words("minus"), "with a simulator that answers otherwise,"),
     ],
 )
 def test_functions_that_look_alike_are_told_apart(one, other, said, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
@@ -19,12 +20,15 @@ from torch.distributions import (
     SigmoidTransform,
     TransformedDistribution,
     Uniform,
+    VonMises,
 )
 
+import monai_inn
 from monai_inn.networks.encoders.whitening import Whitening
 from monai_inn.problems import Parameter, ParameterSpace, Simulated
 from monai_inn.problems.drawing import FlatPrior
 from monai_inn.training import Recipe, fit
+from monai_inn.training.simulation_store import what_differs
 
 UNIT = {"a": Uniform(0.0, 1.0)}
 SMALL = Recipe(
@@ -204,3 +208,153 @@ def test_double_precision_by_default_is_refused_before_anything_is_simulated():
             fit(prior=UNIT, simulator=lambda theta: 1 / 0, recipe=SMALL, members=2)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+# What tells one function from another.
+
+
+class Gain:
+    """A simulator with a number inside, which counts its calls."""
+
+    def __init__(self, gain):
+        self.gain, self.calls = gain, 0
+
+    def __call__(self, theta):
+        self.calls += 1
+        return 1000 + self.gain * theta * (theta > 2)
+
+
+def scaled(theta, factor):
+    return 1000 + factor * theta * (theta > 2)
+
+
+def closing_over(factor):
+    table = {"factors": np.array([factor])}
+
+    def inner(theta):
+        return scaled(theta, table["factors"][0])
+
+    return inner
+
+
+SPREAD = 0.1
+
+
+def of_the_module(theta):
+    return 1000 + SPREAD * theta * (theta > 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Gain, closing_over, lambda f: functools.partial(scaled, factor=f), lambda f: Gain(f).__call__, None],
+    ids=["object", "closure", "partial", "method", "module"],
+)
+def test_a_number_inside_tells_functions_apart_where_no_first_answer_does(monkeypatch, make):
+    """It acts where no prior draw lies, and is small beside what the answers begin with."""
+
+    def identity(value):
+        if make is None:
+            monkeypatch.setitem(of_the_module.__globals__, "SPREAD", value)
+        return Simulated.of_function(UNIT, of_the_module if make is None else make(value)).identity
+
+    one, other = identity(0.1), identity(0.4)
+    assert one["answers"] == other["answers"]
+    assert one != other
+    assert one == identity(0.1)
+    assert "a simulator with another value of " in what_differs(one, other)
+
+
+def test_counts_of_calls_do_not_tell_a_function_from_itself():
+    gain = Gain(1.0)
+    first = Simulated.of_function(UNIT, gain)
+    first.simulate(20)
+    assert Simulated.of_function(UNIT, gain).identity == first.identity
+
+
+# What a function returns.
+
+
+def test_one_nan_stands_for_a_whole_observation():
+    def nan_below(theta):
+        return math.nan if theta[0] < 0.9 else [theta[0], 2.0]
+
+    theta, y = Simulated.of_function(UNIT, nan_below).simulate(200)
+    assert y.shape == (200, 2)
+    assert torch.equal(y.isnan().all(1), theta[:, 0] < 0.9)
+    assert torch.equal(y[theta[:, 0] >= 0.9][:, 0], theta[theta[:, 0] >= 0.9][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (1j, "complex numbers; return real and imaginary parts"),
+        ([], "no numbers were returned"),
+        (None, "no numbers were returned"),
+    ],
+)
+def test_what_is_no_observation_is_refused_in_words(answer, message):
+    with pytest.raises(ValueError, match=message):
+        Simulated.of_function(UNIT, lambda theta: answer)
+
+
+# What a parameter is.
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..\\x", "a\nb"])
+def test_names_that_no_file_can_have_are_refused(name):
+    with pytest.raises(ValueError, match="files are named after it"):
+        Simulated.of_function({name: Uniform(0.0, 1.0)}, lambda theta: theta)
+
+
+def test_an_angle_may_be_in_degrees():
+    degrees = TransformedDistribution(VonMises(0.5, 1.0), AffineTransform(90.0, -180 / math.pi))
+    both = Independent(
+        TransformedDistribution(
+            VonMises(torch.zeros(2), 1.0), AffineTransform(0.0, torch.tensor([1.0, 2.0]))
+        ),
+        1,
+    )
+    (angle,) = Simulated.of_function({"angle": degrees}, lambda theta: theta, units=["°"]).parameters
+    assert (angle.unit, angle.is_periodic) == ("°", True)
+    assert (angle.low, angle.high) == pytest.approx((-90, 270))
+    ends = [(p.low, p.high) for p in Simulated.of_function(both, lambda t: t, ["a", "b"]).parameters]
+    assert ends[0] == pytest.approx((-math.pi, math.pi))
+    assert ends[1] == pytest.approx((-2 * math.pi, 2 * math.pi))
+
+
+def finished(n=3000):
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.rand(n, 3, generator=generator) * torch.tensor([360.0, 1.0, 3.0])
+    theta[:, 2] = theta[:, 2].floor()
+    return theta, torch.cat([theta, theta[:, :1].sin()], 1)
+
+
+KINDS = [
+    Parameter("turn", "°", 0.0, 360.0, is_periodic=True),
+    "share",
+    Parameter("kind", "1", 0.0, 3.0, categories=("fat", "water", "air")),
+]
+
+
+def test_finished_simulations_may_have_angles_and_classes(tmp_path):
+    theta, x = finished()
+    fitted = fit(theta=theta, x=x, names=KINDS, recipe=SMALL)
+    fitted.save(tmp_path / "bundle")
+    problem = monai_inn.load(tmp_path / "bundle").problem
+    assert problem.parameters[0::2] == (KINDS[0], KINDS[2])
+    drawn = fitted.posterior(x[:4]).sample((200,))
+    assert (drawn[..., 0] >= 0).all()
+    assert (drawn[..., 0] <= 360).all()
+    shares = torch.stack([(drawn[..., 2].long() == k).float().mean() for k in range(3)])
+    assert float(shares.sum()) == pytest.approx(1)
+    stored = problem.tensors["theta"][:, 2]
+    assert stored.frac().unique().numel() > 100, "classes fill their interval"
+    with pytest.raises(NotImplementedError, match="no density of the prior is known"):
+        problem.prior.log_prob(theta[:1])
+
+
+def test_finished_simulations_outside_their_bounds_are_refused():
+    theta, x = finished()
+    theta[5, 0] = 400
+    with pytest.raises(ValueError, match=r"turn is \S+ to 400 in theta, outside its bounds 0 to 360"):
+        fit(theta=theta, x=x, names=KINDS, recipe=SMALL)

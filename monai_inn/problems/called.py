@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ from monai_inn.problems.parameters import Parameter
 from monai_inn.seeding import seeded_everywhere, stream
 
 __all__ = ["CalledSimulator", "Simulator"]
+
+_FIRST = (2, 32, 512)  # draws whose answers say how long observations are: until one is not NaN
+_MOST_PARTS = 1000  # of a container whose numbers are looked at
 
 Simulator = Callable[[Tensor], Any]
 """Parameters in, one simulated observation out: numbers, an array or a tensor."""
@@ -49,7 +54,15 @@ class CalledSimulator:
         self.function, self.prior, self.parameters = function, prior, parameters
         self.is_vectorised = is_vectorised
         self.size: int | None = None
-        self.size = self._first_answers().shape[1]
+        held = _held(function)
+        self._first = _FIRST[0]
+        for self._first in _FIRST:
+            first = self._first_answers()
+            if not first.isnan().all():
+                break
+        self.size = first.shape[1]
+        after = _held(function)  # counts of its calls, and the like, do not tell it from others
+        self._values = {place: value for place, value in held.items() if after.get(place) == value}
 
     def __call__(self, theta: Tensor) -> Tensor:
         """Return the observations ``(n, size)`` of parameters ``(n, D)``.
@@ -61,7 +74,11 @@ class CalledSimulator:
         for row in [theta] if self.is_vectorised else theta:
             try:
                 made = self.function(row.clone())  # which it may change
-                made = made.detach().cpu() if isinstance(made, Tensor) else np.asarray(made, np.float32)
+                made = made.detach().cpu() if isinstance(made, Tensor) else np.asarray(made)
+                if np.iscomplexobj(made):
+                    raise ValueError("complex numbers; return real and imaginary parts")
+                if 0 in made.shape or made.dtype == object:
+                    raise ValueError("no numbers were returned")
                 made = torch.as_tensor(made, dtype=torch.float32)
             except Exception as error:  # whatever the function raises
                 raise ValueError(
@@ -75,6 +92,10 @@ class CalledSimulator:
                 )
             made = made.reshape(len(row) if self.is_vectorised else 1, -1)
             size = (rows[0].shape[1] if rows else made.shape[1]) if self.size is None else self.size
+            if made.shape[1] == 1 and made.isnan().all():  # one NaN for a whole observation
+                made = made.expand(-1, size)
+            elif rows and rows[0].isnan().all() and self.size is None:
+                rows, size = [torch.full((len(row), made.shape[1]), math.nan) for row in rows], made.shape[1]
             if made.shape[1] != size:
                 raise ValueError(
                     f"the simulator returned {made.shape[1]} numbers {self._at(row)}, and {size} before; "
@@ -97,18 +118,18 @@ class CalledSimulator:
         return torch.cat(theta), torch.cat(y)
 
     @property
-    def identity(self) -> dict[str, str]:
-        """What tells this function from others: first draws of the prior, its text and its first answers."""
+    def identity(self) -> dict[str, Any]:
+        """What tells this function from others: first draws of the prior, its text, values, first answers."""
         return {
             "prior": checksum(drawn(self.prior, stream(0, 0, "prior"))),
             "simulator": _text(self.function),
             "answers": self._answers,
-        }
+        } | ({"values": self._values} if self._values else {})
 
     def _first_answers(self) -> Tensor:
-        """Observations of two draws from the prior, the same each time if the function heeds the seed."""
+        """Observations of some draws from the prior, the same each time if the function heeds the seed."""
         with seeded_everywhere(0):
-            return self(drawn(self.prior, stream(0, 0, "prior"))[:2])
+            return self(drawn(self.prior, stream(0, 0, "prior"))[: self._first])
 
     @functools.cached_property
     def _answers(self) -> str:
@@ -137,3 +158,49 @@ def _text(function: Simulator) -> str:
         return hashlib.sha256(inspect.getsource(source).encode()).hexdigest()
     except (OSError, TypeError):
         return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _held(function: Simulator) -> dict[str, str]:
+    """Numbers and arrays, as text or checksum, that a function uses without being given them, by their place.
+
+    They are what its text names of its module, what it closes over, its defaults, and what its object holds.
+    Functions and objects of the same module that it uses are followed.
+    """
+    values: dict[str, str] = {}
+    own = inspect.unwrap(function) if inspect.isroutine(function) else type(function)
+    _collect(function, "", values, {id(values)}, own.__module__)
+    return dict(sorted(values.items()))
+
+
+def _collect(value: Any, place: str, values: dict[str, str], seen: set[int], module: str) -> None:
+    """Add the numbers at a place, and those of what stands there."""
+    if isinstance(value, (bool, int, float, complex, np.number)):
+        values[place] = repr(value)
+    elif isinstance(value, (Tensor, np.ndarray)):
+        with contextlib.suppress(TypeError):  # of numbers only
+            values[place] = checksum(torch.as_tensor(value))
+    elif id(value) not in seen:
+        seen.add(id(value))
+        for name, each in _parts_of(value, module).items():
+            _collect(each, f"{place}.{name}".strip("."), values, seen, module)
+
+
+def _parts_of(value: Any, module: str) -> Mapping[Any, Any]:
+    """What a container, or a function or object of a module, holds, by name; nothing of anything else."""
+    if isinstance(value, (dict, list, tuple)):
+        found = value if isinstance(value, dict) else dict(enumerate(value))
+        return found if len(found) <= _MOST_PARTS else {}
+    if isinstance(value, functools.partial):
+        return {"": value.func, **dict(enumerate(value.args)), **value.keywords}
+    if inspect.ismethod(value):
+        return {"self": value.__self__, "": value.__func__}
+    if inspect.isfunction(value) and value.__module__ == module:
+        try:
+            known = inspect.getclosurevars(value)
+        except ValueError:  # a name that nothing was assigned to yet
+            return {}
+        defaults = dict(enumerate(value.__defaults__ or ())) | (value.__kwdefaults__ or {})
+        return {**known.globals, **known.nonlocals, "defaults": defaults}
+    if type(value).__module__ == module:
+        return {**getattr(value, "__dict__", {}), "": vars(type(value)).get("__call__")}
+    return {}

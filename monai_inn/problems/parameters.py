@@ -71,7 +71,8 @@ class Parameter:
         field: name of the image whose pixels this quantity is one of; empty for a number by itself.
 
     Raises:
-        ValueError: if the bounds are not ordered, or do not fit the scale.
+        ValueError: if the name is empty or no file can have it, the bounds are not ordered, or do not fit the
+            scale.
     """
 
     name: str
@@ -87,6 +88,10 @@ class Parameter:
     field: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name.isprintable() or not self.name.strip() or {"/", "\\"} & set(self.name):
+            raise ValueError(
+                f"parameter {self.name!r}: files are named after it; give letters, without / or \\."
+            )
         if self.scale not in SCALES:
             raise ValueError(f"parameter {self.name!r}: scale is {self.scale!r}, expected one of {SCALES}.")
         if not self.low < self.high:

@@ -82,7 +82,7 @@ def parameters_of(
     """Return arguments of ``Parameter`` for each parameter, with ``None`` for an infinite bound, JSON-ready.
 
     Two bounds are taken as they are. Beyond one bound, and without any, location and spread come from draws.
-    ``VonMises`` is of angles from −π to π.
+    ``VonMises`` is of angles from −π to π; shifted and scaled, as to degrees, of where those go.
 
     Raises:
         ValueError: if the support is none of intervals, half-lines and lines, or units do not fit the names.
@@ -90,7 +90,7 @@ def parameters_of(
     if units is not None and len(units) != len(names):
         raise ValueError(f"{len(names)} names and {len(units)} units; give a unit for each, '1' for none.")
     lows, highs = _bounds(prior, len(names))
-    is_angle = [isinstance(part, VonMises) for part in _parts(prior, len(names))]
+    turns = _turns(prior, len(names))
     with seeded(0):
         draws = prior.sample(torch.Size((_DRAWS,))).double()
     result: list[dict[str, Any]] = []
@@ -100,9 +100,9 @@ def parameters_of(
             raise ValueError(
                 f"parameter {name!r} is only bounded from above, by {high:g}; take its negative."
             )
-        if is_angle[i]:
-            unit = units[i] if units else "rad"
-            entry |= {"unit": unit, "low": -math.pi, "high": math.pi, "is_periodic": True}
+        if (turn := turns[i]) is not None:
+            unit = units[i] if units else "rad" if turn == (-math.pi, math.pi) else "1"
+            entry |= {"unit": unit, "low": turn[0], "high": turn[1], "is_periodic": True}
         elif math.isinf(high):
             column = draws[:, i] if math.isinf(low) else (draws[:, i] - low).clamp_min(LEAST).log()
             left, right = (float(torch.quantile(column, level)) for level in _ONE_SD)
@@ -114,13 +114,27 @@ def parameters_of(
     return result
 
 
-def _parts(prior: Distribution, size: int) -> list[Distribution]:
-    """Which distribution each parameter has, as far as its kind goes."""
+def _turns(prior: Distribution, size: int) -> list[tuple[float, float] | None]:
+    """Ends of each parameter that is an angle, ``None`` for any other."""
     if isinstance(prior, _Product):
-        return [part for parts in prior.parts for part in _parts(parts, 1)]
+        return [turn for part in prior.parts for turn in _turns(part, 1)]
+    prior, steps = _without_wrapping(prior), list[Transform]()
+    if isinstance(prior, TransformedDistribution):
+        steps = list(_flat(prior.transforms))
+        prior = _without_wrapping(prior.base_dist)
+    shifts = [step for step in steps if isinstance(step, AffineTransform)]
+    if not isinstance(prior, VonMises) or len(shifts) < len(steps):
+        return [None] * size
+    ends = torch.tensor([[-math.pi], [math.pi]], dtype=torch.float64).expand(2, size)
+    for step in shifts:
+        ends = (ends * step.scale + step.loc).sort(0).values
+    return [(low, high) for low, high in ends.T.tolist()]
+
+
+def _without_wrapping(prior: Distribution) -> Distribution:
     while isinstance(prior, (Independent, MixtureSameFamily)):
         prior = prior.base_dist if isinstance(prior, Independent) else prior.component_distribution
-    return [prior] * size
+    return prior
 
 
 def _bounds(prior: Distribution, size: int) -> tuple[list[float], list[float]]:
@@ -196,7 +210,7 @@ def own_draws(problem: InverseProblem, n: int = 10 * BLOCK, seed: int = 0) -> Te
 
 
 class Empirical(Distribution):
-    """Finished draws ``(n, D)``, of which only bounds and scales are asked."""
+    """Finished draws ``(n, D)``; no density of them is known."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
@@ -208,6 +222,12 @@ class Empirical(Distribution):
         """Return the first rows, from the start again after the last, shape ``(*sample_shape, D)``."""
         rows = torch.arange(torch.Size(sample_shape).numel()) % len(self.theta)
         return self.theta[rows].reshape(*sample_shape, -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Refuse: whoever made the draws may know their density."""
+        raise NotImplementedError(
+            "of finished simulations no density of the prior is known; ask who drew them."
+        )
 
 
 class _Product(Distribution):

@@ -6,6 +6,7 @@ import argparse
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,7 +111,7 @@ class Simulated(InverseProblem):
         cls,
         theta: Tensor,
         x: Tensor,
-        names: Sequence[str] | None,
+        names: Sequence[str | Parameter] | None,
         units: Sequence[str] | None = None,
         sites: str | None = None,
     ) -> Simulated:
@@ -119,12 +120,13 @@ class Simulated(InverseProblem):
         Args:
             theta: parameters drawn from their prior, shape ``(n, D)``.
             x: their observations, with noise, shape ``(n, C)``; rows with NaN are left out.
-            names: names of the parameters.
-            units: their units; ``"1"`` by default.
+            names: names of the parameters; a ``Parameter`` for one with bounds, a period or classes.
+            units: their units, but of a ``Parameter``; ``"1"`` by default.
             sites: name of the last parameter, if it is the number of a site, 0, 1, …, and no target.
 
         Raises:
-            ValueError: if sizes do not fit, there are too few rows, or sites are no such numbers.
+            ValueError: if sizes do not fit, there are too few rows, a parameter is outside its bounds, or
+                sites are no such numbers.
         """
         given = [torch.as_tensor(values).detach().cpu() for values in (theta, x)]
         theta, x = (values.float() for values in given)
@@ -147,17 +149,26 @@ class Simulated(InverseProblem):
             raise ValueError(f"{len(theta)} usable simulations; give at least {BLOCK:,}, usual are 10,000.")
         for name, values in zip(("theta", "x"), given, strict=True):
             _check_precision(name, values[keep])
-        parameters = parameters_of(Empirical(theta), names, units)
+        words = [each.name if isinstance(each, Parameter) else each for each in names]
+        parameters = parameters_of(Empirical(theta), words, units)
+        for i, each in enumerate(names):
+            if isinstance(each, Parameter):
+                parameters[i] = _inside(each, theta[:, i])
         if sites is not None:
-            parameters[-1] |= _sites(sites, names, theta[:, -1])
+            parameters[-1] |= _sites(sites, words, theta[:, -1])
             theta[:, -1] += torch.rand(len(theta), generator=stream(0, "sites"))
         nuisances = () if sites is None else (sites,)
         return cls(parameters, [f"x{i + 1}" for i in range(x.shape[1])], theta, x, nuisances=nuisances)
 
     @property
     def prior(self) -> Distribution:
-        """Prior over the parameters in physical units, event shape ``(D,)``."""
-        return FlatPrior(self.space) if self._simulator is None else self._simulator.prior
+        """Prior over the parameters in physical units, event shape ``(D,)``.
+
+        Of finished simulations, and of the function of a loaded bundle, draws are known and no density.
+        """
+        if self._simulator is not None:
+            return self._simulator.prior
+        return FlatPrior(self.space) if self._stored is None else Empirical(self._stored[0])
 
     def available(self, seed: int) -> int | None:
         """How many simulations there are under a seed; ``None`` if as many as one likes."""
@@ -281,6 +292,21 @@ def problem_of(
         described.pop("is_vectorised")
         return Simulated.of_simulations(theta, x, sites=sites, **described)
     raise ValueError("give either a problem, or prior and simulator, or theta and x (finished simulations).")
+
+
+def _inside(parameter: Parameter, column: Tensor) -> dict[str, Any]:
+    """Arguments of a parameter with draws ``(n,)`` inside its bounds; whole ones of classes get fractions."""
+    low, high = float(column.min()), float(column.max())
+    if parameter.categories and torch.equal(column, column.floor()):
+        high += 1
+        column += torch.rand(len(column), generator=stream(0, "classes"))
+    if low < parameter.low or high > parameter.high:
+        raise ValueError(
+            f"{parameter.name} is {low:g} to {high:g} in theta, outside its bounds {parameter.low:g} to "
+            f"{parameter.high:g}; give others, or convert it."
+        )
+    given = {key: value for key, value in asdict(parameter).items() if value != ()}
+    return given | {key: None for key in ("low", "high") if math.isinf(given[key])}
 
 
 def _check_precision(name: str, values: Tensor) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from monai_inn import __version__
 from monai_inn.files import cell_text, now, write_json
 from monai_inn.folders import new_folder
+from monai_inn.reports.records import middle_of
 from monai_inn.reports.schemas import RESULT
 from monai_inn.reports.stored import StoredResult, read_stored
 
@@ -104,7 +105,8 @@ def export_result(
 def summary_rows(result: StoredResult) -> list[dict[str, Any]]:
     """Return a few numbers of each parameter over the trusted pixels, values in the parameter's unit.
 
-    Medians are the lower of the two middle values, as in ``result.json``; None where no pixel is trusted.
+    Medians are the lower of the two middle values, as in ``result.json``; None where no pixel is trusted, and
+    of classes.
     """
     trusted, usable = result.trusted, int(result.valid.sum())
     withheld = float(result.withheld.sum() / usable) if usable else None
@@ -113,13 +115,16 @@ def summary_rows(result: StoredResult) -> list[dict[str, Any]]:
         name = row["name"]
         modes = result.maps.get(("mode_count", name))
         several = None if modes is None or not trusted.any() else float((modes[trusted] > 1).mean())
+        median, width = (result.maps[kind, name][trusted] for kind in ("median", "interval_width"))
+        if row.get("is_class"):  # a class has neither middle nor width
+            several, median, width = None, median[:0], width[:0]
         rows.append(
             {
                 "parameter": name,
                 "unit": row["unit"],
                 "description": row["description"],
-                "median_of_medians": _median(result.maps["median", name][trusted]),
-                "median_interval_width": _median(result.maps["interval_width", name][trusted]),
+                "median_of_medians": middle_of(median, row["low"], row.get("turn")),
+                "median_interval_width": middle_of(width),
                 "share_multimodal": several,
                 "share_untrusted": withheld,
                 "interval": result.record["settings"]["interval"],
@@ -127,10 +132,6 @@ def summary_rows(result: StoredResult) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _median(values: NDArray[Any]) -> float | None:
-    return float(np.quantile(values, 0.5, method="lower")) if values.size else None
 
 
 def _write_nifti(draft: Path, result: StoredResult) -> list[Entry]:

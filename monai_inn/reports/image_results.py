@@ -124,10 +124,10 @@ def write_image_result(
 def _summary(scale: ImageScale, maps: Mapping[str, Tensor], claimed: Tensor) -> dict[str, Any]:
     """A few numbers over the pixels that are claimed and may be trusted."""
     trusted = claimed & ~(maps["ood"] > 0.5)
-    medians = (maps[kind][trusted] for kind in ("median", "interval_width"))
+    median, width = (maps[kind][trusted] for kind in ("median", "interval_width"))
     return {
         "pixels": claimed.numel(),
         "valid_pixels": int(claimed.sum()),
         "share_untrusted": records.share_of(maps["ood"][claimed] > 0.5),
-        "trusted_pixels": {scale.name: records.middle(scale.unit, *medians)},
+        "trusted_pixels": {scale.name: records.middle(scale.unit, median, width)},
     }

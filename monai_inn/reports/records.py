@@ -7,7 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_inn.files import now, versions
@@ -24,7 +26,7 @@ from monai_inn.reports.schemas import FORMAT_VERSION
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
-__all__ = ["figures", "made_with", "provenance", "record", "summary", "trust_summary"]
+__all__ = ["figures", "made_with", "middle_of", "provenance", "record", "summary", "trust_summary"]
 
 _REASONS = 3  # that are told
 _INADEQUATE = 0.05  # p-value of the fit
@@ -122,11 +124,20 @@ def summary(fitted: FittedPosterior, maps: Mapping[str, MetaTensor]) -> dict[str
     trusted = (maps["valid"][0] > 0.5) & (maps["ood"][0] < 0.5)
     parameters = {}
     for d, parameter in enumerate(fitted.problem.shown):
-        medians = (maps[k][d][trusted] for k in ("median", "interval_width"))
-        parameters[parameter.name] = middle(parameter.unit, *medians) | {
+        medians, widths = (maps[k][d][trusted] for k in ("median", "interval_width"))
+        turn = parameter.high - parameter.low if parameter.is_periodic else None
+        parameters[parameter.name] = middle(parameter.unit, medians, widths, parameter.low, turn) | {
             "share_multimodal": share_of(maps["mode_count"][d][trusted] > 1),
             "share_uninformative": share_of(maps["uninformative"][d][trusted] > 0.5),
         }
+        if parameter.categories:  # a class has neither middle nor width
+            found = maps["class_probability"].as_tensor()[:, trusted.as_subclass(Tensor)]
+            first = sum(len(p.categories) for p in fitted.problem.shown[:d])
+            shares = zip(parameter.categories, map(share_of, found[first:]), strict=False)
+            parameters[parameter.name] |= {
+                "median_of_medians": None, "median_interval_width": None, "share_multimodal": None,
+                "mean_probability": dict(shares),
+            }  # fmt: skip
     result = trust_summary(maps) | {"trusted_pixels": parameters}
     if "adequacy" in maps:
         result["share_inadequate"] = share_of(maps["adequacy"][0][trusted] <= _INADEQUATE)
@@ -174,7 +185,27 @@ def share_of(found: Tensor) -> float | None:
     return round(float(found.float().mean()), 4) if found.numel() else None
 
 
-def middle(unit: str, medians: Tensor, widths: Tensor) -> dict[str, Any]:
-    """Return the unit of a parameter and the medians over pixels of its medians and its widths."""
-    found = [float(f"{float(v.median()):.5g}") if v.numel() else None for v in (medians, widths)]
-    return {"unit": unit, "median_of_medians": found[0], "median_interval_width": found[1]}
+def middle(
+    unit: str, medians: Tensor, widths: Tensor, low: float = 0.0, turn: float | None = None
+) -> dict[str, Any]:
+    """Return a unit and the medians over pixels of medians and widths; of angles see ``middle_of``."""
+    found = [middle_of(medians.numpy(), low, turn), middle_of(widths.numpy())]
+    rounded = [None if value is None else float(f"{value:.5g}") for value in found]
+    return {"unit": unit, "median_of_medians": rounded[0], "median_interval_width": rounded[1]}
+
+
+def middle_of(values: NDArray[Any], low: float = 0.0, turn: float | None = None) -> float | None:
+    """Return the lower median of numbers ``(n,)``; ``None`` of none.
+
+    Args:
+        values: one for each pixel.
+        low: lower end of an angle.
+        turn: full turn of an angle, whose median is taken around the mean direction; ``None`` for a number.
+    """
+    if not values.size:
+        return None
+    if turn is None:
+        return float(np.quantile(values, 0.5, method="lower"))
+    mean = np.angle(np.exp(2j * np.pi / turn * values.astype(np.float64)).mean()) / (2 * np.pi) * turn
+    off = (values - mean + turn / 2) % turn - turn / 2
+    return float((mean + np.quantile(off, 0.5, method="lower") - low) % turn + low)

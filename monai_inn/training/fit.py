@@ -16,7 +16,7 @@ from monai_inn.fitted import FittedPosterior
 from monai_inn.networks.device import device_of
 from monai_inn.networks.encoders.layers import as_encoder
 from monai_inn.networks.parts import foreign_packages
-from monai_inn.problems import InverseProblem
+from monai_inn.problems import InverseProblem, Parameter
 from monai_inn.problems.called import Simulator
 from monai_inn.problems.simulated import problem_of
 from monai_inn.registry import package_of
@@ -41,7 +41,7 @@ def fit(
     simulator: Simulator | None = None,
     theta: Tensor | None = None,
     x: Tensor | None = None,
-    names: Sequence[str] | None = None,
+    names: Sequence[str | Parameter] | None = None,
     units: Sequence[str] | None = None,
     is_vectorised: bool = False,
     minutes: float | None = None,
@@ -71,7 +71,8 @@ def fit(
             NaN where there is none.
         theta: finished simulations: parameters drawn from their prior, physical units, shape ``(n, D)``.
         x: their observations, with noise, shape ``(n, C)``.
-        names: names of the parameters; not needed if ``prior`` has them.
+        names: names of the parameters; not needed if ``prior`` has them. Of finished simulations a
+            ``Parameter`` in the place of a name says bounds, a period or classes.
         units: their units; ``"1"`` by default.
         is_vectorised: whether the simulator maps parameters ``(n, D)`` to observations ``(n, C)``.
         minutes: time budget for everything; the recipe's sizes are scaled to it. Half of it, at most three

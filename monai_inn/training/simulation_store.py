@@ -29,6 +29,7 @@ _PARTS = {
     "tensors": "other data (a CT, an image, finished simulations)",
     "prior": "another prior",
     "simulator": "another simulator",
+    "values": "a simulator with another value of {}",
     "answers": "a simulator that answers otherwise",
 }
 _AGAIN = "run the same simulation again, which makes them anew"
@@ -116,7 +117,9 @@ def what_differs(found: dict[str, Any], wanted: dict[str, Any]) -> str:
         return f"{found['name']!r} there, {wanted['name']!r} asked for"
     keys = (*_PARTS, *sorted(found.keys() | wanted.keys()))
     first = next(key for key in keys if found.get(key) != wanted.get(key))
-    return _PARTS.get(first, f"other {first}")
+    there, asked = (set(each.get("values", {}).items()) for each in (found, wanted))
+    place = min((place for place, _ in there ^ asked), default="")
+    return _PARTS.get(first, f"other {first}").format(place)
 
 
 def describe(problem: InverseProblem, n: int, seed: int) -> dict[str, Any]:
