@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import driving  # noqa: F401 -- it installs what stands in for Slicer
+import driving  # it installs what stands in for Slicer
 import numpy as np
 import pytest
 from made_results import finished, turned, write_result
@@ -15,7 +15,9 @@ from INNDisplayLib import (  # isort: skip
     compare,
     difference_quantiles,
     posterior_of_change,
+    read_region,
     read_result,
+    region_mean,
     store,
 )
 
@@ -132,6 +134,28 @@ def test_classes_are_refused(days, made):
         ValueError, match="Blood volume fraction is a class, and classes have no difference; select another"
     ):
         made(*days, "vhb")
+
+
+@pytest.mark.parametrize(("middle", "expected"), [(180, 358), (0, -2)])
+@pytest.mark.parametrize("voxels", [3, 51])
+def test_the_mean_of_angles_over_a_region_lies_among_them(voxels, middle, expected):
+    """Normal posteriors at 340, 0 and 14 degrees, some of them a turn away; one that is not trusted."""
+    centers = np.resize([340.0, 360.0, 14.0], voxels) + np.resize([0, -360], voxels)
+    rows = np.append(centers, 180.0)[:, None] + 5 * norm.ppf(_LEVELS)
+    found = region_mean(rows, _LEVELS, np.arange(voxels + 1) < voxels, 0.95, 360.0, middle)
+    assert found.expected == pytest.approx(expected, abs=1e-4)
+    assert found.shared == pytest.approx(expected + 5 * norm.ppf([0.025, 0.5, 0.975]))
+    reach = 5 * norm.ppf(0.975) / np.sqrt(voxels)
+    np.testing.assert_allclose(found.independent, expected + reach * np.array([-1, 0, 1]), atol=0.1 * reach)
+
+
+def test_a_region_has_the_mean_of_an_angle_and_none_of_a_class(days):
+    node, segment = driving.sphere(days[0].find("median", "a_mie"), 5.0)
+    mean = read_region(days[0], node, segment, "a_mie").mean
+    medians = days[0].array("median", "a_mie")[days[0].usable()]
+    assert medians.min() < mean.expected < medians.max()
+    with pytest.raises(ValueError, match="Blood volume fraction is a class, and classes have no mean; sel"):
+        read_region(days[0], node, segment, "vhb")
 
 
 def test_the_record_says_what_is_an_angle_and_what_a_class():

@@ -64,9 +64,13 @@ def read_region(
     """Return the posterior of a parameter's mean over a segment.
 
     Raises:
-        ValueError: if nothing of the segment can be trusted, or the run has no quantiles.
+        ValueError: if the parameter is a class, nothing of the segment can be trusted, or the run has no
+            quantiles.
     """
     shown = run.parameter(parameter)
+    if shown.is_class:
+        text = _("{parameter} is a class, and classes have no mean; select another parameter.")
+        raise ValueError(text.format(parameter=shown.label))
     stored, like = run.layers(parameter), run.find("median", parameter)
     if stored is None or like is None:
         text = _("{run}: no quantiles of {parameter} are stored; apply the bundle again.")
@@ -76,7 +80,8 @@ def read_region(
     mass = run.interval
     inside = np.zeros(run.shape, bool) if inside is None else inside.astype(bool)
     rows = np.stack([layer[inside] for layer in stored[0]], -1)
-    mean = region_mean(rows, stored[1], ~run.withheld()[inside], mass)
+    center = (shown.low + shown.high) / 2
+    mean = region_mean(rows, stored[1], ~run.withheld()[inside], mass, shown.turn, center)
     return RegionReading(segment.GetName(), shown, mean, mass, not _same_grid(segment, like))
 
 

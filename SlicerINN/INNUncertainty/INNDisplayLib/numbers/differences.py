@@ -22,6 +22,7 @@ __all__ = [
     "change_record",
     "difference_quantiles",
     "interval_places",
+    "mean_direction",
     "share_apart",
     "wrapped",
 ]
@@ -94,14 +95,17 @@ def _pairs(first: Array, second: Array, levels: tuple[Any, Any], turn: float) ->
     )
     pairs = (b[:, :, None] - a[:, None]).reshape(len(a), -1)
     if turn:
-        pairs = wrapped(pairs, turn, (_direction(b, turn) - _direction(a, turn))[:, None])
+        pairs = wrapped(pairs, turn, (mean_direction(b, turn) - mean_direction(a, turn))[:, None])
     return sign * pairs
 
 
-def _direction(angles: Array, turn: float) -> Array:
-    """Mean direction of the angles ``(N, S)`` in each row; that of a difference is the difference of two."""
+def mean_direction(angles: Array, turn: float) -> Array:
+    """Return the mean direction of angles ``(..., S)``, within half a turn of 0, shape ``(...)``.
+
+    That of a difference of independent angles is the difference of theirs.
+    """
     radians = angles * (2 * math.pi / turn)
-    return np.arctan2(np.sin(radians).mean(1), np.cos(radians).mean(1)) * (turn / (2 * math.pi))
+    return np.arctan2(np.sin(radians).mean(-1), np.cos(radians).mean(-1)) * (turn / (2 * math.pi))
 
 
 def _wider_first(values: list[Array], levels: tuple[Any, Any]) -> tuple[list[Array], tuple[Any, Any], Array]:

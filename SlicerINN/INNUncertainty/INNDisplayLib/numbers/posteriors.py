@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..translating import tr as _
+from .differences import mean_direction, wrapped
 
 __all__ = ["RegionMean", "density", "interval_at", "probability_below", "region_mean", "share_above"]
 
@@ -179,15 +180,24 @@ def either_way(mass: float, found: Any, written: Callable[[float], str], suffix:
 
 
 def region_mean(
-    quantiles: Array, levels: Array, trusted: NDArray[np.bool_], mass: float = 0.95
+    quantiles: Array,
+    levels: Array,
+    trusted: NDArray[np.bool_],
+    mass: float = 0.95,
+    turn: float = 0.0,
+    center: float = 0.0,
 ) -> RegionMean:
     """Return the posterior of the mean of a parameter over a region.
+
+    The circle of an angle is cut opposite to the mean direction of its medians.
 
     Args:
         quantiles: of the region's voxels, shape ``(N, L)``.
         levels: shape ``(L,)``.
         trusted: which of them count, shape ``(N,)``; the others are left out and counted.
         mass: probability inside the intervals.
+        turn: a whole turn in the unit of an angle; 0 for what lies on a line.
+        center: middle of the range of an angle; the mean direction is given within half a turn of it.
 
     Returns:
         Low end, median and high end of the mean, for errors that are fully shared and for independent ones.
@@ -199,6 +209,10 @@ def region_mean(
     if not len(rows):
         text = _("The region has {voxels} voxels and none that can be trusted; draw it elsewhere.")
         raise ValueError(text.format(voxels=len(quantiles)))
+    if turn:
+        medians = rows[:, [len(levels) // 2]]
+        direction = wrapped(mean_direction(medians.T, turn), turn, center)
+        rows += wrapped(medians, turn, direction) - medians
     # If all errors are shared every voxel is at the same level at once: quantiles of the mean are their mean.
     shared = interval_at(rows.mean(0), np.asarray(levels), mass)
     mean, variance = _moments(rows, np.asarray(levels))
